@@ -1,0 +1,104 @@
+"""The shapes that travel between netd and a runtime: Docker's networking JSON and the sandbox calls.
+
+Field names in JSON are Docker's.  Nothing here decides or validates beyond types; ``""`` means unset
+for every address, and ``null`` is fine for lists and maps, because clients send whole objects full of them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class IPAMConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    ipv4_address: str = msgspec.field(default="", name="IPv4Address")
+    ipv6_address: str = msgspec.field(default="", name="IPv6Address")
+    link_local_ips: list[str] | None = msgspec.field(default=None, name="LinkLocalIPs")
+
+
+class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of ``Networks`` (answers) or ``EndpointsConfig`` (requests).
+
+    The requested part is IPAMConfig, Links, Aliases, MacAddress, DriverOpts and GwPriority; the rest is
+    operational: ignored in requests, empty while the container is not running.
+    """
+
+    ipam_config: IPAMConfig | None = msgspec.field(default=None, name="IPAMConfig")
+    links: list[str] | None = msgspec.field(default=None, name="Links")
+    aliases: list[str] | None = msgspec.field(default=None, name="Aliases")
+    mac_address: str = msgspec.field(default="", name="MacAddress")
+    driver_opts: dict[str, str] | None = msgspec.field(default=None, name="DriverOpts")
+    gw_priority: int = msgspec.field(default=0, name="GwPriority")
+    network_id: str = msgspec.field(default="", name="NetworkID")
+    endpoint_id: str = msgspec.field(default="", name="EndpointID")
+    gateway: str = msgspec.field(default="", name="Gateway")
+    ip_address: str = msgspec.field(default="", name="IPAddress")
+    ip_prefix_len: int = msgspec.field(default=0, name="IPPrefixLen")
+    ipv6_gateway: str = msgspec.field(default="", name="IPv6Gateway")
+    global_ipv6_address: str = msgspec.field(default="", name="GlobalIPv6Address")
+    global_ipv6_prefix_len: int = msgspec.field(default=0, name="GlobalIPv6PrefixLen")
+    dns_names: list[str] | None = msgspec.field(default=None, name="DNSNames")
+
+
+class PortBinding(msgspec.Struct, frozen=True):
+    host_ip: str = msgspec.field(default="", name="HostIp")
+    host_port: str = msgspec.field(default="", name="HostPort")
+
+
+class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """``POST /netd/v1/sandboxes``: all the networking of one container, in the words of Docker's create body."""
+
+    id: str
+    """The container's id, 64 hex digits; the sandbox goes by it."""
+    name: str
+    hostname: str = ""
+    domainname: str = ""
+    network_mode: str = ""
+    """"" or "default" = bridge, "host", "none", or a network's name or id; used where ``networks`` is empty."""
+    networks: dict[str, EndpointSettings] | None = None
+    exposed_ports: list[str] | None = None
+    """``80/tcp`` …"""
+    port_bindings: dict[str, list[PortBinding] | None] | None = None
+    publish_all_ports: bool = False
+    dns: list[str] | None = None
+    dns_search: list[str] | None = None
+    dns_options: list[str] | None = None
+    extra_hosts: list[str] | None = None
+    links: list[str] | None = None
+    sysctls: dict[str, str] | None = None
+    """The ``net.*`` ones, set in the new namespace."""
+    labels: dict[str, str] | None = None
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Docker's ``NetworkSettings`` of a running container."""
+
+    sandbox_id: str = msgspec.field(default="", name="SandboxID")
+    sandbox_key: str = msgspec.field(default="", name="SandboxKey")
+    ports: dict[str, list[PortBinding] | None] = msgspec.field(default_factory=dict, name="Ports")
+    networks: dict[str, EndpointSettings] = msgspec.field(default_factory=dict, name="Networks")
+
+
+class SandboxView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What a runtime gets for a sandbox: where to put the container and what its files should say."""
+
+    id: str
+    name: str
+    netns: str | None
+    """Path of a ready network namespace; null when the container shares the host's."""
+    resolv_conf: str
+    hosts: str
+    network_settings: SandboxSettings
+
+
+class RenameRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str
+
+
+class ConnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    container: str = ""
+    endpoint_config: EndpointSettings | None = None
+
+
+class DisconnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    container: str = ""
+    force: bool = False

@@ -1,0 +1,118 @@
+"""What the kernel should hold, as values, and the steps from what it holds to that.
+
+Pure: no sockets, no clock, no logging.  A fact is one kernel object of ours; a state maps each
+fact's key to the fact, so "what must change" is set arithmetic.  The firewall is not here: its
+whole content is one :class:`netd.portmap.rules.Ruleset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface
+from typing import ClassVar, TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """A Linux bridge on the host.  ``owned`` is false for one that somebody else made: used, never deleted."""
+
+    rank: ClassVar[int] = 0
+    name: str
+    address: IPv4Interface | None
+    mtu: int
+    localnet: bool
+    """Let packets from 127.0.0.0/8 leave by it (``route_localnet``): the host's way to ports published on 127.0.0.1."""
+    owned: bool = True
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("bridge", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """A network namespace kept alive by a bind mount under ``RUN/netns``; ``lo`` is up in it."""
+
+    rank: ClassVar[int] = 0
+    sandbox: str
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("namespace", self.sandbox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A veth pair: *host* is a port of *bridge*, *inside* is the interface in the sandbox's namespace."""
+
+    rank: ClassVar[int] = 1
+    host: str
+    bridge: str
+    alias: str
+    """Alternative name of the host side, so that people see whose it is; "" for none."""
+    sandbox: str
+    inside: str
+    mac: str
+    address: IPv4Interface | None
+    mtu: int
+    isolated: bool = False
+    """Bridge port isolation: isolated ports do not reach one another."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("pair", self.host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefaultRoute:
+    """The sandbox's default route; there is at most one."""
+
+    rank: ClassVar[int] = 2
+    sandbox: str
+    gateway: IPv4Address
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("route", self.sandbox)
+
+
+Fact: TypeAlias = Bridge | Namespace | Pair | DefaultRoute
+State: TypeAlias = Mapping[tuple[str, ...], Fact]
+
+
+class Verb(Enum):
+    ADD = "add"
+    SET = "set"
+    DEL = "del"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    verb: Verb
+    fact: Fact
+    was: Fact | None = None
+    """For SET: what is there now."""
+
+
+def state(facts: Iterable[Fact]) -> State:
+    return {fact.key: fact for fact in facts}
+
+
+def plan(want: State, have: State) -> tuple[Step, ...]:
+    """Return the steps from *have* to *want*; empty means converged.
+
+    Parents come up before children and go down after them; removals come first, because the
+    names of links are exclusive.
+    """
+    drops = [Step(Verb.DEL, fact) for key, fact in have.items() if key not in want]
+    puts = [
+        Step(Verb.SET, fact, have[key]) if key in have else Step(Verb.ADD, fact)
+        for key, fact in want.items()
+        if have.get(key) != fact
+    ]
+    drops.sort(key=lambda step: step.fact.rank, reverse=True)
+    puts.sort(key=lambda step: step.fact.rank)
+    return (*drops, *puts)

@@ -1,0 +1,79 @@
+"""The host as netd sees it: the one door to the kernel, as a protocol.
+
+``netd.kernel.host.Host`` implements it.  It knows how; it never decides what.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Protocol
+
+from netd.facts import State, Step
+from netd.portmap.rules import Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """Sockets that answer at 127.0.0.11:53 inside one sandbox (a redirect there leads to their free ports)."""
+
+    udp: socket.socket
+    tcp: socket.socket
+    netns: int
+    """A descriptor of the sandbox's namespace; the taker closes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something of ours was changed by somebody else."""
+
+    what: str
+    """"link", "address", "route", "firewall", "sandbox", or "lost" when events were dropped."""
+    name: str = ""
+
+
+class Host(Protocol):
+    async def observe(self) -> State:
+        """Return every fact of ours that the kernel holds: links by our prefix or known name, mounted namespaces."""
+
+    async def observe_sandbox(self, sandbox: str) -> State:
+        """Return the facts inside one sandbox, with the pairs that lead to it."""
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        """Carry the steps out in order; each is idempotent.
+
+        Raises KernelRefused at the first that fails; earlier ones stay done.  After a DEL returns, nothing is
+        reachable through the object and its names may be used again, though the kernel may still be taking it apart.
+        """
+
+    async def publish(self, rules: Ruleset) -> None:
+        """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction."""
+
+    async def reset_firewall(self, rules: Ruleset) -> None:
+        """Build the table anew in one transaction, whatever is there now."""
+
+    async def open_resolver(self, sandbox: str) -> Resolver:
+        """Open the sockets of a sandbox's resolver and lead 127.0.0.11:53 to them; repeating it replaces the old lead."""
+
+    async def forget_flows(self, addresses: Sequence[str], udp_ports: Sequence[int]) -> None:
+        """Drop conntrack entries that name the container addresses, or that go to the host's udp ports."""
+
+    def namespace_path(self, sandbox: str) -> Path:
+        """Where the sandbox's namespace is mounted."""
+
+    async def routed(self) -> Sequence[IPv4Network]:
+        """Return the networks that the host has routes or addresses for, of every table, without the default routes and without ours."""
+
+    async def nameservers(self) -> Sequence[str]:
+        """Return the addresses of the host's resolv.conf."""
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Yield what others change among the objects of ours, until the host is closed."""
+
+    async def remove_everything(self) -> None:
+        """Take down all that is ours: namespaces, links, the table, sysctls that we changed."""
+
+    async def close(self) -> None: ...
