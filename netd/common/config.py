@@ -1,0 +1,85 @@
+"""Settings that every daemon of ours has: the configuration file, the flags, and where things live.
+
+Flags win over the file, the file over the defaults.  Unknown keys of the file are errors that name
+the nearest known one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from netd.common.errors import BadRequest
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured; one file serves both daemons."""
+
+    state_dir: Path = Path("/var/lib/netd")
+    run_dir: Path = Path("/run/netd")
+    log_level: str = "info"
+    group: str = "netd"
+    """Members of this group may use the sockets."""
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    storage_driver: str = "overlay2"
+    dns: tuple[str, ...] = field(default=())
+    """Name servers for containers that name none themselves; empty: the host's."""
+
+
+def load(program: str, description: str, argv: list[str] | None = None) -> Settings:
+    """Return the settings from the command line and the file it names.  Raises BadRequest in one sentence."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (default /etc/netd/netd.toml)")
+    parser.add_argument(
+        "--state-dir", type=Path, metavar="DIR", help="what must survive a reboot (default /var/lib/netd)"
+    )
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="sockets and namespaces (default /run/netd)")
+    parser.add_argument("--log-level", choices=LEVELS, help="default info")
+    flags = parser.parse_args(argv)
+    path = flags.config or Path("/etc/netd/netd.toml")
+    given = {name: value for name, value in vars(flags).items() if value is not None and name != "config"}
+    settings = replace(_read(path, required=flags.config is not None), **given)
+    return replace(settings, state_dir=settings.state_dir.absolute(), run_dir=settings.run_dir.absolute())
+
+
+def log_to_stderr(level: str) -> None:
+    """Send log lines to standard error, without a time: whoever keeps them adds one."""
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+
+
+def _read(path: Path, required: bool) -> Settings:
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+    except FileNotFoundError:
+        if required:
+            raise BadRequest(f"the configuration file {path} does not exist") from None
+        return Settings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the configuration file {path} cannot be read: {error}") from error
+    known = {setting.name: setting.type for setting in fields(Settings)}
+    return Settings(**{key: _value(path, key, value, known) for key, value in found.items()})
+
+
+def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        raise BadRequest(f"{path}: unknown setting {key}" + (f"; did you mean {near[0]}?" if near else ""))
+    wanted = str(known[key])
+    if wanted.startswith("tuple"):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise BadRequest(f"{path}: {key} must be a list of strings")
+        return tuple(value)
+    if not isinstance(value, str):
+        raise BadRequest(f"{path}: {key} must be a string")
+    if key == "log_level" and value not in LEVELS:
+        raise BadRequest(f"{path}: log_level must be one of {', '.join(LEVELS)}")
+    return Path(value) if wanted == "Path" else value

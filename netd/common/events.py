@@ -1,0 +1,108 @@
+"""Events as Docker tells them, and the bus that carries them to whoever listens.
+
+The bus remembers the latest events for clients that ask for the past.  A listener that does not
+keep up loses its subscription, never the publisher's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+
+import msgspec
+
+from netd.common.filters import Filters
+
+_KEYS = "container daemon event image label network node plugin scope service type volume"
+FILTERS = frozenset(_KEYS.split())
+_KEPT = 256
+_QUEUE = 4096
+
+
+class Actor(msgspec.Struct, frozen=True):
+    id: str = msgspec.field(name="ID")
+    attributes: dict[str, str] = msgspec.field(name="Attributes")
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: str = msgspec.field(name="Type")
+    action: str = msgspec.field(name="Action")
+    actor: Actor = msgspec.field(name="Actor")
+    time_nano: int = msgspec.field(name="timeNano")
+    time: int
+    scope: str = msgspec.field(default="", name="scope")
+    status: str | None = None
+    id: str | None = None
+    origin: str | None = msgspec.field(default=None, name="from")
+
+
+def event(type_: str, action: str, identifier: str, attributes: Mapping[str, str]) -> Event:
+    """Return an event of this moment."""
+    moment = time.time_ns()
+    actor = Actor(id=identifier, attributes=dict(attributes))
+    return Event(type=type_, action=action, actor=actor, scope="local", time=moment // 10**9, time_nano=moment)
+
+
+class Lagging(Exception):
+    """The listener was too slow; it has missed events."""
+
+
+class Bus:
+    def __init__(self) -> None:
+        self._past: deque[Event] = deque(maxlen=_KEPT)
+        self._listeners: set[asyncio.Queue[Event | None]] = set()
+
+    def publish(self, happened: Event) -> None:
+        self._past.append(happened)
+        for queue in tuple(self._listeners):
+            try:
+                queue.put_nowait(happened)
+            except asyncio.QueueFull:
+                self._listeners.discard(queue)
+                queue.get_nowait()
+                queue.put_nowait(None)
+
+    def past(self, since: float, until: float) -> Iterator[Event]:
+        """Yield the remembered events of a span, in seconds since the epoch."""
+        return (e for e in tuple(self._past) if since * 1e9 <= e.time_nano <= until * 1e9)
+
+    @contextmanager
+    def listen(self) -> Iterator[AsyncIterator[Event]]:
+        """Collect events from this moment on; the iterator raises Lagging when the listener falls too far behind."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUE)
+        self._listeners.add(queue)
+        try:
+            yield _drain(queue)
+        finally:
+            self._listeners.discard(queue)
+
+
+async def _drain(queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
+    while (found := await queue.get()) is not None:
+        yield found
+    raise Lagging
+
+
+def wanted(happened: Event, filters: Filters) -> bool:
+    """Tell whether an event passes the filters of ``GET /events``."""
+    attributes = happened.actor.attributes
+    return (
+        filters.exact("type", happened.type)
+        and filters.exact("event", happened.action, happened.action.split(":")[0])
+        and filters.exact("scope", happened.scope)
+        and filters.labels(attributes)
+        and all(_of(happened, kind, filters) for kind in ("container", "image", "network", "volume"))
+    )
+
+
+def _of(happened: Event, kind: str, filters: Filters) -> bool:
+    if not filters.get(kind):
+        return True
+    attributes = happened.actor.attributes
+    if happened.type == kind:
+        names = (happened.actor.id, attributes.get("name", ""))
+        return filters.exact(kind, *names) or (kind == "container" and filters.prefix(kind, happened.actor.id))
+    return kind == "container" and filters.exact(kind, attributes.get("container", ""))

@@ -1,0 +1,91 @@
+"""Docker's ``filters`` query parameter: parsed once, asked many times."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netd.common.errors import BadRequest
+
+_TRUE = ("true", "1")
+_FALSE = ("false", "0")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Values by key.  Values of one key are alternatives; keys must all match; so must all labels."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def get(self, key: str) -> tuple[str, ...]:
+        return self.values.get(key, ())
+
+    def exact(self, key: str, *candidates: str) -> bool:
+        """Tell whether the key is absent or one of its values equals a candidate."""
+        wanted = self.get(key)
+        return not wanted or any(value in candidates for value in wanted)
+
+    def matches(self, key: str, *candidates: str) -> bool:
+        """Tell whether the key is absent or a value equals a candidate, or is found in one as a regular expression."""
+        wanted = self.get(key)
+        return not wanted or any(_found(value, text) for value in wanted for text in candidates)
+
+    def prefix(self, key: str, *candidates: str) -> bool:
+        wanted = self.get(key)
+        return not wanted or any(text.startswith(value) for value in wanted for text in candidates)
+
+    def labels(self, labels: Mapping[str, str], key: str = "label") -> bool:
+        """Tell whether every ``k`` or ``k=v`` asked for is among *labels*."""
+        return all(_label(text, labels) for text in self.get(key))
+
+    def flag(self, key: str) -> bool | None:
+        """Return the key's truth, None when it is absent."""
+        wanted = self.get(key)
+        if not wanted:
+            return None
+        if len(wanted) > 1:
+            raise BadRequest(f'got more than one value for filter key "{key}"')
+        if wanted[0] not in _TRUE + _FALSE:
+            raise BadRequest(
+                f"""invalid value for filter '{key}', must be "true" (or "1"), or "false" (or "0"): {wanted[0]}"""
+            )
+        return wanted[0] in _TRUE
+
+
+def parse(text: str, allowed: frozenset[str]) -> Filters:
+    """Read ``{"label":["a=b"]}`` or ``{"label":{"a=b":true}}``.  Raises BadRequest on other forms and unknown keys."""
+    if not text:
+        return Filters()
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadRequest("invalid filter") from None
+    if not isinstance(found, dict):
+        raise BadRequest("invalid filter")
+    if unknown := sorted(set(found) - allowed):
+        raise BadRequest(f"invalid filter '{unknown[0]}'")
+    return Filters({key: _texts(value) for key, value in found.items()})
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        value = [text for text, on in value.items() if on]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise BadRequest("invalid filter")
+    return tuple(value)
+
+
+def _found(value: str, text: str) -> bool:
+    if value == text:
+        return True
+    try:
+        return re.search(value, text) is not None
+    except re.error:
+        return False
+
+
+def _label(wanted: str, labels: Mapping[str, str]) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)

@@ -1,0 +1,110 @@
+"""Connections that stop being HTTP: Docker's attach and exec streams.
+
+After the answer's head both directions are raw bytes, and each may be closed on its own.  aiohttp closes a
+connection whose client has shut its sending side, which Docker's clients do at once when they have no input;
+the handler here keeps it open once an upgrade was asked for.  aiohttp's compiled parser knows no upgrade but
+WebSocket's, its Python one knows Docker's ``tcp`` too, so a request that asks for it is read by that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import HttpRequestParserPy
+from aiohttp.web_protocol import RequestHandler
+
+from netd.common.web import Call
+
+_UPGRADE = re.compile(rb"(?:POST|GET) .*? HTTP/1\.1\r\n(?:.*\r\n)*?upgrade: *tcp\r\n", re.IGNORECASE)
+
+
+class _Handler(RequestHandler):
+    __slots__ = ("ended",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ended = False
+
+    def data_received(self, data: bytes) -> None:
+        idle = self._current_request is None and not self._messages and not self._upgraded
+        if idle and b"tcp" in data and _UPGRADE.match(data):
+            self._parser = HttpRequestParserPy(self, self._loop, 2**16)
+        super().data_received(data)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's contract, which aiohttp narrows
+        self.ended = True
+        return self._upgraded or None
+
+
+class HijackServer(web.Server):
+    """aiohttp's low-level server whose connections can be taken over with :func:`hijack`."""
+
+    def __call__(self) -> RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
+
+
+class _Raw(asyncio.StreamReaderProtocol):
+    """Feeds the stream and tells the HTTP handler, which still owns the connection, when it is lost."""
+
+    def __init__(self, reader: asyncio.StreamReader, before: RequestHandler) -> None:
+        super().__init__(reader)
+        self._before = before
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._before.connection_lost(exc)
+
+
+class Hijacked(web.StreamResponse):
+    """Stands for the answer that was already sent raw; the connection ends with the handler that returns it."""
+
+    @property
+    def prepared(self) -> bool:
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+async def hijack(
+    call: Call, content_type: str, headers: dict[str, str]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Hijacked]:
+    """Answer 101 (or 200 to a client that did not ask to upgrade) and take the connection over.
+
+    The reader ends when the client shuts its sending side; writing goes on until the writer is closed.
+    The handler returns the third value when it is done, and the connection is closed then.
+    """
+    request = call.request
+    transport, handler = request.transport, request.protocol
+    if transport is None or not isinstance(handler, _Handler):
+        raise ConnectionResetError("the client left before the stream began")
+    reader = asyncio.StreamReader()
+    protocol = _Raw(reader, handler)
+    tail, handler._message_tail = handler._message_tail, b""
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+    if tail:
+        reader.feed_data(tail)
+    if handler.ended:
+        reader.feed_eof()
+    transport.resume_reading()
+    writer.write(_head(call, content_type, headers))
+    handler.keep_alive(False)
+    return reader, writer, Hijacked()
+
+
+def _head(call: Call, content_type: str, headers: dict[str, str]) -> bytes:
+    upgrade = call.request.headers.get("Upgrade", "").lower() == "tcp"
+    first = "HTTP/1.1 101 UPGRADED" if upgrade else "HTTP/1.1 200 OK"
+    lines = [first, f"Content-Type: {content_type}"]
+    lines += ["Connection: Upgrade", "Upgrade: tcp"] if upgrade else []
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
