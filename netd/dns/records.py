@@ -1,0 +1,65 @@
+"""What the name server knows, as values: the records of a network, and what one sandbox sees of them.
+
+Pure.  Records belong to networks and views to sandboxes, so that a container that comes or goes changes
+one network's records however many others look at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+def fold(name: str) -> str:
+    """Return *name* as it is compared: without case and without the final dot."""
+    return name.lower().removesuffix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRecords:
+    """The names of one network."""
+
+    name: str
+    """The network's own name; ``web`` on it is also found as ``web.<name>``."""
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Folded name → addresses, IPv4 and IPv6 mixed: container names, aliases, short ids, hostnames."""
+    pointers: Mapping[str, str] = field(default_factory=dict)
+    """Address → the name that a reverse lookup gives, ``web.<network>``, without a final dot."""
+    subnets: tuple[str, ...] = ()
+    """The network's subnets: reverse lookups inside them are never asked elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What changed in a network's records; costs what the change is, not what the network holds."""
+
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Folded name → all of its addresses from now on; none takes the name away."""
+    pointers: Mapping[str, str] = field(default_factory=dict)
+    """Address → name; "" takes the pointer away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A resolver to ask for names that are not ours, on port 53."""
+
+    address: str
+    inside: bool = False
+    """Ask from inside the container (its own ``--dns``) rather than from the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one sandbox can look up."""
+
+    networks: tuple[str, ...] = ()
+    """Ids of its networks in gateway order; the first that knows a name answers alone."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Folded alias → name of the container it stands for; tried before names, also as ``alias.network``."""
+    upstreams: tuple[Upstream, ...] = ()
+    """Its own resolvers, in order; none means the host's, as they are at the time of asking."""
+    forward: bool = True
+    """False on internal networks only: nothing is asked from the host; resolvers inside are still tried."""
+    single_labels: bool = True
+    """False keeps unknown names without a dot from being forwarded (A and AAAA are then empty answers), which is
+    what an ``ndots`` option in the host's file or the container's asks for."""
