@@ -1,0 +1,99 @@
+"""Filters, events and settings: the small parsers that both daemons share."""
+
+import asyncio
+
+import pytest
+
+from netd.common import config
+from netd.common.errors import BadRequest
+from netd.common.events import Bus, Lagging, event, wanted
+from netd.common.filters import Filters, parse
+
+ALLOWED = frozenset({"label", "name", "dangling"})
+
+
+@pytest.mark.parametrize("text", ['{"label":["a=b"]}', '{"label":{"a=b":true}}'])
+def test_both_forms_of_filters_are_read(text):
+    assert parse(text, ALLOWED).labels({"a": "b"}) and not parse(text, ALLOWED).labels({"a": "c"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "invalid filter"),
+        ("[]", "invalid filter"),
+        ('{"x":["1"]}', "invalid filter 'x'"),
+        ('{"name":[1]}', "invalid filter"),
+    ],
+)
+def test_bad_filters_are_refused(text, words):
+    with pytest.raises(BadRequest, match=words):
+        parse(text, ALLOWED)
+
+
+def test_names_match_as_regular_expressions_and_bad_ones_match_nothing():
+    assert parse('{"name":["^h1_a"]}', ALLOWED).matches("name", "h1_abc")
+    assert not parse('{"name":["^h1_a"]}', ALLOWED).matches("name", "xh1_abc")
+    assert not parse('{"name":["("]}', ALLOWED).matches("name", "h1")
+
+
+def test_flags_take_one_boolean():
+    assert parse('{"dangling":["1"]}', ALLOWED).flag("dangling") is True
+    for bad in ('["zork"]', '["true","false"]'):
+        with pytest.raises(BadRequest):
+            parse(f'{{"dangling":{bad}}}', ALLOWED).flag("dangling")
+
+
+def test_events_reach_listeners_in_order_and_are_remembered():
+    async def main():
+        bus = Bus()
+        with bus.listen() as events:
+            for n in range(3):
+                bus.publish(event("network", f"a{n}", "id", {"name": "n"}))
+            return [(await anext(events)).action for _ in range(3)], [e.action for e in bus.past(0, 2e9)]
+
+    assert asyncio.run(main()) == (["a0", "a1", "a2"], ["a0", "a1", "a2"])
+
+
+def test_a_listener_that_does_not_keep_up_is_told():
+    async def main():
+        bus = Bus()
+        with bus.listen() as events:
+            for _ in range(5000):
+                bus.publish(event("network", "create", "id", {}))
+            with pytest.raises(Lagging):
+                async for _ in events:
+                    pass
+
+    asyncio.run(main())
+
+
+def test_event_filters_find_the_container_of_a_network_event():
+    joined = event("network", "connect", "n1", {"container": "c1", "name": "net"})
+    assert wanted(joined, Filters({"network": ("net",)}))
+    assert wanted(joined, Filters({"type": ("network",), "event": ("connect",)}))
+    assert wanted(joined, Filters({"container": ("c1",)}))
+    assert not wanted(joined, Filters({"type": ("container",)}))
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    file = tmp_path / "netd.toml"
+    file.write_text('state_dir = "/a"\nrun_dir = "/b"\ndns = ["192.0.2.1"]\n')
+    found = config.load("netd", "", ["--config", str(file), "--run-dir", "/c"])
+    assert (str(found.state_dir), str(found.run_dir), found.dns) == ("/a", "/c", ("192.0.2.1",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("state_dri = 'x'", "did you mean state_dir"),
+        ("run_dir = 5", "must be a string"),
+        ("=", "cannot be read"),
+        ("log_level = 'loud'", "one of"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(tmp_path, text, words):
+    file = tmp_path / "netd.toml"
+    file.write_text(text)
+    with pytest.raises(BadRequest, match=words):
+        config.load("netd", "", ["--config", str(file)])
