@@ -1,0 +1,210 @@
+"""A whole installation for a test: netd and netd-runtime in a network namespace that stands for a host.
+
+Everything is thrown away at the end: daemons, containers, the namespace, the state.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import docker
+
+BUSYBOX = Path("/bin/busybox")
+IMAGE = "busybox:latest"
+
+
+def busybox_tar() -> bytes:
+    """Return a root file system of one static program and its applet links."""
+    applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name in ("bin", "etc", "tmp", "root", "var", "home"):
+            tar.addfile(_entry(name, tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755))
+        tar.add(BUSYBOX, "bin/busybox", recursive=False)
+        for applet in applets:
+            if applet != "busybox":
+                link = _entry(f"bin/{applet}", tarfile.SYMTYPE, 0o777)
+                link.linkname = "busybox"
+                tar.addfile(link)
+        for name, text in (
+            ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n"),
+            ("etc/group", "root:x:0:\nuser:x:1000:\n"),
+        ):
+            info = _entry(name, tarfile.REGTYPE, 0o644)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+def wait_until(question, seconds: float = 15) -> None:
+    """Ask until the answer is true; fails after *seconds*.  For what no event tells."""
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.02)
+
+
+def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = kind, mode
+    return info
+
+
+class Installation:
+    """Daemons on one namespace.  ``host`` is its name under /run/netns."""
+
+    def __init__(self, host: str | None = None) -> None:
+        self.host = host or f"ndt-{secrets.token_hex(4)}"
+        self._made = host is None
+        if self._made:
+            subprocess.run(["ip", "netns", "add", self.host], check=True)
+            subprocess.run(["ip", "-n", self.host, "link", "set", "lo", "up"], check=True)
+        self.root = Path(tempfile.mkdtemp(prefix="ndt-"))
+        self.state, self.run = self.root / "state", self.root / "run"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._clients: list[docker.DockerClient] = []
+
+    # -- daemons
+
+    def start(self, *names: str) -> None:
+        """Start the daemons named (both without names) and return when they answer."""
+        for name in names or ("netd", "runtime"):
+            with (self.root / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [
+                        *self.within,
+                        sys.executable,
+                        "-m",
+                        name,
+                        "--state-dir",
+                        self.state,
+                        "--run-dir",
+                        self.run,
+                        "--log-level",
+                        "info",
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            self.wait_for(name)
+
+    def wait_for(self, name: str) -> None:
+        socket = self.run / {"netd": "netd.sock", "runtime": "docker.sock"}[name]
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            if self.processes[name].poll() is not None:
+                raise AssertionError(f"{name} ended with {self.processes[name].returncode}:\n{self.log(name)}")
+            try:
+                docker.APIClient(base_url=f"unix://{socket}", version="1.51").ping()
+                return
+            except Exception:
+                time.sleep(0.02)
+        raise AssertionError(f"{name} does not answer:\n{self.log(name)}")
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(number)
+        process.wait(20)
+
+    def log(self, name: str) -> str:
+        return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
+
+    # -- clients
+
+    @property
+    def within(self) -> list[str]:
+        """Words that run a command on this host."""
+        return ["nsenter", f"--net=/run/netns/{self.host}"]
+
+    @property
+    def docker(self) -> docker.DockerClient:
+        client = docker.DockerClient(base_url=f"unix://{self.run}/docker.sock", timeout=60)
+        self._clients.append(client)
+        return client
+
+    def netctl(self, *words: str, check: bool = True, **kwargs) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "netd.cli.main", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "NETD_RUN_DIR": str(self.run)},
+            **kwargs,
+        )
+        assert not check or done.returncode == 0, (
+            f"netctl {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    def inspect(self, name: str) -> dict:
+        return json.loads(self.netctl("inspect", name).stdout)[0]
+
+    def on_host(self, *words: str, **kwargs) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self.within, *words], capture_output=True, text=True, timeout=30, **kwargs)
+
+    def load_busybox(self) -> None:
+        self.docker.api.import_image_from_data(busybox_tar(), repository="busybox", tag="latest")
+
+    # -- the end
+
+    def stop(self) -> None:
+        """Stop both daemons politely, the runtime first."""
+        for name in ("runtime", "netd"):
+            if name in self.processes:
+                self.kill(name, signal.SIGTERM)
+
+    def remove_all(self) -> None:
+        client = self.docker
+        for container in client.containers.list(all=True):
+            container.remove(force=True)
+        for network in client.networks.list():
+            if network.name not in ("bridge", "host", "none"):
+                network.remove()
+
+    def destroy(self) -> None:
+        """Whatever state it is in: end every process of the installation and remove all that it made."""
+        if "runtime" in self.processes and "netd" in self.processes:
+            try:
+                self.remove_all()
+            except Exception as error:
+                print(f"cleaning up: {error}")
+        for client in self._clients:
+            client.close()
+        self.stop()
+        for pid in self.leftovers():
+            os.kill(pid, signal.SIGKILL)
+        _unmount_below(self.root)
+        if self._made:
+            subprocess.run(["ip", "netns", "del", self.host], check=True)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def leftovers(self) -> list[int]:
+        """Return the processes whose command line names this installation's directory."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if str(self.root).encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found
+
+
+def _unmount_below(root: Path) -> None:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    for target in sorted((line.split()[4] for line in lines), reverse=True):
+        if target.startswith(f"{root}/"):
+            subprocess.run(["umount", "-l", target], check=False)
