@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def fold(name: str) -> str:
@@ -63,3 +66,31 @@ class View:
     single_labels: bool = True
     """False keeps unknown names without a dot from being forwarded (A and AAAA are then empty answers), which is
     what an ``ndots`` option in the host's file or the container's asks for."""
+
+
+def patched(records: NetworkRecords, patch: Patch) -> NetworkRecords:
+    """Return *records* with *patch* applied."""
+    return NetworkRecords(
+        records.name, _merged(records.names, patch.names), _merged(records.pointers, patch.pointers), records.subnets
+    )
+
+
+def _merged(old: Mapping[str, T], changes: Mapping[str, T]) -> Mapping[str, T]:
+    merged = dict(old)
+    for key, value in changes.items():
+        if value:
+            merged[key] = value
+        else:
+            merged.pop(key, None)
+    return merged
+
+
+def difference(old: NetworkRecords, new: NetworkRecords) -> Patch:
+    """Return the patch that makes the names and pointers of *old* those of *new*."""
+    return Patch(_changes(old.names, new.names, ()), _changes(old.pointers, new.pointers, ""))
+
+
+def _changes(old: Mapping[str, T], new: Mapping[str, T], gone: T) -> Mapping[str, T]:
+    changes = {key: value for key, value in new.items() if old.get(key) != value}
+    changes.update((key, gone) for key in old.keys() - new.keys())
+    return changes

@@ -1,0 +1,63 @@
+"""``netd-dns``: the process that answers at 127.0.0.11 in every container.
+
+netd starts it with the private socket as an open descriptor, so that netd can speak before it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from netd.dns.control import Control
+from netd.dns.loop import READ, Loop
+from netd.dns.protocol import version
+from netd.dns.service import Service
+
+_PR_SET_NAME = 15
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="netd-dns", description="The name server of netd's containers.")
+    parser.add_argument("--control", type=int, required=True, help="descriptor of the listening private socket")
+    parser.add_argument("--resolv-conf", type=Path, required=True, help="where the host's resolvers are named")
+    flags = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s netd-dns %(levelname)s %(message)s")
+    logging.raiseExceptions = False
+    os.chdir("/")
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, b"netd-dns")
+    _allow_many_descriptors()
+    loop = Loop()
+    _stop_on_signal(loop)
+    Control(loop, socket.socket(fileno=flags.control), Service(loop, flags.resolv_conf), version())
+    gc.collect()
+    gc.freeze()
+    logging.getLogger("netd.dns").info("event=started pid=%d", os.getpid())
+    loop.run()
+    return 0
+
+
+def _allow_many_descriptors() -> None:
+    """Three for each container, and one for each question under way."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _stop_on_signal(loop: Loop) -> None:
+    """A signal's handler runs between two instructions, but epoll goes on waiting: the descriptor ends the wait."""
+    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    loop.watch(wake, READ, lambda events: loop.stop())
+    signal.signal(signal.SIGTERM, lambda number, frame: os.eventfd_write(wake, 1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The server's end of the private socket: what netd says is done here, in order.
+
+One netd speaks at a time; a new one takes the place of the one before, which may have hung.  When it leaves,
+everything stays as it was last said to be.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import struct
+from collections.abc import Sequence
+from functools import partial
+
+from netd.dns import protocol
+from netd.dns.loop import READ, WRITE, Loop
+from netd.dns.protocol import Message, Pipe
+from netd.dns.service import Service
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    """Accepts netd on a listening socket and serves it."""
+
+    def __init__(self, loop: Loop, listener: socket.socket, service: Service, version: str) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._service = service
+        self._version = version
+        self._pipe: Pipe | None = None
+        listener.setblocking(False)
+        loop.watch(listener.fileno(), READ, self._accept)
+
+    def _accept(self, events: int) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if not _is_ours(sock):
+            log.warning("event=stranger-refused")
+            sock.close()
+            return
+        self._leave()
+        pipe = self._pipe = Pipe(sock)
+        self._loop.watch(sock.fileno(), READ, partial(self._ready, pipe))
+
+    def _leave(self) -> None:
+        if self._pipe is not None:
+            self._loop.forget(self._pipe.sock.fileno())
+            self._pipe.close()
+            self._pipe = None
+
+    def _ready(self, pipe: Pipe, events: int) -> None:
+        try:
+            if events & WRITE:
+                self._watch(pipe, pipe.push())
+            if events & (READ | select.EPOLLHUP):
+                for message, descriptors in pipe.receive():
+                    self._obey(message, descriptors)
+        except (EOFError, OSError, ValueError) as problem:
+            log.info("event=netd-left reason=%s", problem)
+            self._leave()
+
+    def _say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        if self._pipe is not None:
+            self._pipe.queue(message, descriptors)
+            self._watch(self._pipe, self._pipe.push())
+
+    def _watch(self, pipe: Pipe, sent_all: bool) -> None:
+        self._loop.watch(pipe.sock.fileno(), READ if sent_all else READ | WRITE, partial(self._ready, pipe))
+
+    def _obey(self, message: Message, descriptors: Sequence[int]) -> None:
+        service = self._service
+        match message:
+            case protocol.SetNetwork(network, records):
+                service.scopes.set_network(network, records)
+            case protocol.PatchNetwork(network, patch):
+                service.scopes.patch_network(network, patch)
+            case protocol.DropNetwork(network):
+                service.scopes.drop_network(network)
+            case protocol.SetView(sandbox, view):
+                service.set_view(sandbox, view)
+            case protocol.OpenSandbox(sandbox):
+                service.open(sandbox, descriptors)
+            case protocol.CloseSandbox(sandbox):
+                service.close(sandbox)
+            case protocol.Sync(number):
+                self._say(protocol.Synced(number))
+            case protocol.Hello():
+                self._greet()
+            case protocol.Stop():
+                self._loop.stop()
+            case _:
+                raise ValueError(f"unexpected {type(message).__name__}")
+
+    def _greet(self) -> None:
+        self._say(protocol.Welcome(self._version, tuple(self._service.scopes.networks)))
+        for sandbox in self._service.sandboxes():
+            self._say(protocol.Held(sandbox.id), sandbox.descriptors())
+        self._say(protocol.Ready())
+
+
+def _is_ours(sock: socket.socket) -> bool:
+    """Whether the peer runs as the user that we run as, which is root; the socket's mode already says the same."""
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(uid == os.geteuid())

@@ -1,0 +1,318 @@
+"""netd's side of its name server: finds or starts it, tells it what is, and brings it back when it dies.
+
+The link remembers everything it was told and keeps copies of all sockets.  A server that was killed is replaced by
+one that gets the same sockets and records: no port changes, and questions wait in the sockets meanwhile.  A server
+that outlived netd hands the sockets to the next link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from netd.common.errors import Unavailable
+from netd.dns import protocol
+from netd.dns.greeting import Greeting, drain, greet, stop
+from netd.dns.launch import Child, dial, spawn
+from netd.dns.protocol import Message, Pipe
+from netd.dns.records import NetworkRecords, Patch, View, difference, patched
+from netd.host import Resolver
+
+log = logging.getLogger(__name__)
+
+HELLO_LIMIT = 10.0
+"""Seconds that a server has for its first words; a new one has its modules to load."""
+FLUSH_LIMIT = 10.0
+"""Seconds until names that are not in force count as a failure; covers one replacement of the server."""
+STOP_LIMIT = 3.0
+_PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Seconds before each new try to bring a server back; the last repeats."""
+_STEADY = 5.0
+"""Seconds of life after which a server's end is no longer held against the next one."""
+
+
+class DnsLink:
+    """Said in order, done in order; ``flush`` returns when it is done.
+
+    ``held`` are the sandboxes that are being served: after ``start`` those of a server that outlived the last netd.
+    """
+
+    def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
+        self._path = run_dir / "dns.sock"
+        self._log_path = run_dir / "dns.log"
+        self._resolv_conf = resolv_conf
+        self._version = protocol.version()
+        self._networks: dict[str, NetworkRecords] = {}
+        self._views: dict[str, View] = {}
+        self._sandboxes: dict[str, Resolver] = {}
+        self._unmentioned: set[str] = set()
+        self._pipe: Pipe | None = None
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._pushing = False
+        self._syncs: dict[int, asyncio.Future[bool]] = {}
+        self._number = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._child: Child | None = None
+
+    @property
+    def held(self) -> set[str]:
+        return set(self._sandboxes)
+
+    async def start(self) -> None:
+        """Connect to the server, started if need be.  Raises Unavailable when there is one and it does not answer."""
+        await self._connect(adopt=True)
+        self._keeper = asyncio.create_task(self._keep(), name="dns-link")
+
+    async def open_sandbox(self, sandbox: str, resolver: Resolver) -> None:
+        """Hand a sandbox's sockets over; they are the link's from now on.  It answers from its first view on."""
+        self._let_go(sandbox)
+        self._sandboxes[sandbox] = resolver
+        self._say(protocol.OpenSandbox(sandbox), _descriptors(resolver))
+
+    async def close_sandbox(self, sandbox: str) -> None:
+        """Stop serving a sandbox; repeating it is harmless."""
+        if sandbox in self._sandboxes:
+            self._say(protocol.CloseSandbox(sandbox))
+        self._views.pop(sandbox, None)
+        self._let_go(sandbox)
+
+    def set_network(self, network: str, records: NetworkRecords) -> None:
+        """Make *records* what the network has; only the difference travels."""
+        records = NetworkRecords(records.name, dict(records.names), dict(records.pointers), records.subnets)
+        before = self._networks.get(network)
+        self._networks[network] = records
+        self._unmentioned.discard(network)
+        if before is None or (before.name, before.subnets) != (records.name, records.subnets):
+            self._say(protocol.SetNetwork(network, records))
+            return
+        patch = difference(before, records)
+        if patch.names or patch.pointers:
+            self._say(protocol.PatchNetwork(network, patch))
+
+    def patch_network(self, network: str, patch: Patch) -> None:
+        """Change some records of a network that was set; costs little however much the network holds."""
+        self._networks[network] = patched(self._networks[network], patch)
+        self._say(protocol.PatchNetwork(network, patch))
+
+    def drop_network(self, network: str) -> None:
+        if self._networks.pop(network, None) is not None:
+            self._say(protocol.DropNetwork(network))
+
+    def set_view(self, sandbox: str, view: View) -> None:
+        """Change what a sandbox sees."""
+        if self._views.get(sandbox) != view:
+            self._views[sandbox] = view
+            self._say(protocol.SetView(sandbox, view))
+
+    async def flush(self) -> None:
+        """Return when all that was said is in force, through a replacement of the server if one is under way.
+
+        Raises Unavailable when that takes too long; what was said stays said, and is in force some time.
+        """
+        try:
+            async with asyncio.timeout(FLUSH_LIMIT):
+                while not await self._sync():
+                    pass
+        except TimeoutError:
+            raise Unavailable(f"the name server at {self._path} does not answer; see {self._log_path}") from None
+
+    async def settle(self) -> None:
+        """Forget what a server that outlived netd holds and nobody has spoken of since ``start``."""
+        for network in self._unmentioned:
+            self._say(protocol.DropNetwork(network))
+        self._unmentioned.clear()
+        for sandbox in self.held - self._views.keys():
+            await self.close_sandbox(sandbox)
+        await self.flush()
+
+    async def close(self, stop_server: bool) -> None:
+        """Leave; the server goes on answering unless *stop_server*."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        pipe = self._detach()
+        if pipe is not None:
+            await self._part(pipe, stop_server)
+        if self._child is not None:
+            self._child.release()
+        for sandbox in self.held:
+            self._let_go(sandbox)
+
+    async def _part(self, pipe: Pipe, stop_server: bool) -> None:
+        try:
+            async with asyncio.timeout(STOP_LIMIT):
+                await (stop(pipe) if stop_server else drain(pipe))
+                if stop_server and self._child is not None:
+                    await self._child.ended()
+        except (TimeoutError, OSError) as problem:
+            log.warning("event=dns-parted-badly reason=%r", problem)
+        finally:
+            pipe.close()
+        if stop_server:
+            self._path.unlink(missing_ok=True)
+
+    def _let_go(self, sandbox: str) -> None:
+        """Close our copies of a sandbox's sockets."""
+        resolver = self._sandboxes.pop(sandbox, None)
+        if resolver is not None:
+            _close(resolver)
+
+    def _say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Send with whatever else is said in this turn; without a server it waits in what we remember."""
+        if self._pipe is None:
+            return
+        self._pipe.queue(message, descriptors)
+        if not self._pushing:
+            self._pushing = True
+            asyncio.get_running_loop().call_soon(self._push)
+
+    def _push(self) -> None:
+        self._pushing = False
+        if self._pipe is None:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            if self._pipe.push():
+                loop.remove_writer(self._pipe.sock)
+            else:
+                loop.add_writer(self._pipe.sock, self._push)
+        except OSError as problem:
+            self._break(problem)
+
+    async def _sync(self) -> bool:
+        """Wait until all that was said is in force; False when the server went away instead."""
+        await self._connected.wait()
+        self._number += 1
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._syncs[self._number] = future
+        self._say(protocol.Sync(self._number))
+        self._push()
+        return await future
+
+    def _listen(self) -> None:
+        try:
+            for message, _ in self._pipe.receive() if self._pipe is not None else ():
+                if isinstance(message, protocol.Synced):
+                    self._confirm(message.number)
+        except (EOFError, ValueError) as problem:
+            self._break(problem)
+
+    def _confirm(self, number: int) -> None:
+        future = self._syncs.pop(number, None)
+        if future is not None and not future.done():
+            future.set_result(True)
+
+    def _break(self, reason: Exception) -> None:
+        log.warning("event=dns-lost reason=%s", reason)
+        pipe = self._detach()
+        if pipe is not None:
+            pipe.close()
+        self._lost.set()
+
+    def _detach(self) -> Pipe | None:
+        """Let go of the connection; whoever waits for it to confirm something has to ask again."""
+        pipe, self._pipe = self._pipe, None
+        self._connected.clear()
+        if pipe is not None:
+            asyncio.get_running_loop().remove_reader(pipe.sock)
+            asyncio.get_running_loop().remove_writer(pipe.sock)
+        for future in self._syncs.values():
+            if not future.done():
+                future.set_result(False)
+        self._syncs.clear()
+        return pipe
+
+    async def _keep(self) -> None:
+        """Bring the server back whenever it is lost, more slowly when it keeps dying."""
+        tries, since = 0, time.monotonic()
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            if time.monotonic() - since > _STEADY:
+                tries = 0
+            await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+            tries, since = tries + 1, time.monotonic()
+            try:
+                await self._connect(adopt=False)
+            except (Unavailable, OSError) as problem:
+                log.error("event=dns-not-back reason=%s", problem)
+                self._lost.set()
+
+    async def _connect(self, adopt: bool) -> None:
+        """Meet a server of our version and tell it everything; *adopt* takes on the sandboxes that we do not know."""
+        pipe, greeting = await self._meet()
+        try:
+            if greeting.version != self._version:
+                log.info("event=dns-replaced version=%s sandboxes=%d", greeting.version, len(greeting.held))
+                self._take(greeting, adopt)
+                await stop(pipe)
+                pipe.close()
+                pipe, greeting = await self._meet()
+            self._take(greeting, adopt)
+        except BaseException:
+            pipe.close()
+            raise
+        self._pipe = pipe
+        self._retell(greeting, adopt)
+        asyncio.get_running_loop().add_reader(pipe.sock, self._listen)
+        self._connected.set()
+        self._push()
+
+    async def _meet(self) -> tuple[Pipe, Greeting]:
+        """Return a connection to the server that is there, or to a new one, with its first words."""
+        sock = dial(self._path)
+        if sock is None:
+            if self._child is not None:
+                await self._child.kill()
+            self._child = spawn(self._path, self._log_path, self._resolv_conf)
+            sock = dial(self._path)
+        if sock is None:
+            raise Unavailable(f"the name server does not listen at {self._path}; is another netd using that directory?")
+        pipe = Pipe(sock)
+        try:
+            async with asyncio.timeout(HELLO_LIMIT):
+                return pipe, await greet(pipe, self._version)
+        except (TimeoutError, EOFError, OSError) as problem:
+            pipe.close()
+            raise Unavailable(
+                f"the name server at {self._path} does not answer; see {self._log_path}, end it and try again"
+            ) from problem
+
+    def _take(self, greeting: Greeting, adopt: bool) -> None:
+        for sandbox, resolver in greeting.held.items():
+            if adopt and sandbox not in self._sandboxes:
+                self._sandboxes[sandbox] = resolver
+            else:
+                _close(resolver)
+
+    def _retell(self, greeting: Greeting, adopt: bool) -> None:
+        """Say everything that we remember to a server that may know part of it."""
+        unknown = set(greeting.networks) - self._networks.keys()
+        if adopt:
+            self._unmentioned = unknown
+        for network in () if adopt else unknown:
+            self._say(protocol.DropNetwork(network))
+        for sandbox in greeting.held.keys() - self._sandboxes.keys():
+            self._say(protocol.CloseSandbox(sandbox))
+        for network, records in self._networks.items():
+            self._say(protocol.SetNetwork(network, records))
+        for sandbox, resolver in self._sandboxes.items():
+            if sandbox not in greeting.held:
+                self._say(protocol.OpenSandbox(sandbox), _descriptors(resolver))
+            if sandbox in self._views:
+                self._say(protocol.SetView(sandbox, self._views[sandbox]))
+
+
+def _descriptors(resolver: Resolver) -> tuple[int, int, int]:
+    return resolver.udp.fileno(), resolver.tcp.fileno(), resolver.netns
+
+
+def _close(resolver: Resolver) -> None:
+    resolver.udp.close()
+    resolver.tcp.close()
+    os.close(resolver.netns)

@@ -1,0 +1,91 @@
+"""The records as the server holds them, and the replies prepared from them.
+
+Sandboxes that see the same share a scope, and with it the prepared replies: of hundreds of containers on one
+network only the first asks for the work of building a reply.  A change to a network empties the scopes that look
+at it, and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TypeAlias
+
+from netd.dns.decide import Forward
+from netd.dns.records import NetworkRecords, Patch, View, patched
+from netd.dns.wire import Turns
+
+MOST_PREPARED = 512
+"""Per scope; beyond it all are dropped, so that whoever asks for ever new spellings gains nothing."""
+
+Prepared: TypeAlias = dict[bytes, "bytes | Turns | Forward"]
+"""What to do with a question, by its bytes after the id."""
+
+
+class Scope:
+    """One view, for all sandboxes that have it."""
+
+    __slots__ = ("prepared", "users", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.prepared: Prepared = {}
+        self.users = 0
+
+    def prepare(self, question: bytes, ready: bytes | Turns | Forward) -> None:
+        if len(self.prepared) >= MOST_PREPARED:
+            self.prepared.clear()
+        self.prepared[question] = ready
+
+
+class Scopes:
+    """All networks and all scopes."""
+
+    def __init__(self) -> None:
+        self._networks: dict[str, NetworkRecords] = {}
+        self._scopes: dict[Hashable, Scope] = {}
+        self._by_network: dict[str, set[Scope]] = {}
+
+    @property
+    def networks(self) -> Mapping[str, NetworkRecords]:
+        return self._networks
+
+    def set_network(self, network: str, records: NetworkRecords) -> None:
+        self._networks[network] = records
+        self._changed(network)
+
+    def patch_network(self, network: str, patch: Patch) -> None:
+        """Change some records of a network; for one that is not known, nothing happens."""
+        if (records := self._networks.get(network)) is not None:
+            self.set_network(network, patched(records, patch))
+
+    def drop_network(self, network: str) -> None:
+        self._networks.pop(network, None)
+        self._changed(network)
+
+    def enter(self, view: View) -> Scope:
+        """Return the scope of *view*; ``leave`` it when it is no longer used."""
+        scope = self._scopes.get(_key(view))
+        if scope is None:
+            scope = self._scopes[_key(view)] = Scope(view)
+            for network in view.networks:
+                self._by_network.setdefault(network, set()).add(scope)
+        scope.users += 1
+        return scope
+
+    def leave(self, scope: Scope) -> None:
+        scope.users -= 1
+        if scope.users:
+            return
+        del self._scopes[_key(scope.view)]
+        for network in scope.view.networks:
+            self._by_network[network].discard(scope)
+            if not self._by_network[network]:
+                del self._by_network[network]
+
+    def _changed(self, network: str) -> None:
+        for scope in self._by_network.get(network, ()):
+            scope.prepared.clear()
+
+
+def _key(view: View) -> Hashable:
+    return (view.networks, frozenset(view.links.items()), view.upstreams, view.forward, view.single_labels)

@@ -1,0 +1,76 @@
+"""All sandboxes that are being served, and the parts that serve them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from netd.dns.datagrams import Datagrams
+from netd.dns.forward import Forwarder
+from netd.dns.loop import Loop
+from netd.dns.protocol import DESCRIPTORS
+from netd.dns.records import View
+from netd.dns.respond import Responder
+from netd.dns.sandbox import Sandbox
+from netd.dns.scopes import Scopes
+from netd.dns.streams import Streams
+from netd.dns.upstreams import HostFile
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """Opens, changes and closes what containers talk to."""
+
+    def __init__(self, loop: Loop, resolv_conf: Path) -> None:
+        self.scopes = Scopes()
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._forwarder = Forwarder(loop, HostFile(resolv_conf))
+        responder = Responder(self.scopes, self._forwarder)
+        self._datagrams = Datagrams(loop, responder)
+        self._streams = Streams(loop, responder)
+
+    def sandboxes(self) -> Iterable[Sandbox]:
+        return self._sandboxes.values()
+
+    def open(self, sandbox_id: str, descriptors: Sequence[int]) -> None:
+        """Take over a sandbox's descriptors; those of one that is known are replaced and it keeps its view."""
+        if len(descriptors) != DESCRIPTORS:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise ValueError(f"{len(descriptors)} descriptors for sandbox {sandbox_id[:12]} instead of {DESCRIPTORS}")
+        udp, tcp, netns = descriptors
+        sandbox = Sandbox(sandbox_id, socket.socket(fileno=udp), socket.socket(fileno=tcp), netns)
+        sandbox.prepare()
+        before = self._sandboxes.get(sandbox_id)
+        view = before.scope.view if before is not None and before.scope is not None else None
+        self.close(sandbox_id)
+        self._sandboxes[sandbox_id] = sandbox
+        if view is not None:
+            self.set_view(sandbox_id, view)
+
+    def set_view(self, sandbox_id: str, view: View) -> None:
+        """Change what a sandbox sees; the first view is what makes it answer.  Nothing happens to unknown ones."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None:
+            return
+        before, sandbox.scope = sandbox.scope, self.scopes.enter(view)
+        if before is not None:
+            self.scopes.leave(before)
+            return
+        self._datagrams.open(sandbox)
+        self._streams.open(sandbox)
+
+    def close(self, sandbox_id: str) -> None:
+        sandbox = self._sandboxes.pop(sandbox_id, None)
+        if sandbox is None:
+            return
+        self._forwarder.abandon(sandbox)
+        if sandbox.scope is not None:
+            self._datagrams.close(sandbox)
+            self._streams.close(sandbox)
+            self.scopes.leave(sandbox.scope)
+        sandbox.close()

@@ -1,0 +1,178 @@
+"""DNS messages: questions read from bytes and replies written to bytes, by dnslib.
+
+Replies are kept without their first two bytes, the id, so that one serves whoever asks the same question.
+What dnslib is given is bounded first: it follows compression pointers without a limit of its own, and a packet
+full of records whose names are chains of pointers would keep it busy for seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dnslib import AAAA, EDNS0, PTR, QTYPE, RD, RR, A, DNSError, DNSHeader, DNSLabel, DNSRecord
+from dnslib.label import DNSLabelError
+
+from netd.dns.decide import Code, Question, Refuse, Reply
+
+TTL = 5
+"""Seconds; short, so that nobody keeps an address that has moved."""
+UDP_SIZE = 1232
+"""What we offer and send at most over UDP, and what cannot be fragmented on any link."""
+PLAIN_SIZE = 512
+STREAM_SIZE = 65535
+HEADER = 12
+_QUERY = 0
+_TRUNCATED = 0x02
+_CLASSES = (1, 255)
+"""IN and ANY; in other classes our names exist and have nothing."""
+_BAD_VERSION = 1
+"""The upper bits of response code 16, BADVERS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A query that could be read."""
+
+    record: DNSRecord
+    question: Question
+    edns: RR | None
+
+    def room(self, stream: bool) -> int:
+        """Return how many bytes a reply may have."""
+        if stream:
+            return STREAM_SIZE
+        return max(PLAIN_SIZE, min(self.edns.edns_len, UDP_SIZE)) if self.edns else PLAIN_SIZE
+
+
+class Turns:
+    """A reply with several records of one size, begun one further on each time it is given.
+
+    The first address gets the connection of most clients, so every address is to be first equally often.
+    """
+
+    __slots__ = ("_at", "_count", "_head", "_ring", "_shown", "_tail", "_unit")
+
+    def __init__(self, head: bytes, records: bytes, unit: int, shown: int, tail: bytes) -> None:
+        self._head = head
+        self._ring = records * 2
+        self._unit = unit
+        self._shown = shown * unit
+        self._tail = tail
+        self._count = len(records) // unit
+        self._at = random.randrange(self._count)
+
+    def next(self) -> bytes:
+        start = self._at * self._unit
+        self._at = (self._at + 1) % self._count
+        return self._head + self._ring[start : start + self._shown] + self._tail
+
+
+def read(packet: bytes) -> Message | Code | None:
+    """Return the query in *packet*, the code to refuse it with, or None for what must not be answered at all."""
+    if len(packet) < HEADER or packet[2] & 0x80:
+        return None
+    if (packet[2] >> 3) & 15 != _QUERY:
+        return Code.NOTIMP
+    counts = [int.from_bytes(packet[at : at + 2]) for at in (4, 6, 8, 10)]
+    if counts[0] != 1 or counts[1] > 1 or counts[2] > 1 or counts[3] > 2:
+        return Code.FORMERR
+    try:
+        record = DNSRecord.parse(packet)
+        return Message(record, _question(record), _edns(record))
+    except Exception:
+        # dnslib raises whatever the bytes run into: its own errors, struct's, unicode's, RecursionError.
+        return Code.FORMERR
+
+
+def _question(record: DNSRecord) -> Question:
+    labels = [label.decode().replace(".", "\\.") for label in record.q.qname.label]
+    if any(len(label) > 63 for label in record.q.qname.label):
+        raise DNSLabelError("label too long")
+    return Question(".".join(labels).lower(), record.q.qtype if record.q.qclass in _CLASSES else 0)
+
+
+def _edns(record: DNSRecord) -> RR | None:
+    found = [extra for extra in record.ar if extra.rtype == QTYPE.OPT]
+    if len(found) > 1:
+        raise DNSError("more than one OPT record")
+    return found[0] if found else None
+
+
+def complaint(packet: bytes, code: Code) -> bytes:
+    """Return the reply, without id, to a packet of which no more than the header can be trusted."""
+    header = DNSHeader(bitmap=0, qr=1, opcode=(packet[2] >> 3) & 15, rd=packet[2] & 1, ra=1, rcode=code)
+    return bytes(DNSRecord(header).pack()[2:])
+
+
+def refuse(packet: bytes, code: Code) -> bytes:
+    """Return the refusal, without id, of a query; it repeats the question, without which C libraries ignore it."""
+    message = read(packet)
+    if not isinstance(message, Message):
+        return complaint(packet, code)
+    return _pack(message, (), code)
+
+
+def question_end(packet: bytes) -> int:
+    """Return where the question of a query that ``read`` accepts ends."""
+    at = HEADER
+    while at < len(packet) and packet[at]:
+        at += packet[at] + 1
+    return at + 5
+
+
+def write(message: Message, decision: Reply | Refuse, stream: bool) -> bytes | Turns:
+    """Return the reply, without id, in the space that the asker has for it."""
+    edns = message.edns
+    if edns is not None and edns.edns_ver != 0:
+        return _pack(message, (), Code.NOERROR, _BAD_VERSION)
+    if isinstance(decision, Refuse):
+        return _pack(message, (), decision.code)
+    records = [*map(_address, decision.addresses), *_pointers(decision.pointers)]
+    whole = _pack(message, records, Code.NOERROR)
+    room = message.room(stream) - 2
+    if len(records) > 1 and {type(rdata) for rdata in records} in ({A}, {AAAA}):
+        return _turns(message, whole, records, room)
+    return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
+
+
+def _turns(message: Message, whole: bytes, records: Sequence[RD], room: int) -> Turns:
+    """Cut *whole* apart.  A record is its name as a pointer to the question, ten bytes, and the address."""
+    unit = 12 + len(records[0].data)
+    start = HEADER - 2 + len(message.record.q.qname) + 2 + 4
+    stop = start + len(records) * unit
+    shown = min(len(records), (room - start - len(whole) + stop) // unit)
+    head = whole[:start] if shown == len(records) else _marked_cut(whole[:start], shown)
+    return Turns(head, whole[start:stop], unit, shown, whole[stop:])
+
+
+def _marked_cut(reply: bytes, shown: int) -> bytes:
+    """Set TC, which makes the asker come again over TCP, and the number of answers that are left."""
+    return bytes([reply[0] | _TRUNCATED]) + reply[1:4] + shown.to_bytes(2) + reply[6:]
+
+
+def _address(text: str) -> RD:
+    if ":" in text:
+        return AAAA(tuple(socket.inet_pton(socket.AF_INET6, text)))
+    return A(tuple(socket.inet_pton(socket.AF_INET, text)))
+
+
+def _pointers(names: Iterable[str]) -> list[RD]:
+    """Return PTR records; a name that DNS cannot carry (a label over 63 bytes) has none."""
+    split = [[label.encode() for label in name.split(".")] for name in names]
+    return [PTR(DNSLabel(labels)) for labels in split if all(0 < len(label) < 64 for label in labels)]
+
+
+def _pack(message: Message, records: Iterable[RD], code: Code, extended: int = 0) -> bytes:
+    asked = message.record.header
+    header = DNSHeader(bitmap=0, qr=1, rd=asked.rd, ra=1, cd=asked.cd, rcode=code)
+    reply = DNSRecord(header, q=message.record.q)
+    for rdata in records:
+        kind = QTYPE.reverse[type(rdata).__name__]
+        reply.add_answer(RR(message.record.q.qname, kind, ttl=TTL, rdata=rdata))
+    if message.edns is not None:
+        flags = "do" if message.edns.edns_do else ""
+        reply.add_ar(EDNS0(flags=flags, udp_len=UDP_SIZE, ext_rcode=extended))
+    return bytes(reply.pack()[2:])
