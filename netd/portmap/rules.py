@@ -37,6 +37,8 @@ class BridgeRules:
     """Nothing is forwarded in or out."""
     masquerade: bool = True
     """Hide what leaves to elsewhere behind the host's address."""
+    isolated: bool = False
+    """Its containers do not reach one another by way of the host either, except at published ports."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""Bridges on the host: made, brought into shape, retired.
+
+Owns the mark by which ours are known.  A bridge that somebody else made is used as it is, and never deleted.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+
+from netd.common.errors import KernelRefused
+from netd.facts import Bridge
+from netd.kernel import dying, rtnl, sysctl
+from netd.kernel.lookup import Rtnl, index_of
+
+MARK = "netd"
+"""The ifalias of bridges that we made."""
+
+
+def is_ours(link: rtnl.Link) -> bool:
+    return link.kind == "bridge" and link.alias == MARK
+
+
+def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
+    """Make the bridge, or bring the one that is there into this shape."""
+    if fact.owned:
+        _make(host, fact)
+    index = index_of(fact.name)
+    if index is None:
+        raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
+    sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
+    address = [rtnl.add_address(index, fact.address)] if fact.address else []
+    if not fact.owned:
+        host.talk(*address, rtnl.set_link(index, up=True))
+        return
+    # An IPv6 nobody asked for would make the host listen to router advertisements from containers.
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", "1")
+    old = [rtnl.drop_address(index, was.address)] if was and was.address and was.address != fact.address else []
+    host.talk(*old, *address, rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK))
+
+
+def _make(host: Rtnl, fact: Bridge) -> None:
+    # A MAC that follows from the address stays the same across re-creation, so containers' neighbour
+    # entries stay right; and the kernel does not change one that was set as ports come and go.
+    tail = fact.address.ip.packed if fact.address else secrets.token_bytes(4)
+    try:
+        host.talk(rtnl.new_bridge(fact.name, fact.mtu, (b"\x02\x42" + tail).hex(":")))
+    except OSError as problem:
+        if problem.errno != errno.EEXIST:
+            raise
+        there = host.find(fact.name)
+        if there and not is_ours(there):
+            message = f"a link named {fact.name} exists already and is not netd's"
+            raise KernelRefused(message, errno.EEXIST) from problem
+
+
+def drop(host: Rtnl, fact: Bridge) -> None:
+    """Retire the bridge; of one that is not ours, only take back what we set."""
+    index = index_of(fact.name)
+    if index is None:
+        return
+    if not fact.owned:
+        sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", "0")
+        return
+    # A link that is down goes on answering for its addresses.
+    address = [rtnl.drop_address(index, fact.address)] if fact.address else []
+    host.talk(*dying.down(index), *address, *dying.rename(index))

@@ -1,0 +1,65 @@
+"""The nftables table ``inet netd``: kept equal to the ruleset last published.
+
+Owns the table and ``net.ipv4.ip_forward``; no other table is ever touched, nor a policy of the host's.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from netd.common.errors import KernelRefused
+from netd.kernel import ruleset
+from netd.kernel.nft import Nft
+from netd.kernel.sysctl import Forwarding
+from netd.portmap.rules import Ruleset
+
+logger = logging.getLogger(__name__)
+
+
+class Firewall:
+    """To be used in one thread, whose network namespace is the host."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        self._nft = Nft()
+        self._forwarding = forwarding
+        self._held: ruleset.Elements | None = None
+        """What the table holds by our last word; None when it is not known."""
+        self.forwards = False
+        """Whether the host has to forward packets for what is published last."""
+
+    def close(self) -> None:
+        self._nft.close()
+
+    def publish(self, rules: Ruleset) -> None:
+        """Bring the table to *rules* by the difference; where that does not fit what is there, by building it anew."""
+        wanted = ruleset.elements(rules)
+        if self._held is None:
+            self._rebuild(wanted)
+        elif script := ruleset.change(self._held, wanted):
+            try:
+                self._nft.run(script)
+            except KernelRefused as problem:
+                logger.warning("firewall=changed-by-others action=rebuild reason=%s", problem.message)
+                self._rebuild(wanted)
+        self._held = wanted
+        self._forward(rules)
+
+    def reset(self, rules: Ruleset) -> None:
+        """Build the table anew in one transaction."""
+        self._held = None
+        self.publish(rules)
+
+    def remove(self) -> None:
+        self._held, self.forwards = None, False
+        self._nft.run(f"add table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n")
+        self._forwarding.restore()
+
+    def _rebuild(self, wanted: ruleset.Elements) -> None:
+        self._held = None
+        self._nft.run(ruleset.rebuild(wanted))
+
+    def _forward(self, rules: Ruleset) -> None:
+        """Only once the table is there does the host start to forward."""
+        self.forwards = any(not bridge.internal for bridge in rules.bridges)
+        if self.forwards:
+            self._forwarding.enable()

@@ -1,0 +1,138 @@
+"""The door to the kernel: :class:`netd.host.Host`, done.
+
+Owns two threads: one does everything in order, one removes what is slow to remove.  A host is bound to one
+network namespace for life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Self, TypeVar
+
+from netd.facts import State, Step
+from netd.host import Change, Resolver
+from netd.kernel import libc
+from netd.kernel.dying import Reaper
+from netd.kernel.watch import Seen, Watch
+from netd.kernel.worker import Worker
+from netd.portmap.rules import Ruleset
+
+T = TypeVar("T")
+
+
+class Host:
+    """Implements the protocol; see there for what the methods promise."""
+
+    def __init__(self, threads: _Threads, worker: Worker, watch: Watch, resolv_conf: Path) -> None:
+        self._threads = threads
+        self._worker = worker
+        self._watch = watch
+        self._resolv_conf = resolv_conf
+
+    @classmethod
+    async def open(
+        cls, run_dir: Path, *, resolv_conf: Path = Path("/etc/resolv.conf"), netns: int | None = None
+    ) -> Self:
+        """Take hold of the network namespace that the process is in, or of the one whose descriptor *netns* is.
+
+        Clears what a killed predecessor left half removed; touches nothing else.  Raises KernelRefused when the
+        kernel lacks what netd needs.
+        """
+        threads = _Threads(netns)
+        try:
+            worker = await threads.run(lambda: Worker(run_dir, threads.reaper))
+            watch = await threads.run(Watch)
+        except BaseException:
+            await threads.close()
+            raise
+        watch.start()
+        return cls(threads, worker, watch, resolv_conf)
+
+    async def close(self) -> None:
+        """Stop listening, wait for what is being removed, let go of the threads.  What was made stays."""
+        self._watch.close()
+        await self._threads.run(self._worker.close)
+        await self._threads.close()
+
+    async def observe(self) -> State:
+        return await self._threads.run(self._worker.observe)
+
+    async def observe_sandbox(self, sandbox: str) -> State:
+        return await self._threads.run(lambda: self._worker.observe_sandbox(sandbox))
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        await self._threads.run(lambda: self._worker.apply(steps))
+
+    async def publish(self, rules: Ruleset) -> None:
+        await self._threads.run(lambda: self._worker.firewall.publish(rules))
+
+    async def reset_firewall(self, rules: Ruleset) -> None:
+        await self._threads.run(lambda: self._worker.firewall.reset(rules))
+
+    async def open_resolver(self, sandbox: str) -> Resolver:
+        return await self._threads.run(lambda: self._worker.open_resolver(sandbox))
+
+    async def forget_flows(self, addresses: Sequence[str], udp_ports: Sequence[int]) -> None:
+        await self._threads.run(lambda: self._worker.conntrack.forget(addresses, udp_ports))
+
+    def namespace_path(self, sandbox: str) -> Path:
+        return self._worker.sandboxes.path(sandbox)
+
+    async def routed(self) -> Sequence[IPv4Network]:
+        return await self._threads.run(self._worker.routed)
+
+    async def nameservers(self) -> Sequence[str]:
+        return await self._threads.run(lambda: _nameservers(self._resolv_conf))
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Yield what others changed; to be consumed by one.  What happens between two steps is told once."""
+        while (seen := await self._watch.wait()) is not None:
+            for change in await self._judge(seen):
+                yield change
+
+    async def _judge(self, seen: Seen) -> list[Change]:
+        """In order with our own changes, so that these are over when a link is looked at."""
+        changes = [Change("lost")] if seen.lost else []
+        names = seen.links & self._worker.known.keys()
+        if names:
+            changes += await self._threads.run(lambda: self._worker.deviating(names))
+        if seen.table or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost)):
+            changes.append(Change("firewall"))
+        return changes
+
+    async def remove_everything(self) -> None:
+        await self._threads.run(self._worker.remove_everything)
+
+
+class _Threads:
+    """One ordered thread and the reaper's, both in the host's namespace."""
+
+    def __init__(self, netns: int | None) -> None:
+        def enter() -> None:
+            if netns is not None:
+                libc.setns(netns, libc.CLONE_NEWNET)
+
+        self.reaper = Reaper()
+        self._ordered = ThreadPoolExecutor(1, "kernel", enter)
+        self._slow = ThreadPoolExecutor(1, "reaper", enter)
+        self._reaping = self._slow.submit(self.reaper.work)
+
+    async def run(self, body: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._ordered, body)
+
+    async def close(self) -> None:
+        self.reaper.close()
+        await asyncio.wrap_future(self._reaping)
+        self._slow.shutdown()
+        self._ordered.shutdown()
+
+
+def _nameservers(resolv_conf: Path) -> list[str]:
+    if not resolv_conf.exists():
+        return []
+    lines = (line.split() for line in resolv_conf.read_text(errors="replace").splitlines())
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]

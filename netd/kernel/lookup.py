@@ -1,0 +1,64 @@
+"""A socket for rtnetlink that also answers questions: links, addresses, routes.
+
+It speaks for the network namespace of the thread that made it, wherever it is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from ipaddress import IPv4Interface
+from typing import Self
+
+from netd.kernel import rtnl
+from netd.kernel.netlink import Netlink
+
+
+class Rtnl(Netlink):
+    def __init__(self) -> None:
+        super().__init__(socket.NETLINK_ROUTE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def find(self, link: str | int) -> rtnl.Link | None:
+        try:
+            return rtnl.read_link(self.get(rtnl.find_link(link))[0])
+        except OSError as problem:
+            if problem.errno != errno.ENODEV:
+                raise
+            return None
+
+    def ends(self, link: str | int) -> tuple[int, int] | None:
+        """Return the indices of a veth and of its other end: much faster than ``find``."""
+        try:
+            return rtnl.read_ends(self.get(rtnl.find_link(link))[0])
+        except OSError as problem:
+            if problem.errno != errno.ENODEV:
+                raise
+            return None
+
+    def links(self) -> list[rtnl.Link]:
+        """Return all links but those that are being removed."""
+        found = (rtnl.read_link(one) for one in self.dump(rtnl.list_links()))
+        return [link for link in found if link.group != rtnl.DYING_GROUP]
+
+    def addresses(self) -> dict[int, list[IPv4Interface]]:
+        """Return the IPv4 addresses by their links' indices."""
+        found: dict[int, list[IPv4Interface]] = {}
+        for one in self.dump(rtnl.list_addresses()):
+            index, address = rtnl.read_address(one)
+            found.setdefault(index, []).append(address)
+        return found
+
+    def routes(self) -> list[rtnl.Route]:
+        """Return the IPv4 routes of all tables."""
+        return [rtnl.read_route(one) for one in self.dump(rtnl.list_routes())]
+
+
+def index_of(name: str) -> int | None:
+    """Return the index of a link of the calling thread's namespace."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None

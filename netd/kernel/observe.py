@@ -1,0 +1,104 @@
+"""What the kernel holds, put into facts.
+
+Pure but for the questions it asks.  Whatever is not as we would have made it (down, without its bridge,
+without its other end) is told as a fact that differs from any wanted one, so that a plan mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+from typing import TypeAlias
+
+from netd.facts import Bridge, DefaultRoute, Fact, Pair
+from netd.kernel import bridges, sysctl
+from netd.kernel.lookup import Rtnl
+from netd.kernel.rtnl import MAIN_TABLE, Link, Route
+
+PREFIX = "nd"
+Addresses: TypeAlias = Mapping[int, list[IPv4Interface]]
+Inside: TypeAlias = tuple[list[Link], Addresses, list[Route]]
+"""Links, addresses and routes of one sandbox."""
+
+
+def look_inside() -> Inside:
+    """Look around in the calling thread's namespace."""
+    with Rtnl() as here:
+        return here.links(), here.addresses(), here.routes()
+
+
+def is_pair(link: Link) -> bool:
+    return link.kind == "veth" and link.name.startswith(PREFIX)
+
+
+def bridge_fact(link: Link, addresses: Iterable[IPv4Interface], known: Bridge | None) -> Bridge:
+    """Tell of a bridge.  One that is down has no MTU; of one that is not ours only what we set is told."""
+    there = list(addresses)
+    wanted = known.address if known else None
+    found = Bridge(
+        name=link.name,
+        address=wanted if wanted in there else next(iter(there), None),
+        mtu=link.mtu if link.up else 0,
+        localnet=sysctl.read(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
+    )
+    if known and not known.owned:
+        return replace(found, mtu=known.mtu if link.up else 0, owned=False)
+    return found
+
+
+def bridge_facts(links: Iterable[Link], addresses: Addresses, known: Mapping[str, Bridge]) -> list[Bridge]:
+    """Tell of the bridges with our mark, and of those we were told to use."""
+    return [
+        bridge_fact(link, addresses.get(link.index, []), known.get(link.name))
+        for link in links
+        if bridges.is_ours(link) or (link.name in known and not known[link.name].owned)
+    ]
+
+
+def pair_fact(host: Link, bridge: str, sandbox: str, inside: Link, addresses: Iterable[IPv4Interface]) -> Pair:
+    there = list(addresses)
+    return Pair(
+        host=host.name,
+        bridge=bridge if host.up and inside.up else "",
+        alias=host.alias,
+        sandbox=sandbox,
+        inside=inside.name,
+        mac=inside.mac,
+        address=there[0] if there else None,
+        mtu=min(host.mtu, inside.mtu),
+        isolated=host.isolated,
+    )
+
+
+def port_is(known: Pair, link: Link, bridge: Link | None) -> bool:
+    """Whether the host side of a pair is as it is known to be."""
+    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated)
+    return found == (True, known.bridge, known.mtu, known.isolated)
+
+
+def lone_pair(host: Link) -> Pair:
+    """Tell of a host side whose other end is in no sandbox of ours."""
+    return Pair(
+        host=host.name, bridge="", alias=host.alias, sandbox="", inside="", mac=host.mac, address=None, mtu=host.mtu
+    )
+
+
+def sandbox_facts(sandbox: str, inside: Inside, host: Callable[[int], Link | None]) -> list[Fact]:
+    """Tell of the pairs that lead into a sandbox, and of its default route; *host* finds links there by index."""
+    links, addresses, routes = inside
+    facts: list[Fact] = []
+    for link in links:
+        outside = host(link.peer) if link.kind == "veth" else None
+        if outside and is_pair(outside) and outside.peer == link.index:
+            bridge = host(outside.master) if outside.master else None
+            name = bridge.name if bridge else ""
+            facts.append(pair_fact(outside, name, sandbox, link, addresses.get(link.index, [])))
+    gateway = default_gateway(routes)
+    return [*facts, DefaultRoute(sandbox=sandbox, gateway=gateway)] if gateway else facts
+
+
+def default_gateway(routes: Iterable[Route]) -> IPv4Address | None:
+    """Return where the main table's default route leads, if there is one."""
+    found = (route.gateway for route in routes if route.destination.prefixlen == 0 and route.table == MAIN_TABLE)
+    return next((gateway for gateway in found if gateway is not None), None)

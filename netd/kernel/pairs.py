@@ -1,0 +1,136 @@
+"""Veth pairs between a bridge of the host and a sandbox: made, mended, retired."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from ipaddress import IPv4Interface
+
+from netd.common.errors import KernelRefused
+from netd.facts import Pair
+from netd.kernel import dying, netns, rtnl, sysctl
+from netd.kernel.lookup import Rtnl, index_of
+from netd.kernel.netlink import Request
+from netd.kernel.sandboxes import Sandboxes
+
+_LONGEST_NAME = 127
+
+
+def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -> None:
+    """Make the pair complete: port of its bridge, address and MAC inside, both ends up.
+
+    A pair of this name that is there is mended, or replaced when its inside is another.
+    """
+    path = sandboxes.path(fact.sandbox)
+    if not netns.exists(path):
+        raise KernelRefused(f"sandbox {fact.sandbox[:12]} has no network namespace at {path}", errno.ENOENT)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _make(host, sandboxes, fact, fd)
+    except OSError as problem:
+        if problem.errno != errno.EEXIST:
+            raise
+        if not _mended(host, fact, was, fd):
+            drop(host, sandboxes, was or fact)
+            _make(host, sandboxes, fact, fd)
+    finally:
+        os.close(fd)
+
+
+def _make(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
+    host.talk(
+        rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu),
+        rtnl.without_ipv6(fact.host),
+        *([rtnl.set_isolated(fact.host, True)] if fact.isolated else []),
+        *_names(fact),
+        rtnl.set_link(fact.host, up=True),
+    )
+    try:
+        netns.run_in_fd(fd, lambda: _dress(fact))
+    except OSError:
+        drop(host, sandboxes, fact)
+        raise
+
+
+def _mended(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
+    """Bring the pair that has this name into shape; false when another inside belongs to it."""
+    there = host.find(fact.host)
+    inside = netns.run_in_fd(fd, lambda: _find(fact.inside))
+    if there is None:
+        raise KernelRefused(f"sandbox {fact.sandbox[:12]} has another interface {fact.inside}", errno.EEXIST)
+    if not (inside and (inside.peer, inside.index, inside.mac) == (there.index, there.peer, fact.mac)):
+        return False
+    old = was.alias if was and was.alias != fact.alias else ""
+    host.talk(
+        *([rtnl.drop_alternative_name(there.index, _cut(old))] if old else []),
+        *_names(fact),
+        rtnl.set_link(there.index, mtu=fact.mtu, master=_bridge(fact)),
+        rtnl.set_isolated(fact.host, fact.isolated),
+        rtnl.set_link(there.index, up=True),
+    )
+    netns.run_in_fd(fd, lambda: _redress(fact))
+    return True
+
+
+def drop(host: Rtnl, sandboxes: Sandboxes, fact: Pair, *, inside_too: bool = True) -> None:
+    """Retire both ends; *inside_too* is false when the whole namespace is about to go."""
+    ends = host.ends(fact.host)
+    if ends is None:
+        return
+    index, peer = ends
+    names = [rtnl.drop_alternative_name(index, _cut(fact.alias))] if fact.alias else []
+    host.talk(*dying.down(index), *names, *dying.rename(index))
+    if inside_too and fact.sandbox and netns.exists(sandboxes.path(fact.sandbox)):
+        sandboxes.run_in(fact.sandbox, lambda: _retire_inside(peer, index, fact.address))
+
+
+def _bridge(fact: Pair) -> int:
+    index = index_of(fact.bridge)
+    if index is None:
+        raise KernelRefused(f"bridge {fact.bridge} does not exist", errno.ENODEV)
+    return index
+
+
+def _cut(alias: str) -> str:
+    return alias.encode()[:_LONGEST_NAME].decode(errors="ignore")
+
+
+def _names(fact: Pair) -> list[Request]:
+    """The alternative name is for people; the ifalias says the same, also where another link has that name."""
+    alternative = [rtnl.add_alternative_name(fact.host, _cut(fact.alias))] if fact.alias else []
+    return [*alternative, rtnl.set_link(fact.host, alias=_cut(fact.alias))]
+
+
+def _find(name: str) -> rtnl.Link | None:
+    with Rtnl() as inside:
+        return inside.find(name)
+
+
+def _dress(fact: Pair) -> None:
+    """Set up the inside end, in the sandbox's namespace."""
+    # Without an address of its own IPv6 would still chatter, and take routes from whoever offers them.
+    sysctl.write_optional(f"net/ipv6/conf/{fact.inside}/disable_ipv6", "1")
+    # Neighbours hear at once who has the address now.
+    sysctl.write(f"net/ipv4/conf/{fact.inside}/arp_notify", "1")
+    index = socket.if_nametoindex(fact.inside)
+    address = [rtnl.add_address(index, fact.address)] if fact.address else []
+    with Rtnl() as inside:
+        inside.talk(*address, rtnl.set_link(index, up=True))
+
+
+def _redress(fact: Pair) -> None:
+    index = socket.if_nametoindex(fact.inside)
+    with Rtnl() as inside:
+        there = inside.addresses().get(index, [])
+        foreign = [rtnl.drop_address(index, one) for one in there if one != fact.address]
+        inside.talk(*foreign, rtnl.set_link(index, mtu=fact.mtu))
+    _dress(fact)
+
+
+def _retire_inside(index: int, peer: int, address: IPv4Interface | None) -> None:
+    with Rtnl() as inside:
+        # Somebody may have moved the end elsewhere; what has its index here is none of ours then.
+        if inside.ends(index) == (index, peer):
+            gone = [rtnl.drop_address(index, address)] if address else []
+            inside.talk(*dying.down(index), *gone, *dying.rename(index))

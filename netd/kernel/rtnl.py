@@ -1,0 +1,264 @@
+"""Links, addresses and routes: the requests that change them, and what the kernel says of them.
+
+Pure: builds requests and reads answers; netlink.py carries them.  Requests are packed by struct (they
+are the hot path), answers decoded by pyroute2's message classes.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+from pyroute2.netlink import rtnl
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from netd.kernel.netlink import CREATE, EXCL, REPLACE, Message, Request, attribute, attributes, nest, text, u8, u32
+
+IFF_UP = 1
+DYING_GROUP = 0x6E64786E
+"""Links that are being removed are in this group, so that one request takes them all down."""
+
+# linux/if_link.h
+_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 18, 20
+_AF_SPEC, _GROUP, _NET_NS_FD, _EXT_MASK = 26, 27, 28, 29
+_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
+_PROP_LIST, _ALT_IFNAME = 52, 53
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_INFO_PEER, _BRPORT_ISOLATED = 1, 33
+_SKIP_STATS = 8
+_AF_INET, _AF_INET6 = 2, 10
+_IFINFO = struct.Struct("=BxHiII")
+MAIN_TABLE = 254
+_UNICAST, _LOCAL = 1, 2
+_TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
+"""Also blackhole, unreachable and prohibit; not broadcast and multicast."""
+_PROTO_STATIC = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    index: int
+    name: str
+    kind: str
+    up: bool
+    master: int
+    peer: int
+    """The index of a veth's other end, in that one's namespace."""
+    mtu: int
+    mac: str
+    alias: str
+    isolated: bool
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    destination: IPv4Network
+    gateway: IPv4Address | None
+    link: int
+    table: int
+    kind: int
+
+
+def _link(
+    kind: int,
+    *attrs: bytes,
+    index: int = 0,
+    up: bool | None = None,
+    flags: int = 0,
+    tolerate: tuple[int, ...] = (),
+) -> Request:
+    header = _IFINFO.pack(0, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
+    return Request(kind, header + b"".join(attrs), flags, tolerate)
+
+
+def _mac(text_form: str) -> bytes:
+    return bytes.fromhex(text_form.replace(":", ""))
+
+
+def new_bridge(name: str, mtu: int, mac: str) -> Request:
+    info = nest(_LINKINFO, text(_INFO_KIND, "bridge"))
+    return _link(
+        rtnl.RTM_NEWLINK, text(_IFNAME, name), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), info, flags=CREATE | EXCL
+    )
+
+
+def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int) -> Request:
+    """Make a veth pair, down, whose *inside* is born in the namespace *netns* with its name and MAC."""
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join(
+        (text(_IFNAME, inside), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), u32(_NET_NS_FD, netns))
+    )
+    info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
+    return _link(
+        rtnl.RTM_NEWLINK,
+        text(_IFNAME, host),
+        u32(_MTU, mtu),
+        u32(_MASTER, master),
+        info,
+        flags=CREATE | EXCL,
+    )
+
+
+def set_link(
+    link: str | int,
+    *,
+    up: bool | None = None,
+    name: str | None = None,
+    mtu: int | None = None,
+    master: int | None = None,
+    alias: str | None = None,
+    group: int | None = None,
+    tolerate: tuple[int, ...] = (),
+) -> Request:
+    """Change what is given of a link known by its name or index.
+
+    A name of its own is best given alone: older kernels rename only links that are down.
+    """
+    attrs = [text(_IFNAME, link)] if isinstance(link, str) else []
+    if name is not None:
+        attrs.append(text(_IFNAME, name))
+    if alias is not None:
+        attrs.append(text(_IFALIAS, alias))
+    attrs += [
+        u32(kind, value) for kind, value in ((_MTU, mtu), (_MASTER, master), (_GROUP, group)) if value is not None
+    ]
+    index = link if isinstance(link, int) else 0
+    return _link(rtnl.RTM_SETLINK, *attrs, index=index, up=up, tolerate=tolerate)
+
+
+def without_ipv6(host: str) -> Request:
+    """Keep a link from making itself an IPv6 address when it comes up; tolerates a kernel without IPv6."""
+    mode = nest(_AF_SPEC, nest(_AF_INET6, u8(_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
+    return _link(rtnl.RTM_SETLINK, text(_IFNAME, host), mode, tolerate=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
+
+
+def set_isolated(host: str, isolated: bool) -> Request:
+    """Set whether a bridge's port reaches other isolated ports."""
+    port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_ISOLATED, isolated))
+    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port))
+
+
+def add_alternative_name(host: str, alternative: str) -> Request:
+    """Give a link a further name; tolerates that somebody has it already."""
+    names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
+    return _link(
+        rtnl.RTM_NEWLINKPROP, text(_IFNAME, host), names, flags=CREATE | EXCL, tolerate=(errno.EEXIST, errno.EOPNOTSUPP)
+    )
+
+
+def drop_alternative_name(index: int, alternative: str) -> Request:
+    names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
+    return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=(errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP))
+
+
+def delete_dying() -> Request:
+    return _link(rtnl.RTM_DELLINK, u32(_GROUP, DYING_GROUP), tolerate=(errno.ENODEV,))
+
+
+def _address(kind: int, index: int, address: IPv4Interface, flags: int, tolerate: tuple[int, ...]) -> Request:
+    header = struct.pack("=BBBBI", _AF_INET, address.network.prefixlen, 0, 0, index)
+    packed = address.ip.packed
+    broadcast = attribute(4, address.network.broadcast_address.packed) if address.network.prefixlen < 31 else b""
+    return Request(kind, header + attribute(2, packed) + attribute(1, packed) + broadcast, flags, tolerate)
+
+
+def add_address(index: int, address: IPv4Interface) -> Request:
+    return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,))
+
+
+def drop_address(index: int, address: IPv4Interface) -> Request:
+    return _address(rtnl.RTM_DELADDR, index, address, 0, (errno.EADDRNOTAVAIL, errno.ENODEV))
+
+
+def _default_route(kind: int, gateway: IPv4Address, flags: int, tolerate: tuple[int, ...]) -> Request:
+    header = struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, MAIN_TABLE, _PROTO_STATIC, 0, _UNICAST, 0)
+    return Request(kind, header + attribute(5, gateway.packed), flags, tolerate)
+
+
+def put_default_route(gateway: IPv4Address) -> Request:
+    """Make *gateway* the default route of the main table, in place of another one."""
+    return _default_route(rtnl.RTM_NEWROUTE, gateway, CREATE | REPLACE, ())
+
+
+def drop_default_route(gateway: IPv4Address) -> Request:
+    return _default_route(rtnl.RTM_DELROUTE, gateway, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
+
+
+def list_links() -> Request:
+    return _link(rtnl.RTM_GETLINK, u32(_EXT_MASK, _SKIP_STATS))
+
+
+def find_link(link: str | int) -> Request:
+    attrs = [text(_IFNAME, link)] if isinstance(link, str) else []
+    return _link(rtnl.RTM_GETLINK, *attrs, u32(_EXT_MASK, _SKIP_STATS), index=link if isinstance(link, int) else 0)
+
+
+def list_addresses() -> Request:
+    return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", _AF_INET, 0, 0, 0, 0))
+
+
+def list_routes() -> Request:
+    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def read_link(message: Message) -> Link:
+    found = _decoded(ifinfmsg, message)
+    info = found.get_attr("IFLA_LINKINFO")
+    port = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
+    return Link(
+        index=found["index"],
+        name=found.get_attr("IFLA_IFNAME"),
+        kind=(info and info.get_attr("IFLA_INFO_KIND")) or "",
+        up=bool(found["flags"] & IFF_UP),
+        master=found.get_attr("IFLA_MASTER") or 0,
+        peer=found.get_attr("IFLA_LINK") or 0,
+        mtu=found.get_attr("IFLA_MTU") or 0,
+        mac=found.get_attr("IFLA_ADDRESS") or "",
+        alias=found.get_attr("IFLA_IFALIAS") or "",
+        isolated=bool(port and hasattr(port, "get_attr") and port.get_attr("IFLA_BRPORT_ISOLATED")),
+        group=found.get_attr("IFLA_GROUP") or 0,
+    )
+
+
+def read_ends(message: Message) -> tuple[int, int]:
+    """Return a veth's own index and its other end's, and nothing else of it."""
+    (index,) = struct.unpack_from("=i", message.body, 4)
+    peer = attributes(message.body, _IFINFO.size).get(_LINK, b"\0\0\0\0")
+    return index, int.from_bytes(peer, sys.byteorder)
+
+
+def read_address(message: Message) -> tuple[int, IPv4Interface]:
+    """Return the link's index and its address."""
+    found = _decoded(ifaddrmsg, message)
+    return found["index"], IPv4Interface(f"{found.get_attr('IFA_LOCAL')}/{found['prefixlen']}")
+
+
+def read_route(message: Message) -> Route:
+    found = _decoded(rtmsg, message)
+    gateway = found.get_attr("RTA_GATEWAY")
+    return Route(
+        destination=IPv4Network(f"{found.get_attr('RTA_DST') or '0.0.0.0'}/{found['dst_len']}"),
+        gateway=IPv4Address(gateway) if gateway else None,
+        link=found.get_attr("RTA_OIF") or 0,
+        table=found.get_attr("RTA_TABLE") or found["table"],
+        kind=found["type"],
+    )
+
+
+def leads_somewhere(route: Route) -> bool:
+    """Whether the route takes its destination: not the default route, nor one to a single address of the host."""
+    if route.destination.prefixlen == 0 or route.kind not in _TAKING:
+        return False
+    return route.kind != _LOCAL or route.destination.prefixlen < 32
+
+
+def _decoded(cls: Any, message: Message) -> Any:
+    found = cls(message.data)
+    found.decode()
+    return found

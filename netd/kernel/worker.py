@@ -1,0 +1,166 @@
+"""Everything that is done to the host, one thing after another.
+
+Owns the sockets, the sandboxes and the firewall, and the last known facts of the host's links.  Lives in one
+thread, whose network namespace is the host; :mod:`netd.kernel.host` is its asynchronous face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TypeAlias
+
+from netd import facts
+from netd.common.errors import KernelRefused
+from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, Verb
+from netd.host import Change, Resolver
+from netd.kernel import bridges, dying, observe, pairs, resolver, rtnl, sysctl
+from netd.kernel.conntrack import Conntrack
+from netd.kernel.firewall import Firewall
+from netd.kernel.lookup import Rtnl
+from netd.kernel.sandboxes import Sandboxes
+
+OnHost: TypeAlias = Bridge | Pair
+
+
+class Worker:
+    def __init__(self, run_dir: Path, reaper: dying.Reaper) -> None:
+        self._reaper = reaper
+        self.sandboxes = Sandboxes(run_dir)
+        self.sandboxes.open()
+        self._host = Rtnl()
+        self.conntrack = Conntrack()
+        self.forwarding = sysctl.Forwarding(run_dir / "ip_forward")
+        self.firewall = Firewall(self.forwarding)
+        self.known: dict[str, OnHost] = {}
+        """What we last saw or made on the host, by the links' names."""
+        dying.delete_all(self._host)
+
+    def close(self) -> None:
+        self._host.close()
+        self.conntrack.close()
+        self.firewall.close()
+
+    # looking
+
+    def observe(self) -> State:
+        links = {link.index: link for link in self._host.links()}
+        bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
+        found: list[Fact] = [*observe.bridge_facts(links.values(), self._host.addresses(), bridges_known)]
+        for namespace in self.sandboxes.all():
+            inside = self.sandboxes.run_in(namespace.sandbox, observe.look_inside)
+            found += [namespace, *observe.sandbox_facts(namespace.sandbox, inside, links.get)]
+        paired = {fact.host for fact in found if isinstance(fact, Pair)}
+        found += [observe.lone_pair(one) for one in links.values() if observe.is_pair(one) and one.name not in paired]
+        self.known = {_name(fact): fact for fact in found if isinstance(fact, Bridge | Pair)}
+        return facts.state(found)
+
+    def observe_sandbox(self, sandbox: str) -> State:
+        namespace = self.sandboxes.find(sandbox)
+        if namespace is None:
+            return {}
+        inside = self.sandboxes.run_in(sandbox, observe.look_inside)
+        return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._host.find)])
+
+    def routed(self) -> list[IPv4Network]:
+        ours = {link.index for link in self._host.links() if link.name in self.known or bridges.is_ours(link)}
+        addresses = self._host.addresses()
+        found = {one.network for index, there in addresses.items() if index not in ours for one in there}
+        found |= {
+            route.destination for route in self._host.routes() if route.link not in ours and rtnl.leads_somewhere(route)
+        }
+        return sorted(found)
+
+    def deviating(self, names: Iterable[str]) -> list[Change]:
+        """Tell which of the links are not as they were last seen or made."""
+        return [change for name in names if (change := self._deviation(name))]
+
+    def _deviation(self, name: str) -> Change | None:
+        known = self.known.get(name)
+        if known is None:
+            return None
+        link = self._host.find(name)
+        if link is None:
+            return Change("link", name)
+        if isinstance(known, Pair):
+            return None if observe.port_is(known, link, self._host.find(link.master)) else Change("link", name)
+        found = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
+        if found.address != known.address:
+            return Change("address", name)
+        return None if found == known else Change("link", name)
+
+    def forwarding_lost(self) -> bool:
+        return self.firewall.forwards and not self.forwarding.is_on()
+
+    # changing
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        doomed = {step.fact.sandbox for step in steps if step.verb is Verb.DEL and isinstance(step.fact, Namespace)}
+        try:
+            for step in steps:
+                with _explained(step):
+                    self._carry_out(step, doomed)
+        finally:
+            retired = any(step.verb is Verb.DEL and isinstance(step.fact, Bridge | Pair) for step in steps)
+            self._reaper.touch(retired=retired)
+
+    def _carry_out(self, step: Step, doomed: set[str]) -> None:
+        if isinstance(step.fact, Bridge | Pair):
+            self.known.pop(_name(step.fact), None)
+        if step.verb is Verb.DEL:
+            self._drop(step.fact, doomed)
+            return
+        self._put(step.fact, step.was)
+        if isinstance(step.fact, Bridge | Pair):
+            self.known[_name(step.fact)] = step.fact
+
+    def _put(self, fact: Fact, was: Fact | None) -> None:
+        match fact:
+            case Bridge():
+                bridges.put(self._host, fact, was if isinstance(was, Bridge) else None)
+            case Namespace():
+                self.sandboxes.put(fact)
+            case Pair():
+                pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
+            case DefaultRoute():
+                self.sandboxes.put_route(fact)
+
+    def _drop(self, fact: Fact, doomed: set[str]) -> None:
+        match fact:
+            case Bridge():
+                bridges.drop(self._host, fact)
+            case Namespace():
+                self.sandboxes.drop(fact.sandbox)
+            case Pair():
+                pairs.drop(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in doomed)
+            case DefaultRoute() if fact.sandbox not in doomed:
+                self.sandboxes.drop_route(fact)
+
+    def open_resolver(self, sandbox: str) -> Resolver:
+        return self.sandboxes.run_in(sandbox, resolver.open_here)
+
+    def remove_everything(self) -> None:
+        """Take down what is ours and wait until it is gone."""
+        self.apply(facts.plan({}, self.observe()))
+        dying.delete_all(self._host)
+        self.firewall.remove()
+        self.sandboxes.close()
+
+
+def _name(fact: OnHost) -> str:
+    return fact.name if isinstance(fact, Bridge) else fact.host
+
+
+@contextmanager
+def _explained(step: Step) -> Iterator[None]:
+    """Turn the kernel's error into a sentence that says what was being done."""
+    try:
+        yield
+    except OSError as problem:
+        what = " ".join(step.fact.key)
+        reason = problem.strerror or str(problem)
+        raise KernelRefused(
+            f"the kernel refused to {step.verb.value} {what}: {reason}", problem.errno or 0
+        ) from problem

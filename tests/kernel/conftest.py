@@ -1,0 +1,130 @@
+"""A host under test: netd's kernel side in a throwaway host with a neighbour, driven by values."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, plan, state
+from netd.kernel.host import Host
+from netd.portmap.rules import BridgeRules, Published, Ruleset
+from tests.lab import Lab, Node
+
+T = TypeVar("T")
+OUTSIDE = "198.51.100.2"
+UPLINK = "198.51.100.1"
+
+
+class Site:
+    """One host with a neighbour ``outside``; networks and containers as facts, wanted and applied."""
+
+    def __init__(self, lab: Lab, run_dir: Path) -> None:
+        self.lab = lab
+        self.run_dir = run_dir
+        self.machine = lab.make_host("machine")
+        self.outside = lab.make_host("outside")
+        lab.wire(self.machine, self.outside, "198.51.100.0/24")
+        self._runner = asyncio.Runner()
+        self.wanted: dict[tuple[str, ...], Fact] = {}
+        self.bridges: dict[str, BridgeRules] = {}
+        self.published: set[Published] = set()
+        self.host = self.open()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def open(self) -> Host:
+        return self.do(Host.open(self.run_dir, netns=self.machine.fd))
+
+    def reopen(self) -> None:
+        """As after a restart of the daemon: nothing is remembered but what the kernel and the run folder hold."""
+        self.do(self.host.close())
+        self.host = self.open()
+
+    def close(self) -> None:
+        self.do(self.host.remove_everything())
+        self.do(self.host.close())
+        self._runner.close()
+
+    def converge(self) -> None:
+        """Make the kernel hold what is wanted, and expect a fresh look to agree."""
+        self.do(self.host.apply(plan(self.wanted, self.have())))
+        left = plan(self.wanted, self.have())
+        assert not left, f"not converged: {left}"
+
+    def have(self) -> State:
+        return self.do(self.host.observe())
+
+    def want(self, *facts: Fact) -> None:
+        self.wanted |= state(facts)
+
+    def unwant(self, *facts: Fact) -> None:
+        for fact in facts:
+            del self.wanted[fact.key]
+
+    def publish(self, *published: Published) -> None:
+        """Publish further ports, with the rules of all networks."""
+        self.published |= set(published)
+        self.do(self.host.publish(self.ruleset()))
+
+    def ruleset(self) -> Ruleset:
+        return Ruleset(frozenset(self.bridges.values()), frozenset(self.published))
+
+    def network(self, name: str, gateway: str, *, internal: bool = False, isolated: bool = False) -> Bridge:
+        """Want a network; *gateway* is the bridge's address with the length of the subnet."""
+        bridge = Bridge(name=f"nd-{name}", address=IPv4Interface(gateway), mtu=1500, localnet=True)
+        self.want(bridge)
+        self.bridges[name] = BridgeRules(name=bridge.name, internal=internal, isolated=isolated)
+        return bridge
+
+    def container(self, sandbox: str, bridge: Bridge, last: int, *, route: bool = True) -> Pair:
+        """Want a container on a network, its address ending in *last*."""
+        self.want(Namespace(sandbox=sandbox))
+        pair = make_pair(
+            sandbox, bridge, last, isolated=any(r.name == bridge.name and r.isolated for r in self.rules())
+        )
+        self.want(pair)
+        if route and bridge.address:
+            self.want(DefaultRoute(sandbox=sandbox, gateway=bridge.address.ip))
+        return pair
+
+    def rules(self) -> list[BridgeRules]:
+        return list(self.bridges.values())
+
+    def inside(self, sandbox: str) -> Node:
+        return self.lab.host_at(self.host.namespace_path(sandbox), sandbox)
+
+
+def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", isolated: bool = False) -> Pair:
+    assert bridge.address is not None
+    address = IPv4Interface(f"{bridge.address.network[last]}/{bridge.address.network.prefixlen}")
+    return Pair(
+        host=f"ndp{sandbox[:6]}{bridge.name[-4:]}",
+        bridge=bridge.name,
+        alias=f"{sandbox}.{bridge.name[3:]}",
+        sandbox=sandbox,
+        inside=inside,
+        mac="02:42:" + address.ip.packed.hex(":"),
+        address=address,
+        mtu=bridge.mtu,
+        isolated=isolated,
+    )
+
+
+def port(
+    number: int, target: Pair, target_port: int, *, address: str = "0.0.0.0", protocol: str = "tcp", count: int = 1
+):
+    assert target.address is not None
+    return Published(protocol, IPv4Address(address), number, target.address.ip, target_port, count)
+
+
+@pytest.fixture
+def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    made = Site(lab, tmp_path / "run")
+    yield made
+    made.close()

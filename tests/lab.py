@@ -1,0 +1,265 @@
+"""A packet laboratory: throwaway hosts, wires between them, taps, echo servers, and what a host looks like.
+
+A host is a network namespace known only by a descriptor, so nothing is left even when a run is killed,
+and any number of runs go side by side.  Scapy builds and dissects packets; our own sockets carry them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import selectors
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from netd.kernel import libc, netns
+
+T = TypeVar("T")
+ETH_P_ALL = 3
+PATIENCE = 2.0
+"""Seconds to wait for a packet that should come."""
+SILENCE = 0.3
+"""Seconds to wait for one that should not."""
+
+
+class Node:
+    """A throwaway host, or any network namespace seen as one."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.fd = fd
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    def run(self, body: Callable[[], T]) -> T:
+        """Return what *body* returns, run in this host's network namespace; its sockets stay here."""
+        return netns.run_in_fd(self.fd, body)
+
+    def argv(self, *argv: str) -> list[str]:
+        """Return the command line that runs *argv* here; the process needs ``pass_fds=[node.fd]``."""
+        return ["nsenter", f"--net=/proc/self/fd/{self.fd}", "--", *argv]
+
+    def command(self, *argv: str, check: bool = True, stdin: str | None = None, also: tuple[int, ...] = ()) -> str:
+        """Run a program here and return what it prints; *also* are further descriptors that it needs."""
+        done = subprocess.run(
+            self.argv(*argv), capture_output=True, text=True, pass_fds=[self.fd, *also], input=stdin, timeout=30
+        )
+        assert not check or done.returncode == 0, f"{self}: {' '.join(argv)}: {done.stderr}"
+        return done.stdout
+
+    def ip(self, words: str, also: tuple[int, ...] = ()) -> str:
+        return self.command("ip", *words.split(), also=also)
+
+    def json(self, words: str) -> list[dict]:
+        """Return what ``ip -j`` tells, without the empty objects it puts in place of others."""
+        return [one for one in json.loads(self.ip(f"-j {words}") or "[]") if one]
+
+    def mac(self, link: str) -> str:
+        return self.json(f"link show {link}")[0]["address"]
+
+    def links(self) -> set[str]:
+        return {link["ifname"] for link in self.json("link")}
+
+    def addresses(self) -> set[str]:
+        return {f"{one['local']}/{one['prefixlen']}" for link in self.json("-4 addr") for one in link["addr_info"]}
+
+    def nft(self, script: str) -> str:
+        return self.command("nft", "-f", "-", stdin=script)
+
+    def processes(self) -> list[int]:
+        """Return the processes whose main thread is here."""
+        return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and self._holds(one)]
+
+    def _holds(self, process: Path) -> bool:
+        try:
+            return os.stat(process / "ns/net").st_ino == os.fstat(self.fd).st_ino
+        except OSError:
+            return False
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what this host's network looks like, to be compared with a later one."""
+        return {
+            "links": sorted((link["ifname"], link.get("altnames", [])) for link in self.json("-d link")),
+            "addresses": sorted(self.addresses()),
+            "routes": sorted(map(json.dumps, self.json("route show table all"))),
+            "rules": sorted(map(json.dumps, self.json("rule"))),
+            "nftables": self.command("nft", "list", "ruleset"),
+            "forwarding": self.run(lambda: Path("/proc/sys/net/ipv4/ip_forward").read_text()),
+            "processes": sorted(self.processes()),
+        }
+
+
+def mounts(below: Path) -> list[str]:
+    """Return the mount points below a folder."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return sorted(where for line in lines if (where := line.split()[1]).startswith(f"{below}/"))
+
+
+class Lab:
+    """Makes hosts, wires, taps and servers; everything goes when it is closed."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._wires = itertools.count()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def make_host(self, name: str) -> Node:
+        """Make a host with nothing but ``lo``, up."""
+
+        def body() -> int:
+            libc.unshare(libc.CLONE_NEWNET)
+            return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+        node = self._own(netns.in_fresh_thread(body), name)
+        node.ip("link set lo up")
+        return node
+
+    def host_at(self, path: Path, name: str) -> Node:
+        """Return the namespace mounted on *path*, a sandbox's for one, as a host."""
+        return self._own(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name)
+
+    def _own(self, fd: int, name: str) -> Node:
+        self._stack.callback(os.close, fd)
+        return Node(fd, name)
+
+    def wire(self, left: Node, right: Node, subnet: str) -> tuple[str, str]:
+        """Join two hosts by a cable, ``eth<n>`` at both; returns their addresses, the first two of *subnet*."""
+        network = IPv4Network(subnet)
+        link = f"eth{next(self._wires)}"
+        peer = f"type veth peer name {link} netns /proc/self/fd/{right.fd}"
+        left.ip(f"link add {link} {peer}", also=(right.fd,))
+        ends = (left, str(network[1])), (right, str(network[2]))
+        for node, address in ends:
+            node.ip(f"addr add {address}/{network.prefixlen} dev {link}")
+            node.ip(f"link set {link} up")
+        return ends[0][1], ends[1][1]
+
+    def tap(self, node: Node, link: str) -> Tap:
+        """Listen on a link from now on."""
+        tap = Tap(node, link)
+        self._stack.callback(tap.close)
+        return tap
+
+    def echo(self, node: Node, port: int, protocol: str = "tcp", address: str = "0.0.0.0") -> Echo:
+        """Start a server on *node* that tells each client the address it came from."""
+        server = Echo(node, port, protocol, address)
+        self._stack.callback(server.close)
+        return server
+
+
+class Tap:
+    """A raw socket on one link.  Frames queue from the moment it exists, so open it first."""
+
+    def __init__(self, node: Node, link: str) -> None:
+        self._socket = node.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)))
+        self._socket.bind((link, ETH_P_ALL))
+        self._where = f"{node} {link}"
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, packet: Packet) -> None:
+        self._socket.send(bytes(packet))
+
+    def find(self, wanted: Callable[[Packet], bool], timeout: float = PATIENCE) -> Packet | None:
+        """Return the first packet that is wanted, or None when none came in time."""
+        return self._search(wanted, timeout)[0]
+
+    def expect(self, wanted: Callable[[Packet], bool], timeout: float = PATIENCE) -> Packet:
+        """The same, but fails with what was seen instead."""
+        found, seen = self._search(wanted, timeout)
+        assert found is not None, f"no such packet at {self._where} in {timeout} s; seen: {seen}"
+        return found
+
+    def refuse(self, unwanted: Callable[[Packet], bool], timeout: float = SILENCE) -> None:
+        """Fail if such a packet comes."""
+        found = self.find(unwanted, timeout)
+        assert found is None, f"unexpected at {self._where}: {found.summary()}"
+
+    def _search(self, wanted: Callable[[Packet], bool], timeout: float) -> tuple[Packet | None, list[str]]:
+        deadline = time.monotonic() + timeout
+        seen: list[str] = []
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                packet = Ether(self._socket.recv(65536))
+            except TimeoutError:
+                break
+            if wanted(packet):
+                return packet, seen
+            seen.append(packet.summary())
+        return None, seen
+
+
+class Echo:
+    """A TCP or UDP server that answers every client with the client's own address as it sees it, then its port."""
+
+    def __init__(self, node: Node, port: int, protocol: str, address: str) -> None:
+        kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+        self._socket = node.run(lambda: socket.socket(socket.AF_INET, kind))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((address, port))
+        self._answer = self._answer_udp
+        if protocol == "tcp":
+            self._socket.listen(64)
+            self._answer = self._answer_tcp
+        self._stop, self._stopped = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.close()
+        self._thread.join()
+        self._socket.close()
+        self._stopped.close()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ, self._answer)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        return
+                    key.data()
+
+    def _answer_tcp(self) -> None:
+        client, (address, port) = self._socket.accept()
+        with client:
+            client.sendall(f"{address} {port}".encode())
+
+    def _answer_udp(self) -> None:
+        _, (address, port) = self._socket.recvfrom(2048)
+        self._socket.sendto(f"{address} {port}".encode(), (address, port))
+
+
+def reach(node: Node, address: str, port: int, protocol: str = "tcp", timeout: float = PATIENCE) -> str | None:
+    """Return the address under which an echo server sees *node*, or None when it cannot be reached."""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with node.run(lambda: socket.socket(socket.AF_INET, kind)) as client:
+        client.settimeout(timeout)
+        try:
+            client.connect((address, port))
+            client.send(b"who am I?")
+            return client.recv(64).decode().split()[0]
+        except OSError:
+            return None
+
+
+def unreachable(node: Node, address: str, port: int, protocol: str = "tcp") -> bool:
+    """Whether nothing answers there: a shorter wait than ``reach`` has, for what should fail."""
+    return reach(node, address, port, protocol, SILENCE) is None
