@@ -1,0 +1,110 @@
+"""The json-file log of a container: one JSON object a line, as Docker writes it, with rotation.
+
+Owns the log file.  A line of output becomes an entry when it is complete, when 16 KiB of it are there (the entry then
+ends without a newline, and the next one goes on), or at the end.  A full disk loses entries, but stops nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+LONGEST = 16384
+_STREAMS = ("", "stdout", "stderr")
+_ESCAPES = {code: f"\\u{code:04x}" for code in range(32)} | {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 92: "\\\\"}
+
+
+class JsonLog:
+    def __init__(self, path: str, max_size: int = -1, max_files: int = 1) -> None:
+        """Append to *path*; above *max_size* bytes (-1 for any) move on to a new file, keeping *max_files* in all."""
+        self._path = path
+        self._max_size = max_size
+        self._max_files = max_files
+        self._partial = [b"", b"", b""]
+        self._clock = (0, "")
+        self._open()
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Take output of *stream* (1 or 2) as it came."""
+        *lines, rest = (self._partial[stream] + data).split(b"\n")
+        pieces = [piece for line in lines for piece in split_long(line + b"\n")]
+        *full, self._partial[stream] = split_long(rest)
+        self._append(stream, pieces + full)
+
+    def close(self) -> None:
+        """Write what has no newline, and let the file go."""
+        for stream in (1, 2):
+            if self._partial[stream]:
+                self._append(stream, [self._partial[stream]])
+        os.close(self._file)
+
+    def _append(self, stream: int, pieces: list[bytes]) -> None:
+        if not pieces:
+            return
+        tail = f'","stream":"{_STREAMS[stream]}","time":"{self._now()}"}}\n'
+        lines = [f'{{"log":"{quote(piece)}{tail}'.encode() for piece in pieces]
+        if self._max_size < 0:
+            self._write(b"".join(lines))
+            return
+        for line in lines:
+            if self._size >= self._max_size:
+                self._rotate()
+            self._write(line)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._size += os.write(self._file, data)
+        except OSError:
+            return
+
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._file).st_size
+
+    def _rotate(self) -> None:
+        try:
+            if self._max_files < 2:
+                os.ftruncate(self._file, 0)
+                self._size = 0
+                return
+            for number in range(self._max_files - 1, 1, -1):
+                _rename(f"{self._path}.{number - 1}", f"{self._path}.{number}")
+            os.rename(self._path, f"{self._path}.1")
+            old = self._file
+            self._open()
+            os.close(old)
+        except OSError:
+            return
+
+    def _now(self) -> str:
+        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        if seconds != self._clock[0]:
+            self._clock = (seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)))
+        fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
+        return f"{self._clock[1]}{fraction}Z"
+
+
+def split_long(line: bytes) -> list[bytes]:
+    """Cut a line into pieces of at most LONGEST bytes, between characters."""
+    pieces = []
+    while len(line) > LONGEST:
+        end = LONGEST
+        while end > LONGEST - 4 and line[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(line[:end])
+        line = line[end:]
+    pieces.append(line)
+    return pieces
+
+
+def quote(piece: bytes) -> str:
+    """Return *piece* as the inside of a JSON string; what is no UTF-8 becomes U+FFFD."""
+    text = piece.decode("utf-8", "replace")
+    return text.translate(_ESCAPES)
+
+
+def _rename(old: str, new: str) -> None:
+    try:
+        os.rename(old, new)
+    except FileNotFoundError:
+        return
