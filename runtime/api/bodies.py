@@ -1,0 +1,38 @@
+"""Reads request bodies as Docker's clients write them: null stands for "not set" wherever a value could.
+
+In the sets and maps that people fill, null is a value and stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from netd.common.errors import BadRequest
+from netd.common.web import Call
+
+T = TypeVar("T")
+
+_MAPS = frozenset({"ExposedPorts", "PortBindings", "Volumes", "EndpointsConfig"})
+
+
+async def read(call: Call, kind: type[T]) -> T:
+    """Return the body as *kind*; no body is an empty object.  Raises BadRequest in Docker's words."""
+    plain: Any = await call.body(dict[str, Any])
+    return convert(plain, kind)
+
+
+def convert(plain: dict[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(_without_nulls(plain), kind)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"invalid JSON: {error}") from None
+
+
+def _without_nulls(value: Any, keep: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner, key in _MAPS) for key, inner in value.items() if keep or inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value]
+    return value

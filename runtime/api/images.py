@@ -1,0 +1,200 @@
+"""Images: listed, inspected, imported, named, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from netd.common import codec
+from netd.common.errors import BadRequest, NotFound, NotImplementedYet
+from netd.common.events import Bus, event
+from netd.common.filters import Filters
+from netd.common.web import Call, Route, json, stream
+from runtime.engine import listing
+from runtime.engine.fleet import Fleet
+from runtime.images import reference
+from runtime.images.importer import Importer
+from runtime.images.model import ImageConfig, ImageRecord
+from runtime.images.reference import Reference
+from runtime.images.removal import ImageRemoval, reference_filter
+from runtime.images.store import Images
+from runtime.paths import Paths
+
+_KEYS = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
+
+
+class ImageRoutes:
+    def __init__(
+        self, images: Images, importer: Importer, removal: ImageRemoval, fleet: Fleet, *, paths: Paths, bus: Bus
+    ) -> None:
+        self._images = images
+        self._importer = importer
+        self._removal = removal
+        self._fleet = fleet
+        self._paths = paths
+        self._bus = bus
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", "/images/json", self.list),
+            Route("POST", "/images/create", self.create),
+            Route("POST", "/images/prune", self.prune),
+            Route("GET", "/images/{name:path}/json", self.inspect),
+            Route("GET", "/images/{name:path}/history", self.history),
+            Route("POST", "/images/{name:path}/tag", self.tag),
+            Route("DELETE", "/images/{name:path}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> web.StreamResponse:
+        filters = call.filters(_KEYS)
+        if call.text("filter"):
+            filters = Filters({**filters.values, "reference": (*filters.get("reference"), call.text("filter"))})
+        found = [image for image in self._images.all() if self._passes(image, filters)]
+        found.sort(key=lambda image: image.document.created, reverse=True)
+        return json([self._row(image) for image in found])
+
+    def _passes(self, image: ImageRecord, filters: Filters) -> bool:
+        names = self._images.names_of(image.id)
+        document = image.document
+        dangling = filters.flag("dangling")
+        return (
+            (dangling is None or dangling != bool(names))
+            and reference_filter(filters.get("reference"), names)
+            and _aged(document.created, filters, self._images)
+            and filters.labels(_labels(image))
+            and not (filters.get("label!") and filters.labels(_labels(image), "label!"))
+        )
+
+    def _row(self, image: ImageRecord) -> dict[str, Any]:
+        return {
+            "Id": image.id,
+            "ParentId": "",
+            "RepoTags": [name.short for name in self._images.names_of(image.id)],
+            "RepoDigests": [],
+            "Created": int(_time(image.document.created)),
+            "Size": image.size,
+            "SharedSize": -1,
+            "Labels": _labels(image),
+            "Containers": len(self._fleet.users_of_image(image.id)),
+        }
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        return json(_shape(self._images.find(call.params["name"]), self._images, self._paths))
+
+    async def history(self, call: Call) -> web.StreamResponse:
+        image = self._images.find(call.params["name"])
+        entries: list[dict[str, Any]] = [
+            {
+                "Id": "<missing>",
+                "Created": int(_time(one.created)),
+                "CreatedBy": one.created_by,
+                "Tags": None,
+                "Size": 0 if one.empty_layer else image.size if len(image.layers) == 1 else 0,
+                "Comment": one.comment,
+            }
+            for one in reversed(image.document.history or [])
+        ]
+        if entries:
+            names = [name.short for name in self._images.names_of(image.id)]
+            entries[0].update({"Id": image.id, "Tags": names or None})
+        return json(entries)
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        if wanted := call.text("fromImage"):
+            named = _named(wanted, call.text("tag"))
+            raise NotFound(
+                f"No such image: {named.short}: registries are not implemented by netd-runtime yet; import a root file"
+                f" system with netctl image import FILE {named.short}"
+            )
+        if call.text("fromSrc") != "-":
+            raise NotImplementedYet("import from a URL is not implemented by netd-runtime yet; send the archive itself")
+        return await self._import(call)
+
+    async def _import(self, call: Call) -> web.StreamResponse:
+        repository = call.text("repo")
+        name = _named(repository, call.text("tag")) if repository else None
+        if not call.request.can_read_body:
+            raise BadRequest("there is no archive in the request")
+        changes = call.request.query.getall("changes", [])
+        image = await self._importer.run(call.request.content.iter_any(), name, changes, call.text("message"))
+        self._tell("import", image, name.short if name else image.id)
+        response = await stream(call, {"Content-Type": "application/json"})
+        await response.write(codec.encode({"status": image.id}) + b"\r\n")
+        return response
+
+    async def tag(self, call: Call) -> web.StreamResponse:
+        image = self._images.find(call.params["name"])
+        if not call.text("repo"):
+            raise BadRequest("name the repository to tag the image with: repo is empty")
+        name = _named(call.text("repo"), call.text("tag"))
+        if name.digest:
+            raise BadRequest("refusing to create a tag with a digest reference")
+        await self._images.tag(image, name)
+        self._tell("tag", image, name.short)
+        return web.Response(status=201)
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        return json(await self._removal.remove(call.params["name"], force=call.flag("force")))
+
+    async def prune(self, call: Call) -> web.StreamResponse:
+        filters = call.filters(_KEYS)
+        dangling = filters.flag("dangling")
+        others = Filters({key: value for key, value in filters.values.items() if key != "dangling"})
+        report, freed = await self._removal.prune(
+            lambda image: self._passes(image, others), dangling=dangling is None or dangling
+        )
+        return json({"ImagesDeleted": report or None, "SpaceReclaimed": freed})
+
+    def _tell(self, action: str, image: ImageRecord, name: str) -> None:
+        self._bus.publish(event("image", action, image.id, {"name": name}))
+
+
+def _named(repository: str, tag: str) -> Reference:
+    if not tag:
+        return reference.parse(repository)
+    return reference.parse(f"{repository}@{tag}" if tag.startswith("sha256:") else f"{repository}:{tag}")
+
+
+def _labels(image: ImageRecord) -> dict[str, str]:
+    config = image.document.config
+    return (config.labels if config else None) or {}
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(f"{text[:19]}+00:00").timestamp() if text else 0.0
+
+
+def _aged(created: str, filters: Filters, images: Images) -> bool:
+    before = [images.find(text).document.created for text in filters.get("before")]
+    since = [images.find(text).document.created for text in filters.get("since")]
+    until = [listing.deadline(text) for text in filters.get("until")]
+    return all(created < moment for moment in (*before, *until)) and all(created > moment for moment in since)
+
+
+def _shape(image: ImageRecord, images: Images, paths: Paths) -> dict[str, Any]:
+    document = image.document
+    layers = [str(paths.layer(chain)) for chain in reversed(image.layers)]
+    return {
+        "Id": image.id,
+        "RepoTags": [name.short for name in images.names_of(image.id)],
+        "RepoDigests": [],
+        "Parent": "",
+        "Comment": document.comment,
+        "Created": document.created,
+        "DockerVersion": "",
+        "Author": document.author,
+        "Config": msgspec.to_builtins(document.config or ImageConfig()),
+        "Architecture": document.architecture,
+        "Os": document.os,
+        "Size": image.size,
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": {"UpperDir": layers[0] if layers else "", "LowerDir": ":".join(layers[1:])},
+        },
+        "RootFS": {"Type": "layers", "Layers": document.rootfs.diff_ids},
+        "Metadata": {"LastTagTime": image.tagged or "0001-01-01T00:00:00Z"},
+    }

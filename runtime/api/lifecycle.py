@@ -1,0 +1,76 @@
+"""``start``, ``stop`` and the other verbs on one container."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from netd.common.errors import BadRequest
+from netd.common.web import Call, Route, empty
+from runtime.engine.control import Control
+from runtime.engine.fleet import Fleet
+from runtime.engine.lifecycle import Lifecycle
+
+
+class LifecycleRoutes:
+    def __init__(self, fleet: Fleet, lifecycle: Lifecycle, control: Control) -> None:
+        self._fleet = fleet
+        self._lifecycle = lifecycle
+        self._control = control
+
+    def routes(self) -> Sequence[Route]:
+        verbs = {
+            "start": self.start,
+            "stop": self.stop,
+            "restart": self.restart,
+            "kill": self.kill,
+            "pause": self.pause,
+            "unpause": self.unpause,
+            "rename": self.rename,
+        }
+        return [
+            *(Route("POST", f"/containers/{{name}}/{verb}", handler) for verb, handler in verbs.items()),
+            Route("DELETE", "/containers/{name}", self.remove),
+        ]
+
+    async def start(self, call: Call) -> web.StreamResponse:
+        await self._lifecycle.start(self._fleet.find(call.params["name"]))
+        return empty()
+
+    async def stop(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        await self._control.stop(live, signal=call.text("signal"), seconds=_seconds(call))
+        return empty()
+
+    async def restart(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        await self._control.restart(live, signal=call.text("signal"), seconds=_seconds(call))
+        return empty()
+
+    async def kill(self, call: Call) -> web.StreamResponse:
+        await self._control.kill(self._fleet.find(call.params["name"]), call.text("signal"))
+        return empty()
+
+    async def pause(self, call: Call) -> web.StreamResponse:
+        await self._control.pause(self._fleet.find(call.params["name"]))
+        return empty()
+
+    async def unpause(self, call: Call) -> web.StreamResponse:
+        await self._control.unpause(self._fleet.find(call.params["name"]))
+        return empty()
+
+    async def rename(self, call: Call) -> web.StreamResponse:
+        await self._control.rename(self._fleet.find(call.params["name"]), call.text("name"))
+        return empty()
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        if call.flag("link"):
+            raise BadRequest("links are part of a container here and cannot be removed alone: leave --link out")
+        await self._control.remove(live, force=call.flag("force"), volumes=call.flag("v"))
+        return empty()
+
+
+def _seconds(call: Call) -> int | None:
+    return call.number("t", 0) if call.text("t") else None

@@ -1,0 +1,78 @@
+"""Moves bytes between a client's raw connection and a process's streams: attach and exec.
+
+To the client, output without a terminal is framed by stream; from it, bytes are never framed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+
+from netd.common.web import Version
+from runtime.engine.detach import Detector
+from runtime.supervisor import Attachment
+
+_MULTIPLEXED = (1, 42)
+_CHUNK = 1 << 16
+RAW = "application/vnd.docker.raw-stream"
+MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+
+
+def content_type(*, tty: bool, version: Version, upgrade: bool = True) -> str:
+    return RAW if tty or version < _MULTIPLEXED or not upgrade else MULTIPLEXED
+
+
+def frame(stream: int, data: bytes) -> bytes:
+    return struct.pack(">BxxxL", stream, len(data)) + data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a session behaves."""
+
+    tty: bool
+    stdin: bool
+    close_stdin: bool
+    """The end of the client's input is the end of the process's."""
+    keys: bytes
+    """Detach keys."""
+
+
+async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, streams: Attachment, terms: Terms) -> None:
+    """Serve one session until the output ends, the client leaves, or it presses the detach keys."""
+    sending = asyncio.ensure_future(_send(writer, streams, terms.tty))
+    receiving = asyncio.ensure_future(_receive(reader, streams, terms))
+    try:
+        await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
+        detached = receiving.done() and not receiving.cancelled() and not receiving.exception() and receiving.result()
+        if not detached and not sending.done():
+            await asyncio.wait((sending,))
+    finally:
+        for task in (sending, receiving):
+            task.cancel()
+        await asyncio.gather(sending, receiving, return_exceptions=True)
+        await streams.close()
+
+
+async def _send(writer: asyncio.StreamWriter, streams: Attachment, tty: bool) -> None:
+    with suppress(ConnectionError):
+        async for stream, data in streams:
+            writer.write(data if tty else frame(stream, data))
+            await writer.drain()
+
+
+async def _receive(reader: asyncio.StreamReader, streams: Attachment, terms: Terms) -> bool:
+    """Hand the client's input on; return whether it detached."""
+    detector = Detector(terms.keys)
+    with suppress(ConnectionError, BrokenPipeError):
+        while data := await reader.read(_CHUNK):
+            passed, detached = detector.feed(data) if terms.tty else (data, False)
+            if passed and terms.stdin:
+                await streams.write(passed)
+            if detached:
+                return True
+        if terms.stdin and terms.close_stdin:
+            await streams.close_stdin()
+    return False

@@ -1,0 +1,169 @@
+"""``attach``, ``logs``, ``wait`` and ``resize``: the routes that stay open while a program runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from netd.common import codec
+from netd.common.errors import BadRequest, Conflict
+from netd.common.hijack import hijack
+from netd.common.web import Call, Route, empty, stream
+from runtime import logs
+from runtime.api import session
+from runtime.engine import detach
+from runtime.engine.control import Control
+from runtime.engine.fleet import Fleet
+from runtime.engine.live import End, Live, Viewer
+from runtime.paths import Paths
+from runtime.supervisor import Attachment, Running
+
+_LOOK = 5.0
+"""Seconds between two looks at whether a silent client is still there."""
+
+
+class Streams:
+    def __init__(self, fleet: Fleet, control: Control, paths: Paths) -> None:
+        self._fleet = fleet
+        self._control = control
+        self._paths = paths
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("POST", "/containers/{name}/attach", self.attach),
+            Route("GET", "/containers/{name}/logs", self.logs),
+            Route("POST", "/containers/{name}/wait", self.wait),
+            Route("POST", "/containers/{name}/resize", self.resize),
+        ]
+
+    async def attach(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        if live.record.state.status == "paused":
+            raise Conflict(f"Container {live.record.name} is paused. Unpause the container before attach")
+        config = live.record.config
+        terms = session.Terms(
+            tty=config.tty,
+            stdin=call.flag("stdin") and config.open_stdin,
+            close_stdin=config.stdin_once and not config.tty,
+            keys=detach.parse(call.text("detachKeys")),
+        )
+        upgrade = "Upgrade" in call.request.headers
+        kind = session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
+        reader, writer, taken = await hijack(call, kind, {})
+        self._fleet.tell(live, "attach")
+        if call.flag("logs"):
+            await self._replay(live, writer, _streams(call))
+        if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin)) is not None:
+            await session.run(reader, writer, streams, terms)
+        return taken
+
+    async def _replay(self, live: Live, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
+        async for lines in logs.read(self._log(live), logs.Wanted(streams=streams)):
+            for line in lines:
+                writer.write(line.text if live.record.config.tty else session.frame(line.stream, line.text))
+            await writer.drain()
+
+    async def _streams(self, live: Live, call: Call, stdin: bool) -> Attachment | None:
+        """Return the streams of the process there is, or wait for the next one."""
+        wanted = _streams(call)
+        connect = partial(_connect, stdin=stdin, stdout=1 in wanted, stderr=2 in wanted)
+        if live.running is not None:
+            return await connect(live.running)
+        viewer = Viewer(connect, asyncio.get_running_loop().create_future())
+        live.viewers.append(viewer)
+        return await viewer.ready
+
+    async def logs(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        if not (call.flag("stdout") or call.flag("stderr")):
+            raise BadRequest(
+                "Bad parameters: you must choose at least one stream: must specify at least one of 'stdout' or 'stderr'"
+            )
+        if live.record.host.log_config.type == "none":
+            raise BadRequest("configured logging driver does not support reading")
+        wanted = logs.Wanted(
+            tail=_tail(call.text("tail")),
+            since=_moment(call, "since"),
+            until=_moment(call, "until"),
+            streams=_streams(call),
+        )
+        tty, stamped = live.record.config.tty, call.flag("timestamps")
+        kind = session.content_type(tty=tty, version=call.version)
+        ended = live.ended.add() if call.flag("follow") and live.record.state.counts_as_running else None
+        response = await stream(call, {"Content-Type": kind})
+        async for lines in logs.read(self._log(live), wanted, ended):
+            texts = ((line.stream, line.stamped() if stamped else line.text) for line in lines)
+            await response.write(b"".join(data if tty else session.frame(number, data) for number, data in texts))
+        return response
+
+    async def wait(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        future = self._control.wait(live, call.text("condition"))
+        response = await stream(call, {"Content-Type": "application/json"})
+        if not await _while_there(call, future):
+            return response
+        end = future.result()
+        answer: dict[str, object] = {"StatusCode": end.code}
+        if end.error:
+            answer["Error"] = {"Message": end.error}
+        await response.write(codec.encode(answer) + b"\n")
+        return response
+
+    async def resize(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        rows, columns = size(call)
+        if live.running is None:
+            raise Conflict(f"container {live.id} is not running")
+        await live.running.resize(rows, columns)
+        return empty(200)
+
+    def _log(self, live: Live) -> Path:
+        return self._paths.container(live.id).log
+
+
+async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
+    return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+async def _while_there(call: Call, future: asyncio.Future[End]) -> bool:
+    """Wait for *future*; False when the client leaves before."""
+    while not future.done():
+        transport = call.request.transport
+        if transport is None or transport.is_closing():
+            future.cancel()
+            return False
+        await asyncio.wait((future,), timeout=_LOOK)
+    return not future.cancelled()
+
+
+def _streams(call: Call) -> frozenset[int]:
+    return frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if call.flag(name))
+
+
+def _tail(text: str) -> int | None:
+    """Return how many lines; anything that is not a number means all, as Docker has it."""
+    return int(text) if text.isdecimal() else None
+
+
+def _moment(call: Call, key: str) -> int:
+    """Return a time in nanoseconds, given as seconds with or without a fraction."""
+    text = call.text(key) or "0"
+    seconds, _, fraction = text.partition(".")
+    if not seconds.isdecimal() or (fraction and not fraction.isdecimal()):
+        raise BadRequest(f"{key} must be seconds since 1970, not {text!r}")
+    return int(seconds) * 10**9 + int(f"{fraction[:9]:0<9}")
+
+
+def size(call: Call) -> tuple[int, int]:
+    """Return (rows, columns) of a resize."""
+    try:
+        rows, columns = int(call.text("h")), int(call.text("w"))
+    except ValueError:
+        raise BadRequest("h and w must be numbers: the rows and columns of the terminal") from None
+    if not (0 <= rows < 65536 and 0 <= columns < 65536):
+        raise BadRequest("h and w must be between 0 and 65535")
+    return rows, columns

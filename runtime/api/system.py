@@ -1,0 +1,256 @@
+"""``version``, ``info``, ``events`` and ``system df``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from netd.common import codec
+from netd.common import web as front
+from netd.common.errors import BadRequest
+from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.ids import now
+from netd.common.web import Call, Product, Route, json, stream
+from runtime.engine.fleet import Fleet
+from runtime.images.importer import architecture
+from runtime.images.store import Images
+from runtime.paths import Paths
+from runtime.volumes import Volumes, tree_size
+
+_LEGACY = (1, 52)
+"""Below this version, events of containers and images repeat their parts under older names."""
+_LOOK = 5.0
+
+
+class SystemRoutes:
+    def __init__(
+        self, product: Product, fleet: Fleet, images: Images, volumes: Volumes, *, paths: Paths, bus: Bus
+    ) -> None:
+        self._product = product
+        self._fleet = fleet
+        self._images = images
+        self._volumes = volumes
+        self._paths = paths
+        self._bus = bus
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", "/version", self.version),
+            Route("GET", "/info", self.info),
+            Route("GET", "/events", self.events),
+            Route("GET", "/system/df", self.usage),
+        ]
+
+    async def version(self, _: Call) -> web.StreamResponse:
+        release = platform.release()
+        product = self._product
+        api, oldest = front.text(product.api), front.text(product.api_minimum)
+        common = {"Version": product.version, "Os": "linux", "Arch": architecture(), "KernelVersion": release}
+        details = {"ApiVersion": api, "MinAPIVersion": oldest, "Experimental": "false", **_kept(common)}
+        return json(
+            {
+                "Platform": {"Name": "netd-runtime"},
+                "Components": [{"Name": "Engine", "Version": product.version, "Details": details}],
+                **common,
+                "ApiVersion": api,
+                "MinAPIVersion": oldest,
+                "GitCommit": "",
+                "GoVersion": "",
+                "BuildTime": "",
+            }
+        )
+
+    async def info(self, _: Call) -> web.StreamResponse:
+        states = [live.record.state.status for live in self._fleet.all()]
+        return json(
+            {
+                "ID": await asyncio.to_thread(_machine_id),
+                "Name": socket.gethostname(),
+                "ServerVersion": self._product.version,
+                "Containers": len(states),
+                "ContainersRunning": sum(state in ("running", "restarting") for state in states),
+                "ContainersPaused": states.count("paused"),
+                "ContainersStopped": sum(state in ("created", "exited") for state in states),
+                "Images": len(self._images.all()),
+                "DockerRootDir": str(self._paths.state),
+                "SystemTime": now(),
+                **_machine(),
+                **_FIXED,
+            }
+        )
+
+    async def events(self, call: Call) -> web.StreamResponse:
+        """Tell what happens, and first what happened since the time that was asked for."""
+        filters = call.filters(FILTERS)
+        since, until = _time(call, "since"), _time(call, "until")
+        legacy = call.version < _LEGACY
+        response = await stream(call, {"Content-Type": "application/json"})
+        with self._bus.listen() as happening:
+            if since is not None:
+                for event in self._bus.past(since, until or time.time()):
+                    if wanted(event, filters):
+                        await response.write(_line(event, legacy))
+            iterator = happening.__aiter__()
+            following = asyncio.ensure_future(anext(iterator))
+            try:
+                while _there(call) and (until is None or time.time() < until):
+                    rest = _LOOK if until is None else min(_LOOK, max(until - time.time(), 0))
+                    if not (await asyncio.wait((following,), timeout=rest))[0]:
+                        continue
+                    if wanted(event := following.result(), filters):
+                        await response.write(_line(event, legacy))
+                    following = asyncio.ensure_future(anext(iterator))
+            except Lagging:
+                return response
+            finally:
+                following.cancel()
+        return response
+
+    async def usage(self, _: Call) -> web.StreamResponse:
+        return json(await asyncio.to_thread(self._usage))
+
+    def _usage(self) -> dict[str, Any]:
+        layers = {chain for image in self._images.all() for chain in image.layers}
+        return {
+            "LayersSize": sum(tree_size(self._paths.layer(chain)) for chain in layers),
+            "Images": [
+                {
+                    "Id": image.id,
+                    "RepoTags": [name.short for name in self._images.names_of(image.id)],
+                    "Size": image.size,
+                    "SharedSize": 0,
+                    "Containers": len(self._fleet.users_of_image(image.id)),
+                    "Created": 0,
+                }
+                for image in self._images.all()
+            ],
+            "Containers": [
+                {
+                    "Id": live.id,
+                    "Names": [f"/{live.record.name}"],
+                    "Image": live.record.config.image,
+                    "State": live.record.state.status,
+                    "Status": live.record.state.status,
+                    "SizeRw": tree_size(self._paths.container(live.id).upper),
+                    "Created": 0,
+                    "LocalVolumes": sum(point.type == "volume" for point in live.record.mounts),
+                }
+                for live in self._fleet.all()
+            ],
+            "Volumes": [
+                {
+                    "Name": one.name,
+                    "Driver": "local",
+                    "Mountpoint": str(self._volumes.folder(one.name)),
+                    "Labels": one.labels,
+                    "Scope": "local",
+                    "Options": None,
+                    "UsageData": {
+                        "Size": self._volumes.size(one.name),
+                        "RefCount": len(self._fleet.users_of_volume(one.name)),
+                    },
+                }
+                for one in self._volumes.all()
+            ],
+            "BuildCache": [],
+        }
+
+
+_FIXED: dict[str, Any] = {
+    "Driver": "overlay2",
+    "DriverStatus": [["Backing Filesystem", "any with overlayfs"], ["Supports d_type", "true"]],
+    "Plugins": {
+        "Volume": ["local"],
+        "Network": ["bridge", "host", "null"],
+        "Authorization": None,
+        "Log": ["json-file", "none"],
+    },
+    "MemoryLimit": True,
+    "SwapLimit": True,
+    "CpuCfsPeriod": True,
+    "CpuCfsQuota": True,
+    "CPUShares": True,
+    "CPUSet": True,
+    "PidsLimit": True,
+    "IPv4Forwarding": True,
+    "Debug": False,
+    "OomKillDisable": False,
+    "LoggingDriver": "json-file",
+    "CgroupDriver": "cgroupfs",
+    "OSType": "linux",
+    "IndexServerAddress": "",
+    "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": None},
+    "HttpProxy": "",
+    "HttpsProxy": "",
+    "NoProxy": "",
+    "Labels": [],
+    "ExperimentalBuild": False,
+    "Runtimes": {"runc": {"path": "netd-runtime"}},
+    "DefaultRuntime": "runc",
+    "Swarm": {
+        "NodeID": "",
+        "NodeAddr": "",
+        "LocalNodeState": "inactive",
+        "ControlAvailable": False,
+        "Error": "",
+        "RemoteManagers": None,
+    },
+    "LiveRestoreEnabled": True,
+    "Isolation": "",
+    "InitBinary": "",
+    "SecurityOptions": ["name=seccomp,profile=builtin"],
+    "Warnings": None,
+}
+
+
+def _machine() -> dict[str, Any]:
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return {
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "Architecture": platform.machine(),
+        "KernelVersion": platform.release(),
+        "OperatingSystem": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
+        "CgroupVersion": "2" if unified else "1",
+    }
+
+
+def _machine_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _kept(common: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in common.items() if key != "Version"}
+
+
+def _there(call: Call) -> bool:
+    transport = call.request.transport
+    return transport is not None and not transport.is_closing()
+
+
+def _line(event: Event, legacy: bool) -> bytes:
+    if not legacy:
+        event = msgspec.structs.replace(event, status=None, id=None, origin=None)
+    return codec.encode(event) + b"\n"
+
+
+def _time(call: Call, key: str) -> float | None:
+    text = call.text(key)
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise BadRequest(f"{key} must be seconds since 1970, not {text!r}") from None

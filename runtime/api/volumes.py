@@ -1,0 +1,111 @@
+"""Volumes: created, listed, inspected, removed, pruned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from netd.common.errors import Conflict, NotFound
+from netd.common.filters import Filters
+from netd.common.web import Call, Route, empty, json
+from runtime.api import bodies
+from runtime.engine.fleet import Fleet
+from runtime.record import VolumeRecord
+from runtime.volumes import Volumes
+
+_LIST_KEYS = frozenset({"dangling", "driver", "label", "label!", "name"})
+_PRUNE_KEYS = frozenset({"all", "label", "label!"})
+_ALL_NEEDED = (1, 42)
+"""From this version on, prune spares named volumes unless told otherwise."""
+
+
+class CreateRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str = ""
+    driver: str = ""
+    driver_opts: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class VolumeRoutes:
+    def __init__(self, volumes: Volumes, fleet: Fleet) -> None:
+        self._volumes = volumes
+        self._fleet = fleet
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", "/volumes", self.list),
+            Route("POST", "/volumes/create", self.create),
+            Route("POST", "/volumes/prune", self.prune),
+            Route("GET", "/volumes/{name}", self.inspect),
+            Route("DELETE", "/volumes/{name}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> web.StreamResponse:
+        filters = call.filters(_LIST_KEYS)
+        dangling = filters.flag("dangling")
+        found = [
+            one
+            for one in self._volumes.all()
+            if _passes(one, filters)
+            and filters.matches("name", one.name)
+            and filters.exact("driver", "local")
+            and (dangling is None or dangling != bool(self._fleet.users_of_volume(one.name)))
+        ]
+        return json({"Volumes": [self._shape(one) for one in found], "Warnings": None})
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        asked = await bodies.read(call, CreateRequest)
+        made = await self._volumes.create(
+            asked.name, driver=asked.driver, labels=asked.labels, options=asked.driver_opts
+        )
+        return json(self._shape(made), 201)
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        return json(self._shape(self._volumes.find(call.params["name"])))
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        name = call.params["name"]
+        try:
+            self._volumes.find(name)
+        except NotFound:
+            if call.flag("force"):
+                return empty()
+            raise
+        if users := self._fleet.users_of_volume(name):
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(live.id for live in users)}]")
+        await self._volumes.remove(name)
+        return empty()
+
+    async def prune(self, call: Call) -> web.StreamResponse:
+        filters = call.filters(_PRUNE_KEYS)
+        everything = bool(filters.flag("all")) or call.version < _ALL_NEEDED
+        removed, freed = [], 0
+        for one in self._volumes.all():
+            if not (one.anonymous or everything) or not _passes(one, filters):
+                continue
+            if self._fleet.users_of_volume(one.name):
+                continue
+            freed += await asyncio.to_thread(self._volumes.size, one.name)
+            await self._volumes.remove(one.name)
+            removed.append(one.name)
+        return json({"VolumesDeleted": removed or None, "SpaceReclaimed": freed})
+
+    def _shape(self, one: VolumeRecord) -> dict[str, Any]:
+        return {
+            "CreatedAt": one.created,
+            "Driver": "local",
+            "Labels": one.labels or None,
+            "Mountpoint": str(self._volumes.folder(one.name)),
+            "Name": one.name,
+            "Options": one.options or None,
+            "Scope": "local",
+        }
+
+
+def _passes(one: VolumeRecord, filters: Filters) -> bool:
+    labels = one.labels or {}
+    return filters.labels(labels) and not (filters.get("label!") and filters.labels(labels, "label!"))

@@ -1,0 +1,137 @@
+"""The composition root of netd-runtime: makes every part, gives each what it needs, and takes all down again.
+
+The only file that knows every class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+from netd.client import NetdClient
+from netd.common.config import Settings
+from netd.common.errors import BadRequest
+from netd.common.events import Bus
+from netd.common.listen import lock, serve
+from netd.common.store import Store
+from netd.common.web import Front, Product
+from runtime.api import missing
+from runtime.api.containers import ContainerRoutes
+from runtime.api.execs import ExecRoutes
+from runtime.api.images import ImageRoutes
+from runtime.api.lifecycle import LifecycleRoutes
+from runtime.api.networks import NetworkRoutes
+from runtime.api.streams import Streams
+from runtime.api.system import SystemRoutes
+from runtime.api.volumes import VolumeRoutes
+from runtime.engine.control import Control
+from runtime.engine.create import Creator
+from runtime.engine.execs import Execs
+from runtime.engine.fleet import Fleet
+from runtime.engine.launch import Launcher
+from runtime.engine.lifecycle import Lifecycle
+from runtime.engine.netd_watch import NetdWatch
+from runtime.engine.network import Network
+from runtime.engine.recovery import Recovery
+from runtime.engine.remover import Remover
+from runtime.images.importer import Importer
+from runtime.images.layers import Layers
+from runtime.images.removal import ImageRemoval
+from runtime.images.store import Images
+from runtime.launcher import Shims
+from runtime.paths import Paths
+from runtime.trash import Trash
+from runtime.volumes import Volumes
+
+_log = logging.getLogger(__name__)
+_STORAGE = "overlay2"
+
+
+class Daemon:
+    """Every part, made but not started."""
+
+    def __init__(self, settings: Settings) -> None:
+        paths = self.paths = Paths(settings.state_dir, settings.run_dir)
+        self.product = Product("netd-runtime", version("netd"), ping={"Builder-Version": "1", "Swarm": "inactive"})
+        self.store = Store(paths.database)
+        self.bus = Bus()
+        self.trash = Trash(paths.scratch)
+        self.netd = NetdClient(paths.netd_socket)
+        self.supervisor = Shims(paths.run)
+        self.fleet = Fleet(self.store, self.bus)
+        self.layers = Layers(paths, self.trash)
+        self.images = Images(self.store, self.layers)
+        self.volumes = Volumes(self.store, paths, self.trash, self.bus)
+        self.remover = Remover(self.fleet, self.volumes, paths, self.trash)
+        self.network = Network(self.netd, self.fleet, paths)
+        launcher = Launcher(self.fleet, self.supervisor, self.network, paths)
+        self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover)
+        self.control = Control(self.fleet, self.supervisor, self.lifecycle, self.remover, self.network)
+        self.execs = Execs(self.fleet, self.supervisor)
+        self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd)
+        self.watch = NetdWatch(self.netd, self.bus, self.recovery)
+
+    def front(self) -> Front:
+        paths, images, fleet, volumes = self.paths, self.images, self.fleet, self.volumes
+        creator = Creator(fleet, images, volumes, paths, self.trash)
+        importer = Importer(images, self.layers, self.trash)
+        removal = ImageRemoval(images, fleet, self.bus)
+        groups = (
+            ContainerRoutes(fleet, creator, self.control, self.execs, images, paths=paths, supervisor=self.supervisor),
+            LifecycleRoutes(fleet, self.lifecycle, self.control),
+            Streams(fleet, self.control, paths),
+            ExecRoutes(fleet, self.execs),
+            ImageRoutes(images, importer, removal, fleet, paths=paths, bus=self.bus),
+            VolumeRoutes(volumes, fleet),
+            NetworkRoutes(self.netd, self.network, fleet),
+            SystemRoutes(self.product, fleet, images, volumes, paths=paths, bus=self.bus),
+        )
+        return Front(self.product, [*(route for group in groups for route in group.routes()), *missing.routes()])
+
+    async def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Read what is recorded, and bring it in line with what runs."""
+        self.trash.open(tasks)
+        self.lifecycle.open(tasks)
+        self.execs.open(tasks)
+        self.images.load()
+        self.volumes.load()
+        self.fleet.load()
+        self.remover.sweep()
+        await self.supervisor.start()
+        await self.recovery.adopt_all()
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.  Raises a Problem when it cannot begin."""
+    if settings.storage_driver != _STORAGE:
+        raise BadRequest(
+            f"the storage driver {settings.storage_driver} is not supported by netd-runtime: set storage_driver ="
+            f' "{_STORAGE}", which works on every kernel with overlayfs'
+        )
+    lock(settings.run_dir / "netd-runtime.lock", "netd-runtime")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        daemon = Daemon(settings)
+        stack.callback(daemon.store.close)
+        stack.push_async_callback(daemon.netd.close)
+        stack.push_async_callback(daemon.supervisor.close)
+        async with asyncio.TaskGroup() as tasks:
+            await daemon.open(tasks)
+            helpers = [
+                tasks.create_task(daemon.watch.run(), name="netd"),
+                tasks.create_task(daemon.recovery.start_always(), name="always"),
+            ]
+            server = await serve(daemon.front(), daemon.paths.socket, settings.group)
+            _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.fleet.all()))
+            await stop.wait()
+            await server.cleanup()
+            for task in helpers:
+                task.cancel()
+            await daemon.trash.settle()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()

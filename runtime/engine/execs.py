@@ -1,0 +1,137 @@
+"""Further programs in running containers.
+
+An exec is known from its creation until its container is gone; its exit code stays readable for as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from netd.common.errors import BadRequest, Conflict, NotFound
+from netd.common.ids import new_id
+from runtime.engine import detach, process
+from runtime.engine.fleet import Fleet
+from runtime.engine.live import Live
+from runtime.record import ExecConfig
+from runtime.spec import StartError
+from runtime.supervisor import Attachment, Running, Supervisor
+
+_log = logging.getLogger(__name__)
+_RESIZE_SECONDS = 2.0
+
+
+@dataclass(slots=True, eq=False)
+class Exec:
+    id: str
+    container: str
+    config: ExecConfig
+    running: Running | None = None
+    code: int | None = None
+    started: bool = False
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is a process, or there will never be one."""
+    size: tuple[int, int] | None = None
+
+
+class Execs:
+    def __init__(self, fleet: Fleet, supervisor: Supervisor) -> None:
+        self._fleet = fleet
+        self._supervisor = supervisor
+        self._execs: dict[str, Exec] = {}
+
+    def open(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+
+    def create(self, live: Live, config: ExecConfig) -> Exec:
+        """Return a new exec of *live*, checked but not started."""
+        self._check_running(live)
+        if not config.cmd:
+            raise BadRequest("No exec command specified")
+        detach.parse(config.detach_keys)
+        process.check_strings("command", config.cmd)
+        process.check_environment(config.env or ())
+        made = Exec(new_id(), live.id, config)
+        self._forget_old()
+        self._execs[made.id] = made
+        live.execs.add(made.id)
+        self._fleet.tell(live, f"exec_create: {' '.join(config.cmd)}", execID=made.id)
+        return made
+
+    def find(self, identifier: str) -> Exec:
+        if identifier not in self._execs or self._fleet.get(self._execs[identifier].container) is None:
+            raise NotFound(f"No such exec instance: {identifier}")
+        return self._execs[identifier]
+
+    def of(self, live: Live) -> list[str]:
+        """Return the ids of the execs that run in the container now."""
+        return [key for key in live.execs if (one := self._execs.get(key)) and one.running and one.code is None]
+
+    def begin(self, one: Exec) -> Live:
+        """Claim the exec for its only start and return its container."""
+        live = self._fleet.find(one.container)
+        if one.started:
+            raise Conflict(f"exec {one.id} has been started already")
+        self._check_running(live)
+        one.started = True
+        return live
+
+    async def start(self, one: Exec, *, attached: bool) -> Attachment | None:
+        """Run the program; claimed with :meth:`begin`.  Raises StartError, whose code the exec then has."""
+        live = self._fleet.find(one.container)
+        try:
+            running, streams = await self._run(live, one, attached)
+        except StartError as error:
+            one.code = error.code
+            raise
+        except BaseException:
+            one.code = 126
+            raise
+        finally:
+            one.up.set()
+        self._fleet.tell(live, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
+        self._tasks.create_task(self._watch(live, one, running), name=f"exec {one.id[:12]}")
+        return streams
+
+    async def _run(self, live: Live, one: Exec, attached: bool) -> tuple[Running, Attachment | None]:
+        self._check_running(live)
+        assert live.running is not None
+        config = one.config
+        program = process.further(live.record, config, live.record.config.hostname)
+        running = one.running = await self._supervisor.exec(live.id, live.running.pid, program, one.id)
+        streams = None
+        if attached:
+            streams = await running.attach(
+                stdin=config.attach_stdin, stdout=config.attach_stdout, stderr=config.attach_stderr
+            )
+        if one.size:
+            await running.resize(*one.size)
+        await self._supervisor.release(running)
+        return running, streams
+
+    async def _watch(self, live: Live, one: Exec, running: Running) -> None:
+        status = await running.wait()
+        one.code = status.code
+        live.execs.discard(one.id)
+        self._fleet.tell(live, "exec_die", execID=one.id, exitCode=str(status.code))
+
+    async def resize(self, one: Exec, rows: int, columns: int) -> None:
+        """Set the size of the terminal; asked before there is one, it is given at the start."""
+        if one.code is not None:
+            raise Conflict(f"exec {one.id} is not running")
+        if one.running is None:
+            one.size = (rows, columns)
+            return
+        await one.running.resize(rows, columns)
+
+    def _check_running(self, live: Live) -> None:
+        if live.record.state.status == "paused":
+            raise Conflict(f"Container {live.record.name} is paused, unpause the container before exec")
+        if live.running is None:
+            raise Conflict(f"container {live.id} is not running")
+
+    def _forget_old(self) -> None:
+        """Drop what no longer has a container."""
+        if len(self._execs) % 64 == 0:
+            self._execs = {key: one for key, one in self._execs.items() if self._fleet.get(one.container)}

@@ -1,0 +1,53 @@
+"""The files and folders of one container on the host.  Everything here blocks; it is small and local."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from runtime.paths import ContainerPaths
+
+
+def make(own: ContainerPaths, top_layer: str) -> None:
+    """Make the folders that are not there: the writable layer's root looks like the image's."""
+    own.folder.mkdir(exist_ok=True, mode=0o710)
+    for folder in (own.work, own.root):
+        folder.mkdir(exist_ok=True, mode=0o755)
+    if not own.upper.exists():
+        own.upper.mkdir(mode=0o755)
+        model = os.stat(top_layer)
+        os.chown(own.upper, model.st_uid, model.st_gid)
+        own.upper.chmod(stat.S_IMODE(model.st_mode))
+
+
+def write_files(own: ContainerPaths, *, hostname: str, hosts: str, resolv_conf: str) -> None:
+    """Write what the container sees as its three files in /etc."""
+    for path, text in ((own.hostname, f"{hostname}\n"), (own.hosts, hosts), (own.resolv_conf, resolv_conf)):
+        overwrite(path, text)
+
+
+def overwrite(path: Path, text: str) -> None:
+    """Write in place: the file is mounted in the container, which would go on seeing the old one after a rename."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(handle, text.encode())
+        os.ftruncate(handle, len(text.encode()))
+    finally:
+        os.close(handle)
+
+
+def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> bool:
+    """Bring the hosts file from *before* to *after*; False, and nothing is done, when somebody edited it meanwhile."""
+    if before != after and own.hosts.read_text(errors="surrogateescape") == before:
+        overwrite(own.hosts, after)
+        return True
+    return before == after
+
+
+def make_volume(path: str) -> None:
+    """Make a volume's folder if it is not there."""
+    try:
+        os.makedirs(path, mode=0o755)
+    except FileExistsError:
+        return

@@ -1,0 +1,173 @@
+"""Starts, ends and restarts containers.
+
+The one place where a container's process comes and goes.  Each container's ``lock`` is held while its process is
+being made or cleared away, never while waiting for a program to do something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+import msgspec
+
+from netd.common.errors import Conflict, NotModified, Problem, ServerError
+from runtime.engine import networking, policy
+from runtime.engine.fleet import Fleet
+from runtime.engine.launch import Launcher, as_problem
+from runtime.engine.live import End, Live
+from runtime.engine.network import Joined, Network
+from runtime.engine.remover import Remover
+from runtime.engine.status import seconds_since
+from runtime.record import ZERO_TIME, State
+from runtime.spec import ExitStatus, StartError
+from runtime.supervisor import Running, Supervisor
+
+_log = logging.getLogger(__name__)
+_DAEMONS_FAULT = 128
+
+
+class Lifecycle:
+    def __init__(
+        self, fleet: Fleet, supervisor: Supervisor, network: Network, launcher: Launcher, remover: Remover
+    ) -> None:
+        self._fleet = fleet
+        self._supervisor = supervisor
+        self._network = network
+        self._launcher = launcher
+        self._remover = remover
+
+    def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Watch processes with tasks of this group."""
+        self._tasks = tasks
+
+    async def start(self, live: Live) -> None:
+        """Start the container.  Raises NotModified when it runs, Problems in Docker's words when it cannot be."""
+        async with live.lock:
+            state = live.record.state
+            if state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if state.status == "removing":
+                raise Conflict("container is marked for removal and cannot be started")
+            if live.running is not None:
+                raise NotModified("already running")
+            self._call_off_restart(live)
+            live.delay = 0.0
+            await self._launch(live, restarts=0)
+
+    async def _launch(self, live: Live, restarts: int) -> None:
+        try:
+            running, joined = await self._launcher.launch(live)
+        except StartError as error:
+            await self._failed(live, error.message, error.code)
+            raise as_problem(error) from None
+        except Problem as problem:
+            await self._failed(live, problem.message, _DAEMONS_FAULT)
+            raise
+        except OSError as error:
+            await self._failed(live, str(error), _DAEMONS_FAULT)
+            raise ServerError(f"cannot start container {live.record.name}: {error}") from error
+        await self._is_up(live, running, joined, restarts)
+
+    async def _is_up(self, live: Live, running: Running, joined: Joined, restarts: int) -> None:
+        live.running, live.netns, live.hosts = running, joined.netns, joined.hosts
+        endpoints = live.record.endpoints
+        if joined.settings is not None:
+            endpoints = networking.resolved(endpoints, joined.settings.networks)
+        state = State(status="running", pid=running.pid, started_at=running.started)
+        await self._fleet.change(
+            live, state=state, network=joined.settings, endpoints=endpoints, stopped=False, restarts=restarts
+        )
+        self._fleet.tell(live, "start")
+        self.watch(live, running)
+        await live.connect_viewers(running)
+
+    async def _failed(self, live: Live, message: str, code: int) -> None:
+        """Record why there is no process; a restart policy does not try again."""
+        was = live.record.state
+        status = "created" if was.started_at == ZERO_TIME else "exited"
+        state = msgspec.structs.replace(was, status=status, pid=0, error=message, exit_code=code)
+        await self._fleet.change(live, state=state)
+        live.ended.wake(live.end)
+        if live.record.host.auto_remove:
+            await self._remover.remove(live, volumes=True)
+
+    # The end of a process
+
+    def watch(self, live: Live, running: Running) -> None:
+        """Clear away when *running* has ended, and follow the restart policy."""
+        self._tasks.create_task(self._watch(live, running), name=f"watch {live.id[:12]}")
+
+    async def _watch(self, live: Live, running: Running) -> None:
+        status = await running.wait()
+        async with live.lock:
+            if live.running is running:
+                await self.has_ended(live, status)
+
+    async def has_ended(self, live: Live, status: ExitStatus, *, found: bool = False) -> None:
+        """Clear away after a process that ended; the caller holds the lock.
+
+        *found*: it ended while this daemon was not there to see.
+        """
+        live.running = live.netns = None
+        await asyncio.gather(self._network.leave(live), self._supervisor.discard(live.id))
+        record = live.record
+        lasted = _span(record.state.started_at, status.finished)
+        wants = policy.wants_start if found else policy.wants_restart
+        again = not live.restarting_by_hand and wants(
+            record.host.restart_policy, code=status.code, restarts=record.restarts, stopped=record.stopped
+        )
+        state = State(
+            status="restarting" if again else "exited",
+            exit_code=status.code,
+            error=status.error,
+            oom_killed=status.oom_killed,
+            started_at=record.state.started_at,
+            finished_at=status.finished,
+        )
+        await self._fleet.change(live, state=state, network=None)
+        if status.oom_killed:
+            self._fleet.tell(live, "oom")
+        self._fleet.tell(live, "die", exitCode=str(status.code), execDuration=str(int(lasted)))
+        live.ended.wake(End(status.code))
+        if again:
+            live.delay = policy.next_delay(live.delay, lasted)
+            live.restart = self._tasks.create_task(self._restart_later(live), name=f"restart {live.id[:12]}")
+        elif record.host.auto_remove and not live.restarting_by_hand:
+            await self._remover.remove(live, volumes=True)
+
+    async def _restart_later(self, live: Live) -> None:
+        await asyncio.sleep(live.delay)
+        async with live.lock:
+            live.restart = None
+            if live.record.state.status != "restarting":
+                return
+            try:
+                await self._launch(live, live.record.restarts + 1)
+            except Problem as problem:
+                _log.warning("restart failed: container=%s error=%s", live.id[:12], problem.message)
+
+    def _call_off_restart(self, live: Live) -> bool:
+        if live.restart is None:
+            return False
+        live.restart.cancel()
+        live.restart = None
+        return True
+
+    async def give_up_restart(self, live: Live) -> bool:
+        """Leave a container ended that waits for its restart; False when it does not."""
+        async with live.lock:
+            if live.record.state.status != "restarting":
+                return False
+            self._call_off_restart(live)
+            state = msgspec.structs.replace(live.record.state, status="exited")
+            await self._fleet.change(live, state=state, stopped=True)
+            live.ended.wake(live.end)
+            return True
+
+
+def _span(started: str, finished: str) -> float:
+    if started == ZERO_TIME:
+        return 0.0
+    return max(seconds_since(started, datetime.now(UTC)) - seconds_since(finished, datetime.now(UTC)), 0.0)

@@ -1,0 +1,92 @@
+"""One container in this process: its record, its process, and who waits for it.
+
+Changes go through :class:`runtime.engine.fleet.Fleet`, which writes them to the store; ``lock`` makes starting,
+ending and removing follow one another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from runtime.record import ContainerRecord
+from runtime.supervisor import Attachment, Running
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What ``wait`` answers."""
+
+    code: int
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Waiters:
+    """Futures that all get one result, and then make room for the next."""
+
+    futures: list[asyncio.Future[End]] = field(default_factory=list)
+
+    def add(self) -> asyncio.Future[End]:
+        future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self.futures.append(future)
+        return future
+
+    def wake(self, end: End) -> None:
+        waiting, self.futures = self.futures, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(end)
+
+
+@dataclass(slots=True)
+class Viewer:
+    """A client that attached before there was a process: told of the streams when the next one is made."""
+
+    connect: Callable[[Running], Awaitable[Attachment]]
+    ready: asyncio.Future[Attachment | None]
+    """None when the container went away without one."""
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    record: ContainerRecord
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    running: Running | None = None
+    netns: str | None = None
+    """The path of its network namespace while it runs; None in the host's."""
+    hosts: str = ""
+    """What we last wrote to its hosts file."""
+    ended: Waiters = field(default_factory=Waiters)
+    removed: Waiters = field(default_factory=Waiters)
+    viewers: list[Viewer] = field(default_factory=list)
+    restart: asyncio.Task[None] | None = None
+    """Waits to start it again."""
+    restarting_by_hand: bool = False
+    """Somebody stops it only to start it again: neither restart policy nor automatic removal apply."""
+    delay: float = 0.0
+    """Seconds that its latest restart was put off."""
+    execs: set[str] = field(default_factory=set)
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def end(self) -> End:
+        return End(self.record.state.exit_code, self.record.state.error)
+
+    async def connect_viewers(self, running: Running) -> None:
+        """Give everyone who waits for the streams theirs: first while the program is still held back."""
+        waiting, self.viewers = self.viewers, []
+        for viewer in waiting:
+            if not viewer.ready.done():
+                viewer.ready.set_result(await viewer.connect(running))
+
+    def dismiss_viewers(self) -> None:
+        """End the wait of everyone whose container is gone."""
+        waiting, self.viewers = self.viewers, []
+        for viewer in waiting:
+            if not viewer.ready.done():
+                viewer.ready.set_result(None)

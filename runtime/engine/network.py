@@ -1,0 +1,156 @@
+"""A container's side of netd: one call brings all its networking, one takes it away.
+
+Holds no state: what netd answered is in the container's record, and which namespace it runs in is in ``Live``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from netd.client import NetdClient
+
+from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxSettings, SandboxView
+from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
+from runtime.engine import folders, networking
+from runtime.engine.fleet import Fleet
+from runtime.engine.live import Live
+from runtime.paths import ContainerPaths, Paths
+from runtime.record import ContainerRecord
+
+_log = logging.getLogger(__name__)
+_PREFIX = "failed to set up container networking: "
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a container gets of networking at its start."""
+
+    netns: str | None
+    hostname: str
+    files: ContainerPaths
+    settings: SandboxSettings | None
+    hosts: str
+
+
+class Network:
+    def __init__(self, netd: NetdClient, fleet: Fleet, paths: Paths) -> None:
+        self._netd = netd
+        self._fleet = fleet
+        self._paths = paths
+
+    async def join(self, live: Live) -> Joined:
+        """Make the container's sandbox and its files, or join another container's.
+
+        Raises the Problem that netd tells, in Docker's words; nothing is left then.
+        """
+        if networking.shares_network(live.record.host):
+            return self._share(live)
+        hostname = live.record.config.hostname
+        try:
+            view = await self._netd.create_sandbox(networking.request(live.record, hostname))
+        except Problem as problem:
+            raise _prefixed(problem) from problem
+        own = self._paths.container(live.id)
+        await asyncio.to_thread(
+            folders.write_files, own, hostname=hostname, hosts=view.hosts, resolv_conf=view.resolv_conf
+        )
+        return Joined(view.netns, hostname, own, view.network_settings, view.hosts)
+
+    def _share(self, live: Live) -> Joined:
+        name = networking.donor(live.record.host) or ""
+        if name == live.id:
+            raise ServerError(f"{_PREFIX}cannot join own network namespace")
+        try:
+            donor = self._fleet.find(name)
+        except NotFound as problem:
+            raise ServerError(f"{_PREFIX}joining network namespace of container: {problem.message}") from None
+        if not donor.record.state.alive:
+            raise Conflict(
+                f"{_PREFIX}cannot join network namespace of a non running container: container {donor.record.name} is"
+                f" {donor.record.state.status}"
+            )
+        owner = donor
+        while (above := networking.donor(owner.record.host)) and (next_one := self._fleet.get(above)):
+            owner = next_one
+        files = self._paths.container(owner.id)
+        return Joined(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None, "")
+
+    async def leave(self, live: Live) -> None:
+        """Take the container's sandbox away; when netd is down, that is done as soon as it is back."""
+        if networking.shares_network(live.record.host):
+            return
+        try:
+            await self._netd.delete_sandbox(live.id)
+        except NotFound:
+            return
+        except Problem as problem:
+            _log.warning("sandbox stays until netd is back: container=%s error=%s", live.id[:12], problem.message)
+
+    async def rename(self, live: Live, name: str) -> None:
+        if live.record.state.alive and not networking.shares_network(live.record.host):
+            await self._netd.rename_sandbox(live.id, name)
+
+    # Connecting and disconnecting
+
+    async def connect(self, live: Live, network: str, settings: EndpointSettings) -> None:
+        """Attach the container to a further network: now when it runs, else at its next start."""
+        network = "bridge" if network == "default" else network
+        networking.check_endpoint(network, settings)
+        async with live.lock:
+            _check_mode(live.record, network)
+            endpoints = live.record.endpoints
+            if live.record.state.alive:
+                view = await self._netd.connect(network, ConnectRequest(container=live.id, endpoint_config=settings))
+                joined = networking.resolved({**endpoints, network: settings}, view.network_settings.networks)
+                await self._take(live, view, joined)
+            elif networking.stored_name(endpoints, network) is None:
+                wish = networking.requested(settings)
+                await self._fleet.change(live, durable=True, endpoints={**endpoints, network: wish})
+
+    async def disconnect(self, live: Live, network: str, force: bool) -> None:
+        """Detach the container from a network.  Raises ServerError when it is not on it."""
+        network = "bridge" if network == "default" else network
+        if networking.mode(live.record.host) == "host":
+            raise BadRequest(
+                "cannot disconnect container from host network - container was created in host network mode"
+            )
+        async with live.lock:
+            name = networking.stored_name(live.record.endpoints, network)
+            if not live.record.state.alive and name is None:
+                raise ServerError(f"container {live.id} is not connected to the network {network}")
+            left = {key: one for key, one in live.record.endpoints.items() if key != name}
+            if live.record.state.alive:
+                asked = DisconnectRequest(container=live.id, force=force)
+                await self._take(live, await self._netd.disconnect(network, asked), left)
+            else:
+                await self._fleet.change(live, durable=True, endpoints=left)
+
+    async def _take(self, live: Live, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
+        await self._fleet.change(live, durable=True, endpoints=endpoints, network=view.network_settings)
+        own = self._paths.container(live.id)
+        if await asyncio.to_thread(folders.rewrite_hosts, own, live.hosts, view.hosts):
+            live.hosts = view.hosts
+
+
+def _check_mode(record: ContainerRecord, network: str) -> None:
+    mode = networking.mode(record.host)
+    if networking.shares_network(record.host) or (mode == "host" and network != "host"):
+        raise BadRequest(
+            "container sharing network namespace with another container or host cannot be connected to any other"
+            " network"
+        )
+    if network == "host" and mode != "host":
+        raise BadRequest("cannot connect container to host network - container must be created in host network mode")
+    joined = set(record.endpoints) | {network}
+    if "none" in joined and len(joined) > 1:
+        raise BadRequest(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+
+
+def _prefixed(problem: Problem) -> Problem:
+    """Say what failed, and keep whose fault it is."""
+    kind = type(problem) if type(problem).__init__ is Problem.__init__ else ServerError
+    return kind(_PREFIX + problem.message)

@@ -1,0 +1,238 @@
+"""What a create request says about networking: checked, and put as the one call that netd takes.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import AddressValueError, IPv4Address, ip_address
+
+import msgspec
+
+from netd.api import EndpointSettings, SandboxRequest
+from netd.common.errors import BadRequest
+from runtime.config import Config, HostConfig, NetworkingConfig
+from runtime.engine import sysctls
+from runtime.record import ContainerRecord
+
+PREDEFINED = ("bridge", "host", "none")
+_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/([A-Za-z0-9]+))?\Z")
+_OPERATIONAL = {
+    "network_id": "",
+    "endpoint_id": "",
+    "gateway": "",
+    "ip_address": "",
+    "ip_prefix_len": 0,
+    "ipv6_gateway": "",
+    "global_ipv6_address": "",
+    "global_ipv6_prefix_len": 0,
+    "dns_names": None,
+}
+
+
+def mode(host: HostConfig) -> str:
+    """Return the network mode with Docker's other spellings of the default removed."""
+    return "bridge" if host.network_mode in ("", "default") else host.network_mode
+
+
+def donor(host: HostConfig, prefix: str = "container:") -> str | None:
+    """Return whose network a ``container:NAME`` mode asks for."""
+    return host.network_mode.removeprefix(prefix) if host.network_mode.startswith(prefix) else None
+
+
+def shares_network(host: HostConfig) -> bool:
+    return donor(host) is not None
+
+
+def owns_network(host: HostConfig) -> bool:
+    """Tell whether the container has a network namespace of its own."""
+    return not shares_network(host) and mode(host) != "host"
+
+
+def endpoints(given: NetworkingConfig | None, host: HostConfig) -> dict[str, EndpointSettings]:
+    """Return the endpoints asked for, by network, without what a client copied from an inspect answer.
+
+    Without any, the network mode names the only one.
+    """
+    found = {}
+    for name, settings in ((given.endpoints_config if given else None) or {}).items():
+        if settings is None:
+            raise BadRequest(f"invalid config for network {name}: EndpointsConfig is nil")
+        network = "bridge" if name == "default" else name
+        _check_endpoint(network, settings)
+        found[network] = requested(settings)
+    return found or ({} if shares_network(host) else {mode(host): EndpointSettings()})
+
+
+def requested(settings: EndpointSettings) -> EndpointSettings:
+    """Return the part of endpoint settings that is a wish; the rest is netd's to fill in."""
+    return msgspec.structs.replace(settings, **_OPERATIONAL)
+
+
+def resolved(
+    asked: Mapping[str, EndpointSettings], joined: Mapping[str, EndpointSettings]
+) -> dict[str, EndpointSettings]:
+    """Return the wishes under the names of the networks that were joined for them, with what outlives a stop."""
+    names = {name: _name_of(name, joined) for name in asked}
+    known = {name: requested(asked[key]) for key, name in names.items() if name}
+    for name, one in joined.items():
+        kept = known.get(name, EndpointSettings())
+        known[name] = msgspec.structs.replace(kept, network_id=one.network_id, dns_names=one.dns_names)
+    return known
+
+
+def _name_of(name: str, joined: Mapping[str, EndpointSettings]) -> str | None:
+    if name in joined:
+        return name
+    return next((key for key, one in joined.items() if one.network_id.startswith(name)), None)
+
+
+def stored_name(endpoints: Mapping[str, EndpointSettings], network: str) -> str | None:
+    """Return under which name a network, given by name or id, is among *endpoints*."""
+    if network in endpoints:
+        return network
+    return next((key for key, one in endpoints.items() if network and one.network_id.startswith(network)), None)
+
+
+def check_endpoint(network: str, settings: EndpointSettings) -> None:
+    """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
+    problems = _problems(network, settings)
+    if problems:
+        text = problems[0] if len(problems) == 1 else "\n".join(f"* {one}" for one in problems)
+        raise BadRequest(f"invalid endpoint settings:\n{text}")
+
+
+def _check_endpoint(network: str, settings: EndpointSettings) -> None:
+    try:
+        check_endpoint(network, settings)
+    except BadRequest as problem:
+        raise BadRequest(f"invalid config for network {network}: {problem.message}") from None
+
+
+def _problems(network: str, settings: EndpointSettings) -> list[str]:
+    asked = settings.ipam_config
+    found = []
+    if network in PREDEFINED and asked and (asked.ipv4_address or asked.ipv6_address):
+        found.append("user-specified IP address is supported on user-defined networks only")
+    elif asked and asked.ipv4_address and not _is_ipv4(asked.ipv4_address):
+        found.append(f"invalid IPv4 address: {asked.ipv4_address}")
+    if network in PREDEFINED and settings.aliases:
+        found.append("network-scoped aliases are only supported for user-defined networks")
+    return found
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return not IPv4Address(text).is_unspecified
+    except AddressValueError:
+        return False
+
+
+def check(config: Config, host: HostConfig, asked: Mapping[str, EndpointSettings]) -> None:
+    """Raise BadRequest for networking options that are malformed or exclude one another."""
+    if len(config.hostname.encode()) > 64:
+        raise BadRequest(f'hostname "{config.hostname}" is too long (maximum 64 bytes)')
+    if host.network_mode == "container" or host.network_mode == "container:":
+        raise BadRequest("invalid network mode: invalid container format container:<name|id>")
+    if shares_network(host):
+        _check_shared(config, host)
+    if mode(host) == "host" and host.links:
+        raise BadRequest("conflicting options: host type networking can't be used with links")
+    for text in (*(config.exposed_ports or ()), *(host.port_bindings or ())):
+        _check_port(text)
+    _check_bindings(host)
+    _check_hosts(host)
+    _check_exclusive(host, asked)
+
+
+def _check_shared(config: Config, host: HostConfig) -> None:
+    conflicts: Iterable[tuple[object, str]] = (
+        (config.hostname, "hostname and the network mode"),
+        (host.links, "container type network can't be used with links. This would result in undefined behavior"),
+        (host.dns, "dns and the network mode"),
+        (host.extra_hosts, "custom host-to-IP mapping and the network mode"),
+        (host.port_bindings or host.publish_all_ports, "port publishing and the container type network mode"),
+        (config.exposed_ports, "port exposing and the container type network mode"),
+    )
+    for given, words in conflicts:
+        if given:
+            raise BadRequest(f"conflicting options: {words}")
+
+
+def _check_port(text: str) -> None:
+    found = _PORT.match(text)
+    if not found:
+        raise BadRequest(f"invalid JSON: invalid port '{text}': use a number, or number/protocol such as 80/tcp")
+    ports = [int(part) for part in found.group(1, 2) if part]
+    if not all(0 < port <= 65535 for port in ports) or ports != sorted(ports):
+        raise BadRequest(f'invalid port specification: "{text}"')
+
+
+def _check_bindings(host: HostConfig) -> None:
+    for port, bindings in (host.port_bindings or {}).items():
+        for one in bindings or ():
+            found = _PORT.match(one.host_port)
+            good = not one.host_port or (found and not found[3] and _in_order(found[1], found[2] or found[1]))
+            if not good:
+                raise BadRequest(f'invalid port specification: "{one.host_port}" for {port}')
+            if one.host_ip and not _is_address(one.host_ip):
+                raise BadRequest(f"invalid JSON: invalid host address {one.host_ip!r} for {port}")
+
+
+def _in_order(first: str, last: str) -> bool:
+    return 0 <= int(first) <= int(last) <= 65535
+
+
+def _check_hosts(host: HostConfig) -> None:
+    for entry in host.extra_hosts or ():
+        name, colon, address = entry.partition(":")
+        if not colon or not name:
+            raise BadRequest(f'bad format for add-host: "{entry}"')
+        if address != "host-gateway" and not _is_address(address.strip("[]")):
+            raise BadRequest(f'invalid IP address in add-host: "{address}"')
+    for server in host.dns or ():
+        if not _is_address(server):
+            raise BadRequest(f"invalid JSON: {server!r} is not the address of a name server")
+
+
+def _check_exclusive(host: HostConfig, asked: Mapping[str, EndpointSettings]) -> None:
+    names = set(asked) or {mode(host)}
+    if len(names) > 1 and names & {"host", "none"}:
+        raise BadRequest(
+            "container cannot be connected to multiple networks with one of the networks in"
+            f" {'host' if 'host' in names else 'private (none)'} mode"
+        )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def request(record: ContainerRecord, shown_host: str) -> SandboxRequest:
+    """Return the call for all the networking of a container; *shown_host* is its host name."""
+    config, host = record.config, record.host
+    network_sysctls, _ = sysctls.split(
+        host.sysctls, own_network=owns_network(host), own_ipc=True, own_uts=host.uts_mode != "host"
+    )
+    disabled = config.network_disabled
+    return SandboxRequest(
+        id=record.id,
+        name=record.name,
+        hostname=shown_host,
+        domainname=config.domainname,
+        network_mode="none" if disabled else mode(host),
+        networks=None if disabled else {name: requested(one) for name, one in record.endpoints.items()} or None,
+        exposed_ports=sorted(config.exposed_ports or ()) or None,
+        port_bindings=host.port_bindings,
+        publish_all_ports=host.publish_all_ports,
+        dns=host.dns,
+        dns_search=host.dns_search,
+        dns_options=host.dns_options,
+        extra_hosts=host.extra_hosts,
+        links=host.links,
+        sysctls=network_sysctls or None,
+        labels=config.labels,
+    )

@@ -1,0 +1,101 @@
+"""Finds things again after a restart of this daemon, or of netd.
+
+Containers that run are adopted; ends that nobody saw are applied; sandboxes that belong to nobody are deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from netd.client import NetdClient
+
+from netd.common.errors import Problem
+from netd.common.ids import now
+from runtime.engine import networking
+from runtime.engine.fleet import Fleet
+from runtime.engine.lifecycle import Lifecycle
+from runtime.engine.live import Live
+from runtime.record import State, Status
+from runtime.spec import ExitStatus
+from runtime.supervisor import Running, Supervisor
+
+_log = logging.getLogger(__name__)
+_UNKNOWN_END = 255
+
+
+class Recovery:
+    def __init__(self, fleet: Fleet, supervisor: Supervisor, lifecycle: Lifecycle, netd: NetdClient) -> None:
+        self._fleet = fleet
+        self._supervisor = supervisor
+        self._lifecycle = lifecycle
+        self._netd = netd
+
+    async def adopt_all(self) -> None:
+        """Bring every container's record in line with its process; to be called before any request is served."""
+        await asyncio.gather(*(self._adopt(live) for live in self._fleet.all()))
+
+    async def _adopt(self, live: Live) -> None:
+        async with live.lock:
+            found = await self._supervisor.adopt(live.id)
+            if isinstance(found, ExitStatus):
+                await self._ended(live, found)
+            elif found is not None:
+                await self._runs(live, found)
+            elif live.record.state.counts_as_running:
+                await self._ended(live, None)
+
+    async def _runs(self, live: Live, running: Running) -> None:
+        status: Status = "paused" if live.record.state.status == "paused" else "running"
+        live.running = running
+        live.netns = f"/proc/{running.pid}/ns/net" if networking.mode(live.record.host) != "host" else None
+        state = State(status=status, pid=running.pid, started_at=running.started)
+        await self._fleet.change(live, state=state)
+        self._lifecycle.watch(live, running)
+        _log.info("adopted: container=%s pid=%d", live.id[:12], running.pid)
+
+    async def _ended(self, live: Live, status: ExitStatus | None) -> None:
+        if live.record.state.status == "restarting" and status is None:
+            status = ExitStatus(live.record.state.exit_code, live.record.state.finished_at)
+        if status is None:
+            status = ExitStatus(_UNKNOWN_END, now(), error="nobody saw the end: the machine went down")
+        _log.info("found ended: container=%s code=%d", live.id[:12], status.code)
+        await self._lifecycle.has_ended(live, status, found=True)
+
+    async def start_always(self) -> None:
+        """Start what is to run whenever this daemon starts, even when somebody stopped it."""
+        for live in self._fleet.all():
+            if live.record.state.status == "exited" and live.record.host.restart_policy.name == "always":
+                try:
+                    await self._lifecycle.start(live)
+                except Problem as problem:
+                    _log.warning("cannot be started: container=%s error=%s", live.record.name, problem.message)
+
+    # Sandboxes
+
+    async def reconcile(self) -> None:
+        """Compare netd's sandboxes with the containers: delete what nobody has, take over what is known.
+
+        Raises Unavailable while netd is down.
+        """
+        views = {view.id: view for view in await self._netd.sandboxes()}
+        for identifier in views:
+            live = self._fleet.get(identifier)
+            if live is None or (live.running is None and not live.lock.locked()):
+                await self._delete(identifier)
+        for live in self._fleet.all():
+            if live.running is None or networking.shares_network(live.record.host):
+                continue
+            if (view := views.get(live.id)) is None:
+                _log.warning("sandbox is gone: container=%s; restart it to give it a network again", live.record.name)
+                continue
+            live.hosts, live.netns = view.hosts, view.netns
+            if live.record.network != view.network_settings:
+                await self._fleet.change(live, network=view.network_settings)
+
+    async def _delete(self, identifier: str) -> None:
+        try:
+            await self._netd.delete_sandbox(identifier)
+            _log.info("deleted left-over sandbox: container=%s", identifier[:12])
+        except Problem as problem:
+            _log.warning("left-over sandbox stays: container=%s error=%s", identifier[:12], problem.message)

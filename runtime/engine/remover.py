@@ -1,0 +1,57 @@
+"""Takes a container that has no process away: its record, its folder, its anonymous volumes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from netd.common.errors import Problem
+from runtime.engine.fleet import Fleet
+from runtime.engine.live import Live
+from runtime.paths import Paths
+from runtime.trash import Trash
+from runtime.volumes import Volumes
+
+_log = logging.getLogger(__name__)
+
+
+class Remover:
+    def __init__(self, fleet: Fleet, volumes: Volumes, paths: Paths, trash: Trash) -> None:
+        self._fleet = fleet
+        self._volumes = volumes
+        self._paths = paths
+        self._trash = trash
+
+    async def remove(self, live: Live, *, volumes: bool) -> None:
+        """Forget the container; the caller holds its lock.  With *volumes*, its anonymous ones go too."""
+        self._fleet.show_state(live, msgspec.structs.replace(live.record.state, status="removing"))
+        await self._fleet.forget(live)
+        self._trash.throw(self._paths.container(live.id).folder)
+        if volumes:
+            await self._remove_anonymous(live)
+        self._fleet.tell(live, "destroy")
+        live.dismiss_viewers()
+        live.ended.wake(live.end)
+        live.removed.wake(live.end)
+
+    async def _remove_anonymous(self, live: Live) -> None:
+        for point in live.record.mounts:
+            name = point.name
+            if not self._volumes.exists(name) or not self._volumes.find(name).anonymous:
+                continue
+            if self._fleet.users_of_volume(name):
+                continue
+            try:
+                await self._volumes.remove(name)
+            except Problem as problem:
+                _log.warning("volume stays: volume=%s error=%s", name, problem.message)
+
+    def sweep(self) -> None:
+        """Throw away the folders of containers that there are no records of."""
+        folder: Path = self._paths.containers
+        folder.mkdir(parents=True, exist_ok=True, mode=0o710)
+        for found in folder.iterdir():
+            if self._fleet.get(found.name) is None:
+                self._trash.throw(found)

@@ -1,0 +1,66 @@
+"""Which sysctls a container may set, and who sets them: netd those of its network, the shim the rest.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from netd.common.errors import BadRequest
+
+_PART = re.compile(r"[A-Za-z0-9_-]+\Z")
+_IPC = frozenset(
+    {
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    }
+)
+_PER_INTERFACE = re.compile(r"net\.[a-z0-9]+\.[a-z]+\.eth\d+\.")
+_NETWORK_DEFAULTS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+
+def split(
+    asked: Mapping[str, str] | None, *, own_network: bool, own_ipc: bool, own_uts: bool
+) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+    """Return (those of the network, all others).  Raises BadRequest for what would reach beyond the container.
+
+    A container with its own network may bind every port and ping as any user, as Docker's may.
+    """
+    network = dict(_NETWORK_DEFAULTS) if own_network else {}
+    others = []
+    for key, value in (asked or {}).items():
+        _check(key, value, own_network=own_network, own_ipc=own_ipc, own_uts=own_uts)
+        if key.startswith("net."):
+            network[key] = value
+        else:
+            others.append((key, value))
+    return network, tuple(others)
+
+
+def _check(key: str, value: str, *, own_network: bool, own_ipc: bool, own_uts: bool) -> None:
+    if not all(_PART.match(part) for part in key.split(".")) or "\n" in value or "\0" in value:
+        raise BadRequest(f"sysctl {key!r} is not a name and value that the kernel knows")
+    if _PER_INTERFACE.match(key):
+        raise BadRequest(
+            f'interface specific sysctl setting "{key}" must be supplied using driver option'
+            " 'com.docker.network.endpoint.sysctls'"
+        )
+    needs = _needs(key)
+    have = {"network": own_network, "ipc": own_ipc, "uts": own_uts}
+    if needs is None:
+        raise BadRequest(f"sysctl '{key}' is not allowed: it would change the host")
+    if not have[needs]:
+        raise BadRequest(f"sysctl '{key}' is not allowed in the host's {needs} namespace")
+
+
+def _needs(key: str) -> str | None:
+    if key.startswith("net."):
+        return "network"
+    if key in _IPC or key.startswith("fs.mqueue."):
+        return "ipc"
+    return "uts" if key == "kernel.domainname" else None

@@ -1,0 +1,113 @@
+"""``--change``: the Dockerfile instructions that an import may apply to the new image.  Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from netd.common.errors import BadRequest
+from runtime.config import Empty
+from runtime.images.model import ImageConfig
+
+_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?\Z")
+
+
+def apply(changes: Iterable[str]) -> ImageConfig:
+    """Return the configuration that the instructions make.  Raises BadRequest naming the first that cannot be done."""
+    config = ImageConfig()
+    for change in changes:
+        word, _, rest = change.strip().partition(" ")
+        if not word:
+            continue
+        handler = _HANDLERS.get(word.upper())
+        if handler is None or not rest.strip():
+            known = ", ".join(sorted(_HANDLERS))
+            raise BadRequest(f"{change!r} cannot be applied to an image: use one of {known} with a value")
+        config = handler(config, rest.strip())
+    return config
+
+
+def _command(text: str) -> list[str]:
+    """Read ``["a", "b"]``, or a line for the shell."""
+    if text.startswith("["):
+        try:
+            return msgspec.json.decode(text, type=list[str])
+        except msgspec.DecodeError:
+            raise BadRequest(f"{text} is not a JSON list of words") from None
+    return ["/bin/sh", "-c", text]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Read ``A=1 B="two words"`` or the old ``A value``."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise BadRequest(f"{text!r} has an open quotation") from None
+    if words and "=" not in words[0]:
+        name, _, value = text.partition(" ")
+        return {name: value.strip()}
+    if any("=" not in word or word.startswith("=") for word in words):
+        raise BadRequest(f"{text!r} must be NAME=VALUE pairs")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _env(config: ImageConfig, text: str) -> ImageConfig:
+    kept = dict(entry.split("=", 1) for entry in config.env or ())
+    return _with(config, env=[f"{name}={value}" for name, value in (kept | _pairs(text)).items()])
+
+
+def _labels(config: ImageConfig, text: str) -> ImageConfig:
+    return _with(config, labels={**(config.labels or {}), **_pairs(text)})
+
+
+def _expose(config: ImageConfig, text: str) -> ImageConfig:
+    ports: dict[str, Empty | None] = dict(config.exposed_ports or {})
+    for word in text.split():
+        found = _PORT.match(word)
+        if not found or not 0 < int(found[1]) <= 65535:
+            raise BadRequest(f"EXPOSE {word}: use a port number, or number/protocol such as 80/tcp")
+        ports[f"{found[1]}/{found[2] or 'tcp'}"] = Empty()
+    return _with(config, exposed_ports=ports)
+
+
+def _volumes(config: ImageConfig, text: str) -> ImageConfig:
+    paths = _listed(text)
+    if any(not path.startswith("/") for path in paths):
+        raise BadRequest(f"VOLUME {text}: name absolute paths")
+    return _with(config, volumes={**(config.volumes or {}), **{path: Empty() for path in paths}})
+
+
+def _listed(text: str) -> list[str]:
+    if not text.startswith("["):
+        return text.split()
+    try:
+        return list(map(str, json.loads(text)))
+    except (ValueError, TypeError):
+        raise BadRequest(f"{text} is not a JSON list of words") from None
+
+
+def _workdir(config: ImageConfig, text: str) -> ImageConfig:
+    if not text.startswith("/"):
+        raise BadRequest(f"WORKDIR {text}: name an absolute path")
+    return _with(config, working_dir=text)
+
+
+def _with(config: ImageConfig, **values: object) -> ImageConfig:
+    return msgspec.structs.replace(config, **values)
+
+
+_HANDLERS: dict[str, Callable[[ImageConfig, str], ImageConfig]] = {
+    "CMD": lambda config, text: _with(config, cmd=_command(text)),
+    "ENTRYPOINT": lambda config, text: _with(config, entrypoint=_command(text)),
+    "ENV": _env,
+    "EXPOSE": _expose,
+    "LABEL": _labels,
+    "STOPSIGNAL": lambda config, text: _with(config, stop_signal=text),
+    "USER": lambda config, text: _with(config, user=text),
+    "VOLUME": _volumes,
+    "WORKDIR": _workdir,
+}

@@ -1,0 +1,73 @@
+"""``image import``: a root file system's archive becomes an image of one layer."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import platform
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from netd.common.errors import NoSpace
+from netd.common.ids import now
+from runtime.images import changes
+from runtime.images.layers import Layer, Layers
+from runtime.images.model import History, ImageDocument, ImageRecord, RootFS
+from runtime.images.reference import Reference
+from runtime.images.store import Images
+from runtime.trash import Trash
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def architecture() -> str:
+    """Return this machine's in the words of image configurations."""
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+class Importer:
+    def __init__(self, images: Images, layers: Layers, trash: Trash) -> None:
+        self._images = images
+        self._layers = layers
+        self._trash = trash
+
+    async def run(
+        self, archive: AsyncIterator[bytes], name: Reference | None, applied: Sequence[str], comment: str = ""
+    ) -> ImageRecord:
+        """Keep *archive* on disk as it comes, unpack it, and record the image.
+
+        Raises BadRequest or NoSpace; nothing is left then.
+        """
+        config = changes.apply(applied)
+        spool = self._trash.fresh("import")
+        try:
+            await _spool(archive, spool)
+            layer = await asyncio.to_thread(self._unpack, spool)
+        finally:
+            await asyncio.to_thread(self._trash.throw_now, spool)
+        moment = now()
+        document = ImageDocument(
+            architecture=architecture(),
+            os="linux",
+            created=moment,
+            comment=comment,
+            config=config,
+            rootfs=RootFS(diff_ids=[layer.diff]),
+            history=[History(created=moment, comment=comment or "Imported from -")],
+        )
+        return await self._images.add(document, layer, name)
+
+    def _unpack(self, spool: Path) -> Layer:
+        with spool.open("rb") as archive:
+            return self._layers.unpack(archive)
+
+
+async def _spool(archive: AsyncIterator[bytes], path: Path) -> None:
+    try:
+        with await asyncio.to_thread(path.open, "xb") as file:
+            async for chunk in archive:
+                await asyncio.to_thread(file.write, chunk)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(f"the disk of {path.parent} is full: free some space and try again") from error
+        raise

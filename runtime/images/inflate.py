@@ -1,0 +1,123 @@
+"""Opens archives whatever they are compressed with, in this process and within bounds.
+
+What an archive is, its first bytes tell, never its name or declared type.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import lzma
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
+
+from netd.common.errors import BadRequest
+from runtime.images.tarstream import BadArchive
+
+_CHUNK = 1 << 18
+_MEMORY = 256 << 20
+_FREE_RATIO = 1000
+_ALLOWANCE = 16 << 20
+
+
+class _Decompressor(Protocol):
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's object in the manner of the others: what it has not consumed it keeps itself."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(31)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+
+_FORMATS: dict[bytes, Callable[[], _Decompressor]] = {
+    b"\x1f\x8b": _Gzip,
+    b"\xfd7zXZ\x00": lambda: lzma.LZMADecompressor(memlimit=_MEMORY),
+    b"BZh": bz2.BZ2Decompressor,
+}
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+class Inflated:
+    """Reads the uncompressed bytes of *raw* and keeps their sha256 and number.
+
+    Raises BadArchive when the compression is broken, or so strong that only an attack explains it.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._pending = raw.read(_CHUNK)
+        self._taken = len(self._pending)
+        self._make = self._format()
+        self._inner = self._make() if self._make else None
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to *size* bytes, b"" only at the end."""
+        data = self._inflate(size) if self._make else self._plain(size)
+        self._hash.update(data)
+        self.size += len(data)
+        if self.size > _ALLOWANCE and self.size > self._taken * _FREE_RATIO:
+            raise BadArchive(f"the archive grows to more than {_FREE_RATIO} times its size when unpacked")
+        return data
+
+    def _format(self) -> Callable[[], _Decompressor] | None:
+        if self._pending.startswith(_ZSTD):
+            raise BadRequest("the archive is compressed with zstd, which is not supported: use gzip or xz")
+        return next((make for magic, make in _FORMATS.items() if self._pending.startswith(magic)), None)
+
+    def _more(self) -> bytes:
+        data = self._raw.read(_CHUNK)
+        self._taken += len(data)
+        return data
+
+    def _plain(self, size: int) -> bytes:
+        if not self._pending:
+            self._pending = self._more()
+        data, self._pending = self._pending[:size], self._pending[size:]
+        return data
+
+    def _inflate(self, size: int) -> bytes:
+        try:
+            while self._inner is not None:
+                if not self._inner.eof and (data := self._inner.decompress(self._pending, size)):
+                    self._pending = b""
+                    return data
+                self._advance()
+        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+            raise BadArchive(f"the archive's compression is broken: {error}") from None
+        return b""
+
+    def _advance(self) -> None:
+        """Go on to the next bytes, or the next member: compressed files may be glued together."""
+        assert self._inner is not None and self._make is not None
+        if self._inner.eof:
+            rest = self._inner.unused_data or self._more()
+            self._pending = rest if rest.strip(b"\0") else b""
+            self._inner = self._make() if self._pending else None
+            return
+        self._pending = self._more()
+        if not self._pending:
+            raise BadArchive("the archive is cut short")

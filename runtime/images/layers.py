@@ -1,0 +1,98 @@
+"""The layers on disk: read-only folders named by what they hold, shared by every image that has them.
+
+A layer appears whole by a rename after it has reached the disk, or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from netd.common.errors import NoSpace
+from runtime.images.beneath import syncfs
+from runtime.images.inflate import Inflated
+from runtime.images.model import chain_ids
+from runtime.images.tarstream import BadArchive, TarStream
+from runtime.images.unpack import unpack
+from runtime.paths import Paths
+from runtime.trash import Trash
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer that is unpacked: in *folder* until it is published."""
+
+    chain: str
+    diff: str
+    size: int
+    """Bytes of its files."""
+    folder: Path
+
+
+class Layers:
+    def __init__(self, paths: Paths, trash: Trash) -> None:
+        self._paths = paths
+        self._trash = trash
+
+    def sweep(self, known: Iterable[str]) -> None:
+        """Throw away what no image names: the remains of a crash between two steps."""
+        self._paths.layers.mkdir(parents=True, exist_ok=True, mode=0o700)
+        keep = {self._paths.layer(chain).name for chain in known}
+        for found in self._paths.layers.iterdir():
+            if found.name not in keep:
+                self._trash.throw(found)
+
+    def folders(self, chains: Sequence[str]) -> tuple[str, ...]:
+        return tuple(str(self._paths.layer(chain)) for chain in chains)
+
+    def drop(self, chain: str) -> None:
+        self._trash.throw(self._paths.layer(chain))
+
+    def unpack(self, archive: BinaryIO, diffs_below: Sequence[str] = ()) -> Layer:
+        """Unpack *archive* as the layer above those of *diffs_below*; blocks, so call it in a thread.
+
+        Raises BadArchive, or NoSpace when the disk is full; nothing is left then.
+        """
+        fresh = self._trash.fresh("layer")
+        try:
+            fresh.mkdir(mode=0o755)
+            diff, size = self._fill(fresh, archive, chain_ids(list(diffs_below)))
+            return Layer(chain_ids([*diffs_below, diff])[-1], diff, size, fresh)
+        except BaseException as error:
+            self._trash.throw_now(fresh)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(f"the disk of {self._paths.state} is full: free some space and try again") from error
+            raise
+
+    def publish(self, layer: Layer) -> None:
+        """Give the layer its name; one that is there already stays.  Blocks for a write to the disk."""
+        target = self._paths.layer(layer.chain)
+        if target.exists():
+            self._trash.throw_now(layer.folder)
+            return
+        layer.folder.rename(target)
+        parent = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+    def _fill(self, fresh: Path, archive: BinaryIO, below: Sequence[str]) -> tuple[str, int]:
+        lower = [os.open(self._paths.layer(chain), os.O_PATH | os.O_DIRECTORY) for chain in reversed(below)]
+        root = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            source = Inflated(archive)
+            stream = TarStream(source)
+            size = unpack(stream, root, lower)
+            stream.drain()
+            if not source.size:
+                raise BadArchive("the archive is empty")
+            syncfs(root)
+            return source.digest, size
+        finally:
+            for handle in (root, *lower):
+                os.close(handle)

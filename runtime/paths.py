@@ -1,0 +1,89 @@
+"""Where netd-runtime keeps things.  Pure: nothing here touches the disk.
+
+Everything below STATE survives a reboot; everything below RUN belongs to what runs now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPaths:
+    """The folder of one container."""
+
+    folder: Path
+
+    @property
+    def upper(self) -> Path:
+        return self.folder / "diff"
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "merged"
+
+    @property
+    def hosts(self) -> Path:
+        return self.folder / "hosts"
+
+    @property
+    def hostname(self) -> Path:
+        return self.folder / "hostname"
+
+    @property
+    def resolv_conf(self) -> Path:
+        return self.folder / "resolv.conf"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.folder.name}-json.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    state: Path
+    run: Path
+
+    @property
+    def database(self) -> Path:
+        return self.state / "runtime.db"
+
+    @property
+    def layers(self) -> Path:
+        return self.state / "layers"
+
+    @property
+    def volumes(self) -> Path:
+        return self.state / "volumes"
+
+    @property
+    def containers(self) -> Path:
+        return self.state / "containers"
+
+    @property
+    def scratch(self) -> Path:
+        """What is being made or taken apart; emptied at every start."""
+        return self.state / "tmp"
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "docker.sock"
+
+    @property
+    def netd_socket(self) -> Path:
+        return self.run / "netd.sock"
+
+    def container(self, identifier: str) -> ContainerPaths:
+        return ContainerPaths(self.containers / identifier)
+
+    def volume(self, name: str) -> Path:
+        """The folder that a volume's mounts show."""
+        return self.volumes / name / "_data"
+
+    def layer(self, chain_id: str) -> Path:
+        return self.layers / chain_id.removeprefix("sha256:")

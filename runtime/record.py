@@ -1,0 +1,106 @@
+"""What the daemon keeps of a container, an exec and a volume: the values in the store.
+
+Frozen: a change is a new value.  Inspect is made from these by :mod:`runtime.api.shapes`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from netd.api import EndpointSettings, SandboxSettings
+from runtime.config import Config, HostConfig, words
+
+ZERO_TIME = "0001-01-01T00:00:00Z"
+
+Status = Literal["created", "running", "paused", "restarting", "removing", "exited"]
+
+
+class MountPoint(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """One mount of a container as inspect shows it."""
+
+    type: Literal["bind", "volume", "tmpfs"]
+    name: str = ""
+    source: str = ""
+    destination: str
+    driver: str = ""
+    mode: str = ""
+    rw: bool = msgspec.field(default=True, name="RW")
+    propagation: str = ""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    status: Status = "created"
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at: str = ZERO_TIME
+    finished_at: str = ZERO_TIME
+
+    @property
+    def alive(self) -> bool:
+        """There is a process now."""
+        return self.status in ("running", "paused")
+
+    @property
+    def counts_as_running(self) -> bool:
+        """Docker counts a container that waits for its restart as running."""
+        return self.status in ("running", "paused", "restarting")
+
+
+class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A container.  ``config`` has the image's defaults merged in; ``endpoints`` is what was asked of networks."""
+
+    id: str
+    name: str
+    created: str
+    image: str
+    """The image's id with ``sha256:``."""
+    layers: list[str]
+    """Chain ids, top first."""
+    config: Config
+    host: HostConfig
+    endpoints: dict[str, EndpointSettings]
+    mounts: list[MountPoint]
+    tmpfs: dict[str, str]
+    """Options by target of every tmpfs, from ``--tmpfs`` and ``--mount``."""
+    state: State = State()
+    restarts: int = 0
+    stopped: bool = False
+    """Somebody stopped it by hand: ``unless-stopped`` and ``on-failure`` leave it so."""
+    network: SandboxSettings | None = None
+    """What netd answered, while running."""
+
+    @property
+    def argv(self) -> list[str]:
+        return [*(words(self.config.entrypoint) or ()), *(words(self.config.cmd) or ())]
+
+    @property
+    def short_id(self) -> str:
+        return self.id[:12]
+
+
+class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    created: str
+    labels: dict[str, str] | None = None
+    options: dict[str, str] | None = None
+    anonymous: bool = False
+
+
+class ExecConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The body of ``POST /containers/{id}/exec``."""
+
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    detach_keys: str = ""
+    tty: bool = False
+    env: list[str] | None = None
+    cmd: list[str] | None = None
+    privileged: bool = False
+    user: str = ""
+    working_dir: str = ""
+    console_size: list[int] | None = None

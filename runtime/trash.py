@@ -1,0 +1,68 @@
+"""Takes folders away at once and deletes them later: a rename now, the work in a thread.
+
+What a crash leaves in the scratch folder is deleted at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import uuid
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+class Trash:
+    """*scratch* must be on the file system of what is thrown away."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._jobs: set[asyncio.Task[None]] = set()
+
+    def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Make the scratch folder and delete what an earlier run left in it."""
+        self._tasks = tasks
+        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._scratch.iterdir():
+            self._delete_later(left)
+
+    def fresh(self, what: str) -> Path:
+        """Return a path for something that is being made; :meth:`throw` it away when that fails."""
+        return self._scratch / f"{what}-{uuid.uuid4().hex}"
+
+    def throw(self, path: Path) -> None:
+        """Make *path* vanish now.  What is not there is no error."""
+        aside = self.fresh("gone")
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return
+        self._delete_later(aside)
+
+    def throw_now(self, path: Path) -> None:
+        """Delete *path* if it is there; blocks, and may be called in any thread."""
+        _delete(path)
+
+    def _delete_later(self, path: Path) -> None:
+        job = self._tasks.create_task(asyncio.to_thread(_delete, path))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+
+    async def settle(self) -> None:
+        """Return when all that was thrown away so far is deleted."""
+        if self._jobs:
+            await asyncio.wait(set(self._jobs))
+
+
+def _delete(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warning("cannot delete left-over: path=%s error=%s", path, error)
