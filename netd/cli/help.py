@@ -1,0 +1,86 @@
+"""The help texts, made from the index and the flags of a verb.  Pure."""
+
+from __future__ import annotations
+
+from netd.cli.flags import Command, Flag
+from netd.cli.index import ALIASES, CONTAINER_VERBS, GROUPS, VERBS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SYSTEM = ("events", "info", "version", "completion")
+_SHORTCUTS = ("images", "rmi", "tag")
+
+
+def overview() -> str:
+    parts = [
+        "Usage:  netctl [--run-dir DIR] VERB [FLAGS] [ARGUMENTS]\n\nContainers, networks, volumes and images of netd.\n"
+    ]
+    parts.append(_section("Containers", ((verb, _summary(verb)) for verb in VERBS if _is_container_verb(verb))))
+    for name, title in (("network", "Networks"), ("volume", "Volumes"), ("image", "Images")):
+        parts.append(_section(title, _members(name)))
+    parts.append(_section("Shortcuts", ((name, f"netctl {ALIASES[name]}") for name in _SHORTCUTS)))
+    parts.append(_section("Others", ((verb, _summary(verb)) for verb in _SYSTEM)))
+    parts.append(
+        "\nThe daemons' sockets are in /run/netd; --run-dir or NETD_RUN_DIR names another place.\n"
+        "Run 'netctl VERB --help' for the flags of a verb.\n"
+    )
+    return "".join(parts)
+
+
+def group(name: str) -> str:
+    members = list(_members(name))
+    if name == "container":
+        members += [(f"container {verb}", _summary(verb)) for verb in CONTAINER_VERBS]
+    return f"Usage:  netctl {name} VERB [FLAGS] [ARGUMENTS]\n\n{GROUPS[name]}\n" + _section("Verbs", members)
+
+
+def verb(command: Command, summary: str) -> str:
+    return f"Usage:  netctl {command.usage}\n\n{summary}\n" + _flags(command.flags)
+
+
+def unknown(words: list[str]) -> str:
+    """Return the sentence for words that begin with no verb."""
+    from difflib import get_close_matches
+
+    grouped = words[0] in GROUPS
+    name = " ".join(words[:2]) if grouped else words[0]
+    known = {found if grouped else found.partition(" ")[0] for found in (*VERBS, *ALIASES)}
+    near = get_close_matches(name, sorted(known), 1)
+    hint = f"; did you mean 'netctl {near[0]}'?" if near else "; 'netctl --help' lists all verbs"
+    return f"there is no verb '{name}'{hint}"
+
+
+def _is_container_verb(verb: str) -> bool:
+    return verb == "inspect" or verb in CONTAINER_VERBS
+
+
+def _summary(verb: str) -> str:
+    return VERBS[verb][1]
+
+
+def _members(name: str) -> Iterable[tuple[str, str]]:
+    return ((verb, _summary(verb)) for verb in VERBS if verb.startswith(f"{name} "))
+
+
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> str:
+    return f"\n{title}:\n" + "".join(f"  {name:<20} {summary}\n" for name, summary in rows)
+
+
+def _flags(flags: Iterable[Flag]) -> str:
+    rows = [(_left(flag), _right(flag)) for flag in sorted(flags, key=lambda flag: flag.name)]
+    if not rows:
+        return ""
+    width = max(len(left) for left, _ in rows)
+    return "\nFlags:\n" + "".join(f"  {left:<{width}}   {right}\n" for left, right in rows)
+
+
+def _left(flag: Flag) -> str:
+    letter = f"-{flag.short}, " if flag.short else "    "
+    return f"{letter}--{flag.name} {flag.metavar}".rstrip()
+
+
+def _right(flag: Flag) -> str:
+    also = f" (also --{', --'.join(flag.also)})" if flag.also else ""
+    return flag.help + (" (may be repeated)" if flag.kind == "many" else "") + also

@@ -1,0 +1,97 @@
+"""What ``-p`` and ``--expose`` take, and what it means in the words of the API.
+
+Pure.  The grammar is Docker's: ``[address:][host port[-end]:]port[-end][/protocol]``, or
+``target=…,published=…,protocol=…``.  A ValueError's text is the reason to show, in Docker's words.
+"""
+
+from __future__ import annotations
+
+_PROTOCOLS = ("tcp", "udp", "sctp")
+
+
+def publish(word: str) -> list[tuple[str, dict[str, str]]]:
+    """Return the keys and bindings of ``PortBindings`` for one ``-p``."""
+    if "=" in word:
+        address, host, target, protocol = _long(word)
+    else:
+        rest, protocol = _protocol(word)
+        address, host, target = _split(rest)
+    if not target:
+        raise ValueError(f"no port specified: {word}<empty>")
+    address = _address(address)
+    return [(f"{port}/{protocol}", {"HostIp": address, "HostPort": given}) for port, given in _pair(host, target)]
+
+
+def expose(word: str) -> list[str]:
+    """Return the keys of ``ExposedPorts`` for one ``--expose``: ``80``, ``80-82/udp``."""
+    ports, protocol = _protocol(word)
+    first, last = _range(ports, "port")
+    return [f"{port}/{protocol}" for port in range(first, last + 1)]
+
+
+def _long(word: str) -> tuple[str, str, str, str]:
+    fields = {"protocol": "tcp", "published": "", "target": ""}
+    for part in word.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or key not in (*fields, "mode"):
+            raise ValueError(f"invalid field: {part}")
+        fields[key] = value.lower()
+    if not fields["target"]:
+        raise ValueError("target is required, such as target=80,published=8080")
+    _protocol(f"/{fields['protocol']}")
+    return "", fields["published"], fields["target"], fields["protocol"]
+
+
+def _protocol(word: str) -> tuple[str, str]:
+    ports, slash, protocol = word.partition("/")
+    protocol = protocol.lower() if slash else "tcp"
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"invalid proto: {protocol}")
+    return ports, protocol
+
+
+def _split(word: str) -> tuple[str, str, str]:
+    """Return address, host ports and container ports; only an address may hold colons."""
+    rest, _, target = word.rpartition(":")
+    address, _, host = rest.rpartition(":")
+    return address, host, target
+
+
+def _address(text: str) -> str:
+    if not text:
+        return ""
+    from ipaddress import ip_address
+
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ip_address(bare)
+    except ValueError:
+        raise ValueError(f"invalid IP address: {bare}") from None
+    return bare
+
+
+def _pair(host: str, target: str) -> list[tuple[int, str]]:
+    """Return each container port with its host port, which is "" for any and ``8000-8010`` for one of a range."""
+    first, last = _range(target, "containerPort")
+    if not host:
+        return [(port, "") for port in range(first, last + 1)]
+    low, high = _range(host, "hostPort", least=0)
+    if first == last:
+        return [(first, host if low != high else str(low))]
+    if high - low != last - first:
+        raise ValueError(f"invalid ranges specified for container and host Ports: {target} and {host}")
+    return [(port, str(low + port - first)) for port in range(first, last + 1)]
+
+
+def _range(text: str, what: str, least: int = 1) -> tuple[int, int]:
+    first, dash, last = text.partition("-")
+    low, high = _number(first, text, what), _number(last if dash else first, text, what)
+    if not least <= low <= high:
+        raise ValueError(f"invalid {what}: {text}")
+    return low, high
+
+
+def _number(text: str, whole: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise ValueError(f"invalid {what}: {whole}")
+    return int(text)

@@ -1,0 +1,176 @@
+"""``ps``, ``port`` and ``top``: what containers there are, what they publish, what runs in them."""
+
+from __future__ import annotations
+
+import sys
+
+from netd.cli.errors import Fault
+from netd.cli.flags import Command, many, switch, text
+from netd.cli.session import dump, filters, say, wants_json
+from netd.cli.table import cut, short, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from netd.cli.flags import Options
+    from netd.cli.session import Session
+
+    Json = dict[str, Any]
+
+_COMMAND_LENGTH = 20
+
+
+def ps(session: Session, options: Options) -> int:
+    last = options.number("last") or (1 if options.on("latest") else 0)
+    query = (
+        ("all", "1" if options.on("all") or last > 0 else ""),
+        ("limit", str(last) if last > 0 else ""),
+        ("size", "1" if options.on("size") else ""),
+        ("filters", filters(options)),
+    )
+    found = session.engine.get("/containers/json", query)
+    whole = options.on("no-trunc")
+    if wants_json(options):
+        dump(found)
+    elif options.on("quiet"):
+        for container in found:
+            say(container["Id"] if whole else short(container["Id"]))
+    else:
+        _print(found, whole, options.on("size"))
+    return 0
+
+
+def port(session: Session, options: Options) -> int:
+    """``port C`` lists all, ``port C 80[/tcp]`` one; asking for one that is not published is an error."""
+    name, *wanted = options.args
+    found = session.engine.get(f"/containers/{name}/json")
+    published = {key: bindings for key, bindings in found["NetworkSettings"]["Ports"].items() if bindings}
+    if not wanted:
+        for key in sorted(published, key=_port_order):
+            for binding in published[key]:
+                say(f"{key} -> {_joined(binding['HostIp'], binding['HostPort'])}")
+        return 0
+    key = wanted[0].lower() if "/" in wanted[0] else f"{wanted[0]}/tcp"
+    if key not in published:
+        raise Fault(f"{name} publishes no port '{key}'; 'netctl port {name}' lists what it does")
+    for binding in published[key]:
+        say(_joined(binding["HostIp"], binding["HostPort"]))
+    return 0
+
+
+def top(session: Session, options: Options) -> int:
+    name, *arguments = options.args
+    found = session.engine.get(f"/containers/{name}/top", (("ps_args", " ".join(arguments)),))
+    sys.stdout.write(table(found["Titles"], found["Processes"] or ()))
+    return 0
+
+
+def ports(entries: list[Json]) -> str:
+    """Return what a container publishes as one cell; neighbouring ports that lead to neighbours are one range."""
+    runs: list[list[Json]] = []
+    for entry in sorted(entries, key=_entry_order):
+        if runs and _continues(runs[-1][-1], entry):
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+    runs.sort(key=lambda run: (run[0]["PrivatePort"], run[0]["Type"], run[0].get("IP") or ""))
+    return ", ".join(_run(run[0], run[-1]) for run in runs)
+
+
+def _print(found: list[Json], whole: bool, sized: bool) -> None:
+    from netd.cli.human import ago
+
+    head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
+    rows = [
+        [
+            container["Id"] if whole else short(container["Id"]),
+            container["Image"] if whole else short_image(container["Image"]),
+            _quoted(container["Command"], whole),
+            ago(container["Created"]),
+            container["Status"],
+            ports(container["Ports"] or []),
+            ",".join(_own_names(container["Names"] or [])),
+        ]
+        for container in found
+    ]
+    if sized:
+        head.append("SIZE")
+        for row, container in zip(rows, found, strict=True):
+            row.append(_sizes(container))
+    sys.stdout.write(table(head, rows))
+
+
+def short_image(image: str) -> str:
+    return short(image) if image.startswith("sha256:") else image
+
+
+def _quoted(command: str, whole: bool) -> str:
+    shown = command.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{shown if whole else cut(shown, _COMMAND_LENGTH)}"'
+
+
+def _own_names(names: list[str]) -> list[str]:
+    """Leave out the names that others have for a container by links."""
+    return [name[1:] for name in names if "/" not in name[1:]]
+
+
+def _sizes(container: Json) -> str:
+    from netd.cli.human import size
+
+    own = size(container.get("SizeRw") or 0)
+    virtual = container.get("SizeRootFs") or 0
+    return f"{own} (virtual {size(virtual)})" if virtual else own
+
+
+def _entry_order(entry: Json) -> tuple[Any, ...]:
+    return (entry["Type"], entry.get("IP") or "", entry["PrivatePort"], entry.get("PublicPort") or 0)
+
+
+def _continues(last: Json, entry: Json) -> bool:
+    same = all((last.get(key) or "") == (entry.get(key) or "") for key in ("Type", "IP"))
+    public = entry.get("PublicPort")
+    step = public - (last.get("PublicPort") or 0) if public else 1 - (last.get("PublicPort") or 0)
+    return same and bool(entry["PrivatePort"] - last["PrivatePort"] == 1 == step)
+
+
+def _run(first: Json, last: Json) -> str:
+    private = _span(first["PrivatePort"], last["PrivatePort"])
+    if not first.get("PublicPort"):
+        return f"{private}/{first['Type']}"
+    public = _span(first["PublicPort"], last["PublicPort"])
+    return f"{_joined(first.get('IP') or '', public)}->{private}/{first['Type']}"
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _joined(address: str, port: str) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _port_order(key: str) -> tuple[int, str]:
+    number, _, protocol = key.partition("/")
+    return int(number), protocol
+
+
+COMMANDS = {
+    "ps": Command(
+        "ps [FLAGS]",
+        ps,
+        (
+            switch("all", "a", "Show those that do not run as well"),
+            many("filter", "f", "KEY=VALUE", "Show only what fits: name, id, label, status, network, publish …"),
+            text("format", "", "json|table", "How to print", values="words:json table"),
+            text("last", "n", "NUMBER", "Show the last ones created, running or not"),
+            switch("latest", "l", "Show the last one created"),
+            switch("no-trunc", "", "Print everything in full"),
+            switch("quiet", "q", "Print ids only"),
+            switch("size", "s", "Show sizes"),
+        ),
+        most=0,
+    ),
+    "port": Command("port CONTAINER [PORT[/PROTOCOL]]", port, least=1, most=2, offers=("running", "none")),
+    "top": Command("top CONTAINER [PS-OPTION...]", top, least=1, flags_first=True, offers=("running", "none")),
+}

@@ -1,0 +1,72 @@
+"""The completion scripts.  Each hands the words so far to ``netctl __complete`` and offers what it prints."""
+
+from __future__ import annotations
+
+# bash splits words at = and : by itself, so the line is split at blanks here and the part before the last
+# of them is taken off the candidates again.
+_BASH = r"""
+# bash completion for netctl; load it with:  source <(netctl completion bash)
+_netctl() {
+    local line=${COMP_LINE:0:COMP_POINT} candidate head
+    local -a words
+    read -ra words <<<"$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    local last=${words[-1]}
+    head=${last%"${last##*[=:]}"}
+    COMPREPLY=()
+    while IFS= read -r candidate; do
+        case $candidate in
+            :file) compopt -o default; return ;;
+            :dir) compopt -o dirnames -o nospace; return ;;
+        esac
+        candidate=${candidate%%$'\t'*}
+        COMPREPLY+=("${candidate#"$head"}")
+    done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
+}
+complete -F _netctl netctl
+"""
+
+_ZSH = r"""
+#compdef netctl
+# zsh completion for netctl; load it with:  source <(netctl completion zsh)
+_netctl() {
+    local line name
+    local -a shown
+    for line in "${(@f)$(${words[1]} __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+        case $line in
+            :file) _files; return ;;
+            :dir) _files -/; return ;;
+            "") continue ;;
+        esac
+        name=${line%%$'\t'*}
+        if [[ $line == *$'\t'* ]]; then
+            shown+=("${name//:/\\:}:${line#*$'\t'}")
+        else
+            shown+=("${name//:/\\:}")
+        fi
+    done
+    _describe netctl shown
+}
+if [ "$funcstack[1]" = "_netctl" ]; then _netctl "$@"; else compdef _netctl netctl; fi
+"""
+
+_FISH = r"""
+# fish completion for netctl; load it with:  netctl completion fish | source
+function __netctl_complete
+    set -l words (commandline -opc)
+    set -l last (commandline -ct)
+    for line in ($words[1] __complete $words[2..-1] $last 2>/dev/null)
+        switch $line
+            case :file
+                __fish_complete_path $last
+            case :dir
+                __fish_complete_directories $last
+            case '*'
+                echo $line
+        end
+    end
+end
+complete -c netctl -f -a '(__netctl_complete)'
+"""
+
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
