@@ -1,0 +1,29 @@
+"""What drivers have in common that make nothing in the kernel."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from netd.drivers import EVERY_ADDRESS
+from netd.facts import Fact
+from netd.model import Endpoint, Network, NetworkSpec, Sandbox
+
+
+class BareDriver:
+    def validate(self, spec: NetworkSpec) -> None:
+        """Nobody can ask for one, so nothing can be wrong."""
+
+    def device(self, network: Network) -> None:
+        return None
+
+    def network_facts(self, network: Network) -> tuple[Fact, ...]:
+        return ()
+
+    def rules(self, network: Network) -> None:
+        return None
+
+    def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
+        return ()
+
+    def binding_address(self, network: Network) -> IPv4Address:
+        return EVERY_ADDRESS

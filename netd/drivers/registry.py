@@ -1,0 +1,54 @@
+"""Finding drivers: those of netd itself, and those that installed packages bring."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+
+from netd.common.errors import NotFound
+from netd.drivers import Driver
+from netd.drivers.bridge import BridgeDriver
+from netd.drivers.host import HostDriver
+from netd.drivers.null import NullDriver
+
+GROUP = "netd.drivers"
+_log = logging.getLogger(__name__)
+
+
+class Drivers:
+    """All drivers by name."""
+
+    def __init__(self, drivers: Mapping[str, Driver]) -> None:
+        self._drivers = dict(drivers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._drivers))
+
+    def get(self, name: str) -> Driver:
+        """Return the driver.  Raises NotFound in Docker's words, with those that there are."""
+        if (found := self._drivers.get(name)) is None:
+            raise NotFound(f'plugin "{name}" not found')
+        return found
+
+
+def discover() -> Drivers:
+    """Return netd's own drivers and those of every installed package; one that cannot be used is left out."""
+    found: dict[str, Driver] = {"bridge": BridgeDriver(), "host": HostDriver(), "null": NullDriver()}
+    for point in entry_points(group=GROUP):
+        if point.name not in found and (driver := _load(point)) is not None:
+            found[point.name] = driver
+    return Drivers(found)
+
+
+def _load(point: EntryPoint) -> Driver | None:
+    try:
+        driver = point.load()()
+        if not isinstance(driver, Driver):
+            raise TypeError(f"{point.value} does not have all that a driver needs")
+    except Exception as problem:
+        _log.error("driver=%s left-out=true from=%s reason=%r", point.name, point.value, problem)
+        return None
+    _log.info("driver=%s from=%s", point.name, point.value)
+    return driver

@@ -1,0 +1,148 @@
+"""What netd knows: networks, and sandboxes with their endpoints and published ports.
+
+Values only.  A *spec* is what was asked for, a *record* is what is true and stored.  Records are replaced, never
+changed; nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import msgspec
+
+from netd.api import EndpointSettings
+from netd.common.ids import short
+
+PREDEFINED = ("bridge", "host", "none")
+
+
+class PoolSpec(msgspec.Struct, frozen=True):
+    """A subnet as somebody asks for it; None leaves the choice to netd."""
+
+    subnet: IPv4Network | None = None
+    """With the address 0.0.0.0 it only says how large the subnet should be."""
+    gateway: IPv4Address | None = None
+    ip_range: IPv4Network | None = None
+    auxiliary: dict[str, IPv4Address] = {}
+
+
+class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A network as somebody asks for it."""
+
+    name: str
+    driver: str = "bridge"
+    pool: PoolSpec = PoolSpec()
+    ipam_options: dict[str, str] | None = None
+    internal: bool = False
+    attachable: bool = False
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """The addresses of a network."""
+
+    subnet: IPv4Network
+    gateway: IPv4Address | None = None
+    ip_range: IPv4Network | None = None
+    """Where addresses are chosen from; asked for, they may be anywhere in the subnet."""
+    auxiliary: dict[str, IPv4Address] = {}
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    created: str
+    driver: str
+    pool: Pool | None = None
+    ipam_options: dict[str, str] | None = None
+    internal: bool = False
+    attachable: bool = False
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    adopted: bool = False
+    """Its device on the host was there before it, and stays when it goes."""
+
+    @property
+    def predefined(self) -> bool:
+        return self.name in PREDEFINED
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A sandbox's place on a network."""
+
+    id: str
+    network: str
+    """The network's id."""
+    asked: EndpointSettings
+    interface: str = ""
+    """Its name inside the sandbox; "" where the driver makes none."""
+    mac: str = ""
+    address: IPv4Interface | None = None
+    gateway: IPv4Address | None = None
+    """Where a default route by way of this network leads; None on internal networks."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """``count`` container ports from ``target`` on that are to be published on the host.
+
+    ``port`` 0 leaves the host port to netd, ``last`` > ``port`` leaves it to netd within that range
+    (``count`` is 1 then); else they are ``port`` and those that follow it.
+    """
+
+    protocol: str
+    target: int
+    count: int = 1
+    port: int = 0
+    last: int = 0
+    addresses: tuple[IPv4Address | None, ...] = (None,)
+    """Addresses of the host, on all of which the same port is taken; None is the network's default."""
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """``count`` host ports from ``port`` on lead to the sandbox's ports from ``target`` on."""
+
+    protocol: str
+    address: IPv4Address
+    port: int
+    target: int
+    count: int = 1
+
+    @property
+    def last(self) -> int:
+        return self.port + self.count - 1
+
+
+class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """All the networking of one container."""
+
+    id: str
+    name: str
+    hostname: str
+    domainname: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+    """In the order of joining."""
+    on_host: bool = False
+    """It shares the host's network namespace."""
+    exposed: tuple[str, ...] = ()
+    """``80/tcp`` …, in order, each once."""
+    wishes: tuple[Wish, ...] = ()
+    publications: tuple[Publication, ...] = ()
+    """What came of the wishes; empty while no network gives a way to the host."""
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    """(name, address or ``host-gateway``)."""
+    links: dict[str, str] = {}
+    """Alias → name of the container that it stands for."""
+    sysctls: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+    def endpoint_on(self, network: str) -> Endpoint | None:
+        return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)
+
+    def names(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return what it is called on the endpoint's network: name, aliases, short id, hostname; each once."""
+        every = (self.name, *(endpoint.asked.aliases or ()), short(self.id), self.hostname)
+        return tuple(dict.fromkeys(name for name in every if name))

@@ -1,0 +1,152 @@
+"""Reservations of host ports: what a sandbox's wishes come to, all of it or nothing.
+
+Owns the table of what is given and the sockets that hold it.  A reservation is taken in one go, without giving the
+loop a chance to run anything between the choice and the bind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
+from itertools import chain
+
+from msgspec.structs import replace
+
+from netd.common.errors import ServerError
+from netd.model import Publication, Wish
+from netd.portmap.sockets import HOLD_LIMIT, Held, InUse, ephemeral
+from netd.portmap.table import ANY, PortTable, Taken
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 10
+"""How many ports that programs of the host turn out to use are passed over for one wish."""
+Choice = tuple[int, int, frozenset[int]]
+"""First and last port, and those between them that are not for choosing."""
+_Rotation = tuple[str, tuple[IPv4Address, ...], int, int]
+
+
+class PortTaken(Exception):
+    """Another sandbox has the port."""
+
+    def __init__(self, taken: Taken, asked: IPv4Address, holder: str) -> None:
+        super().__init__(f"Bind for {asked}:{taken.port} failed: port is already allocated")
+        self.holder = holder
+
+
+class Ports:
+    def __init__(self) -> None:
+        self._table = PortTable()
+        self._held = Held()
+        self._last_given: dict[_Rotation, int] = {}
+
+    def close(self) -> None:
+        self._held.close()
+
+    def reserve(self, holder: str, wishes: Iterable[Wish], default: IPv4Address = ANY) -> tuple[Publication, ...]:
+        """Take host ports for all of *wishes*; those without an address of their own get *default*.
+
+        Raises PortTaken, or ServerError where the host itself does not allow it; nothing is taken then.
+        """
+        done: list[Publication] = []
+        open_range = ephemeral()
+        try:
+            for wish in wishes:
+                done += self._grant(holder, _resolved(wish, default), open_range)
+        except BaseException:
+            self.release(done)
+            raise
+        return self._merged(holder, done)
+
+    def release(self, given: Iterable[Publication]) -> None:
+        for publication in given:
+            self._table.remove(publication)
+            self._held.let_go(publication)
+
+    def restore(self, holder: str, given: Iterable[Publication]) -> None:
+        """Take again what *holder* had; a program of the host that came in between changes nothing."""
+        for publication in given:
+            self._table.add(publication, holder)
+            try:
+                self._held.hold(publication)
+            except (InUse, ServerError) as problem:
+                _log.warning("port=not-held sandbox=%s reason=%s", holder[:12], problem)
+
+    def _grant(self, holder: str, wish: Wish, open_range: Choice) -> list[Publication]:
+        refusals: list[InUse] = []
+        for port in self._candidates(wish, open_range):
+            wanted = [_publication(wish, address, port) for address in wish.addresses if address is not None]
+            try:
+                self._take(holder, wanted)
+            except InUse as refusal:
+                refusals.append(refusal)
+                if len(refusals) < _ATTEMPTS:
+                    continue
+                break
+            return wanted
+        if refusals:
+            raise ServerError(str(refusals[-1]))
+        raise ServerError(f"Bind for {wish.addresses[0]}:{wish.port}-{wish.last} failed: all ports are allocated")
+
+    def _take(self, holder: str, wanted: Sequence[Publication]) -> None:
+        done: list[Publication] = []
+        try:
+            for publication in wanted:
+                if (taken := self._table.conflict(publication)) is not None:
+                    raise PortTaken(taken, publication.address, taken.holder)
+                self._held.hold(publication)
+                self._table.add(publication, holder)
+                done.append(publication)
+        except BaseException:
+            self.release(done)
+            raise
+
+    def _candidates(self, wish: Wish, open_range: Choice) -> Iterator[int]:
+        """Yield the ports to try: the one asked for, or the free ones after the one that was last given."""
+        if 0 < wish.port == wish.last:
+            yield wish.port
+            return
+        first, last, reserved = (wish.port, wish.last, frozenset[int]()) if wish.port else open_range
+        rotation = (wish.protocol, tuple(filter(None, wish.addresses)), first, last)
+        start = self._last_given.get(rotation, first - 1) + 1
+        for port in chain(range(start, last + 1), range(first, start)):
+            if port not in reserved and self._is_free(wish, port):
+                self._last_given[rotation] = port
+                yield port
+
+    def _is_free(self, wish: Wish, port: int) -> bool:
+        return not any(self._table.conflict(_publication(wish, one, port)) for one in wish.addresses if one is not None)
+
+    def _merged(self, holder: str, given: list[Publication]) -> tuple[Publication, ...]:
+        """Put publications that follow one another together, so that they are one element of the firewall."""
+        runs: list[Publication] = []
+        for one in sorted(given, key=lambda one: (one.protocol, one.address, one.target - one.port, one.port)):
+            if runs and _continues(runs[-1], one):
+                runs[-1] = replace(runs[-1], count=runs[-1].count + one.count)
+            else:
+                runs.append(one)
+        if len(runs) < len(given):
+            for one in given:
+                self._table.remove(one)
+            for run in runs:
+                self._table.add(run, holder)
+                if run.count > HOLD_LIMIT:
+                    self._held.let_go(run)
+        return tuple(runs)
+
+
+def _resolved(wish: Wish, default: IPv4Address) -> Wish:
+    return replace(wish, addresses=tuple(dict.fromkeys(address or default for address in wish.addresses)))
+
+
+def _publication(wish: Wish, address: IPv4Address, port: int) -> Publication:
+    return Publication(protocol=wish.protocol, address=address, port=port, target=wish.target, count=wish.count)
+
+
+def _continues(run: Publication, one: Publication) -> bool:
+    return (run.protocol, run.address, run.port + run.count, run.target + run.count) == (
+        one.protocol,
+        one.address,
+        one.port,
+        one.target,
+    )

@@ -1,0 +1,110 @@
+"""Holding host ports against the host's own programs, and asking which of them those use.
+
+A held port is a bound socket that never listens: nothing is ever received on it, and whoever else wants the port is
+told that it is in use.  Runs of more than HOLD_LIMIT ports are asked about once and not held, so that a range of
+thousands costs no descriptors.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from netd.common.errors import ServerError
+from netd.model import Publication
+from netd.portmap.listeners import ports_in_use
+
+HOLD_LIMIT = 64
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+class InUse(Exception):
+    """A program of the host has the port."""
+
+    def __init__(self, address: IPv4Address, port: int, protocol: str) -> None:
+        super().__init__(
+            f"failed to bind host port {address}:{port}/{protocol}: address already in use by a program of the host"
+        )
+
+
+class Held:
+    """The sockets of all held ports."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[tuple[str, IPv4Address, int], socket.socket] = {}
+
+    def hold(self, wanted: Publication) -> None:
+        """Hold every port of *wanted*, or none and raise InUse; where they are many, only see that they are free."""
+        if wanted.count > HOLD_LIMIT:
+            check(wanted)
+            return
+        done = []
+        try:
+            for port in range(wanted.port, wanted.last + 1):
+                key = (wanted.protocol, wanted.address, port)
+                self._sockets[key] = _bound(*key)
+                done.append(key)
+        except BaseException:
+            for key in done:
+                self._sockets.pop(key).close()
+            raise
+
+    def let_go(self, given: Publication) -> None:
+        """Close the sockets of the ports of *given* that are held."""
+        for port in range(given.port, given.last + 1):
+            if (found := self._sockets.pop((given.protocol, given.address, port), None)) is not None:
+                found.close()
+
+    def close(self) -> None:
+        for one in self._sockets.values():
+            one.close()
+        self._sockets.clear()
+
+
+def check(wanted: Publication) -> None:
+    """Raise InUse for the first port that a program of the host has."""
+    for port in sorted(ports_in_use(wanted.protocol)):
+        if wanted.port <= port <= wanted.last:
+            _bound(wanted.protocol, wanted.address, port).close()
+
+
+def ephemeral() -> tuple[int, int, frozenset[int]]:
+    """Return the first and last port that may be chosen for somebody, and those between them that may not."""
+    settings = Path("/proc/sys/net/ipv4")
+    first, last = (settings / "ip_local_port_range").read_text().split()
+    spans = (
+        span.partition("-") for span in (settings / "ip_local_reserved_ports").read_text().strip().split(",") if span
+    )
+    reserved = (port for low, _, high in spans for port in range(int(low), int(high or low) + 1))
+    return int(first), int(last), frozenset(reserved)
+
+
+def _bound(protocol: str, address: IPv4Address, port: int) -> socket.socket:
+    found = socket.socket(socket.AF_INET, _KINDS[protocol])
+    try:
+        if protocol == "tcp":
+            # Connections that are only waiting out their time are in nobody's way; once bound, others must stay out.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((str(address), port))
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        else:
+            found.bind((str(address), port))
+            # Datagrams that come by before the firewall leads them away would only fill memory.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+    except OSError as problem:
+        found.close()
+        raise _explained(problem, address, port, protocol) from problem
+    return found
+
+
+def _explained(problem: OSError, address: IPv4Address, port: int, protocol: str) -> Exception:
+    where = f"{address}:{port}/{protocol}"
+    if problem.errno == errno.EADDRINUSE:
+        return InUse(address, port, protocol)
+    if problem.errno == errno.EADDRNOTAVAIL:
+        return ServerError(
+            f"failed to bind host port {where}: cannot assign requested address: the host does not have {address}"
+        )
+    return ServerError(f"failed to bind host port {where}: {problem.strerror}")
