@@ -6,6 +6,8 @@ Nothing here judges them; :mod:`runtime.engine.validate` does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import field
 
@@ -169,11 +171,11 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     nano_cpus: int = 0
     cgroup_parent: str = ""
     blkio_weight: int = 0
-    blkio_weight_device: list[msgspec.Raw] | None = None
-    blkio_device_read_bps: list[msgspec.Raw] | None = None
-    blkio_device_write_bps: list[msgspec.Raw] | None = None
-    blkio_device_read_iops: list[msgspec.Raw] | None = field(default=None, name="BlkioDeviceReadIOps")
-    blkio_device_write_iops: list[msgspec.Raw] | None = field(default=None, name="BlkioDeviceWriteIOps")
+    blkio_weight_device: list[Any] | None = None
+    blkio_device_read_bps: list[Any] | None = None
+    blkio_device_write_bps: list[Any] | None = None
+    blkio_device_read_iops: list[Any] | None = field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[Any] | None = field(default=None, name="BlkioDeviceWriteIOps")
     cpu_period: int = 0
     cpu_quota: int = 0
     cpu_realtime_period: int = 0
@@ -182,7 +184,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     cpuset_mems: str = ""
     devices: list[DeviceMapping] | None = None
     device_cgroup_rules: list[str] | None = None
-    device_requests: list[msgspec.Raw] | None = None
+    device_requests: list[Any] | None = None
     kernel_memory: int = 0
     memory_reservation: int = 0
     memory_swap: int = 0

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 
 from netd.client import NetdClient
 from netd.common.config import Settings
@@ -18,6 +17,7 @@ from netd.common.events import Bus
 from netd.common.listen import lock, serve
 from netd.common.store import Store
 from netd.common.web import Front, Product
+from runtime import VERSION
 from runtime.api import missing
 from runtime.api.containers import ContainerRoutes
 from runtime.api.execs import ExecRoutes
@@ -31,6 +31,7 @@ from runtime.engine.control import Control
 from runtime.engine.create import Creator
 from runtime.engine.execs import Execs
 from runtime.engine.fleet import Fleet
+from runtime.engine.image_removal import ImageRemoval
 from runtime.engine.launch import Launcher
 from runtime.engine.lifecycle import Lifecycle
 from runtime.engine.netd_watch import NetdWatch
@@ -39,9 +40,8 @@ from runtime.engine.recovery import Recovery
 from runtime.engine.remover import Remover
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
-from runtime.images.removal import ImageRemoval
 from runtime.images.store import Images
-from runtime.launcher import Shims
+from runtime.launcher import Launcher as Shims
 from runtime.paths import Paths
 from runtime.trash import Trash
 from runtime.volumes import Volumes
@@ -55,7 +55,7 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         paths = self.paths = Paths(settings.state_dir, settings.run_dir)
-        self.product = Product("netd-runtime", version("netd"), ping={"Builder-Version": "1", "Swarm": "inactive"})
+        self.product = Product("netd-runtime", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
         self.store = Store(paths.database)
         self.bus = Bus()
         self.trash = Trash(paths.scratch)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,7 +126,7 @@ def _open(path: Path) -> int | None:
         return None
 
 
-async def read(path: Path, wanted: Wanted, ended: Awaitable[object] | None = None) -> AsyncIterator[list[Line]]:
+async def read(path: Path, wanted: Wanted, ended: Awaitable[object] | None = None) -> AsyncGenerator[list[Line], None]:
     """Yield the wanted lines in batches; with *ended*, go on as more are written until that is done."""
     reader = await asyncio.to_thread(Reader, path, wanted.tail)
     with closing(reader):

@@ -16,11 +16,11 @@ from netd.common.filters import Filters
 from netd.common.web import Call, Route, json, stream
 from runtime.engine import listing
 from runtime.engine.fleet import Fleet
+from runtime.engine.image_removal import ImageRemoval, reference_filter
 from runtime.images import reference
 from runtime.images.importer import Importer
 from runtime.images.model import ImageConfig, ImageRecord
 from runtime.images.reference import Reference
-from runtime.images.removal import ImageRemoval, reference_filter
 from runtime.images.store import Images
 from runtime.paths import Paths
 

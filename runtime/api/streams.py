@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from runtime.api import session
 from runtime.engine import detach
 from runtime.engine.control import Control
 from runtime.engine.fleet import Fleet
-from runtime.engine.live import End, Live, Viewer
+from runtime.engine.live import Live, Viewer
 from runtime.paths import Paths
 from runtime.supervisor import Attachment, Running
 
@@ -64,7 +65,7 @@ class Streams:
     async def _replay(self, live: Live, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
         async for lines in logs.read(self._log(live), logs.Wanted(streams=streams)):
             for line in lines:
-                writer.write(line.text if live.record.config.tty else session.frame(line.stream, line.text))
+                writer.write(_shown(line, tty=live.record.config.tty, stamped=False))
             await writer.drain()
 
     async def _streams(self, live: Live, call: Call, stdin: bool) -> Attachment | None:
@@ -95,9 +96,10 @@ class Streams:
         kind = session.content_type(tty=tty, version=call.version)
         ended = live.ended.add() if call.flag("follow") and live.record.state.counts_as_running else None
         response = await stream(call, {"Content-Type": kind})
-        async for lines in logs.read(self._log(live), wanted, ended):
-            texts = ((line.stream, line.stamped() if stamped else line.text) for line in lines)
-            await response.write(b"".join(data if tty else session.frame(number, data) for number, data in texts))
+        async with aclosing(logs.read(self._log(live), wanted, ended)) as batches:
+            with suppress(ConnectionError):
+                async for lines in batches:
+                    await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
         return response
 
     async def wait(self, call: Call) -> web.StreamResponse:
@@ -106,11 +108,8 @@ class Streams:
         response = await stream(call, {"Content-Type": "application/json"})
         if not await _while_there(call, future):
             return response
-        end = future.result()
-        answer: dict[str, object] = {"StatusCode": end.code}
-        if end.error:
-            answer["Error"] = {"Message": end.error}
-        await response.write(codec.encode(answer) + b"\n")
+        with suppress(ConnectionError):
+            await response.write(codec.encode({"StatusCode": future.result()}) + b"\n")
         return response
 
     async def resize(self, call: Call) -> web.StreamResponse:
@@ -129,7 +128,12 @@ async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool)
     return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
 
 
-async def _while_there(call: Call, future: asyncio.Future[End]) -> bool:
+def _shown(line: logs.Line, *, tty: bool, stamped: bool) -> bytes:
+    data = line.stamped() if stamped else line.text
+    return data if tty else session.frame(line.stream, data)
+
+
+async def _while_there(call: Call, future: asyncio.Future[int]) -> bool:
     """Wait for *future*; False when the client leaves before."""
     while not future.done():
         transport = call.request.transport

@@ -7,7 +7,8 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,25 +95,15 @@ class SystemRoutes:
         since, until = _time(call, "since"), _time(call, "until")
         legacy = call.version < _LEGACY
         response = await stream(call, {"Content-Type": "application/json"})
-        with self._bus.listen() as happening:
+        with self._bus.listen() as happening, suppress(ConnectionError, Lagging):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
                     if wanted(event, filters):
                         await response.write(_line(event, legacy))
-            iterator = happening.__aiter__()
-            following = asyncio.ensure_future(anext(iterator))
-            try:
-                while _there(call) and (until is None or time.time() < until):
-                    rest = _LOOK if until is None else min(_LOOK, max(until - time.time(), 0))
-                    if not (await asyncio.wait((following,), timeout=rest))[0]:
-                        continue
-                    if wanted(event := following.result(), filters):
+            async with aclosing(_while_there(call, happening, until)) as events:
+                async for event in events:
+                    if wanted(event, filters):
                         await response.write(_line(event, legacy))
-                    following = asyncio.ensure_future(anext(iterator))
-            except Lagging:
-                return response
-            finally:
-                following.cancel()
         return response
 
     async def usage(self, _: Call) -> web.StreamResponse:
@@ -235,9 +226,19 @@ def _kept(common: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in common.items() if key != "Version"}
 
 
-def _there(call: Call) -> bool:
-    transport = call.request.transport
-    return transport is not None and not transport.is_closing()
+async def _while_there(call: Call, happening: AsyncIterator[Event], until: float | None) -> AsyncGenerator[Event, None]:
+    """Yield events until the time is up or the client has left, which is looked at now and then."""
+    following = asyncio.ensure_future(anext(happening))
+    try:
+        while (transport := call.request.transport) is not None and not transport.is_closing():
+            rest = _LOOK if until is None else min(_LOOK, until - time.time())
+            if rest <= 0:
+                return
+            if (await asyncio.wait((following,), timeout=rest))[0]:
+                yield following.result()
+                following = asyncio.ensure_future(anext(happening))
+    finally:
+        following.cancel()
 
 
 def _line(event: Event, legacy: bool) -> bytes:

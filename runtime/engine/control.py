@@ -10,7 +10,7 @@ from netd.common.errors import BadRequest, Conflict, NotModified, Problem, Serve
 from runtime.engine import signals
 from runtime.engine.fleet import Fleet
 from runtime.engine.lifecycle import Lifecycle
-from runtime.engine.live import End, Live
+from runtime.engine.live import Live
 from runtime.engine.names import check_name
 from runtime.engine.network import Network
 from runtime.engine.remover import Remover
@@ -62,7 +62,7 @@ class Control:
         if not await _within(ended, seconds):
             await self._kill_and_wait(live, ended)
 
-    async def _kill_and_wait(self, live: Live, ended: asyncio.Future[End]) -> None:
+    async def _kill_and_wait(self, live: Live, ended: asyncio.Future[int]) -> None:
         await self._signal(live, _KILL)
         if await _within(ended, _AFTER_KILL):
             return
@@ -174,12 +174,12 @@ class Control:
                 raise
         self._fleet.tell(live, "rename", oldName=f"/{old}")
 
-    def wait(self, live: Live, condition: str) -> asyncio.Future[End]:
+    def wait(self, live: Live, condition: str) -> asyncio.Future[int]:
         """Return a future of the end that *condition* speaks of.  Raises BadRequest for unknown conditions."""
         if condition in ("", "not-running"):
             future = live.ended.add()
             if not live.record.state.counts_as_running:
-                future.set_result(live.end)
+                future.set_result(live.code)
             return future
         if condition == "next-exit":
             return live.ended.add()
@@ -188,6 +188,6 @@ class Control:
         raise BadRequest(f'invalid condition: "{condition}"')
 
 
-async def _within(ended: asyncio.Future[End], seconds: float | None) -> bool:
+async def _within(ended: asyncio.Future[int], seconds: float | None) -> bool:
     done, _ = await asyncio.wait([ended], timeout=seconds)
     return bool(done)

@@ -67,9 +67,7 @@ class Creator:
 
     def _draft(self, asked: CreateRequest, image: ImageRecord, identifier: str, name: str) -> ContainerRecord:
         host = asked.host_config or HostConfig()
-        plain = msgspec.convert(
-            {field: getattr(asked, field) for field in Config.__struct_fields__}, Config, from_attributes=True
-        )
+        plain = Config(**{field: getattr(asked, field) for field in Config.__struct_fields__})
         config = with_image(plain, image.document.config)
         endpoints = networking.endpoints(asked.networking_config, host)
         validate.check(config, host, endpoints, os.cpu_count() or 1)

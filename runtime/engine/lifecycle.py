@@ -16,7 +16,7 @@ from netd.common.errors import Conflict, NotModified, Problem, ServerError
 from runtime.engine import networking, policy
 from runtime.engine.fleet import Fleet
 from runtime.engine.launch import Launcher, as_problem
-from runtime.engine.live import End, Live
+from runtime.engine.live import Live
 from runtime.engine.network import Joined, Network
 from runtime.engine.remover import Remover
 from runtime.engine.status import seconds_since
@@ -89,7 +89,7 @@ class Lifecycle:
         status = "created" if was.started_at == ZERO_TIME else "exited"
         state = msgspec.structs.replace(was, status=status, pid=0, error=message, exit_code=code)
         await self._fleet.change(live, state=state)
-        live.ended.wake(live.end)
+        live.ended.wake(live.code)
         if live.record.host.auto_remove:
             await self._remover.remove(live, volumes=True)
 
@@ -130,7 +130,7 @@ class Lifecycle:
         if status.oom_killed:
             self._fleet.tell(live, "oom")
         self._fleet.tell(live, "die", exitCode=str(status.code), execDuration=str(int(lasted)))
-        live.ended.wake(End(status.code))
+        live.ended.wake(status.code)
         if again:
             live.delay = policy.next_delay(live.delay, lasted)
             live.restart = self._tasks.create_task(self._restart_later(live), name=f"restart {live.id[:12]}")
@@ -163,7 +163,7 @@ class Lifecycle:
             self._call_off_restart(live)
             state = msgspec.structs.replace(live.record.state, status="exited")
             await self._fleet.change(live, state=state, stopped=True)
-            live.ended.wake(live.end)
+            live.ended.wake(live.code)
             return True
 
 

@@ -14,30 +14,22 @@ from runtime.record import ContainerRecord
 from runtime.supervisor import Attachment, Running
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """What ``wait`` answers."""
-
-    code: int
-    error: str = ""
-
-
 @dataclass(slots=True)
 class Waiters:
-    """Futures that all get one result, and then make room for the next."""
+    """Futures that all get one exit code, and then make room for the next."""
 
-    futures: list[asyncio.Future[End]] = field(default_factory=list)
+    futures: list[asyncio.Future[int]] = field(default_factory=list)
 
-    def add(self) -> asyncio.Future[End]:
-        future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+    def add(self) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.futures.append(future)
         return future
 
-    def wake(self, end: End) -> None:
+    def wake(self, code: int) -> None:
         waiting, self.futures = self.futures, []
         for future in waiting:
             if not future.done():
-                future.set_result(end)
+                future.set_result(code)
 
 
 @dataclass(slots=True)
@@ -74,8 +66,8 @@ class Live:
         return self.record.id
 
     @property
-    def end(self) -> End:
-        return End(self.record.state.exit_code, self.record.state.error)
+    def code(self) -> int:
+        return self.record.state.exit_code
 
     async def connect_viewers(self, running: Running) -> None:
         """Give everyone who waits for the streams theirs: first while the program is still held back."""

@@ -9,7 +9,7 @@ from collections.abc import Container
 from netd.common.errors import BadRequest
 
 NAME_RULE = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 _LONGEST = 255
 
 _KIND_WORDS = (

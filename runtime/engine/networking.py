@@ -15,7 +15,7 @@ from runtime.engine import sysctls
 from runtime.record import ContainerRecord
 
 PREDEFINED = ("bridge", "host", "none")
-_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/([A-Za-z0-9]+))?\Z")
+_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
 _OPERATIONAL = {
     "network_id": "",
     "endpoint_id": "",

@@ -33,8 +33,8 @@ class Remover:
             await self._remove_anonymous(live)
         self._fleet.tell(live, "destroy")
         live.dismiss_viewers()
-        live.ended.wake(live.end)
-        live.removed.wake(live.end)
+        live.ended.wake(live.code)
+        live.removed.wake(live.code)
 
     async def _remove_anonymous(self, live: Live) -> None:
         for point in live.record.mounts:

@@ -11,7 +11,7 @@ from runtime.spec import Limits
 
 _SMALLEST_MEMORY = 6 << 20
 _PERIOD = 100_000
-_SETS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z")
+_SETS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z", re.ASCII)
 _RULE = re.compile(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}\Z")
 _RLIMITS = {
     "core": resource.RLIMIT_CORE,

@@ -13,7 +13,7 @@ _HIGHEST = 64
 
 def number(text: str) -> int:
     """Return the number of ``TERM``, ``SIGTERM``, ``15`` or ``RTMIN+3``.  Raises BadRequest for anything else."""
-    name = text.strip().upper().removeprefix("SIG")
+    name = text.strip().upper().removeprefix("SIG") if text.isascii() else ""
     if name.isdecimal() and 0 < int(name) <= _HIGHEST:
         return int(name)
     if name in _NUMBERS:

@@ -13,7 +13,7 @@ from netd.common.errors import BadRequest
 from runtime.config import Empty
 from runtime.images.model import ImageConfig
 
-_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?\Z")
+_PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 
 
 def apply(changes: Iterable[str]) -> ImageConfig:

@@ -12,7 +12,10 @@ from runtime.engine.mounts import Wanted, parse_bind, wanted
     [
         ("/x", Wanted(kind="volume", target="/x")),
         ("data:/x", Wanted(kind="volume", source="data", target="/x")),
-        ("data:/x:ro,nocopy", Wanted(kind="volume", source="data", target="/x", read_only=True, mode="ro,nocopy", copy=False)),
+        (
+            "data:/x:ro,nocopy",
+            Wanted(kind="volume", source="data", target="/x", read_only=True, mode="ro,nocopy", copy=False),
+        ),
         ("/h:/x", Wanted(kind="bind", source="/h", target="/x", propagation="rprivate", make_source=True)),
         (
             "/h/../i/:/x/./y/:rslave,z",
@@ -34,7 +37,11 @@ def test_a_bind_string_is_read_as_docker_reads_it(text, expected):
 def test_a_bind_string_that_means_nothing_is_refused_by_name(text):
     with pytest.raises(Problem) as problem:
         parse_bind(text)
-    assert text in problem.value.message or repr(text)[1:-1] in problem.value.message or "includes invalid" in problem.value.message
+    assert (
+        text in problem.value.message
+        or repr(text)[1:-1] in problem.value.message
+        or "includes invalid" in problem.value.message
+    )
 
 
 def host(*mounts: Mount, **more: object) -> HostConfig:
@@ -45,8 +52,12 @@ def test_mount_objects_are_read():
     found = wanted(
         Config(),
         host(
-            Mount(type="bind", source="/h", target="/b", read_only=True, bind_options=BindOptions(propagation="shared")),
-            Mount(type="volume", source="vol", target="/v", volume_options=VolumeOptions(no_copy=True, labels={"a": "b"})),
+            Mount(
+                type="bind", source="/h", target="/b", read_only=True, bind_options=BindOptions(propagation="shared")
+            ),
+            Mount(
+                type="volume", source="vol", target="/v", volume_options=VolumeOptions(no_copy=True, labels={"a": "b"})
+            ),
             Mount(type="tmpfs", target="/t", tmpfs_options=TmpfsOptions(size_bytes=4096, mode=0o1700)),
         ),
     )

@@ -36,7 +36,22 @@ def test_a_name_stands_for_a_full_one_and_has_a_short_one(text, full, short):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Nginx", "a b", "a/", "/a", "a//b", "a:", "a:b:c", "a@sha256:12", "-a", "a" * 256, "a:" + "t" * 129, "é", "a\n"],
+    [
+        "",
+        "Nginx",
+        "a b",
+        "a/",
+        "/a",
+        "a//b",
+        "a:",
+        "a:b:c",
+        "a@sha256:12",
+        "-a",
+        "a" * 256,
+        "a:" + "t" * 129,
+        "é",
+        "a\n",
+    ],
 )
 def test_what_is_no_image_name_is_refused(text):
     with pytest.raises(BadRequest) as problem:

@@ -1,0 +1,159 @@
+"""The pure decisions of the life cycle: texts, restarts, names, keys, signals, labels of time."""
+
+import random
+import signal
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.api import EndpointSettings
+from netd.common.errors import BadRequest
+from runtime.config import RestartPolicy
+from runtime.engine import networking, policy, signals
+from runtime.engine.detach import Detector, parse
+from runtime.engine.listing import deadline
+from runtime.engine.names import check_name, free_name
+from runtime.engine.status import how_long, text
+
+NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
+
+
+def ago(seconds):
+    return f"{NOW - timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.123456789Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.5, "Less than a second"), (1, "1 second"), (59, "59 seconds"), (60, "About a minute"), (120, "2 minutes"),
+        (3599, "59 minutes"), (3600, "About an hour"), (5400, "2 hours"), (47 * 3600, "47 hours"),
+        (48 * 3600, "2 days"), (13 * 86400, "13 days"), (14 * 86400, "2 weeks"), (60 * 86400, "2 months"),
+        (730 * 86400, "2 years"), (-5, "Less than a second"),
+    ],
+)  # fmt: skip
+def test_spans_are_told_as_docker_tells_them(seconds, words):
+    assert how_long(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("running", 0, ago(3), ""), "Up 2 seconds"),
+        (("paused", 0, ago(125), ""), "Up 2 minutes (Paused)"),
+        (("restarting", 3, ago(9), ago(5)), "Restarting (3) 4 seconds ago"),
+        (("exited", 137, ago(9), ago(5)), "Exited (137) 4 seconds ago"),
+        (("created", 0, ago(9), "0001-01-01T00:00:00Z"), "Created"),
+        (("removing", 0, ago(9), ago(5)), "Removal In Progress"),
+        (("running", 0, ago(3), "", NOW, "healthy"), "Up 2 seconds (healthy)"),
+        (("running", 0, ago(3), "", NOW, "starting"), "Up 2 seconds (health: starting)"),
+    ],
+)
+def test_the_status_column(arguments, words):
+    assert text(*(arguments if len(arguments) > 4 else (*arguments, NOW))) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "restarts", "stopped", "again", "at_boot"),
+    [
+        ("no", 1, 0, False, False, False), ("", 1, 0, False, False, False),
+        ("always", 0, 99, False, True, True), ("always", 0, 0, True, False, True),
+        ("unless-stopped", 0, 0, False, True, True), ("unless-stopped", 0, 0, True, False, False),
+        ("on-failure", 0, 0, False, False, False), ("on-failure", 1, 99, False, True, True),
+        ("on-failure", 1, 0, True, False, False),
+    ],
+)  # fmt: skip
+def test_who_is_started_again(name, code, restarts, stopped, again, at_boot):
+    facts = {"code": code, "restarts": restarts, "stopped": stopped}
+    assert policy.wants_restart(RestartPolicy(name), **facts) is again
+    assert policy.wants_start(RestartPolicy(name), **facts) is at_boot
+
+
+def test_retries_are_counted_and_delays_double_until_a_steady_run():
+    three = RestartPolicy("on-failure", 3)
+    assert [policy.wants_restart(three, code=1, restarts=n, stopped=False) for n in range(4)] == [True] * 3 + [False]
+    delays, last = [], 0.0
+    for _ in range(12):
+        last = policy.next_delay(last, lasted=1)
+        delays.append(last)
+    assert delays[:4] == [0.1, 0.2, 0.4, 0.8] and delays[-1] == 60
+    assert policy.next_delay(60, lasted=10) == 0.1
+
+
+@given(st.integers())
+def test_given_names_are_allowed_and_free(seed):
+    taken = {free_name((), random.Random(seed))}
+    name = free_name(taken, random.Random(seed))
+    assert name not in taken and check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b", "-a", "a'b", "é", "a\n", "", "x" * 256, "//a"])
+def test_names_that_break_the_rule_are_refused(name):
+    with pytest.raises(BadRequest, match="Invalid container name"):
+        check_name(name)
+
+
+def test_a_name_may_come_with_dockers_slash():
+    assert check_name("/web") == "web"
+
+
+@pytest.mark.parametrize(
+    ("words", "number"),
+    [("TERM", 15), ("sigterm", 15), ("9", 9), ("SIGRTMIN", signal.SIGRTMIN), ("RTMIN+3", signal.SIGRTMIN + 3),
+     ("RTMAX-1", signal.SIGRTMAX - 1)],
+)  # fmt: skip
+def test_signals_are_read(words, number):
+    assert signals.number(words) == number
+
+
+@pytest.mark.parametrize("words", ["NOPE", "0", "65", "-9", "RTMIN+99", "", "1.5", "٣"])
+def test_signals_that_are_none_are_refused(words):
+    with pytest.raises(BadRequest, match="invalid signal"):
+        signals.number(words)
+
+
+def test_detach_keys_are_read():
+    assert parse("") == b"\x10\x11" and parse("ctrl-a,x,ctrl-[") == b"\x01x\x1b"
+    for wrong in ("ctrl-", "ctrl-1", "ab", "a,,b", "é"):
+        with pytest.raises(BadRequest):
+            parse(wrong)
+
+
+@given(data=st.lists(st.binary(max_size=6)), keys=st.sampled_from([b"\x10\x11", b"ab", b"aab", b"x"]))
+def test_detach_keys_are_found_wherever_the_input_is_cut(data, keys):
+    detector, passed, detached = Detector(keys), b"", False
+    for piece in data:
+        through, detached = detector.feed(piece)
+        passed += through
+        if detached:
+            break
+    whole = b"".join(data)
+    if detached:
+        assert keys in whole and passed + keys == whole[: len(passed) + len(keys)]
+    else:
+        assert keys not in whole and whole.startswith(passed) and len(whole) - len(passed) < len(keys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("0", "1970-01-01T00:00:00"), ("2020-01-02T03:04:05+00:00", "2020-01-02T03:04:05")]
+)
+def test_deadlines_are_times(words, expected):
+    assert deadline(words).startswith(expected)
+    assert deadline("10m") > deadline("1h30m")
+    with pytest.raises(BadRequest):
+        deadline("soon")
+
+
+def test_wishes_are_kept_under_the_networks_own_names():
+    asked = {"n1": EndpointSettings(aliases=["a"]), "abc1": EndpointSettings(mac_address="02:00:00:00:00:01")}
+    joined = {
+        "n1": EndpointSettings(network_id="fff", ip_address="10.0.0.2", dns_names=["x"]),
+        "n2": EndpointSettings(network_id="abc123", ip_address="10.0.0.3"),
+    }
+    found = networking.resolved(asked, joined)
+    assert found == {
+        "n1": EndpointSettings(aliases=["a"], network_id="fff", dns_names=["x"]),
+        "n2": EndpointSettings(mac_address="02:00:00:00:00:01", network_id="abc123"),
+    }
+    assert networking.stored_name(found, "abc") == "n2" and networking.stored_name(found, "zzz") is None
