@@ -1,0 +1,107 @@
+"""Start, find and stop netd and netd-runtime by the sockets they listen on; shared by quickstart and bench."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+SOCKETS = {"netd": "netd.sock", "netd-runtime": "docker.sock"}
+"""In the order in which they start; netd-runtime needs netd."""
+PATIENCE = 20
+"""Seconds that a daemon may take to answer or to end."""
+
+
+class DaemonError(Exception):
+    """A daemon did not start or did not end; the message says where to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an installation keeps its things."""
+
+    state: Path = Path("/var/lib/netd")
+    run: Path = Path("/run/netd")
+
+    def socket(self, name: str) -> Path:
+        return self.run / SOCKETS[name]
+
+    def log(self, name: str) -> Path:
+        return self.state / f"{name}.log"
+
+
+def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
+    """Start the daemon unless it answers already, and return when it does; True if it was started.
+
+    It gets a session of its own.  *within* are words that run a command elsewhere, such as nsenter's.
+    """
+    if answers(place.socket(name)):
+        return False
+    place.state.mkdir(parents=True, exist_ok=True)
+    command = [*within, str(BIN / name), "--state-dir", str(place.state), "--run-dir", str(place.run)]
+    with place.log(name).open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + PATIENCE
+    while not answers(place.socket(name)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise DaemonError(f"{name} does not answer; the end of {place.log(name)}:\n{tail(place.log(name))}")
+        time.sleep(0.02)
+    return True
+
+
+def stop(place: Place, name: str) -> bool:
+    """Ask the daemon to end and return when it has; False if there was none."""
+    pid = listener(place.socket(name))
+    if pid is None:
+        return False
+    handle = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if not select.select([handle], [], [], PATIENCE)[0]:
+            raise DaemonError(f"{name} (process {pid}) does not end; see {place.log(name)}")
+    finally:
+        os.close(handle)
+    return True
+
+
+def answers(path: Path) -> bool:
+    try:
+        with _connected(path) as connection:
+            connection.sendall(b"GET /_ping HTTP/1.0\r\nHost: netd\r\n\r\n")
+            return connection.recv(64).split(b" ", 2)[1:2] == [b"200"]
+    except OSError:
+        return False
+
+
+def listener(path: Path) -> int | None:
+    """Return the process that listens on a socket, as the kernel tells it."""
+    try:
+        with _connected(path) as connection:
+            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    except OSError:
+        return None
+    return int(struct.unpack("3i", credentials)[0])
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _connected(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(5)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,165 @@
+"""What quickstart shows: every step is a real command, shown with what it printed, and checked.
+
+All that is made carries the label netd.quickstart, so that it can be told from what others made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from daemons import BIN, ROOT, Place
+
+NETWORK, WEB, CLIENT, IMAGE = "quickstart-net", "quickstart-web", "quickstart-client", "busybox"
+LABEL = "netd.quickstart=1"
+SUBNETS = [IPv4Network(f"172.{second}.0.0/16") for second in range(18, 32)]
+PORTS = range(8080, 8180)
+PAGE = "Hello from a container"
+SERVE = f"echo '{PAGE}' >/tmp/index.html; exec httpd -f -p 80 -h /tmp"
+
+
+class StepError(Exception):
+    """A step did not do what it should."""
+
+
+class Show:
+    """Runs commands the way a person would, and prints them with what they said."""
+
+    def __init__(self, place: Place) -> None:
+        self.environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+        if place != Place():
+            self.environment["NETD_RUN_DIR"] = str(place.run)
+        self.steps = 0
+
+    def title(self, text: str) -> None:
+        self.steps += 1
+        print(f"\n{self.steps}. {text}", flush=True)
+
+    def run(self, *words: str, expect: str = "") -> str:
+        """Show and run a command; what it prints must contain *expect*."""
+        print(f"   $ {shlex.join(words)}", flush=True)
+        done = self._call(words, stderr=subprocess.STDOUT)
+        say(done.stdout)
+        if done.returncode:
+            raise StepError(f"{words[0]} ended with {done.returncode}")
+        if expect not in done.stdout:
+            raise StepError(f"{expect!r} is missing in what it printed")
+        return done.stdout
+
+    def quietly(self, *words: str) -> str:
+        """Return what netctl prints, without showing it; empty if it fails."""
+        return self._call(("netctl", *words), stderr=subprocess.DEVNULL).stdout.strip()
+
+    def _call(self, words: Sequence[str], stderr: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, check=False, stdout=subprocess.PIPE, stderr=stderr, text=True, env=self.environment
+        )
+
+
+def demonstrate(show: Show) -> None:
+    clean(show)
+    show.title("Make an image from Debian's busybox")
+    tool = shlex.quote(str(ROOT / "tools/busybox-image"))
+    if show.quietly("image", "ls", "--quiet", IMAGE):
+        show.run("netctl", "image", "ls", IMAGE)
+    else:
+        flags = f"--change 'CMD [\"sh\"]' --change 'LABEL {LABEL}'"
+        show.run("sh", "-c", f"{tool} | netctl image import {flags} - {IMAGE}")
+
+    show.title("Create a network of its own")
+    subnet, why = choose_subnet(show)
+    say(why)
+    create = ["network", "create", "--driver", "bridge", "--subnet", str(subnet)]
+    show.run("netctl", *create, "--label", LABEL, NETWORK)
+
+    show.title("Start two containers on it, one of them a web server with a published port")
+    port = next(number for number in PORTS if is_free(number))
+    common = ["netctl", "run", "-d", "--label", LABEL, "--network", NETWORK]
+    show.run(*common, "--name", WEB, "-p", f"{port}:80", IMAGE, "sh", "-c", SERVE)
+    show.run(*common, "--name", CLIENT, IMAGE, "sleep", "1000000")
+    show.run("netctl", "ps")
+
+    show.title("Find one from the other by name, and reach it")
+    address = settings(show)["Networks"][NETWORK]["IPAddress"]
+    show.run("netctl", "exec", CLIENT, "nslookup", WEB, "127.0.0.11", expect=address)
+    show.run("netctl", "exec", CLIENT, "ping", "-c", "3", "-i", "0.2", WEB, expect=" 0% packet loss")
+
+    show.title("Fetch the page from this host, through the published port")
+    show.run("busybox", "wget", "-q", "-T", "5", "-O", "-", f"http://127.0.0.1:{port}/", expect=PAGE)
+
+    show.title("Look at the container's network settings")
+    print(f"   $ netctl inspect {WEB}")
+    found = settings(show)
+    say(json.dumps({"NetworkSettings": {name: found[name] for name in ("Ports", "Networks")}}, indent=2))
+
+
+def settings(show: Show) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the web container's NetworkSettings."""
+    found: list[dict[str, dict[str, dict[str, dict[str, str]]]]] = json.loads(show.quietly("inspect", WEB) or "[]")
+    if not found:
+        raise StepError(f"netctl inspect {WEB} printed nothing")
+    return found[0]["NetworkSettings"]
+
+
+def choose_subnet(show: Show) -> tuple[IPv4Network, str]:
+    """Return the first of SUBNETS that nobody uses, and a sentence about it."""
+    names = show.quietly("network", "ls", "--quiet").split()
+    networks = json.loads(show.quietly("network", "inspect", *names))
+    holders = [
+        (IPv4Network(config["Subnet"]), f"the network {network['Name']}")
+        for network in networks
+        for config in network["IPAM"]["Config"] or ()
+        if "." in config["Subnet"]
+    ]
+    holders += [(route, f"this host's route to {route}") for route in routes()]
+    for subnet in SUBNETS:
+        taken = [holder for network, holder in holders if network.overlaps(subnet)]
+        if not taken:
+            reason = "it is free" if subnet == SUBNETS[0] else f"{SUBNETS[0]} is taken"
+            return subnet, f"subnet {subnet}: {reason}"
+        say(f"{subnet} is taken by {taken[0]}")
+    raise StepError(f"no subnet from {SUBNETS[0]} to {SUBNETS[-1]} is free")
+
+
+def routes() -> list[IPv4Network]:
+    """Return where this host's routes lead, without the default route."""
+    lines = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    found = [IPv4Network((little_endian(words[1]), bin(int(words[7], 16)).count("1"))) for words in lines]
+    return [network for network in found if network.prefixlen]
+
+
+def little_endian(digits: str) -> int:
+    return int.from_bytes(bytes.fromhex(digits), "little")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True
+
+
+def clean(show: Show) -> None:
+    """Remove what a demonstration made; silent about what is not there."""
+    ours = ("--filter", f"label={LABEL}")
+    for kind, listing, force in (
+        ("container", ("ps", "--all"), ("rm", "--force")),
+        ("network", ("network", "ls"), ("network", "rm")),
+        ("image", ("image", "ls"), ("image", "rm")),
+    ):
+        for found in show.quietly(*listing, "--quiet", *ours).split():
+            show.quietly(*force, found)
+            say(f"{kind} {found} removed")
+
+
+def say(text: str) -> None:
+    for line in text.splitlines():
+        print(f"   {line}", flush=True)

@@ -1,0 +1,101 @@
+"""Tell what this machine's kernel lacks for the tests, by trying it; run in network and mount namespaces of their own.
+
+Exits with 1 and one line for each thing that is missing; the tests never skip for want of one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+RULES = """
+table inet probe {
+  map published { typeof ip daddr . th dport : ip daddr . th dport; flags interval; }
+  chain in {
+    type nat hook prerouting priority dstnat;
+    meta l4proto tcp dnat ip to ip daddr . tcp dport map @published;
+  }
+  chain out { type nat hook postrouting priority srcnat; fib saddr type local masquerade; }
+  chain through { type filter hook forward priority filter; ct state established,related accept; }
+}
+"""
+CONTROLLERS = {"cpu", "memory", "pids"}
+
+
+class MissingError(Exception):
+    """Something did not work; the message is what the kernel or the tool said."""
+
+
+def main() -> int:
+    missing = 0
+    for name, check in CHECKS.items():
+        try:
+            check()
+        except MissingError as error:
+            print(f"tools/test: this machine lacks {name}: {error}", file=sys.stderr)
+            missing += 1
+    return 1 if missing else 0
+
+
+def command(*words: str, stdin: str = "") -> None:
+    done = subprocess.run(words, check=False, capture_output=True, text=True, input=stdin)
+    if done.returncode:
+        raise MissingError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
+
+
+def bridges() -> None:
+    command("ip", "link", "add", "probe0", "type", "bridge")
+    command("ip", "link", "add", "probe1", "type", "veth", "peer", "name", "probe2")
+    command("ip", "link", "set", "probe1", "master", "probe0")
+    command("bridge", "link", "set", "dev", "probe1", "isolated", "on")
+
+
+def firewall() -> None:
+    command("nft", "-f", "-", stdin=RULES)
+
+
+def overlay() -> None:
+    with tempfile.TemporaryDirectory(prefix="netd-probe-") as scratch:
+        command("mount", "-t", "tmpfs", "tmpfs", scratch)
+        for name in ("lower", "upper", "work", "merged"):
+            Path(scratch, name).mkdir()
+        options = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work"
+        command("mount", "-t", "overlay", "overlay", "-o", options, f"{scratch}/merged")
+        command("umount", f"{scratch}/merged")
+        command("umount", scratch)
+
+
+def control_groups() -> None:
+    mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    found = {word for _, rest in mounts if rest.startswith("cgroup ") for word in rest.split()[-1].split(",")}
+    for before, rest in mounts:
+        if rest.startswith("cgroup2 "):
+            controllers = Path(before.split()[4], "cgroup.controllers")
+            found |= set(controllers.read_text().split())
+    if absent := CONTROLLERS - found:
+        raise MissingError(f"no {' and no '.join(sorted(absent))} controller is mounted below /sys/fs/cgroup")
+
+
+def namespaces() -> None:
+    command("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--fork", "true")
+
+
+def seccomp() -> None:
+    if "Seccomp:" not in Path("/proc/self/status").read_text():
+        raise MissingError("/proc/self/status does not mention it")
+
+
+CHECKS: dict[str, Callable[[], None]] = {
+    "namespaces of all kinds": namespaces,
+    "bridges and pairs of virtual links": bridges,
+    "nftables with nat, maps and fib": firewall,
+    "the overlay file system": overlay,
+    "control groups": control_groups,
+    "seccomp": seccomp,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

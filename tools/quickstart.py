@@ -1,0 +1,138 @@
+"""The options of tools/quickstart: where the demonstration runs, and what is undone after it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemons import BIN, ROOT, SOCKETS, DaemonError, Place, listener, start, stop
+from demonstration import IMAGE, NETWORK, Show, StepError, clean, demonstrate, say
+
+TRY = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+"""Its first process is a shell, which reaps whatever the daemons leave to it."""
+
+
+def main(option: str = "", directory: str = "") -> int:
+    """Carry out one of the options of tools/quickstart; ``--inside`` is what --try runs in its namespace."""
+    if option == "--try":
+        return try_it()
+    if option == "--inside":
+        subprocess.run(["busybox", "ip", "link", "set", "lo", "up"], check=True)
+        return check(Place(Path(directory, "state"), Path(directory, "run")))
+    place = Place()
+    if option == "--remove":
+        return remove(Show(place), place)
+    if option == "--check":
+        return check(place)
+    with reported():
+        show = Show(place)
+        start_daemons(show, place)
+        demonstrate(show)
+        print(GO_ON.format(netctl=BIN / "netctl", root=ROOT, place=place, network=NETWORK, image=IMAGE))
+        return 0
+    return 1
+
+
+def try_it() -> int:
+    directory = tempfile.mkdtemp(prefix="netd-try-")
+    try:
+        inner = shlex.join([sys.executable, __file__, "--inside", directory])
+        return subprocess.run([*TRY, "bash", "-c", f"{inner}; exit $?"], check=False).returncode
+    finally:
+        shutil.rmtree(directory)
+
+
+def check(place: Place) -> int:
+    """Demonstrate, then undo everything that was not there before."""
+    show, started, done = Show(place), list[str](), False
+    with reported():
+        try:
+            started = start_daemons(show, place)
+            demonstrate(show)
+            done = True
+        finally:
+            show.title("Clean up")
+            clean(show)
+            for name in reversed(started):
+                stop(place, name)
+                say(f"{name} stopped")
+    print("\nEverything worked." if done else "\nThat failed.", flush=True)
+    return 0 if done else 1
+
+
+def start_daemons(show: Show, place: Place) -> list[str]:
+    """Start the daemons that do not run; returns their names."""
+    show.title("Start the daemons")
+    started = []
+    for name in SOCKETS:
+        if start(place, name):
+            started.append(name)
+            say(f"{name} started; it listens on {place.socket(name)} and logs to {place.log(name)}")
+        else:
+            say(f"{name} runs already (process {listener(place.socket(name))})")
+    return started
+
+
+def remove(show: Show, place: Place) -> int:
+    """Take the demonstration away, and the daemons with their state where nothing else depends on them."""
+    clean(show)
+    kept = {
+        "containers": show.quietly("ps", "--all", "--quiet").split(),
+        "networks": show.quietly("network", "ls", "--quiet", "--filter", "type=custom").split(),
+        "volumes": show.quietly("volume", "ls", "--quiet").split(),
+        "images": show.quietly("image", "ls", "--quiet").split(),
+    }
+    left = [f"{len(found)} {kind}" for kind, found in kept.items() if found]
+    if left:
+        print(f"The daemons stay, because there is more than the demonstration: {', '.join(left)}.")
+        return 0
+    for name in reversed(SOCKETS):
+        if started_here(place, name):
+            stop(place, name)
+            say(f"{name} stopped")
+    if any(listener(place.socket(name)) for name in SOCKETS):
+        print(f"Daemons that were not started from here go on, with their state in {place.state}.")
+        return 0
+    for directory in (place.run, place.state):
+        shutil.rmtree(directory, ignore_errors=True)
+        say(f"{directory} removed")
+    print(f"Remove the rest by deleting {ROOT}.")
+    return 0
+
+
+def started_here(place: Place, name: str) -> bool:
+    pid = listener(place.socket(name))
+    return pid is not None and str(BIN).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Say in words what went wrong."""
+    try:
+        yield
+    except (StepError, DaemonError, subprocess.CalledProcessError) as error:
+        print(f"\nquickstart: {error}", file=sys.stderr, flush=True)
+
+
+GO_ON = """
+netd and netd-runtime go on running.  Go on with
+
+   sudo {netctl} run -it --rm --network {network} {image}
+   sudo {netctl} network create --driver bridge my-network
+   sudo {netctl} --help
+   sudo DOCKER_HOST=unix://{place.run}/docker.sock docker ps     (any Docker client works)
+   sudo {root}/examples/voting-app/up                    (five services on two networks)
+
+and remove everything with
+
+   sudo {root}/tools/quickstart --remove
+"""
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
