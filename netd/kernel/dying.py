@@ -9,12 +9,16 @@ else is going on.  Moving a container's end out of its namespace would wait as l
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 import time
+from collections.abc import Callable
 
 from netd.kernel import rtnl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.netlink import Request
+
+logger = logging.getLogger(__name__)
 
 QUIET = 0.05
 """Seconds without another change, before the dying are deleted."""
@@ -59,11 +63,17 @@ class Reaper:
             self._closing = True
             self._changed.notify()
 
-    def work(self) -> None:
+    def work(self, enter: Callable[[], None]) -> None:
+        """Delete what is retired until closed; *enter* takes the thread to the host's namespace."""
+        enter()
         with Rtnl() as host:
-            while self._wait():
-                delete_all(host)
-            delete_all(host)
+            last = False
+            while not last:
+                last = not self._wait()
+                try:
+                    delete_all(host)
+                except OSError as problem:
+                    logger.warning("links=dying action=leave-to-next-round reason=%s", problem)
 
     def _wait(self) -> bool:
         """Return when the dying should be deleted; false means for the last time."""

@@ -22,44 +22,40 @@ class Firewall:
     def __init__(self, forwarding: Forwarding) -> None:
         self._nft = Nft()
         self._forwarding = forwarding
-        self._held: ruleset.Elements | None = None
+        self._held: Ruleset | None = None
         """What the table holds by our last word; None when it is not known."""
         self.forwards = False
-        """Whether the host has to forward packets for what is published last."""
+        """Whether the host has to forward packets for what was published last."""
 
     def close(self) -> None:
         self._nft.close()
 
     def publish(self, rules: Ruleset) -> None:
         """Bring the table to *rules* by the difference; where that does not fit what is there, by building it anew."""
-        wanted = ruleset.elements(rules)
         if self._held is None:
-            self._rebuild(wanted)
-        elif script := ruleset.change(self._held, wanted):
+            self.reset(rules)
+        elif script := ruleset.change(self._held, rules):
             try:
                 self._nft.run(script)
             except KernelRefused as problem:
-                logger.warning("firewall=changed-by-others action=rebuild reason=%s", problem.message)
-                self._rebuild(wanted)
-        self._held = wanted
-        self._forward(rules)
+                logger.warning("firewall=not-as-left action=rebuild reason=%s", problem.message)
+                self.reset(rules)
+        self._holds(rules)
 
     def reset(self, rules: Ruleset) -> None:
         """Build the table anew in one transaction."""
         self._held = None
-        self.publish(rules)
+        self._nft.run(ruleset.rebuild(rules))
+        self._holds(rules)
 
     def remove(self) -> None:
         self._held, self.forwards = None, False
         self._nft.run(f"add table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n")
         self._forwarding.restore()
 
-    def _rebuild(self, wanted: ruleset.Elements) -> None:
-        self._held = None
-        self._nft.run(ruleset.rebuild(wanted))
-
-    def _forward(self, rules: Ruleset) -> None:
-        """Only once the table is there does the host start to forward."""
+    def _holds(self, rules: Ruleset) -> None:
+        """Only now that the table is there may the host forward."""
+        self._held = rules
         self.forwards = any(not bridge.internal for bridge in rules.bridges)
         if self.forwards:
             self._forwarding.enable()

@@ -1,12 +1,13 @@
 """The door to the kernel: :class:`netd.host.Host`, done.
 
-Owns two threads: one does everything in order, one removes what is slow to remove.  A host is bound to one
-network namespace for life.
+Owns three threads: one does everything in order, one forgets connections beside that, one removes what is slow to
+remove.  A host is bound to one network namespace for life.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
@@ -16,6 +17,7 @@ from typing import Self, TypeVar
 from netd.facts import State, Step
 from netd.host import Change, Resolver
 from netd.kernel import libc
+from netd.kernel.conntrack import Conntrack
 from netd.kernel.dying import Reaper
 from netd.kernel.watch import Seen, Watch
 from netd.kernel.worker import Worker
@@ -27,9 +29,12 @@ T = TypeVar("T")
 class Host:
     """Implements the protocol; see there for what the methods promise."""
 
-    def __init__(self, threads: _Threads, worker: Worker, watch: Watch, resolv_conf: Path) -> None:
+    def __init__(
+        self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: Watch, resolv_conf: Path
+    ) -> None:
         self._threads = threads
         self._worker = worker
+        self._conntrack = conntrack
         self._watch = watch
         self._resolv_conf = resolv_conf
 
@@ -45,16 +50,18 @@ class Host:
         threads = _Threads(netns)
         try:
             worker = await threads.run(lambda: Worker(run_dir, threads.reaper))
+            conntrack = await threads.run_beside(Conntrack)
             watch = await threads.run(Watch)
         except BaseException:
             await threads.close()
             raise
         watch.start()
-        return cls(threads, worker, watch, resolv_conf)
+        return cls(threads, worker, conntrack, watch, resolv_conf)
 
     async def close(self) -> None:
         """Stop listening, wait for what is being removed, let go of the threads.  What was made stays."""
         self._watch.close()
+        await self._threads.run_beside(self._conntrack.close)
         await self._threads.run(self._worker.close)
         await self._threads.close()
 
@@ -77,7 +84,8 @@ class Host:
         return await self._threads.run(lambda: self._worker.open_resolver(sandbox))
 
     async def forget_flows(self, addresses: Sequence[str], udp_ports: Sequence[int]) -> None:
-        await self._threads.run(lambda: self._worker.conntrack.forget(addresses, udp_ports))
+        """Takes 12 ms and more; nothing else waits for it."""
+        await self._threads.run_beside(lambda: self._conntrack.forget(addresses, udp_ports))
 
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)
@@ -109,7 +117,7 @@ class Host:
 
 
 class _Threads:
-    """One ordered thread and the reaper's, both in the host's namespace."""
+    """One ordered thread, one beside it, and the reaper's, all in the host's namespace."""
 
     def __init__(self, netns: int | None) -> None:
         def enter() -> None:
@@ -118,17 +126,22 @@ class _Threads:
 
         self.reaper = Reaper()
         self._ordered = ThreadPoolExecutor(1, "kernel", enter)
-        self._slow = ThreadPoolExecutor(1, "reaper", enter)
-        self._reaping = self._slow.submit(self.reaper.work)
+        self._beside = ThreadPoolExecutor(1, "flows", enter)
+        # A daemon thread: a crash must not wait for it, and what it leaves is cleared at the next start.
+        self._reaping = threading.Thread(target=self.reaper.work, args=(enter,), name="reaper", daemon=True)
+        self._reaping.start()
 
     async def run(self, body: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._ordered, body)
 
+    async def run_beside(self, body: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._beside, body)
+
     async def close(self) -> None:
         self.reaper.close()
-        await asyncio.wrap_future(self._reaping)
-        self._slow.shutdown()
-        self._ordered.shutdown()
+        await self.run_beside(self._reaping.join)
+        for executor in (self._beside, self._ordered):
+            executor.shutdown()
 
 
 def _nameservers(resolv_conf: Path) -> list[str]:

@@ -51,9 +51,9 @@ class Rtnl(Netlink):
             found.setdefault(index, []).append(address)
         return found
 
-    def routes(self) -> list[rtnl.Route]:
-        """Return the IPv4 routes of all tables."""
-        return [rtnl.read_route(one) for one in self.dump(rtnl.list_routes())]
+    def routes(self, table: int = 0) -> list[rtnl.Route]:
+        """Return the IPv4 routes of one table, or of all."""
+        return [rtnl.read_route(one) for one in self.dump(rtnl.list_routes(table))]
 
 
 def index_of(name: str) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP_INTERRUPTED, _DUMP, _ACK_TLVS = 0x1, 0x4, 0x10, 0x300, 0x200
 EXCL, REPLACE, CREATE = 0x200, 0x100, 0x400
@@ -94,6 +94,7 @@ class Netlink:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _STRICT, 1)
         self._socket.bind((0, 0))
 
     def __enter__(self) -> Netlink:

@@ -25,7 +25,7 @@ Inside: TypeAlias = tuple[list[Link], Addresses, list[Route]]
 def look_inside() -> Inside:
     """Look around in the calling thread's namespace."""
     with Rtnl() as here:
-        return here.links(), here.addresses(), here.routes()
+        return here.links(), here.addresses(), here.routes(MAIN_TABLE)
 
 
 def is_pair(link: Link) -> bool:
@@ -99,6 +99,6 @@ def sandbox_facts(sandbox: str, inside: Inside, host: Callable[[int], Link | Non
 
 
 def default_gateway(routes: Iterable[Route]) -> IPv4Address | None:
-    """Return where the main table's default route leads, if there is one."""
-    found = (route.gateway for route in routes if route.destination.prefixlen == 0 and route.table == MAIN_TABLE)
+    """Return where the default route leads, if there is one."""
+    found = (route.gateway for route in routes if route.destination.prefixlen == 0)
     return next((gateway for gateway in found if gateway is not None), None)

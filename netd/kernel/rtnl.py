@@ -203,8 +203,9 @@ def list_addresses() -> Request:
     return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", _AF_INET, 0, 0, 0, 0))
 
 
-def list_routes() -> Request:
-    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+def list_routes(table: int = 0) -> Request:
+    """Ask for the routes of one table, or of all."""
+    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, table, 0, 0, 0, 0))
 
 
 def read_link(message: Message) -> Link:

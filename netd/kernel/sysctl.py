@@ -5,6 +5,7 @@ They belong to the network namespace of the thread that touches them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,8 +20,11 @@ def read(name: str) -> str:
 
 def write(name: str, value: str) -> None:
     """Set ``net/ipv4/ip_forward`` and the like."""
-    with open(_ROOT / name, "w") as file:
-        file.write(value)
+    fd = os.open(f"{_ROOT}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
 
 
 def write_optional(name: str, value: str) -> None:

@@ -17,7 +17,6 @@ from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, Verb
 from netd.host import Change, Resolver
 from netd.kernel import bridges, dying, observe, pairs, resolver, rtnl, sysctl
-from netd.kernel.conntrack import Conntrack
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl
 from netd.kernel.sandboxes import Sandboxes
@@ -31,7 +30,6 @@ class Worker:
         self.sandboxes = Sandboxes(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
-        self.conntrack = Conntrack()
         self.forwarding = sysctl.Forwarding(run_dir / "ip_forward")
         self.firewall = Firewall(self.forwarding)
         self.known: dict[str, OnHost] = {}
@@ -40,8 +38,8 @@ class Worker:
 
     def close(self) -> None:
         self._host.close()
-        self.conntrack.close()
         self.firewall.close()
+        self.sandboxes.close()
 
     # looking
 
@@ -146,7 +144,6 @@ class Worker:
         self.apply(facts.plan({}, self.observe()))
         dying.delete_all(self._host)
         self.firewall.remove()
-        self.sandboxes.close()
 
 
 def _name(fact: OnHost) -> str:

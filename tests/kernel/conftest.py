@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, plan, state
+from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, plan, state
 from netd.kernel.host import Host
 from netd.portmap.rules import BridgeRules, Published, Ruleset
 from tests.lab import Lab, Node
@@ -47,15 +47,21 @@ class Site:
         self.host = self.open()
 
     def close(self) -> None:
-        self.do(self.host.remove_everything())
-        self.do(self.host.close())
-        self._runner.close()
+        try:
+            self.do(self.host.remove_everything())
+        finally:
+            self.do(self.host.close())
+            self._runner.close()
 
-    def converge(self) -> None:
+    def converge(self, rounds: int = 1) -> None:
         """Make the kernel hold what is wanted, and expect a fresh look to agree."""
-        self.do(self.host.apply(plan(self.wanted, self.have())))
-        left = plan(self.wanted, self.have())
+        for _ in range(rounds):
+            self.do(self.host.apply(self.steps()))
+        left = self.steps()
         assert not left, f"not converged: {left}"
+
+    def steps(self) -> tuple[Step, ...]:
+        return plan(self.wanted, self.have())
 
     def have(self) -> State:
         return self.do(self.host.observe())
