@@ -32,7 +32,10 @@ class Failed(Exception):
 
 
 class Waiting:
-    """A child of the shim that gets ready, says so, and waits for the word to run its program."""
+    """A child of the shim that gets ready, says so, and waits for the word to run its program.
+
+    Not of the midwife, whose code this is: the shim has to be its parent when she has gone.
+    """
 
     channel: _socket.socket
     pid: int
@@ -56,13 +59,12 @@ class Waiting:
     def undo(self) -> None:
         """Kill the process."""
         self.channel.close()
-        kill_child(self.pid)
+        kill(self.pid)
 
     def _expect(self, wanted: int) -> list[int]:
         try:
             kind, payload, descriptors = wire.receive(self.channel)
             if kind == wire.STATE:  # it goes on as another process
-                os.waitpid(self.pid, 0)
                 self.pid = int(wire.unpack(payload))  # type: ignore[call-overload]
                 kind, payload, descriptors = wire.receive(self.channel)
         except (wire.Broken, ConnectionResetError):
@@ -79,9 +81,9 @@ class Joining(Waiting):
     def __init__(self, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
         """Fork it; *target* is a pidfd of the container's first process."""
         self.channel, theirs = wire.pair()
-        self.pid = linux.clone(0)
+        self.pid = linux.clone(linux.CLONE_PARENT)
         if self.pid == 0:
-            self.channel.close()
+            linux.close_others(theirs.fileno(), target, *stdio)
             init_exec.born(theirs, group, target, process, stdio)
         theirs.close()
 
@@ -150,19 +152,17 @@ class Birth(Waiting):
         if self.group.path("devices") is not None:
             self.group.allow_devices(devices.RULES if plan.guarded else devices.EVERYTHING)
         self.channel, theirs = wire.pair()
-        self.pid = linux.clone(init.birth_flags(self.group, plan))
+        self.pid = linux.clone(linux.CLONE_PARENT | init.birth_flags(self.group, plan))
         if self.pid == 0:
-            self.channel.close()
+            linux.close_others(theirs.fileno())
             init.born(theirs, self.group, plan)
         theirs.close()
 
 
-def kill_child(pid: int) -> None:
-    """Make sure that a child of ours is dead and buried."""
+def kill(pid: int) -> None:
     try:
         os.kill(pid, 9)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
+    except ProcessLookupError:
         return
 
 

@@ -156,7 +156,11 @@ class Group:
         while self.exists() and (pids := self.pids()):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"control group {self.name} still has processes {pids[:5]} after {seconds:g} s")
-            self._kill_once(pids)
+            try:
+                self._kill_once(pids)
+            except OSError as problem:
+                if problem.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise  # else all have ended meanwhile, and their shim has removed the group
             time.sleep(0.001)
 
     def _kill_once(self, pids: list[int]) -> None:
@@ -188,7 +192,7 @@ class Group:
         return 0
 
     def remove(self, seconds: float = 1.0) -> None:
-        """Remove the directories, and an empty parent.  Raises OSError when processes are still inside after *seconds*."""
+        """Remove the directories.  Raises OSError when processes are still inside after *seconds*."""
         deadline = time.monotonic() + seconds
         for path in self.paths():
             while not _remove_tree(path):
@@ -212,14 +216,12 @@ class Group:
 
     def _set_frozen(self, frozen: bool, seconds: float = _FREEZE_SECONDS) -> None:
         old = self.path("freezer")
-        if old:
-            file, value, shown, want = "freezer.state", "FROZEN" if frozen else "THAWED", "freezer.state", None
-            want = f"{value}\n"
+        if old is not None:
+            state = "FROZEN" if frozen else "THAWED"
+            _write_until(f"{old}/freezer.state", state, f"{old}/freezer.state", f"{state}\n", seconds)
         else:
-            old = self.path_v2()
-            file, value, shown = "cgroup.freeze", str(int(frozen)), "cgroup.events"
-            want = f"frozen {value}\n"
-        _write_until(f"{old}/{file}", value, f"{old}/{shown}", want, seconds)
+            path, value = self.path_v2(), str(int(frozen))
+            _write_until(f"{path}/cgroup.freeze", value, f"{path}/cgroup.events", f"frozen {value}\n", seconds)
 
 
 def write(path: str, text: str) -> None:

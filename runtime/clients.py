@@ -8,7 +8,6 @@ taken nothing for :data:`PATIENCE` seconds while others wait for it is disconnec
 from __future__ import annotations
 
 import _socket
-import os
 import time
 
 from runtime import loop, wire
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
         def describe(self) -> tuple[bytes, tuple[int, ...]]:
             """Return what a daemon is told when it says hello, and the descriptors that it keeps for us."""
 
-        def command(self, client: Client, kind: int, payload: bytes) -> None:
+        def command(self, kind: int, payload: bytes) -> None:
             """Carry out a frame that is not about the connection itself."""
 
         def lost(self, client: Client) -> None: ...
@@ -52,20 +51,13 @@ class Client:
 
 
 class Clients:
-    def __init__(self, owner: Owner, events: loop.Loop) -> None:
+    def __init__(self, owner: Owner, events: loop.Loop, listener: _socket.socket) -> None:
         self._owner = owner
         self._loop = events
         self._clients: list[Client] = []
-        self._listener: _socket.socket | None = None
+        self._listener = listener
         self._blocked = False
-
-    def listen(self, directory: int, name: str) -> None:
-        """Accept connections at *name* in *directory*."""
-        self._listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
-        # Through the descriptor, because a socket's path must not be longer than 107 bytes.
-        self._listener.bind(f"/proc/self/fd/{directory}/{name}")
-        self._listener.listen(64)
-        self._loop.watch(self._listener.fileno(), loop.READ, self._accept)
+        events.watch(listener.fileno(), loop.READ, self._accept)
 
     def add(self, sock: _socket.socket) -> Client:
         sock.setblocking(False)
@@ -73,6 +65,11 @@ class Clients:
         self._clients.append(client)
         self._watch(client)
         return client
+
+    def accept_waiting(self) -> None:
+        """Take all who have connected by now, with what they have said."""
+        while (client := self._accept(0)) is not None:
+            self._read(client)
 
     def send(self, client: Client, kind: int, payload: bytes = b"", descriptors: tuple[int, ...] = ()) -> None:
         if descriptors and not client.pending:
@@ -131,10 +128,8 @@ class Clients:
         self._reopen()
 
     def stop_listening(self) -> None:
-        if self._listener is not None:
-            self._loop.forget(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
 
     def close(self) -> None:
         for client in list(self._clients):
@@ -144,13 +139,12 @@ class Clients:
         events = (0 if client.paused else loop.READ) | (loop.WRITE if client.pending else 0)
         self._loop.watch(client.sock.fileno(), events, lambda seen: self._ready(client, seen))
 
-    def _accept(self, _events: int) -> None:
-        assert self._listener is not None
+    def _accept(self, _events: int) -> Client | None:
         try:
             descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]
         except OSError:
-            return
-        self.add(_socket.socket(fileno=descriptor))
+            return None
+        return self.add(_socket.socket(fileno=descriptor))
 
     def _ready(self, client: Client, events: int) -> None:
         if events & loop.WRITE:
@@ -179,7 +173,7 @@ class Clients:
             client.streams = payload[0]
             self.send(client, wire.STATE)
         else:
-            self._owner.command(client, kind, payload)
+            self._owner.command(kind, payload)
 
     def _flush(self, client: Client) -> None:
         try:
@@ -200,10 +194,3 @@ class Clients:
         if self._blocked and all(len(client.pending) < LOW for client in self._clients):
             self._blocked = False
             self._owner.flow(open_=True)
-
-
-def unlink(directory: int, name: str) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except FileNotFoundError:
-        return

@@ -55,7 +55,7 @@ class Launcher:
         try:
             if pid not in group.pids():
                 raise StartError(f"container {container_id[:12]} is not running")
-            channel = await self._nursery.bare()
+            channel = await self._nursery.fresh(wire.JOIN)
             words = wire.pack((wire.pack_spec(process), group.name, container_id, exec_id))
             return await self._begin(channel, partial(_send_with, channel, words, target))
         finally:
@@ -201,7 +201,7 @@ class Launcher:
             if (status := shimdir.read_exit(directory)) is not None:
                 process.end(ExitStatus(*status))
                 return
-            channel = await self._nursery.bare()
+            channel = await self._nursery.fresh(wire.SUCCEED)
             try:
                 await process.adopt_by(channel)
             except wire.Broken:

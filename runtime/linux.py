@@ -104,6 +104,14 @@ def close_range(first: int, last: int = 0xFFFFFFFF, *, cloexec: bool = False) ->
     _syscall("close_range", _CLOSE_RANGE, first, last, 4 if cloexec else 0)
 
 
+def close_others(*descriptors: int) -> None:
+    """Close everything above standard error but *descriptors*: a child takes nothing along by chance."""
+    kept = sorted({2, *(d for d in descriptors if d > 2)})
+    for low, high in zip(kept, [*kept[1:], 0x80000000], strict=True):
+        if low + 1 < high:
+            close_range(low + 1, high - 1)
+
+
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:
     """Open *path* under *directory* as *resolve* allows; close-on-exec."""
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)

@@ -19,9 +19,9 @@ GONE = select.EPOLLHUP | select.EPOLLERR
 class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._handlers: dict[int, tuple[int, Callable[[int], None]]] = {}
+        self._handlers: dict[int, tuple[int, Callable[[int], object]]] = {}
 
-    def watch(self, descriptor: int, events: int, handler: Callable[[int], None]) -> None:
+    def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
         """Call *handler* with the events that are there, again and again; replaces what was watched before."""
         known = self._handlers.get(descriptor)
         self._handlers[descriptor] = (events, handler)

@@ -41,7 +41,7 @@ def sealed_interpreter() -> int:
 
 
 class Nursery:
-    """Hands out channels to fresh shims: spares, which hold a first process ready, and bare ones."""
+    """Hands out channels to fresh shims: spares, which hold a first process ready, and others on demand."""
 
     def __init__(self, shims: int, spares: int) -> None:
         self._shims = shims
@@ -72,8 +72,9 @@ class Nursery:
             channel.close()
             raise OSError(str(wire.unpack_tuple(payload)[1]))
 
-    async def bare(self) -> Channel:
-        return await self._request(wire.BARE)
+    async def fresh(self, kind: int) -> Channel:
+        """Return the channel of a new shim of that kind."""
+        return await self._request(kind)
 
     def refill(self) -> None:
         """See to it, in the background, that the wanted number of spares is there."""
@@ -83,9 +84,7 @@ class Nursery:
     async def close(self) -> None:
         """Stop the zygote and the spares; returns when the spares have removed what they had made."""
         if self._refilling is not None:
-            self._refilling.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._refilling
+            await self._refilling
         async with self._lock:
             for spare in self._spares:
                 await spare.finish()

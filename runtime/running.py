@@ -91,7 +91,9 @@ class ShimProcess:
         flags = (4 if stdin else 0) | (1 if stdout else 0) | (2 if stderr and not self.state["tty"] else 0)
         try:
             await channel.send(wire.ATTACH, bytes((flags,)))
-            await channel.receive()
+            if self.started:
+                # Before the start it is enough to have asked: the shim takes note of all before it reads any output.
+                await channel.receive()
         except wire.Broken:
             channel.close()
             raise ProcessLookupError(f"process {self.pid} has ended") from None

@@ -33,6 +33,17 @@ def write_exit(directory: int, status: tuple[int, str, bool, str]) -> None:
     _write(directory, "exit", wire.pack({"status": status, "boot": boot_id()}))
 
 
+def write_end(shims: int, name: str, status: tuple[int, str, bool, str]) -> None:
+    """Record the exit of *name* and remove its socket.  Does nothing when its folder has been removed already."""
+    try:
+        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shims)
+    except FileNotFoundError:
+        return
+    write_exit(directory, status)
+    os.close(directory)
+    unlink(name + SOCKET_SUFFIX, shims)
+
+
 def read_exit(directory: int) -> tuple[int, str, bool, str] | None:
     found = _read(directory, "exit")
     return found["status"] if found else None
@@ -89,20 +100,20 @@ def now() -> str:
 
 def remove(shims: int, name: str) -> None:
     """Remove the folder *name* and its socket from *shims*; what is not there is no error."""
-    _unlink(name + SOCKET_SUFFIX, shims)
+    unlink(name + SOCKET_SUFFIX, shims)
     try:
         directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shims)
     except FileNotFoundError:
         return
     try:
         for entry in os.listdir(directory):
-            _unlink(entry, directory)
+            unlink(entry, directory)
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=shims)
 
 
-def _unlink(name: str, directory: int) -> None:
+def unlink(name: str, directory: int) -> None:
     try:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:

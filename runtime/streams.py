@@ -1,8 +1,4 @@
-"""The standard streams of a process, as its shim holds them: pipes with names, or the master of a terminal.
-
-The pipes are FIFOs in the shim's folder.  The process has its output open for reading and writing, so that it never
-gets SIGPIPE while a shim is being replaced, and the next shim opens the same pipes by their names.
-"""
+"""The standard streams of a process, as its shim serves them."""
 
 from __future__ import annotations
 
@@ -14,63 +10,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runtime.jsonlog import JsonLog
-
 _CHUNK = 32768
 _INPUT_LIMIT = 64 << 10
 _OUTPUTS = {"stdout": wire.STDOUT, "stderr": wire.STDERR}
 
 
-def make_pipes(directory: int, *, stdin: bool) -> None:
-    """Make the FIFOs in the shim's folder."""
-    for name in ("stdin", "stdout", "stderr") if stdin else ("stdout", "stderr"):
-        os.mkfifo(name, 0o600, dir_fd=directory)
-
-
-def open_for_process(directory: int, *, stdin: bool) -> dict[str, int]:
-    """Return the ends that the process gets."""
-    found = {name: os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=directory) for name in _OUTPUTS}
-    if stdin:
-        found["stdin"] = os.open("stdin", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory)
-        os.set_blocking(found["stdin"], True)
-    return found
-
-
 class Streams:
-    """Moves output to the log and the clients, and clients' input to the process."""
+    """Moves output to its consumer, and clients' input to the process."""
 
-    def __init__(self, events: loop.Loop, output: Callable[[int, bytes], None]) -> None:
+    def __init__(self, events: loop.Loop, output: Callable[[int, bytes], None], ends: dict[str, int]) -> None:
+        """Take the ends by name: ``stdout``, ``stderr`` and perhaps ``stdin``, or ``master`` and ``slave``."""
         self._loop = events
         self._output = output
-        self._outputs: dict[int, int] = {}
-        self._input = -1
+        self._terminal = ends.get("master", -1)
+        self._slave = ends.get("slave", -1)
+        self._input = ends.get("stdin", self._terminal)
+        self._outputs = {ends[name]: stream for name, stream in _OUTPUTS.items() if name in ends}
+        if self._terminal >= 0:
+            self._outputs[self._terminal] = wire.STDOUT
         self._pending = bytearray()
         self._ending = False
-        self._terminal = -1
-        self._slave = -1
         self._open = True
-        self.log: JsonLog | None = None
         self.on_input_room: Callable[[bool], None] = lambda room: None
         self.on_input_closed: Callable[[], None] = lambda: None
 
-    def open_pipes(self, directory: int, *, stdin: bool) -> None:
-        """Open our ends.  A process that has closed its standard input has none to write to."""
-        for name, stream in _OUTPUTS.items():
-            descriptor = os.open(name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-            self._outputs[descriptor] = stream
-        if stdin:
-            try:
-                self._input = os.open("stdin", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-            except OSError:
-                self._input = -1
-        self._watch_outputs()
-
-    def open_terminal(self, master: int) -> None:
-        """Take the master of a terminal.  A slave end of our own keeps it usable while no process has it open."""
-        os.set_blocking(master, False)
-        self._terminal = self._input = master
-        self._slave = become.open_slave(master)
-        self._outputs[master] = wire.STDOUT
+    def begin(self) -> None:
+        """Start to read the output."""
         self._watch_outputs()
 
     def keeper(self) -> int:
@@ -101,14 +66,12 @@ class Streams:
             self._push()
 
     def drain(self) -> None:
-        """Read what the ended process has left, log it all, and let everything go."""
+        """Read what the ended process has left, and let everything go."""
         if self._slave >= 0:
             os.close(self._slave)  # from now on the terminal tells its end
         for descriptor in list(self._outputs):
             while self._read(descriptor):
                 pass
-        if self.log is not None:
-            self.log.close()
         self._close_input()
         for descriptor in list(self._outputs):
             self._close_output(descriptor)
@@ -141,8 +104,6 @@ class Streams:
         if not data:
             return False
         stream = self._outputs[descriptor]
-        if self.log is not None:
-            self.log.write(stream, data)
         self._output(stream, data)
         return True
 

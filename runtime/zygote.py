@@ -10,10 +10,11 @@ from __future__ import annotations
 import _socket
 import gc
 import os
+import select
 import signal
 import sys
 
-from runtime import cgroups, linux, shim, wire
+from runtime import cgroups, linux, shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def main() -> NoReturn:
     linux.prctl(linux.PR_SET_NAME, b"netd-zygote\0")
     os.chdir("/")
     _spare_from_oom()
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     channel = _socket.socket(fileno=_CHANNEL)
     hierarchies = cgroups.find()
@@ -60,28 +61,23 @@ def _forbid_imports() -> None:
 
 
 def _serve(channel: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> None:
-    while True:
-        try:
-            kind, _payload, _none = wire.receive(channel)
-        except (wire.Broken, OSError):
-            return
-        ours, theirs = wire.pair()
+    """Fork for every request, which the child's midwife reads; what is done here dirties memory that shims share."""
+    ready = select.poll()
+    ready.register(channel.fileno(), select.POLLIN)
+    status = 0
+    while status == 0:
+        ready.poll()
         child = os.fork()
         if child == 0:
-            channel.close()
-            ours.close()
-            _bear(kind, theirs, hierarchies)
-        theirs.close()
-        os.waitpid(child, 0)
-        wire.send(channel, kind, b"", (ours.fileno(),))
-        ours.close()
+            _bear(channel, hierarchies)
+        _pid, status = os.waitpid(child, 0)
 
 
-def _bear(kind: int, control: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> NoReturn:
-    """Fork the shim and end, so that its parent is the system's init."""
-    try:
-        if os.fork() == 0:
-            linux.prctl(linux.PR_SET_NAME, b"netd-shim\0")
-            (shim.spare if kind == wire.SPARE else shim.bare)(control, hierarchies, _SHIMS)
-    finally:
-        os._exit(0)
+def _bear(channel: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> NoReturn:
+    """Fork the shim, and end when its midwife has read the request, with 0 unless there was none."""
+    answer, told = os.pipe()
+    if os.fork() == 0:
+        os.close(answer)
+        shim.stand_by(told, channel, hierarchies, _SHIMS)
+    os.close(told)
+    os._exit(0 if os.read(answer, 1) else 1)
