@@ -28,12 +28,16 @@ STEP = 1.0
 """Seconds without a reply after which the next resolver is asked too; a late reply still counts."""
 DEADLINE = 4.5
 """Seconds after which the asker gets SERVFAIL: before the five seconds at which C libraries stop listening."""
+MEMORY = 1.0
+"""Seconds for which silence is remembered (RFC 9520), so that a retry fails at once and no circle goes on for ever."""
 MOST_PER_SANDBOX = 256
 MOST = 1024
 """Questions under way at once; one more is answered SERVFAIL."""
 _MOST_WAITING = 128
 """Askers that one question under way keeps; any further are left to ask again."""
 
+Done: TypeAlias = Callable[["bytes | None"], None]
+"""Told the failure to remember, if any."""
 Deliver: TypeAlias = Callable[[bytes], None]
 _Key: TypeAlias = tuple[str, bool, bytes]
 """Sandbox, whether over TCP, question."""
@@ -56,10 +60,14 @@ class Forwarder:
         self._health = Health()
         self._races: dict[str, dict[_Key, Race]] = {}
         self._count = 0
+        self._failures: dict[_Key, bytes] = {}
+        """What nobody answered a moment ago."""
 
     def ask(self, sandbox: Sandbox, forward: Forward, packet: bytes, stream: bool, deliver: Deliver) -> bytes | None:
         """Ask on behalf of *sandbox*; *deliver* gets the reply without its id, unless it is returned at once."""
         key = (sandbox.id, stream, packet[2:])
+        if (failure := self._failures.get(key)) is not None:
+            return failure
         races = self._races.setdefault(sandbox.id, {})
         if (race := races.get(key)) is not None:
             race.join(deliver)
@@ -83,10 +91,13 @@ class Forwarder:
         self._races.pop(sandbox.id, None)
         self._health.forget(sandbox.id)
 
-    def _done(self, key: _Key) -> Callable[[], None]:
-        def done() -> None:
+    def _done(self, key: _Key) -> Done:
+        def done(failure: bytes | None) -> None:
             del self._races[key[0]][key]
             self._count -= 1
+            if failure is not None:
+                self._failures[key] = failure
+                self._loop.later(MEMORY, partial(self._failures.__delitem__, key))
 
         return done
 
@@ -94,7 +105,7 @@ class Forwarder:
 class Race:
     """One question under way: the first resolver with an answer wins, and all who wait get it."""
 
-    def __init__(self, loop: Loop, health: Health, errand: Errand, done: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, health: Health, errand: Errand, done: Done) -> None:
         self._loop = loop
         self._health = health
         self._errand = errand
@@ -107,7 +118,7 @@ class Race:
         self._failure: bytes | None = None
         self._finished = False
         self._step: Timer | None = None
-        self._deadline = loop.later(DEADLINE, self._fail)
+        self._deadline = loop.later(DEADLINE, self._expire)
 
     def join(self, deliver: Deliver) -> None:
         if len(self._waiting) < _MOST_WAITING:
@@ -122,8 +133,8 @@ class Race:
             self._attempt(upstream)
         self._next()
 
-    def finish(self, reply: bytes | None) -> None:
-        """End it and give all who wait the reply, if there is one."""
+    def finish(self, reply: bytes | None, silence: bool = False) -> None:
+        """End it and give all who wait the reply, if there is one; *silence* is why it is a failure."""
         if self._finished:
             return
         self._finished = True
@@ -131,10 +142,13 @@ class Race:
         self._cancel_step()
         for attempt in self._attempts:
             attempt.close()
-        self._done()
+        self._done(reply if silence else None)
         if reply is not None:
             for deliver in self._waiting:
                 deliver(reply)
+
+    def _expire(self) -> None:
+        self.finish(self._failure or refuse(self._errand.packet, Code.SERVFAIL), silence=True)
 
     def _fail(self) -> None:
         self.finish(self._failure or refuse(self._errand.packet, Code.SERVFAIL))

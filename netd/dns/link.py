@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from netd.dns import protocol
 from netd.dns.greeting import Greeting, drain, greet, stop
 from netd.dns.launch import Child, dial, spawn
 from netd.dns.protocol import Message, Pipe
-from netd.dns.records import NetworkRecords, Patch, View, difference, patched
+from netd.dns.records import Ledger, NetworkRecords, Patch, View, difference
 from netd.host import Resolver
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class DnsLink:
         self._log_path = run_dir / "dns.log"
         self._resolv_conf = resolv_conf
         self._version = protocol.version()
-        self._networks: dict[str, NetworkRecords] = {}
+        self._networks: dict[str, Ledger] = {}
         self._views: dict[str, View] = {}
         self._sandboxes: dict[str, Resolver] = {}
         self._unmentioned: set[str] = set()
@@ -83,20 +84,19 @@ class DnsLink:
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
         """Make *records* what the network has; only the difference travels."""
-        records = NetworkRecords(records.name, dict(records.names), dict(records.pointers), records.subnets)
-        before = self._networks.get(network)
-        self._networks[network] = records
         self._unmentioned.discard(network)
-        if before is None or (before.name, before.subnets) != (records.name, records.subnets):
+        ledger = self._networks.get(network)
+        if ledger is None or (ledger.records.name, ledger.records.subnets) != (records.name, records.subnets):
+            self._networks[network] = Ledger(records)
             self._say(protocol.SetNetwork(network, records))
             return
-        patch = difference(before, records)
+        patch = difference(ledger.records, records)
         if patch.names or patch.pointers:
-            self._say(protocol.PatchNetwork(network, patch))
+            self.patch_network(network, patch)
 
     def patch_network(self, network: str, patch: Patch) -> None:
         """Change some records of a network that was set; costs little however much the network holds."""
-        self._networks[network] = patched(self._networks[network], patch)
+        self._networks[network].apply(patch)
         self._say(protocol.PatchNetwork(network, patch))
 
     def drop_network(self, network: str) -> None:
@@ -138,6 +138,8 @@ class DnsLink:
         pipe = self._detach()
         if pipe is not None:
             await self._part(pipe, stop_server)
+        elif stop_server and self._child is not None:
+            await self._child.kill()
         if self._child is not None:
             self._child.release()
         for sandbox in self.held:
@@ -252,7 +254,7 @@ class DnsLink:
                 self._take(greeting, adopt)
                 await stop(pipe)
                 pipe.close()
-                pipe, greeting = await self._meet()
+                pipe, greeting = await self._begin()
             self._take(greeting, adopt)
         except BaseException:
             pipe.close()
@@ -266,22 +268,37 @@ class DnsLink:
     async def _meet(self) -> tuple[Pipe, Greeting]:
         """Return a connection to the server that is there, or to a new one, with its first words."""
         sock = dial(self._path)
+        if sock is not None:
+            try:
+                return await self._greet(sock)
+            except EOFError:
+                log.info("event=dns-was-ending")
+        return await self._begin()
+
+    async def _begin(self) -> tuple[Pipe, Greeting]:
+        if self._child is not None:
+            await self._child.kill()
+        self._child = spawn(self._path, self._log_path, self._resolv_conf)
+        sock = dial(self._path)
         if sock is None:
-            if self._child is not None:
-                await self._child.kill()
-            self._child = spawn(self._path, self._log_path, self._resolv_conf)
-            sock = dial(self._path)
-        if sock is None:
-            raise Unavailable(f"the name server does not listen at {self._path}; is another netd using that directory?")
+            raise Unavailable(f"the new name server's {self._path} is gone; is another netd using that directory?")
+        try:
+            return await self._greet(sock)
+        except EOFError as problem:
+            raise Unavailable(f"the name server ended as soon as it was started; see {self._log_path}") from problem
+
+    async def _greet(self, sock: socket.socket) -> tuple[Pipe, Greeting]:
         pipe = Pipe(sock)
         try:
             async with asyncio.timeout(HELLO_LIMIT):
                 return pipe, await greet(pipe, self._version)
-        except (TimeoutError, EOFError, OSError) as problem:
+        except BaseException as problem:
             pipe.close()
-            raise Unavailable(
-                f"the name server at {self._path} does not answer; see {self._log_path}, end it and try again"
-            ) from problem
+            if isinstance(problem, TimeoutError):
+                raise Unavailable(
+                    f"the name server at {self._path} does not answer; see {self._log_path}, end it and try again"
+                ) from problem
+            raise
 
     def _take(self, greeting: Greeting, adopt: bool) -> None:
         for sandbox, resolver in greeting.held.items():
@@ -299,8 +316,8 @@ class DnsLink:
             self._say(protocol.DropNetwork(network))
         for sandbox in greeting.held.keys() - self._sandboxes.keys():
             self._say(protocol.CloseSandbox(sandbox))
-        for network, records in self._networks.items():
-            self._say(protocol.SetNetwork(network, records))
+        for network, ledger in self._networks.items():
+            self._say(protocol.SetNetwork(network, ledger.records))
         for sandbox, resolver in self._sandboxes.items():
             if sandbox not in greeting.held:
                 self._say(protocol.OpenSandbox(sandbox), _descriptors(resolver))

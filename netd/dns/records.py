@@ -68,21 +68,26 @@ class View:
     what an ``ndots`` option in the host's file or the container's asks for."""
 
 
-def patched(records: NetworkRecords, patch: Patch) -> NetworkRecords:
-    """Return *records* with *patch* applied."""
-    return NetworkRecords(
-        records.name, _merged(records.names, patch.names), _merged(records.pointers, patch.pointers), records.subnets
-    )
+class Ledger:
+    """A network's records that change in place: a change costs what it is, not what the network holds."""
+
+    def __init__(self, records: NetworkRecords) -> None:
+        self._names = dict(records.names)
+        self._pointers = dict(records.pointers)
+        self.records = NetworkRecords(records.name, self._names, self._pointers, records.subnets)
+        """As they are now and will be: it follows the changes."""
+
+    def apply(self, patch: Patch) -> None:
+        _apply(self._names, patch.names)
+        _apply(self._pointers, patch.pointers)
 
 
-def _merged(old: Mapping[str, T], changes: Mapping[str, T]) -> Mapping[str, T]:
-    merged = dict(old)
+def _apply(held: dict[str, T], changes: Mapping[str, T]) -> None:
     for key, value in changes.items():
         if value:
-            merged[key] = value
+            held[key] = value
         else:
-            merged.pop(key, None)
-    return merged
+            held.pop(key, None)
 
 
 def difference(old: NetworkRecords, new: NetworkRecords) -> Patch:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from typing import TypeAlias
 
 from netd.dns.decide import Forward
-from netd.dns.records import NetworkRecords, Patch, View, patched
+from netd.dns.records import Ledger, NetworkRecords, Patch, View
 from netd.dns.wire import Turns
 
 MOST_PREPARED = 512
@@ -41,6 +41,7 @@ class Scopes:
     """All networks and all scopes."""
 
     def __init__(self) -> None:
+        self._ledgers: dict[str, Ledger] = {}
         self._networks: dict[str, NetworkRecords] = {}
         self._scopes: dict[Hashable, Scope] = {}
         self._by_network: dict[str, set[Scope]] = {}
@@ -50,15 +51,18 @@ class Scopes:
         return self._networks
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
-        self._networks[network] = records
+        ledger = self._ledgers[network] = Ledger(records)
+        self._networks[network] = ledger.records
         self._changed(network)
 
     def patch_network(self, network: str, patch: Patch) -> None:
         """Change some records of a network; for one that is not known, nothing happens."""
-        if (records := self._networks.get(network)) is not None:
-            self.set_network(network, patched(records, patch))
+        if (ledger := self._ledgers.get(network)) is not None:
+            ledger.apply(patch)
+            self._changed(network)
 
     def drop_network(self, network: str) -> None:
+        self._ledgers.pop(network, None)
         self._networks.pop(network, None)
         self._changed(network)
 

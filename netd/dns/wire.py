@@ -2,18 +2,20 @@
 
 Replies are kept without their first two bytes, the id, so that one serves whoever asks the same question.
 What dnslib is given is bounded first: it follows compression pointers without a limit of its own, and a packet
-full of records whose names are chains of pointers would keep it busy for seconds.
+full of records whose names are chains of pointers would keep it busy for seconds.  So of a query it reads the
+question, which holds no pointers, and the OPT record.
 """
 
 from __future__ import annotations
 
 import random
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dnslib import AAAA, EDNS0, PTR, QTYPE, RD, RR, A, DNSError, DNSHeader, DNSLabel, DNSRecord
-from dnslib.label import DNSLabelError
+from dnslib import AAAA, EDNS0, PTR, QTYPE, RD, RR, A, DNSBuffer, DNSError, DNSHeader, DNSLabel, DNSQuestion, DNSRecord
+from dnslib.buffer import BufferError as DNSBufferError
 
 from netd.dns.decide import Code, Question, Refuse, Reply
 
@@ -25,6 +27,11 @@ PLAIN_SIZE = 512
 STREAM_SIZE = 65535
 HEADER = 12
 _QUERY = 0
+_ONE_QUESTION = bytes((0, 1, 0, 0, 0, 0))
+"""And no answers, and no authorities."""
+_LARGEST_QUERY = 4096
+_OPT = bytes((0, 0, 41))
+"""How an OPT record begins: at the root, with its type.  It comes first of the additional records or goes unseen."""
 _TRUNCATED = 0x02
 _CLASSES = (1, 255)
 """IN and ANY; in other classes our names exist and have nothing."""
@@ -76,29 +83,33 @@ def read(packet: bytes) -> Message | Code | None:
         return None
     if (packet[2] >> 3) & 15 != _QUERY:
         return Code.NOTIMP
-    counts = [int.from_bytes(packet[at : at + 2]) for at in (4, 6, 8, 10)]
-    if counts[0] != 1 or counts[1] > 1 or counts[2] > 1 or counts[3] > 2:
+    end = question_end(packet)
+    if packet[4:10] != _ONE_QUESTION or not end <= len(packet) <= _LARGEST_QUERY:
         return Code.FORMERR
+    buffer = DNSBuffer(packet)
     try:
-        record = DNSRecord.parse(packet)
-        return Message(record, _question(record), _edns(record))
-    except Exception:
-        # dnslib raises whatever the bytes run into: its own errors, struct's, unicode's, RecursionError.
+        header, asked = DNSHeader.parse(buffer), DNSQuestion.parse(buffer)
+        edns = RR.parse(buffer) if header.ar and packet[end : end + 3] == _OPT else None
+        return Message(DNSRecord(header, q=asked), _question(asked), edns)
+    except (DNSError, DNSBufferError, UnicodeDecodeError, struct.error):
         return Code.FORMERR
 
 
-def _question(record: DNSRecord) -> Question:
-    labels = [label.decode().replace(".", "\\.") for label in record.q.qname.label]
-    if any(len(label) > 63 for label in record.q.qname.label):
-        raise DNSLabelError("label too long")
-    return Question(".".join(labels).lower(), record.q.qtype if record.q.qclass in _CLASSES else 0)
+def _question(asked: DNSQuestion) -> Question:
+    labels = [label.decode().replace(".", "\\.") for label in asked.qname.label]
+    return Question(".".join(labels).lower(), asked.qtype if asked.qclass in _CLASSES else 0)
 
 
-def _edns(record: DNSRecord) -> RR | None:
-    found = [extra for extra in record.ar if extra.rtype == QTYPE.OPT]
-    if len(found) > 1:
-        raise DNSError("more than one OPT record")
-    return found[0] if found else None
+def question_end(packet: bytes) -> int:
+    """Return where a query's question ends, beyond the packet when it does not end well.
+
+    It never holds a pointer: there is nothing before it to point to.
+    """
+    at = HEADER
+    while at < len(packet) and 0 < packet[at] < 64:
+        at += packet[at] + 1
+    whole = at < len(packet) and packet[at] == 0 and at - HEADER < 255
+    return at + 5 if whole else len(packet) + 1
 
 
 def complaint(packet: bytes, code: Code) -> bytes:
@@ -113,14 +124,6 @@ def refuse(packet: bytes, code: Code) -> bytes:
     if not isinstance(message, Message):
         return complaint(packet, code)
     return _pack(message, (), code)
-
-
-def question_end(packet: bytes) -> int:
-    """Return where the question of a query that ``read`` accepts ends."""
-    at = HEADER
-    while at < len(packet) and packet[at]:
-        at += packet[at] + 1
-    return at + 5
 
 
 def write(message: Message, decision: Reply | Refuse, stream: bool) -> bytes | Turns:

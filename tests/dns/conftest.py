@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from dns_lab import BACK, WEB, World, in_namespace, new_namespace
+
+from netd.dns.link import DnsLink
+
+
+@pytest.fixture
+def make_namespace() -> Iterator[Callable[[], int]]:
+    with ExitStack() as stack:
+
+        def make() -> int:
+            fd = new_namespace()
+            stack.callback(os.close, fd)
+            return fd
+
+        yield make
+
+
+@pytest.fixture
+def resolv_conf(tmp_path: Path) -> Path:
+    """The host's resolv.conf: nobody to ask, until a test writes another."""
+    path = tmp_path / "resolv.conf"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture
+def on_host(
+    make_namespace: Callable[[], int], resolv_conf: Path, tmp_path: Path
+) -> Callable[[Callable[[World], Awaitable[None]]], None]:
+    """Run a story on a host of its own, with a server that knows the networks n1 (front-end) and n2 (Back)."""
+    host = make_namespace()
+
+    def run(story: Callable[[World], Awaitable[None]]) -> None:
+        async def main() -> None:
+            link = DnsLink(tmp_path, resolv_conf)
+            await link.start()
+            try:
+                link.set_network("n1", WEB)
+                link.set_network("n2", BACK)
+                await story(World(link, tmp_path, host, make_namespace))
+            finally:
+                await link.close(stop_server=True)
+
+        in_namespace(host, main)
+
+    return run

@@ -1,0 +1,232 @@
+"""Names of others: asked of resolvers in the host's namespace or the container's, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+from dns_lab import World, fails, found, inside, says, upstream
+from dnslib import QTYPE, RR, A, DNSRecord
+
+from netd.dns.records import Upstream, View
+
+
+def test_the_hosts_resolvers_are_asked_as_they_are_now(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL, "there is nobody to ask"
+        assert asker.ask("nobody").rcode() == dns.rcode.NXDOMAIN, "and only we have names of one label"
+        with upstream(world.host, "127.0.0.53", says("198.51.100.1")) as first:
+            resolv_conf.write_text("# by hand\nsearch x\nnameserver nonsense\nnameserver 127.0.0.53\n")
+            assert asker.addresses("example.com") == ["198.51.100.1"]
+            assert asker.addresses("example.com", tcp=True) == ["198.51.100.1"]
+            assert asker.addresses("web") == ["10.1.0.2"]
+            assert asker.ask("web", "MX").answer == []
+            with upstream(world.host, "127.0.0.54", says("198.51.100.2")):
+                resolv_conf.write_text("nameserver 127.0.0.54\n")
+                assert asker.addresses("example.com") == ["198.51.100.2"]
+            assert set(first.names()) == {"example.com."}, "names of ours never leave"
+
+    on_host(story)
+
+
+def test_an_internal_container_asks_nobody_outside_but_its_own_resolvers(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        with upstream(world.host, "127.0.0.53", says("198.51.100.1")) as host:
+            resolv_conf.write_text("nameserver 127.0.0.53\n")
+            asker = await world.container("a", View(("n1",), forward=False))
+            assert asker.ask("example.com").rcode() == dns.rcode.NXDOMAIN
+            world.link.set_view(
+                "a", View(("n1",), upstreams=(*inside("127.0.0.1"), Upstream("127.0.0.53")), forward=False)
+            )
+            await world.link.flush()
+            with upstream(asker.ns, "127.0.0.1", says("198.51.100.7")):
+                assert asker.addresses("example.com") == ["198.51.100.7"]
+                assert asker.addresses("example.com", tcp=True) == ["198.51.100.7"]
+            world.link.set_view("a", View(("n1",)))
+            await world.link.flush()
+            assert not host.asked
+            assert asker.addresses("example.com") == ["198.51.100.1"], "it is on a network that leads outside now"
+
+    on_host(story)
+
+
+def test_it_never_asks_itself(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.11", "::ffff:127.0.0.11")))
+        begin = time.monotonic()
+        assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL
+        assert time.monotonic() - begin < 1
+
+    on_host(story)
+
+
+def test_a_circle_of_resolvers_ends(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+
+        def back(packet: bytes) -> bytes:
+            with asker.udp() as sock:
+                sock.send(packet)
+                return sock.recv(4096)
+
+        with upstream(asker.ns, "127.0.0.1", back) as circle:
+            assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL
+            begin = time.monotonic()
+            assert asker.ask("example.com", id=1).rcode() == dns.rcode.SERVFAIL
+            assert time.monotonic() - begin < 1, "the silence is remembered"
+        assert len(circle.asked) <= 2
+
+    on_host(story)
+
+
+@pytest.mark.parametrize("code", [None, dns.rcode.SERVFAIL, dns.rcode.REFUSED])
+def test_a_failure_moves_on_to_the_next_resolver(on_host, code):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+        with ExitStack() as servers:
+            if code is not None:
+                servers.enter_context(upstream(asker.ns, "127.0.0.1", fails(code)))
+            servers.enter_context(upstream(asker.ns, "127.0.0.2", says("198.51.100.2")))
+            begin = time.monotonic()
+            assert asker.addresses("udp.test") == ["198.51.100.2"]
+            assert asker.addresses("tcp.test", tcp=True) == ["198.51.100.2"]
+            assert time.monotonic() - begin < 0.8
+        assert asker.ask("none.test").rcode() == dns.rcode.SERVFAIL, "all ports are closed"
+        assert asker.ask("none.test", tcp=True).rcode() == dns.rcode.SERVFAIL
+
+    on_host(story)
+
+
+def test_an_answer_ends_the_search_even_if_it_is_no(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+        with upstream(asker.ns, "127.0.0.1", fails(dns.rcode.NXDOMAIN)):
+            with upstream(asker.ns, "127.0.0.2", says("198.51.100.2")) as second:
+                assert asker.ask("none.test").rcode() == dns.rcode.NXDOMAIN
+                assert not second.asked
+
+    on_host(story)
+
+
+def test_a_silent_resolver_is_passed_over_after_the_first_time(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+        with (
+            upstream(asker.ns, "127.0.0.1", lambda packet: None) as dead,
+            upstream(asker.ns, "127.0.0.2", says("198.51.100.2")),
+        ):
+            begin = time.monotonic()
+            assert asker.addresses("first.test") == ["198.51.100.2"]
+            assert 0.8 < time.monotonic() - begin < 3
+            begin = time.monotonic()
+            for n in range(20):
+                assert asker.addresses(f"{n}.test") == ["198.51.100.2"]
+            assert time.monotonic() - begin < 1
+        assert dead.names() == ["first.test."]
+
+    on_host(story)
+
+
+def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        with upstream(asker.ns, "127.0.0.1", lambda packet: None), asker.udp() as sock:
+            for n in range(400):
+                sock.send(dns.message.make_query(f"{n}.test", "A").to_wire())
+            begin = time.monotonic()
+            assert asker.addresses("web") == ["10.1.0.2"]
+            assert time.monotonic() - begin < 0.5
+            early = [dns.message.from_wire(sock.recv(512)) for _ in range(100)]
+            assert {reply.rcode() for reply in early} == {dns.rcode.SERVFAIL}, "a container has 256 under way at most"
+
+    on_host(story)
+
+
+def test_what_travels_is_the_query_itself_with_fresh_ids_and_ports(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")) as server:
+            queries = [dns.message.make_query(f"N{n}.Example.COM", "A", use_edns=0, payload=1400) for n in range(30)]
+            with asker.udp() as sock:
+                for query in queries:
+                    query.id = 7
+                    sock.send(query.to_wire())
+                    reply = dns.message.from_wire(sock.recv(4096))
+                    assert query.is_response(reply) and found(reply) == ["198.51.100.1"]
+            assert [packet[2:] for packet in server.asked] == [query.to_wire()[2:] for query in queries]
+            assert len({packet[:2] for packet in server.asked}) > 25
+            assert len(set(server.sources)) > 25
+
+    on_host(story)
+
+
+def test_replies_that_do_not_fit_the_question_are_not_believed(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+
+        def lies(packet: bytes) -> bytes:
+            true = says("198.51.100.1")(packet)
+            other_id = bytes([true[0] ^ 1]) + true[1:]
+            other_name = true.replace(b"\7example", b"\7exbmple")
+            not_a_reply = true[:2] + bytes([true[2] & 0x7F]) + true[3:]
+            for lie in (other_id, other_name, not_a_reply, true[:8], b""):
+                server.say(lie)
+            return true
+
+        with upstream(asker.ns, "127.0.0.1", lies) as server:
+            assert asker.addresses("example.com") == ["198.51.100.1"]
+
+    on_host(story)
+
+
+def test_truncated_and_oversized_replies_pass_as_they_are(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+
+        def answer(packet: bytes) -> bytes:
+            reply = DNSRecord.parse(packet).reply(aa=0)
+            reply.header.tc = int(b"cut" in packet)
+            for n in range(0 if b"cut" in packet else 50):
+                reply.add_answer(RR(reply.q.qname, QTYPE.A, rdata=A(f"198.51.100.{n}")))
+            return bytes(reply.pack())
+
+        with upstream(asker.ns, "127.0.0.1", answer):
+            assert asker.ask("cut.test").flags & dns.flags.TC
+            assert len(found(asker.ask("large.test"))) == 50
+
+    on_host(story)
+
+
+def test_the_same_question_is_asked_once_at_a_time(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+
+        def slow(packet: bytes) -> bytes:
+            time.sleep(0.3)  # the questions that follow arrive meanwhile
+            return says("198.51.100.1")(packet)
+
+        with upstream(asker.ns, "127.0.0.1", slow) as server:
+            answers = await asyncio.gather(*(asyncio.to_thread(asker.addresses, "same.test") for _ in range(10)))
+        assert answers == [["198.51.100.1"]] * 10
+        assert len(server.asked) < 5
+
+    on_host(story)
+
+
+def test_names_of_one_label_stay_when_the_container_says_so(on_host):
+    async def story(world: World) -> None:
+        view = View(("n1",), upstreams=inside("127.0.0.1"), single_labels=False)
+        asker = await world.container("a", view)
+        with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")) as server:
+            reply = asker.ask("printer")
+            assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
+            assert asker.addresses("printer.test") == ["198.51.100.1"]
+            assert server.names() == ["printer.test."]
+
+    on_host(story)

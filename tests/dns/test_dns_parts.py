@@ -1,0 +1,164 @@
+"""The small parts: scopes, upstreams and their health, and what netd and the server say to each other."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.dns import protocol
+from netd.dns.protocol import Pipe, decode, encode
+from netd.dns.records import NetworkRecords, Patch, Upstream, View
+from netd.dns.scopes import MOST_PREPARED, Scopes
+from netd.dns.upstreams import RETRY, Course, Health, HostFile, parse
+
+A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
+
+
+def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
+    scopes = Scopes()
+    for network in ("n1", "n2"):
+        scopes.set_network(network, NetworkRecords(network))
+    one, same, other = (scopes.enter(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
+    assert one is same, "sandboxes that see the same share what was prepared"
+    for change in (
+        lambda: scopes.set_network("n1", NetworkRecords("n1")),
+        lambda: scopes.patch_network("n1", Patch({"a": ("10.0.0.1",)})),
+        lambda: scopes.drop_network("n1"),
+    ):
+        one.prepare(b"question", b"reply")
+        other.prepare(b"question", b"reply")
+        change()
+        assert not one.prepared and other.prepared
+    scopes.leave(one)
+    assert scopes.enter(View(("n1",))) is same
+    scopes.leave(same)
+    scopes.leave(same)
+    assert scopes.enter(View(("n1",))) is not same
+
+
+def test_what_is_prepared_is_bounded():
+    scope = Scopes().enter(View())
+    for n in range(3 * MOST_PREPARED):
+        scope.prepare(n.to_bytes(4), b"reply")
+    assert len(scope.prepared) <= MOST_PREPARED
+
+
+def test_the_hosts_file_is_read_when_it_has_changed(tmp_path: Path):
+    path = tmp_path / "resolv.conf"
+    host = HostFile(path)
+    assert host.upstreams() == ()
+    path.write_text("nameserver 192.0.2.1\n")
+    assert host.upstreams() == (A,)
+    new = tmp_path / "new"
+    new.write_text("nameserver 192.0.2.2\n")
+    os.utime(new, ns=(0, path.stat().st_mtime_ns))
+    new.rename(path)
+    assert host.upstreams() == (B,)
+    path.unlink()
+    assert host.upstreams() == ()
+
+
+def test_resolv_conf_gives_its_first_three_usable_servers():
+    text = "#nameserver 1.1.1.1\n;x\nnameserver\nnameserver dns.example\n nameserver ::1 # six\n"
+    text += "nameserver fe80::1%eth0\nnameserver\t192.0.2.1\nnameserver 192.0.2.2\noptions ndots:1\n"
+    assert parse(text) == (Upstream("::1"), Upstream("fe80::1%eth0"), A)
+
+
+def test_a_silent_resolver_goes_last_and_is_probed_beside_one_that_answers():
+    health = Health()
+    assert health.course("s", (A, B, C), 0) == Course((A, B, C))
+    health.silent("s", A, since=0, now=1)
+    assert health.course("s", (A, B, C), 2) == Course((B, C, A))
+    assert health.course("s", (A, B), 1 + RETRY) == Course((B,), (A,))
+    assert health.course("s", (A, B), 2 + RETRY) == Course((B, A)), "once in a while is enough"
+    assert health.course("s", (A,), 1 + 3 * RETRY) == Course((A,)), "there is nobody else"
+    health.answered("s", A, 50)
+    assert health.course("s", (A, B), 51) == Course((A, B))
+
+
+def test_a_resolver_that_answers_others_is_only_slow():
+    health = Health()
+    health.answered("s", A, 5.5)
+    health.silent("s", A, since=5, now=6)
+    assert health.course("s", (A, B), 7) == Course((A, B))
+
+
+def test_resolvers_inside_are_each_sandboxs_own_affair():
+    health, own = Health(), Upstream("192.0.2.1", inside=True)
+    health.silent("s", own, 0, 1)
+    assert health.course("s", (own, B), 2).order == (B, own)
+    assert health.course("t", (own, B), 2).order == (own, B)
+    health.forget("s")
+    assert health.course("s", (own, B), 2).order == (own, B)
+
+
+words = st.text(max_size=8)
+upstreams = st.builds(Upstream, words, st.booleans())
+views = st.builds(
+    View,
+    st.lists(words).map(tuple),
+    st.dictionaries(words, words),
+    st.lists(upstreams).map(tuple),
+    st.booleans(),
+    st.booleans(),
+)
+texts = st.lists(words).map(tuple)
+records = st.builds(NetworkRecords, words, st.dictionaries(words, texts), st.dictionaries(words, words), texts)
+patches = st.builds(Patch, st.dictionaries(words, texts), st.dictionaries(words, words))
+messages = st.one_of(
+    st.builds(protocol.Hello, words),
+    st.builds(protocol.Welcome, words, texts),
+    st.builds(protocol.Held, words),
+    st.builds(protocol.Ready),
+    st.builds(protocol.Stop),
+    st.builds(protocol.OpenSandbox, words),
+    st.builds(protocol.CloseSandbox, words),
+    st.builds(protocol.SetView, words, views),
+    st.builds(protocol.SetNetwork, words, records),
+    st.builds(protocol.PatchNetwork, words, patches),
+    st.builds(protocol.DropNetwork, words),
+    st.builds(protocol.Sync, st.integers()),
+    st.builds(protocol.Synced, st.integers()),
+)
+
+
+@given(messages)
+def test_messages_arrive_as_they_were_sent(message):
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'["Nobody",{}]', b'["Sync",{}]', b'["Sync",1]', b"\xff"])
+def test_what_is_no_message_is_refused(data):
+    with pytest.raises(ValueError):
+        decode(data)
+
+
+def test_frames_and_descriptors_keep_together_when_the_pipe_is_full():
+    left, right = map(Pipe, socket.socketpair())
+    large = protocol.SetNetwork("n", NetworkRecords("n", {f"name-{n}": (f"10.0.0.{n}",) for n in range(20000)}))
+    inodes, received = [], []
+    for n in range(40):
+        read, write = os.pipe()
+        inodes.append((os.fstat(read).st_ino, os.fstat(write).st_ino))
+        left.queue(protocol.OpenSandbox(str(n)), (read, write))
+        left.queue(large if n % 10 == 0 else protocol.Sync(n))
+        os.close(read)
+        os.close(write)
+    while not left.push():
+        received += list(right.receive())
+    received += list(right.receive())
+    assert [message for message, _ in received[1::2]] == [large if n % 10 == 0 else protocol.Sync(n) for n in range(40)]
+    assert [tuple(os.fstat(fd).st_ino for fd in fds) for _, fds in received[::2]] == inodes
+    for _, descriptors in received:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    left.queue(protocol.Ready())
+    left.close()
+    with pytest.raises(EOFError):
+        list(right.receive())
+    right.close()

@@ -1,0 +1,253 @@
+"""The real process, asked over real sockets from namespaces."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+from dns_lab import World, found, read_frame
+
+from netd.dns.records import NetworkRecords, Patch, View
+
+T = TypeVar("T")
+
+
+def test_names_of_shared_networks_resolve_and_others_do_not_exist(on_host):
+    async def story(world: World) -> None:
+        front = await world.container("a", View(("n1",), forward=False))
+        both = await world.container("b", View(("n2", "n1"), forward=False))
+        assert front.addresses("web") == ["10.1.0.2"]
+        assert front.ask("cache").rcode() == dns.rcode.NXDOMAIN
+        assert both.addresses("web") == ["10.2.0.9"], "the first network that knows a name answers alone"
+        assert both.addresses("WEB.front-end.") == ["10.1.0.2"]
+        assert both.addresses("cache.back") == ["10.2.0.4"]
+
+    on_host(story)
+
+
+def test_replies_look_as_resolver_libraries_expect(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), links={"store": "db"}, forward=False))
+        reply = asker.ask("wEb.Front-End")
+        assert reply.flags == dns.flags.QR | dns.flags.RD | dns.flags.RA
+        assert reply.answer[0].ttl == 5
+        assert reply.answer[0].name.to_text() == "wEb.Front-End."
+        assert asker.addresses("db", "AAAA") == ["fd00::3"]
+        assert asker.addresses("store") == ["10.1.0.3"]
+        for kind in ("AAAA", "MX", "HTTPS", "TXT", "SOA", "CNAME"):
+            empty = asker.ask("web", kind)
+            assert (empty.rcode(), empty.answer) == (dns.rcode.NOERROR, []), kind
+        assert found(asker.ask("2.0.1.10.in-addr.arpa", "PTR")) == ["web.front-end."]
+        assert asker.ask("9.0.1.10.in-addr.arpa", "PTR").rcode() == dns.rcode.NXDOMAIN
+
+    on_host(story)
+
+
+def test_several_addresses_take_turns_at_being_first(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        firsts = [found(asker.ask("many", use_edns=0, payload=4096))[0] for _ in range(120)]
+        assert {firsts.count(address) for address in set(firsts)} == {2}
+        assert len(set(firsts)) == 60
+
+    on_host(story)
+
+
+def test_long_answers_are_cut_over_udp_and_whole_over_tcp(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        plain = asker.ask("many")
+        assert plain.flags & dns.flags.TC
+        assert len(plain.to_wire()) <= 512 and len(found(plain)) == 30
+        edns = asker.ask("many", use_edns=0, payload=1232)
+        assert not edns.flags & dns.flags.TC and len(found(edns)) == 60 and edns.edns == 0
+        whole = asker.ask("many", tcp=True)
+        assert not whole.flags & dns.flags.TC and len(found(whole)) == 60
+
+    on_host(story)
+
+
+def test_a_connection_carries_many_questions(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        queries = [dns.message.make_query(name, "A") for name in ("web", "db") * 50]
+        with asker.tcp() as sock:
+            for query in queries:
+                wire = query.to_wire()
+                sock.sendall(len(wire).to_bytes(2) + wire)
+            received = b""
+            replies: dict[int, dns.message.Message] = {}
+            while len(replies) < len({query.id for query in queries}):
+                received += sock.recv(65535)
+                while len(received) >= 2 and len(received) >= (end := 2 + int.from_bytes(received[:2])):
+                    reply = dns.message.from_wire(received[2:end])
+                    replies[reply.id] = reply
+                    received = received[end:]
+        for query in queries:
+            assert query.is_response(replies[query.id]) and found(replies[query.id])
+
+    on_host(story)
+
+
+def test_open_connections_are_bounded_and_the_oldest_goes(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        socks = [asker.tcp() for _ in range(40)]
+        assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
+        assert socks[0].recv(1) == b"", "the oldest idle connection was closed"
+        assert len(os.listdir(f"/proc/{world.server_pid()}/fd")) < 60
+        for sock in socks:
+            sock.close()
+
+    on_host(story)
+
+
+def test_changes_are_in_force_when_flush_returns(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False))
+        for n in range(50):
+            world.link.patch_network("n1", Patch({"web": (f"10.1.2.{n}",)}))
+            await world.link.flush()
+            assert asker.addresses("web") == [f"10.1.2.{n}"]
+        world.link.set_network("n1", NetworkRecords("other", {"new": ("10.1.0.7",)}))
+        await world.link.flush()
+        assert asker.addresses("new.other") == ["10.1.0.7"]
+        assert asker.ask("web").rcode() == dns.rcode.NXDOMAIN
+        world.link.set_view("a", View(("n2",), forward=False))
+        await world.link.flush()
+        assert asker.addresses("cache") == ["10.2.0.4"]
+        world.link.drop_network("n2")
+        await world.link.flush()
+        assert asker.ask("cache").rcode() == dns.rcode.NXDOMAIN
+
+    on_host(story)
+
+
+def test_a_closed_sandbox_gives_its_namespace_back(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        ns = f"net:[{os.fstat(asker.ns).st_ino}]"
+        await world.link.close_sandbox("a")
+        await world.link.close_sandbox("a")
+        await world.link.flush()
+        held = [os.readlink(link) for link in Path(f"/proc/{world.server_pid()}/fd").iterdir()]
+        assert ns not in held and sum(name.startswith("socket:") for name in held) == 2, "its listener and netd"
+
+    on_host(story)
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_what_is_no_query_gets_its_error_or_nothing(on_host, tcp):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        wire = dns.message.make_query("web", "A").to_wire()
+
+        def reply_to(packet: bytes) -> bytes:
+            with asker.tcp(0.3) if tcp else asker.udp(0.3) as sock:
+                sock.sendall(len(packet).to_bytes(2) + packet if tcp else packet)
+                return read_frame(sock) if tcp else sock.recv(4096)
+
+        assert reply_to(wire[:4] + b"\0\2" + wire[6:])[3] & 15 == dns.rcode.FORMERR
+        assert reply_to(wire[:20])[3] & 15 == dns.rcode.FORMERR
+        assert reply_to(wire[:2] + bytes([wire[2] | 0x20]) + wire[3:])[3] & 15 == dns.rcode.NOTIMP
+        for silent in (wire[:2] + bytes([wire[2] | 0x80]) + wire[3:], wire[:11], b""):
+            with pytest.raises(TimeoutError):
+                reply_to(silent)
+        badvers = dns.message.from_wire(reply_to(dns.message.make_query("web", "A", use_edns=3).to_wire()))
+        assert badvers.rcode() == dns.rcode.BADVERS
+
+    on_host(story)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask again when nothing comes, as resolver libraries do: what does not fit into a socket's buffer is lost."""
+    for _ in range(9):
+        try:
+            return ask()
+        except TimeoutError:
+            continue
+    return ask()
+
+
+def test_noise_of_every_kind_changes_nothing(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        chance = random.Random(7)
+        good = dns.message.make_query("many", "A", use_edns=0).to_wire()
+        chain = bytes.fromhex("000101000001000100010002037765620000010001") + b"".join(
+            (0xC000 | max(12, at - 2)).to_bytes(2) for at in range(21, 1900, 2)
+        )
+        with asker.udp() as noise:
+            noise.setblocking(False)
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                packet = bytearray(chance.choice((good, chain, chance.randbytes(chance.randrange(600)))))
+                for _ in range(chance.randrange(6)):
+                    if packet:
+                        packet[chance.randrange(len(packet))] = chance.randrange(256)
+                try:
+                    noise.send(packet[: chance.randrange(len(packet) + 1)])
+                except BlockingIOError:
+                    pass
+        assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
+        assert _patiently(lambda: asker.addresses("web", wait=0.5)) == ["10.1.0.2"]
+        log = (world.run / "dns.log").read_text()
+        assert "Traceback" not in log and log.count("\n") == 1, log
+
+    on_host(story)
+
+
+def test_a_flooding_container_leaves_its_neighbour_its_answers(on_host):
+    async def story(world: World) -> None:
+        flooder = await world.container("a", View(("n1",), forward=False))
+        asker = await world.container("b", View(("n1",), forward=False))
+        os.kill(world.server_pid(), signal.SIGSTOP)
+        with flooder.udp() as flood, asker.udp() as sock:
+            flood.setsockopt(socket.SOL_SOCKET, 33, 1 << 23)  # SO_RCVBUFFORCE
+            for n in range(1000):
+                flood.send(dns.message.make_query(f"x{n}", "A").to_wire())
+            sock.send(dns.message.make_query("web", "A").to_wire())
+            os.kill(world.server_pid(), signal.SIGCONT)
+            sock.recv(512)
+            os.kill(world.server_pid(), signal.SIGSTOP)
+            flood.setblocking(False)
+            answered = 0
+            with suppress(BlockingIOError):
+                while flood.recv(512):
+                    answered += 1
+        os.kill(world.server_pid(), signal.SIGCONT)
+        assert answered < 500, "all of them were there first, and take turns all the same"
+
+    on_host(story)
+
+
+def test_the_server_is_small_and_loads_nothing_heavy(on_host):
+    async def story(world: World) -> None:
+        maps = Path(f"/proc/{world.server_pid()}/maps").read_text()
+        assert not [name for name in ("pyroute2", "aiohttp", "msgspec", "_sqlite3", "libssl") if name in maps]
+        rollup = Path(f"/proc/{world.server_pid()}/smaps_rollup").read_text()
+        pss = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        assert pss < 20_000, f"{pss} kB"
+        assert Path(f"/proc/{world.server_pid()}/comm").read_text() == "netd-dns\n"
+
+    on_host(story)
+
+
+def test_only_its_owner_may_speak_to_it(on_host):
+    async def story(world: World) -> None:
+        assert (world.run / "dns.sock").stat().st_mode & 0o777 == 0o600
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(world.run / "dns.sock"))
+
+    on_host(story)

@@ -1,0 +1,188 @@
+"""Killed processes: names go on resolving, ports stay, and no question is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dns.message
+import dns.rcode
+import pytest
+from dns_lab import WEB, Container, World, found, in_namespace, inside, resolver_in, says, server_pid, upstream
+
+from netd.common.errors import Unavailable
+from netd.dns import link, protocol
+from netd.dns.link import DnsLink
+from netd.dns.records import NetworkRecords, Patch, View
+
+HERE = Path(__file__).parent
+
+
+def kill(pid: int) -> None:
+    """Kill a process and wait until the kernel has closed what it held."""
+    pidfd = os.pidfd_open(pid)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
+
+
+def play_netd(run: Path, resolv_conf: Path, host: int, container: int) -> subprocess.Popen[str]:
+    """Start a process that plays netd and return when its sandbox answers."""
+    netd = subprocess.Popen(
+        [sys.executable, str(HERE / "play_netd.py"), str(run), str(resolv_conf), str(host), str(container)],
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
+        pass_fds=[host, container],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert netd.stdout is not None and netd.stdout.readline() == "ready\n"
+    return netd
+
+
+def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_namespace, resolv_conf, tmp_path):
+    host, asker = make_namespace(), Container("a", make_namespace())
+    with play_netd(tmp_path, resolv_conf, host, asker.ns) as netd:
+        kill(netd.pid)
+        netd.wait()
+    before = server_pid(tmp_path)
+    assert asker.addresses("web") == ["10.1.0.2"]
+    assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
+    assert os.getsid(before) == before
+
+    async def next_netd() -> None:
+        heir = DnsLink(tmp_path, resolv_conf)
+        await heir.start()
+        assert heir.held == {"a"}
+        assert asker.addresses("web") == ["10.1.0.2"], "what the last netd said holds until the next one speaks"
+        heir.set_network("n1", NetworkRecords("front-end", {"web": ("10.1.0.99",)}))
+        heir.set_view("a", View(("n1", "gone"), forward=False))
+        await heir.flush()
+        assert asker.addresses("web") == ["10.1.0.99"]
+        assert asker.ask("db").rcode() == dns.rcode.NXDOMAIN
+        assert asker.addresses("old") == ["10.9.0.1"]
+        await heir.settle()
+        assert asker.ask("old").rcode() == dns.rcode.NXDOMAIN, "nobody spoke of that network any more"
+        assert server_pid(tmp_path) == before
+        kill(before)
+        assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.99"], "from the sockets handed back"
+        await heir.close(stop_server=True)
+
+    in_namespace(host, next_netd)
+    assert not (tmp_path / "dns.sock").exists()
+
+
+def test_sandboxes_that_nobody_speaks_of_are_closed(make_namespace, resolv_conf, tmp_path):
+    host, asker = make_namespace(), Container("a", make_namespace())
+    with play_netd(tmp_path, resolv_conf, host, asker.ns) as netd:
+        kill(netd.pid)
+
+    async def next_netd() -> None:
+        heir = DnsLink(tmp_path, resolv_conf)
+        await heir.start()
+        await heir.settle()
+        assert heir.held == set()
+        with asker.udp() as sock, pytest.raises(ConnectionRefusedError):
+            sock.send(b"anybody there?")
+            sock.recv(10)
+        await heir.close(stop_server=True)
+
+    in_namespace(host, next_netd)
+
+
+def test_no_question_is_lost_when_the_server_is_killed(on_host):
+    async def story(world: World) -> None:
+        askers = [await world.container(f"c{n}", View(("n1", "n2"))) for n in range(3)]
+        world.link.patch_network("n1", Patch({"late": ("10.1.0.44",)}))
+        await world.link.flush()
+        for _ in range(3):
+            pid = world.server_pid()
+            os.kill(pid, signal.SIGSTOP)
+            socks = [asker.udp() for asker in askers for _ in range(20)]
+            for sock in socks:
+                sock.send(dns.message.make_query("late", "A").to_wire())
+            kill(pid)
+            for sock in socks:
+                with sock:
+                    reply = dns.message.from_wire(await asyncio.to_thread(sock.recv, 512))
+                    assert found(reply) == ["10.1.0.44"]
+            assert world.server_pid() != pid
+        assert askers[0].addresses("late", tcp=True) == ["10.1.0.44"]
+        assert not Path(f"/proc/{pid}").exists(), "the killed server was taken off the process table"
+
+    on_host(story)
+
+
+def test_what_is_said_while_the_server_is_away_is_in_force_when_flush_returns(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False))
+        other = Container("b", world.new_namespace())
+        for n in range(3):
+            kill(world.server_pid())
+            world.link.patch_network("n1", Patch({"web": (f"10.1.3.{n}",)}))
+            await world.link.open_sandbox("b", resolver_in(other.ns)) if n == 0 else None
+            world.link.set_view("b", View(("n2",), forward=False))
+            await world.link.flush()
+            assert asker.addresses("web") == [f"10.1.3.{n}"]
+            assert other.addresses("cache") == ["10.2.0.4"]
+
+    on_host(story)
+
+
+def test_a_server_of_another_version_is_replaced_and_its_sockets_stay(on_host, resolv_conf, tmp_path, monkeypatch):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        await world.link.close(stop_server=False)
+        old = world.server_pid()
+        monkeypatch.setattr(protocol, "version", lambda: "another")
+        newer = DnsLink(tmp_path, resolv_conf)
+        await newer.start()
+        assert newer.held == {"a"} and world.server_pid() != old
+        with asker.udp() as sock:
+            sock.send(dns.message.make_query("web", "A").to_wire())
+            newer.set_network("n1", WEB)
+            newer.set_view("a", View(("n1",)))
+            await newer.flush()
+            assert found(dns.message.from_wire(sock.recv(512))) == ["10.1.0.2"], "it waited for the names to be known"
+        await newer.close(stop_server=True)
+
+    on_host(story)
+
+
+def test_a_server_that_hangs_is_told_of(on_host, resolv_conf, tmp_path, monkeypatch):
+    async def story(world: World) -> None:
+        monkeypatch.setattr(link, "HELLO_LIMIT", 0.2)
+        monkeypatch.setattr(link, "FLUSH_LIMIT", 0.2)
+        os.kill(world.server_pid(), signal.SIGSTOP)
+        with pytest.raises(Unavailable, match="does not answer"):
+            await world.link.flush()
+        with pytest.raises(Unavailable, match=r"dns\.sock does not answer; see .*dns\.log"):
+            await DnsLink(tmp_path, resolv_conf).start()
+        os.kill(world.server_pid(), signal.SIGCONT)
+
+    on_host(story)
+
+
+def test_a_server_that_keeps_dying_comes_back_more_slowly(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        seen = set()
+        for _ in range(3):
+            seen.add(pid := world.server_pid())
+            kill(pid)
+            assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.2"]
+        assert len(seen) == 3
+
+    on_host(story)
+
+
+def test_forwarding_works_again_in_a_new_server(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")):
+            kill(world.server_pid())
+            assert await asyncio.to_thread(asker.addresses, "example.com") == ["198.51.100.1"]
+
+    on_host(story)
