@@ -1,0 +1,133 @@
+"""examples/voting-app as a visitor meets it: from another host, over HTTP, with a real Redis and a real PostgreSQL."""
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.installation import Installation, wait_until
+
+APP = Path(__file__).resolve().parents[2] / "examples/voting-app"
+HOST, VISITOR = "198.51.100.1", "198.51.100.2"
+SERVICES = {"vote", "result", "worker", "redis", "db"}
+
+
+class Town(Installation):
+    """An installation, and a visitor's host beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.visitor = f"ndt-{secrets.token_hex(4)}"
+        ip("netns", "add", self.visitor)
+        ip("link", "add", "up0", "netns", self.host, "type", "veth", "peer", "name", "up0", "netns", self.visitor)
+        for netns, address in ((self.host, HOST), (self.visitor, VISITOR)):
+            ip("-n", netns, "address", "add", f"{address}/24", "dev", "up0")
+            ip("-n", netns, "link", "set", "up0", "up")
+
+    def app(self, command, *words):
+        """Run one of the app's commands on the host."""
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "NETD_RUN_DIR": str(self.run), "PATH": path}
+        done = subprocess.run(
+            [*self.within, APP / command, *words], capture_output=True, text=True, timeout=110, env=environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def visit(self, url, *words):
+        """Return what a browser on the visitor's host gets."""
+        command = ["nsenter", f"--net=/run/netns/{self.visitor}", "busybox", "wget", "-q", "-T", "5", "-O", "-"]
+        return subprocess.run([*command, *words, url], capture_output=True, text=True, timeout=20).stdout
+
+    def vote(self, choice, voter):
+        page = self.visit(f"http://{HOST}:5000/", "--post-data", f"vote={choice}", "--header", f"Cookie: voter={voter}")
+        assert re.search(f'value="{choice}" class="chosen"', page), page
+
+    def counts(self):
+        return json.loads(self.visit(f"http://{HOST}:5001/counts"))
+
+    def address(self, name, network):
+        return self.inspect(name)["NetworkSettings"]["Networks"][network]["IPAddress"]
+
+    def holds(self):
+        """Return what the app might leave on the host and in the installation."""
+        listings = (("ps", "-a"), ("network", "ls"), ("volume", "ls"), ("image", "ls"))
+        return {
+            "links": self.on_host("ip", "-o", "link").stdout,
+            "routes": self.on_host("ip", "route").stdout,
+            "ruleset": self.on_host("nft", "list", "table", "inet", "netd").stdout,
+            "listed": [sorted(self.netctl(*listing, "-q").stdout.split()) for listing in listings],
+        }
+
+    def destroy(self):
+        super().destroy()
+        ip("netns", "del", self.visitor)
+
+
+@pytest.fixture(scope="module")
+def town():
+    place = Town()
+    try:
+        place.start()
+        place.before = place.holds()
+        place.app("up")
+        yield place
+    finally:
+        place.destroy()
+
+
+def test_a_vote_from_another_host_shows_on_the_result_page(town):
+    assert "Cats or Dogs?" in town.visit(f"http://{HOST}:5000/")
+    assert town.counts() == {"a": 0, "b": 0}
+    town.vote("a", "ann")
+    town.vote("b", "bob")
+    wait_until(lambda: town.counts() == {"a": 1, "b": 1})
+    town.vote("a", "bob")
+    wait_until(lambda: town.counts() == {"a": 2, "b": 0})
+    assert '<b id="a">2</b>Cats' in town.visit(f"http://{HOST}:5001/")
+
+
+def test_every_service_finds_those_that_share_a_network_with_it(town):
+    networks = {name: set(town.inspect(name)["NetworkSettings"]["Networks"]) for name in SERVICES}
+    assert networks["vote"].isdisjoint(networks["db"])
+    find = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+    for asker in ("vote", "result", "worker"):
+        for name in SERVICES - {asker}:
+            done = town.netctl("exec", asker, "python3", "-c", find, name, check=False)
+            shared = networks[asker] & networks[name]
+            assert (done.stdout.strip() in {town.address(name, network) for network in shared}) == bool(shared)
+
+
+def test_db_cannot_be_reached_from_vote(town):
+    reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
+    address = town.address("db", "back-end")
+    town.netctl("exec", "worker", "python3", "-c", reach, address, "5432")
+    town.netctl("exec", "vote", "python3", "-c", reach, "redis", "6379")
+    for host in (address, "db"):
+        refused = town.netctl("exec", "vote", "python3", "-c", reach, host, "5432", check=False)
+        assert refused.returncode == 1, refused
+
+
+def test_the_app_goes_away_and_comes_back_with_its_votes(town):
+    town.vote("b", "cyd")
+    wait_until(lambda: town.counts()["b"] >= 1)
+    before = town.counts()
+    town.app("down")
+    assert town.visit(f"http://{HOST}:5000/") == ""
+    town.app("up")
+    assert town.counts() == before
+
+
+def test_down_with_all_leaves_nothing(town):
+    town.app("down", "--all")
+    assert town.holds() == town.before
+    assert not any((town.state / "volumes").glob("voting*"))
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
