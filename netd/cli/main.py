@@ -151,3 +151,7 @@ def _mute() -> int:
     """Whoever read our output has left: keep the interpreter from saying so when it flushes at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())

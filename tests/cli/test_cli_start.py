@@ -1,0 +1,43 @@
+"""netctl starts fast because it imports next to nothing."""
+
+import subprocess
+import sys
+
+import pytest
+from cli_terminal import ROOT
+from recorded import NETWORKS
+
+SLOW = {"argparse", "asyncio", "dataclasses", "enum", "http.client", "inspect", "ipaddress", "logging", "pathlib",
+        "socket", "subprocess", "typing", "urllib.parse", "aiohttp", "msgspec"}  # fmt: skip
+
+SHOW = """
+import sys
+from netd.cli.main import main
+code = main(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+raise SystemExit(code)
+"""
+
+
+def test_listing_networks_imports_only_what_it_needs(peer):
+    """json brings re, and re brings enum; nothing else of weight may come."""
+    peer.on("GET", "/networks", NETWORKS)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", SHOW, "network", "ls"], cwd=ROOT, capture_output=True, text=True, timeout=10
+    )
+    loaded = set(done.stderr.split())
+    assert done.returncode == 0 and "bridge" in done.stdout
+    assert loaded & SLOW <= {"enum"}
+    ours = {name for name in loaded if name.startswith("netd")}
+    assert ours == {"netd", "netd.cli"} | {
+        f"netd.cli.{name}"
+        for name in ("main", "errors", "flags", "index", "session", "http", "network", "endpoints", "inspect", "table")
+    }
+
+
+@pytest.mark.parametrize("words", [["network", "ls"], ["ps"], ["run", "--help"], ["--help"]])
+def test_no_verb_imports_anything_of_the_daemons(peer, words):
+    peer.on("GET", "/(networks|containers/json)", [])
+    done = subprocess.run([sys.executable, "-c", SHOW, *words], cwd=ROOT, capture_output=True, text=True, timeout=10)
+    assert done.returncode == 0
+    assert not [name for name in done.stderr.split() if name.startswith("netd.") and not name.startswith("netd.cli")]

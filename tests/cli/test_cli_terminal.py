@@ -1,0 +1,171 @@
+"""``-it`` on a real terminal: raw mode, sizes, detaching, and the terminal as it was afterwards."""
+
+import signal
+
+import pytest
+from container_peer import PATH, Container
+
+
+@pytest.fixture
+def shell(peer):
+    """A program that shows what it is sent in brackets, until it is sent ``q``."""
+
+    def program(connection):
+        connection.send(b"ready\r\n")
+        while key := connection.read(1):
+            connection.send(b"[%02x]" % key[0])
+            if key == b"q":
+                return 5
+        return 0
+
+    return Container(peer, program, tty=True, stdin=True)
+
+
+def test_keys_go_to_the_program_as_they_are_typed(peer, shell, terminal):
+    at = terminal("run", "-it", "busybox", "sh", rows=33, columns=99)
+    at.read_until(b"ready\r\n")
+    assert at.is_raw
+    at.type(b"a\x03\x04\x1a\r")
+    assert at.read_until(b"[0d]") == b"[61][03][04][1a][0d]"
+    at.type(b"q")
+    assert at.wait() == 5 and at.is_restored
+    asked = peer.seen("POST", "/containers/create")[0].json
+    assert asked["HostConfig"]["ConsoleSize"] == [33, 99] and asked["Tty"] is True and asked["OpenStdin"] is True
+
+
+def test_the_program_has_the_size_of_the_terminal_and_follows_it(peer, shell, terminal):
+    at = terminal("run", "-it", "busybox", "sh", rows=33, columns=99)
+    at.read_until(b"ready")
+    assert peer.wait_for("POST", f"{PATH}/resize").query == {"h": "33", "w": "99"}
+    at.resize(40, 120)
+    assert peer.wait_for("POST", f"{PATH}/resize", 2).query == {"h": "40", "w": "120"}
+    at.type(b"q")
+    assert at.wait() == 5
+
+
+def test_the_detach_keys_leave_the_program_running(peer, shell, terminal):
+    at = terminal("run", "-it", "busybox", "sh")
+    at.read_until(b"ready\r\n")
+    at.type(b"a\x10b")
+    assert at.read_until(b"[62]") == b"[61][10][62]"
+    at.type(b"\x10\x11")
+    at.read_until(b"detached; 8285dcf41249 goes on")
+    assert at.wait() == 0 and at.is_restored
+    shell.ended.set()
+
+
+def test_other_detach_keys_may_be_chosen(peer, shell, terminal):
+    at = terminal("run", "-it", "--detach-keys", "ctrl-x,x", "busybox", "sh")
+    at.read_until(b"ready\r\n")
+    at.type(b"\x10\x11")
+    assert at.read_until(b"[11]") == b"[10][11]"
+    at.type(b"\x18x")
+    assert at.wait() == 0 and at.is_restored
+    shell.ended.set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_from_outside_ends_netctl_and_restores_the_terminal(peer, shell, terminal, number):
+    at = terminal("run", "-it", "busybox", "sh")
+    at.read_until(b"ready\r\n")
+    at.process.send_signal(number)
+    assert at.wait() == 128 + number and at.is_restored
+    assert not peer.seen("POST", f"{PATH}/kill")
+    shell.ended.set()
+
+
+def test_a_start_that_fails_restores_the_terminal(peer, shell, terminal):
+    shell.start_answer = (500, {"message": "no such thing"})
+    at = terminal("run", "-it", "busybox", "sh")
+    at.read_until(b"netctl: no such thing")
+    assert at.wait() == 125 and at.is_restored
+    shell.started.set()
+    shell.ended.set()
+
+
+def test_a_daemon_that_dies_restores_the_terminal(peer, shell, terminal):
+    shell.program = lambda connection: connection.send(b"ready") or 0
+
+    def wait(request):
+        shell.waiting.set()
+        request.connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        request.connection.close()
+        return request
+
+    peer.on("POST", f"{PATH}/wait", wait)
+    at = terminal("run", "-it", "busybox", "sh")
+    at.read_until(b"the daemon went away")
+    assert at.wait() == 125 and at.is_restored
+
+
+def test_without_input_ctrl_c_is_a_signal_to_hand_on(peer, terminal):
+    def program(connection):
+        connection.send(b"ready")
+        peer.wait_for("POST", f"{PATH}/kill")
+        return 130
+
+    Container(peer, program, tty=True)
+    at = terminal("run", "-t", "busybox", "sleep")
+    at.read_until(b"ready")
+    assert not at.is_raw
+    at.type(b"\x03")
+    assert at.wait() == 130
+    assert peer.seen("POST", f"{PATH}/kill")[0].query == {"signal": "INT"}
+
+
+def test_without_a_terminal_inside_ctrl_c_is_handed_on_and_lines_are_edited_here(peer, terminal):
+    def program(connection):
+        connection.frame(1, b"ready\n")
+        connection.frame(1, b"<%b>\n" % connection.read(3))
+        peer.wait_for("POST", f"{PATH}/kill")
+        return 9
+
+    Container(peer, program)
+    at = terminal("run", "-i", "busybox", "cat")
+    at.read_until(b"ready")
+    at.type(b"ax\x7fb\r")
+    at.read_until(b"<ab\r\n>")
+    at.type(b"\x03")
+    assert at.wait() == 9
+
+
+def test_attach_has_the_program_draw_anew(peer, shell, terminal):
+    shell.started.set()
+    at = terminal("attach", "web", rows=24, columns=80)
+    at.read_until(b"ready\r\n")
+    sizes = [peer.wait_for("POST", f"{PATH}/resize", count).query for count in (1, 2)]
+    assert sizes == [{"h": "25", "w": "81"}, {"h": "24", "w": "80"}]
+    at.type(b"q")
+    assert at.wait() == 5 and at.is_restored
+
+
+def test_exec_on_a_terminal(peer, shell, terminal):
+    peer.on("POST", "/containers/web/exec", (201, {"Id": "e1"}))
+    peer.on("POST", "/exec/e1/start", shell._attach)
+    peer.on("POST", "/exec/e1/resize", (200, None))
+    peer.on("GET", "/exec/e1/json", {"ExitCode": 5})
+    at = terminal("exec", "-it", "web", "sh", rows=30, columns=90)
+    at.read_until(b"ready\r\n")
+    assert at.is_raw and peer.seen("POST", "/exec/e1/start")[0].json["ConsoleSize"] == [30, 90]
+    at.resize(31, 91)
+    peer.wait_for("POST", "/exec/e1/resize", 2)
+    at.type(b"q")
+    assert at.wait() == 5 and at.is_restored
+
+
+@pytest.mark.parametrize("words", [["logs", "-f", "web"], ["events"]])
+def test_following_ends_quietly_with_ctrl_c(peer, shell, terminal, words):
+    def follow(request):
+        request.connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        line = b'{"Type":"x","Action":"here","Actor":{},"timeNano":0}\n' if words == ["events"] else b"here\n"
+        request.connection.chunk(line)
+        request.connection.read(1)
+        return request
+
+    peer.on("GET", "/containers/web/logs", follow)
+    peer.on("GET", "/events", follow)
+    at = terminal(*words)
+    at.read_until(b"here")
+    at.read_until(b"\n")
+    at.type(b"\x03")
+    assert at.wait() == 130 and at.shown in (b"", b"^C")

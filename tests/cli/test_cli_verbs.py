@@ -1,0 +1,398 @@
+"""What verbs ask, print and return, against a peer that answers as Docker did."""
+
+import json
+
+import pytest
+from recorded import EVENTS, ID, IMAGES, NETWORKS, OTHER, STATS, inspected, listed, network, port
+
+
+def test_networks_are_listed_by_name_as_docker_lists_them(peer, netctl):
+    peer.on("GET", "/networks", NETWORKS)
+    assert netctl("network", "ls").out == (
+        "NETWORK ID     NAME      DRIVER    SCOPE\n"
+        "260e5b67d9f2   bridge    bridge    local\n"
+        "f88201f012f6   host      host      local\n"
+        "5774b712ce97   none      null      local\n"
+    )
+    assert netctl("network", "ls", "-q").out == "260e5b67d9f2\nf88201f012f6\n5774b712ce97\n"
+    assert netctl("network", "ls", "-q", "--no-trunc").out.splitlines()[0] == NETWORKS[2]["Id"]
+    assert json.loads(netctl("network", "list", "--format", "json").out) == NETWORKS
+
+
+def test_filters_travel_as_the_api_has_them(peer, netctl):
+    peer.on("GET", "/networks", [])
+    netctl("network", "ls", "-f", "driver=bridge", "--filter", "label=a=b", "-f", "label=c")
+    wanted = {"driver": {"bridge": True}, "label": {"a=b": True, "c": True}}
+    assert json.loads(peer.asked[0].query["filters"]) == wanted
+    said = netctl("network", "ls", "-f", "zork")
+    assert said.code == 125 and 'invalid argument "zork" for "-f, --filter" flag: say key=value' in said.err
+
+
+def test_a_network_is_created_with_all_that_was_said(peer, netctl):
+    peer.on("POST", "/networks/create", (201, {"Id": "f04c", "Warning": "mind the gap"}))
+    said = netctl(
+        "network", "create", "--drive", "bridge", "--subnet", "172.18.0.0/16", "--gateway=172.18.0.1", "--ip-range",
+        "172.18.5.0/24", "--aux-address", "r=172.18.0.9", "--internal", "--label", "a=b", "-o", "k=v", "--ipv6", "shop",
+    )  # fmt: skip
+    assert (said.code, said.out, said.err) == (0, "f04c\n", "netctl: warning: mind the gap\n")
+    assert peer.asked[0].json == {
+        "Name": "shop",
+        "Driver": "bridge",
+        "IPAM": {
+            "Driver": "default",
+            "Options": {},
+            "Config": [
+                {
+                    "Subnet": "172.18.0.0/16",
+                    "IPRange": "172.18.5.0/24",
+                    "Gateway": "172.18.0.1",
+                    "AuxiliaryAddresses": {"r": "172.18.0.9"},
+                }
+            ],
+        },
+        "Internal": True,
+        "Attachable": False,
+        "Options": {"k": "v"},
+        "Labels": {"a": "b"},
+        "EnableIPv6": True,
+    }
+
+
+def test_each_gateway_goes_to_the_subnet_that_holds_it(peer, netctl):
+    peer.on("POST", "/networks/create", (201, {"Id": "x", "Warning": ""}))
+    subnets = ("--subnet", "fd00::/64", "--subnet", "10.1.0.0/16")
+    assert netctl("network", "create", *subnets, "--gateway", "10.1.0.1", "--gateway", "fd00::1", "n").code == 0
+    assert peer.asked[0].json["IPAM"]["Config"] == [
+        {"Subnet": "fd00::/64", "Gateway": "fd00::1"},
+        {"Subnet": "10.1.0.0/16", "Gateway": "10.1.0.1"},
+    ]
+    for words, part in (
+        ((*subnets, "--gateway", "10.2.0.1"), "no --subnet holds --gateway 10.2.0.1"),
+        (("--gateway", "10.2.0.1"), "--gateway 10.2.0.1 needs a --subnet"),
+        (
+            ("--subnet=10.0.0.0/8", "--gateway=10.0.0.1", "--gateway=10.0.0.2"),
+            "two of --gateway: 10.0.0.1 and 10.0.0.2",
+        ),
+        ((*subnets, "--gateway", "zork"), 'invalid argument "zork" for "--gateway" flag'),
+    ):
+        said = netctl("network", "create", *words, "n")
+        assert said.code == 125 and part in said.err
+
+
+def test_a_container_is_connected_and_disconnected(peer, netctl):
+    peer.on("POST", "/networks/n/(dis)?connect", (200, None))
+    assert netctl("network", "connect", "--ip", "10.0.0.5", "--alias", "a", "--driver-opt=k=v", "n", "c").code == 0
+    assert netctl("network", "connect", "n", "c").code == 0
+    assert netctl("network", "disconnect", "-f", "n", "c").code == 0
+    first, second, third = (request.json for request in peer.asked)
+    endpoint = {"IPAMConfig": {"IPv4Address": "10.0.0.5"}, "Aliases": ["a"], "DriverOpts": {"k": "v"}}
+    assert first == {"Container": "c", "EndpointConfig": endpoint}
+    assert second == {"Container": "c", "EndpointConfig": {}}
+    assert third == {"Container": "c", "Force": True}
+
+
+def test_of_many_the_good_ones_are_done_and_the_bad_ones_told(peer, netctl):
+    peer.on("DELETE", "/networks/(a|c)", (204, None))
+    peer.on("DELETE", "/networks/b", (403, {"message": "network b has active endpoints"}))
+    said = netctl("network", "rm", "a", "b", "c")
+    assert (said.code, said.out, said.err) == (1, "a\nc\n", "netctl: network b has active endpoints\n")
+
+
+def test_network_verbs_work_with_netd_alone(peer, netctl, run_dir):
+    peer.path.rename(run_dir / "netd.sock")
+    peer.on("GET", "/networks", NETWORKS)
+    peer.on("GET", "/networks/bridge", NETWORKS[2])
+    assert "bridge" in netctl("network", "ls").out
+    assert json.loads(netctl("network", "inspect", "bridge").out) == [NETWORKS[2]]
+    said = netctl("ps")
+    assert said.code == 1 and f"cannot reach netd-runtime at {run_dir}/docker.sock" in said.err
+
+
+@pytest.mark.parametrize(("answer", "asked"), [("y\n", 1), ("Y\n", 1), ("n\n", 0), ("\n", 0), ("", 0)])
+def test_pruning_asks_first(peer, start, answer, asked):
+    peer.on("POST", "/networks/prune", {"NetworksDeleted": ["old"]})
+    process = start("network", "prune")
+    out, _ = process.communicate(answer.encode(), timeout=10)
+    assert process.returncode == 0 and len(peer.asked) == asked
+    assert out.startswith(b"WARNING! This will remove all networks") and (b"old\n" in out) == bool(asked)
+
+
+def test_volumes(peer, netctl):
+    volumes = [{"Name": "b", "Driver": "local"}, {"Name": "a", "Driver": "local"}]
+    peer.on("GET", "/volumes", {"Volumes": volumes, "Warnings": None})
+    peer.on("POST", "/volumes/create", (201, {"Name": "data"}))
+    peer.on("DELETE", "/volumes/a", (204, None))
+    peer.on("POST", "/volumes/prune", {"VolumesDeleted": ["a"], "SpaceReclaimed": 1500})
+    assert netctl("volume", "ls").out == "DRIVER    VOLUME NAME\nlocal     a\nlocal     b\n"
+    assert netctl("volume", "ls", "-q").out == "a\nb\n"
+    assert netctl("volume", "create", "-o", "type=tmpfs", "--label", "x", "data").out == "data\n"
+    assert peer.asked[-1].json == {
+        "Name": "data",
+        "Driver": "local",
+        "DriverOpts": {"type": "tmpfs"},
+        "Labels": {"x": ""},
+    }
+    assert netctl("volume", "rm", "-f", "a").out == "a\n" and peer.asked[-1].query == {"force": "1"}
+    assert netctl("volume", "prune", "-af").out == "Deleted Volumes:\na\nTotal reclaimed space: 1.5kB\n"
+    assert json.loads(peer.asked[-1].query["filters"]) == {"all": {"true": True}}
+
+
+def test_containers_are_listed_as_docker_lists_them(peer, netctl, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 7200.0)
+    peer.on("GET", "/containers/json", [listed("web", Ports=[port(80, 8080, "0.0.0.0")], Names=["/web", "/app/link"])])
+    head, row = netctl("ps").out.splitlines()
+    assert head.split("  ")[0] == "CONTAINER ID"
+    assert row == (
+        '8285dcf41249   busybox   "sh -c \'i=0; while :…"   2 hours ago   Up 2 minutes   0.0.0.0:8080->80/tcp   web'
+    )
+    assert ID in netctl("container", "ls", "--no-trunc").out
+    assert netctl("ps", "-q").out == "8285dcf41249\n"
+    assert json.loads(netctl("ps", "--format=json").out)[0]["Names"] == ["/web", "/app/link"]
+
+
+def test_ps_asks_for_what_was_said(peer, netctl):
+    peer.on("GET", "/containers/json", [])
+    for words, query in (
+        ((), {}),
+        (("-a",), {"all": "1"}),
+        (("-l",), {"all": "1", "limit": "1"}),
+        (("-n", "3", "-s"), {"all": "1", "limit": "3", "size": "1"}),
+    ):
+        netctl("ps", *words)
+        assert peer.asked[-1].query == query
+
+
+@pytest.mark.parametrize(
+    ("entries", "text"),
+    [
+        ([], ""),
+        ([port(7777)], "7777/tcp"),
+        ([port(81), port(80), port(82)], "80-82/tcp"),
+        ([port(80, 8080, "0.0.0.0"), port(80, 8080, "::")], "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"),
+        ([port(n, 8000 + n, "0.0.0.0") for n in (82, 80, 81)], "0.0.0.0:8080-8082->80-82/tcp"),
+        ([port(80, 8080, "0.0.0.0"), port(81, 9090, "0.0.0.0")], "0.0.0.0:8080->80/tcp, 0.0.0.0:9090->81/tcp"),
+        ([port(80, 8080, "0.0.0.0"), port(81), port(53, 53, "1.2.3.4", "udp")],
+         "1.2.3.4:53->53/udp, 0.0.0.0:8080->80/tcp, 81/tcp"),
+        ([port(80, 1, "0.0.0.0"), port(81)], "0.0.0.0:1->80/tcp, 81/tcp"),
+    ],
+)  # fmt: skip
+def test_ports_are_one_short_cell(entries, text):
+    from netd.cli.ps import ports
+
+    assert ports(entries) == text
+
+
+def test_port_lists_what_is_published(peer, netctl):
+    peer.on("GET", "/containers/web/json", inspected())
+    assert netctl("port", "web").out == ("53/udp -> 127.0.0.1:32768\n80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n")
+    assert netctl("port", "web", "80").out == "0.0.0.0:8080\n[::]:8080\n"
+    said = netctl("port", "web", "7777/tcp")
+    assert (said.code, said.out) == (1, "") and "web publishes no port '7777/tcp'" in said.err
+
+
+def test_top_and_stats_are_tables(peer, netctl):
+    peer.on("GET", "/containers/web/top", {"Titles": ["PID", "CMD"], "Processes": [["7", "sleep 9"]]})
+    peer.on("GET", "/containers/json", [listed("web")])
+    peer.on("GET", "/containers/(web|[0-9a-f]{64})/stats", STATS)
+    assert netctl("top", "web", "-o", "pid,cmd").out == "PID       CMD\n7         sleep 9\n"
+    assert peer.asked[-1].query == {"ps_args": "-o pid,cmd"}
+    for words in ((), ("web",)):
+        assert netctl("stats", *words).out.splitlines()[1] == (
+            "8285dcf41249   web       40.00%    2MiB / 100MiB       2.00%     1.99kB / 252B   5kB / 7B    2"
+        )
+    assert peer.asked[-1].query == {"stream": "false"}
+
+
+def test_life_cycle_verbs_post_and_print_names(peer, netctl):
+    peer.on("POST", "/containers/.*", (204, None))
+    peer.on("DELETE", "/containers/.*", (204, None))
+    for words, method, path, query in (
+        (["stop", "-t", "3", "-s", "INT", "a"], "POST", "/containers/a/stop", {"t": "3", "signal": "INT"}),
+        (["stop", "a"], "POST", "/containers/a/stop", {}),
+        (["restart", "--timeout=0", "a"], "POST", "/containers/a/restart", {"t": "0"}),
+        (["kill", "a"], "POST", "/containers/a/kill", {"signal": "KILL"}),
+        (["kill", "-sUSR1", "a"], "POST", "/containers/a/kill", {"signal": "USR1"}),
+        (["start", "a"], "POST", "/containers/a/start", {}),
+        (["pause", "a"], "POST", "/containers/a/pause", {}),
+        (["unpause", "a"], "POST", "/containers/a/unpause", {}),
+        (["rm", "-fv", "a"], "DELETE", "/containers/a", {"force": "1", "v": "1"}),
+    ):
+        assert netctl(*words).out == "a\n"
+        last = peer.asked[-1]
+        assert (last.method, last.path, last.query) == (method, path, query)
+    assert netctl("rename", "a", "b").out == "" and peer.asked[-1].query == {"name": "b"}
+
+
+def test_stopping_many_does_not_wait_for_one_after_the_other(peer, netctl):
+    names = ["a", "b", "c"]
+
+    def stop(request):
+        for name in names:
+            peer.wait_for("POST", f"/containers/{name}/stop")
+        return 204, None
+
+    peer.on("POST", "/containers/./stop", stop)
+    assert netctl("stop", *names).out == "a\nb\nc\n"
+
+
+def test_wait_prints_exit_codes(peer, netctl):
+    peer.on("POST", "/containers/a/wait", {"StatusCode": 137})
+    assert netctl("wait", "a").out == "137\n"
+
+
+def test_inspect_finds_whatever_bears_the_name(peer, netctl):
+    peer.on("GET", "/containers/web/json", inspected())
+    peer.on("GET", "/images/busybox/json", {"Id": IMAGES[0]["Id"]})
+    peer.on("GET", "/networks/shop", network("shop", "f04c"))
+    peer.on("GET", "/volumes/data", {"Name": "data"})
+    said = netctl("inspect", "web", "busybox", "shop", "data", "nosuch")
+    assert [sorted(found)[:1] for found in json.loads(said.out)] == [["Config"], ["Id"], ["Attachable"], ["Name"]]
+    assert said.code == 1 and "no such object: nosuch" in said.err
+    assert said.out.startswith('[\n    {\n        "Id": "8285')
+    assert netctl("inspect", "--type", "network", "web").code == 1
+    assert netctl("inspect", "-f", "{{.Name}} {{.Config.Tty}}", "web").out == "/web false\n"
+    assert netctl("inspect", "-f", "{{zork .}}", "web").code == 125
+    assert netctl("inspect", "--type", "zork", "web").code == 125
+
+
+def test_inspect_does_not_hide_a_daemon_that_fails(peer, netctl):
+    peer.on("GET", "/containers/web/json", (500, {"message": "the store is broken"}))
+    said = netctl("inspect", "web")
+    assert (said.code, said.out, said.err) == (1, "[]\n", "netctl: the store is broken\n")
+
+
+def test_images(peer, netctl, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 7200.0)
+    peer.on("GET", "/images/json", IMAGES)
+    peer.on("DELETE", "/images/busybox", [{"Untagged": "busybox:latest"}, {"Deleted": "sha256:30"}])
+    peer.on("POST", "/images/busybox/tag", (201, None))
+    assert netctl("images").out == (
+        "REPOSITORY            TAG       IMAGE ID       CREATED       SIZE\n"
+        "busybox               latest    304f3d163196   2 hours ago   1.98MB\n"
+        "localhost:5000/x/bb   t         304f3d163196   2 hours ago   1.98MB\n"
+        "<none>                <none>    abababababab   2 hours ago   5B\n"
+    )
+    assert netctl("image", "ls", "-q", "busybox").out == "304f3d163196\nabababababab\n"
+    assert json.loads(peer.asked[-1].query["filters"]) == {"reference": {"busybox": True}}
+    assert netctl("rmi", "busybox").out == "Untagged: busybox:latest\nDeleted: sha256:30\n"
+    netctl("tag", "busybox", "localhost:5000/b")
+    assert peer.asked[-1].query == {"repo": "localhost:5000/b"}
+    netctl("image", "tag", "busybox", "localhost:5000/b:1")
+    assert peer.asked[-1].query == {"repo": "localhost:5000/b", "tag": "1"}
+
+
+def test_an_archive_is_imported_and_its_id_printed(peer, netctl, tmp_path):
+    peer.on("POST", "/images/create", {"status": "sha256:1"})
+    archive = tmp_path / "root.tar"
+    archive.write_bytes(b"tar" * 200_000)
+    assert netctl("image", "import", "-c", 'CMD ["sh"]', "-m", "mine", str(archive), "base:1").out == "sha256:1\n"
+    (request,) = peer.asked
+    assert request.body == archive.read_bytes()
+    assert request.query == {"fromSrc": "-", "repo": "base", "tag": "1", "message": "mine", "changes": 'CMD ["sh"]'}
+    peer.on("POST", "/images/create", {"errorDetail": {"message": "unexpected EOF"}, "error": "unexpected EOF"})
+    said = netctl("image", "import", str(archive))
+    assert (said.code, said.err) == (1, "netctl: unexpected EOF\n")
+    said = netctl("image", "import", "/nonexistent")
+    assert (said.code, said.err) == (1, "netctl: /nonexistent: No such file or directory\n")
+
+
+def test_an_archive_may_come_from_a_pipe(peer, start):
+    peer.on("POST", "/images/create", {"status": "sha256:1"})
+    process = start("image", "import", "-", "base")
+    assert process.communicate(b"x" * 300_000, timeout=10)[0] == b"sha256:1\n"
+    assert peer.asked[0].body == b"x" * 300_000
+
+
+def test_history_is_a_table(peer, netctl, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 60.0)
+    layer = {"Id": IMAGES[0]["Id"], "Created": 0, "CreatedBy": "x" * 60, "Size": 0, "Comment": "Imported from -"}
+    peer.on("GET", "/images/busybox/history", [layer])
+    assert netctl("history", "busybox").out.splitlines()[1] == (
+        f"304f3d163196   About a minute ago   {'x' * 44}…   0B        Imported from -"
+    )
+
+
+def test_events_are_one_line_each_and_harmless_to_a_terminal(peer, netctl, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    peer.on("GET", "/events", EVENTS)
+    assert netctl("events", "--since", "1700000000", "--until=1700000009", "-f", "type=container").out == (
+        "2026-11-23T23:05:14.072225069+00:00 container kill 474b52427186 (image=busybox, name=w3, signal=9)\n"
+        "2026-11-23T23:05:15.000000001+00:00 network create f04c (name=n\\x1b[2J, type=bridge)\n"
+    )
+    assert peer.asked[0].query["since"] == "1700000000"
+    assert len([json.loads(line) for line in netctl("events", "--format=json").out.splitlines()]) == 2
+
+
+def test_logs_are_spread_over_output_and_error(peer, netctl):
+    def logs(request):
+        request.connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        request.connection.chunk(b"\x01\0\0\0\0\0\0\x04out\n\x02\0\0\0\0\0")
+        request.connection.chunk(b"\0\x04err\n")
+        request.connection.chunk(b"")
+        return request
+
+    peer.on("GET", "/containers/web/json", inspected())
+    peer.on("GET", "/containers/web/logs", logs)
+    said = netctl("logs", "-f", "--tail", "5", "-t", "web")
+    assert (said.code, said.out, said.err) == (0, "out\n", "err\n")
+    assert peer.asked[-1].query == {"stdout": "1", "stderr": "1", "tail": "5", "follow": "1", "timestamps": "1"}
+    peer.on("GET", "/containers/web/json", inspected(tty=True))
+    peer.on("GET", "/containers/web/logs", b"raw\r\n")
+    assert netctl("logs", "web").out == "raw\r\n"
+
+
+def test_version_tells_what_is_there(peer, netctl):
+    engine = {"Version": "28.5.2", "ApiVersion": "1.51", "MinAPIVersion": "1.24", "Os": "linux", "Arch": "amd64"}
+    peer.on(
+        "GET", "/version", {**engine, "KernelVersion": "6.18", "Components": [{"Name": "Engine", "Version": "28.5.2"}]}
+    )
+    out = netctl("version").out
+    assert out.startswith("netctl ") and "Engine 28.5.2\nAPI 1.51 (from 1.24)\nlinux/amd64, kernel 6.18\n" in out
+    assert json.loads(netctl("version", "--format", "json").out)["Server"]["ApiVersion"] == "1.51"
+
+
+def test_version_without_a_daemon_tells_its_own_and_fails(netctl, run_dir):
+    said = netctl("-v")
+    assert said.code == 1 and said.out.startswith("netctl ") and "cannot reach netd-runtime" in said.err
+
+
+def test_info_tells_what_the_daemon_says(peer, netctl):
+    peer.on("GET", "/info", {"Name": "vm", "Containers": 0, "MemTotal": 1 << 30, "Plugins": {"Network": ["bridge"]}})
+    assert (
+        netctl("info").out == "Name: vm\nContainers: 0\nNetwork Drivers: bridge\nVolume Drivers: \nTotal Memory: 1GiB\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "err"),
+    [
+        (["zork"], 1, "there is no verb 'zork'; 'netctl --help' lists all verbs"),
+        (["netwrk", "ls"], 1, "there is no verb 'netwrk'; did you mean 'netctl network'?"),
+        (["network", "lss"], 1, "there is no verb 'network lss'; did you mean 'netctl network ls'?"),
+        (["ps", "--al"], 125, "unknown flag: --al (did you mean --all?)"),
+        (["ps", "-x"], 125, "unknown shorthand flag: 'x' in -x (see: netctl ps --help)"),
+        (["ps", "web"], 1, "ps takes no arguments: netctl ps [FLAGS] (see: netctl ps --help)"),
+        (["rename", "a"], 1,
+         "rename needs exactly 2 arguments: netctl rename CONTAINER NAME (see: netctl rename --help)"),
+        (["network", "ls", "--format", "xml"], 125,
+         'invalid argument "xml" for "--format" flag: say json or table (see: netctl network ls --help)'),
+        (["logs", "--since", "x", "c"], 1, "No such container: c"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_sentence(peer, netctl, words, code, err):
+    peer.on("GET", "/networks", [])
+    peer.on("GET", "/containers/c/json", (404, {"message": "No such container: c"}))
+    said = netctl(*words)
+    assert (said.code, said.out, said.err) == (code, "", f"netctl: {err}\n")
+
+
+def test_the_run_directory_may_be_named_before_or_after_the_verb(peer, netctl, monkeypatch, run_dir):
+    monkeypatch.setenv("NETD_RUN_DIR", "/nonexistent")
+    peer.on("GET", "/containers/json", [listed("web", OTHER)])
+    for words in (
+        ["--run-dir", str(run_dir), "ps", "-q"],
+        [f"--run-dir={run_dir}", "ps", "-q"],
+        ["ps", "-q", "--run-dir", str(run_dir)],
+    ):
+        assert netctl(*words).out == "474b52427186\n"
+    assert "cannot reach netd-runtime at /nonexistent/docker.sock" in netctl("ps").err
