@@ -15,6 +15,8 @@ from netd.kernel.lookup import Rtnl, index_of
 
 MARK = "netd"
 """The ifalias of bridges that we made."""
+_MTU_AT_BIRTH = 68
+"""A bridge follows the smallest MTU of its ports, until its own is changed once: so it is born with another."""
 
 
 def is_ours(link: rtnl.Link) -> bool:
@@ -44,7 +46,7 @@ def _make(host: Rtnl, fact: Bridge) -> None:
     # entries stay right; and the kernel does not change one that was set as ports come and go.
     tail = fact.address.ip.packed if fact.address else secrets.token_bytes(4)
     try:
-        host.talk(rtnl.new_bridge(fact.name, fact.mtu, (b"\x02\x42" + tail).hex(":")))
+        host.talk(rtnl.new_bridge(fact.name, _MTU_AT_BIRTH, (b"\x02\x42" + tail).hex(":")))
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise

@@ -54,10 +54,7 @@ class Conntrack:
 
 def _count() -> int:
     """Return how many connections the host tracks; none where the kernel does not track."""
-    try:
-        return int(sysctl.read("net/netfilter/nf_conntrack_count"))
-    except FileNotFoundError:
-        return 0
+    return int(sysctl.read_optional("net/netfilter/nf_conntrack_count") or 0)
 
 
 def _everything() -> Request:

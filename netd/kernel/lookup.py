@@ -22,6 +22,9 @@ class Rtnl(Netlink):
         return self
 
     def find(self, link: str | int) -> rtnl.Link | None:
+        """Return a link by its name or index; 0 is the index of none."""
+        if link == 0:
+            return None
         try:
             return rtnl.read_link(self.get(rtnl.find_link(link))[0])
         except OSError as problem:

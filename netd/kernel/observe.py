@@ -40,7 +40,7 @@ def bridge_fact(link: Link, addresses: Iterable[IPv4Interface], known: Bridge | 
         name=link.name,
         address=wanted if wanted in there else next(iter(there), None),
         mtu=link.mtu if link.up else 0,
-        localnet=sysctl.read(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
+        localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
     )
     if known and not known.owned:
         return replace(found, mtu=known.mtu if link.up else 0, owned=False)

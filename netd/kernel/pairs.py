@@ -42,7 +42,7 @@ def _make(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
     host.talk(
         rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu),
         rtnl.without_ipv6(fact.host),
-        *([rtnl.set_isolated(fact.host, True)] if fact.isolated else []),
+        rtnl.set_port(fact.host, isolated=fact.isolated),
         *_names(fact),
         rtnl.set_link(fact.host, up=True),
     )
@@ -66,7 +66,7 @@ def _mended(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
         *([rtnl.drop_alternative_name(there.index, _cut(old))] if old else []),
         *_names(fact),
         rtnl.set_link(there.index, mtu=fact.mtu, master=_bridge(fact)),
-        rtnl.set_isolated(fact.host, fact.isolated),
+        rtnl.set_port(fact.host, isolated=fact.isolated),
         rtnl.set_link(there.index, up=True),
     )
     netns.run_in_fd(fd, lambda: _redress(fact))

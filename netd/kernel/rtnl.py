@@ -30,7 +30,7 @@ _AF_SPEC, _GROUP, _NET_NS_FD, _EXT_MASK = 26, 27, 28, 29
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _PROP_LIST, _ALT_IFNAME = 52, 53
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
-_VETH_INFO_PEER, _BRPORT_ISOLATED = 1, 33
+_VETH_INFO_PEER, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
 _SKIP_STATS = 8
 _AF_INET, _AF_INET6 = 2, 10
 _IFINFO = struct.Struct("=BxHiII")
@@ -138,9 +138,12 @@ def without_ipv6(host: str) -> Request:
     return _link(rtnl.RTM_SETLINK, text(_IFNAME, host), mode, tolerate=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
 
 
-def set_isolated(host: str, isolated: bool) -> Request:
-    """Set whether a bridge's port reaches other isolated ports."""
-    port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_ISOLATED, isolated))
+def set_port(host: str, *, isolated: bool) -> Request:
+    """Set whether a bridge's port reaches other isolated ports.  It always sends back by the port a packet came from.
+
+    A container's way to its own published port leads there, where br_netfilter translates between ports.
+    """
+    port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_MODE, 1), u8(_BRPORT_ISOLATED, isolated))
     return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port))
 
 

@@ -7,14 +7,14 @@ grow: a packet costs the same however much is published.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from netd.common.errors import BadRequest
 from netd.portmap.rules import BridgeRules, Published, Ruleset
 
-Elements: TypeAlias = Mapping[tuple[str, str], str]
+Elements: TypeAlias = dict[tuple[str, str], str]
 """From (set or map, key) to the value: "" in sets."""
 
 TABLE = "inet netd"
@@ -29,6 +29,7 @@ table inet netd {
   set isolated { type ifname; }
   set masquerading { type ifname; }
   set within { type ifname . ifname; }
+  set themselves { type ipv4_addr . ipv4_addr; }
 
   map ports { type inet_proto . inet_service : ipv4_addr . inet_service; }
   map ports_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -60,11 +61,13 @@ table inet netd {
     meta nfproto ipv4 fib daddr type local jump published
   }
 
-  # Clients keep their address, except where the answer would not come back this way: from the network
-  # of the container itself, from 127.0.0.0/8, and from containers to the world.
+  # Clients keep their address, except where the answer would not come back this way: from the container's own
+  # network and itself, from 127.0.0.0/8, and from containers to the world.  Where br_netfilter translates
+  # between a bridge's ports it shows no iifname here, and only a container to itself needs it.
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     iifname . oifname @within ct status dnat masquerade
+    ip saddr . ip daddr @themselves ct status dnat masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
     meta nfproto ipv4 iifname @masquerading oifname != @bridges masquerade
   }
@@ -85,11 +88,12 @@ table inet netd {
 
 def elements(rules: Ruleset) -> Elements:
     """Return everything the sets and maps should hold.  Raises BadRequest for what no script may contain."""
-    found: dict[tuple[str, str], str] = {}
+    found: Elements = {}
     for bridge in rules.bridges:
         found.update(_bridge(bridge))
     for published in rules.published:
         found.update(_published(published))
+    found.update(_themselves(rules.published))
     return found
 
 
@@ -106,6 +110,12 @@ def _bridge(rules: BridgeRules) -> Iterator[tuple[tuple[str, str], str]]:
     ):
         if flag:
             yield (members, name), ""
+
+
+def _themselves(published: Iterable[Published]) -> Iterator[tuple[tuple[str, str], str]]:
+    """One element for each container that publishes, however many ports."""
+    for target in {rule.target for rule in published}:
+        yield ("themselves", f"{target} . {target}"), ""
 
 
 def _published(rule: Published) -> Iterator[tuple[tuple[str, str], str]]:
@@ -129,10 +139,13 @@ def rebuild(wanted: Ruleset) -> str:
 def change(had: Ruleset, wanted: Ruleset) -> str:
     """Return the script from *had* to *wanted*; empty when they are the same.
 
-    What both have is not even looked at: a change costs the same beside sixteen thousand ports.
+    What both have is not expanded: publishing one port costs the same beside sixteen thousand.
     """
     old = elements(_without(had, wanted))
     new = elements(_without(wanted, had))
+    if had.published - wanted.published:
+        new.update(_themselves(wanted.published))
+        old.update(_themselves(had.published))
     gone = ((key, "") for key, value in old.items() if new.get(key) != value)
     come = ((key, value) for key, value in new.items() if old.get(key) != value)
     return _commands("delete", gone) + _commands("add", come)

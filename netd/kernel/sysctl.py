@@ -18,6 +18,14 @@ def read(name: str) -> str:
     return (_ROOT / name).read_text().strip()
 
 
+def read_optional(name: str) -> str:
+    """The same for what may go at any moment, with its link; "" when it is not there."""
+    try:
+        return read(name)
+    except FileNotFoundError:
+        return ""
+
+
 def write(name: str, value: str) -> None:
     """Set ``net/ipv4/ip_forward`` and the like."""
     fd = os.open(f"{_ROOT}/{name}", os.O_WRONLY | os.O_CLOEXEC)

@@ -129,6 +129,17 @@ def port(
     return Published(protocol, IPv4Address(address), number, target.address.ip, target_port, count)
 
 
+BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+
+
+@pytest.fixture(params=[False, True], ids=["", "br_netfilter"])
+def bridge_filter(request: pytest.FixtureRequest) -> bool:
+    """Whether bridged packets pass the firewall too, as where Docker runs beside; every kernel has one of the two."""
+    if not BRIDGE_FILTER.exists() and request.param:
+        pytest.skip("this kernel has no br_netfilter")
+    return request.param
+
+
 @pytest.fixture
 def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
     made = Site(lab, tmp_path / "run")

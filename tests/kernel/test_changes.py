@@ -1,0 +1,123 @@
+"""What others change among the objects of ours is noticed; what we change is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from netd.facts import plan
+from netd.host import Change
+from tests.kernel.conftest import Site, port
+from tests.lab import PATIENCE
+
+
+def noticed(site: Site, damage: Callable[[], object], wanted: Change) -> None:
+    """Do the damage and wait until the change is told; fails when it is not."""
+
+    async def scenario() -> None:
+        changes = site.host.changes()
+
+        async def listen() -> None:
+            async for change in changes:
+                if change == wanted:
+                    return
+
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            tasks.create_task(listen())
+            await asyncio.to_thread(damage)
+        await changes.aclose()
+
+    site.do(scenario())
+
+
+@pytest.fixture
+def busy(site: Site) -> Site:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.converge()
+    site.publish(port(8080, web, 80))
+    return site
+
+
+@pytest.mark.parametrize(
+    ("damage", "change"),
+    [
+        ("link del nd-front", Change("link", "nd-front")),
+        ("link set nd-front down", Change("link", "nd-front")),
+        ("link set ndpwebront down", Change("link", "ndpwebront")),
+        ("link del ndpwebront", Change("link", "ndpwebront")),
+        ("link set ndpwebront nomaster", Change("link", "ndpwebront")),
+        ("addr flush dev nd-front", Change("address", "nd-front")),
+    ],
+)
+def test_damage_to_a_link_is_noticed(busy: Site, damage: str, change: Change) -> None:
+    noticed(busy, lambda: busy.machine.ip(damage), change)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "flush ruleset",
+        "delete table inet netd",
+        "insert rule inet netd forward accept",
+        "flush map inet netd ports",
+        "delete element inet netd bridges { nd-front }",
+    ],
+)
+def test_damage_to_the_firewall_is_noticed(busy: Site, damage: str) -> None:
+    noticed(busy, lambda: busy.machine.nft(damage), Change("firewall"))
+
+
+def test_forwarding_switched_off_is_noticed(busy: Site) -> None:
+    noticed(busy, lambda: busy.machine.command("sysctl", "-qw", "net.ipv4.ip_forward=0"), Change("firewall"))
+
+
+def test_a_restarted_daemon_notices_too_once_it_has_looked(busy: Site) -> None:
+    busy.reopen()
+    assert busy.have() == busy.wanted
+    noticed(busy, lambda: busy.machine.ip("link del nd-front"), Change("link", "nd-front"))
+
+
+def test_what_we_do_ourselves_and_what_others_do_elsewhere_is_no_news(busy: Site) -> None:
+    pal = busy.container("pal", busy.network("back", "172.19.0.1/16"), 2)
+
+    async def scenario() -> list[Change]:
+        heard: list[Change] = []
+
+        async def listen() -> None:
+            async for change in busy.host.changes():
+                heard.append(change)
+                if change == Change("link", pal.host):
+                    return
+
+        async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as tasks:
+            tasks.create_task(listen())
+            await busy.host.apply(plan(busy.wanted, await busy.host.observe()))
+            await busy.host.publish(busy.ruleset())
+            await busy.host.reset_firewall(busy.ruleset())
+            busy.want(replace(pal, mtu=1400))
+            await busy.host.apply(plan(busy.wanted, await busy.host.observe()))
+            await asyncio.to_thread(busy.machine.ip, "link add foreign type bridge")
+            await asyncio.to_thread(busy.machine.nft, "add table inet other")
+            await asyncio.to_thread(busy.machine.ip, f"link del {pal.host}")
+        return heard
+
+    # The last is the proof that the listener heard all that came before it.
+    assert busy.do(scenario()) == [Change("link", pal.host)]
+
+
+def test_listening_ends_when_the_host_is_closed(site: Site) -> None:
+    async def scenario() -> list[Change]:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            heard = tasks.create_task(collect())
+            await asyncio.sleep(0)
+            await site.host.close()
+        return heard.result()
+
+    async def collect() -> list[Change]:
+        return [change async for change in site.host.changes()]
+
+    assert site.do(scenario()) == []
+    site.host = site.open()

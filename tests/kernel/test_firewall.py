@@ -1,0 +1,156 @@
+"""The table is ours alone, holds what was published last, and costs the same however much that is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netd.common.errors import BadRequest, KernelRefused
+from netd.kernel import netns
+from netd.kernel.nft import Nft
+from netd.portmap.rules import BridgeRules, Ruleset
+from tests.kernel.conftest import UPLINK, Site, port
+from tests.lab import Node, reach, unreachable
+
+FOREIGN = """
+add table ip admin
+add chain ip admin forward { type filter hook forward priority 0; policy drop; }
+add rule ip admin forward counter accept
+"""
+
+
+def table(node: Node) -> list[str]:
+    """Return our table in an order that does not depend on hashing."""
+    found = json.loads(node.command("nft", "-j", "list", "table", "inet", "netd"))["nftables"][1:]
+    for one in found:
+        for thing in one.values():
+            thing.pop("handle", None)
+            if "elem" in thing:
+                thing["elem"].sort(key=json.dumps)
+    return [json.dumps(one) for one in found]
+
+
+def rules(node: Node) -> int:
+    return sum("rule" in one for one in json.loads(node.command("nft", "-j", "list", "ruleset"))["nftables"])
+
+
+def elements(node: Node, name: str) -> list:
+    found = json.loads(node.command("nft", "-j", "list", "map", "inet", "netd", name))["nftables"]
+    return found[1]["map"].get("elem", [])
+
+
+def forwarding(node: Node) -> str:
+    return node.run(lambda: Path("/proc/sys/net/ipv4/ip_forward").read_text().strip())
+
+
+def test_rules_do_not_grow_with_what_is_published(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.publish()
+    before = rules(site.machine)
+    site.publish(port(20000, web, 20000, count=16384, protocol="udp"), *(port(n, web, 80) for n in range(8000, 8200)))
+    assert rules(site.machine) == before
+    assert len(elements(site.machine, "ranges")) == 1
+    assert len(elements(site.machine, "ports")) == 200
+
+
+def test_publishing_leaves_exactly_the_difference(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    pal = site.container("pal", site.network("front", "172.18.0.1/16"), 3)
+    site.publish(port(8080, web, 80), port(9000, web, 9000, count=10), port(7000, web, 7000, count=3, address=UPLINK))
+    # The same keys lead elsewhere now; a range is cut in two.
+    site.published = {port(8080, pal, 80), port(9000, web, 9000, count=4), port(9004, pal, 9004, count=6)}
+    site.publish()
+    changed = table(site.machine)
+    site.do(site.host.reset_firewall(site.ruleset()))
+    assert changed == table(site.machine)
+    assert elements(site.machine, "ranges_at") == []
+
+
+def test_a_restarted_daemon_replaces_what_it_does_not_remember(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.publish(port(8080, web, 80))
+    site.reopen()
+    site.published = {port(8081, web, 80)}
+    site.publish()
+    assert [key["concat"] for key, _ in elements(site.machine, "ports")] == [["tcp", 8081]]
+
+
+@pytest.mark.parametrize("damage", ["flush ruleset", "delete table inet netd", "flush map inet netd ports"])
+def test_publishing_over_what_others_destroyed_makes_all_of_it_anew(site: Site, damage: str) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.converge()
+    site.publish(port(8080, web, 80))
+    site.lab.echo(site.inside("web"), 80)
+    site.machine.nft(damage)
+    assert unreachable(site.outside, UPLINK, 8080)
+    site.published = {port(8081, web, 80)}
+    site.publish(port(8082, web, 80))
+    assert reach(site.outside, UPLINK, 8081) and reach(site.outside, UPLINK, 8082)
+
+
+def test_a_reset_makes_the_table_anew_whatever_is_in_it(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.publish(port(8080, web, 80))
+    good = table(site.machine)
+    site.machine.nft("insert rule inet netd forward accept\nadd chain inet netd mine\nflush map inet netd ports\n")
+    site.do(site.host.reset_firewall(site.ruleset()))
+    assert table(site.machine) == good
+
+
+def test_tables_of_others_are_never_touched(site: Site) -> None:
+    site.machine.nft(FOREIGN)
+    before = site.machine.command("nft", "list", "table", "ip", "admin")
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.publish(port(8080, web, 80))
+    site.do(site.host.reset_firewall(site.ruleset()))
+    site.do(site.host.remove_everything())
+    assert site.machine.command("nft", "list", "table", "ip", "admin") == before
+    assert site.machine.command("nft", "list", "tables") == "table ip admin\n"
+
+
+def test_forwarding_is_switched_on_where_needed_and_put_back(site: Site) -> None:
+    site.network("deep", "172.21.0.1/16", internal=True)
+    site.publish()
+    assert forwarding(site.machine) == "0"
+    site.network("front", "172.18.0.1/16")
+    site.publish()
+    assert forwarding(site.machine) == "1"
+    site.reopen()  # what it was is remembered across a crash
+    site.do(site.host.remove_everything())
+    assert forwarding(site.machine) == "0"
+
+
+def test_forwarding_that_was_on_stays_on(site: Site) -> None:
+    site.machine.command("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    site.network("front", "172.18.0.1/16")
+    site.publish()
+    site.do(site.host.remove_everything())
+    assert forwarding(site.machine) == "1"
+
+
+@pytest.mark.parametrize("name", ['nd"; flush ruleset; "', "nd*", "", "nd-name-too-long-", "nd x", "nd\n"])
+def test_a_bridge_name_that_is_no_name_never_reaches_a_script(site: Site, name: str) -> None:
+    with pytest.raises(BadRequest):
+        site.do(site.host.publish(Ruleset(frozenset({BridgeRules(name=name)}))))
+    site.publish()
+
+
+def test_overlapping_ranges_are_refused_and_change_nothing(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.publish(port(9000, web, 9000, count=10))
+    good = site.ruleset()
+    with pytest.raises(KernelRefused, match="nftables refused the change"):
+        site.publish(port(9005, web, 9005, count=10))
+    site.do(site.host.publish(good))
+    assert len(elements(site.machine, "ranges")) == 1
+
+
+def test_a_refusal_says_what_nftables_said(site: Site) -> None:
+    def body() -> None:
+        with Nft() as nft:
+            nft.run("add rule inet nowhere forward accept")
+
+    with pytest.raises(KernelRefused, match=r"No such file or directory"):
+        netns.run_in_fd(site.machine.fd, body)
