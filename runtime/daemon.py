@@ -20,6 +20,7 @@ from netd.common.web import Front, Product
 from runtime import VERSION
 from runtime.api import missing
 from runtime.api.containers import ContainerRoutes
+from runtime.api.endless import Endless
 from runtime.api.execs import ExecRoutes
 from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
@@ -58,6 +59,7 @@ class Daemon:
         self.product = Product("netd-runtime", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
         self.store = Store(paths.database)
         self.bus = Bus()
+        self.endless = Endless()
         self.trash = Trash(paths.scratch)
         self.netd = NetdClient(paths.netd_socket)
         self.supervisor = Shims(paths.run)
@@ -82,12 +84,12 @@ class Daemon:
         groups = (
             ContainerRoutes(fleet, creator, self.control, self.execs, images, paths=paths, supervisor=self.supervisor),
             LifecycleRoutes(fleet, self.lifecycle, self.control),
-            Streams(fleet, self.control, paths),
-            ExecRoutes(fleet, self.execs),
+            Streams(fleet, self.control, paths, self.endless),
+            ExecRoutes(fleet, self.execs, self.endless),
             ImageRoutes(images, importer, removal, fleet, paths=paths, bus=self.bus),
             VolumeRoutes(volumes, fleet),
             NetworkRoutes(self.netd, self.network, fleet),
-            SystemRoutes(self.product, fleet, images, volumes, paths=paths, bus=self.bus),
+            SystemRoutes(self.product, fleet, images, volumes, paths=paths, bus=self.bus, endless=self.endless),
         )
         return Front(self.product, [*(route for group in groups for route in group.routes()), *missing.routes()])
 
@@ -129,6 +131,7 @@ async def run(settings: Settings) -> None:
             server = await serve(daemon.front(), daemon.paths.socket, settings.group)
             _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.fleet.all()))
             await stop.wait()
+            daemon.endless.end_all()
             await server.cleanup()
             for task in helpers:
                 task.cancel()

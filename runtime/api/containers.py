@@ -49,8 +49,8 @@ class ContainerRoutes:
             Route("POST", "/containers/create", self.create),
             Route("POST", "/containers/prune", self.prune),
             Route("GET", "/containers/json", self.list),
-            Route("GET", "/containers/{name}/json", self.inspect),
-            Route("GET", "/containers/{name}/top", self.top),
+            Route("GET", "/containers/{name:path}/json", self.inspect),
+            Route("GET", "/containers/{name:path}/top", self.top),
         ]
 
     async def create(self, call: Call) -> web.StreamResponse:

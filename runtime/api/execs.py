@@ -12,6 +12,7 @@ from netd.common.errors import Problem
 from netd.common.hijack import hijack
 from netd.common.web import Call, Route, empty, json
 from runtime.api import bodies, session
+from runtime.api.endless import Endless
 from runtime.api.streams import size
 from runtime.engine import detach
 from runtime.engine.execs import Exec, Execs
@@ -30,13 +31,14 @@ class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class ExecRoutes:
-    def __init__(self, fleet: Fleet, execs: Execs) -> None:
+    def __init__(self, fleet: Fleet, execs: Execs, endless: Endless) -> None:
         self._fleet = fleet
         self._execs = execs
+        self._endless = endless
 
     def routes(self) -> Sequence[Route]:
         return [
-            Route("POST", "/containers/{name}/exec", self.create),
+            Route("POST", "/containers/{name:path}/exec", self.create),
             Route("POST", "/exec/{id}/start", self.start),
             Route("POST", "/exec/{id}/resize", self.resize),
             Route("GET", "/exec/{id}/json", self.inspect),
@@ -80,7 +82,8 @@ class ExecRoutes:
             writer.write(text if config.tty else session.frame(1, text))
             return taken
         if streams is not None:
-            await session.run(reader, writer, streams, terms)
+            with self._endless.session():
+                await session.run(reader, writer, streams, terms)
         return taken
 
     async def resize(self, call: Call) -> web.StreamResponse:

@@ -30,8 +30,8 @@ class LifecycleRoutes:
             "rename": self.rename,
         }
         return [
-            *(Route("POST", f"/containers/{{name}}/{verb}", handler) for verb, handler in verbs.items()),
-            Route("DELETE", "/containers/{name}", self.remove),
+            *(Route("POST", f"/containers/{{name:path}}/{verb}", handler) for verb, handler in verbs.items()),
+            Route("DELETE", "/containers/{name:path}", self.remove),
         ]
 
     async def start(self, call: Call) -> web.StreamResponse:

@@ -15,14 +15,14 @@ POST /build
 POST /build/prune
 POST /build/cancel
 POST /commit
-GET /containers/{name}/archive
-HEAD /containers/{name}/archive
-PUT /containers/{name}/archive
-GET /containers/{name}/attach/ws
-GET /containers/{name}/changes
-GET /containers/{name}/export
-GET /containers/{name}/stats
-POST /containers/{name}/update
+GET /containers/{name:path}/archive
+HEAD /containers/{name:path}/archive
+PUT /containers/{name:path}/archive
+GET /containers/{name:path}/attach/ws
+GET /containers/{name:path}/changes
+GET /containers/{name:path}/export
+GET /containers/{name:path}/stats
+POST /containers/{name:path}/update
 GET /distribution/{name:path}/json
 GET /images/get
 POST /images/load
@@ -32,7 +32,7 @@ POST /images/{name:path}/push
 POST /plugins/create
 GET /plugins/privileges
 POST /plugins/pull
-PUT /volumes/{name}
+PUT /volumes/{name:path}
 """
 _SWARM = """
 GET /configs

@@ -16,6 +16,7 @@ from netd.common.hijack import hijack
 from netd.common.web import Call, Route, empty, stream
 from runtime import logs
 from runtime.api import session
+from runtime.api.endless import Endless
 from runtime.engine import detach
 from runtime.engine.control import Control
 from runtime.engine.fleet import Fleet
@@ -28,17 +29,18 @@ _LOOK = 5.0
 
 
 class Streams:
-    def __init__(self, fleet: Fleet, control: Control, paths: Paths) -> None:
+    def __init__(self, fleet: Fleet, control: Control, paths: Paths, endless: Endless) -> None:
         self._fleet = fleet
         self._control = control
         self._paths = paths
+        self._endless = endless
 
     def routes(self) -> Sequence[Route]:
         return [
-            Route("POST", "/containers/{name}/attach", self.attach),
-            Route("GET", "/containers/{name}/logs", self.logs),
-            Route("POST", "/containers/{name}/wait", self.wait),
-            Route("POST", "/containers/{name}/resize", self.resize),
+            Route("POST", "/containers/{name:path}/attach", self.attach),
+            Route("GET", "/containers/{name:path}/logs", self.logs),
+            Route("POST", "/containers/{name:path}/wait", self.wait),
+            Route("POST", "/containers/{name:path}/resize", self.resize),
         ]
 
     async def attach(self, call: Call) -> web.StreamResponse:
@@ -56,10 +58,11 @@ class Streams:
         kind = session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
         reader, writer, taken = await hijack(call, kind, {})
         self._fleet.tell(live, "attach")
-        if call.flag("logs"):
-            await self._replay(live, writer, _streams(call))
-        if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin)) is not None:
-            await session.run(reader, writer, streams, terms)
+        with self._endless.session():
+            if call.flag("logs"):
+                await self._replay(live, writer, _streams(call))
+            if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin)) is not None:
+                await session.run(reader, writer, streams, terms)
         return taken
 
     async def _replay(self, live: Live, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
@@ -97,7 +100,7 @@ class Streams:
         ended = live.ended.add() if call.flag("follow") and live.record.state.counts_as_running else None
         response = await stream(call, {"Content-Type": kind})
         async with aclosing(logs.read(self._log(live), wanted, ended)) as batches:
-            with suppress(ConnectionError):
+            with suppress(ConnectionError), self._endless.session():
                 async for lines in batches:
                     await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
         return response
@@ -106,9 +109,9 @@ class Streams:
         live = self._fleet.find(call.params["name"])
         future = self._control.wait(live, call.text("condition"))
         response = await stream(call, {"Content-Type": "application/json"})
-        if not await _while_there(call, future):
-            return response
-        with suppress(ConnectionError):
+        with suppress(ConnectionError), self._endless.session():
+            if not await _while_there(call, future):
+                return response
             await response.write(codec.encode({"StatusCode": future.result()}) + b"\n")
         return response
 

@@ -21,6 +21,7 @@ from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.ids import now
 from netd.common.web import Call, Product, Route, json, stream
+from runtime.api.endless import Endless
 from runtime.engine.fleet import Fleet
 from runtime.images.importer import architecture
 from runtime.images.store import Images
@@ -34,7 +35,15 @@ _LOOK = 5.0
 
 class SystemRoutes:
     def __init__(
-        self, product: Product, fleet: Fleet, images: Images, volumes: Volumes, *, paths: Paths, bus: Bus
+        self,
+        product: Product,
+        fleet: Fleet,
+        images: Images,
+        volumes: Volumes,
+        *,
+        paths: Paths,
+        bus: Bus,
+        endless: Endless,
     ) -> None:
         self._product = product
         self._fleet = fleet
@@ -42,6 +51,7 @@ class SystemRoutes:
         self._volumes = volumes
         self._paths = paths
         self._bus = bus
+        self._endless = endless
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -95,7 +105,7 @@ class SystemRoutes:
         since, until = _time(call, "since"), _time(call, "until")
         legacy = call.version < _LEGACY
         response = await stream(call, {"Content-Type": "application/json"})
-        with self._bus.listen() as happening, suppress(ConnectionError, Lagging):
+        with self._endless.session(), self._bus.listen() as happening, suppress(ConnectionError, Lagging):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
                     if wanted(event, filters):

@@ -9,6 +9,8 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
+import msgspec
+
 from netd.common.errors import BadRequest, Conflict, NotFound
 from netd.common.ids import new_id
 from runtime.engine import detach, process
@@ -98,15 +100,14 @@ class Execs:
         self._check_running(live)
         assert live.running is not None
         config = one.config
-        program = process.further(live.record, config, live.record.config.hostname)
+        sized = msgspec.structs.replace(config, console_size=list(one.size)) if one.size else config
+        program = process.further(live.record, sized, live.record.config.hostname)
         running = one.running = await self._supervisor.exec(live.id, live.running.pid, program, one.id)
         streams = None
         if attached:
             streams = await running.attach(
                 stdin=config.attach_stdin, stdout=config.attach_stdout, stderr=config.attach_stderr
             )
-        if one.size:
-            await running.resize(*one.size)
         await self._supervisor.release(running)
         return running, streams
 
