@@ -1,7 +1,7 @@
 """The server's end of the private socket: what netd says is done here, in order.
 
-One netd speaks at a time; a new one takes the place of the one before, which may have hung.  When it leaves,
-everything stays as it was last said to be.
+One netd speaks at a time: whoever says hello takes the place of the one before, which may have hung.  When it
+leaves, everything stays as it was last said to be.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Control:
         self._listener = listener
         self._service = service
         self._version = version
-        self._pipe: Pipe | None = None
+        self._speaker: Pipe | None = None
         listener.setblocking(False)
         loop.watch(listener.fileno(), READ, self._accept)
 
@@ -43,15 +43,13 @@ class Control:
             log.warning("event=stranger-refused")
             sock.close()
             return
-        self._leave()
-        pipe = self._pipe = Pipe(sock)
-        self._loop.watch(sock.fileno(), READ, partial(self._ready, pipe))
+        self._watch(Pipe(sock), sent_all=True)
 
-    def _leave(self) -> None:
-        if self._pipe is not None:
-            self._loop.forget(self._pipe.sock.fileno())
-            self._pipe.close()
-            self._pipe = None
+    def _leave(self, pipe: Pipe) -> None:
+        self._loop.forget(pipe.sock.fileno())
+        pipe.close()
+        if pipe is self._speaker:
+            self._speaker = None
 
     def _ready(self, pipe: Pipe, events: int) -> None:
         try:
@@ -59,15 +57,30 @@ class Control:
                 self._watch(pipe, pipe.push())
             if events & (READ | select.EPOLLHUP):
                 for message, descriptors in pipe.receive():
-                    self._obey(message, descriptors)
+                    self._hear(pipe, message, descriptors)
         except (EOFError, OSError, ValueError) as problem:
-            log.info("event=netd-left reason=%s", problem)
-            self._leave()
+            if pipe is self._speaker:
+                log.info("event=netd-left reason=%s", problem)
+            self._leave(pipe)
+
+    def _hear(self, pipe: Pipe, message: Message, descriptors: Sequence[int]) -> None:
+        if isinstance(message, protocol.Hello):
+            if self._speaker is not None and self._speaker is not pipe:
+                self._leave(self._speaker)
+            self._speaker = pipe
+            self._greet()
+        elif pipe is self._speaker:
+            self._obey(message, descriptors)
+        else:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise ValueError("hello comes first")
 
     def _say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        if self._pipe is not None:
-            self._pipe.queue(message, descriptors)
-            self._watch(self._pipe, self._pipe.push())
+        if self._speaker is not None:
+            self._speaker.queue(message, descriptors)
+            if not self._speaker.push():
+                self._watch(self._speaker, sent_all=False)
 
     def _watch(self, pipe: Pipe, sent_all: bool) -> None:
         self._loop.watch(pipe.sock.fileno(), READ if sent_all else READ | WRITE, partial(self._ready, pipe))
@@ -89,8 +102,6 @@ class Control:
                 service.close(sandbox)
             case protocol.Sync(number):
                 self._say(protocol.Synced(number))
-            case protocol.Hello():
-                self._greet()
             case protocol.Stop():
                 self._loop.stop()
             case _:

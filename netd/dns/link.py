@@ -10,26 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from netd.common.errors import Unavailable
 from netd.dns import protocol
-from netd.dns.greeting import Greeting, drain, greet, stop
-from netd.dns.launch import Child, dial, spawn
+from netd.dns.greeting import Greeting
 from netd.dns.protocol import Message, Pipe
 from netd.dns.records import Ledger, NetworkRecords, Patch, View, difference
+from netd.dns.servers import Servers
 from netd.host import Resolver
 
 log = logging.getLogger(__name__)
 
-HELLO_LIMIT = 10.0
-"""Seconds that a server has for its first words; a new one has its modules to load."""
 FLUSH_LIMIT = 10.0
 """Seconds until names that are not in force count as a failure; covers one replacement of the server."""
-STOP_LIMIT = 3.0
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before each new try to bring a server back; the last repeats."""
 _STEADY = 5.0
@@ -43,22 +39,20 @@ class DnsLink:
     """
 
     def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
-        self._path = run_dir / "dns.sock"
-        self._log_path = run_dir / "dns.log"
-        self._resolv_conf = resolv_conf
-        self._version = protocol.version()
+        self._servers = Servers(run_dir / "dns.sock", run_dir / "dns.log", resolv_conf)
         self._networks: dict[str, Ledger] = {}
         self._views: dict[str, View] = {}
         self._sandboxes: dict[str, Resolver] = {}
         self._unmentioned: set[str] = set()
         self._pipe: Pipe | None = None
-        self._connected = asyncio.Event()
         self._lost = asyncio.Event()
         self._pushing = False
-        self._syncs: dict[int, asyncio.Future[bool]] = {}
+        """A push at the end of this turn has been asked for."""
+        self._blocked = False
+        """The rest goes when the server has read."""
+        self._syncs: dict[int, asyncio.Future[None]] = {}
         self._number = 0
         self._keeper: asyncio.Task[None] | None = None
-        self._child: Child | None = None
 
     @property
     def held(self) -> set[str]:
@@ -114,12 +108,18 @@ class DnsLink:
 
         Raises Unavailable when that takes too long; what was said stays said, and is in force some time.
         """
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        number, confirmed = self._number, loop.create_future()
+        self._syncs[number] = confirmed
+        limit = loop.call_later(FLUSH_LIMIT, self._give_up, confirmed)
+        self._say(protocol.Sync(number))
+        self._push()
         try:
-            async with asyncio.timeout(FLUSH_LIMIT):
-                while not await self._sync():
-                    pass
-        except TimeoutError:
-            raise Unavailable(f"the name server at {self._path} does not answer; see {self._log_path}") from None
+            await confirmed
+        finally:
+            limit.cancel()
+            del self._syncs[number]
 
     async def settle(self) -> None:
         """Forget what a server that outlived netd holds and nobody has spoken of since ``start``."""
@@ -136,27 +136,14 @@ class DnsLink:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         pipe = self._detach()
-        if pipe is not None:
-            await self._part(pipe, stop_server)
-        elif stop_server and self._child is not None:
-            await self._child.kill()
-        if self._child is not None:
-            self._child.release()
+        if stop_server:
+            await self._servers.stop(pipe)
+        elif pipe is not None:
+            await self._servers.part(pipe)
         for sandbox in self.held:
             self._let_go(sandbox)
-
-    async def _part(self, pipe: Pipe, stop_server: bool) -> None:
-        try:
-            async with asyncio.timeout(STOP_LIMIT):
-                await (stop(pipe) if stop_server else drain(pipe))
-                if stop_server and self._child is not None:
-                    await self._child.ended()
-        except (TimeoutError, OSError) as problem:
-            log.warning("event=dns-parted-badly reason=%r", problem)
-        finally:
-            pipe.close()
-        if stop_server:
-            self._path.unlink(missing_ok=True)
+        for confirmed in self._syncs.values():
+            self._give_up(confirmed)
 
     def _let_go(self, sandbox: str) -> None:
         """Close our copies of a sandbox's sockets."""
@@ -177,24 +164,21 @@ class DnsLink:
         self._pushing = False
         if self._pipe is None:
             return
-        loop = asyncio.get_running_loop()
         try:
-            if self._pipe.push():
-                loop.remove_writer(self._pipe.sock)
-            else:
-                loop.add_writer(self._pipe.sock, self._push)
+            all_sent = self._pipe.push()
         except OSError as problem:
             self._break(problem)
+            return
+        if all_sent == self._blocked:
+            loop, self._blocked = asyncio.get_running_loop(), not all_sent
+            if self._blocked:
+                loop.add_writer(self._pipe.sock, self._push)
+            else:
+                loop.remove_writer(self._pipe.sock)
 
-    async def _sync(self) -> bool:
-        """Wait until all that was said is in force; False when the server went away instead."""
-        await self._connected.wait()
-        self._number += 1
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._syncs[self._number] = future
-        self._say(protocol.Sync(self._number))
-        self._push()
-        return await future
+    def _give_up(self, confirmed: asyncio.Future[None]) -> None:
+        if not confirmed.done():
+            confirmed.set_exception(self._servers.silent())
 
     def _listen(self) -> None:
         try:
@@ -205,9 +189,9 @@ class DnsLink:
             self._break(problem)
 
     def _confirm(self, number: int) -> None:
-        future = self._syncs.pop(number, None)
-        if future is not None and not future.done():
-            future.set_result(True)
+        confirmed = self._syncs.get(number)
+        if confirmed is not None and not confirmed.done():
+            confirmed.set_result(None)
 
     def _break(self, reason: Exception) -> None:
         log.warning("event=dns-lost reason=%s", reason)
@@ -217,16 +201,10 @@ class DnsLink:
         self._lost.set()
 
     def _detach(self) -> Pipe | None:
-        """Let go of the connection; whoever waits for it to confirm something has to ask again."""
         pipe, self._pipe = self._pipe, None
-        self._connected.clear()
         if pipe is not None:
             asyncio.get_running_loop().remove_reader(pipe.sock)
             asyncio.get_running_loop().remove_writer(pipe.sock)
-        for future in self._syncs.values():
-            if not future.done():
-                future.set_result(False)
-        self._syncs.clear()
         return pipe
 
     async def _keep(self) -> None:
@@ -247,58 +225,14 @@ class DnsLink:
 
     async def _connect(self, adopt: bool) -> None:
         """Meet a server of our version and tell it everything; *adopt* takes on the sandboxes that we do not know."""
-        pipe, greeting = await self._meet()
-        try:
-            if greeting.version != self._version:
-                log.info("event=dns-replaced version=%s sandboxes=%d", greeting.version, len(greeting.held))
-                self._take(greeting, adopt)
-                await stop(pipe)
-                pipe.close()
-                pipe, greeting = await self._begin()
-            self._take(greeting, adopt)
-        except BaseException:
-            pipe.close()
-            raise
-        self._pipe = pipe
+        pipe, greeting = await self._servers.meet()
+        self._take(greeting, adopt)
+        if greeting.version != self._servers.version:
+            pipe, greeting = await self._servers.replace(pipe)
+        self._pipe, self._blocked = pipe, False
         self._retell(greeting, adopt)
         asyncio.get_running_loop().add_reader(pipe.sock, self._listen)
-        self._connected.set()
         self._push()
-
-    async def _meet(self) -> tuple[Pipe, Greeting]:
-        """Return a connection to the server that is there, or to a new one, with its first words."""
-        sock = dial(self._path)
-        if sock is not None:
-            try:
-                return await self._greet(sock)
-            except EOFError:
-                log.info("event=dns-was-ending")
-        return await self._begin()
-
-    async def _begin(self) -> tuple[Pipe, Greeting]:
-        if self._child is not None:
-            await self._child.kill()
-        self._child = spawn(self._path, self._log_path, self._resolv_conf)
-        sock = dial(self._path)
-        if sock is None:
-            raise Unavailable(f"the new name server's {self._path} is gone; is another netd using that directory?")
-        try:
-            return await self._greet(sock)
-        except EOFError as problem:
-            raise Unavailable(f"the name server ended as soon as it was started; see {self._log_path}") from problem
-
-    async def _greet(self, sock: socket.socket) -> tuple[Pipe, Greeting]:
-        pipe = Pipe(sock)
-        try:
-            async with asyncio.timeout(HELLO_LIMIT):
-                return pipe, await greet(pipe, self._version)
-        except BaseException as problem:
-            pipe.close()
-            if isinstance(problem, TimeoutError):
-                raise Unavailable(
-                    f"the name server at {self._path} does not answer; see {self._log_path}, end it and try again"
-                ) from problem
-            raise
 
     def _take(self, greeting: Greeting, adopt: bool) -> None:
         for sandbox, resolver in greeting.held.items():
@@ -323,6 +257,8 @@ class DnsLink:
                 self._say(protocol.OpenSandbox(sandbox), _descriptors(resolver))
             if sandbox in self._views:
                 self._say(protocol.SetView(sandbox, self._views[sandbox]))
+        for number in self._syncs:
+            self._say(protocol.Sync(number))
 
 
 def _descriptors(resolver: Resolver) -> tuple[int, int, int]:

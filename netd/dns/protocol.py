@@ -15,7 +15,7 @@ import socket
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +25,8 @@ DESCRIPTORS = 3
 """Of a sandbox: UDP socket, listening TCP socket, namespace."""
 _MOST_DESCRIPTORS = 253
 _MOST_FRAMES = 64
-_READ_SIZE = 1 << 18
+_READ_SIZE = 1 << 16
+"""Bytes; an allocation of twice as much would be mapped and unmapped each time."""
 
 
 def version() -> str:
@@ -164,12 +165,15 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
 }
 
 
-def encode(message: Message) -> bytes:
-    return json.dumps([type(message).__name__, message], default=_plain, separators=(",", ":")).encode()
-
-
 def _plain(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+_encoder = json.JSONEncoder(default=_plain, separators=(",", ":"))
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode([type(message).__name__, message]).encode()
 
 
 def decode(data: bytes) -> Message:
@@ -229,7 +233,10 @@ class Pipe:
             sent -= len(frame)
 
     def receive(self) -> Iterator[tuple[Message, tuple[int, ...]]]:
-        """Yield what has come, with descriptors for the taker to close.  Raises EOFError when the peer has gone."""
+        """Yield what has come, with descriptors for the taker to close; call again while there is something to read.
+
+        Raises EOFError when the peer has gone.
+        """
         while True:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self.sock, _READ_SIZE, _MOST_DESCRIPTORS)
@@ -242,6 +249,8 @@ class Pipe:
             self._received += data
             self._descriptors.extend(descriptors)
             yield from self._frames()
+            if len(data) < _READ_SIZE and not descriptors:
+                return
 
     def _frames(self) -> Iterator[tuple[Message, tuple[int, ...]]]:
         while len(self._received) >= 5:

@@ -42,8 +42,9 @@ class Service:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise ValueError(f"{len(descriptors)} descriptors for sandbox {sandbox_id[:12]} instead of {DESCRIPTORS}")
-        udp, tcp, netns = descriptors
-        sandbox = Sandbox(sandbox_id, socket.socket(fileno=udp), socket.socket(fileno=tcp), netns)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0, descriptors[0])
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptors[1])
+        sandbox = Sandbox(sandbox_id, udp, tcp, descriptors[2])
         sandbox.prepare()
         before = self._sandboxes.get(sandbox_id)
         view = before.scope.view if before is not None and before.scope is not None else None

@@ -141,7 +141,7 @@ def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
                 sock.send(dns.message.make_query(f"{n}.test", "A").to_wire())
             begin = time.monotonic()
             assert asker.addresses("web") == ["10.1.0.2"]
-            assert time.monotonic() - begin < 0.5
+            assert time.monotonic() - begin < 3, "the others wait for four seconds and more"
             early = [dns.message.from_wire(sock.recv(512)) for _ in range(100)]
             assert {reply.rcode() for reply in early} == {dns.rcode.SERVFAIL}, "a container has 256 under way at most"
 

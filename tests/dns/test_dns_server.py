@@ -18,6 +18,7 @@ import dns.rcode
 import pytest
 from dns_lab import World, found, read_frame
 
+from netd.dns import protocol
 from netd.dns.records import NetworkRecords, Patch, View
 
 T = TypeVar("T")
@@ -244,10 +245,18 @@ def test_the_server_is_small_and_loads_nothing_heavy(on_host):
     on_host(story)
 
 
-def test_only_its_owner_may_speak_to_it(on_host):
+def test_only_its_owner_may_speak_and_only_after_hello(on_host):
     async def story(world: World) -> None:
         assert (world.run / "dns.sock").stat().st_mode & 0o777 == 0o600
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(world.run / "dns.sock"))
+        asker = await world.container("a", View(("n1",)))
+        for said in (protocol.encode(protocol.Stop()), b"nonsense"):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(5)
+                sock.connect(str(world.run / "dns.sock"))
+                sock.sendall(len(said).to_bytes(4) + b"\0" + said)
+                assert sock.recv(1) == b""
+        world.link.patch_network("n1", Patch({"web": ("10.1.0.77",)}))
+        await world.link.flush()
+        assert asker.addresses("web") == ["10.1.0.77"], "netd still has its ear"
 
     on_host(story)

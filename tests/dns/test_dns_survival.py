@@ -15,7 +15,7 @@ import pytest
 from dns_lab import WEB, Container, World, found, in_namespace, inside, resolver_in, says, server_pid, upstream
 
 from netd.common.errors import Unavailable
-from netd.dns import link, protocol
+from netd.dns import link, protocol, servers
 from netd.dns.link import DnsLink
 from netd.dns.records import NetworkRecords, Patch, View
 
@@ -153,7 +153,7 @@ def test_a_server_of_another_version_is_replaced_and_its_sockets_stay(on_host, r
 
 def test_a_server_that_hangs_is_told_of(on_host, resolv_conf, tmp_path, monkeypatch):
     async def story(world: World) -> None:
-        monkeypatch.setattr(link, "HELLO_LIMIT", 0.2)
+        monkeypatch.setattr(servers, "HELLO_LIMIT", 0.2)
         monkeypatch.setattr(link, "FLUSH_LIMIT", 0.2)
         os.kill(world.server_pid(), signal.SIGSTOP)
         with pytest.raises(Unavailable, match="does not answer"):
