@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 from cli_terminal import ROOT, Typist
 from engine_peer import Peer
+from hypothesis import settings
 
 from netd.cli.main import main
+
+# A shared machine may stall for longer than the 0.2 s that hypothesis gives an example.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture
