@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import resource
-import signal
 import stat
 import struct
 import termios
@@ -159,14 +158,6 @@ def _own_stdio(identity: users.Identity) -> None:
         except OSError as problem:
             if problem.errno not in (errno.EPERM, errno.EROFS):
                 raise
-
-
-def reset_signals() -> None:
-    """Give every signal its default action, and block none; the interpreter ignores some, and exec would keep that."""
-    for number in range(1, 65):
-        if number not in (9, 19, 32, 33):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _reset(process: Process) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runtime.spec import Container, Process
 
 PARENT = "netd"
+_BURIAL_SECONDS = 5.0
 
 
 class Failed(Exception):
@@ -39,10 +40,12 @@ class Waiting:
 
     channel: _socket.socket
     pid: int
+    moves = True
+    """Whether it goes on as another process, of which it tells, before it is prepared."""
 
     def wait_prepared(self) -> int:
         """Return the master of the terminal, or -1, when the process stands before its program."""
-        descriptors = self._expect(wire.PREPARED)
+        descriptors = self._expect(wire.PREPARED, moved=not self.moves)
         return descriptors[0] if descriptors else -1
 
     def go(self) -> None:
@@ -61,18 +64,23 @@ class Waiting:
         self.channel.close()
         kill(self.pid)
 
-    def _expect(self, wanted: int) -> list[int]:
-        try:
-            kind, payload, descriptors = wire.receive(self.channel)
-            if kind == wire.STATE:  # it goes on as another process
-                self.pid = int(wire.unpack(payload))  # type: ignore[call-overload]
+    def _expect(self, wanted: int, *, moved: bool) -> list[int]:
+        """Return the descriptors that come with *wanted*; the word of a move may come before or after it."""
+        found: list[int] | None = None
+        while found is None or not moved:
+            try:
                 kind, payload, descriptors = wire.receive(self.channel)
-        except (wire.Broken, ConnectionResetError):
-            raise Failed("the process was killed while it was being made") from None
-        if kind == wanted:
-            return descriptors
-        code, message = wire.unpack_tuple(payload)
-        raise Failed(message, code)
+            except (wire.Broken, ConnectionResetError):
+                raise Failed("the process was killed while it was being made") from None
+            if kind == wire.STATE:
+                self.pid = int(wire.unpack(payload))  # type: ignore[call-overload]
+                moved = True
+            elif kind == wanted:
+                found = descriptors
+            else:
+                code, message = wire.unpack_tuple(payload)
+                raise Failed(message, code)
+        return found
 
 
 class Joining(Waiting):
@@ -106,7 +114,7 @@ class Birth(Waiting):
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        self._expect(wire.READY)
+        self._expect(wire.READY, moved=True)
 
     def take_name(self, spec: Container) -> None:
         """Turn the spare group into the container's."""
@@ -152,6 +160,7 @@ class Birth(Waiting):
         if self.group.path("devices") is not None:
             self.group.allow_devices(devices.RULES if plan.guarded else devices.EVERYTHING)
         self.channel, theirs = wire.pair()
+        self.moves = not init.is_whole(self.group, plan)
         self.pid = linux.clone(linux.CLONE_PARENT | init.birth_flags(self.group, plan))
         if self.pid == 0:
             linux.close_others(theirs.fileno())
@@ -160,10 +169,16 @@ class Birth(Waiting):
 
 
 def kill(pid: int) -> None:
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        return
+    """Kill a child of the shim, and wait until the shim has collected it."""
+    deadline = time.monotonic() + _BURIAL_SECONDS
+    number = 9
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        number = 0
+        time.sleep(0.0005)
 
 
 def _remove_stale(group: cgroups.Group) -> None:

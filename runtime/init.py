@@ -83,7 +83,7 @@ def _fail(channel: _socket.socket, message: str, code: int) -> None:
 
 def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
     _be_born()
-    whole = _is_whole(group, plan)
+    whole = is_whole(group, plan)
     group.join(versions=(1,))
     _build_stage(group, plan)
     if whole:
@@ -98,20 +98,20 @@ def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
     _prepare(channel, delivery)
 
 
-def _is_whole(group: cgroups.Group, plan: Plan) -> bool:
+def is_whole(group: cgroups.Group, plan: Plan) -> bool:
     """Whether the process itself can become the first: it is pid 1, and version 1 groups can be joined and renamed."""
     return plan.own_pid and group.path_v2() is None
 
 
 def birth_flags(group: cgroups.Group, plan: Plan) -> int:
     """Return the namespaces with which the shim makes the process that calls :func:`born`."""
-    return plan.flags() | (linux.CLONE_NEWPID if _is_whole(group, plan) else 0)
+    return plan.flags() | (linux.CLONE_NEWPID if is_whole(group, plan) else 0)
 
 
 def _be_born() -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     os.setsid()
-    become.reset_signals()
+    linux.reset_signals()
     os.umask(0)
 
 

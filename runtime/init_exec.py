@@ -47,7 +47,7 @@ def _fail(channel: _socket.socket, message: str, code: int) -> None:
 
 def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
-    become.reset_signals()
+    linux.reset_signals()
     os.umask(0)
     group.join()
     _enter(target)

@@ -31,6 +31,7 @@ class Launcher:
         self._shims = -1
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
+        self._parents = {birth.PARENT}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -119,7 +120,7 @@ class Launcher:
         for process in self._known.values():
             process.let_go()
         await self._nursery.close()
-        for parent in {birth.PARENT, *(os.path.dirname(p.group) for p in self._known.values())}:
+        for parent in self._parents:
             cgroups.Group(self._hierarchies, f"{parent}/any").remove_parent()
         os.close(self._shims)
 
@@ -162,6 +163,7 @@ class Launcher:
             raise
         process = ShimProcess(self._shims, channel, wire.unpack(payload))  # type: ignore[arg-type]
         self._known[process.id] = process
+        self._parents.add(os.path.dirname(process.group))
         return process
 
     async def _find(self, identifier: str, directory: int) -> ShimProcess | ExitStatus | None:
@@ -177,6 +179,7 @@ class Launcher:
                 return _record_loss(directory)
             await self._revive(process)
         self._known[identifier] = process
+        self._parents.add(os.path.dirname(process.group))
         self._look_after(process)
         return process
 

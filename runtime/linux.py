@@ -52,6 +52,7 @@ AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
+_RT_SIGACTION, _RT_SIGPROCMASK = 13, 14
 _PIVOT_ROOT, _KEYCTL, _CLOSE_RANGE = 155, 250, 436
 _BPF, _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 321, 428, 429, 430, 431, 432
 _CLONE3, _OPENAT2, _MOUNT_SETATTR = 435, 437, 442
@@ -110,6 +111,17 @@ def close_others(*descriptors: int) -> None:
     for low, high in zip(kept, [*kept[1:], 0x80000000], strict=True):
         if low + 1 < high:
             close_range(low + 1, high - 1)
+
+
+def reset_signals() -> None:
+    """Give every signal its default action, and block none; the interpreter ignores some, and exec would keep that.
+
+    By system calls, because the C library keeps two signals to itself.
+    """
+    for number in range(1, 65):
+        if number not in (9, 19):
+            _syscall("rt_sigaction", _RT_SIGACTION, number, bytes(32), None, 8)
+    _syscall("rt_sigprocmask", _RT_SIGPROCMASK, 2, bytes(8), None, 8)
 
 
 def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) -> int:

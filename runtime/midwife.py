@@ -154,6 +154,7 @@ def _make_exec(hall: Hall, payload: bytes, target: int) -> None:
 def _hand_over(hall: Hall, made: birth.Waiting, directory: int, state: dict[str, Any]) -> None:
     """Say that the process is ready, start it at the word, and give the shim its ends."""
     master = made.wait_prepared()
+    pidfd = os.pidfd_open(made.pid)
     ends = pipes.terminal_for_shim(master) if master >= 0 else pipes.open_for_shim(directory, stdin=state["stdin"])
     state.update(pid=made.pid, start_time=shimdir.start_time(made.pid))
     listener = pipes.listen(hall.shims, state["id"])
@@ -163,7 +164,7 @@ def _hand_over(hall: Hall, made: birth.Waiting, directory: int, state: dict[str,
     state["started"] = shimdir.now()
     shimdir.write_state(directory, state)
     made.go()
-    ends |= {"listener": listener.fileno(), "control": hall.control.fileno(), "pidfd": os.pidfd_open(made.pid)}
+    ends |= {"listener": listener.fileno(), "control": hall.control.fileno(), "pidfd": pidfd}
     _deliver(hall.call, state, ends)
     wire.send(hall.control, wire.STARTED, wire.pack(state))
 

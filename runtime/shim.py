@@ -26,6 +26,9 @@ def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.H
     message that waits to be read.
     """
     os.setsid()
+    name = os.open("/proc/self/comm", os.O_WRONLY)
+    os.write(name, b"netd-shim")
+    os.close(name)
     ours, theirs = _socket.socketpair()
     events = select.epoll()
     child = os.fork()
@@ -34,26 +37,29 @@ def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.H
     os.close(told)
     channel.close()
     theirs.close()
-    _pid, status = os.waitpid(child, 0)
-    if status == 0:
+    ended: dict[int, int] = {}
+    while child not in ended:
+        pid, ended[pid] = os.waitpid(-1, 0)
+    if ended[child] == 0:
         events.poll()
         events.close()
-        _wake(ours, hierarchies, shims)
+        _wake(ours, hierarchies, shims, ended)
     os._exit(0)
 
 
-def _wake(delivery: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> None:
+def _wake(
+    delivery: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int, ended: dict[int, int]
+) -> None:
     _kind, payload, descriptors = wire.receive(delivery)
     state, names = wire.unpack_tuple(payload)
     ends = dict(zip(names, descriptors, strict=True))
     shim = serving.Shim(state, ends)
     shim.serve(_socket.socket(fileno=ends["control"]), ends["pidfd"])
-    shim.finish(cgroups.Group(hierarchies, state["group"]), shims, serving.exit_code(_collect(state["pid"])))
+    shim.finish(cgroups.Group(hierarchies, state["group"]), shims, serving.exit_code(_collect(state["pid"], ended)))
 
 
-def _collect(wanted: int) -> int:
-    """Return the wait status of the process, and bury with it whoever helped to make it."""
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == wanted:
-            return status
+def _collect(wanted: int, ended: dict[int, int]) -> int:
+    """Return the wait status of the process, which may have been collected already."""
+    while wanted not in ended:
+        pid, ended[pid] = os.waitpid(-1, 0)
+    return ended[wanted]
