@@ -139,7 +139,9 @@ def test_containers_that_cannot_be_made(house):
 
 
 def test_a_port_that_a_program_of_the_host_uses_is_refused(house):
-    listener = subprocess.Popen([*house.within, "busybox", "nc", "-lk", "-p", "9099"], stdin=subprocess.PIPE)
+    listener = subprocess.Popen(
+        [*house.within, "busybox", "nc", "-ll", "-p", "9099", "-e", "cat"], stdin=subprocess.PIPE
+    )
     try:
         wait_until(lambda: ":9099 " in house.on_host("ss", "-Hltn").stdout)
         code, words = docker_error(

@@ -15,7 +15,7 @@ MISSION_FIELDS = {
 
 
 def page(house, *url):
-    return house.on_host("busybox", "wget", "-q", "-T", "3", "-O", "-", *url)
+    return house.on_host("busybox", "wget", "-q", "-O", "-", *url)
 
 
 def test_two_containers_on_a_user_defined_network(house):
