@@ -91,7 +91,7 @@ def demonstrate(show: Show) -> None:
     show.run("netctl", "exec", CLIENT, "ping", "-c", "3", "-i", "0.2", WEB, expect=" 0% packet loss")
 
     show.title("Fetch the page from this host, through the published port")
-    show.run("busybox", "wget", "-q", "-T", "5", "-O", "-", f"http://127.0.0.1:{port}/", expect=PAGE)
+    show.run("busybox", "wget", "-q", "-O", "-", f"http://127.0.0.1:{port}/", expect=PAGE)
 
     show.title("Look at the container's network settings")
     print(f"   $ netctl inspect {WEB}")

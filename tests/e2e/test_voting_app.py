@@ -41,7 +41,7 @@ class Town(Installation):
 
     def visit(self, url, *words):
         """Return what a browser on the visitor's host gets."""
-        command = ["nsenter", f"--net=/run/netns/{self.visitor}", "busybox", "wget", "-q", "-T", "5", "-O", "-"]
+        command = ["nsenter", f"--net=/run/netns/{self.visitor}", "busybox", "wget", "-q", "-O", "-"]
         return subprocess.run([*command, *words, url], capture_output=True, text=True, timeout=20).stdout
 
     def vote(self, choice, voter):
