@@ -1,7 +1,6 @@
-"""The asynchronous client of netd, for runtimes: the sandbox calls typed, the network calls of Docker's API handed on.
+"""The asynchronous client of netd's own calls, for runtimes.
 
-Refusals come back as the Problem that netd raised; a netd that does not answer is Unavailable, in one sentence
-that says how to start it.
+One session with kept connections; what netd refuses is raised as the same Problem that it was there.
 """
 
 from __future__ import annotations
@@ -9,140 +8,138 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from netd.api import ConnectRequest, DisconnectRequest, RenameRequest, SandboxRequest, SandboxView
-from netd.common import codec, errors
-from netd.common.errors import NotFound, Problem, Unavailable
+from netd.common import codec
+from netd.common.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    NoSpace,
+    NotFound,
+    NotImplementedYet,
+    Problem,
+    ServerError,
+    Unavailable,
+)
 from netd.common.events import Event
 
 T = TypeVar("T")
-
-_PATIENCE = aiohttp.ClientTimeout(total=120, sock_connect=5)
-_ENDLESS = aiohttp.ClientTimeout(total=None, sock_connect=5)
-_BY_STATUS: Mapping[int, type[Problem]] = {
+_ROOT = "/netd/v1"
+_PATIENCE = aiohttp.ClientTimeout(total=60.0, sock_connect=5.0)
+_NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
+_LONGEST_LINE = 1 << 20
+_PROBLEMS: Mapping[int, type[Problem]] = {
     kind.status: kind
-    for kind in (
-        errors.BadRequest,
-        errors.Forbidden,
-        errors.NotFound,
-        errors.Conflict,
-        errors.ServerError,
-        errors.NotImplementedYet,
-        errors.Unavailable,
-        errors.NoSpace,
-    )
+    for kind in (BadRequest, Forbidden, NotFound, Conflict, ServerError, NotImplementedYet, Unavailable, NoSpace)
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What netd said, unread."""
-
     status: int
+    headers: Mapping[str, str]
     body: bytes
 
 
+class _Refusal(msgspec.Struct):
+    message: str = ""
+
+
 class NetdClient:
-    """Calls on one netd over kept-alive connections.  Made inside a running loop; close it before the loop ends."""
+    """Speaks to the netd that listens on *socket*.  All calls raise Unavailable while there is none."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
-        self._session = aiohttp.ClientSession(
-            "http://netd", connector=aiohttp.UnixConnector(str(socket), limit=0), timeout=_PATIENCE
-        )
-
-    async def __aenter__(self) -> NetdClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        await self._session.close()
-
-    # Sandboxes
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     async def create_sandbox(self, request: SandboxRequest) -> SandboxView:
-        """Bring up all the networking of one container, or raise and leave nothing."""
-        return codec.decode(await self._call("POST", "/netd/v1/sandboxes", request), SandboxView)
+        """Make all the networking of a container; when that fails nothing is left."""
+        return await self._call("POST", f"{_ROOT}/sandboxes", SandboxView, request)
 
     async def sandbox(self, identifier: str) -> SandboxView:
-        return codec.decode(await self._call("GET", f"/netd/v1/sandboxes/{_quoted(identifier)}"), SandboxView)
+        return await self._call("GET", f"{_ROOT}/sandboxes/{_part(identifier)}", SandboxView)
 
     async def sandboxes(self) -> list[SandboxView]:
-        return codec.decode(await self._call("GET", "/netd/v1/sandboxes"), list[SandboxView])
+        return await self._call("GET", f"{_ROOT}/sandboxes", list[SandboxView])
 
     async def delete_sandbox(self, identifier: str) -> None:
-        """Take a sandbox down; one that is not there is no error."""
-        try:
-            await self._call("DELETE", f"/netd/v1/sandboxes/{_quoted(identifier)}")
-        except NotFound:
-            return
+        """Take a sandbox away; repeating it is harmless."""
+        await self._checked("DELETE", f"{_ROOT}/sandboxes/{_part(identifier)}")
 
-    async def rename_sandbox(self, identifier: str, name: str) -> None:
-        await self._call("POST", f"/netd/v1/sandboxes/{_quoted(identifier)}/rename", RenameRequest(name))
+    async def rename_sandbox(self, identifier: str, name: str) -> SandboxView:
+        return await self._call(
+            "POST", f"{_ROOT}/sandboxes/{_part(identifier)}/rename", SandboxView, RenameRequest(name)
+        )
 
     async def connect(self, network: str, request: ConnectRequest) -> SandboxView:
-        """Attach a running sandbox to a network and return how it is now."""
-        await self._call("POST", f"/networks/{_quoted(network)}/connect", request)
-        return await self.sandbox(request.container)
+        """Connect a running container and return what it has then."""
+        return await self._call("POST", f"{_ROOT}/networks/{_part(network)}/connect", SandboxView, request)
 
     async def disconnect(self, network: str, request: DisconnectRequest) -> SandboxView:
-        """Detach a running sandbox from a network and return how it is now."""
-        await self._call("POST", f"/networks/{_quoted(network)}/disconnect", request)
-        return await self.sandbox(request.container)
+        return await self._call("POST", f"{_ROOT}/networks/{_part(network)}/disconnect", SandboxView, request)
 
-    # The rest of netd's API
-
-    async def forward(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> Answer:
-        """Hand a call on and return what netd says, refusals included."""
-        return await self._ask(method, path, body, query)
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Yield netd's events until it stops or the connection breaks.  Raises Unavailable when there is none."""
-        try:
-            async with self._session.get("/events", timeout=_ENDLESS) as response:
-                async for line in response.content:
-                    yield codec.decode(line, Event)
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable() from error
-
-    async def _call(self, method: str, path: str, value: Any = None) -> bytes:
-        answer = await self._ask(method, path, b"" if value is None else codec.encode(value), {})
-        if answer.status >= 400:
-            raise _problem(answer)
-        return answer.body
-
-    async def _ask(self, method: str, path: str, body: bytes, query: Mapping[str, str]) -> Answer:
+    async def forward(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer:
+        """Hand a call of somebody else's on, and return the answer as it is, be it good or bad."""
         headers = {"Content-Type": "application/json"} if body else {}
         try:
-            async with self._session.request(
-                method, path, data=body or None, params=query, headers=headers
+            async with self._open().request(
+                method, f"http://netd{path}", params=query, data=body or None, headers=headers
             ) as response:
-                return Answer(response.status, await response.read())
-        except TimeoutError as error:
-            raise Unavailable(f"netd at {self.socket} did not answer in time") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable() from error
+                return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise self._unavailable(problem) from problem
 
-    def _unreachable(self) -> Unavailable:
-        return Unavailable(f"netd does not answer at {self.socket}: start it with netd --run-dir {self.socket.parent}")
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens from now on.  Raises Unavailable when netd goes away: events may have been missed then."""
+        try:
+            async with self._open().get("http://netd/events", timeout=_NO_END) as response:
+                while line := await response.content.readline():
+                    yield codec.decode(line, Event)
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise self._unavailable(problem) from problem
+        raise Unavailable(f"netd on {self.socket} ended its events")
+
+    async def _call(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
+        return codec.decode((await self._checked(method, path, body)).body, kind)
+
+    async def _checked(self, method: str, path: str, body: Any = None) -> Answer:
+        answer = await self.forward(method, path, {}, codec.encode(body) if body is not None else b"")
+        if answer.status >= 400:
+            raise _problem(answer)
+        return answer
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=60.0)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=_PATIENCE, read_bufsize=_LONGEST_LINE, auto_decompress=False
+            )
+        return self._session
+
+    def _unavailable(self, problem: Exception) -> Unavailable:
+        if isinstance(problem, TimeoutError):
+            return Unavailable(f"netd on {self.socket} does not answer")
+        return Unavailable(f"cannot reach netd on {self.socket}: is it running? ({problem or type(problem).__name__})")
 
 
-def _quoted(name: str) -> str:
-    return quote(name, safe="")
+def _part(text: str) -> str:
+    return quote(text, safe="")
 
 
 def _problem(answer: Answer) -> Problem:
     try:
-        message = codec.decode(answer.body, dict[str, str])["message"]
-    except (ValueError, KeyError):
-        message = f"netd answered with status {answer.status}"
-    return _BY_STATUS.get(answer.status, errors.ServerError)(message)
+        message = codec.decode(answer.body, _Refusal).message
+    except msgspec.DecodeError:
+        message = answer.body.decode(errors="replace")
+    return _PROBLEMS.get(answer.status, ServerError)(message or f"netd answered {answer.status}")

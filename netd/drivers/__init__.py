@@ -27,6 +27,8 @@ class Traits:
     """Their sandboxes share the host's network namespace."""
     single: bool = False
     """There is only the one that netd makes itself."""
+    absent: bool = False
+    """It is not installed any more: its networks can only be removed."""
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from netd.common.errors import NotFound
-from netd.drivers import Driver
+from netd.drivers import Driver, Traits
+from netd.drivers.bare import BareDriver
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.host import HostDriver
 from netd.drivers.null import NullDriver
@@ -31,6 +32,18 @@ class Drivers:
         if (found := self._drivers.get(name)) is None:
             raise NotFound(f'plugin "{name}" not found')
         return found
+
+    def expect(self, name: str) -> None:
+        """Let networks of a driver that is not installed any more be listed and removed, and nothing else."""
+        if name not in self._drivers:
+            _log.error("driver=%s missing=true: install the package that brought it", name)
+            self._drivers[name] = AbsentDriver()
+
+
+class AbsentDriver(BareDriver):
+    """Stands in for a driver that networks were made with and that is gone."""
+
+    traits = Traits(absent=True)
 
 
 def discover() -> Drivers:

@@ -8,12 +8,14 @@ thousands costs no descriptors.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from netd.common.errors import ServerError
 from netd.model import Publication
+from netd.portmap.descriptors import lift
 from netd.portmap.listeners import ports_in_use
 
 HOLD_LIMIT = 64
@@ -33,7 +35,7 @@ class Held:
     """The sockets of all held ports."""
 
     def __init__(self) -> None:
-        self._sockets: dict[tuple[str, IPv4Address, int], socket.socket] = {}
+        self._descriptors: dict[tuple[str, IPv4Address, int], int] = {}
 
     def hold(self, wanted: Publication) -> None:
         """Hold every port of *wanted*, or none and raise InUse; where they are many, only see that they are free."""
@@ -44,23 +46,23 @@ class Held:
         try:
             for port in range(wanted.port, wanted.last + 1):
                 key = (wanted.protocol, wanted.address, port)
-                self._sockets[key] = _bound(*key)
+                self._descriptors[key] = lift(_bound(*key).detach())
                 done.append(key)
         except BaseException:
             for key in done:
-                self._sockets.pop(key).close()
+                os.close(self._descriptors.pop(key))
             raise
 
     def let_go(self, given: Publication) -> None:
         """Close the sockets of the ports of *given* that are held."""
         for port in range(given.port, given.last + 1):
-            if (found := self._sockets.pop((given.protocol, given.address, port), None)) is not None:
-                found.close()
+            if (found := self._descriptors.pop((given.protocol, given.address, port), None)) is not None:
+                os.close(found)
 
     def close(self) -> None:
-        for one in self._sockets.values():
-            one.close()
-        self._sockets.clear()
+        for one in self._descriptors.values():
+            os.close(one)
+        self._descriptors.clear()
 
 
 def check(wanted: Publication) -> None:

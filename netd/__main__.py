@@ -1,0 +1,23 @@
+"""``netd``: reads the flags and the configuration file, and runs the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from netd.common.config import load, log_to_stderr
+from netd.common.errors import Problem
+from netd.daemon import run
+
+
+def main() -> None:
+    try:
+        settings = load("netd", "container networks, addresses, published ports and names, on RUN/netd.sock")
+        log_to_stderr(settings.log_level)
+        asyncio.run(run(settings))
+    except Problem as problem:
+        sys.exit(f"netd: {problem.message}")
+
+
+if __name__ == "__main__":
+    main()

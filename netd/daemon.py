@@ -1,0 +1,128 @@
+"""The composition root of netd: makes every part, gives each what it needs, and takes all down again.
+
+The only file that knows every class.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+
+from netd.common.config import Settings
+from netd.common.listen import lock, serve
+from netd.common.store import Store
+from netd.common.web import Front, Product
+from netd.dns.link import DnsLink
+from netd.drivers.registry import discover
+from netd.engine import repair
+from netd.engine.connections import Connections
+from netd.engine.hostfiles import HostFileReader
+from netd.engine.networks import Networks
+from netd.engine.resume import resume
+from netd.engine.sandboxes import Sandboxes
+from netd.engine.world import World
+from netd.kernel.host import Host
+from netd.server.networks import NetworkRoutes
+from netd.server.sandboxes import SandboxRoutes
+from netd.server.system import SystemRoutes
+
+_log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.  Raises a Problem when it cannot begin."""
+    lock(settings.run_dir / "netd.lock", "netd")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _allow_many_descriptors()
+    async with AsyncExitStack() as stack:
+        world = await _open(settings, stack)
+        await resume(world)
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [
+                tasks.create_task(repair.watch(world), name="watch"),
+                tasks.create_task(repair.keep(world), name="repair"),
+            ]
+            closing = asyncio.Event()
+            server = await serve(front(world, closing), settings.run_dir / "netd.sock", settings.group)
+            _ready(settings, world)
+            await stop.wait()
+            closing.set()
+            await server.cleanup()
+            for helper in helpers:
+                helper.cancel()
+        await _leave(world)
+
+
+def front(world: World, closing: asyncio.Event) -> Front:
+    """Return netd's HTTP front; *closing* ends streams that go on for ever."""
+    product = Product("netd", _version(), ping={"Builder-Version": "1", "Swarm": "inactive"})
+    sandboxes, connections = Sandboxes(world), Connections(world)
+    groups = (
+        NetworkRoutes(world.state, Networks(world), connections),
+        SandboxRoutes(sandboxes, connections),
+        SystemRoutes(product, world.bus, closing),
+    )
+    return Front(product, [route for group in groups for route in group.routes()])
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> World:
+    store = Store(settings.state_dir / "netd.db")
+    stack.callback(store.close)
+    names = DnsLink(settings.run_dir, settings.resolv_conf)
+    host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf)
+    stack.push_async_callback(host.close)
+    await names.start()
+    world = World(
+        settings=settings,
+        host=host,
+        store=store,
+        names=names,
+        drivers=discover(),
+        host_files=HostFileReader(settings.resolv_conf),
+    )
+    stack.callback(world.ports.close)
+    stack.push_async_callback(world.errands.close)
+    return world
+
+
+async def _leave(world: World) -> None:
+    """With containers running all goes on without us; without any, nothing is to be left."""
+    idle = not world.state.sandboxes
+    await world.names.close(stop_server=idle)
+    if idle:
+        await world.host.remove_everything()
+    (world.settings.run_dir / "netd.sock").unlink(missing_ok=True)
+    _log.info("stopped: left-running=%s", not idle)
+
+
+def _ready(settings: Settings, world: World) -> None:
+    """Say that clients are served from now on, in the log and to whoever started us."""
+    # What is there by now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    _log.info("listening: socket=%s networks=%d", settings.run_dir / "netd.sock", len(world.state.networks))
+    if path := os.environ.get("NOTIFY_SOCKET", ""):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", "\0" + path[1:] if path.startswith("@") else path)
+
+
+def _allow_many_descriptors() -> None:
+    """Every container has three, and every published port one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _version() -> str:
+    try:
+        return version("netd")
+    except PackageNotFoundError:
+        return "unknown"

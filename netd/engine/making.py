@@ -1,0 +1,90 @@
+"""Bringing a network that is decided into the kernel, the store and the name server, and out of them again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from netd import facts
+from netd.common.errors import Problem
+from netd.common.store import Drop, Put
+from netd.engine.books import Book
+from netd.engine.world import NETWORK, World
+from netd.model import Network
+
+_log = logging.getLogger(__name__)
+
+
+async def make(world: World, network: Network) -> None:
+    """Make the network; when that fails nothing is left and what failed is raised."""
+    enter(world, network)
+    try:
+        await _both(world.store.write(Put(NETWORK, network.id, network)), _bring(world, network))
+    except BaseException:
+        leave(world, network)
+        await _regardless(_take_down(world, network), world)
+        await _regardless(world.store.write(Drop(NETWORK, network.id)), world)
+        raise
+
+
+async def unmake(world: World, network: Network) -> None:
+    """Remove the network; when that fails it is there as before and what failed is raised."""
+    leave(world, network)
+    try:
+        await _both(world.store.write(Drop(NETWORK, network.id)), _take_down(world, network))
+    except BaseException:
+        enter(world, network)
+        await _regardless(_bring(world, network), world)
+        await _regardless(world.store.write(Put(NETWORK, network.id, network)), world)
+        raise
+
+
+def enter(world: World, network: Network) -> None:
+    """Make the network known, here and to the name server."""
+    know(world, network)
+    if (book := world.books.get(network.id)) is not None:
+        world.names.set_network(network.id, book.records())
+
+
+def know(world: World, network: Network) -> None:
+    """Make the network known here only."""
+    world.state.put_network(network)
+    if network.pool is not None:
+        world.books[network.id] = Book(network)
+
+
+def leave(world: World, network: Network) -> None:
+    world.state.drop_network(network)
+    if world.books.pop(network.id, None) is not None:
+        world.names.drop_network(network.id)
+
+
+async def _bring(world: World, network: Network) -> None:
+    if steps := facts.plan(world.wanted.network(network), {}):
+        await world.host.apply(steps)
+    if world.wanted.rules(network) is not None:
+        await world.host.publish(world.wanted.ruleset())
+
+
+async def _take_down(world: World, network: Network) -> None:
+    if world.wanted.rules(network) is not None:
+        await world.host.publish(world.wanted.ruleset())
+    if steps := facts.plan({}, world.wanted.network(network)):
+        await world.host.apply(steps)
+
+
+async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
+    """Wait for both to end, so that nothing goes on behind our back, and raise what failed."""
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    for problem in filter(None, results):
+        raise problem
+
+
+async def _regardless(undoing: Awaitable[None], world: World) -> None:
+    """Go on whatever becomes of it; the repair sees to the rest."""
+    try:
+        await undoing
+    except Problem as problem:
+        _log.error("undo=incomplete reason=%s", problem.message)
+        world.alarm.set()

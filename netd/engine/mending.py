@@ -1,0 +1,58 @@
+"""Comparing what the kernel holds with what it should hold, and making it so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from netd import facts
+from netd.common.errors import Problem
+from netd.common.store import Drop
+from netd.engine import change
+from netd.engine.sandboxes import give_back
+from netd.engine.world import SANDBOX, World
+from netd.facts import Step
+from netd.model import Sandbox
+
+_log = logging.getLogger(__name__)
+
+
+async def mend(world: World) -> bool:
+    """Bring kernel and firewall to what the state says, and tell whether all of it could be done.
+
+    Sandboxes whose namespace is gone have no process left that could use another: they are forgotten.  To be called
+    while nothing else changes anything.
+    """
+    have = await world.host.observe()
+    await _forget(world, [one for one in world.state.sandboxes if _is_gone(one, have)])
+    steps = facts.plan(world.wanted.everything(), have)
+    if steps:
+        _log.info("mending=%s", " ".join(f"{step.verb.value}:{'/'.join(step.fact.key)}" for step in steps))
+    whole = await _apply(world, steps)
+    await world.host.reset_firewall(world.wanted.ruleset())
+    return whole
+
+
+def _is_gone(sandbox: Sandbox, have: facts.State) -> bool:
+    return not sandbox.on_host and ("namespace", sandbox.id) not in have
+
+
+async def _forget(world: World, sandboxes: Iterable[Sandbox]) -> None:
+    for sandbox in sandboxes:
+        _log.warning("sandbox=%s name=%s forgotten=true reason=its-namespace-is-gone", sandbox.id[:12], sandbox.name)
+        await change.forget(world, sandbox)
+        give_back(world, sandbox)
+    if sandboxes:
+        await world.store.write(*(Drop(SANDBOX, sandbox.id) for sandbox in sandboxes), durable=False)
+
+
+async def _apply(world: World, steps: Iterable[Step]) -> bool:
+    """Carry out the steps one by one, so that one that fails keeps no other from being done."""
+    whole = True
+    for step in steps:
+        try:
+            await world.host.apply([step])
+        except Problem as problem:
+            _log.error("step=%s:%s failed=true reason=%s", step.verb.value, "/".join(step.fact.key), problem.message)
+            whole = False
+    return whole

@@ -1,0 +1,152 @@
+"""Making and removing networks.
+
+One at a time: which subnet is free depends on all of them.  A network counts from the moment it is decided, and what
+the kernel does for others queues up behind what it does for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from ipaddress import IPv4Network
+
+from msgspec.structs import replace
+
+from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, Problem
+from netd.common.filters import Filters
+from netd.common.ids import NAME, NAME_RULE, new_id, now, short
+from netd.engine import making
+from netd.engine.lookup import prunable
+from netd.engine.world import World
+from netd.facts import Bridge
+from netd.ipam import pools, spec
+from netd.model import PREDEFINED, Network, NetworkSpec, Pool
+
+_log = logging.getLogger(__name__)
+_LONGEST_NAME = 64
+_TURN = "networks"
+
+
+class Networks:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._pruning = False
+
+    async def create(self, asked: NetworkSpec) -> Network:
+        """Make a network, on disk when this returns.  Raises the Problem that prevents it; nothing is left then."""
+        check_name(asked.name)
+        driver = self._world.drivers.get(asked.driver)
+        if driver.traits.absent:
+            raise NotFound(f'plugin "{asked.driver}" not found')
+        if driver.traits.single:
+            raise Forbidden(f'only one instance of "{asked.driver}" network is allowed')
+        driver.validate(asked)
+        async with self._world.turns.of(_TURN):
+            if self._world.state.network_named(asked.name) is not None:
+                raise Conflict(f"network with name {asked.name} already exists")
+            network = await self.decide(asked)
+            await making.make(self._world, network)
+        self._world.tell(network, "create")
+        return network
+
+    async def decide(self, asked: NetworkSpec, identifier: str = "") -> Network:
+        """Return the network that *asked* comes to, with a subnet that is free.  Raises Forbidden, BadRequest."""
+        driver = self._world.drivers.get(asked.driver)
+        network = Network(
+            id=identifier or new_id(),
+            name=asked.name,
+            created=now(),
+            driver=asked.driver,
+            pool=await self._pool(asked) if driver.traits.addressed else None,
+            ipam_options=asked.ipam_options,
+            internal=asked.internal,
+            attachable=asked.attachable,
+            options=asked.options,
+            labels=asked.labels,
+        )
+        device = driver.device(network)
+        self._check_device(network, device)
+        return replace(network, adopted=await self._is_foreign(device))
+
+    async def remove(self, term: str) -> None:
+        """Remove a network that nobody is on.  Raises NotFound, Forbidden."""
+        async with self._world.turns.of(_TURN):
+            network = self._world.state.find_network(term)
+            if network.predefined:
+                raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            if self._world.state.members(network.id):
+                raise Forbidden(
+                    f"error while removing network: network {network.name} has active endpoints"
+                    f" ({self._endpoints(network)}); disconnect or stop these containers first"
+                )
+            await making.unmake(self._world, network)
+        self._world.tell(network, "destroy")
+
+    async def prune(self, filters: Filters) -> list[str]:
+        """Remove all networks that nobody is on and return their names.  Raises Conflict while that goes on already."""
+        if self._pruning:
+            raise Conflict("a prune operation is already running")
+        self._pruning = True
+        removed = []
+        try:
+            for network in prunable(self._world.state, filters):
+                try:
+                    await self.remove(network.id)
+                    removed.append(network.name)
+                except Problem as problem:
+                    _log.info("network=%s pruned=false reason=%s", network.name, problem.message)
+        finally:
+            self._pruning = False
+        return removed
+
+    async def _pool(self, asked: NetworkSpec) -> Pool:
+        wanted = asked.pool.subnet
+        used = {network.pool.subnet: network for network in self._world.state.networks if network.pool}
+        if wanted is None or wanted.network_address.is_unspecified:
+            size = wanted.prefixlen if wanted is not None and wanted.prefixlen else None
+            wanted = pools.choose(used, await self._routed(), size)
+        for subnet, other in used.items():
+            if wanted.overlaps(subnet):
+                raise Forbidden(
+                    "invalid pool request: Pool overlaps with other one on this address space:"
+                    f" {wanted} overlaps {subnet} of network {other.name}; choose another subnet"
+                )
+        return spec.lay_out(asked.pool, wanted)
+
+    async def _routed(self) -> list[IPv4Network]:
+        """Return where the host gets to without us, and whom it asks for names."""
+        routes, servers = await asyncio.gather(self._world.host.routed(), self._world.host.nameservers())
+        return [*routes, *(IPv4Network(server) for server in servers if "." in server)]
+
+    async def _is_foreign(self, device: str | None) -> bool:
+        """Tell whether somebody else has made this link."""
+        if device is None or device not in {name for _, name in socket.if_nameindex()}:
+            return False
+        found = (await self._world.host.observe()).get(("bridge", device))
+        return not (isinstance(found, Bridge) and found.owned)
+
+    def _check_device(self, network: Network, device: str | None) -> None:
+        for other in self._world.state.networks if device else ():
+            if self._world.driver(other).device(other) == device:
+                raise Forbidden(
+                    f"cannot create network {network.name}: conflicts with network {other.name}: networks have same"
+                    f" bridge name {device}"
+                )
+
+    def _endpoints(self, network: Network) -> str:
+        members = self._world.state.members(network.id)
+        named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
+        return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
+
+
+def check_name(name: str) -> None:
+    """Raise Forbidden for the names of netd's own networks, BadRequest for what is no name."""
+    if name in (*PREDEFINED, "default"):
+        raise Forbidden(f"operation is not permitted on predefined {name} network")
+    if not name.strip():
+        raise BadRequest("invalid name: name is empty")
+    if not NAME.match(name) or len(name) > _LONGEST_NAME:
+        raise BadRequest(
+            f"invalid network name {name!r}: only {NAME_RULE} is allowed, up to {_LONGEST_NAME} characters"
+        )

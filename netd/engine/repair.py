@@ -1,0 +1,44 @@
+"""Watching over what is ours: what others change in the kernel is made right again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from netd.common.errors import Problem
+from netd.engine.mending import mend
+from netd.engine.world import World
+
+_log = logging.getLogger(__name__)
+SETTLE = 0.05
+"""Seconds to wait after a change: whoever removes one thing mostly removes several."""
+AGAIN = 5.0
+"""Seconds until what could not be mended is tried again."""
+
+
+async def watch(world: World) -> None:
+    """Raise the alarm at every change that others make, until the host is closed."""
+    async for change in world.host.changes():
+        _log.warning("changed-by-others=%s name=%s", change.what, change.name)
+        world.alarm.set()
+
+
+async def keep(world: World) -> None:
+    """Mend whenever the alarm is raised; goes on until it is cancelled."""
+    while True:
+        await world.alarm.wait()
+        await asyncio.sleep(SETTLE)
+        world.alarm.clear()
+        async with world.turns.alone():
+            whole = await _mend(world)
+        if not whole:
+            await asyncio.sleep(AGAIN)
+            world.alarm.set()
+
+
+async def _mend(world: World) -> bool:
+    try:
+        return await mend(world)
+    except Problem as problem:
+        _log.error("repair=failed reason=%s", problem.message)
+        return False

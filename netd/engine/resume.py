@@ -1,0 +1,102 @@
+"""Beginning again: records become state, the kernel is brought to it, names are in force."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from netd.common.errors import Problem
+from netd.common.store import Drop, Put
+from netd.drivers.bridge import DEFAULT_OPTIONS
+from netd.engine import change, making
+from netd.engine.mending import mend
+from netd.engine.networks import Networks
+from netd.engine.world import META, NETWORK, SANDBOX, World
+from netd.model import Network, NetworkSpec, Sandbox
+
+_log = logging.getLogger(__name__)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_PREDEFINED = (
+    NetworkSpec(name="bridge", driver="bridge", options=DEFAULT_OPTIONS),
+    NetworkSpec(name="host", driver="host"),
+    NetworkSpec(name="none", driver="null"),
+)
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """Since when the kernel has been running: sandboxes of an earlier boot are gone."""
+
+    id: str
+
+
+async def resume(world: World) -> None:
+    """Bring everything to what the store says; what did not outlive the last netd or boot is forgotten.
+
+    The name server of a killed predecessor goes on answering all the while.
+    """
+    for network in world.store.load(NETWORK, Network).values():
+        world.drivers.expect(network.driver)
+        making.know(world, network)
+    await _make_predefined(world)
+    await _take_up_sandboxes(world)
+    for identifier, book in world.books.items():
+        world.names.set_network(identifier, book.records())
+    if not await mend(world):
+        world.alarm.set()
+    for sandbox in world.state.sandboxes:
+        await _answer(world, sandbox)
+    await world.names.settle()
+
+
+async def _make_predefined(world: World) -> None:
+    networks = Networks(world)
+    for asked in _PREDEFINED:
+        if world.state.network_named(asked.name) is None:
+            network = await networks.decide(asked)
+            making.know(world, network)
+            await world.store.write(Put(NETWORK, network.id, network))
+
+
+async def _take_up_sandboxes(world: World) -> None:
+    stored = world.store.load(SANDBOX, Sandbox).values()
+    kept = await _same_boot(world)
+    lost = [sandbox for sandbox in stored if not (kept and _enter(world, sandbox))]
+    if lost:
+        _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
+        await world.store.write(*(Drop(SANDBOX, sandbox.id) for sandbox in lost), durable=False)
+
+
+async def _same_boot(world: World) -> bool:
+    boot = Boot(_BOOT.read_text().strip())
+    same = world.store.load(META, Boot).get(_BOOT.name) == boot
+    if not same:
+        await world.store.write(Put(META, _BOOT.name, boot))
+    return same
+
+
+def _enter(world: World, sandbox: Sandbox) -> bool:
+    """Take up a sandbox with its addresses, ports and names; false when it cannot be as it was."""
+    if not all(world.state.has_network(endpoint.network) for endpoint in sandbox.endpoints):
+        return False
+    for endpoint in sandbox.endpoints:
+        if endpoint.address is not None:
+            world.state.addresses(endpoint.network).take(endpoint.address.ip, sandbox.id)
+    world.ports.restore(sandbox.id, sandbox.publications)
+    world.state.put_sandbox(sandbox)
+    for endpoint in sandbox.endpoints:
+        if endpoint.network in world.books:
+            world.books[endpoint.network].turn(None, sandbox)
+    return True
+
+
+async def _answer(world: World, sandbox: Sandbox) -> None:
+    """Have names answered in the sandbox, by the sockets that it has had if they are still held."""
+    try:
+        await change.open_resolver(world, sandbox)
+    except Problem as problem:
+        _log.error("sandbox=%s names=none reason=%s", sandbox.id[:12], problem.message)
+        world.alarm.set()
+    if sandbox.id in world.names.held:
+        world.names.set_view(sandbox.id, world.view(sandbox))

@@ -1,0 +1,24 @@
+"""Which of a sandbox's networks leads out of it, and in which order they count.  Pure."""
+
+from __future__ import annotations
+
+from netd.engine.state import State
+from netd.model import Endpoint, Network, Sandbox
+
+
+def in_order(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
+    """Return the endpoints as Docker sorts them: higher priority, not internal, with a gateway, network name."""
+    return sorted(state.networks_of(sandbox), key=_rank)
+
+
+def way_out(state: State, sandbox: Sandbox) -> tuple[Endpoint, Network] | None:
+    """Return the endpoint that has the default route and the published ports; None when nothing leads out."""
+    for endpoint, network in in_order(state, sandbox):
+        if endpoint.gateway is not None and endpoint.address is not None:
+            return endpoint, network
+    return None
+
+
+def _rank(pair: tuple[Endpoint, Network]) -> tuple[object, ...]:
+    endpoint, network = pair
+    return (-endpoint.asked.gw_priority, network.internal, endpoint.gateway is None, network.name)

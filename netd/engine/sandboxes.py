@@ -1,0 +1,117 @@
+"""Sandboxes as a runtime asks for them: made whole or not at all, renamed, taken away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from msgspec.structs import replace
+
+from netd.api import EndpointSettings, SandboxRequest, SandboxView
+from netd.common.errors import BadRequest, Conflict, NotFound
+from netd.engine import asked, change, choose, files, shown
+from netd.engine.publishing import publications
+from netd.engine.world import World
+from netd.model import Endpoint, Network, Sandbox
+
+
+class Sandboxes:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def attach(self, request: SandboxRequest) -> SandboxView:
+        """Make all the networking of a container.  Raises the Problem that prevents it; nothing is left then."""
+        draft = asked.read(request)
+        async with self._world.turns.of(draft.id):
+            if (there := self._world.state.sandbox_like(draft.id)) is not None:
+                raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
+            with ExitStack() as undo:
+                sandbox = self._decide(draft, asked.networks(request), undo)
+                await change.carry_out(self._world, None, sandbox)
+                undo.pop_all()
+        return self.view(sandbox)
+
+    async def rename(self, identifier: str, name: str) -> SandboxView:
+        """Change a container's name wherever it is seen.  Raises NotFound."""
+        asked.check_name(name)
+        async with self._world.turns.of(identifier):
+            before = self.find(identifier)
+            after = replace(before, name=name)
+            await change.carry_out(self._world, before, after)
+        return self.view(after)
+
+    async def detach(self, identifier: str) -> None:
+        """Take a sandbox away; one that is not there is no error."""
+        async with self._world.turns.of(identifier):
+            if (sandbox := self._world.state.sandbox(identifier)) is not None:
+                await change.remove(self._world, sandbox)
+                give_back(self._world, sandbox)
+
+    def find(self, identifier: str) -> Sandbox:
+        """Return the sandbox with this id.  Raises NotFound."""
+        if (found := self._world.state.sandbox(identifier)) is None:
+            raise NotFound(f"no sandbox for container {identifier}")
+        return found
+
+    def all(self) -> list[SandboxView]:
+        return [self.view(sandbox) for sandbox in self._world.state.sandboxes]
+
+    def view(self, sandbox: Sandbox) -> SandboxView:
+        """Return what a runtime needs to know of a sandbox."""
+        world, host = self._world, self._world.host_files.read()
+        key = world.host.namespace_path(sandbox.id)
+        return SandboxView(
+            id=sandbox.id,
+            name=sandbox.name,
+            netns=None if sandbox.on_host else str(key),
+            resolv_conf=files.resolv_conf(sandbox, host, world.settings.dns),
+            hosts=files.hosts(sandbox, host, self._default_gateway()),
+            network_settings=shown.settings(world.state, sandbox, key),
+        )
+
+    def _default_gateway(self) -> str:
+        """Return the address at which containers find the host."""
+        bridge = self._world.state.network_named("bridge")
+        return str(bridge.pool.gateway) if bridge and bridge.pool else ""
+
+    def _decide(self, draft: Sandbox, wishes: Mapping[str, EndpointSettings], undo: ExitStack) -> Sandbox:
+        """Choose all that the sandbox gets.  Nothing may run between this and the beginning of the change."""
+        places = self._places(wishes)
+        on_host = any(self._world.driver(network).traits.on_host for network, _ in places)
+        if on_host and draft.hostname == asked.default_hostname(draft.id):
+            draft = replace(draft, hostname=socket.gethostname())
+        sandbox = replace(draft, on_host=on_host)
+        for network, settings in places:
+            endpoint = join(self._world, sandbox, network, settings, undo)
+            sandbox = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
+        return replace(sandbox, publications=publications(self._world, None, sandbox, undo))
+
+    def _places(self, wishes: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
+        found = [(self._world.state.find_network(term), settings) for term, settings in wishes.items()]
+        networks = [network for network, _ in found]
+        alone = [network for network in networks if not self._world.driver(network).traits.addressed]
+        if alone and len(networks) > 1:
+            raise BadRequest(
+                "container cannot be connected to multiple networks with one of the networks in"
+                f" {'host' if alone[0].name == 'host' else 'private (none)'} mode"
+            )
+        if len({network.id for network in networks}) < len(networks):
+            raise BadRequest(f"container is to join a network twice: {', '.join(wishes)}")
+        return found
+
+
+def join(world: World, sandbox: Sandbox, network: Network, settings: EndpointSettings, undo: ExitStack) -> Endpoint:
+    """Choose what the sandbox gets on the network; *undo* is given what gives it back."""
+    driver = world.driver(network)
+    if driver.traits.absent:
+        raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
+    endpoint = choose.endpoint(world.state, sandbox, network, driver, settings)
+    undo.callback(choose.release, world.state, (endpoint,))
+    return endpoint
+
+
+def give_back(world: World, sandbox: Sandbox) -> None:
+    """Return a sandbox's addresses and ports, when nothing leads to it any more."""
+    choose.release(world.state, sandbox.endpoints)
+    world.ports.release(sandbox.publications)

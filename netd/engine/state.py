@@ -1,0 +1,121 @@
+"""What netd knows at this moment: the records, with indexes that make every question cheap.
+
+Changes only between two awaits, so whoever reads it without awaiting sees one moment.  Whoever puts something here
+brings the kernel there, or takes it out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from netd.common.errors import BadRequest, NotFound
+from netd.common.ids import short
+from netd.ipam.addresses import Addresses
+from netd.model import Endpoint, Network, Sandbox
+
+
+class State:
+    def __init__(self) -> None:
+        self._networks: dict[str, Network] = {}
+        self._ids_by_name: dict[str, str] = {}
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._by_short_id: dict[str, str] = {}
+        self._members: dict[str, dict[str, Endpoint]] = {}
+        self._addresses: dict[str, Addresses] = {}
+
+    # Networks
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        return tuple(self._networks.values())
+
+    def network(self, identifier: str) -> Network:
+        return self._networks[identifier]
+
+    def has_network(self, identifier: str) -> bool:
+        return identifier in self._networks
+
+    def network_named(self, name: str) -> Network | None:
+        identifier = self._ids_by_name.get(name)
+        return self._networks[identifier] if identifier else None
+
+    def addresses(self, network: str) -> Addresses:
+        """Return who has which address.  Raises KeyError for a network that has none."""
+        return self._addresses[network]
+
+    def put_network(self, network: Network) -> None:
+        self._networks[network.id] = network
+        self._ids_by_name[network.name] = network.id
+        self._members[network.id] = {}
+        if network.pool is not None:
+            self._addresses[network.id] = Addresses(network.pool)
+
+    def drop_network(self, network: Network) -> None:
+        del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
+        self._addresses.pop(network.id, None)
+
+    def find_network(self, term: str) -> Network:
+        """Return the network with that id, or name, or unique start of an id.  Raises NotFound, BadRequest."""
+        if (found := self._networks.get(term) or self.network_named(term)) is not None:
+            return found
+        matches = [network for identifier, network in self._networks.items() if identifier.startswith(term)]
+        if not matches:
+            raise NotFound(f"network {term} not found")
+        if len(matches) > 1:
+            raise BadRequest(
+                f"{len(matches)} matches found based on ID prefix: network {term} is ambiguous; give more of the id"
+            )
+        return matches[0]
+
+    # Sandboxes
+
+    @property
+    def sandboxes(self) -> tuple[Sandbox, ...]:
+        return tuple(self._sandboxes.values())
+
+    def sandbox(self, identifier: str) -> Sandbox | None:
+        return self._sandboxes.get(identifier)
+
+    def sandbox_like(self, identifier: str) -> Sandbox | None:
+        """Return the sandbox whose id, as people see it and namespaces are called, is that of *identifier*."""
+        return self._sandboxes.get(self._by_short_id.get(short(identifier), ""))
+
+    def members(self, network: str) -> Mapping[str, Endpoint]:
+        """Return the network's endpoints by the ids of their sandboxes."""
+        return self._members[network]
+
+    def put_sandbox(self, sandbox: Sandbox) -> None:
+        self._leave(sandbox.id)
+        self._sandboxes[sandbox.id] = sandbox
+        self._by_short_id[short(sandbox.id)] = sandbox.id
+        for endpoint in sandbox.endpoints:
+            self._members[endpoint.network][sandbox.id] = endpoint
+
+    def drop_sandbox(self, identifier: str) -> None:
+        self._leave(identifier)
+        self._sandboxes.pop(identifier, None)
+        self._by_short_id.pop(short(identifier), None)
+
+    def networks_of(self, sandbox: Sandbox) -> Iterator[tuple[Endpoint, Network]]:
+        for endpoint in sandbox.endpoints:
+            yield endpoint, self._networks[endpoint.network]
+
+    def find_sandbox(self, term: str) -> Sandbox:
+        """Return the sandbox with that id, or name, or unique start of an id, in Docker's words for containers."""
+        if not term:
+            raise BadRequest('invalid name or ID supplied: ""')
+        if (exact := self._sandboxes.get(term)) is not None:
+            return exact
+        name = term.removeprefix("/")
+        matches = [one for one in self._sandboxes.values() if one.name == name]
+        matches = matches or [one for one in self._sandboxes.values() if one.id.startswith(term)]
+        if not matches:
+            raise NotFound(f"No such container: {term}")
+        if len(matches) > 1:
+            raise BadRequest(f"multiple IDs found with provided prefix: {term}")
+        return matches[0]
+
+    def _leave(self, identifier: str) -> None:
+        before = self._sandboxes.get(identifier)
+        for endpoint in before.endpoints if before else ():
+            self._members[endpoint.network].pop(identifier, None)

@@ -1,0 +1,74 @@
+"""The parts that every action of the engine works with."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from netd.common.config import Settings
+from netd.common.events import Bus, event
+from netd.common.store import Store
+from netd.dns.link import DnsLink
+from netd.dns.records import Upstream, View, fold
+from netd.drivers import Driver
+from netd.drivers.registry import Drivers
+from netd.engine import files
+from netd.engine.asked import links
+from netd.engine.books import Book
+from netd.engine.errands import Errands
+from netd.engine.hostfiles import HostFileReader
+from netd.engine.routes import in_order
+from netd.engine.state import State
+from netd.engine.turns import Turns
+from netd.engine.wanted import Wanted
+from netd.host import Host
+from netd.model import Network, Sandbox
+from netd.portmap.ports import Ports
+
+NETWORK, SANDBOX, META = "network", "sandbox", "meta"
+"""The kinds of documents in the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    settings: Settings
+    host: Host
+    store: Store
+    names: DnsLink
+    drivers: Drivers
+    host_files: HostFileReader
+    bus: Bus = field(default_factory=Bus)
+    state: State = field(default_factory=State)
+    ports: Ports = field(default_factory=Ports)
+    turns: Turns = field(default_factory=Turns)
+    errands: Errands = field(default_factory=Errands)
+    books: dict[str, Book] = field(default_factory=dict)
+    """Names by the ids of the networks that have any."""
+    alarm: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something may not be as it should; whoever repairs clears it."""
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.state, self.drivers)
+
+    def driver(self, network: Network) -> Driver:
+        return self.drivers.get(network.driver)
+
+    def tell(self, network: Network, action: str, container: str = "") -> None:
+        """Publish an event of a network."""
+        who = {"container": container} if container else {}
+        self.bus.publish(event("network", action, network.id, {**who, "name": network.name, "type": network.driver}))
+
+    def view(self, sandbox: Sandbox) -> View:
+        """Return what the sandbox can look up."""
+        ordered = in_order(self.state, sandbox)
+        asked = [link for endpoint, _ in ordered for link in endpoint.asked.links or ()]
+        servers = sandbox.dns or self.settings.dns
+        upstreams = tuple(Upstream(server, inside=True) for server in servers if server != files.RESOLVER)
+        return View(
+            networks=tuple(network.id for _, network in ordered if network.id in self.books),
+            links={fold(alias): name for alias, name in {**sandbox.links, **links(asked)}.items()},
+            upstreams=upstreams,
+            forward=any(not network.internal for _, network in ordered) and bool(upstreams or not servers),
+            single_labels=not files.asks_for_dots(sandbox, self.host_files.read()),
+        )

@@ -1,0 +1,22 @@
+"""Keeping the low file descriptors free.
+
+libnftables waits with select(), which ends the process at a descriptor of 1024 or more.  So whatever is held in
+numbers, and needs no low one, is moved above that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+_FLOOR = 1024
+
+
+def lift(descriptor: int) -> int:
+    """Return the same open file under a high number instead; where the limits forbid that, what was given."""
+    try:
+        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
+    except OSError:
+        return descriptor
+    os.close(descriptor)
+    return high

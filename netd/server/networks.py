@@ -1,0 +1,72 @@
+"""``/networks``: the network part of Docker's Engine API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from netd.api import ConnectRequest, DisconnectRequest
+from netd.common.errors import BadRequest, NotFound
+from netd.common.web import Call, Route, empty, json
+from netd.engine import lookup
+from netd.engine.connections import Connections
+from netd.engine.networks import Networks
+from netd.engine.state import State
+from netd.server import shapes
+
+_TRUTHS = ("", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
+
+
+class NetworkRoutes:
+    def __init__(self, state: State, networks: Networks, connections: Connections) -> None:
+        self._state = state
+        self._networks = networks
+        self._connections = connections
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", "/networks", self.list),
+            Route("POST", "/networks/create", self.create),
+            Route("POST", "/networks/prune", self.prune),
+            Route("POST", "/networks/{name:path}/connect", self.connect),
+            Route("POST", "/networks/{name:path}/disconnect", self.disconnect),
+            Route("GET", "/networks/{name:path}", self.inspect),
+            Route("DELETE", "/networks/{name:path}", self.remove),
+        ]
+
+    async def list(self, call: Call) -> web.StreamResponse:
+        found = lookup.listed(self._state, call.filters(lookup.LIST_FILTERS))
+        return json([shapes.shown(network) for network in found])
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        _check_verbose(call.text("verbose"))
+        network = self._state.find_network(call.params["name"])
+        if call.text("scope") not in ("", "local"):
+            raise NotFound(f"network {call.params['name']} not found")
+        return json(shapes.inspected(self._state, network))
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        network = await self._networks.create(shapes.spec(await call.body(shapes.CreateJson)))
+        return json({"Id": network.id, "Warning": ""}, 201)
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        await self._networks.remove(call.params["name"])
+        return empty()
+
+    async def connect(self, call: Call) -> web.StreamResponse:
+        await self._connections.connect(call.params["name"], await call.body(ConnectRequest))
+        return empty(200)
+
+    async def disconnect(self, call: Call) -> web.StreamResponse:
+        await self._connections.disconnect(call.params["name"], await call.body(DisconnectRequest))
+        return empty(200)
+
+    async def prune(self, call: Call) -> web.StreamResponse:
+        removed = await self._networks.prune(call.filters(lookup.PRUNE_FILTERS))
+        return json({"NetworksDeleted": removed or None})
+
+
+def _check_verbose(text: str) -> None:
+    if text not in _TRUTHS:
+        raise BadRequest(f"invalid value for verbose: {text}: it is neither true nor false")

@@ -1,0 +1,57 @@
+"""``/netd/v1/sandboxes``: a container's networking as one thing, for runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from netd.api import ConnectRequest, DisconnectRequest, RenameRequest, SandboxRequest
+from netd.common.web import Call, Route, empty, json
+from netd.engine.connections import Connections
+from netd.engine.sandboxes import Sandboxes
+
+_ROOT = "/netd/v1"
+
+
+class SandboxRoutes:
+    def __init__(self, sandboxes: Sandboxes, connections: Connections) -> None:
+        self._sandboxes = sandboxes
+        self._connections = connections
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", f"{_ROOT}/sandboxes", self.list),
+            Route("POST", f"{_ROOT}/sandboxes", self.create),
+            Route("GET", f"{_ROOT}/sandboxes/{{id}}", self.inspect),
+            Route("DELETE", f"{_ROOT}/sandboxes/{{id}}", self.remove),
+            Route("POST", f"{_ROOT}/sandboxes/{{id}}/rename", self.rename),
+            Route("POST", f"{_ROOT}/networks/{{name}}/connect", self.connect),
+            Route("POST", f"{_ROOT}/networks/{{name}}/disconnect", self.disconnect),
+        ]
+
+    async def list(self, _: Call) -> web.StreamResponse:
+        return json(self._sandboxes.all())
+
+    async def create(self, call: Call) -> web.StreamResponse:
+        return json(await self._sandboxes.attach(await call.body(SandboxRequest)), 201)
+
+    async def inspect(self, call: Call) -> web.StreamResponse:
+        return json(self._sandboxes.view(self._sandboxes.find(call.params["id"])))
+
+    async def remove(self, call: Call) -> web.StreamResponse:
+        await self._sandboxes.detach(call.params["id"])
+        return empty()
+
+    async def rename(self, call: Call) -> web.StreamResponse:
+        asked = await call.body(RenameRequest)
+        return json(await self._sandboxes.rename(call.params["id"], asked.name))
+
+    async def connect(self, call: Call) -> web.StreamResponse:
+        """As Docker's call does, and answer with what the container has then."""
+        sandbox = await self._connections.connect(call.params["name"], await call.body(ConnectRequest))
+        return json(self._sandboxes.view(sandbox))
+
+    async def disconnect(self, call: Call) -> web.StreamResponse:
+        sandbox = await self._connections.disconnect(call.params["name"], await call.body(DisconnectRequest))
+        return json(self._sandboxes.view(sandbox))

@@ -1,0 +1,158 @@
+"""Docker's JSON for networks, as it comes in and goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from netd.common.errors import BadRequest, Forbidden
+from netd.drivers.options import PREFIX
+from netd.engine.state import State
+from netd.ipam.spec import Asked, read
+from netd.model import Network, NetworkSpec, PoolSpec
+
+_AUXILIARY = "AuxiliaryAddresses"
+
+
+class PoolJson(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of ``IPAM.Config``."""
+
+    subnet: str | None = msgspec.field(default=None, name="Subnet")
+    ip_range: str | None = msgspec.field(default=None, name="IPRange")
+    gateway: str | None = msgspec.field(default=None, name="Gateway")
+    auxiliary: dict[str, str] | None = msgspec.field(default=None, name=_AUXILIARY)
+
+
+class IpamJson(msgspec.Struct, frozen=True):
+    driver: str | None = msgspec.field(default="default", name="Driver")
+    options: dict[str, str] | None = msgspec.field(default=None, name="Options")
+    config: list[PoolJson] | None = msgspec.field(default=None, name="Config")
+
+
+class ReferenceJson(msgspec.Struct, frozen=True):
+    network: str | None = msgspec.field(default="", name="Network")
+
+
+class CreateJson(msgspec.Struct, frozen=True, rename="pascal"):
+    """The body of ``POST /networks/create``; keys that are not here are ignored, as Docker does."""
+
+    name: str | None = None
+    driver: str | None = None
+    scope: str | None = None
+    enable_ipv4: bool | None = msgspec.field(default=None, name="EnableIPv4")
+    enable_ipv6: bool | None = msgspec.field(default=None, name="EnableIPv6")
+    ipam: IpamJson | None = msgspec.field(default=None, name="IPAM")
+    internal: bool | None = None
+    attachable: bool | None = None
+    ingress: bool | None = None
+    config_only: bool | None = None
+    config_from: ReferenceJson | None = None
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+
+class NetworkJson(msgspec.Struct, frozen=True, rename="pascal", kw_only=True, omit_defaults=False):
+    name: str
+    id: str
+    created: str
+    scope: str = "local"
+    driver: str
+    enable_ipv4: bool = msgspec.field(default=True, name="EnableIPv4")
+    enable_ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
+    ipam: IpamJson = msgspec.field(name="IPAM")
+    internal: bool
+    attachable: bool
+    ingress: bool = False
+    config_from: ReferenceJson = ReferenceJson()
+    config_only: bool = False
+    options: dict[str, str]
+    labels: dict[str, str]
+    containers: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+def spec(asked: CreateJson) -> NetworkSpec:
+    """Return what the body asks for.  Raises BadRequest and Forbidden naming what netd does not have."""
+    _refuse(asked)
+    ipam = asked.ipam or IpamJson()
+    return NetworkSpec(
+        name=asked.name or "",
+        driver=asked.driver or "bridge",
+        pool=_pool(ipam),
+        ipam_options=ipam.options,
+        internal=bool(asked.internal),
+        attachable=bool(asked.attachable),
+        options=_options(asked),
+        labels=asked.labels or {},
+    )
+
+
+def shown(network: Network) -> NetworkJson:
+    """Return the network as ``GET /networks`` lists it."""
+    pool = network.pool
+    config = None
+    if pool is not None:
+        auxiliary = {name: str(address) for name, address in pool.auxiliary.items()}
+        ip_range = str(pool.ip_range) if pool.ip_range else None
+        gateway = str(pool.gateway) if pool.gateway else None
+        config = [PoolJson(str(pool.subnet), ip_range, gateway, auxiliary or None)]
+    return NetworkJson(
+        name=network.name,
+        id=network.id,
+        created=network.created,
+        driver=network.driver,
+        ipam=IpamJson(options=network.ipam_options, config=config),
+        internal=network.internal,
+        attachable=network.attachable,
+        options=network.options,
+        labels=network.labels,
+    )
+
+
+def inspected(state: State, network: Network) -> NetworkJson:
+    """Return the network with the containers on it."""
+    return msgspec.structs.replace(shown(network), containers=_containers(state, network))
+
+
+def _containers(state: State, network: Network) -> dict[str, Any]:
+    found = {}
+    for identifier, endpoint in state.members(network.id).items():
+        sandbox = state.sandbox(identifier)
+        found[identifier] = {
+            "Name": sandbox.name if sandbox else "",
+            "EndpointID": endpoint.id,
+            "MacAddress": endpoint.mac,
+            "IPv4Address": str(endpoint.address or ""),
+            "IPv6Address": "",
+        }
+    return found
+
+
+def _refuse(asked: CreateJson) -> None:
+    if asked.enable_ipv6:
+        raise BadRequest("EnableIPv6 is not supported: create the network without it")
+    if asked.enable_ipv4 is False:
+        raise BadRequest("EnableIPv4 cannot be false: IPv4 or IPv6 must be enabled, and IPv6 is not supported")
+    if asked.ipam is not None and asked.ipam.driver not in (None, "", "default"):
+        raise BadRequest(f"IPAM driver {asked.ipam.driver} is not supported: leave it out or use default")
+    if asked.ingress:
+        raise Forbidden("Ingress network can only be global scope network")
+    if asked.scope not in (None, "", "local"):
+        raise Forbidden(f"cannot create a {asked.scope} scoped network: only the local scope is supported")
+    if asked.config_only:
+        raise BadRequest("ConfigOnly is not supported: create the network with its own configuration")
+    if asked.config_from is not None and asked.config_from.network:
+        raise BadRequest(f"ConfigFrom {asked.config_from.network} is not supported: give the configuration itself")
+
+
+def _options(asked: CreateJson) -> dict[str, str]:
+    """An explicit EnableIPv4 or EnableIPv6 wins over an option that says the same thing."""
+    explicit = {PREFIX + "enable_ipv4": asked.enable_ipv4, PREFIX + "enable_ipv6": asked.enable_ipv6}
+    return {name: text for name, text in (asked.options or {}).items() if explicit.get(name) is None}
+
+
+def _pool(ipam: IpamJson) -> PoolSpec:
+    entries = [
+        Asked(one.subnet or "", one.ip_range or "", one.gateway or "", one.auxiliary or {}) for one in ipam.config or ()
+    ]
+    return read([entry for entry in entries if entry != Asked()])

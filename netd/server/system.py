@@ -1,0 +1,95 @@
+"""``/version`` and ``/events``."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from aiohttp import web
+
+from netd.common import codec
+from netd.common.errors import BadRequest
+from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.web import Call, Product, Route, json, stream, text
+
+_LOOK = 5.0
+"""Seconds between two looks whether somebody still listens."""
+
+
+class SystemRoutes:
+    def __init__(self, product: Product, bus: Bus, closing: asyncio.Event) -> None:
+        """*closing* ends the streams that would go on for ever."""
+        self._product = product
+        self._bus = bus
+        self._closing = closing
+
+    def routes(self) -> Sequence[Route]:
+        return [Route("GET", "/version", self.version), Route("GET", "/events", self.events)]
+
+    async def version(self, _: Call) -> web.StreamResponse:
+        product, kernel = self._product, platform.release()
+        api, oldest = text(product.api), text(product.api_minimum)
+        arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+        details = {"ApiVersion": api, "MinAPIVersion": oldest, "Os": "linux", "Arch": arch, "KernelVersion": kernel}
+        return json(
+            {
+                "Platform": {"Name": product.name},
+                "Components": [{"Name": product.name, "Version": product.version, "Details": details}],
+                "Version": product.version,
+                **details,
+            }
+        )
+
+    async def events(self, call: Call) -> web.StreamResponse:
+        """Tell what happens, and first what happened since the time that was asked for."""
+        filters = call.filters(FILTERS)
+        since, until = _moment(call, "since"), _moment(call, "until")
+        with self._bus.listen() as happening, suppress(ConnectionError, Lagging):
+            response = await stream(call, {"Content-Type": "application/json"})
+            for happened in self._bus.past(since, until or time.time()) if since is not None else ():
+                if wanted(happened, filters):
+                    await response.write(_line(happened))
+            async for happened in self._while_there(call, happening, until):
+                if wanted(happened, filters):
+                    await response.write(_line(happened))
+        return response
+
+    async def _while_there(
+        self, call: Call, happening: AsyncIterator[Event], until: float | None
+    ) -> AsyncIterator[Event]:
+        """Yield events until the time is up, the client has left, or netd ends."""
+        following = asyncio.ensure_future(anext(happening))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            while not _is_gone(call) and not closing.done():
+                rest = _LOOK if until is None else min(_LOOK, until - time.time())
+                if rest <= 0:
+                    return
+                await asyncio.wait((following, closing), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    yield following.result()
+                    following = asyncio.ensure_future(anext(happening))
+        finally:
+            for waiting in (following, closing):
+                waiting.cancel()
+            await asyncio.gather(following, closing, return_exceptions=True)
+
+
+def _is_gone(call: Call) -> bool:
+    transport = call.request.transport
+    return transport is None or transport.is_closing()
+
+
+def _line(happened: Event) -> bytes:
+    return codec.encode(happened) + b"\n"
+
+
+def _moment(call: Call, key: str) -> float | None:
+    given = call.text(key)
+    try:
+        return float(given) if given else None
+    except ValueError:
+        raise BadRequest(f"{key} must be seconds since 1970, not {given!r}") from None
