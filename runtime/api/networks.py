@@ -56,5 +56,6 @@ class NetworkRoutes:
 
     async def _hand_on(self, call: Call, body: bytes) -> web.StreamResponse:
         request = call.request
+        await self._network.settled()
         answer = await self._netd.forward(request.method, quote(request.path, safe="/"), request.query, body)
         return web.Response(status=answer.status, body=answer.body or None, content_type="application/json")

@@ -5,6 +5,7 @@ It starts and stops nothing.
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import Any
 
@@ -18,6 +19,7 @@ from runtime.engine.names import free_name
 from runtime.record import ContainerRecord, State
 
 _KIND = "container"
+_log = logging.getLogger(__name__)
 
 
 class Fleet:
@@ -84,24 +86,34 @@ class Fleet:
         live = self._containers[record.id] = Live(record)
         return live
 
-    async def change(self, live: Live, *, durable: bool = False, **fields: Any) -> None:
-        """Give the record new values; they are taken back when they cannot be written.
-
-        What only tells the state of a process need not be durable: it is found out again from the process.
-        """
+    async def change(self, live: Live, **fields: Any) -> None:
+        """Give the record new values; they are taken back when they cannot be written."""
         before = live.record
         live.record = msgspec.structs.replace(before, **fields)
         if live.id not in self._containers:
             return
         try:
-            await self._store.write(Put(_KIND, live.id, live.record), durable=durable)
+            await self._store.write(Put(_KIND, live.id, live.record))
         except Problem:
             old = {name: getattr(before, name) for name in fields}
             live.record = msgspec.structs.replace(live.record, **old)
             raise
 
-    async def change_state(self, live: Live, *, durable: bool = False, **fields: Any) -> None:
-        await self.change(live, durable=durable, state=msgspec.structs.replace(live.record.state, **fields))
+    async def note(self, live: Live, *, durable: bool = False, **fields: Any) -> None:
+        """Give the record values that tell what the kernel has already done.
+
+        They hold even when they cannot be written; most need not reach the disk at once, because a restarted daemon
+        finds them out again.
+        """
+        live.record = msgspec.structs.replace(live.record, **fields)
+        if live.id in self._containers:
+            try:
+                await self._store.write(Put(_KIND, live.id, live.record), durable=durable)
+            except Problem as problem:
+                _log.warning("state not recorded: container=%s error=%s", live.id[:12], problem.message)
+
+    async def note_state(self, live: Live, **fields: Any) -> None:
+        await self.note(live, state=msgspec.structs.replace(live.record.state, **fields))
 
     def show_state(self, live: Live, state: State) -> None:
         """Show a state that is not worth keeping: it ends with this process."""
@@ -111,7 +123,7 @@ class Fleet:
         old = live.record.name
         self.reserve(name, live.id)
         try:
-            await self.change(live, durable=True, name=name)
+            await self.change(live, name=name)
         except BaseException:
             self.release(name)
             raise

@@ -34,7 +34,7 @@ class Launcher:
         """Return the running process and its networking.  Raises a Problem or StartError; nothing is left then."""
         async with AsyncExitStack() as undo:
             joined = await self._network.join(live)
-            undo.push_async_callback(self._network.leave, live)
+            undo.push_async_callback(self._leave, live)
             spec = self._spec(live, joined)
             await asyncio.to_thread(self._ready, live)
             running = await self._supervisor.prepare(spec)
@@ -43,6 +43,9 @@ class Launcher:
             await self._supervisor.release(running)
             undo.pop_all()
         return running, joined
+
+    async def _leave(self, live: Live) -> None:
+        await self._network.leave(live)
 
     def _spec(self, live: Live, joined: Joined) -> Container:
         record = live.record

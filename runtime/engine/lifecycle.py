@@ -20,7 +20,7 @@ from runtime.engine.live import Live
 from runtime.engine.network import Joined, Network
 from runtime.engine.remover import Remover
 from runtime.engine.status import seconds_since
-from runtime.record import ZERO_TIME, State
+from runtime.record import ZERO_TIME, State, Status
 from runtime.spec import ExitStatus, StartError
 from runtime.supervisor import Running, Supervisor
 
@@ -76,7 +76,7 @@ class Lifecycle:
         if joined.settings is not None:
             endpoints = networking.resolved(endpoints, joined.settings.networks)
         state = State(status="running", pid=running.pid, started_at=running.started)
-        await self._fleet.change(
+        await self._fleet.note(
             live, state=state, network=joined.settings, endpoints=endpoints, stopped=False, restarts=restarts
         )
         self._fleet.tell(live, "start")
@@ -88,7 +88,7 @@ class Lifecycle:
         was = live.record.state
         status = "created" if was.started_at == ZERO_TIME else "exited"
         state = msgspec.structs.replace(was, status=status, pid=0, error=message, exit_code=code)
-        await self._fleet.change(live, state=state)
+        await self._fleet.note(live, state=state)
         live.ended.wake(live.code)
         if live.record.host.auto_remove:
             await self._remover.remove(live, volumes=True)
@@ -106,36 +106,49 @@ class Lifecycle:
                 await self.has_ended(live, status)
 
     async def has_ended(self, live: Live, status: ExitStatus, *, found: bool = False) -> None:
-        """Clear away after a process that ended; the caller holds the lock.
+        """Tell everyone that a process ended, then clear away after it; the caller holds the lock.
 
         *found*: it ended while this daemon was not there to see.
         """
-        live.running = live.netns = None
-        await asyncio.gather(self._network.leave(live), self._supervisor.discard(live.id))
+        lasted = _span(live.record.state.started_at, status.finished)
+        again = self._is_wanted_again(live, status.code, found)
+        over = live.record.host.auto_remove and not live.restarting_by_hand
+        leaving = self._network.leave(live)
+        await self._record_end(live, status, "restarting" if again else "exited", lasted)
+        await asyncio.gather(leaving, self._discard(live))
+        if again:
+            live.delay = policy.next_delay(live.delay, lasted)
+            live.restart = self._tasks.create_task(self._restart_later(live), name=f"restart {live.id[:12]}")
+        elif over:
+            await self._remover.remove(live, volumes=True)
+
+    async def _discard(self, live: Live) -> None:
+        try:
+            await self._supervisor.discard(live.id)
+        except OSError as error:
+            _log.warning("remains of the process stay: container=%s error=%s", live.id[:12], error)
+
+    def _is_wanted_again(self, live: Live, code: int, found: bool) -> bool:
         record = live.record
-        lasted = _span(record.state.started_at, status.finished)
         wants = policy.wants_start if found else policy.wants_restart
-        again = not live.restarting_by_hand and wants(
-            record.host.restart_policy, code=status.code, restarts=record.restarts, stopped=record.stopped
-        )
+        facts = {"code": code, "restarts": record.restarts}
+        return not live.restarting_by_hand and wants(record.host.restart_policy, stopped=record.stopped, **facts)
+
+    async def _record_end(self, live: Live, status: ExitStatus, name: Status, lasted: float) -> None:
+        live.running = live.netns = None
         state = State(
-            status="restarting" if again else "exited",
+            status=name,
             exit_code=status.code,
             error=status.error,
             oom_killed=status.oom_killed,
-            started_at=record.state.started_at,
+            started_at=live.record.state.started_at,
             finished_at=status.finished,
         )
-        await self._fleet.change(live, state=state, network=None)
+        await self._fleet.note(live, state=state, network=None)
         if status.oom_killed:
             self._fleet.tell(live, "oom")
         self._fleet.tell(live, "die", exitCode=str(status.code), execDuration=str(int(lasted)))
         live.ended.wake(status.code)
-        if again:
-            live.delay = policy.next_delay(live.delay, lasted)
-            live.restart = self._tasks.create_task(self._restart_later(live), name=f"restart {live.id[:12]}")
-        elif record.host.auto_remove and not live.restarting_by_hand:
-            await self._remover.remove(live, volumes=True)
 
     async def _restart_later(self, live: Live) -> None:
         await asyncio.sleep(live.delay)
@@ -162,7 +175,7 @@ class Lifecycle:
                 return False
             self._call_off_restart(live)
             state = msgspec.structs.replace(live.record.state, status="exited")
-            await self._fleet.change(live, state=state, stopped=True)
+            await self._fleet.note(live, state=state, stopped=True)
             live.ended.wake(live.code)
             return True
 

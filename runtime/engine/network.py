@@ -9,9 +9,8 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from netd.client import NetdClient
-
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxSettings, SandboxView
+from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from runtime.engine import folders, networking
 from runtime.engine.fleet import Fleet
@@ -39,6 +38,12 @@ class Network:
         self._netd = netd
         self._fleet = fleet
         self._paths = paths
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def settled(self) -> None:
+        """Return when all that has begun to leave is gone, so that its addresses and ports are free."""
+        if self._leaving:
+            await asyncio.wait(set(self._leaving))
 
     async def join(self, live: Live) -> Joined:
         """Make the container's sandbox and its files, or join another container's.
@@ -48,6 +53,7 @@ class Network:
         if networking.shares_network(live.record.host):
             return self._share(live)
         hostname = live.record.config.hostname
+        await self.settled()
         try:
             view = await self._netd.create_sandbox(networking.request(live.record, hostname))
         except Problem as problem:
@@ -77,20 +83,28 @@ class Network:
         files = self._paths.container(owner.id)
         return Joined(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None, "")
 
-    async def leave(self, live: Live) -> None:
-        """Take the container's sandbox away; when netd is down, that is done as soon as it is back."""
+    def leave(self, live: Live) -> asyncio.Task[None]:
+        """Begin to take the container's sandbox away; when netd is down, that is done as soon as it is back."""
+        job = asyncio.get_running_loop().create_task(self._delete(live), name=f"leave {live.id[:12]}")
+        self._leaving.add(job)
+        job.add_done_callback(self._leaving.discard)
+        return job
+
+    async def _delete(self, live: Live) -> None:
         if networking.shares_network(live.record.host):
             return
         try:
             await self._netd.delete_sandbox(live.id)
-        except NotFound:
-            return
         except Problem as problem:
             _log.warning("sandbox stays until netd is back: container=%s error=%s", live.id[:12], problem.message)
 
     async def rename(self, live: Live, name: str) -> None:
-        if live.record.state.alive and not networking.shares_network(live.record.host):
-            await self._netd.rename_sandbox(live.id, name)
+        """Let others find a running container by its new name."""
+        if not live.record.state.alive or networking.shares_network(live.record.host):
+            return
+        view = await self._netd.rename_sandbox(live.id, name)
+        endpoints = networking.resolved(live.record.endpoints, view.network_settings.networks)
+        await self._fleet.note(live, network=view.network_settings, endpoints=endpoints)
 
     # Connecting and disconnecting
 
@@ -98,6 +112,7 @@ class Network:
         """Attach the container to a further network: now when it runs, else at its next start."""
         network = "bridge" if network == "default" else network
         networking.check_endpoint(network, settings)
+        await self.settled()
         async with live.lock:
             _check_mode(live.record, network)
             endpoints = live.record.endpoints
@@ -107,7 +122,7 @@ class Network:
                 await self._take(live, view, joined)
             elif networking.stored_name(endpoints, network) is None:
                 wish = networking.requested(settings)
-                await self._fleet.change(live, durable=True, endpoints={**endpoints, network: wish})
+                await self._fleet.change(live, endpoints={**endpoints, network: wish})
 
     async def disconnect(self, live: Live, network: str, force: bool) -> None:
         """Detach the container from a network.  Raises ServerError when it is not on it."""
@@ -125,10 +140,10 @@ class Network:
                 asked = DisconnectRequest(container=live.id, force=force)
                 await self._take(live, await self._netd.disconnect(network, asked), left)
             else:
-                await self._fleet.change(live, durable=True, endpoints=left)
+                await self._fleet.change(live, endpoints=left)
 
     async def _take(self, live: Live, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
-        await self._fleet.change(live, durable=True, endpoints=endpoints, network=view.network_settings)
+        await self._fleet.change(live, endpoints=endpoints, network=view.network_settings)
         own = self._paths.container(live.id)
         if await asyncio.to_thread(folders.rewrite_hosts, own, live.hosts, view.hosts):
             live.hosts = view.hosts

@@ -147,6 +147,7 @@ def test_restart_policies(api, run):
 
 def test_restart(api, run):
     made = run("sh", "-c", "echo up; sleep 1000", host={"AutoRemove": True})
+    wait_until(lambda: api.logs(made) == b"up\n")
     first = status(api, made)["Pid"]
     api.restart(made, timeout=0)
     assert status(api, made)["Running"] and status(api, made)["Pid"] != first
