@@ -1,0 +1,298 @@
+"""Requests that are read, endpoints that are chosen, networks that are found: refusals name what is wrong."""
+
+import pytest
+
+from netd.api import EndpointSettings, IPAMConfig, SandboxRequest
+from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
+from netd.common.filters import parse
+from netd.drivers.bridge import BridgeDriver
+from netd.drivers.host import HostDriver
+from netd.engine import asked, choose, lookup
+from netd.engine.networks import check_name
+from netd.model import NetworkSpec
+from netd.server.shapes import CreateJson, IpamJson, PoolJson, ReferenceJson, spec
+from tests.unit.making import endpoint, network, sandbox, state
+
+ID = "ab" * 32
+
+
+def request(**kwargs):
+    return SandboxRequest(**{"id": ID, "name": "web", **kwargs})
+
+
+def test_a_request_is_read_into_a_record():
+    found = asked.read(
+        request(
+            exposed_ports=["80/tcp"],
+            publish_all_ports=True,
+            extra_hosts=["db:1.2.3.4", "gw:host-gateway", "six:[::1]"],
+            links=["/other:/web/alias", "plain"],
+            sysctls={"net.ipv4.ip_unprivileged_port_start": "0"},
+            dns=["192.0.2.9"],
+        )
+    )
+    assert (found.name, found.hostname, found.exposed) == ("web", ID[:12], ("80/tcp",))
+    assert [wish.target for wish in found.wishes] == [80]
+    assert found.extra_hosts == (("db", "1.2.3.4"), ("gw", "host-gateway"), ("six", "::1"))
+    assert found.links == {"alias": "other", "plain": "plain"}
+    assert found.sysctls == {"net.ipv4.ip_unprivileged_port_start": "0"}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"id": "x"}, '"x"'),
+        ({"id": "../" + ID[3:]}, "64 hexadecimal digits"),
+        ({"name": "a/b"}, "a/b"),
+        ({"name": ""}, "invalid container name"),
+        ({"hostname": "a b"}, "'a b'"),
+        ({"hostname": "x" * 65}, "too long (maximum 64 bytes)"),
+        ({"dns": ["zork"]}, '"zork" is not an IP address'),
+        ({"dns_search": ["a\nnameserver 6.6.6.6"]}, "line breaks"),
+        ({"dns_options": ["a b"]}, "'a b'"),
+        ({"extra_hosts": ["a"]}, 'bad format for add-host: "a"'),
+        ({"extra_hosts": ["a\tb:1.2.3.4"]}, "bad format for add-host"),
+        ({"extra_hosts": ["a:zork"]}, '"zork"'),
+        ({"links": ["a b:c"]}, "a b:c"),
+        ({"sysctls": {"kernel.shmmax": "1"}}, "kernel.shmmax"),
+        ({"sysctls": {"net.ipv4.conf.eth0.forwarding": "1"}}, "net.ipv4.conf.eth0.forwarding"),
+        ({"sysctls": {"net/../kernel/x": "1"}}, "net/../kernel/x"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(kwargs, words):
+    with pytest.raises(BadRequest) as refused:
+        asked.read(request(**kwargs))
+    assert words in refused.value.message
+
+
+def test_the_network_mode_counts_where_no_networks_are_named():
+    assert list(asked.networks(request())) == ["bridge"]
+    assert list(asked.networks(request(network_mode="host"))) == ["host"]
+    assert list(asked.networks(request(network_mode="a", networks={"b": EndpointSettings()}))) == ["b"]
+    both = {"b": EndpointSettings(), "default": EndpointSettings()}
+    assert list(asked.networks(request(network_mode="bridge", networks=both))) == ["bridge", "b"]
+
+
+def join(made, on, who, **kwargs):
+    return choose.endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
+
+
+def test_an_endpoint_gets_the_lowest_of_everything():
+    on = network("n", "172.17.0.0/16")
+    made = state(on)
+    first = join(made, on, sandbox("a"))
+    assert (str(first.address), first.mac, first.interface) == ("172.17.0.2/16", "02:42:ac:11:00:02", "eth0")
+    assert str(first.gateway) == "172.17.0.1"
+    assert str(join(made, on, sandbox("b")).address) == "172.17.0.3/16"
+    choose.release(made, [first])
+    assert str(join(made, on, sandbox("c")).address) == "172.17.0.2/16"
+
+
+def test_interfaces_are_numbered_from_the_lowest_free_one():
+    one, two = network("one"), network("two", "10.2.0.0/24")
+    made = state(one, two)
+    custom = {"com.docker.network.endpoint.ifname": "eth0"}
+    first = join(made, one, sandbox("a"), driver_opts=custom)
+    assert join(made, two, sandbox("a", first)).interface == "eth1"
+    with pytest.raises(BadRequest, match="eth0 is taken"):
+        join(made, two, sandbox("a", first), driver_opts=custom)
+
+
+def test_what_was_asked_for_is_kept_and_what_a_client_copied_is_not():
+    on = network("n")
+    settings = {"aliases": ["x"], "mac_address": "02-AA-bb-cc-dd-ee", "ip_address": "9.9.9.9", "network_id": "old"}
+    found = join(state(on), on, sandbox("a"), **settings)
+    assert found.mac == "02:aa:bb:cc:dd:ee"
+    assert (found.asked.aliases, found.asked.ip_address, found.asked.network_id) == (["x"], "", "")
+
+
+def test_internal_networks_and_the_host_lead_nowhere():
+    inside = network("n", internal=True)
+    assert join(state(inside), inside, sandbox("a")).gateway is None
+    host = network("host")
+    found = choose.endpoint(state(host), sandbox("a"), host, HostDriver(), EndpointSettings())
+    assert (found.interface, found.mac, found.address) == ("", "", None)
+
+
+def static(address):
+    return {"ipam_config": IPAMConfig(ipv4_address=address)}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "kind", "words"),
+    [
+        (static("10.0.0.9"), Forbidden, "10.0.0.9 is held by container holder"),
+        (static("10.0.0.1"), Forbidden, "10.0.0.1 is the gateway of network n"),
+        (static("10.0.0.0"), Forbidden, "Address already in use"),
+        (static("10.0.0.255"), Forbidden, "Address already in use"),
+        (static("10.9.0.1"), BadRequest, "network n has 10.0.0.0/24"),
+        (static("0.0.0.0"), BadRequest, "invalid IPv4 address: 0.0.0.0"),
+        (static("zork"), BadRequest, "invalid IPv4 address: zork"),
+        ({"ipam_config": IPAMConfig(ipv6_address="fd00::1")}, BadRequest, "IPv6 address fd00::1"),
+        ({"ipam_config": IPAMConfig(link_local_ips=["169.254.1.1"])}, BadRequest, "169.254.1.1"),
+        ({"mac_address": "zork"}, BadRequest, "address zork: invalid MAC address"),
+        ({"mac_address": "01:00:5e:00:00:01"}, BadRequest, "invalid MAC address"),
+        ({"aliases": ["a b"]}, BadRequest, "'a b'"),
+        ({"links": ["a b"]}, BadRequest, "a b"),
+        ({"driver_opts": {"com.docker.network.endpoint.sysctls": "x"}}, BadRequest, "endpoint.sysctls"),
+        ({"driver_opts": {"com.docker.network.endpoint.ifname": "a/b"}}, BadRequest, "a/b"),
+    ],
+)
+def test_endpoints_that_cannot_be_had_are_refused_and_take_nothing(kwargs, kind, words):
+    on = network("n")
+    holder = sandbox("holder", endpoint(on, 9))
+    made = state(on, sandboxes=[holder])
+    made.addresses(on.id).take(holder.endpoints[0].address.ip, holder.id)
+    with pytest.raises(kind) as refused:
+        join(made, on, sandbox("a"), **kwargs)
+    assert words in refused.value.message
+    assert str(join(made, on, sandbox("a")).address) == "10.0.0.2/24"
+
+
+def test_addresses_and_aliases_are_for_networks_of_users():
+    bridge = network("bridge")
+    for kwargs in (static("10.0.0.9"), {"aliases": ["x"]}):
+        with pytest.raises(BadRequest, match="defined networks"):
+            join(state(bridge), bridge, sandbox("a"), **kwargs)
+
+
+def test_a_full_network_says_so():
+    on = network("n", "10.0.0.0/30")
+    made = state(on)
+    join(made, on, sandbox("a"))
+    with pytest.raises(ServerError, match="no available IPv4 addresses on this network's address pools: n"):
+        join(made, on, sandbox("b"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"com.docker.network.bridge.nosuch": "1"}, "com.docker.network.bridge.nosuch"),
+        ({"com.docker.network.bridge.enable_icc": "false"}, "enable_icc can only be true"),
+        ({"com.docker.network.enable_ipv6": "true"}, "enable_ipv6 can only be false"),
+        ({"com.docker.network.driver.mtu": "many"}, "value: many"),
+        ({"com.docker.network.driver.mtu": "-1"}, "invalid MTU number: -1"),
+        ({"com.docker.network.bridge.name": "a b"}, "value: a b"),
+        ({"com.docker.network.bridge.name": "x" * 16}, "up to 15"),
+        ({"com.docker.network.bridge.enable_ip_masquerade": "maybe"}, "value: maybe"),
+        ({"com.docker.network.bridge.host_binding_ipv4": "::1"}, "value: ::1"),
+    ],
+)
+def test_options_that_would_not_be_heeded_are_refused(options, words):
+    with pytest.raises(BadRequest) as refused:
+        BridgeDriver().validate(NetworkSpec(name="n", options=options))
+    assert words in refused.value.message
+
+
+def test_options_of_others_are_kept_and_ignored():
+    options = {"other": "x", "com.docker.network.bridge.enable_icc": "true", "com.docker.network.driver.mtu": ""}
+    BridgeDriver().validate(NetworkSpec(name="n", options=options))
+
+
+def test_a_create_body_is_read_as_docker_does():
+    body = CreateJson(
+        name="n",
+        driver="",
+        enable_ipv6=False,
+        options={"com.docker.network.enable_ipv6": "true", "a": "b"},
+        ipam=IpamJson(config=[PoolJson(subnet="10.1.0.0/16", gateway=""), PoolJson()]),
+    )
+    found = spec(body)
+    assert (found.driver, found.options, str(found.pool.subnet)) == ("bridge", {"a": "b"}, "10.1.0.0/16")
+    assert found.pool.gateway is None
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"enable_ipv6": True}, "EnableIPv6"),
+        ({"enable_ipv4": False}, "EnableIPv4"),
+        ({"ipam": IpamJson(driver="dhcp")}, "dhcp"),
+        ({"ingress": True}, "Ingress"),
+        ({"scope": "swarm"}, "swarm"),
+        ({"config_only": True}, "ConfigOnly"),
+        ({"config_from": ReferenceJson("c")}, "ConfigFrom c"),
+    ],
+)
+def test_what_netd_does_not_have_is_refused_by_name(kwargs, words):
+    with pytest.raises((BadRequest, Forbidden)) as refused:
+        spec(CreateJson(name="n", **kwargs))
+    assert words in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", 'a"b', "../x", "-a", "é", "x" * 65, "a\nb", "a\n", ""])
+def test_names_that_are_none(name):
+    with pytest.raises(BadRequest) as refused:
+        check_name(name)
+    assert "name" in refused.value.message and "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["bridge", "host", "none", "default"])
+def test_names_of_netds_own(name):
+    with pytest.raises(Forbidden, match=f"operation is not permitted on predefined {name} network"):
+        check_name(name)
+
+
+def test_a_network_is_found_by_id_then_name_then_start_of_the_id():
+    one = network("one", id="a1" + "0" * 62)
+    named = network("a1" + "0" * 62, "10.2.0.0/24", id="b" * 64)
+    prefix = network("a1", "10.3.0.0/24", id="c" * 64)
+    made = state(one, named, prefix)
+    assert made.find_network("a1" + "0" * 62) is one
+    assert made.find_network("a1") is prefix
+    assert made.find_network("a10") is one
+    with pytest.raises(NotFound, match="network nosuch not found"):
+        made.find_network("nosuch")
+    made.put_network(network("x", "10.4.0.0/24", id="a2" + "0" * 62))
+    with pytest.raises(BadRequest, match="network a is ambiguous"):
+        made.find_network("a")
+
+
+def test_a_container_is_found_with_or_without_the_slash():
+    made = state(sandboxes=[sandbox("web", id="ab" * 32), sandbox("db", id="ac" * 32)])
+    assert made.find_sandbox("/web").name == "web" == made.find_sandbox("ab").name
+    with pytest.raises(BadRequest, match="multiple IDs found with provided prefix: a"):
+        made.find_sandbox("a")
+    with pytest.raises(NotFound, match="No such container: x"):
+        made.find_sandbox("x")
+    with pytest.raises(BadRequest, match='invalid name or ID supplied: ""'):
+        made.find_sandbox("")
+
+
+def listed(made, text):
+    return {one.name for one in lookup.listed(made, parse(text, lookup.LIST_FILTERS))}
+
+
+def test_list_filters():
+    used = network("h1_a", labels={"k": "v"})
+    free = network("xh1_a", "10.2.0.0/24", id="0123" + "f" * 60)
+    made = state(network("bridge", "10.3.0.0/24"), used, free, sandboxes=[sandbox("c", endpoint(used, 2))])
+    assert listed(made, '{"name":["^h1_a"]}') == {"h1_a"}
+    assert listed(made, '{"name":{"h1_a":true}}') == {"h1_a", "xh1_a"}
+    assert listed(made, '{"name":["("]}') == set()
+    assert listed(made, '{"id":["23f"]}') == {"xh1_a"}
+    assert listed(made, '{"label":["k=v"]}') == {"h1_a"}
+    assert listed(made, '{"type":["builtin"]}') == {"bridge"}
+    assert listed(made, '{"dangling":["true"]}') == {"xh1_a"}
+    assert listed(made, '{"dangling":["0"]}') == {"bridge", "h1_a"}
+    assert listed(made, '{"driver":["bridge"],"scope":["local"]}') == {"bridge", "h1_a", "xh1_a"}
+    assert listed(made, '{"scope":["swarm"]}') == set()
+    with pytest.raises(ServerError, match="invalid filter: 'type'='x'"):
+        listed(made, '{"type":["x"]}')
+
+
+def test_prune_filters():
+    old = network("old", labels={"keep": ""})
+    made = state(old, network("new", "10.2.0.0/24"))
+
+    def pruned(text):
+        return {one.name for one in lookup.prunable(made, parse(text, lookup.PRUNE_FILTERS))}
+
+    assert pruned("") == {"old", "new"}
+    assert pruned('{"label!":["keep"]}') == {"new"}
+    assert pruned('{"label":["keep"]}') == {"old"}
+    assert pruned('{"until":["1h"]}') == set()
+    assert pruned('{"until":["2100-01-01T00:00:00Z"]}') == {"old", "new"}
+    for text in ("zork", "", "99999999999999999999"):
+        with pytest.raises(BadRequest, match="failed to parse value as time or duration"):
+            pruned(f'{{"until":["{text}"]}}')

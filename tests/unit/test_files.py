@@ -1,0 +1,89 @@
+"""What a container's resolv.conf and hosts say."""
+
+import pytest
+
+from netd.engine import files
+from netd.engine.files import HostFiles
+from tests.unit.making import endpoint, network, sandbox
+
+HOST = HostFiles(
+    "# mine\nnameserver 10.0.0.53\nnameserver 10.0.0.54\ndomain old.test\nsearch ex.test b.test\noptions timeout:3\n",
+    "127.0.0.1 localhost\n192.0.2.1 printer\n",
+)
+
+
+def words(text, key):
+    return [line.split()[1:] for line in text.splitlines() if line.startswith(key)]
+
+
+def resolv(host=HOST, default=(), **kwargs):
+    return files.resolv_conf(sandbox("c", **kwargs), host, default)
+
+
+def test_containers_ask_the_server_in_them_and_keep_the_hosts_search_and_options():
+    text = resolv()
+    assert words(text, "nameserver") == [["127.0.0.11"]]
+    assert words(text, "search") == [["ex.test", "b.test"]]
+    assert words(text, "options") == [["timeout:3", "ndots:0"]]
+
+
+def test_own_wishes_replace_the_hosts():
+    text = resolv(dns=("192.0.2.9",), dns_search=("c.test",), dns_options=("ndots:2",))
+    assert words(text, "nameserver") == [["127.0.0.11"]] and "192.0.2.9" in text
+    assert words(text, "search") == [["c.test"]]
+    assert words(text, "options") == [["ndots:2"]]
+
+
+def test_a_dot_means_no_search_at_all():
+    assert words(resolv(dns_search=(".",)), "search") == []
+
+
+def test_an_invalid_ndots_is_dropped_and_still_keeps_single_labels_at_home():
+    asked = sandbox("c", dns_options=("ndots:x",))
+    assert words(files.resolv_conf(asked, HOST), "options") == [["ndots:0"]]
+    assert files.asks_for_dots(asked, HOST)
+    assert not files.asks_for_dots(sandbox("c"), HOST)
+    assert files.asks_for_dots(sandbox("c"), HostFiles("options ndots:1\n"))
+
+
+def test_a_container_on_the_host_has_the_hosts_file_as_it_is():
+    assert resolv(on_host=True) == HOST.resolv_conf
+
+
+def test_a_container_on_the_host_with_wishes_asks_the_servers_themselves():
+    text = resolv(on_host=True, dns=("192.0.2.9",))
+    assert words(text, "nameserver") == [["192.0.2.9"]] and words(text, "search") == [["ex.test", "b.test"]]
+    assert words(resolv(on_host=True, dns_search=("c.test",)), "nameserver") == [["10.0.0.53"], ["10.0.0.54"]]
+
+
+@pytest.mark.parametrize("text", ["", "nameserver\n\n#x\noptions\n"])
+def test_an_empty_or_odd_host_file_is_no_trouble(text):
+    assert words(resolv(HostFiles(text)), "nameserver") == [["127.0.0.11"]]
+
+
+def hosts(made, host=HOST):
+    return files.hosts(made, host, "172.17.0.1").splitlines()
+
+
+def test_hosts_has_the_base_the_extra_ones_and_the_own_addresses():
+    one, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
+    made = sandbox(
+        "c",
+        endpoint(one, 2),
+        endpoint(two, 3),
+        hostname="foo",
+        domainname="bar.test",
+        extra_hosts=(("db", "1.2.3.4"), ("gw", "host-gateway")),
+    )
+    lines = hosts(made)
+    assert lines[0] == "127.0.0.1\tlocalhost" and "ff02::2\tip6-allrouters" in lines
+    assert lines[-4:] == ["1.2.3.4\tdb", "172.17.0.1\tgw", "10.1.0.2\tfoo.bar.test foo", "10.2.0.3\tfoo.bar.test foo"]
+
+
+def test_without_a_domain_the_hostname_stands_alone():
+    assert hosts(sandbox("c", endpoint(network("a"), 2), hostname="a.b"))[-1] == "10.0.0.2\ta.b"
+
+
+def test_a_container_on_the_host_has_the_hosts_hosts_and_its_own_extra_ones():
+    assert files.hosts(sandbox("c", on_host=True), HOST, "") == HOST.hosts
+    assert hosts(sandbox("c", on_host=True, extra_hosts=(("db", "1.2.3.4"),)))[-1] == "1.2.3.4\tdb"

@@ -1,0 +1,83 @@
+"""One at a time per object, many objects at once, and one all alone."""
+
+import asyncio
+
+import pytest
+
+from netd.engine.turns import Turns
+
+
+async def settle():
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_the_same_object_waits_and_others_do_not():
+    async def play():
+        turns, log = Turns(), []
+        go = asyncio.Event()
+
+        async def act(key, name):
+            async with turns.of(key):
+                log.append(f"{name} begins")
+                await go.wait()
+                log.append(f"{name} ends")
+
+        async with asyncio.TaskGroup() as tasks:
+            for key, name in (("a", "first"), ("a", "second"), ("b", "other")):
+                tasks.create_task(act(key, name))
+            await settle()
+            assert log == ["first begins", "other begins"]
+            go.set()
+        assert log.index("first ends") < log.index("second begins")
+        assert not turns._queues
+
+    asyncio.run(play())
+
+
+def test_who_is_alone_waits_for_all_and_all_wait_for_it():
+    async def play():
+        turns, log = Turns(), []
+        go, done = asyncio.Event(), asyncio.Event()
+
+        async def act(key, event):
+            async with turns.of(key):
+                log.append(key)
+                await event.wait()
+
+        async def alone():
+            async with turns.alone():
+                log.append("alone")
+                await done.wait()
+                log.append("alone ends")
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(act("a", go))
+            await settle()
+            tasks.create_task(alone())
+            await settle()
+            tasks.create_task(act("b", go))
+            await settle()
+            assert log == ["a"]
+            go.set()
+            await settle()
+            assert log == ["a", "alone"]
+            done.set()
+        assert log == ["a", "alone", "alone ends", "b"]
+
+    asyncio.run(play())
+
+
+def test_a_failure_lets_the_next_one_in():
+    async def play():
+        turns = Turns()
+        with pytest.raises(ZeroDivisionError):
+            async with turns.of("a"):
+                raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            async with turns.alone():
+                raise ZeroDivisionError
+        async with asyncio.timeout(1), turns.of("a"):
+            await asyncio.sleep(0)
+
+    asyncio.run(play())

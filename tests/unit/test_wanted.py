@@ -1,0 +1,169 @@
+"""What the kernel, the name server and people are told of what is known."""
+
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+import pytest
+
+from netd.api import PortBinding
+from netd.dns.records import fold
+from netd.drivers.registry import discover
+from netd.engine import shown
+from netd.engine.books import Book
+from netd.engine.routes import in_order, way_out
+from netd.engine.wanted import Wanted
+from netd.facts import Bridge, DefaultRoute, Namespace, Pair
+from netd.portmap.rules import BridgeRules, Published
+from tests.unit.making import endpoint, network, publication, sandbox, state
+
+
+@pytest.fixture
+def front():
+    return network("front", "10.1.0.0/16")
+
+
+@pytest.fixture
+def back():
+    return network("back", "10.2.0.0/16")
+
+
+def wanted(made):
+    return Wanted(made, discover())
+
+
+def test_a_container_on_a_bridge_is_a_namespace_a_pair_and_a_route(front):
+    web = sandbox("web", endpoint(front, 2), sysctls={"net.core.somaxconn": "9", "net.a.b": "1"})
+    facts = wanted(state(front, sandboxes=[web])).sandbox(web)
+    assert list(facts.values()) == [
+        Namespace(sandbox=web.id, sysctls=(("net.a.b", "1"), ("net.core.somaxconn", "9"))),
+        Pair(
+            host=f"ndp{web.endpoints[0].id[:10]}",
+            bridge=f"nd-{front.id[:12]}",
+            alias="web.front",
+            sandbox=web.id,
+            inside="eth2",
+            mac="02:42:0a:01:00:02",
+            address=web.endpoints[0].address,
+            mtu=1500,
+        ),
+        DefaultRoute(sandbox=web.id, gateway=IPv4Address("10.1.0.1")),
+    ]
+
+
+def test_a_container_on_the_host_needs_nothing_of_the_kernel():
+    assert wanted(state()).sandbox(sandbox("h", on_host=True)) == {}
+
+
+def test_a_network_is_a_bridge_with_the_gateways_address(front):
+    [bridge] = wanted(state(front)).network(front).values()
+    assert bridge == Bridge(name=f"nd-{front.id[:12]}", address=IPv4Interface("10.1.0.1/16"), mtu=1500, localnet=True)
+
+
+def test_options_of_a_bridge_reach_facts_and_rules():
+    options = {
+        "com.docker.network.bridge.name": "mine",
+        "com.docker.network.driver.mtu": "1400",
+        "com.docker.network.bridge.enable_ip_masquerade": "false",
+    }
+    found = network("n", internal=True, options=options, adopted=True)
+    [bridge] = wanted(state(found)).network(found).values()
+    assert (bridge.name, bridge.mtu, bridge.localnet, bridge.owned) == ("mine", 1400, False, False)
+    assert wanted(state(found)).rules(found) == BridgeRules("mine", internal=True, masquerade=False)
+
+
+def test_the_ruleset_is_all_bridges_and_all_published_ports(front, back):
+    web = sandbox("web", endpoint(front, 2), publications=(publication(8080, 80, 3),))
+    db = sandbox("db", endpoint(back, 2))
+    rules = wanted(state(front, back, sandboxes=[web, db])).ruleset()
+    assert {rule.name for rule in rules.bridges} == {f"nd-{front.id[:12]}", f"nd-{back.id[:12]}"}
+    assert rules.published == {
+        Published("tcp", IPv4Address("0.0.0.0"), 8080, IPv4Address("10.1.0.2"), 80, 3),
+    }
+
+
+def test_the_way_out_is_by_priority_then_outside_then_name(front, back):
+    inside = network("aaa", "10.3.0.0/16", internal=True)
+    made = state(front, back, inside)
+
+    def order(*endpoints):
+        return [where.name for _, where in in_order(made, sandbox("x", *endpoints))]
+
+    assert order(endpoint(front, 2), endpoint(inside, 2), endpoint(back, 2)) == ["back", "front", "aaa"]
+    assert order(endpoint(front, 2, gw_priority=1), endpoint(back, 2)) == ["front", "back"]
+    only_inside = sandbox("x", endpoint(inside, 2, gw_priority=9))
+    assert way_out(made, only_inside) is None
+    both = sandbox("x", endpoint(inside, 2, gw_priority=9), endpoint(back, 3))
+    assert way_out(made, both)[1] is back
+
+
+def test_published_ports_lead_to_the_way_out(front, back):
+    both = sandbox("web", endpoint(front, 2), endpoint(back, 3), publications=(publication(8080, 80),))
+    [published] = wanted(state(front, back)).published(both)
+    assert published.target == IPv4Address("10.2.0.3")
+
+
+def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
+    book = Book(front)
+    web = sandbox("Web", endpoint(front, 2, aliases=["www"]), hostname="host1")
+    patch = book.turn(None, web)
+    assert dict(patch.names) == {name: ("10.1.0.2",) for name in ("web", "www", web.id[:12], "host1")}
+    assert dict(patch.pointers) == {"10.1.0.2": "Web.front"}
+    assert book.records().subnets == ("10.1.0.0/16",)
+
+
+def test_a_shared_alias_has_all_addresses_and_loses_those_that_leave(front):
+    book = Book(front)
+    members = [sandbox(f"c{n}", endpoint(front, n, aliases=["db"])) for n in (2, 3, 4)]
+    for one in members:
+        book.turn(None, one)
+    assert book.records().names["db"] == ("10.1.0.2", "10.1.0.3", "10.1.0.4")
+    patch = book.turn(members[1], None)
+    assert patch.names["db"] == ("10.1.0.2", "10.1.0.4") and patch.names["c3"] == ()
+    assert patch.pointers == {"10.1.0.3": ""}
+    for one in (members[0], members[2]):
+        book.turn(one, None)
+    assert book.records().names == {} and book.records().pointers == {}
+
+
+def test_a_rename_changes_the_old_and_the_new_name_only(front):
+    book = Book(front)
+    before = sandbox("old", endpoint(front, 2), id="a" * 64)
+    after = sandbox("new", before.endpoints[0], id="a" * 64)
+    book.turn(None, before)
+    patch = book.turn(before, after)
+    assert dict(patch.names) == {"old": (), "new": ("10.1.0.2",)}
+    assert dict(patch.pointers) == {"10.1.0.2": "new.front"}
+    assert book.turn(after, after) is None
+
+
+def test_names_are_compared_without_case():
+    assert fold("WEB.") == "web"
+
+
+def test_ports_are_shown_one_by_one_and_exposed_ones_as_null(front):
+    web = sandbox(
+        "web",
+        endpoint(front, 2),
+        exposed=("80/tcp", "81/tcp", "90/tcp"),
+        publications=(publication(8080, 80, 2), publication(1080, 80, address="127.0.0.1")),
+    )
+    assert shown.ports(web) == {
+        "80/tcp": [PortBinding("0.0.0.0", "8080"), PortBinding("127.0.0.1", "1080")],
+        "81/tcp": [PortBinding("0.0.0.0", "8081")],
+        "90/tcp": None,
+    }
+
+
+def test_a_container_off_all_networks_shows_no_ports():
+    assert shown.ports(sandbox("web", exposed=("80/tcp",))) == {}
+
+
+def test_settings_are_what_was_asked_for_and_what_came_of_it(front):
+    web = sandbox("web", endpoint(front, 3, aliases=["w"], gw_priority=2), id="ab" * 32)
+    found = shown.settings(state(front, sandboxes=[web]), web, Path("/run/x/netns/abab"))
+    assert (found.sandbox_id, found.sandbox_key) == (web.id, "/run/x/netns/abab")
+    entry = found.networks["front"]
+    assert (entry.ip_address, entry.ip_prefix_len, entry.gateway) == ("10.1.0.3", 16, "10.1.0.1")
+    assert (entry.mac_address, entry.aliases, entry.gw_priority) == ("02:42:0a:01:00:03", ["w"], 2)
+    assert entry.network_id == front.id and entry.endpoint_id == web.endpoints[0].id
+    assert entry.dns_names == ["web", "w", web.id[:12]]
