@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runtime.spec import Container, Process
 
 PARENT = "netd"
+_SPARE = "spare-"
 _BURIAL_SECONDS = 5.0
 
 
@@ -155,7 +156,7 @@ class Birth(Waiting):
     def _begin(self, plan: init.Plan, parent: str) -> None:
         self.plan = plan
         self.parent = parent
-        self.group = cgroups.Group(self._hierarchies, f"{parent}/spare-{os.getpid()}-{time.monotonic_ns():x}")
+        self.group = cgroups.Group(self._hierarchies, f"{parent}/{_SPARE}{os.getpid()}-{time.monotonic_ns():x}")
         self.group.create(versions=(1,))
         if self.group.path("devices") is not None:
             self.group.allow_devices(devices.RULES if plan.guarded else devices.EVERYTHING)
@@ -166,6 +167,18 @@ class Birth(Waiting):
             linux.close_others(theirs.fileno())
             init.born(theirs, self.group, plan)
         theirs.close()
+
+
+def sweep_spares(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
+    """Remove the groups of spares whose midwife was killed; a group with processes in it is left alone."""
+    for hierarchy in hierarchies:
+        try:
+            names = [name for name in os.listdir(f"{hierarchy.path}/{PARENT}") if name.startswith(_SPARE)]
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if not os.path.exists(f"/proc/{name.split('-')[1]}"):
+                cgroups.remove_empty(f"{hierarchy.path}/{PARENT}/{name}")
 
 
 def kill(pid: int) -> None:

@@ -105,7 +105,10 @@ class Group:
                 write(f"{hierarchy.path}/{self.name}/cgroup.procs", "0")
 
     def limit(self, wanted: Limits) -> None:
-        """Set the limits.  Raises OSError naming the file that the kernel refused."""
+        """Set the limits.  Raises OSError naming the file that the kernel refused, or the controller that it lacks."""
+        for controller, _file, _value in limits.version1(wanted):
+            if self.path(controller) is None:
+                raise OSError(errno.ENOTSUP, f"the kernel has no {controller} controller to limit containers with")
         for hierarchy in self.hierarchies:
             choose = limits.version1 if hierarchy.version == 1 else limits.version2
             mine = [w for w in choose(wanted) if w[0] in hierarchy.controllers]
@@ -195,7 +198,7 @@ class Group:
         """Remove the directories.  Raises OSError when processes are still inside after *seconds*."""
         deadline = time.monotonic() + seconds
         for path in self.paths():
-            while not _remove_tree(path):
+            while not remove_empty(path):
                 if time.monotonic() > deadline:
                     raise OSError(errno.EBUSY, f"control group {path} is still in use")
                 time.sleep(0.005)
@@ -322,7 +325,8 @@ def _tree(path: str) -> list[str]:
     return found
 
 
-def _remove_tree(path: str) -> bool:
+def remove_empty(path: str) -> bool:
+    """Remove the group at *path* with those inside it; return False when there are processes."""
     for directory in reversed(_tree(path)):
         try:
             os.rmdir(directory)

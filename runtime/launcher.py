@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from runtime.running import ShimProcess
 from runtime.spec import Container, ExitStatus, Process, StartError
 from runtime.supervisor import Running
 
+_ATTEMPTS = 3
 _LOST = "its shim was killed, and it ended before it was found again"
 
 
@@ -44,8 +45,14 @@ class Launcher:
 
     async def prepare(self, container: Container) -> ShimProcess:
         await self._make_room(container)
-        channel = await self._nursery.spare()
-        return await self._begin(channel, partial(channel.send, wire.PREPARE, wire.pack_spec(container)))
+        words = wire.pack_spec(container)
+        for _ in range(_ATTEMPTS):
+            channel = await self._nursery.spare()
+            try:
+                return await self._begin(channel, channel.send(wire.PREPARE, words))
+            except wire.Broken:
+                shimdir.remove(self._shims, container.id)
+        raise StartError(f"the shims that were to make container {container.id[:12]} were killed")
 
     async def exec(self, container_id: str, pid: int, process: Process, exec_id: str) -> ShimProcess:
         group = self._group(container_id)
@@ -58,7 +65,9 @@ class Launcher:
                 raise StartError(f"container {container_id[:12]} is not running")
             channel = await self._nursery.fresh(wire.JOIN)
             words = wire.pack((wire.pack_spec(process), group.name, container_id, exec_id))
-            return await self._begin(channel, partial(_send_with, channel, words, target))
+            return await self._begin(channel, _send_with(channel, words, target))
+        except wire.Broken:
+            raise StartError(f"the shim of an exec in container {container_id[:12]} was killed") from None
         finally:
             os.close(target)
 
@@ -120,6 +129,7 @@ class Launcher:
         for process in self._known.values():
             process.let_go()
         await self._nursery.close()
+        birth.sweep_spares(self._hierarchies)
         for parent in self._parents:
             cgroups.Group(self._hierarchies, f"{parent}/any").remove_parent()
         os.close(self._shims)
@@ -148,23 +158,24 @@ class Launcher:
             raise StartError(f"container {container.id[:12]} is already running")
         await self.discard(container.id)
 
-    async def _begin(self, channel: Channel, send: Callable[[], Awaitable[None]]) -> ShimProcess:
+    async def _begin(self, channel: Channel, sending: Awaitable[None]) -> ShimProcess:
+        """Return the process that the shim at *channel* has prepared.  Raises wire.Broken when the shim dies."""
         try:
-            await send()
+            await sending
             kind, payload = await channel.receive()
             if kind == wire.FAILED:
                 code, message = wire.unpack_tuple(payload)
                 raise StartError(message, code)
-        except wire.Broken:
-            channel.close()
-            raise StartError("the shim was killed while it made the container") from None
         except BaseException:
             channel.close()
             raise
         process = ShimProcess(self._shims, channel, wire.unpack(payload))  # type: ignore[arg-type]
+        self._remember(process)
+        return process
+
+    def _remember(self, process: ShimProcess) -> None:
         self._known[process.id] = process
         self._parents.add(os.path.dirname(process.group))
-        return process
 
     async def _find(self, identifier: str, directory: int) -> ShimProcess | ExitStatus | None:
         if (status := shimdir.read_exit(directory)) is not None:
@@ -178,8 +189,7 @@ class Launcher:
             if process.lost:
                 return _record_loss(directory)
             await self._revive(process)
-        self._known[identifier] = process
-        self._parents.add(os.path.dirname(process.group))
+        self._remember(process)
         self._look_after(process)
         return process
 
@@ -225,7 +235,8 @@ class Launcher:
             shimdir.remove(self._shims, process.id)
 
     def _sweep(self) -> None:
-        """Remove what execs have left that ended while no daemon ran."""
+        """Remove what killed spares have left, and execs that ended while no daemon ran."""
+        birth.sweep_spares(self._hierarchies)
         for name in os.listdir(self._shims):
             state = None if name.endswith(shimdir.SOCKET_SUFFIX) else self._read_state(name)
             if state and state["container"] != name and (self._directory / name / "exit").exists():

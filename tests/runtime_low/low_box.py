@@ -8,6 +8,8 @@ import secrets
 import select
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,13 @@ class Box:
 
         found: ShimProcess = self.run(story())
         return found
+
+    def until(self, condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
+        """Let things go on until *condition* holds: for what the kernel and other processes tell nobody about."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it never came to be"
+            self.runner.run(asyncio.sleep(0.01))
 
     def exec(self, spec: Container, pid: int, process: Process) -> tuple[int, str, str]:
         async def story() -> tuple[ExitStatus, bytes, bytes]:

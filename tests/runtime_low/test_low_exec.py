@@ -17,7 +17,8 @@ from runtime.spec import ExitStatus, StartError
 def test_an_exec_shares_everything_with_the_container(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     pid = box.start(spec).pid
-    script = "hostname; cat /proc/1/comm; for n in mnt pid uts ipc time net; do readlink /proc/self/ns/$n; done; cat /proc/self/cgroup"
+    spaces = "for n in mnt pid uts ipc time net; do readlink /proc/self/ns/$n; done"
+    script = f"hostname; cat /proc/1/comm; {spaces}; cat /proc/self/cgroup"
     code, out, err = box.exec(spec, pid, box.process("sh", "-c", script))
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -29,7 +30,9 @@ def test_an_exec_shares_everything_with_the_container(box: Box) -> None:
 def test_an_exec_has_its_own_user_environment_directory_and_privileges(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     pid = box.start(spec).pid
-    process = box.process("sh", "-c", "id -u; pwd; echo $A $HOME; grep -E 'CapEff|Seccomp:' /proc/self/status; ls /proc/self/fd | wc -l")
+    process = box.process(
+        "sh", "-c", "id -u; pwd; echo $A $HOME; grep -E 'CapEff|Seccomp:' /proc/self/status; ls /proc/self/fd | wc -l"
+    )
     process = box.process(*process.argv, user="al", cwd="/tmp", env=("A=1", "PATH=/bin"))
     _code, out, _err = box.exec(spec, pid, process)
     assert out.split() == ["1000", "/tmp", "1", "/home/al", "CapEff:", "0000000000000000", "Seccomp:", "2", "4"]
@@ -37,9 +40,16 @@ def test_an_exec_has_its_own_user_environment_directory_and_privileges(box: Box)
 
 @pytest.mark.parametrize(
     ("argv", "changes", "code"),
-    [(("nothing",), {}, 127), (("/etc",), {}, 126), (("true",), {"cwd": "/nowhere"}, 127), (("true",), {"user": "ghost"}, 125)],
+    [
+        (("nothing",), {}, 127),
+        (("/etc",), {}, 126),
+        (("true",), {"cwd": "/nowhere"}, 127),
+        (("true",), {"user": "ghost"}, 125),
+    ],
 )
-def test_execs_that_cannot_start_say_why_and_leave_nothing(box: Box, argv: tuple[str, ...], changes: dict[str, str], code: int) -> None:
+def test_execs_that_cannot_start_say_why_and_leave_nothing(
+    box: Box, argv: tuple[str, ...], changes: dict[str, str], code: int
+) -> None:
     spec = box.spec("sleep", "1000")
     pid = box.start(spec).pid
     with pytest.raises(StartError) as caught:
@@ -153,7 +163,8 @@ def test_two_hundred_execs_leak_nothing(box: Box) -> None:
     assert box.run(story(192), 60) == {0}
     assert census(running.pid) == before
     assert box.launcher.pids(spec.id) == [running.pid]
-    assert len(groups_of(spec.id)) == len({line.split(":")[1] for line in Path(f"/proc/{running.pid}/cgroup").open() if ":/netd/" in line})
+    in_group = [line for line in Path(f"/proc/{running.pid}/cgroup").read_text().splitlines() if ":/netd/" in line]
+    assert len(groups_of(spec.id)) == len(in_group)
 
 
 def census(pid: int) -> tuple[int, int, int]:

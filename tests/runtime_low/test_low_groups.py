@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from low_box import Box, collect, groups_of, read_until
+from low_box import Box, groups_of, read_until
 
 from runtime.spec import ExitStatus, Limits, StartError
 
@@ -29,7 +29,11 @@ def test_limits_are_in_the_kernels_files(box: Box) -> None:
         "memory.limit_in_bytes": str(64 << 20), "memory.memsw.limit_in_bytes": str(96 << 20),
         "memory.soft_limit_in_bytes": str(32 << 20), "pids.max": "77",
     }  # fmt: skip
-    there = {name: value for name, value in wanted.items() if Path(f"/sys/fs/cgroup/{name.split('.')[0]}/netd/{spec.id}/{name}").exists()}
+    there = {
+        name: value
+        for name, value in wanted.items()
+        if Path(f"/sys/fs/cgroup/{name.split('.')[0]}/netd/{spec.id}/{name}").exists()
+    }
     assert {name: group_file(spec.id, name) for name in there} == there
     assert "cpu.cfs_quota_us" in there
 
@@ -83,39 +87,29 @@ def test_paused_processes_stand_still_until_resumed(box: Box) -> None:
 def test_all_processes_are_killed_even_when_paused_and_forking(box: Box) -> None:
     spec = box.spec("sh", "-c", "while :; do sleep 0.5 & done", limits=Limits(pids=200))
     running = box.start(spec)
-
-    async def story() -> ExitStatus:
-        while len(box.launcher.pids(spec.id)) < 50:
-            await asyncio.sleep(0.01)
-        await box.launcher.pause(spec.id)
-        await box.launcher.kill_all(spec.id)
-        return await running.wait()
-
-    assert box.run(story()).code == 137
+    box.until(lambda: len(box.launcher.pids(spec.id)) > 50)
+    box.run(box.launcher.pause(spec.id))
+    box.run(box.launcher.kill_all(spec.id))
+    assert box.run(running.wait()).code == 137
     assert groups_of(spec.id) == []
     assert box.launcher.pids(spec.id) == ()
 
 
 def test_pids_are_all_processes_of_the_container(box: Box) -> None:
-    spec = box.spec("sh", "-c", "sleep 1000 & sleep 1000 & echo up; wait")
-
-    async def story() -> int:
-        running = await box.launcher.prepare(spec)
-        taking = asyncio.ensure_future(collect(running))
-        await asyncio.sleep(0)
-        await box.launcher.release(running)
-        while len(box.launcher.pids(spec.id)) < 3:
-            await asyncio.sleep(0.005)
-        assert running.pid in box.launcher.pids(spec.id)
-        await box.launcher.kill_all(spec.id)
-        await taking
-        return (await running.wait()).code
-
-    assert box.run(story()) == 137
+    spec = box.spec("sh", "-c", "sleep 1000 & sleep 1000 & wait")
+    running = box.start(spec)
+    box.until(lambda: len(box.launcher.pids(spec.id)) == 3)
+    assert running.pid in box.launcher.pids(spec.id)
+    box.run(box.launcher.kill_all(spec.id))
+    assert box.run(running.wait()).code == 137
 
 
 def test_the_container_sees_its_own_groups_and_changes_none(box: Box) -> None:
-    spec = box.spec("sh", "-c", "cat /sys/fs/cgroup/memory/cgroup.procs; mkdir /sys/fs/cgroup/memory/x; echo 1 > /sys/fs/cgroup/pids/pids.max; mount -o remount,rw /sys/fs/cgroup/pids; find /sys/fs/cgroup -name release_agent")
+    script = (
+        "cd /sys/fs/cgroup; cat memory/cgroup.procs; mkdir memory/x; echo 1 > pids/pids.max;"
+        " mount -o remount,rw /sys/fs/cgroup/pids; find . -name release_agent"
+    )
+    spec = box.spec("sh", "-c", script)
     code, out, err = box.complete(spec)
     assert code == 0
     assert "1\n" in out

@@ -51,7 +51,9 @@ def test_many_may_wait_for_the_end(box: Box) -> None:
         (("/tmp/script",), 127, "exec /tmp/script: no such file or directory"),
     ],
 )
-def test_programs_that_cannot_run_say_why(box: Box, tmp_path: Path, argv: tuple[str, ...], code: int, text: str) -> None:
+def test_programs_that_cannot_run_say_why(
+    box: Box, tmp_path: Path, argv: tuple[str, ...], code: int, text: str
+) -> None:
     layer = tmp_path / "layer" / "tmp"
     layer.mkdir(parents=True)
     (layer / "text").write_text("no program")
@@ -124,7 +126,7 @@ def test_a_lot_of_output_arrives_whole_in_the_log_and_at_clients(box: Box) -> No
     _code, out, _err = box.complete(spec)
     wanted = "".join(f"{n}\n" for n in range(1, 100001))
     assert out == wanted
-    assert "".join(json.loads(line)["log"] for line in Path(spec.log_path).open()) == wanted
+    assert "".join(json.loads(line)["log"] for line in Path(spec.log_path).read_text().splitlines()) == wanted
 
 
 def test_logs_rotate(box: Box) -> None:
@@ -253,7 +255,8 @@ def test_the_code_is_known_when_shim_and_process_die_before_the_daemons_eyes(box
 
 
 def test_an_init_passes_signals_on_and_buries_orphans(box: Box) -> None:
-    script = "trap 'exit 12' TERM; for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.1; ls -d /proc/[0-9]* | wc -l; while :; do sleep 0.02; done"
+    orphans = "for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.1; ls -d /proc/[0-9]* | wc -l"
+    script = f"trap 'exit 12' TERM; {orphans}; while :; do sleep 0.02; done"
     spec = box.spec("sh", "-c", script, init=True)
 
     async def story() -> tuple[bytes, ExitStatus]:

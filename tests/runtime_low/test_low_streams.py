@@ -139,7 +139,9 @@ def test_a_terminal_is_one_stream_with_a_size_that_changes(box: Box) -> None:
 
 
 def test_a_terminal_interrupts_and_is_the_console(box: Box) -> None:
-    spec = box.spec("sh", "-c", "echo on console > /dev/console; exec cat", process={"tty": True, "stdin": True}, init=True)
+    spec = box.spec(
+        "sh", "-c", "echo on console > /dev/console; exec cat", process={"tty": True, "stdin": True}, init=True
+    )
 
     async def story() -> tuple[bytes, ExitStatus]:
         running = await box.launcher.prepare(spec)

@@ -1,0 +1,128 @@
+"""After any number of containers the machine is as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from low_box import Box, parent_of, wait_gone
+
+from runtime.spec import Container, StartError
+
+
+def snapshot(box: Box) -> dict[str, object]:
+    """Return what a container could leave behind: groups, mounts, descriptors, run files."""
+    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/netd/*") if len(path.name) == 64)
+    return {
+        "groups": [path for path in groups if path.rpartition("/")[2] in {spec.id for spec in box.specs}],
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "files": sorted(os.listdir(box.folder / "run/shims")),
+    }
+
+
+def test_fifty_cycles_of_all_kinds_leave_nothing(box: Box) -> None:
+    async def one(spec: Container, end: str) -> None:
+        running = await box.launcher.prepare(spec)
+        if end == "never":
+            await box.launcher.discard(spec.id)
+            return
+        try:
+            await box.launcher.release(running)
+        except StartError:
+            return
+        if end == "kill":
+            await running.signal(signal.SIGKILL)
+        elif end == "all":
+            await box.launcher.kill_all(spec.id)
+        await running.wait()
+        await box.launcher.discard(spec.id)
+
+    async def story(count: int) -> None:
+        plans = [("true",), ("sleep", "9"), ("sh", "-c", "sleep 9 & sleep 9"), ("nothing",), ("sleep", "9")]
+        ends = ["wait", "kill", "all", "wait", "never"]
+        for number in range(count):
+            kind = number % 5
+            await one(box.spec(*plans[kind], process={"tty": number % 2 == 0}), ends[kind])
+
+    def spares_are_there() -> bool:
+        return len(spares(box)) == 5  # the zygote, and two shims with a midwife each
+
+    box.run(story(10))
+    box.until(spares_are_there)
+    before = snapshot(box)
+    box.run(story(50), 60)
+    box.until(spares_are_there)
+    assert snapshot(box) == before
+    assert before["groups"] == before["files"] == []
+
+
+def test_many_at_once_all_run_and_all_go(box: Box) -> None:
+    async def one(number: int) -> int:
+        spec = box.spec("sh", "-c", f"exit {number}")
+        running = await box.launcher.prepare(spec)
+        await box.launcher.release(running)
+        status = await running.wait()
+        await box.launcher.discard(spec.id)
+        return status.code
+
+    async def story() -> list[int]:
+        return await asyncio.gather(*(one(number) for number in range(20)))
+
+    assert box.run(story()) == list(range(20))
+    assert snapshot(box)["files"] == []
+
+
+def test_closing_ends_all_helpers_and_leaves_containers(box: Box) -> None:
+    spec = box.spec("sleep", "1000")
+    running = box.start(spec)
+    helpers = [*zygotes(), *(pid for pid in spares(box) if pid != parent_of(running.pid))]
+    assert len(helpers) >= 3
+    box.drop()
+    for pid in helpers:
+        wait_gone(pid)
+    assert running.pid in box_pids(spec.id)
+    box.restart_after_drop()
+    assert box.launcher.pids(spec.id) == [running.pid]
+
+
+def zygotes() -> list[int]:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "netd-zygote\n"]
+
+
+def box_pids(identifier: str) -> list[int]:
+    for path in Path("/sys/fs/cgroup").glob(f"*/netd/{identifier}/cgroup.procs"):
+        return [int(line) for line in path.read_text().split()]
+    return []
+
+
+@pytest.mark.parametrize("victim", ["netd-midwife", "netd-shim"])
+def test_spares_that_are_killed_are_replaced_and_their_groups_removed(box: Box, victim: str) -> None:
+    assert box.shell("echo 1") == "1\n"
+    killed = [pid for pid in spares(box) if Path(f"/proc/{pid}/comm").read_text().strip() == victim]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert box.shell("echo 2") == "2\n"
+    for pid in killed:
+        wait_gone(pid, buried=True)
+    box.restart()
+    left = [p.name for p in Path("/sys/fs/cgroup").glob("*/netd/spare-*") if int(p.name.split("-")[1]) in killed]
+    assert killed
+    assert left == []
+
+
+def spares(box: Box) -> list[int]:
+    """Return the shims and midwives that serve this box: those that have its folder of shims open."""
+    shims = str(box.folder / "run/shims")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "fd/4") == shims:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
