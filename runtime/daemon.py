@@ -133,8 +133,10 @@ async def run(settings: Settings) -> None:
             await stop.wait()
             daemon.endless.end_all()
             await server.cleanup()
+            daemon.paths.socket.unlink(missing_ok=True)
             for task in helpers:
                 task.cancel()
             await daemon.trash.settle()
+            await daemon.fleet.settle()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()

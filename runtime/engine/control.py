@@ -42,7 +42,7 @@ class Control:
             return
         if live.running is None:
             raise NotModified("not running")
-        await self._fleet.note(live, durable=True, stopped=True)
+        self._fleet.note(live, stopped=True)
         await self._end(live, number, self._patience(live, seconds))
         self._fleet.tell(live, "stop")
 
@@ -86,7 +86,7 @@ class Control:
             raise BadRequest(f"cannot kill container: {live.record.name}: {problem.message}") from None
         self._running(live, f"cannot kill container: {live.record.name}: ")
         if number in (_KILL, self._stop_signal(live, "")):
-            await self._fleet.note(live, durable=True, stopped=True)
+            self._fleet.note(live, stopped=True)
         if number != _KILL:
             await self._signal(live, number)
             return
@@ -115,7 +115,7 @@ class Control:
             if live.record.state.status == "paused":
                 raise Conflict(f"Container {live.id} is already paused")
             await self._supervisor.pause(live.id)
-            await self._fleet.note_state(live, status="paused")
+            self._fleet.note_state(live, status="paused")
         self._fleet.tell(live, "pause")
 
     async def unpause(self, live: Live) -> None:
@@ -128,7 +128,7 @@ class Control:
         async with live.lock:
             if live.record.state.status == "paused":
                 await self._supervisor.resume(live.id)
-                await self._fleet.note_state(live, status="running")
+                self._fleet.note_state(live, status="running")
 
     def _running(self, live: Live, prefix: str = "") -> Running:
         if live.running is None:

@@ -5,6 +5,7 @@ It starts and stops nothing.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from typing import Any
@@ -29,6 +30,7 @@ class Fleet:
         self._containers: dict[str, Live] = {}
         self._names: dict[str, str] = {}
         self._random = random.Random()
+        self._writing: set[asyncio.Task[None]] = set()
 
     def load(self) -> list[Live]:
         """Read every container; none of them has a process yet."""
@@ -99,21 +101,31 @@ class Fleet:
             live.record = msgspec.structs.replace(live.record, **old)
             raise
 
-    async def note(self, live: Live, *, durable: bool = False, **fields: Any) -> None:
+    def note(self, live: Live, **fields: Any) -> None:
         """Give the record values that tell what the kernel has already done.
 
-        They hold even when they cannot be written; most need not reach the disk at once, because a restarted daemon
-        finds them out again.
+        They hold even when they cannot be written, and nobody waits for that: a restarted daemon finds them out again.
         """
         live.record = msgspec.structs.replace(live.record, **fields)
-        if live.id in self._containers:
-            try:
-                await self._store.write(Put(_KIND, live.id, live.record), durable=durable)
-            except Problem as problem:
-                _log.warning("state not recorded: container=%s error=%s", live.id[:12], problem.message)
+        job = asyncio.get_running_loop().create_task(self._write_noted(live), name=f"note {live.id[:12]}")
+        self._writing.add(job)
+        job.add_done_callback(self._writing.discard)
 
-    async def note_state(self, live: Live, **fields: Any) -> None:
-        await self.note(live, state=msgspec.structs.replace(live.record.state, **fields))
+    def note_state(self, live: Live, **fields: Any) -> None:
+        self.note(live, state=msgspec.structs.replace(live.record.state, **fields))
+
+    async def _write_noted(self, live: Live) -> None:
+        if live.id not in self._containers:
+            return
+        try:
+            await self._store.write(Put(_KIND, live.id, live.record), durable=False)
+        except Problem as problem:
+            _log.warning("state not recorded: container=%s error=%s", live.id[:12], problem.message)
+
+    async def settle(self) -> None:
+        """Return when all that was noted so far is written."""
+        if self._writing:
+            await asyncio.wait(set(self._writing))
 
     def show_state(self, live: Live, state: State) -> None:
         """Show a state that is not worth keeping: it ends with this process."""
@@ -130,8 +142,13 @@ class Fleet:
         self.release(old)
 
     async def forget(self, live: Live) -> None:
-        await self._store.write(Drop(_KIND, live.id))
-        self._containers.pop(live.id, None)
+        """Drop the container; it is back when that cannot be written."""
+        del self._containers[live.id]
+        try:
+            await self._store.write(Drop(_KIND, live.id))
+        except Problem:
+            self._containers[live.id] = live
+            raise
         self.release(live.record.name)
 
     def tell(self, live: Live, action: str, **attributes: str) -> None:

@@ -36,7 +36,7 @@ class Launcher:
             joined = await self._network.join(live)
             undo.push_async_callback(self._leave, live)
             spec = self._spec(live, joined)
-            await asyncio.to_thread(self._ready, live)
+            await asyncio.to_thread(self._ready, live, joined)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, live.id)
             await live.connect_viewers(running)
@@ -68,13 +68,15 @@ class Launcher:
             raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
         return f"/proc/{donor.running.pid}/ns/{kind}"
 
-    def _ready(self, live: Live) -> None:
-        """Make what a crash of the machine, or the user, may have taken away."""
-        record = live.record
+    def _ready(self, live: Live, joined: Joined) -> None:
+        """Write the files of /etc, and make what a crash of the machine, or the user, may have taken away."""
+        record, own = live.record, self._paths.container(live.id)
         missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
         if missing:
             raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")
-        folders.make(self._paths.container(live.id), str(self._paths.layer(record.layers[0])))
+        folders.make(own, str(self._paths.layer(record.layers[0])))
+        if joined.settings is not None:
+            folders.write_files(own, hostname=joined.hostname, hosts=joined.hosts, resolv_conf=joined.resolv_conf)
         for point in record.mounts:
             if point.type == "volume":
                 folders.make_volume(point.source)

@@ -76,7 +76,7 @@ class Lifecycle:
         if joined.settings is not None:
             endpoints = networking.resolved(endpoints, joined.settings.networks)
         state = State(status="running", pid=running.pid, started_at=running.started)
-        await self._fleet.note(
+        self._fleet.note(
             live, state=state, network=joined.settings, endpoints=endpoints, stopped=False, restarts=restarts
         )
         self._fleet.tell(live, "start")
@@ -88,7 +88,7 @@ class Lifecycle:
         was = live.record.state
         status = "created" if was.started_at == ZERO_TIME else "exited"
         state = msgspec.structs.replace(was, status=status, pid=0, error=message, exit_code=code)
-        await self._fleet.note(live, state=state)
+        self._fleet.note(live, state=state)
         live.ended.wake(live.code)
         if live.record.host.auto_remove:
             await self._remover.remove(live, volumes=True)
@@ -144,7 +144,7 @@ class Lifecycle:
             started_at=live.record.state.started_at,
             finished_at=status.finished,
         )
-        await self._fleet.note(live, state=state, network=None)
+        self._fleet.note(live, state=state, network=None)
         if status.oom_killed:
             self._fleet.tell(live, "oom")
         self._fleet.tell(live, "die", exitCode=str(status.code), execDuration=str(int(lasted)))
@@ -175,7 +175,7 @@ class Lifecycle:
                 return False
             self._call_off_restart(live)
             state = msgspec.structs.replace(live.record.state, status="exited")
-            await self._fleet.note(live, state=state, stopped=True)
+            self._fleet.note(live, state=state, stopped=True)
             live.ended.wake(live.code)
             return True
 

@@ -30,7 +30,9 @@ class Joined:
     hostname: str
     files: ContainerPaths
     settings: SandboxSettings | None
-    hosts: str
+    """None when the files and the network are another container's."""
+    hosts: str = ""
+    resolv_conf: str = ""
 
 
 class Network:
@@ -46,7 +48,7 @@ class Network:
             await asyncio.wait(set(self._leaving))
 
     async def join(self, live: Live) -> Joined:
-        """Make the container's sandbox and its files, or join another container's.
+        """Make the container's sandbox, or join another container's.
 
         Raises the Problem that netd tells, in Docker's words; nothing is left then.
         """
@@ -59,10 +61,7 @@ class Network:
         except Problem as problem:
             raise _prefixed(problem) from problem
         own = self._paths.container(live.id)
-        await asyncio.to_thread(
-            folders.write_files, own, hostname=hostname, hosts=view.hosts, resolv_conf=view.resolv_conf
-        )
-        return Joined(view.netns, hostname, own, view.network_settings, view.hosts)
+        return Joined(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
 
     def _share(self, live: Live) -> Joined:
         name = networking.donor(live.record.host) or ""
@@ -81,7 +80,7 @@ class Network:
         while (above := networking.donor(owner.record.host)) and (next_one := self._fleet.get(above)):
             owner = next_one
         files = self._paths.container(owner.id)
-        return Joined(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None, "")
+        return Joined(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None)
 
     def leave(self, live: Live) -> asyncio.Task[None]:
         """Begin to take the container's sandbox away; when netd is down, that is done as soon as it is back."""
@@ -104,7 +103,7 @@ class Network:
             return
         view = await self._netd.rename_sandbox(live.id, name)
         endpoints = networking.resolved(live.record.endpoints, view.network_settings.networks)
-        await self._fleet.note(live, network=view.network_settings, endpoints=endpoints)
+        self._fleet.note(live, network=view.network_settings, endpoints=endpoints)
 
     # Connecting and disconnecting
 

@@ -49,7 +49,7 @@ class Recovery:
         live.running = running
         live.netns = f"/proc/{running.pid}/ns/net" if networking.mode(live.record.host) != "host" else None
         state = State(status=status, pid=running.pid, started_at=running.started)
-        await self._fleet.note(live, state=state)
+        self._fleet.note(live, state=state)
         self._lifecycle.watch(live, running)
         _log.info("adopted: container=%s pid=%d", live.id[:12], running.pid)
 
@@ -90,7 +90,7 @@ class Recovery:
                 continue
             live.hosts, live.netns = view.hosts, view.netns
             if live.record.network != view.network_settings:
-                await self._fleet.note(live, network=view.network_settings)
+                self._fleet.note(live, network=view.network_settings)
 
     async def _delete(self, identifier: str) -> None:
         try:

@@ -84,9 +84,9 @@ def test_anonymous_volumes_go_with_their_container_when_asked(api, make):
     api.remove_container(first)
     api.start(second)
     api.stop(second, timeout=0)
-    wait_until(lambda: not api.containers(all=True))
+    wait_until(lambda: len(api.volumes()["Volumes"]) == 1)
     left = api.volumes()["Volumes"]
-    assert len(left) == 1 and len(left[0]["Name"]) == 64
+    assert len(left[0]["Name"]) == 64 and api.containers(all=True) == []
     assert api.prune_volumes()["VolumesDeleted"] == [left[0]["Name"]]
 
 
