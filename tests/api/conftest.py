@@ -1,0 +1,231 @@
+"""netd itself on a throwaway host with a neighbour, spoken to over its socket as any client does."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import dns.message
+import dns.query
+import pytest
+
+from tests.lab import Lab, Node
+
+UPLINK, OUTSIDE = "198.51.100.1", "198.51.100.2"
+
+
+class Site:
+    """A host, its neighbour ``outside``, and a netd that can be killed and started again."""
+
+    def __init__(self, lab: Lab, root: Path) -> None:
+        self.lab = lab
+        self.root = root
+        self.run, self.state = root / "run", root / "state"
+        self.machine = lab.make_host("machine")
+        self.outside = lab.make_host("outside")
+        lab.wire(self.machine, self.outside, "198.51.100.0/24")
+        self.environment: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+
+    # The daemon
+
+    def spawn(self, *flags: str) -> subprocess.Popen[bytes]:
+        self.root.mkdir(exist_ok=True)
+        words = [sys.executable, "-m", "netd", "--state-dir", str(self.state), "--run-dir", str(self.run), *flags]
+        with (self.root / "log").open("ab") as log:
+            return subprocess.Popen(
+                self.machine.argv(*words),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self.machine.fd],
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+
+    def start(self) -> None:
+        """Start netd and return when it serves; it says so itself."""
+        path = self.root / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+            path.unlink(missing_ok=True)
+            ready.bind(str(path))
+            ready.settimeout(30)
+            self.environment["NOTIFY_SOCKET"] = str(path)
+            self.process = self.spawn()
+            assert ready.recv(100) == b"READY=1", self.log()
+
+    def end(self, number: int) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process = None
+        return code
+
+    def kill(self) -> None:
+        self.end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        return self.end(signal.SIGTERM)
+
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
+    def close(self) -> None:
+        if self.process is None:
+            self.start()
+        for sandbox in self.get("/netd/v1/sandboxes"):
+            self.remove(sandbox["Id"])
+        self.stop()
+
+    # Its clients
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, object]:
+        """Return the status and what the body says."""
+        connection = http.client.HTTPConnection("netd")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(self.run / "netd.sock"))
+        with connection.sock:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text.strip() and text != b"OK" else text.decode()
+
+    def ask(self, status: int, method: str, path: str, body: object = None) -> object:
+        """Call, expect the status, and return what the answer says."""
+        found, said = self.call(method, path, body)
+        assert found == status, f"{method} {path}: {found} {said}\n{self.log()[-2000:]}"
+        return said
+
+    def get(self, path: str) -> object:
+        return self.ask(200, "GET", path)
+
+    def refusal(self, status: int, method: str, path: str, body: object = None) -> str:
+        """Expect a refusal in one sentence, and return it."""
+        words = self.ask(status, method, path, body)["message"]
+        assert "\n" not in words and words
+        return words
+
+    def network(self, name: str, subnet: str | None = None, **fields: object) -> dict:
+        """Make a network and return it as it is shown."""
+        if subnet:
+            fields["IPAM"] = {"Config": [{"Subnet": subnet}]}
+        made = self.ask(201, "POST", "/networks/create", {"Name": name, **fields})
+        return self.get(f"/networks/{made['Id']}")
+
+    def networks(self) -> list[str]:
+        return [one["Name"] for one in self.get("/networks")]
+
+    def request(self, name: str, networks: object = None, **fields: object) -> dict:
+        """Return the body that asks for a sandbox; *networks* may be names or settings by name."""
+        if isinstance(networks, str):
+            networks = {networks: {}}
+        return {"Id": secrets.token_hex(32), "Name": name, "Networks": networks, **fields}
+
+    def sandbox(self, name: str, networks: object = None, **fields: object) -> Box:
+        body = self.request(name, networks, **fields)
+        return Box(self, self.ask(201, "POST", "/netd/v1/sandboxes", body))
+
+    def view(self, identifier: str) -> dict:
+        return self.get(f"/netd/v1/sandboxes/{identifier}")
+
+    def remove(self, identifier: str) -> None:
+        self.ask(204, "DELETE", f"/netd/v1/sandboxes/{identifier}")
+
+    def connect(self, network: str, container: str, **settings: object) -> None:
+        body = {"Container": container, "EndpointConfig": settings}
+        self.ask(200, "POST", f"/networks/{quote(network)}/connect", body)
+
+    def disconnect(self, network: str, container: str) -> None:
+        self.ask(200, "POST", f"/networks/{quote(network)}/disconnect", {"Container": container})
+
+    # The host
+
+    def ruleset(self) -> str:
+        return self.machine.command("nft", "list", "ruleset")
+
+    def links(self) -> list[str]:
+        """Return the host's links but those that are being taken apart."""
+        names = (one["ifname"] for one in json.loads(self.machine.ip("-j link")))
+        return sorted(name for name in names if not name.startswith("ndx"))
+
+
+class Box:
+    """A sandbox, as its runtime sees it."""
+
+    def __init__(self, site: Site, view: dict) -> None:
+        self.site = site
+        self.view = view
+        self.id: str = view["Id"]
+        self.node: Node | None = site.lab.host_at(Path(view["Netns"]), view["Name"]) if view["Netns"] else None
+
+    @property
+    def settings(self) -> dict:
+        return self.site.view(self.id)["NetworkSettings"]
+
+    def address(self, network: str = "bridge") -> str:
+        return self.settings["Networks"][network]["IPAddress"]
+
+    def resolve(self, name: str, kind: str = "A") -> list[str] | None:
+        """Return what a lookup inside finds; None when there is no such name."""
+        query = dns.message.make_query(name, kind)
+        assert self.node is not None
+        answer = self.node.run(lambda: dns.query.udp(query, "127.0.0.11", timeout=5))
+        return sorted(str(item) for rrset in answer.answer for item in rrset) if answer.rcode() == 0 else None
+
+    def gateway(self) -> str | None:
+        assert self.node is not None
+        routes = json.loads(self.node.ip("-j route show default"))
+        return routes[0]["gateway"] if routes else None
+
+    def remove(self) -> None:
+        self.site.remove(self.id)
+
+
+def wait_until(question, seconds: float = 10) -> None:
+    """Ask until the answer is true; for what the kernel does on its own and tells nobody."""
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    """A site of a test's own."""
+    made = Site(lab, tmp_path)
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site for tests that leave it as they found it."""
+    laboratory = Lab()
+    made = Site(laboratory, tmp_path_factory.mktemp("site"))
+    made.start()
+    yield made
+    made.close()
+    laboratory.close()
+
+
+@pytest.fixture
+def place(shared: Site) -> Iterator[Site]:
+    """The shared site, emptied after the test."""
+    yield shared
+    for sandbox in shared.get("/netd/v1/sandboxes"):
+        shared.remove(sandbox["Id"])
+    shared.ask(200, "POST", "/networks/prune")
