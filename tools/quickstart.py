@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,16 +13,12 @@ from pathlib import Path
 from daemons import BIN, ROOT, SOCKETS, DaemonError, Place, listener, start, stop
 from demonstration import IMAGE, NETWORK, Show, StepError, clean, demonstrate, say
 
-TRY = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-"""Its first process is a shell, which reaps whatever the daemons leave to it."""
-
 
 def main(option: str = "", directory: str = "") -> int:
     """Carry out one of the options of tools/quickstart; ``--inside`` is what --try runs in its namespace."""
     if option == "--try":
         return try_it()
     if option == "--inside":
-        subprocess.run(["busybox", "ip", "link", "set", "lo", "up"], check=True)
         return check(Place(Path(directory, "state"), Path(directory, "run")))
     place = Place()
     if option == "--remove":
@@ -42,8 +37,8 @@ def main(option: str = "", directory: str = "") -> int:
 def try_it() -> int:
     directory = tempfile.mkdtemp(prefix="netd-try-")
     try:
-        inner = shlex.join([sys.executable, __file__, "--inside", directory])
-        return subprocess.run([*TRY, "bash", "-c", f"{inner}; exit $?"], check=False).returncode
+        inner = [sys.executable, __file__, "--inside", directory]
+        return subprocess.run([ROOT / "tools/apart", *inner], check=False).returncode
     finally:
         shutil.rmtree(directory)
 

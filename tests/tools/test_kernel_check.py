@@ -6,7 +6,7 @@ import sys
 
 from tests.tools.conftest import ROOT
 
-APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+APART = [str(ROOT / "tools/apart")]
 CHECK = [sys.executable, str(ROOT / "tools/kernel_check.py")]
 
 

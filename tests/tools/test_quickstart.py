@@ -8,7 +8,7 @@ import pytest
 
 from tests.tools.conftest import ROOT
 
-APART = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+APART = [str(ROOT / "tools/apart")]
 PROGRAM = [sys.executable, str(ROOT / "tools/quickstart.py")]
 
 
@@ -25,7 +25,7 @@ def inside(tmp_path):
     """Run the part of --try that stands in the namespace, after a shell command that prepares it."""
 
     def run(prepare):
-        script = f'{prepare}\n"$0" "$1" --inside {tmp_path}; exit $?'
+        script = f'{prepare}\nexec "$0" "$1" --inside {tmp_path}'
         return call([*APART, "bash", "-c", script, *PROGRAM])
 
     return run
@@ -43,7 +43,6 @@ def test_try_does_the_main_job_and_leaves_nothing(tmp_path):
 
 def test_a_taken_subnet_and_a_taken_port_are_gone_round(inside):
     prepare = """
-    ip link set lo up
     ip link add other type bridge && ip addr add 172.18.5.1/24 dev other && ip link set other up
     busybox nc -l -p 8080 &
     until grep -q :1F90 /proc/net/tcp /proc/net/tcp6; do sleep 0.01; done
