@@ -12,7 +12,7 @@ PROBE = "busybox ip -o link | wc -l; echo $$; sleep 100.25 >&- 2>&- & exit 7"
 def test_a_command_has_only_loopback_and_its_exit_code_comes_back(tool):
     done = tool("apart", "sh", "-c", PROBE)
     assert (done.returncode, done.stdout.split()) == (7, ["1", "2"])
-    left = subprocess.run(["pgrep", "-f", "^sleep 100.25"], capture_output=True, text=True).stdout
+    left = subprocess.run(["busybox", "pgrep", "-f", "^sleep 100.25"], capture_output=True, text=True).stdout
     assert left == ""
 
 
@@ -24,5 +24,5 @@ def test_it_ends_with_the_one_who_started_it(tmp_path):
         assert ready.read_text() == "up\n"
         outer.kill()
     deadline = time.monotonic() + 5
-    while subprocess.run(["pgrep", "-f", "^sleep 100.5"], capture_output=True).returncode == 0:
+    while subprocess.run(["busybox", "pgrep", "-f", "^sleep 100.5"], capture_output=True).returncode == 0:
         assert time.monotonic() < deadline
