@@ -25,6 +25,7 @@ from runtime.api.execs import ExecRoutes
 from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
 from runtime.api.networks import NetworkRoutes
+from runtime.api.stats import StatsRoutes
 from runtime.api.streams import Streams
 from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
@@ -86,6 +87,7 @@ class Daemon:
             LifecycleRoutes(fleet, self.lifecycle, self.control),
             Streams(fleet, self.control, paths, self.endless),
             ExecRoutes(fleet, self.execs, self.endless),
+            StatsRoutes(fleet, self.endless),
             ImageRoutes(images, importer, removal, fleet, paths=paths, bus=self.bus),
             VolumeRoutes(volumes, fleet),
             NetworkRoutes(self.netd, self.network, fleet),

@@ -21,7 +21,6 @@ PUT /containers/{name:path}/archive
 GET /containers/{name:path}/attach/ws
 GET /containers/{name:path}/changes
 GET /containers/{name:path}/export
-GET /containers/{name:path}/stats
 POST /containers/{name:path}/update
 GET /distribution/{name:path}/json
 GET /images/get

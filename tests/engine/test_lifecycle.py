@@ -222,3 +222,20 @@ def read_line(stream):
     while not line.endswith(b"\n"):
         line += stream.read(1)
     return line
+
+
+def test_stats_tell_what_a_container_uses(api, raw, run, make):
+    made = run("sh", "-c", "while :; do :; done", host={"Memory": 64 << 20, "NetworkMode": "bridge"})
+    wait_until(lambda: one_shot(raw, made)["cpu_stats"]["cpu_usage"]["total_usage"] > 100_000_000)
+    shown = one_shot(raw, made)
+    assert shown["memory_stats"]["limit"] == 64 << 20 and 0 < shown["memory_stats"]["usage"] < 64 << 20
+    assert shown["pids_stats"]["current"] == 1 and "rx_bytes" in shown["networks"]["eth0"]
+    assert shown["precpu_stats"]["cpu_usage"]["total_usage"] == 0 and shown["cpu_stats"]["system_cpu_usage"] > 0
+    second = api.stats(made, stream=False)
+    spent = second["cpu_stats"]["cpu_usage"]["total_usage"] - second["precpu_stats"]["cpu_usage"]["total_usage"]
+    assert spent > 100_000_000 and second["read"] > second["preread"] > "2020"
+    assert one_shot(raw, make())["memory_stats"] == {}
+
+
+def one_shot(raw, made):
+    return raw.ask("GET", f"/containers/{made}/stats?stream=0&one-shot=1")[2]

@@ -1,0 +1,115 @@
+"""``stats``: what a container uses, once or every second."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from netd.common import codec
+from netd.common.web import Call, Route, json, stream
+from runtime.api.endless import Endless
+from runtime.engine import usage
+from runtime.engine.fleet import Fleet
+from runtime.engine.live import Live
+from runtime.engine.usage import Usage
+
+_SECOND = 1.0
+_NOTHING = Usage(taken=0)
+_ZERO_TIME = "0001-01-01T00:00:00Z"
+
+
+class StatsRoutes:
+    def __init__(self, fleet: Fleet, endless: Endless) -> None:
+        self._fleet = fleet
+        self._endless = endless
+
+    def routes(self) -> Sequence[Route]:
+        return [Route("GET", "/containers/{name:path}/stats", self.stats)]
+
+    async def stats(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        if call.flag("stream", default=True):
+            return await self._every_second(call, live)
+        before = await _sample(live)
+        if call.flag("one-shot") or before is _NOTHING:
+            return json(_shape(live, before, _NOTHING))
+        await asyncio.sleep(_SECOND)
+        return json(_shape(live, await _sample(live), before))
+
+    async def _every_second(self, call: Call, live: Live) -> web.StreamResponse:
+        response = await stream(call, {"Content-Type": "application/json"})
+        before = _NOTHING
+        with suppress(ConnectionError), self._endless.session():
+            while self._fleet.get(live.id) is live:
+                now = await _sample(live)
+                await response.write(codec.encode(_shape(live, now, before)) + b"\n")
+                before = now
+                await asyncio.sleep(_SECOND)
+        return response
+
+
+async def _sample(live: Live) -> Usage:
+    """Return the use of a running container, nothing for others."""
+    running = live.running
+    if running is None:
+        return _NOTHING
+    try:
+        return await asyncio.to_thread(usage.sample, running.pid)
+    except OSError:
+        return _NOTHING
+
+
+def _shape(live: Live, now: Usage, before: Usage) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "read": _time(now),
+        "preread": _time(before),
+        "name": f"/{live.record.name}",
+        "id": live.id,
+        "num_procs": 0,
+        "pids_stats": {"current": now.processes} if now.processes else {},
+        "blkio_stats": {"io_service_bytes_recursive": None},
+        "storage_stats": {},
+        "cpu_stats": _processor(now),
+        "precpu_stats": _processor(before),
+        "memory_stats": _memory(now),
+    }
+    if now.networks:
+        shown["networks"] = now.networks
+    return shown
+
+
+def _time(sample: Usage) -> str:
+    if not sample.taken:
+        return _ZERO_TIME
+    seconds, rest = divmod(sample.taken, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def _processor(sample: Usage) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "cpu_usage": {
+            "total_usage": sample.processor.total,
+            "usage_in_kernelmode": sample.processor.kernel,
+            "usage_in_usermode": sample.processor.user,
+        },
+        "throttling_data": {
+            "periods": sample.processor.periods,
+            "throttled_periods": sample.processor.throttled,
+            "throttled_time": sample.processor.throttled_time,
+        },
+    }
+    if sample.taken:
+        shown.update({"system_cpu_usage": sample.machine, "online_cpus": os.cpu_count() or 1})
+    return shown
+
+
+def _memory(sample: Usage) -> dict[str, Any]:
+    if not sample.taken:
+        return {}
+    return {"usage": sample.memory.used, "limit": sample.memory.limit, "stats": sample.memory.details}

@@ -1,0 +1,158 @@
+"""What a container uses right now, read from its control groups and its network namespace.
+
+Both versions of control groups; what a host does not count is zero.  Everything here blocks, briefly.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime import cgroups
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_NANOSECONDS = 10**9
+_UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processor:
+    """Processor time in nanoseconds, and how often the container had to wait for its share."""
+
+    total: int = 0
+    kernel: int = 0
+    user: int = 0
+    periods: int = 0
+    throttled: int = 0
+    throttled_time: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes; ``limit`` is the machine's memory where none was set."""
+
+    used: int = 0
+    limit: int = 0
+    details: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One sample, taken so many nanoseconds after 1970."""
+
+    taken: int
+    processor: Processor = Processor()
+    machine: int = 0
+    """Processor time of the whole machine, in nanoseconds."""
+    memory: Memory = field(default_factory=Memory)
+    processes: int = 0
+    networks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+def sample(pid: int) -> Usage:
+    """Return what the container of the process uses.  Raises FileNotFoundError when it has ended."""
+    groups = _groups(pid)
+    return Usage(
+        taken=time.time_ns(),
+        processor=_first_version(groups) if "cpuacct" in groups else _second_version(groups),
+        machine=_machine(),
+        memory=_memory(groups),
+        processes=_number(groups, "pids", "pids.current") or _count(groups),
+        networks=dict(_networks(pid)),
+    )
+
+
+def _groups(pid: int) -> dict[str, Path]:
+    """Return the directory of the process's control group for every controller; version 2's under ``""``."""
+    found = {}
+    places = {name: tree.path for tree in cgroups.find() for name in tree.controllers}
+    second = next((tree.path for tree in cgroups.find() if tree.version == 2), None)
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        for name in names.split(","):
+            place = places.get(name) if name else second
+            if place:
+                found[name] = Path(place + path)
+    return found
+
+
+def _first_version(groups: Mapping[str, Path]) -> Processor:
+    times = _table(groups, "cpuacct", "cpuacct.stat")
+    throttling = _table(groups, "cpu", "cpu.stat")
+    return Processor(
+        total=_number(groups, "cpuacct", "cpuacct.usage"),
+        kernel=times.get("system", 0) * _NANOSECONDS // _TICKS,
+        user=times.get("user", 0) * _NANOSECONDS // _TICKS,
+        periods=throttling.get("nr_periods", 0),
+        throttled=throttling.get("nr_throttled", 0),
+        throttled_time=throttling.get("throttled_time", 0),
+    )
+
+
+def _second_version(groups: Mapping[str, Path]) -> Processor:
+    times = _table(groups, "", "cpu.stat")
+    return Processor(
+        total=times.get("usage_usec", 0) * 1000,
+        kernel=times.get("system_usec", 0) * 1000,
+        user=times.get("user_usec", 0) * 1000,
+        periods=times.get("nr_periods", 0),
+        throttled=times.get("nr_throttled", 0),
+        throttled_time=times.get("throttled_usec", 0) * 1000,
+    )
+
+
+def _memory(groups: Mapping[str, Path]) -> Memory:
+    first = "memory" in groups
+    controller = "memory" if first else ""
+    limit = _number(groups, controller, "memory.limit_in_bytes" if first else "memory.max")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Memory(
+        used=_number(groups, controller, "memory.usage_in_bytes" if first else "memory.current"),
+        limit=limit if 0 < limit < _UNLIMITED else total,
+        details=_table(groups, controller, "memory.stat"),
+    )
+
+
+def _read(groups: Mapping[str, Path], controller: str, name: str) -> str:
+    try:
+        return (groups[controller] / name).read_text()
+    except (KeyError, OSError):
+        return ""
+
+
+def _number(groups: Mapping[str, Path], controller: str, name: str) -> int:
+    text = (_read(groups, controller, name) or _read(groups, "", name)).strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def _table(groups: Mapping[str, Path], controller: str, name: str) -> dict[str, int]:
+    pairs = (line.split() for line in _read(groups, controller, name).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
+
+
+def _count(groups: Mapping[str, Path]) -> int:
+    return max((len(_read(groups, name, "cgroup.procs").split()) for name in groups), default=0)
+
+
+def _machine() -> int:
+    with open("/proc/stat") as file:
+        return sum(map(int, file.readline().split()[1:9])) * _NANOSECONDS // _TICKS
+
+
+_COLUMNS = {0: "rx_bytes", 1: "rx_packets", 2: "rx_errors", 3: "rx_dropped"} | {
+    8: "tx_bytes",
+    9: "tx_packets",
+    10: "tx_errors",
+    11: "tx_dropped",
+}
+
+
+def _networks(pid: int) -> Iterator[tuple[str, dict[str, int]]]:
+    for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]:
+        name, _, counters = line.partition(":")
+        values = counters.split()
+        if name.strip() != "lo":
+            yield name.strip(), {title: int(values[column]) for column, title in _COLUMNS.items()}
