@@ -53,6 +53,8 @@ def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
     deadline = time.monotonic() + PATIENCE
     while not answers(place.socket(name)):
         if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
             raise DaemonError(f"{name} does not answer; the end of {place.log(name)}:\n{tail(place.log(name))}")
         time.sleep(0.02)
     return True

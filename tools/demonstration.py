@@ -21,7 +21,7 @@ LABEL = "netd.quickstart=1"
 SUBNETS = [IPv4Network(f"172.{second}.0.0/16") for second in range(18, 32)]
 PORTS = range(8080, 8180)
 PAGE = "Hello from a container"
-SERVE = f"echo '{PAGE}' >/tmp/index.html; exec httpd -f -p 80 -h /tmp"
+SERVE = f'echo "{PAGE}" >/tmp/index.html; exec httpd -f -p 80 -h /tmp'
 
 
 class StepError(Exception):
@@ -43,11 +43,15 @@ class Show:
 
     def run(self, *words: str, expect: str = "") -> str:
         """Show and run a command; what it prints must contain *expect*."""
-        print(f"   $ {shlex.join(words)}", flush=True)
-        done = self._call(words, stderr=subprocess.STDOUT)
+        return self.shell(shlex.join(words), expect)
+
+    def shell(self, line: str, expect: str = "") -> str:
+        """The same for a line of shell."""
+        print(f"   $ {line}", flush=True)
+        done = self._call(("sh", "-c", line), stderr=subprocess.STDOUT)
         say(done.stdout)
         if done.returncode:
-            raise StepError(f"{words[0]} ended with {done.returncode}")
+            raise StepError(f"that command ended with {done.returncode}")
         if expect not in done.stdout:
             raise StepError(f"{expect!r} is missing in what it printed")
         return done.stdout
@@ -70,7 +74,7 @@ def demonstrate(show: Show) -> None:
         show.run("netctl", "image", "ls", IMAGE)
     else:
         flags = f"--change 'CMD [\"sh\"]' --change 'LABEL {LABEL}'"
-        show.run("sh", "-c", f"{tool} | netctl image import {flags} - {IMAGE}")
+        show.shell(f"{tool} | netctl image import {flags} - {IMAGE}")
 
     show.title("Create a network of its own")
     subnet, why = choose_subnet(show)

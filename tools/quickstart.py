@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def main(option: str = "", directory: str = "") -> int:
         return check(place)
     with reported():
         show = Show(place)
-        start_daemons(show, place)
+        start_daemons(show, place, [])
         demonstrate(show)
         print(GO_ON.format(netctl=BIN / "netctl", root=ROOT, place=place, network=NETWORK, image=IMAGE))
         return 0
@@ -46,32 +46,31 @@ def try_it() -> int:
 def check(place: Place) -> int:
     """Demonstrate, then undo everything that was not there before."""
     show, started, done = Show(place), list[str](), False
+    fresh = [directory for directory in (place.run, place.state) if not directory.exists()]
     with reported():
         try:
-            started = start_daemons(show, place)
+            start_daemons(show, place, started)
             demonstrate(show)
             done = True
         finally:
             show.title("Clean up")
             clean(show)
-            for name in reversed(started):
-                stop(place, name)
-                say(f"{name} stopped")
+            stop_daemons(place, started)
+            if len(started) == len(SOCKETS):
+                delete(fresh)
     print("\nEverything worked." if done else "\nThat failed.", flush=True)
     return 0 if done else 1
 
 
-def start_daemons(show: Show, place: Place) -> list[str]:
-    """Start the daemons that do not run; returns their names."""
+def start_daemons(show: Show, place: Place, started: list[str]) -> None:
+    """Start the daemons that do not run, and add their names to *started*."""
     show.title("Start the daemons")
-    started = []
     for name in SOCKETS:
         if start(place, name):
             started.append(name)
             say(f"{name} started; it listens on {place.socket(name)} and logs to {place.log(name)}")
         else:
             say(f"{name} runs already (process {listener(place.socket(name))})")
-    return started
 
 
 def remove(show: Show, place: Place) -> int:
@@ -87,18 +86,26 @@ def remove(show: Show, place: Place) -> int:
     if left:
         print(f"The daemons stay, because there is more than the demonstration: {', '.join(left)}.")
         return 0
-    for name in reversed(SOCKETS):
-        if started_here(place, name):
-            stop(place, name)
-            say(f"{name} stopped")
+    stop_daemons(place, [name for name in SOCKETS if started_here(place, name)])
     if any(listener(place.socket(name)) for name in SOCKETS):
         print(f"Daemons that were not started from here go on, with their state in {place.state}.")
         return 0
-    for directory in (place.run, place.state):
+    delete([place.run, place.state])
+    print(f"What is left: Debian's packages libnftables1, busybox-static and python3-venv, and the folder {ROOT}.")
+    return 0
+
+
+def stop_daemons(place: Place, names: Sequence[str]) -> None:
+    """Stop them, last started first."""
+    for name in reversed(names):
+        stop(place, name)
+        say(f"{name} stopped")
+
+
+def delete(directories: Sequence[Path]) -> None:
+    for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
         say(f"{directory} removed")
-    print(f"Remove the rest by deleting {ROOT}.")
-    return 0
 
 
 def started_here(place: Place, name: str) -> bool:
