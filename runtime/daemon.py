@@ -33,6 +33,7 @@ from runtime.engine.control import Control
 from runtime.engine.create import Creator
 from runtime.engine.execs import Execs
 from runtime.engine.fleet import Fleet
+from runtime.engine.health import HealthChecks
 from runtime.engine.image_removal import ImageRemoval
 from runtime.engine.launch import Launcher
 from runtime.engine.lifecycle import Lifecycle
@@ -71,7 +72,8 @@ class Daemon:
         self.remover = Remover(self.fleet, self.volumes, paths, self.trash)
         self.network = Network(self.netd, self.fleet, paths)
         launcher = Launcher(self.fleet, self.supervisor, self.network, paths)
-        self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover)
+        health = HealthChecks(self.fleet, self.supervisor)
+        self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover, health)
         self.control = Control(self.fleet, self.supervisor, self.lifecycle, self.remover, self.network)
         self.execs = Execs(self.fleet, self.supervisor)
         self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd)

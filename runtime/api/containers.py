@@ -66,7 +66,7 @@ class ContainerRoutes:
     async def list(self, call: Call) -> web.StreamResponse:
         filters = call.filters(listing.KEYS)
         found = listing.chosen(self._fleet, self._images, filters, all_=call.flag("all"), limit=call.number("limit", 0))
-        rows = [shapes.row(live.record, self._images.names_of(live.record.image)) for live in found]
+        rows = [shapes.row(live.record, self._images.names_of(live.record.image), live.health) for live in found]
         if call.flag("size"):
             for live, row in zip(found, rows, strict=True):
                 row.update(await self._sizes(live))
@@ -74,7 +74,7 @@ class ContainerRoutes:
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         live = self._fleet.find(call.params["name"])
-        shown = shapes.inspect(live.record, self._paths, self._execs.of(live), None, call.version)
+        shown = shapes.inspect(live.record, self._paths, self._execs.of(live), live.health, call.version)
         if call.flag("size"):
             shown.update(await self._sizes(live))
         return json(shown)

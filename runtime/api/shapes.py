@@ -13,15 +13,17 @@ from netd.common.web import Version
 from runtime.config import HostConfig, RestartPolicy, words
 from runtime.engine import networking
 from runtime.engine.status import text
+from runtime.engine.verdict import Health
 from runtime.images.reference import Reference
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
 
-_NO_HEALTH = ""
 _DNS_NAMES = (1, 45)
 
 
-def inspect(record: ContainerRecord, paths: Paths, execs: list[str], health: Any, version: Version) -> dict[str, Any]:
+def inspect(
+    record: ContainerRecord, paths: Paths, execs: list[str], health: Health | None, version: Version
+) -> dict[str, Any]:
     """Return the answer to ``GET /containers/{id}/json``."""
     own = paths.container(record.id)
     argv = record.argv
@@ -53,7 +55,7 @@ def inspect(record: ContainerRecord, paths: Paths, execs: list[str], health: Any
     }
 
 
-def state(record: ContainerRecord, health: Any) -> dict[str, Any]:
+def state(record: ContainerRecord, health: Health | None) -> dict[str, Any]:
     now = record.state
     shown = {
         "Status": now.status,
@@ -68,7 +70,12 @@ def state(record: ContainerRecord, health: Any) -> dict[str, Any]:
         "StartedAt": now.started_at,
         "FinishedAt": now.finished_at,
     }
-    return shown if health is None else {**shown, "Health": health}
+    return shown if health is None else {**shown, "Health": _health(health)}
+
+
+def _health(health: Health) -> dict[str, Any]:
+    log = [{"Start": one.start, "End": one.end, "ExitCode": one.code, "Output": one.output} for one in health.results]
+    return {"Status": health.verdict, "FailingStreak": health.streak, "Log": log}
 
 
 def config(record: ContainerRecord) -> dict[str, Any]:
@@ -183,9 +190,10 @@ def _flat(bridge: EndpointSettings | None) -> dict[str, Any]:
 # Lists
 
 
-def row(record: ContainerRecord, names: Iterable[Reference], health: str = _NO_HEALTH) -> dict[str, Any]:
+def row(record: ContainerRecord, names: Iterable[Reference], health: Health | None) -> dict[str, Any]:
     """Return the container as a row of ``GET /containers/json``; *names* are those its image has now."""
     now = record.state
+    word = health.verdict if health else ""
     return {
         "Id": record.id,
         "Names": [f"/{record.name}"],
@@ -196,7 +204,7 @@ def row(record: ContainerRecord, names: Iterable[Reference], health: str = _NO_H
         "Ports": port_rows(record.network),
         "Labels": record.config.labels or {},
         "State": now.status,
-        "Status": text(now.status, now.exit_code, now.started_at, now.finished_at, datetime.now(UTC), health),
+        "Status": text(now.status, now.exit_code, now.started_at, now.finished_at, datetime.now(UTC), word),
         "HostConfig": {"NetworkMode": networking.mode(record.host)},
         "NetworkSettings": {"Networks": {name: _row_endpoint(one) for name, one in endpoints(record).items()}},
         "Mounts": [mount(point) for point in record.mounts],

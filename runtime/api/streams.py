@@ -76,7 +76,9 @@ class Streams:
         wanted = _streams(call)
         connect = partial(_connect, stdin=stdin, stdout=1 in wanted, stderr=2 in wanted)
         if live.running is not None:
-            return await connect(live.running)
+            with suppress(ProcessLookupError):
+                return await connect(live.running)
+            return None
         viewer = Viewer(connect, asyncio.get_running_loop().create_future())
         live.viewers.append(viewer)
         return await viewer.ready

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -21,7 +21,7 @@ from runtime.spec import StartError
 from runtime.supervisor import Attachment, Running, Supervisor
 
 _log = logging.getLogger(__name__)
-_RESIZE_SECONDS = 2.0
+_NOT_STARTED = 126
 
 
 @dataclass(slots=True, eq=False)
@@ -32,9 +32,8 @@ class Exec:
     running: Running | None = None
     code: int | None = None
     started: bool = False
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there is a process, or there will never be one."""
     size: tuple[int, int] | None = None
+    """(rows, columns) asked for before there was a terminal."""
 
 
 class Execs:
@@ -87,11 +86,12 @@ class Execs:
         except StartError as error:
             one.code = error.code
             raise
+        except ProcessLookupError as error:
+            one.code = _NOT_STARTED
+            raise StartError(str(error), _NOT_STARTED) from error
         except BaseException:
-            one.code = 126
+            one.code = _NOT_STARTED
             raise
-        finally:
-            one.up.set()
         self._fleet.tell(live, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
         self._tasks.create_task(self._watch(live, one, running), name=f"exec {one.id[:12]}")
         return streams

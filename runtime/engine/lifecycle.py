@@ -15,6 +15,7 @@ import msgspec
 from netd.common.errors import Conflict, NotModified, Problem, ServerError
 from runtime.engine import networking, policy
 from runtime.engine.fleet import Fleet
+from runtime.engine.health import HealthChecks
 from runtime.engine.launch import Launcher, as_problem
 from runtime.engine.live import Live
 from runtime.engine.network import Joined, Network
@@ -30,13 +31,20 @@ _DAEMONS_FAULT = 128
 
 class Lifecycle:
     def __init__(
-        self, fleet: Fleet, supervisor: Supervisor, network: Network, launcher: Launcher, remover: Remover
+        self,
+        fleet: Fleet,
+        supervisor: Supervisor,
+        network: Network,
+        launcher: Launcher,
+        remover: Remover,
+        health: HealthChecks,
     ) -> None:
         self._fleet = fleet
         self._supervisor = supervisor
         self._network = network
         self._launcher = launcher
         self._remover = remover
+        self._health = health
 
     def open(self, tasks: asyncio.TaskGroup) -> None:
         """Watch processes with tasks of this group."""
@@ -96,7 +104,8 @@ class Lifecycle:
     # The end of a process
 
     def watch(self, live: Live, running: Running) -> None:
-        """Clear away when *running* has ended, and follow the restart policy."""
+        """Check the health of *running*, clear away when it has ended, and follow the restart policy."""
+        self._tasks.create_task(self._health.run(live, running), name=f"health {live.id[:12]}")
         self._tasks.create_task(self._watch(live, running), name=f"watch {live.id[:12]}")
 
     async def _watch(self, live: Live, running: Running) -> None:

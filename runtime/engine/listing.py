@@ -32,7 +32,9 @@ def chosen(fleet: Fleet, images: Images, filters: Filters, *, all_: bool, limit:
     passing = [
         live
         for live in found
-        if (show_all or live.record.state.counts_as_running) and all(test(live.record) for test in tests)
+        if (show_all or live.record.state.counts_as_running)
+        and all(test(live.record) for test in tests)
+        and filters.exact("health", live.health.verdict if live.health else "none")
     ]
     return passing[:limit] if limit > 0 else passing
 
@@ -54,7 +56,6 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
         and filters.exact("volume", *(text for point in record.mounts for text in (point.name, point.destination)))
         and filters.exact("is-task", "false", "0")
         and filters.exact("isolation", "default", "")
-        and filters.exact("health", "none")
     )
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from runtime.engine.verdict import Health
 from runtime.record import ContainerRecord
 from runtime.supervisor import Attachment, Running
 
@@ -57,6 +58,7 @@ class Live:
     """Waits to start it again."""
     restarting_by_hand: bool = False
     """Somebody stops it only to start it again: neither restart policy nor automatic removal apply."""
+    health: Health | None = None
     delay: float = 0.0
     """Seconds that its latest restart was put off."""
     execs: set[str] = field(default_factory=set)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from netd.common.errors import Problem
+from netd.common.errors import NoSpace, Problem
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.paths import Paths
@@ -26,8 +26,13 @@ class Remover:
 
     async def remove(self, live: Live, *, volumes: bool) -> None:
         """Forget the container; the caller holds its lock.  With *volumes*, its anonymous ones go too."""
-        self._fleet.show_state(live, msgspec.structs.replace(live.record.state, status="removing"))
-        await self._fleet.forget(live)
+        before = live.record.state
+        self._fleet.show_state(live, msgspec.structs.replace(before, status="removing"))
+        try:
+            await self._forget(live)
+        except Problem:
+            self._fleet.show_state(live, before)
+            raise
         self._trash.throw(self._paths.container(live.id).folder)
         if volumes:
             await self._remove_anonymous(live)
@@ -35,6 +40,15 @@ class Remover:
         live.dismiss_viewers()
         live.ended.wake(live.code)
         live.removed.wake(live.code)
+
+    async def _forget(self, live: Live) -> None:
+        try:
+            await self._fleet.forget(live)
+        except NoSpace:
+            # On a full disk even forgetting needs some room: what the container wrote makes it.
+            self._trash.throw(self._paths.container(live.id).folder)
+            await self._trash.settle()
+            await self._fleet.forget(live)
 
     async def _remove_anonymous(self, live: Live) -> None:
         for point in live.record.mounts:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from netd.api import EndpointSettings
 from netd.common.errors import BadRequest
-from runtime.config import RestartPolicy
-from runtime.engine import networking, policy, signals
+from runtime.config import Config, Healthcheck, RestartPolicy
+from runtime.engine import networking, policy, signals, verdict
 from runtime.engine.detach import Detector, parse
 from runtime.engine.listing import deadline
 from runtime.engine.names import check_name, free_name
@@ -157,3 +157,32 @@ def test_wishes_are_kept_under_the_networks_own_names():
         "n2": EndpointSettings(mac_address="02:00:00:00:00:01", network_id="abc123"),
     }
     assert networking.stored_name(found, "abc") == "n2" and networking.stored_name(found, "zzz") is None
+
+
+CHECK = Healthcheck(test=["CMD-SHELL", "x"], interval=10**9, start_period=5 * 10**9, start_interval=10**8, retries=2)
+
+
+def results(codes, plan, ages):
+    health, seen = verdict.Health(), []
+    for code, age in zip(codes, ages, strict=True):
+        health = verdict.judge(health, verdict.Result("", "", code, "o" * 9000), plan, age)
+        seen.append((health.verdict, health.streak))
+    return health, seen
+
+
+def test_health_starts_counts_failures_and_recovers():
+    plan = verdict.plan(Config(healthcheck=CHECK, shell=["sh", "-c"]))
+    assert plan.argv == ["sh", "-c", "x"] and plan.timeout == 30
+    health, seen = results([1, 1, 1, 1, 0, 1, 1], plan, [1, 4, 6, 7, 8, 9, 10])
+    assert [word for word, _ in seen] == ["starting"] * 3 + ["unhealthy", "healthy", "healthy", "unhealthy"]
+    assert [streak for _, streak in seen] == [0, 0, 1, 2, 0, 1, 2]
+    assert len(health.results) == 5 and len(health.results[0].output) == 4096
+    assert plan.pause(verdict.Health(), 1) == 0.1 and plan.pause(verdict.Health(), 6) == 1
+    assert plan.pause(verdict.Health("healthy"), 1) == 1
+
+
+def test_no_health_check_is_none():
+    for test in (None, [], ["NONE"]):
+        assert verdict.plan(Config(healthcheck=Healthcheck(test=test))) is None
+    assert verdict.plan(Config()) is None
+    assert verdict.plan(Config(healthcheck=Healthcheck(test=["CMD", "a", "b"]))).argv == ["a", "b"]

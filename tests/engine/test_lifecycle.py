@@ -239,3 +239,34 @@ def test_stats_tell_what_a_container_uses(api, raw, run, make):
 
 def one_shot(raw, made):
     return raw.ask("GET", f"/containers/{made}/stats?stream=0&one-shot=1")[2]
+
+
+def test_health_is_checked_and_told(api, run):
+    check = {
+        "Test": ["CMD-SHELL", "echo looked; test -e /well"],
+        "Interval": 50_000_000,
+        "Retries": 2,
+        "Timeout": 10**10,
+    }
+    made = run(Healthcheck=check)
+    assert status(api, made)["Health"]["Status"] == "starting" and "(health: starting)" in api.containers()[0]["Status"]
+    wait_until(lambda: status(api, made)["Health"]["Status"] == "unhealthy")
+    health = status(api, made)["Health"]
+    assert (
+        health["FailingStreak"] >= 2 and health["Log"][0]["ExitCode"] == 1 and health["Log"][0]["Output"] == "looked\n"
+    )
+    api.exec_start(api.exec_create(made, ["touch", "/well"])["Id"])
+    wait_until(lambda: status(api, made)["Health"]["Status"] == "healthy")
+    assert len(status(api, made)["Health"]["Log"]) <= 5
+    assert [c["Id"] for c in api.containers(filters={"health": "healthy"})] == [made]
+    assert "(healthy)" in api.containers()[0]["Status"] and api.containers(filters={"health": "none"}) == []
+
+
+def test_a_health_check_that_hangs_is_ended(api, run):
+    made = run(
+        Healthcheck={"Test": ["CMD", "sleep", "77"], "Interval": 10_000_000, "Timeout": 100_000_000, "Retries": 1}
+    )
+    wait_until(lambda: status(api, made)["Health"]["Status"] == "unhealthy")
+    assert "exceeded timeout" in status(api, made)["Health"]["Log"][0]["Output"]
+    api.stop(made, timeout=0)
+    assert status(api, made)["ExitCode"] == 137

@@ -1,7 +1,12 @@
 """``kill -9`` of the daemon, of netd, of both: what runs goes on, what ended is found, nothing is forgotten."""
 
+import contextlib
+import gzip
+import io
+import os
 import signal
 import subprocess
+import tarfile
 
 import pytest
 from docker.errors import APIError
@@ -123,3 +128,46 @@ def test_what_a_crash_left_half_done_is_swept_away(house):
     wait_until(lambda: not any((house.state / "tmp").iterdir()))
     assert len(list((house.state / "layers").iterdir())) == 1 and not any((house.state / "containers").iterdir())
     start(house, "true")
+
+
+@pytest.fixture
+def small_house():
+    """An installation whose state is on a disk of 12 MiB."""
+    installation = Installation()
+    installation.state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", installation.state], check=True)
+    try:
+        installation.start()
+        installation.load_busybox()
+        yield installation
+    finally:
+        installation.destroy()
+
+
+def test_a_full_disk_is_told_and_changes_nothing(small_house):
+    api = small_house.docker.api
+    made = start(small_house, "sleep", "1000", name="running")
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        info = tarfile.TarInfo("big")
+        info.size = 20 << 20
+        tar.addfile(info, io.BytesIO(os.urandom(1 << 20) * 20))
+    images = api.images()
+    for data in (out.getvalue(), gzip.decompress(out.getvalue())):
+        with pytest.raises(APIError) as error:
+            api.import_image_from_data(data, repository="big", tag="1")
+        assert error.value.response.status_code == 507 and "is full: free some space" in error.value.explanation
+    assert api.images() == images
+    wait_until(lambda: not any((small_house.state / "tmp").iterdir()))
+    with contextlib.suppress(OSError), (small_house.state / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    with pytest.raises(APIError) as error:
+        start(small_house, "true", name="more")
+    assert error.value.response.status_code in (500, 507)
+    assert [c["Names"] for c in api.containers(all=True)] == [["/running"]]
+    api.stop(made, timeout=0)
+    assert state(small_house, made)["ExitCode"] == 137
+    api.remove_container(made)
+    (small_house.state / "ballast").unlink()
+    start(small_house, "true", name="more")
