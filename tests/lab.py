@@ -168,11 +168,15 @@ class Tap:
         self._socket = node.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)))
         self._socket.bind((link, ETH_P_ALL))
         self._where = f"{node} {link}"
+        self._mac = node.mac(link)
 
     def close(self) -> None:
         self._socket.close()
 
     def send(self, packet: Packet) -> None:
+        """Send a frame; it comes from this link's own MAC unless it says otherwise."""
+        if "src" not in packet.fields:
+            packet.src = self._mac
         self._socket.send(bytes(packet))
 
     def find(self, wanted: Callable[[Packet], bool], timeout: float = PATIENCE) -> Packet | None:
@@ -191,18 +195,18 @@ class Tap:
         assert found is None, f"unexpected at {self._where}: {found.summary()}"
 
     def _search(self, wanted: Callable[[Packet], bool], timeout: float) -> tuple[Packet | None, list[str]]:
+        """Look at all that has come already, and at what comes until the time is over."""
         deadline = time.monotonic() + timeout
         seen: list[str] = []
-        while (left := deadline - time.monotonic()) > 0:
-            self._socket.settimeout(left)
+        while True:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0))
             try:
                 packet = Ether(self._socket.recv(65536))
-            except TimeoutError:
-                break
+            except (TimeoutError, BlockingIOError):
+                return None, seen
             if wanted(packet):
                 return packet, seen
             seen.append(packet.summary())
-        return None, seen
 
 
 class Echo:

@@ -15,8 +15,11 @@ from netd.kernel.lookup import Rtnl, index_of
 
 MARK = "netd"
 """The ifalias of bridges that we made."""
-_MTU_AT_BIRTH = 68
-"""A bridge follows the smallest MTU of its ports, until its own is changed once: so it is born with another."""
+_MTU_AT_BIRTH = 1280
+"""A bridge follows the smallest MTU of its ports, until its own is changed once: so it is born with another.
+
+A smaller one than this would hide the IPv6 settings from us until it is changed.
+"""
 
 
 def is_ours(link: rtnl.Link) -> bool:

@@ -74,7 +74,9 @@ def test_networks_are_closed_to_each_other(town: Town, of: str, to: str) -> None
 
 def test_an_internal_network_is_closed_to_the_world_and_open_to_the_host(town: Town) -> None:
     town.site.lab.echo(town.site.outside, 80)
+    outside = town.site.lab.tap(town.site.outside, "eth0")
     assert unreachable(town.node("vault"), OUTSIDE, 80)
+    outside.refuse(lambda p: IP in p and p[IP].dst == OUTSIDE, timeout=0)
     assert reach(town.site.machine, address(town.vault), 80) == "172.21.0.1"
 
 
@@ -142,6 +144,14 @@ def test_an_internal_network_does_not_reach_what_is_published(town: Town) -> Non
     assert unreachable(town.node("vault"), UPLINK, 8080)
 
 
+def test_an_internal_network_is_closed_even_to_what_is_published_there(town: Town) -> None:
+    town.site.publish(port(8080, town.vault, 80))
+    inside = town.site.lab.tap(town.node("vault"), "eth0")
+    assert unreachable(town.site.outside, UPLINK, 8080)
+    assert unreachable(town.node("web"), UPLINK, 8080)
+    inside.refuse(lambda p: TCP in p, timeout=0)
+
+
 def test_a_port_published_on_one_address_is_there_only(town: Town) -> None:
     town.site.publish(port(8080, town.web, 80, address=UPLINK), port(8081, town.web, 80, address="127.0.0.1"))
     assert reach(town.site.outside, UPLINK, 8080) == OUTSIDE
@@ -191,6 +201,14 @@ def test_the_hosts_own_servers_are_untouched_by_what_is_published(town: Town) ->
     assert reach(town.node("web"), GATEWAY, 8081) == address(town.web)
 
 
+def test_a_published_port_does_not_catch_what_is_meant_for_others(town: Town) -> None:
+    town.site.publish(port(8080, town.web, 81))
+    town.site.lab.echo(town.site.outside, 8080)
+    assert reach(town.site.machine, OUTSIDE, 8080) == UPLINK
+    assert reach(town.node("pal"), OUTSIDE, 8080) == UPLINK
+    assert reach(town.site.outside, "127.0.0.1", 8080) == "127.0.0.1"
+
+
 # ------------------------------------------------------------------------------------------ attacks
 
 
@@ -213,17 +231,25 @@ def test_a_neighbour_that_routes_loopback_here_gets_nothing(town: Town) -> None:
 def test_a_container_does_not_reach_the_hosts_loopback(town: Town) -> None:
     """route_localnet is on for its bridge, so only the firewall keeps it out."""
     town.site.lab.echo(town.site.machine, 8082, address="127.0.0.1")
-    town.site.lab.echo(town.site.machine, 8083, "udp", address="127.0.0.1")
     town.site.publish(port(8080, town.shop, 80, address="127.0.0.1"))
+    assert reach(town.site.machine, address(town.web), 80)  # so that the host knows its MAC, and could answer
     attacker = town.site.lab.tap(town.node("web"), "eth0")
-    mac = town.site.machine.mac("nd-front")
     for number in (8080, 8082):
-        attacker.send(syn(address(town.web), "127.0.0.1", number, mac))
-    heard = town.site.lab.tap(town.site.machine, "lo")
-    attacker.send(Ether(dst=mac) / IP(src="127.0.0.1", dst=GATEWAY) / UDP(sport=5, dport=8083) / b"x")
-    attacker.send(Ether(dst=mac) / IP(src="127.0.0.1", dst="127.0.0.1") / UDP(sport=5, dport=8083) / b"x")
+        attacker.send(syn(address(town.web), "127.0.0.1", number, town.site.machine.mac("nd-front")))
     attacker.refuse(lambda p: TCP in p and p[TCP].dport == 4444)
-    heard.refuse(lambda p: IP in p, timeout=0.1)
+
+
+def test_a_container_cannot_pose_as_the_hosts_loopback(town: Town) -> None:
+    """Also where the host accepts packets from its own addresses."""
+    town.site.machine.command("sysctl", "-qw", "net.ipv4.conf.nd-front.accept_local=1")
+    attacker = town.site.lab.tap(town.node("web"), "eth0")
+    with town.site.machine.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.bind(("0.0.0.0", 8083))
+        server.settimeout(2)
+        mac = town.site.machine.mac("nd-front")
+        for source in ("127.0.0.1", "127.1.2.3", address(town.web)):
+            attacker.send(Ether(dst=mac) / IP(src=source, dst=GATEWAY) / UDP(sport=5, dport=8083) / b"x")
+        assert server.recvfrom(10)[1][0] == address(town.web)
 
 
 def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, bridge_filter: bool) -> None:
