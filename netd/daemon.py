@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 
 from netd.common.config import Settings
+from netd.common.errors import Conflict
 from netd.common.listen import lock, serve
 from netd.common.store import Store
 from netd.common.web import Front, Product
@@ -29,6 +30,7 @@ from netd.engine.resume import resume
 from netd.engine.sandboxes import Sandboxes
 from netd.engine.world import World
 from netd.kernel.host import Host
+from netd.portmap.descriptors import only_high
 from netd.server.networks import NetworkRoutes
 from netd.server.sandboxes import SandboxRoutes
 from netd.server.system import SystemRoutes
@@ -39,6 +41,7 @@ _log = logging.getLogger(__name__)
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.  Raises a Problem when it cannot begin."""
     lock(settings.run_dir / "netd.lock", "netd")
+    _lock_state(settings)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -62,6 +65,15 @@ async def run(settings: Settings) -> None:
         await _leave(world)
 
 
+def _lock_state(settings: Settings) -> None:
+    try:
+        lock(settings.state_dir / "netd.lock", "netd")
+    except Conflict:
+        raise Conflict(
+            f"another netd keeps its state in {settings.state_dir}; stop it, or choose another --state-dir"
+        ) from None
+
+
 def front(world: World, closing: asyncio.Event) -> Front:
     """Return netd's HTTP front; *closing* ends streams that go on for ever."""
     product = Product("netd", _version(), ping={"Builder-Version": "1", "Swarm": "inactive"})
@@ -80,7 +92,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> World:
     names = DnsLink(settings.run_dir, settings.resolv_conf)
     host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf)
     stack.push_async_callback(host.close)
-    await names.start()
+    with only_high():
+        # The sockets of all containers come from the name server of a killed predecessor.
+        await names.start()
     world = World(
         settings=settings,
         host=host,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -128,15 +129,22 @@ def _turn_names(world: World, before: Sandbox | None, after: Sandbox | None) -> 
 
 
 async def _apply(world: World, move: Move) -> None:
-    """Bring the kernel there.  What is published leads to something at every moment."""
+    """Bring the kernel there, in an order in which what is published leads to something at every moment.
+
+    All of it is handed over at once: the host does one thing after the other, and nobody waits in between.
+    """
+    work: list[Coroutine[Any, Any, None]] = []
     if move.lost and not move.gained:
-        await world.host.publish(world.wanted.ruleset())
+        work.append(world.host.publish(world.wanted.ruleset()))
     if move.steps:
-        await world.host.apply(move.steps)
+        work.append(world.host.apply(move.steps))
     if move.gained:
-        await world.host.publish(world.wanted.ruleset())
+        work.append(world.host.publish(world.wanted.ruleset()))
     if move.after is not None:
-        await open_resolver(world, move.after)
+        work.append(open_resolver(world, move.after))
+    failures = [found for found in await asyncio.gather(*work, return_exceptions=True) if found is not None]
+    if failures:
+        raise failures[0]
 
 
 def _forget_flows(world: World, move: Move) -> None:

@@ -6,17 +6,17 @@ the kernel does for others queues up behind what it does for it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from msgspec.structs import replace
 
 from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, Problem
+from netd.common.events import event
 from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
-from netd.engine import making
+from netd.engine import files, making
 from netd.engine.lookup import prunable
 from netd.engine.world import World
 from netd.facts import Bridge
@@ -50,11 +50,11 @@ class Networks:
         self._world.tell(network, "create")
         return network
 
-    async def decide(self, asked: NetworkSpec, identifier: str = "") -> Network:
+    async def decide(self, asked: NetworkSpec) -> Network:
         """Return the network that *asked* comes to, with a subnet that is free.  Raises Forbidden, BadRequest."""
         driver = self._world.drivers.get(asked.driver)
         network = Network(
-            id=identifier or new_id(),
+            id=new_id(),
             name=asked.name,
             created=now(),
             driver=asked.driver,
@@ -98,6 +98,7 @@ class Networks:
                     _log.info("network=%s pruned=false reason=%s", network.name, problem.message)
         finally:
             self._pruning = False
+        self._world.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
 
     async def _pool(self, asked: NetworkSpec) -> Pool:
@@ -116,8 +117,8 @@ class Networks:
 
     async def _routed(self) -> list[IPv4Network]:
         """Return where the host gets to without us, and whom it asks for names."""
-        routes, servers = await asyncio.gather(self._world.host.routed(), self._world.host.nameservers())
-        return [*routes, *(IPv4Network(server) for server in servers if "." in server)]
+        servers = files.read(self._world.host_files.read().resolv_conf).servers
+        return [*await self._world.host.routed(), *(IPv4Network(one) for one in servers if is_ipv4(one))]
 
     async def _is_foreign(self, device: str | None) -> bool:
         """Tell whether somebody else has made this link."""
@@ -138,6 +139,14 @@ class Networks:
         members = self._world.state.members(network.id)
         named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
         return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
+
+
+def is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_name(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from netd.engine import change, making
 from netd.engine.mending import mend
 from netd.engine.networks import Networks
 from netd.engine.world import META, NETWORK, SANDBOX, World
+from netd.ipam.addresses import AddressTaken
 from netd.model import Network, NetworkSpec, Sandbox
 
 _log = logging.getLogger(__name__)
@@ -80,15 +82,27 @@ def _enter(world: World, sandbox: Sandbox) -> bool:
     """Take up a sandbox with its addresses, ports and names; false when it cannot be as it was."""
     if not all(world.state.has_network(endpoint.network) for endpoint in sandbox.endpoints):
         return False
-    for endpoint in sandbox.endpoints:
-        if endpoint.address is not None:
-            world.state.addresses(endpoint.network).take(endpoint.address.ip, sandbox.id)
+    try:
+        _take_addresses(world, sandbox)
+    except AddressTaken as taken:
+        _log.error("sandbox=%s reason=%s", sandbox.id[:12], taken)
+        return False
     world.ports.restore(sandbox.id, sandbox.publications)
     world.state.put_sandbox(sandbox)
     for endpoint in sandbox.endpoints:
         if endpoint.network in world.books:
             world.books[endpoint.network].turn(None, sandbox)
     return True
+
+
+def _take_addresses(world: World, sandbox: Sandbox) -> None:
+    with ExitStack() as undo:
+        for endpoint in sandbox.endpoints:
+            if endpoint.address is not None:
+                addresses = world.state.addresses(endpoint.network)
+                addresses.take(endpoint.address.ip, sandbox.id)
+                undo.callback(addresses.release, endpoint.address.ip)
+        undo.pop_all()
 
 
 async def _answer(world: World, sandbox: Sandbox) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _FLOOR = 1024
 
@@ -20,3 +22,18 @@ def lift(descriptor: int) -> int:
         return descriptor
     os.close(descriptor)
     return high
+
+
+@contextmanager
+def only_high() -> Iterator[None]:
+    """While this lasts, new descriptors get high numbers whoever opens them."""
+    taken = []
+    with open(os.devnull, "rb") as nothing:
+        try:
+            while (low := fcntl.fcntl(nothing.fileno(), fcntl.F_DUPFD_CLOEXEC, 0)) < _FLOOR:
+                taken.append(low)
+            os.close(low)
+            yield
+        finally:
+            for low in taken:
+                os.close(low)

@@ -93,6 +93,11 @@ class Site:
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, object]:
         """Return the status and what the body says."""
+        status, text = self.exchange(method, path, body)
+        return status, json.loads(text) if text.startswith(("{", "[")) else text
+
+    def exchange(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """Return the status and the body."""
         connection = http.client.HTTPConnection("netd")
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(self.run / "netd.sock"))
@@ -100,8 +105,7 @@ class Site:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
-            text = response.read()
-            return response.status, json.loads(text) if text.strip() and text != b"OK" else text.decode()
+            return response.status, response.read().decode()
 
     def ask(self, status: int, method: str, path: str, body: object = None) -> object:
         """Call, expect the status, and return what the answer says."""
