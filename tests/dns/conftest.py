@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,15 @@ def make_namespace() -> Iterator[Callable[[], int]]:
 
 
 @pytest.fixture
-def resolv_conf(tmp_path: Path) -> Path:
-    """The host's resolv.conf: nobody to ask, until a test writes another."""
+def resolv_conf(tmp_path: Path) -> Iterator[Path]:
+    """The host's resolv.conf: nobody to ask, until a test writes another.  Servers that a failed test left are ended."""
     path = tmp_path / "resolv.conf"
     path.write_text("")
-    return path
+    yield path
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(path).encode() in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 @pytest.fixture

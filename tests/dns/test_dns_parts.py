@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import dns.message
 import pytest
+from dns_lab import WEB, Container, read_frame, resolver_in
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns import protocol
+from netd.dns import protocol, streams
+from netd.dns.batch import SLOTS
+from netd.dns.loop import READ, Loop
 from netd.dns.protocol import Pipe, decode, encode
 from netd.dns.records import NetworkRecords, Patch, Upstream, View
 from netd.dns.scopes import MOST_PREPARED, Scopes
+from netd.dns.service import Service
 from netd.dns.upstreams import RETRY, Course, Health, HostFile, parse
 
 A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
@@ -95,6 +103,59 @@ def test_resolvers_inside_are_each_sandboxs_own_affair():
     assert health.course("t", (own, B), 2).order == (own, B)
     health.forget("s")
     assert health.course("s", (own, B), 2).order == (own, B)
+
+
+@pytest.fixture
+def service(make_namespace, resolv_conf):
+    """A server's inside in this process, with a container "a" that it serves while ``serving``."""
+    loop, container = Loop(), Container("a", make_namespace())
+    inside = Service(loop, resolv_conf)
+    resolver = resolver_in(container.ns)
+    inside.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
+    inside.scopes.set_network("n1", WEB)
+    inside.set_view("a", View(("n1",)))
+    yield inside, loop, container
+    inside.close("a")
+
+
+@contextmanager
+def serving(loop):
+    wake, stop = socket.socketpair()
+    loop.watch(wake.fileno(), READ, lambda events: loop.stop())
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.close()
+        thread.join()
+        loop.forget(wake.fileno())
+        wake.close()
+
+
+def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatch):
+    _, loop, container = service
+    monkeypatch.setattr(streams, "IDLE", 0.3)
+    query = dns.message.make_query("web", "A").to_wire()
+    with serving(loop), container.tcp() as silent, container.tcp() as busy:
+        for _ in range(6):
+            busy.sendall(len(query).to_bytes(2) + query)
+            read_frame(busy)
+            time.sleep(0.1)  # silence is what is tested
+        silent.setblocking(False)
+        assert silent.recv(1) == b""
+
+
+def test_questions_that_are_work_shorten_a_containers_turns(service):
+    inside, loop, container = service
+    sandbox = next(iter(inside.sandboxes()))
+    with serving(loop):
+        for _ in range(8):
+            container.ask("web", id=1)
+    assert sandbox.burst == SLOTS
+    with serving(loop):
+        container.ask("unknown")
+    assert sandbox.burst < SLOTS / 4
 
 
 words = st.text(max_size=8)

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from dns_lab import World, found, read_frame
+from dns_lab import World, found, inside, read_frame, upstream
 
 from netd.dns import protocol
 from netd.dns.records import NetworkRecords, Patch, View
@@ -75,6 +76,10 @@ def test_long_answers_are_cut_over_udp_and_whole_over_tcp(on_host):
         assert not edns.flags & dns.flags.TC and len(found(edns)) == 60 and edns.edns == 0
         whole = asker.ask("many", tcp=True)
         assert not whole.flags & dns.flags.TC and len(found(whole)) == 60
+        world.link.patch_network("n1", Patch({"more": ("10.1.0.8",)}))
+        await world.link.flush()
+        assert len(found(asker.ask("many", tcp=True))) == 60
+        assert asker.ask("many").flags & dns.flags.TC, "what TCP was given is not for UDP"
 
     on_host(story)
 
@@ -137,13 +142,17 @@ def test_changes_are_in_force_when_flush_returns(on_host):
 
 def test_a_closed_sandbox_gives_its_namespace_back(on_host):
     async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
-        ns = f"net:[{os.fstat(asker.ns).st_ino}]"
-        await world.link.close_sandbox("a")
-        await world.link.close_sandbox("a")
-        await world.link.flush()
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        asked = threading.Event()
+        with upstream(asker.ns, "127.0.0.1", lambda packet: asked.set()), asker.udp() as sock, asker.tcp():
+            sock.send(dns.message.make_query("example.com", "A").to_wire())
+            assert asked.wait(5)
+            await world.link.close_sandbox("a")
+            await world.link.close_sandbox("a")
+            await world.link.flush()
         held = [os.readlink(link) for link in Path(f"/proc/{world.server_pid()}/fd").iterdir()]
-        assert ns not in held and sum(name.startswith("socket:") for name in held) == 2, "its listener and netd"
+        assert not [name for name in held if name.startswith("net:")]
+        assert sum(name.startswith("socket:") for name in held) == 2, "its listener and netd"
 
     on_host(story)
 

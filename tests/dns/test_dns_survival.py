@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,25 @@ def test_a_server_that_keeps_dying_comes_back_more_slowly(on_host):
             kill(pid)
             assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.2"]
         assert len(seen) == 3
+
+    on_host(story)
+
+
+def test_a_server_that_can_no_longer_be_reached_is_ended(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        lost = world.server_pid()
+        with socket.socket(socket.AF_UNIX) as usurper:
+            usurper.connect(str(world.run / "dns.sock"))
+            (world.run / "dns.sock").unlink()
+            hello = protocol.encode(protocol.Hello("another"))
+            usurper.sendall(len(hello).to_bytes(4) + b"\0" + hello)
+            await asyncio.to_thread(usurper.recv, 1)
+            await world.link.flush()
+        world.link.patch_network("n1", Patch({"web": ("10.1.0.55",)}))
+        await world.link.flush()
+        assert {asker.addresses("web")[0] for _ in range(50)} == {"10.1.0.55"}, "nobody answers with what was true once"
+        assert world.server_pid() != lost and not Path(f"/proc/{lost}").exists()
 
     on_host(story)
 

@@ -104,6 +104,12 @@ def test_other_than_one_question_is_malformed(counts):
     assert read(wire[:4] + bytes.fromhex(counts) + wire[12:]) == Code.FORMERR
 
 
+def test_a_name_longer_than_any_may_be_is_malformed():
+    head, tail = bytes.fromhex("000101000001000000000000"), bytes.fromhex("0000010001")
+    assert isinstance(read(head + (b"\x3e" + b"a" * 62) * 4 + tail), Message)
+    assert read(head + (b"\x3f" + b"a" * 63) * 4 + tail) == Code.FORMERR
+
+
 def test_a_dot_inside_a_label_is_no_separator():
     wire = bytes.fromhex("00010100000100000000000007") + b"web.net" + bytes.fromhex("0000010001")
     message = read(wire)
