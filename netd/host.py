@@ -31,8 +31,9 @@ class Change:
     """Something of ours was changed by somebody else."""
 
     what: str
-    """"link", "address", "route", "firewall", "sandbox", or "lost" when events were dropped."""
+    """"link", "address", "firewall" (the table, or forwarding), or "lost" when events were dropped."""
     name: str = ""
+    """The link's."""
 
 
 class Host(Protocol):
@@ -47,31 +48,45 @@ class Host(Protocol):
 
         Raises KernelRefused at the first that fails; earlier ones stay done.  After a DEL returns, nothing is
         reachable through the object and its names may be used again, though the kernel may still be taking it apart.
+        A sandbox's own sysctls are remembered in the run folder, because they cannot be asked of the kernel.
         """
 
     async def publish(self, rules: Ruleset) -> None:
-        """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction."""
+        """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction.
+
+        Builds the table anew where the difference does not fit what is there.  Forwarding is switched on with the
+        first network that is not internal.
+        """
 
     async def reset_firewall(self, rules: Ruleset) -> None:
         """Build the table anew in one transaction, whatever is there now."""
 
     async def open_resolver(self, sandbox: str) -> Resolver:
-        """Open the sockets of a sandbox's resolver and lead 127.0.0.11:53 to them; repeating it replaces the old lead."""
+        """Open the sockets of a sandbox's resolver and lead 127.0.0.11:53 to them; repeating it replaces the lead."""
 
     async def forget_flows(self, addresses: Sequence[str], udp_ports: Sequence[int]) -> None:
-        """Drop conntrack entries that name the container addresses, or that go to the host's udp ports."""
+        """Drop conntrack entries that name the container addresses, or that go to the host's udp ports.
+
+        Takes 12 ms and more; runs beside everything else.  An address should not be given to another before.
+        """
 
     def namespace_path(self, sandbox: str) -> Path:
         """Where the sandbox's namespace is mounted."""
 
     async def routed(self) -> Sequence[IPv4Network]:
-        """Return the networks that the host has routes or addresses for, of every table, without the default routes and without ours."""
+        """Return the networks that the host has routes or addresses for.
+
+        Those of every table; not the default routes, and not ours.
+        """
 
     async def nameservers(self) -> Sequence[str]:
         """Return the addresses of the host's resolv.conf."""
 
     def changes(self) -> AsyncIterator[Change]:
-        """Yield what others change among the objects of ours, until the host is closed."""
+        """Yield what others change among the objects of ours, until the host is closed.
+
+        A link is ours once it was observed or applied; what is changed inside sandboxes is not told.
+        """
 
     async def remove_everything(self) -> None:
         """Take down all that is ours: namespaces, links, the table, sysctls that we changed."""

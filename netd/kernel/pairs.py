@@ -59,7 +59,7 @@ def _mended(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
     inside = netns.run_in_fd(fd, lambda: _find(fact.inside))
     if there is None:
         raise KernelRefused(f"sandbox {fact.sandbox[:12]} has another interface {fact.inside}", errno.EEXIST)
-    if not (inside and (inside.peer, inside.index, inside.mac) == (there.index, there.peer, fact.mac)):
+    if not (inside and (inside.peer, inside.index) == (there.index, there.peer)):
         return False
     old = was.alias if was and was.alias != fact.alias else ""
     host.talk(
@@ -124,7 +124,7 @@ def _redress(fact: Pair) -> None:
     with Rtnl() as inside:
         there = inside.addresses().get(index, [])
         foreign = [rtnl.drop_address(index, one) for one in there if one != fact.address]
-        inside.talk(*foreign, rtnl.set_link(index, mtu=fact.mtu))
+        inside.talk(*foreign, rtnl.set_link(index, mtu=fact.mtu, mac=fact.mac))
     _dress(fact)
 
 

@@ -113,6 +113,7 @@ def set_link(
     mtu: int | None = None,
     master: int | None = None,
     alias: str | None = None,
+    mac: str | None = None,
     group: int | None = None,
     tolerate: tuple[int, ...] = (),
 ) -> Request:
@@ -125,6 +126,8 @@ def set_link(
         attrs.append(text(_IFNAME, name))
     if alias is not None:
         attrs.append(text(_IFALIAS, alias))
+    if mac is not None:
+        attrs.append(attribute(_ADDRESS, _mac(mac)))
     attrs += [
         u32(kind, value) for kind, value in ((_MTU, mtu), (_MASTER, master), (_GROUP, group)) if value is not None
     ]

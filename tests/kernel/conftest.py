@@ -53,10 +53,9 @@ class Site:
             self.do(self.host.close())
             self._runner.close()
 
-    def converge(self, rounds: int = 1) -> None:
+    def converge(self) -> None:
         """Make the kernel hold what is wanted, and expect a fresh look to agree."""
-        for _ in range(rounds):
-            self.do(self.host.apply(self.steps()))
+        self.do(self.host.apply(self.steps()))
         left = self.steps()
         assert not left, f"not converged: {left}"
 

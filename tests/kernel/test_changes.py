@@ -10,6 +10,7 @@ import pytest
 
 from netd.facts import plan
 from netd.host import Change
+from netd.kernel import watch
 from tests.kernel.conftest import Site, port
 from tests.lab import PATIENCE
 
@@ -106,6 +107,19 @@ def test_what_we_do_ourselves_and_what_others_do_elsewhere_is_no_news(busy: Site
 
     # The last is the proof that the listener heard all that came before it.
     assert busy.do(scenario()) == [Change("link", pal.host)]
+
+
+def test_events_that_came_too_fast_are_told_as_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_BUFFER", 1)
+    site.reopen()
+
+    def flood() -> None:
+        script = "".join(f"link add f{n} type bridge\nlink del f{n}\n" for n in range(20))
+        site.machine.command("ip", "-batch", "-", stdin=script)
+
+    site.do(asyncio.sleep(0))
+    flood()  # while nobody reads
+    noticed(site, lambda: None, Change("lost"))
 
 
 def test_listening_ends_when_the_host_is_closed(site: Site) -> None:
