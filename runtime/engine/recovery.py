@@ -38,11 +38,18 @@ class Recovery:
         async with live.lock:
             found = await self._supervisor.adopt(live.id)
             if isinstance(found, ExitStatus):
-                await self._ended(live, found)
+                await self._was_ended(live, found)
             elif found is not None:
                 await self._runs(live, found)
             elif live.record.state.counts_as_running:
                 await self._ended(live, None)
+
+    async def _was_ended(self, live: Live, status: ExitStatus) -> None:
+        """Apply an end, or only finish the clearing away of one that was told before."""
+        if live.record.state.status == "exited" and live.record.state.finished_at == status.finished:
+            await self._supervisor.discard(live.id)
+        else:
+            await self._ended(live, status)
 
     async def _runs(self, live: Live, running: Running) -> None:
         status: Status = "paused" if live.record.state.status == "paused" else "running"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import msgspec
 
@@ -64,7 +65,12 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def document(self) -> ImageDocument:
-        return msgspec.json.decode(self.text, type=ImageDocument)
+        return _document(self.text)
+
+
+@lru_cache(maxsize=256)
+def _document(text: str) -> ImageDocument:
+    return msgspec.json.decode(text, type=ImageDocument)
 
 
 class TagRecord(msgspec.Struct, frozen=True):

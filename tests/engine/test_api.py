@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from runtime import VERSION
 from tests.installation import IMAGE
 
 ID = "0" * 64
@@ -167,3 +170,9 @@ def test_only_one_daemon_runs_on_a_folder(place):
     done = daemon(place, "--state-dir", place.state, "--run-dir", place.run)
     assert done.returncode == 1 and "another netd-runtime runs" in done.stderr
     assert place.docker.ping()
+
+
+def test_the_version_is_that_of_the_package(raw):
+
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["version"] == VERSION == raw.ask("GET", "/version")[2]["Version"]
