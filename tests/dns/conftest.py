@@ -26,7 +26,7 @@ def make_namespace() -> Iterator[Callable[[], int]]:
 
 @pytest.fixture
 def resolv_conf(tmp_path: Path) -> Iterator[Path]:
-    """The host's resolv.conf: nobody to ask, until a test writes another.  Servers that a failed test left are ended."""
+    """The host's resolv.conf, empty until a test writes it.  Servers that a failed test left are ended with it."""
     path = tmp_path / "resolv.conf"
     path.write_text("")
     yield path
