@@ -105,7 +105,7 @@ class Host:
     async def _judge(self, seen: Seen) -> list[Change]:
         """In order with our own changes, so that these are over when a link is looked at."""
         changes = [Change("lost")] if seen.lost else []
-        names = seen.links & self._worker.known.keys()
+        names = [name for name in seen.links if name in self._worker.known]
         if names:
             changes += await self._threads.run(lambda: self._worker.deviating(names))
         if seen.table or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost)):

@@ -36,6 +36,8 @@ class Request:
 class Message:
     kind: int
     flags: int
+    number: int
+    """The request's that it answers."""
     data: bytes
     """The whole message with its header."""
 
@@ -80,10 +82,10 @@ def messages(data: bytes) -> Iterator[Message]:
     """Split what one receive gave."""
     start = 0
     while start + _HEADER.size <= len(data):
-        length, kind, flags, _, _ = _HEADER.unpack_from(data, start)
+        length, kind, flags, number, _ = _HEADER.unpack_from(data, start)
         if length < _HEADER.size:
             return
-        yield Message(kind, flags, data[start : start + length])
+        yield Message(kind, flags, number, data[start : start + length])
         start += (length + 3) & ~3
 
 
@@ -96,6 +98,8 @@ class Netlink:
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _STRICT, 1)
         self._socket.bind((0, 0))
+        self._number = 0
+        """Of the last request sent: an answer to an earlier one, given up by an error, is not taken for its own."""
 
     def __enter__(self) -> Netlink:
         return self
@@ -111,18 +115,18 @@ class Netlink:
 
         Raises OSError for the first that failed in a way it does not tolerate, with the kernel's explanation.
         """
-        self._socket.send(b"".join(_pack(one, _ACK, number) for number, one in enumerate(requests)))
-        failures: dict[int, OSError] = {}
-        waiting = len(requests)
-        while waiting:
+        first = self._number + 1
+        self._number += len(requests)
+        self._socket.send(b"".join(_pack(one, _ACK, number) for number, one in enumerate(requests, first)))
+        outcomes: dict[int, OSError | None] = {}
+        while len(outcomes) < len(requests):
             for answer in messages(self._socket.recv(_ANSWER)):
-                if answer.kind == _ERROR:
-                    waiting -= 1
-                    if (problem := _problem(answer)) is not None:
-                        failures[_HEADER.unpack_from(answer.data)[3]] = problem
-        for number in sorted(failures):
-            if failures[number].errno not in requests[number].tolerate:
-                raise failures[number]
+                if answer.kind == _ERROR and answer.number >= first:
+                    outcomes[answer.number] = _problem(answer)
+        for number, request in enumerate(requests, first):
+            problem = outcomes[number]
+            if problem is not None and problem.errno not in request.tolerate:
+                raise problem
 
     def get(self, request: Request) -> list[Message]:
         """Return what the kernel answers to a question about one object; OSError when there is none."""
@@ -136,11 +140,14 @@ class Netlink:
                 return found
 
     def _ask(self, request: Request, flags: int) -> tuple[list[Message], bool]:
-        self._socket.send(_pack(request, flags, 0))
+        self._number += 1
+        self._socket.send(_pack(request, flags, self._number))
         found: list[Message] = []
         whole = True
         while True:
             for answer in messages(self._socket.recv(_ANSWER)):
+                if answer.number != self._number:
+                    continue
                 whole = whole and not answer.flags & _DUMP_INTERRUPTED
                 if answer.kind == _ERROR and (problem := _problem(answer)) is not None:
                     raise problem

@@ -8,10 +8,12 @@ whoever writes them.
 from __future__ import annotations
 
 import ctypes
+import socket
 
 from netd.common.errors import KernelRefused
 
 _LIBRARY = "libnftables.so.1"
+_NETLINK_NETFILTER = 12
 
 
 def _load() -> ctypes.CDLL:
@@ -29,14 +31,21 @@ def _load() -> ctypes.CDLL:
     return library
 
 
+def _probe() -> None:
+    """Refuse where the library would end the whole process: it does when it gets no socket."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER).close()
+    except OSError as problem:
+        raise KernelRefused(f"nftables cannot be reached: {problem.strerror}", problem.errno or 0) from problem
+
+
 class Nft:
     """To be used in the thread that makes it."""
 
     def __init__(self) -> None:
         self._library = _load()
+        _probe()
         self._context = self._library.nft_ctx_new(0)
-        if not self._context:
-            raise KernelRefused("nftables cannot be reached: the kernel offers no nfnetlink socket here")
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 

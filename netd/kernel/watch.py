@@ -113,12 +113,15 @@ class Watch:
     def _note_rules(self, message: Message) -> None:
         """A transaction is its changes and then the generation, which names the thread that made them."""
         if message.kind & 0xFF != _NEWGEN:
-            ours = message.body[0] == _INET and attributes(message.body, 4).get(1) == _TABLE
-            self._table_touched = self._table_touched or ours
+            self._table_touched = self._table_touched or _is_of_ours(message)
             return
         if self._table_touched and _maker(message) != self._own_maker:
             self._seen.table = True
         self._table_touched = False
+
+
+def _is_of_ours(message: Message) -> bool:
+    return message.body[0] == _INET and attributes(message.body, 4).get(1) == _TABLE
 
 
 def _maker(message: Message) -> bytes | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,24 @@ def test_overlapping_ranges_are_refused_and_change_nothing(site: Site) -> None:
         site.publish(port(9005, web, 9005, count=10))
     site.do(site.host.publish(good))
     assert len(elements(site.machine, "ranges")) == 1
+
+
+def test_without_a_descriptor_left_nftables_is_refused_and_the_process_lives(site: Site) -> None:
+    """The library would end the process instead."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(os.listdir("/proc/self/fd"))
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 8, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                taken.append(os.dup(0))
+        with pytest.raises(KernelRefused, match="nftables cannot be reached: Too many open files"):
+            Nft()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in taken:
+            os.close(fd)
 
 
 def test_a_refusal_says_what_nftables_said(site: Site) -> None:
