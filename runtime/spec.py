@@ -89,7 +89,7 @@ class Container:
     netns: str | None = None
     """Path of a network namespace; None to share the daemon's."""
     pid_mode: str = "private"
-    """``private``, ``host``, or ``/proc/N/ns/pid`` of a container to join; the same for ipc; uts knows private and host."""
+    """``private``, ``host``, or ``/proc/N/ns/pid`` of a container to join; ipc likewise; uts is private or host."""
     ipc_mode: str = "private"
     uts_mode: str = "private"
     lower: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ class Attachment(Protocol):
 
 
 class Running(Protocol):
-    """A process that was started: a container's first or an exec's.  The same before and after a restart of the daemon."""
+    """A process that was started, a container's first or an exec's; the same after a restart of the daemon."""
 
     id: str
     pid: int
@@ -55,13 +55,16 @@ class Supervisor(Protocol):
         """
 
     async def release(self, running: Running) -> None:
-        """Let the prepared process run its program; returns when exec has succeeded, raises StartError (126, 127) if not."""
+        """Let the prepared process run its program; returns when exec has succeeded.
+
+        Raises StartError (126, 127) when it has not.
+        """
 
     async def exec(self, container_id: str, pid: int, process: Process, exec_id: str) -> Running:
-        """Prepare a further process in a running container, in its namespaces and control groups; needs ``release`` too."""
+        """Prepare a further process in a container's namespaces and control groups; it needs ``release`` too."""
 
     async def adopt(self, container_id: str) -> Running | ExitStatus | None:
-        """Find the process again after a restart of the daemon (or after its shim was killed); None if nothing is known."""
+        """Find the process again after the daemon or its shim was killed; None if nothing is known."""
 
     async def pause(self, container_id: str) -> None: ...
 
