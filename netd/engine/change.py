@@ -27,6 +27,8 @@ from netd.portmap.descriptors import lift
 from netd.portmap.rules import Published
 
 _log = logging.getLogger(__name__)
+_UDP_LIMIT = 64
+"""Longer runs of udp ports are not searched for in the kernel's table of connections: each port may take a walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ async def _apply(world: World, move: Move) -> None:
 
     All of it is handed over at once: the host does one thing after the other, and nobody waits in between.
     """
+    await world.errands.done_with([str(endpoint.address.ip) for endpoint, _ in move.joined if endpoint.address])
     work: list[Coroutine[Any, Any, None]] = []
     if move.lost and not move.gained:
         work.append(world.host.publish(world.wanted.ruleset()))
@@ -150,13 +153,15 @@ async def _apply(world: World, move: Move) -> None:
 def _forget_flows(world: World, move: Move) -> None:
     """Connections that the kernel goes on translating would lead to whoever has the address next.
 
-    Looking for them takes the kernel up to 20 ms; what it does for others meanwhile comes after it.
+    Those that came for a udp port before it was published would go on being led to the host.  Looking for them
+    takes the kernel 12 ms and more; who gets the address next waits for that.
     """
     addresses = {str(one.target) for one in move.lost}
-    changed = (one for one in move.lost | move.gained if one.protocol == "udp")
-    ports = [port for one in changed for port in range(one.port, one.port + one.count)]
+    new = (one for one in move.gained if one.protocol == "udp" and one.count <= _UDP_LIMIT)
+    ports = [port for one in new for port in range(one.port, one.port + one.count)]
     if addresses or ports:
-        world.errands.send(world.host.forget_flows(sorted(addresses), ports), f"forget-flows-of-{move.id[:12]}")
+        forgetting = world.host.forget_flows(sorted(addresses), ports)
+        world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", addresses)
 
 
 async def _confirm(world: World, move: Move) -> None:
