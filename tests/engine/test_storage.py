@@ -32,7 +32,7 @@ def test_a_container_writes_to_its_own_layer_and_the_image_never_changes(api, ru
 def test_a_read_only_root_keeps_what_must_be_written_writable(output):
     script = "touch /x; touch /etc/hosts; echo ok > /dev/shm/f; cat /dev/shm/f; echo t > /scratch/f; cat /scratch/f"
     code, text = output("sh", "-c", script, host={"ReadonlyRootfs": True, "Tmpfs": {"/scratch": "size=1m"}})
-    assert text.count("Read-only") == 2 and text.endswith("ok\nt\n") and code == 0
+    assert text.count("Read-only") == 2 and {"ok", "t"} <= set(text.split("\n")) and code == 0
 
 
 def test_the_files_of_netd_are_in_etc(output):
