@@ -107,13 +107,12 @@ class Launcher:
     async def discard(self, container_id: str) -> None:
         """Remove what is left of a container; one that still runs is killed first."""
         group = self._group(container_id)
-        process = self._known.pop(container_id, None)
-        if process is not None and not process.started:
-            await process.cancel()
+        process = await self.adopt(container_id)
+        self._known.pop(container_id, None)
+        if isinstance(process, ShimProcess):
+            await self._end(process, group)
         if group.exists():
             await asyncio.to_thread(group.kill)
-            if process is not None and process.started:
-                await process.wait()
             await asyncio.to_thread(group.remove)
         shimdir.remove(self._shims, container_id)
 
@@ -148,6 +147,13 @@ class Launcher:
             return shimdir.read_state(directory)
         finally:
             os.close(directory)
+
+    async def _end(self, process: ShimProcess, group: cgroups.Group) -> None:
+        if not process.started:
+            await process.cancel()
+        elif not process.ended:
+            await asyncio.to_thread(group.kill)
+            await process.wait()
 
     async def _make_room(self, container: Container) -> None:
         """Remove what an earlier start of the container has left.  Raises StartError when it is still running."""

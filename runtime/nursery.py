@@ -18,6 +18,7 @@ from runtime import wire
 from runtime.channel import Channel
 
 _MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from runtime.zygote import main; main()"
+_ATTEMPTS = 5
 _MFD_EXEC = 0x10
 _SEALS = (0x3F, 0x0F)
 """With F_SEAL_EXEC, and without for kernels before 6.3."""
@@ -59,8 +60,9 @@ class Nursery:
         self.refill()
 
     async def spare(self) -> Channel:
-        """Return the channel of a spare that is ready."""
-        while True:
+        """Return the channel of a spare that is ready.  Raises OSError when none can be made."""
+        reason = "they were killed"
+        for _ in range(_ATTEMPTS):
             channel = self._spares.popleft() if self._spares else await self._request(wire.SPARE)
             try:
                 kind, payload = await channel.receive()
@@ -70,7 +72,8 @@ class Nursery:
             if kind == wire.READY:
                 return channel
             channel.close()
-            raise OSError(str(wire.unpack_tuple(payload)[1]))
+            reason = str(wire.unpack_tuple(payload)[1])
+        raise OSError(f"no process can be prepared for containers: {reason}")
 
     async def fresh(self, kind: int) -> Channel:
         """Return the channel of a new shim of that kind."""

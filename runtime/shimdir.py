@@ -110,7 +110,10 @@ def remove(shims: int, name: str) -> None:
             unlink(entry, directory)
     finally:
         os.close(directory)
-    os.rmdir(name, dir_fd=shims)
+    try:
+        os.rmdir(name, dir_fd=shims)
+    except FileNotFoundError:
+        return
 
 
 def unlink(name: str, directory: int) -> None:

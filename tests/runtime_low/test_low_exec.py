@@ -161,7 +161,9 @@ def test_two_hundred_execs_leak_nothing(box: Box) -> None:
     assert box.run(story(8)) == {0}
     before = census(running.pid)
     assert box.run(story(192), 60) == {0}
-    assert census(running.pid) == before
+    descriptors, *others = census(running.pid)
+    assert descriptors <= before[0] + 4  # spares come and go meanwhile
+    assert others == [*before[1:]]
     assert box.launcher.pids(spec.id) == [running.pid]
     in_group = [line for line in Path(f"/proc/{running.pid}/cgroup").read_text().splitlines() if ":/netd/" in line]
     assert len(groups_of(spec.id)) == len(in_group)

@@ -24,7 +24,9 @@ def snapshot(box: Box) -> dict[str, object]:
     }
 
 
-def test_fifty_cycles_of_all_kinds_leave_nothing(box: Box) -> None:
+def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, netns: str) -> None:
+    box = Box(tmp_path, image, netns)
+
     async def one(spec: Container, end: str) -> None:
         running = await box.launcher.prepare(spec)
         if end == "never":
@@ -41,23 +43,21 @@ def test_fifty_cycles_of_all_kinds_leave_nothing(box: Box) -> None:
         await running.wait()
         await box.launcher.discard(spec.id)
 
-    async def story(count: int) -> None:
+    async def story() -> None:
         plans = [("true",), ("sleep", "9"), ("sh", "-c", "sleep 9 & sleep 9"), ("nothing",), ("sleep", "9")]
         ends = ["wait", "kill", "all", "wait", "never"]
-        for number in range(count):
+        for number in range(50):
             kind = number % 5
             await one(box.spec(*plans[kind], process={"tty": number % 2 == 0}), ends[kind])
 
-    def spares_are_there() -> bool:
-        return len(spares(box)) == 5  # the zygote, and two shims with a midwife each
-
-    box.run(story(10))
-    box.until(spares_are_there)
+    box.drop()
     before = snapshot(box)
-    box.run(story(50), 60)
-    box.until(spares_are_there)
+    box.restart_after_drop()
+    box.run(story(), 60)
+    box.drop()
     assert snapshot(box) == before
     assert before["groups"] == before["files"] == []
+    box.runner.close()
 
 
 def test_many_at_once_all_run_and_all_go(box: Box) -> None:
@@ -106,9 +106,9 @@ def test_spares_that_are_killed_are_replaced_and_their_groups_removed(box: Box, 
     killed = [pid for pid in spares(box) if Path(f"/proc/{pid}/comm").read_text().strip() == victim]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    assert box.shell("echo 2") == "2\n"
     for pid in killed:
         wait_gone(pid, buried=True)
+    assert box.shell("echo 2") == "2\n"
     box.restart()
     left = [p.name for p in Path("/sys/fs/cgroup").glob("*/netd/spare-*") if int(p.name.split("-")[1]) in killed]
     assert killed
