@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any, TypeAlias
 
 from netd import facts
 from netd.common.errors import Problem
@@ -13,6 +14,8 @@ from netd.engine.books import Book
 from netd.engine.world import NETWORK, World
 from netd.model import Network
 
+Work: TypeAlias = Coroutine[Any, Any, None]
+
 _log = logging.getLogger(__name__)
 
 
@@ -20,7 +23,7 @@ async def make(world: World, network: Network) -> None:
     """Make the network; when that fails nothing is left and what failed is raised."""
     enter(world, network)
     try:
-        await _both(world.store.write(Put(NETWORK, network.id, network)), _bring(world, network))
+        await _all(world.store.write(Put(NETWORK, network.id, network)), _bring(world, network))
     except BaseException:
         leave(world, network)
         await _regardless(_take_down(world, network), world)
@@ -32,7 +35,7 @@ async def unmake(world: World, network: Network) -> None:
     """Remove the network; when that fails it is there as before and what failed is raised."""
     leave(world, network)
     try:
-        await _both(world.store.write(Drop(NETWORK, network.id)), _take_down(world, network))
+        await _all(world.store.write(Drop(NETWORK, network.id)), _take_down(world, network))
     except BaseException:
         enter(world, network)
         await _regardless(_bring(world, network), world)
@@ -61,27 +64,28 @@ def leave(world: World, network: Network) -> None:
 
 
 async def _bring(world: World, network: Network) -> None:
-    if steps := facts.plan(world.wanted.network(network), {}):
-        await world.host.apply(steps)
-    if world.wanted.rules(network) is not None:
-        await world.host.publish(world.wanted.ruleset())
+    """Hand all over at once; the host does one thing after the other."""
+    steps = facts.plan(world.wanted.network(network), {})
+    await _all(world.host.apply(steps), *_publishing(world, network))
 
 
 async def _take_down(world: World, network: Network) -> None:
-    if world.wanted.rules(network) is not None:
-        await world.host.publish(world.wanted.ruleset())
-    if steps := facts.plan({}, world.wanted.network(network)):
-        await world.host.apply(steps)
+    steps = facts.plan({}, world.wanted.network(network))
+    await _all(*_publishing(world, network), world.host.apply(steps))
 
 
-async def _both(first: Awaitable[None], second: Awaitable[None]) -> None:
-    """Wait for both to end, so that nothing goes on behind our back, and raise what failed."""
-    results = await asyncio.gather(first, second, return_exceptions=True)
-    for problem in filter(None, results):
+def _publishing(world: World, network: Network) -> list[Work]:
+    """Return the firewall's part, for networks that it has one in."""
+    return [] if world.wanted.rules(network) is None else [world.host.publish(world.wanted.ruleset())]
+
+
+async def _all(*work: Work) -> None:
+    """Wait for all to end, so that nothing goes on behind our back, and raise what failed first."""
+    for problem in filter(None, await asyncio.gather(*work, return_exceptions=True)):
         raise problem
 
 
-async def _regardless(undoing: Awaitable[None], world: World) -> None:
+async def _regardless(undoing: Work, world: World) -> None:
     """Go on whatever becomes of it; the repair sees to the rest."""
     try:
         await undoing
