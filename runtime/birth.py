@@ -50,8 +50,11 @@ class Waiting:
         return descriptors[0] if descriptors else -1
 
     def go(self) -> None:
-        """Let the program run; returns when it does."""
+        """Let the program run."""
         wire.send(self.channel, wire.GO)
+
+    def wait_running(self) -> None:
+        """Return when the program runs.  Raises Failed when it cannot."""
         try:
             _kind, payload, _none = wire.receive(self.channel)
         except wire.Broken:

@@ -95,14 +95,20 @@ class Group:
                 os.rename(f"{hierarchy.path}/{self.name}", f"{hierarchy.path}/{name}")
         self.name = name
 
-    def join(self, versions: tuple[int, ...] = (1, 2)) -> None:
-        """Put the calling process into the group.
+    def join(self) -> None:
+        """Put the calling process, which must have a single thread, into the version 1 directories.
 
-        The first of several writes waits for a grace period of the kernel, 10 to 30 ms.
+        By ``tasks``: for a single thread that moves itself the kernel needs no grace period, which through
+        ``cgroup.procs`` takes 10 to 30 ms.  Version 2 has no such way; there a process is born where it belongs.
         """
         for hierarchy in self.hierarchies:
-            if hierarchy.version in versions:
-                write(f"{hierarchy.path}/{self.name}/cgroup.procs", "0")
+            if hierarchy.version == 1:
+                write(f"{hierarchy.path}/{self.name}/tasks", "0")
+
+    def open_version2(self) -> int:
+        """Return a descriptor of the version 2 directory, to be born in; -1 where there is none."""
+        path = self.path_v2()
+        return -1 if path is None else os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def limit(self, wanted: Limits) -> None:
         """Set the limits.  Raises OSError naming the file that the kernel refused, or the controller that it lacks."""
@@ -327,15 +333,20 @@ def _tree(path: str) -> list[str]:
 
 def remove_empty(path: str) -> bool:
     """Remove the group at *path* with those inside it; return False when there are processes."""
-    for directory in reversed(_tree(path)):
-        try:
-            os.rmdir(directory)
-        except FileNotFoundError:
-            continue
-        except OSError as problem:
-            if problem.errno == errno.EBUSY:
-                return False
+    if _remove_one(path):
+        return True
+    return all([_remove_one(directory) for directory in reversed(_tree(path))])
+
+
+def _remove_one(path: str) -> bool:
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as problem:
+        if problem.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
+        return False
     return True
 
 

@@ -84,7 +84,7 @@ def _fail(channel: _socket.socket, message: str, code: int) -> None:
 def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
     _be_born()
     whole = is_whole(group, plan)
-    group.join(versions=(1,))
+    group.join()
     _build_stage(group, plan)
     if whole:
         stage.make_proc(guarded=plan.guarded)

@@ -50,11 +50,14 @@ def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: P
     linux.reset_signals()
     os.umask(0)
     group.join()
+    cgroup = group.open_version2()
     _enter(target)
-    child = linux.clone(linux.CLONE_PARENT)
+    child = linux.clone(linux.CLONE_PARENT, cgroup)
     if child:
         wire.send(channel, wire.STATE, wire.pack(child))
         os._exit(0)
+    if cgroup >= 0:
+        os.close(cgroup)
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     os.setsid()
     _prepare(channel, process, stdio)

@@ -161,9 +161,10 @@ def _hand_over(hall: Hall, made: birth.Waiting, directory: int, state: dict[str,
     keeper = [ends[name] for name in ("master", "stdin") if name in ends]
     wire.send(hall.control, wire.PREPARED, wire.pack(state), tuple(keeper))
     wire.receive(hall.control)
+    made.go()
     state["started"] = shimdir.now()
     shimdir.write_state(directory, state)
-    made.go()
+    made.wait_running()
     ends |= {"listener": listener.fileno(), "control": hall.control.fileno(), "pidfd": pidfd}
     _deliver(hall.call, state, ends)
     wire.send(hall.control, wire.STARTED, wire.pack(state))

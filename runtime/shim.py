@@ -7,6 +7,7 @@ touches is one that it no longer shares with the zygote.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the enumerations of signal would dirty 300 KB
 import _socket
 import os
 import select
@@ -26,6 +27,7 @@ def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.H
     message that waits to be read.
     """
     os.setsid()
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     name = os.open("/proc/self/comm", os.O_WRONLY)
     os.write(name, b"netd-shim")
     os.close(name)

@@ -33,7 +33,8 @@ def main() -> NoReturn:
     linux.prctl(linux.PR_SET_NAME, b"netd-zygote\0")
     os.chdir("/")
     _spare_from_oom()
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    # Of ended shims nobody wants to know; children that are ignored leave no zombies.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)
     channel = _socket.socket(fileno=_CHANNEL)
     hierarchies = cgroups.find()
@@ -61,23 +62,16 @@ def _forbid_imports() -> None:
 
 
 def _serve(channel: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> None:
-    """Fork for every request, which the child's midwife reads; what is done here dirties memory that shims share."""
+    """Fork a shim for every request, which its midwife reads; what is done here dirties memory that shims share."""
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)
-    status = 0
-    while status == 0:
+    answered = b"1"
+    while answered:
         ready.poll()
-        child = os.fork()
-        if child == 0:
-            _bear(channel, hierarchies)
-        _pid, status = os.waitpid(child, 0)
-
-
-def _bear(channel: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> NoReturn:
-    """Fork the shim, and end when its midwife has read the request, with 0 unless there was none."""
-    answer, told = os.pipe()
-    if os.fork() == 0:
+        answer, told = os.pipe()
+        if os.fork() == 0:
+            os.close(answer)
+            shim.stand_by(told, channel, hierarchies, _SHIMS)
+        os.close(told)
+        answered = os.read(answer, 1)
         os.close(answer)
-        shim.stand_by(told, channel, hierarchies, _SHIMS)
-    os.close(told)
-    os._exit(0 if os.read(answer, 1) else 1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from low_box import Box
 
-from runtime import capabilities
+from runtime import capabilities, mounts
 from runtime.spec import Device, Limits, Mount, StartError
 
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp|SigIgn|SigBlk|Groups|Uid|Gid)' /proc/self/status"
@@ -290,3 +291,33 @@ def test_more_layers_than_one_page_of_names_are_stacked(box: Box, tmp_path: Path
         layers.append(str(layer))
     spec = box.spec("sh", "-c", "ls -d /file* | wc -l")
     assert box.complete(replace(spec, lower=(*layers, *spec.lower)))[1].strip() == "60"
+
+
+def test_layers_are_stacked_by_an_ordinary_mount_on_kernels_without_the_new_way(box: Box) -> None:
+    spec = box.spec("true")
+    (Path(spec.upper).parent / "a:b,c").mkdir()
+    before = Path("/proc/self/mountinfo").read_text()
+    tree = mounts.overlay_by_mount([str(Path(spec.upper).parent / "a:b,c"), *spec.lower], spec.upper, spec.work)
+    try:
+        assert "busybox" in os.listdir(f"/proc/self/fd/{tree}/bin")
+        assert Path("/proc/self/mountinfo").read_text() == before
+    finally:
+        os.close(tree)
+    with pytest.raises(FileNotFoundError):
+        mounts.overlay_by_mount(["/does/not/exist"], spec.upper, spec.work)
+
+
+def test_mounts_made_inside_reach_the_host_only_through_shared_ones(box: Box, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "source", source], check=True)
+    subprocess.run(["mount", "--make-shared", source], check=True)
+    try:
+        for propagation, seen in (("rprivate", False), ("rslave", False), ("rshared", True)):
+            mount = Mount(kind="bind", target="/m", source=str(source), propagation=propagation)
+            place = f"/m/{propagation}"
+            every = {"capabilities": capabilities.all_of_host(), "seccomp": b""}
+            box.shell(f"mkdir {place}; mount -t tmpfs inner {place}", mounts=(mount,), process=every)
+            assert os.path.ismount(source / propagation) is seen
+    finally:
+        subprocess.run(["umount", "-R", source], check=True)
