@@ -46,12 +46,14 @@ print("ready", flush=True)
 while True:
     server.accept()[0].close()
 """
+# The server closes first: the one who does keeps the port for a minute, and the client has only so many.
 CONNECT = f"""
 import socket, sys, time
 target, made, begin = (sys.argv[1], int(sys.argv[2])), 0, time.monotonic()
 while time.monotonic() < begin + {LOAD_SECONDS}:
     try:
-        socket.create_connection(target, 1).close()
+        with socket.create_connection(target, 1) as connection:
+            connection.recv(1)
         made += 1
     except OSError:
         pass
