@@ -33,6 +33,8 @@ def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
     index = index_of(fact.name)
     if index is None:
         raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
+    if not fact.owned and (there := host.find(index)) is not None and there.kind != "bridge":
+        raise KernelRefused(f"existing interface {fact.name} is not a bridge", errno.EOPNOTSUPP)
     sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
     address = [rtnl.add_address(index, fact.address)] if fact.address else []
     if not fact.owned:

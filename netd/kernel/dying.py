@@ -20,9 +20,9 @@ from netd.kernel.netlink import Request
 
 logger = logging.getLogger(__name__)
 
-QUIET = 0.05
+QUIET = 0.2
 """Seconds without another change, before the dying are deleted."""
-LONGEST = 1.0
+LONGEST = 2.0
 """Seconds after which they are deleted although changes go on."""
 
 

@@ -46,6 +46,10 @@ class Rtnl(Netlink):
         found = (rtnl.read_link(one) for one in self.dump(rtnl.list_links()))
         return [link for link in found if link.group != rtnl.DYING_GROUP]
 
+    def marks(self) -> dict[int, tuple[str, str]]:
+        """Return the name and the alias of every link by its index: much faster than ``links``."""
+        return {index: (name, alias) for index, name, alias in map(rtnl.read_name, self.dump(rtnl.list_links()))}
+
     def addresses(self) -> dict[int, list[IPv4Interface]]:
         """Return the IPv4 addresses by their links' indices."""
         found: dict[int, list[IPv4Interface]] = {}

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+_SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP_INTERRUPTED, _DUMP, _ACK_TLVS = 0x1, 0x4, 0x10, 0x300, 0x200
 EXCL, REPLACE, CREATE = 0x200, 0x100, 0x400
 _NESTED = 0x8000
 _ANSWER = 1 << 18
+_RECEIVE_BUFFER = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Netlink:
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _STRICT, 1)
+        # An acknowledgement of forty bytes takes a kilobyte here; one that finds no room is lost.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         self._socket.bind((0, 0))
         self._number = 0
         """Of the last request sent: an answer to an earlier one, given up by an error, is not taken for its own."""

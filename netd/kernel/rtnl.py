@@ -14,9 +14,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from pyroute2.netlink import rtnl
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netd.kernel.netlink import CREATE, EXCL, REPLACE, Message, Request, attribute, attributes, nest, text, u8, u32
 
@@ -34,6 +32,10 @@ _VETH_INFO_PEER, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
 _SKIP_STATS = 8
 _AF_INET, _AF_INET6 = 2, 10
 _IFINFO = struct.Struct("=BxHiII")
+_IFADDR = struct.Struct("=xBxxI")
+_RTMSG = struct.Struct("=xBxxBxxB4x")
+# linux/if_addr.h, linux/rtnetlink.h
+_LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _TABLE = 2, 1, 4, 5, 15
 MAIN_TABLE = 254
 _UNICAST, _LOCAL = 1, 2
 _TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
@@ -158,9 +160,12 @@ def add_alternative_name(host: str, alternative: str) -> Request:
     )
 
 
+_NAME_GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
+
+
 def drop_alternative_name(index: int, alternative: str) -> Request:
     names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
-    return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=(errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP))
+    return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=_NAME_GONE)
 
 
 def delete_dying() -> Request:
@@ -240,22 +245,35 @@ def read_ends(message: Message) -> tuple[int, int]:
     return index, int.from_bytes(peer, sys.byteorder)
 
 
+def read_name(message: Message) -> tuple[int, str, str]:
+    """Return a link's index, name and alias, and nothing else of it."""
+    (index,) = struct.unpack_from("=i", message.body, 4)
+    said = attributes(message.body, _IFINFO.size)
+    return index, *(said.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFNAME, _IFALIAS))
+
+
 def read_address(message: Message) -> tuple[int, IPv4Interface]:
     """Return the link's index and its address."""
-    found = _decoded(ifaddrmsg, message)
-    return found["index"], IPv4Interface(f"{found.get_attr('IFA_LOCAL')}/{found['prefixlen']}")
+    prefix, index = _IFADDR.unpack_from(message.body)
+    local = attributes(message.body, _IFADDR.size)[_LOCAL_ADDRESS]
+    return index, IPv4Interface((local, prefix))
 
 
 def read_route(message: Message) -> Route:
-    found = _decoded(rtmsg, message)
-    gateway = found.get_attr("RTA_GATEWAY")
+    length, table, kind = _RTMSG.unpack_from(message.body)
+    said = attributes(message.body, _RTMSG.size)
+    gateway = said.get(_GATEWAY)
     return Route(
-        destination=IPv4Network(f"{found.get_attr('RTA_DST') or '0.0.0.0'}/{found['dst_len']}"),
+        destination=IPv4Network((said.get(_DESTINATION, bytes(4)), length)),
         gateway=IPv4Address(gateway) if gateway else None,
-        link=found.get_attr("RTA_OIF") or 0,
-        table=found.get_attr("RTA_TABLE") or found["table"],
-        kind=found["type"],
+        link=_number(said.get(_OUT_LINK)),
+        table=_number(said.get(_TABLE)) or table,
+        kind=kind,
     )
+
+
+def _number(payload: bytes | None) -> int:
+    return int.from_bytes(payload or b"", sys.byteorder)
 
 
 def leads_somewhere(route: Route) -> bool:

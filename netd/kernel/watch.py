@@ -23,6 +23,8 @@ _BUFFER = 8 << 20
 _DATAGRAM = 1 << 18
 _DATAGRAMS_AT_ONCE = 64
 _ALL_LINKS = 0xFFFFFFFF
+_SETTLE = 0.05
+"""Seconds for which changes are gathered: most are our own, and looking at each at once would hold up the next."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class Watch:
     async def wait(self) -> Seen | None:
         """Return what happened since the last call, when something has; None when the watch is closed."""
         await self._something.wait()
+        if not self._closed:
+            await asyncio.sleep(_SETTLE)
         if self._closed:
             return None
         self._something.clear()

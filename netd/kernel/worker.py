@@ -63,7 +63,8 @@ class Worker:
         return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._host.find)])
 
     def routed(self) -> list[IPv4Network]:
-        ours = {link.index for link in self._host.links() if link.name in self.known or bridges.is_ours(link)}
+        marks = self._host.marks()
+        ours = {index for index, (name, alias) in marks.items() if name in self.known or alias == bridges.MARK}
         addresses = self._host.addresses()
         found = {one.network for index, there in addresses.items() if index not in ours for one in there}
         found |= {
