@@ -29,6 +29,7 @@ _MOST_LINES = 60
 def main() -> int:
     parser = argparse.ArgumentParser(prog="netd-dns", description="The name server of netd's containers.")
     parser.add_argument("--control", type=int, required=True, help="descriptor of the listening private socket")
+    parser.add_argument("--socket", help="its path, so that a list of processes tells whose server this is")
     parser.add_argument("--resolv-conf", type=Path, required=True, help="where the host's resolvers are named")
     flags = parser.parse_args()
     _log_sparingly()

@@ -37,7 +37,8 @@ def spawn(path: Path, log_path: Path, resolv_conf: Path) -> Child:
     """
     listener = _listen(path)
     log = _open_log(log_path)
-    command = [sys.executable, "-P", "-m", "netd.dns", f"--control={_CONTROL}", f"--resolv-conf={resolv_conf}"]
+    command = [sys.executable, "-P", "-m", "netd.dns", f"--control={_CONTROL}"]
+    command += [f"--socket={path}", f"--resolv-conf={resolv_conf}"]
     try:
         pid = os.posix_spawn(
             sys.executable,
