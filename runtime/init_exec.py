@@ -49,6 +49,8 @@ def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: P
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     linux.reset_signals()
     os.umask(0)
+    # While /proc is still the host's: the container's could lead the write elsewhere.
+    become.set_oom_score(process.oom_score_adj)
     group.join()
     cgroup = group.open_version2()
     _enter(target)
@@ -79,7 +81,6 @@ def _enter(target: int) -> None:
 
 def _prepare(channel: _socket.socket, process: Process, stdio: list[int]) -> None:
     linux.join_session_keyring("_ses")
-    become.set_oom_score(process.oom_score_adj)
     master = -1
     if process.tty:
         devpts = _open_devpts()
@@ -104,10 +105,11 @@ def _open_devpts() -> int:
 
 
 def _open_null() -> int:
-    null = _open("/dev/null", os.O_PATH)
+    null = _open("/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
     if os.fstat(null).st_rdev != os.makedev(1, 3):
         raise become.CannotStart("/dev/null of the container is not the null device")
-    return os.open(f"/proc/self/fd/{null}", os.O_RDWR | os.O_CLOEXEC)
+    os.set_blocking(null, True)
+    return null
 
 
 def _open(path: str, flags: int) -> int:

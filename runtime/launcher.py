@@ -28,8 +28,8 @@ class Launcher:
 
     def __init__(self, run_dir: Path, *, spares: int = 2) -> None:
         self._directory = run_dir / "shims"
-        self._spares = spares
         self._shims = -1
+        self._nursery = Nursery(spares)
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
         self._parents = {birth.PARENT}
@@ -39,15 +39,17 @@ class Launcher:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._shims = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         self._hierarchies = cgroups.find()
-        await asyncio.to_thread(self._sweep)
-        self._nursery = Nursery(self._shims, self._spares)
-        await self._nursery.start()
+        execs = await asyncio.to_thread(self._sweep)
+        await self._nursery.start(self._shims)
+        for identifier in execs:
+            if not isinstance(await self.adopt(identifier), ShimProcess):
+                shimdir.remove(self._shims, identifier)
 
     async def prepare(self, container: Container) -> ShimProcess:
         await self._make_room(container)
         words = wire.pack_spec(container)
         for _ in range(_ATTEMPTS):
-            channel = await self._nursery.spare()
+            channel = await self._spare()
             try:
                 return await self._begin(channel, channel.send(wire.PREPARE, words))
             except wire.Broken:
@@ -131,7 +133,9 @@ class Launcher:
         birth.sweep_spares(self._hierarchies)
         for parent in self._parents:
             cgroups.Group(self._hierarchies, f"{parent}/any").remove_parent()
-        os.close(self._shims)
+        if self._shims >= 0:
+            os.close(self._shims)
+            self._shims = -1
 
     def _group(self, container_id: str) -> cgroups.Group:
         known = self._known.get(container_id)
@@ -154,6 +158,12 @@ class Launcher:
         elif not process.ended:
             await asyncio.to_thread(group.kill)
             await process.wait()
+
+    async def _spare(self) -> Channel:
+        try:
+            return await self._nursery.spare()
+        except OSError as problem:
+            raise StartError(str(problem)) from None
 
     async def _make_room(self, container: Container) -> None:
         """Remove what an earlier start of the container has left.  Raises StartError when it is still running."""
@@ -240,13 +250,12 @@ class Launcher:
             self._known.pop(process.id, None)
             shimdir.remove(self._shims, process.id)
 
-    def _sweep(self) -> None:
-        """Remove what killed spares have left, and execs that ended while no daemon ran."""
+    def _sweep(self) -> list[str]:
+        """Remove what killed spares have left; return the execs that were there when the last daemon ended."""
         birth.sweep_spares(self._hierarchies)
-        for name in os.listdir(self._shims):
-            state = None if name.endswith(shimdir.SOCKET_SUFFIX) else self._read_state(name)
-            if state and state["container"] != name and (self._directory / name / "exit").exists():
-                shimdir.remove(self._shims, name)
+        names = [name for name in os.listdir(self._shims) if not name.endswith(shimdir.SOCKET_SUFFIX)]
+        states = {name: self._read_state(name) for name in names}
+        return [name for name, state in states.items() if state and state["container"] != name]
 
 
 async def _send_with(channel: Channel, payload: bytes, descriptor: int) -> None:

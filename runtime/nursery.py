@@ -44,8 +44,8 @@ def sealed_interpreter() -> int:
 class Nursery:
     """Hands out channels to fresh shims: spares, which hold a first process ready, and others on demand."""
 
-    def __init__(self, shims: int, spares: int) -> None:
-        self._shims = shims
+    def __init__(self, spares: int) -> None:
+        self._shims = -1
         self._wanted = spares
         self._interpreter = -1
         self._pid = 0
@@ -54,7 +54,9 @@ class Nursery:
         self._lock = asyncio.Lock()
         self._refilling: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, shims: int) -> None:
+        """Start the zygote; *shims* is the folder that shims work in."""
+        self._shims = shims
         self._interpreter = await asyncio.to_thread(sealed_interpreter)
         self._spawn()
         self.refill()

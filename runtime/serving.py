@@ -86,12 +86,17 @@ class Shim:
         self.ended = True
 
     def _output(self, stream: int, data: bytes) -> None:
-        path, max_size, max_files = self.state["log"]
-        if path:
-            if self._log is None:
-                self._log = JsonLog(path, max_size, max_files)
+        if self._log is None and self.state["log"][0]:
+            self._open_log()
+        if self._log is not None:
             self._log.write(stream, data)
         self.clients.output(stream, data)
+
+    def _open_log(self) -> None:
+        try:
+            self._log = JsonLog(*self.state["log"])
+        except OSError:  # its folder is gone: nobody will read it, and the process is to go on
+            self.state["log"] = ("", -1, 1)
 
     def _input_room(self, room: bool) -> None:
         self.clients.pause_input(not room)
@@ -102,13 +107,14 @@ class Shim:
     def _clear_group(self, group: cgroups.Group) -> bool:
         """Remove the control group; return whether memory ran out in it.
 
-        One with processes left, of a shared process namespace, stays for the daemon.
+        Processes are left in it when the process namespace is shared with others; they end with the first one.
         """
         killed = group.oom_kills() > 0
         try:
+            group.kill()
             group.remove()
-        except OSError:
-            pass
+        except (OSError, TimeoutError):
+            pass  # the daemon tries again, and says what is wrong
         return killed
 
 

@@ -130,6 +130,24 @@ def test_an_exec_is_found_after_its_shim_was_killed(box: Box) -> None:
     assert box.run(story()).code == 8
 
 
+def test_execs_of_a_daemon_that_died_are_cleared_away_when_they_end(box: Box) -> None:
+    spec = box.spec("sleep", "1000")
+    pid = box.start(spec).pid
+    names = [secrets.token_hex(32) for _ in range(2)]
+
+    async def story() -> None:
+        for name, seconds in zip(names, ("0.01", "1000"), strict=True):
+            await box.launcher.release(await box.launcher.exec(spec.id, pid, box.process("sleep", seconds), name))
+
+    box.run(story())
+    box.drop()
+    box.restart_after_drop()
+    box.until(lambda: not (box.folder / "run/shims" / names[0]).exists())
+    assert (box.folder / "run/shims" / names[1]).exists()
+    box.run(box.launcher.discard(spec.id))
+    box.until(lambda: os.listdir(box.folder / "run/shims") == [])
+
+
 def test_a_container_that_has_ended_takes_no_exec(box: Box) -> None:
     spec = box.spec("true")
     running = box.start(spec)

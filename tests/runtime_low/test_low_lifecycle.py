@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,24 @@ def test_output_from_before_the_attachment_is_in_the_log_only(box: Box) -> None:
         return (await second)[0]
 
     assert box.run(story()) == b"late\n"
+
+
+def test_processes_in_the_hosts_namespace_end_with_the_first(box: Box) -> None:
+    spec = box.spec("sh", "-c", "sleep 1000 & exit 3", pid_mode="host")
+    running = box.start(spec)
+    assert box.run(running.wait()).code == 3
+    assert box.launcher.pids(spec.id) == ()
+    assert groups_of(spec.id) == []
+
+
+def test_a_log_whose_folder_is_gone_stops_nobody(box: Box) -> None:
+    spec = box.spec("sh", "-c", "read x; echo $x; exit 4", process={"stdin": True})
+    running = box.start(spec)
+    shutil.rmtree(Path(spec.log_path).parent, ignore_errors=True)
+
+    async def story() -> tuple[bytes, ExitStatus]:
+        attachment = await running.attach(stdin=True)
+        await attachment.write(b"word\n")
+        return await read_until(attachment, b"word\n"), await running.wait()
+
+    assert box.run(story())[1].code == 4
