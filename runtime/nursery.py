@@ -19,6 +19,8 @@ from runtime.channel import Channel
 
 _MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from runtime.zygote import main; main()"
 _ATTEMPTS = 5
+_QUIET = 0.03
+"""Seconds."""
 _MFD_EXEC = 0x10
 _SEALS = (0x3F, 0x0F)
 """With F_SEAL_EXEC, and without for kernels before 6.3."""
@@ -100,6 +102,8 @@ class Nursery:
                 self._interpreter = -1
 
     async def _refill(self) -> None:
+        # A process that was just started has the processors to itself for as long as there is a spare for the next.
+        await asyncio.sleep(_QUIET if self._spares else 0)
         while len(self._spares) < self._wanted:
             self._spares.append(await self._request(wire.SPARE))
 
