@@ -68,6 +68,7 @@ def drop(host: Rtnl, fact: Bridge) -> None:
         return
     if not fact.owned:
         sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", "0")
+        host.talk(*(rtnl.drop_address(index, one) for one in host.our_addresses(index)))
         return
     # A link that is down goes on answering for its addresses.
     address = [rtnl.drop_address(index, fact.address)] if fact.address else []

@@ -58,6 +58,11 @@ class Rtnl(Netlink):
             found.setdefault(index, []).append(address)
         return found
 
+    def our_addresses(self, link: int) -> list[IPv4Interface]:
+        """Return those that we set on a link that may be somebody else's."""
+        found = [rtnl.read_address(one) for one in self.dump(rtnl.list_addresses()) if rtnl.is_our_address(one)]
+        return [address for index, address in found if index == link]
+
     def routes(self, table: int = 0) -> list[rtnl.Route]:
         """Return the IPv4 routes of one table, or of all."""
         return [rtnl.read_route(one) for one in self.dump(rtnl.list_routes(table))]

@@ -119,6 +119,8 @@ class Netlink:
 
         Raises OSError for the first that failed in a way it does not tolerate, with the kernel's explanation.
         """
+        if not requests:
+            return
         first = self._number + 1
         self._number += len(requests)
         self._socket.send(b"".join(_pack(one, _ACK, number) for number, one in enumerate(requests, first)))

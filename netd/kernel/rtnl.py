@@ -19,6 +19,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from netd.kernel.netlink import CREATE, EXCL, REPLACE, Message, Request, attribute, attributes, nest, text, u8, u32
 
 IFF_UP = 1
+OUR_ORIGIN = 0x6E
+"""The protocol number of addresses that we set, as ``ip addr`` shows it."""
 DYING_GROUP = 0x6E64786E
 """Links that are being removed are in this group, so that one request takes them all down."""
 
@@ -35,6 +37,7 @@ _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=xBxxI")
 _RTMSG = struct.Struct("=xBxxBxxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
+_ORIGIN = 11
 _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _TABLE = 2, 1, 4, 5, 15
 MAIN_TABLE = 254
 _UNICAST, _LOCAL = 1, 2
@@ -176,7 +179,8 @@ def _address(kind: int, index: int, address: IPv4Interface, flags: int, tolerate
     header = struct.pack("=BBBBI", _AF_INET, address.network.prefixlen, 0, 0, index)
     packed = address.ip.packed
     broadcast = attribute(4, address.network.broadcast_address.packed) if address.network.prefixlen < 31 else b""
-    return Request(kind, header + attribute(2, packed) + attribute(1, packed) + broadcast, flags, tolerate)
+    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_ORIGIN, OUR_ORIGIN)
+    return Request(kind, header + attrs, flags, tolerate)
 
 
 def add_address(index: int, address: IPv4Interface) -> Request:
@@ -257,6 +261,11 @@ def read_address(message: Message) -> tuple[int, IPv4Interface]:
     prefix, index = _IFADDR.unpack_from(message.body)
     local = attributes(message.body, _IFADDR.size)[_LOCAL_ADDRESS]
     return index, IPv4Interface((local, prefix))
+
+
+def is_our_address(message: Message) -> bool:
+    """Whether we set the address; kernels before 5.18 do not tell."""
+    return attributes(message.body, _IFADDR.size).get(_ORIGIN) == bytes((OUR_ORIGIN,))
 
 
 def read_route(message: Message) -> Route:

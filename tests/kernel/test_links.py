@@ -203,6 +203,26 @@ def test_a_bridge_of_somebody_else_is_used_and_never_deleted(site: Site) -> None
     assert site.machine.command("sysctl", "-n", "net.ipv4.conf.br0.route_localnet").strip() == "0"
 
 
+def test_an_address_that_we_gave_a_bridge_of_somebody_else_is_taken_back(site: Site) -> None:
+    site.machine.ip("link add br0 type bridge")
+    site.machine.ip("addr add 172.30.0.1/16 dev br0")
+    before = site.machine.addresses()
+    site.want(Bridge(name="br0", address=IPv4Interface("172.18.0.1/16"), mtu=1500, localnet=True, owned=False))
+    site.converge()
+    assert site.machine.addresses() == before | {"172.18.0.1/16"}
+    site.reopen()
+    site.unwant(*site.wanted.values())
+    adopted = Bridge(name="br0", address=None, mtu=1500, localnet=True, owned=False)
+    site.do(site.host.apply([Step(Verb.DEL, adopted)]))
+    assert site.machine.addresses() == before
+
+
+def test_a_link_that_is_no_bridge_is_not_used_as_one(site: Site) -> None:
+    adopted = Bridge(name="eth0", address=None, mtu=1500, localnet=True, owned=False)
+    with pytest.raises(KernelRefused, match="eth0 is not a bridge"):
+        site.do(site.host.apply([Step(Verb.ADD, adopted)]))
+
+
 def test_sysctls_are_set_in_the_sandbox_only(site: Site) -> None:
     site.want(Namespace(sandbox="web", sysctls=(("net.ipv4.ip_unprivileged_port_start", "0"),)))
     site.converge()
