@@ -37,6 +37,8 @@ def main(words: list[str] | None = None) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         code = _complain(f"{error.filename}: {reason}" if error.filename else f"cannot go on: {reason}", 1)
+        if not error.filename:
+            _mute()  # what could not be written would be tried again at the end
     return code
 
 

@@ -1,5 +1,6 @@
 """The client: bodies of every framing, lost connections, sockets that are not there."""
 
+import ctypes
 import socket
 import tempfile
 import threading
@@ -181,13 +182,18 @@ def test_the_second_socket_serves_where_the_first_is_missing(peer, run_dir):
     assert Client("netd-runtime", f"{run_dir}/none.sock", str(peer.path)).get("/networks") == []
 
 
+def mind_modes():
+    """Give up what lets root pass by the modes of files, for the program that comes next."""
+    bounding_set_drop, dac_override = 24, 1
+    assert ctypes.CDLL(None).prctl(bounding_set_drop, dac_override, 0, 0, 0) == 0
+
+
 def test_lacking_permission_is_named(start):
     with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as listener:
         path = Path(place) / "docker.sock"
         listener.bind(str(path))
-        path.chmod(0o600)
-        path.parent.chmod(0o755)
-        process = start("--run-dir", place, "ps", user=65534)
+        path.chmod(0)
+        process = start("--run-dir", place, "ps", preexec_fn=mind_modes)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (1, b"")
     assert err.decode() == f"netctl: permission denied at {path}: run netctl as root or as a member of the group netd\n"
