@@ -37,8 +37,6 @@ def main(words: list[str] | None = None) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         code = _complain(f"{error.filename}: {reason}" if error.filename else f"cannot go on: {reason}", 1)
-        if not error.filename:
-            _mute()  # what could not be written would be tried again at the end
     return code
 
 
@@ -143,8 +141,8 @@ def _fill_standard_streams() -> None:
 def _complain(message: str, code: int) -> int:
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _mute()
+    except OSError:
+        _mute()  # or what could not be written would be tried again at the end
     sys.stderr.write(f"netctl: {message}\n")
     return code
 
