@@ -245,6 +245,12 @@ def test_modules_and_libraries_of_the_image_are_never_loaded(box: Box, tmp_path:
     assert not [path for path in box.folder.glob("containers/*/diff/marker")]
 
 
+def test_nothing_can_be_imported_once_the_zygote_is_up() -> None:
+    script = "from runtime import zygote; zygote._forbid_imports(); import antigravity"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "ModuleNotFoundError" in done.stderr
+
+
 def test_the_shadowing_image_would_catch_a_python_that_imports() -> None:
     """The control of the test above: an ordinary interpreter does look for modules below the root it is in."""
     script = "import os, sys; os.chroot(sys.argv[1]); sys.path[:] = ['/lib']; import antigravity_of_the_image"

@@ -273,6 +273,23 @@ def test_an_init_passes_signals_on_and_buries_orphans(box: Box) -> None:
     assert status.code == 12
 
 
+def test_an_init_is_as_confined_as_the_program(box: Box) -> None:
+    spec = box.spec("cat", "/proc/1/status", init=True, process={"user": "al", "no_new_privileges": True})
+    code, out, _err = box.complete(spec)
+    assert code == 0
+    for line in (
+        "Name:\tinit",
+        "CapEff:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "Seccomp:\t2",
+        "NoNewPrivs:\t1",
+    ):
+        assert f"{line}\n" in out
+    as_root = box.complete(box.spec("cat", "/proc/1/status", init=True))[1]
+    assert "CapPrm:\t00000000a80425fb\n" in as_root
+    assert "CapEff:\t00000000a80425fb\n" in as_root
+
+
 def test_an_init_reports_what_cannot_be_run(box: Box) -> None:
     with pytest.raises(StartError) as caught:
         box.start(box.spec("nothing", init=True))
