@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Interface
 from typing import ClassVar, TypeAlias
+
+from netd.common.addresses import Address, Interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,8 @@ class Bridge:
 
     rank: ClassVar[int] = 0
     name: str
-    address: IPv4Interface | None
+    addresses: tuple[Interface, ...]
+    """At most one of each family, IPv4 first.  Without an IPv6 one the bridge has no IPv6 at all."""
     mtu: int
     localnet: bool
     """Let packets from 127.0.0.0/8 leave by it (``route_localnet``): the host's way to ports published on 127.0.0.1."""
@@ -56,10 +58,13 @@ class Pair:
     sandbox: str
     inside: str
     mac: str
-    address: IPv4Interface | None
+    addresses: tuple[Interface, ...]
+    """At most one of each family, IPv4 first.  Without an IPv6 one the interface has no IPv6 at all."""
     mtu: int
     isolated: bool = False
     """Bridge port isolation: isolated ports do not reach one another."""
+    sysctls: tuple[tuple[str, str], ...] = ()
+    """Of the inside, as people write them, with IFNAME for its name: ``net.ipv4.conf.IFNAME.forwarding``."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -68,15 +73,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultRoute:
-    """The sandbox's default route; there is at most one."""
+    """The sandbox's default route; there is at most one of each family."""
 
     rank: ClassVar[int] = 2
     sandbox: str
-    gateway: IPv4Address
+    gateway: Address
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("route", self.sandbox)
+        return ("route", self.sandbox, f"ipv{self.gateway.version}")
 
 
 Fact: TypeAlias = Bridge | Namespace | Pair | DefaultRoute

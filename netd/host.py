@@ -8,10 +8,10 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol
 
+from netd.common.addresses import Subnet
 from netd.facts import State, Step
 from netd.portmap.rules import Ruleset
 
@@ -73,7 +73,7 @@ class Host(Protocol):
     def namespace_path(self, sandbox: str) -> Path:
         """Where the sandbox's namespace is mounted."""
 
-    async def routed(self) -> Sequence[IPv4Network]:
+    async def routed(self) -> Sequence[Subnet]:
         """Return the networks that the host has routes or addresses for.
 
         Those of every table; not the default routes, and not ours.

@@ -6,11 +6,12 @@ changed; nothing here does anything.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 import msgspec
 
 from netd.api import EndpointSettings
+from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.common.ids import short
 
 PREDEFINED = ("bridge", "host", "none")
@@ -19,11 +20,11 @@ PREDEFINED = ("bridge", "host", "none")
 class PoolSpec(msgspec.Struct, frozen=True):
     """A subnet as somebody asks for it; None leaves the choice to netd."""
 
-    subnet: IPv4Network | None = None
-    """With the address 0.0.0.0 it only says how large the subnet should be."""
-    gateway: IPv4Address | None = None
-    ip_range: IPv4Network | None = None
-    auxiliary: dict[str, IPv4Address] = {}
+    subnet: Subnet | None = None
+    """With the address 0.0.0.0 or :: it only says how large the subnet should be."""
+    gateway: Address | None = None
+    ip_range: Subnet | None = None
+    auxiliary: dict[str, Address] = {}
 
 
 class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +32,11 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     driver: str = "bridge"
-    pool: PoolSpec = PoolSpec()
+    ipv4: bool = True
+    ipv6: bool = False
+    pools: tuple[PoolSpec, ...] = ()
+    """What is asked for by subnet; a family that is on and not among them gets one of netd's choice."""
+    ipam_driver: str = "default"
     ipam_options: dict[str, str] | None = None
     internal: bool = False
     attachable: bool = False
@@ -40,13 +45,15 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """The addresses of a network."""
+    """Addresses of a network, all of one family."""
 
-    subnet: IPv4Network
-    gateway: IPv4Address | None = None
-    ip_range: IPv4Network | None = None
+    subnet: Subnet
+    gateway: Address | None = None
+    ip_range: Subnet | None = None
     """Where addresses are chosen from; asked for, they may be anywhere in the subnet."""
-    auxiliary: dict[str, IPv4Address] = {}
+    auxiliary: dict[str, Address] = {}
+    id: str = ""
+    """What another IPAM driver calls it; "" for netd's own."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +61,11 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created: str
     driver: str
-    pool: Pool | None = None
+    ipv4: bool = True
+    ipv6: bool = False
+    pools: tuple[Pool, ...] = ()
+    """In the order in which they are shown."""
+    ipam_driver: str = "default"
     ipam_options: dict[str, str] | None = None
     internal: bool = False
     attachable: bool = False
@@ -66,6 +77,13 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def predefined(self) -> bool:
         return self.name in PREDEFINED
+
+    def pools_of(self, family: Family) -> tuple[Pool, ...]:
+        return tuple(pool for pool in self.pools if pool.subnet.version == family)
+
+    def pool(self, family: Family) -> Pool | None:
+        """Return the family's first pool."""
+        return next((pool for pool in self.pools if pool.subnet.version == family), None)
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +97,20 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Its name inside the sandbox; "" where the driver makes none."""
     mac: str = ""
     address: IPv4Interface | None = None
+    address6: IPv6Interface | None = None
     gateway: IPv4Address | None = None
     """Where a default route by way of this network leads; None on internal networks."""
+    gateway6: IPv6Address | None = None
+
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        return tuple(one for one in (self.address, self.address6) if one is not None)
+
+    def address_of(self, family: Family) -> Interface | None:
+        return self.address if family == 4 else self.address6
+
+    def gateway_of(self, family: Family) -> Address | None:
+        return self.gateway if family == 4 else self.gateway6
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,18 +125,23 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
     port: int = 0
     last: int = 0
-    addresses: tuple[IPv4Address | None, ...] = (None,)
+    addresses: tuple[Address | None, ...] = (None,)
     """Addresses of the host, on all of which the same port is taken; None is the network's default."""
+    allow: tuple[Subnet, ...] = ()
+    """Who may come; empty is everybody."""
 
 
-class Publication(msgspec.Struct, frozen=True, kw_only=True, order=True):
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """``count`` host ports from ``port`` on lead to the sandbox's ports from ``target`` on."""
 
     protocol: str
-    address: IPv4Address
+    address: Address
+    """Of the host; it leads to the sandbox's address of the same family."""
     port: int
     target: int
     count: int = 1
+    allow: tuple[Subnet, ...] = ()
+    """Who may come; empty is everybody."""
 
     @property
     def last(self) -> int:

@@ -5,25 +5,24 @@ Decoding is strict about types and names the path of what is wrong.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any, TypeVar
 
 import msgspec
 
-T = TypeVar("T")
+from netd.common.addresses import READERS
 
-_ADDRESSES = (IPv4Address, IPv4Network, IPv4Interface, IPv6Address, IPv6Network, IPv6Interface)
+T = TypeVar("T")
 
 
 def _encode(value: Any) -> Any:
-    if isinstance(value, _ADDRESSES):
+    if type(value) in READERS:
         return str(value)
     raise NotImplementedError(f"{type(value).__name__} has no JSON form")
 
 
 def _decode(kind: type, value: Any) -> Any:
-    if kind in _ADDRESSES:
-        return kind(value)
+    if (read := READERS.get(kind)) is not None:
+        return read(value)
     raise NotImplementedError(f"{kind.__name__} has no JSON form")
 
 

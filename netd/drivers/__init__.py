@@ -7,14 +7,15 @@ an entry point of the group ``netd.drivers``: its name is the driver's, and it n
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Protocol, runtime_checkable
 
+from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Address
 from netd.facts import Fact
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 from netd.portmap.rules import BridgeRules
 
-EVERY_ADDRESS = IPv4Address("0.0.0.0")
+EVERY_ADDRESS: tuple[Address, ...] = (EVERY_IPV4, EVERY_IPV6)
+"""Of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,5 +51,8 @@ class Driver(Protocol):
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
         """Return what the kernel should hold, besides the sandbox's namespace and default route, for one endpoint."""
 
-    def binding_address(self, network: Network) -> IPv4Address:
-        """Return the address of the host on which ports are published when nobody names one."""
+    def binding_addresses(self, network: Network) -> tuple[Address, ...]:
+        """Return the addresses of the host on which ports are published when nobody names one, one of a family.
+
+        Those of a family that the container does not have are passed over.
+        """

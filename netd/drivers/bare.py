@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
+from netd.common.addresses import Address
 from netd.drivers import EVERY_ADDRESS
 from netd.facts import Fact
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
@@ -25,5 +24,5 @@ class BareDriver:
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
         return ()
 
-    def binding_address(self, network: Network) -> IPv4Address:
+    def binding_addresses(self, network: Network) -> tuple[Address, ...]:
         return EVERY_ADDRESS

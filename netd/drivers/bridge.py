@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import ip_interface
 
-from netd.common.errors import BadRequest
+from netd.common.addresses import EVERY_IPV4, FAMILIES, Address, Family, Interface
+from netd.common.errors import BadRequest, Forbidden
 from netd.common.ids import short
 from netd.drivers import EVERY_ADDRESS, Traits, options
 from netd.facts import Bridge, Fact, Pair
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
-from netd.portmap.rules import BridgeRules
+from netd.portmap.rules import BridgeRules, Treatment
 
 NAME = options.PREFIX + "bridge.name"
 MASQUERADE = options.PREFIX + "bridge.enable_ip_masquerade"
@@ -29,7 +30,7 @@ DEFAULT_OPTIONS = {
     options.PREFIX + "bridge.default_bridge": "true",
     ICC: "true",
     MASQUERADE: "true",
-    BINDING: str(EVERY_ADDRESS),
+    BINDING: str(EVERY_IPV4),
     NAME: DEFAULT_DEVICE,
     MTU: str(_ORDINARY_MTU),
 }
@@ -41,10 +42,11 @@ class BridgeDriver:
 
     def validate(self, spec: NetworkSpec) -> None:
         options.refuse_unknown(spec.options, _KNOWN, "bridge networks")
+        _check_pools(spec)
         _check_name(spec.options.get(NAME, ""))
         _check_mtu(options.number(spec.options, MTU, 0))
         options.flag(spec.options, MASQUERADE, True)
-        options.address(spec.options, BINDING, EVERY_ADDRESS)
+        options.address(spec.options, BINDING)
         for name, only in ((ICC, True), (IPV4, True), (IPV6, False)):
             if options.flag(spec.options, name, only) is not only:
                 raise BadRequest(f"option {name} can only be {str(only).lower()}: nothing else is supported")
@@ -55,7 +57,7 @@ class BridgeDriver:
     def network_facts(self, network: Network) -> tuple[Fact, ...]:
         bridge = Bridge(
             name=self.device(network),
-            address=_gateway(network),
+            addresses=tuple(found for family in FAMILIES if (found := _gateway(network, family))),
             mtu=_mtu(network),
             localnet=not network.internal,
             owned=not network.adopted,
@@ -63,8 +65,14 @@ class BridgeDriver:
         return (bridge,)
 
     def rules(self, network: Network) -> BridgeRules:
-        masquerade = options.flag(network.options, MASQUERADE, True)
-        return BridgeRules(self.device(network), internal=network.internal, masquerade=masquerade)
+        treatment = Treatment(masquerade=options.flag(network.options, MASQUERADE, True))
+        return BridgeRules(
+            name=self.device(network),
+            subnets=tuple(pool.subnet for pool in network.pools),
+            internal=network.internal,
+            ipv4=treatment if network.ipv4 else None,
+            ipv6=treatment if network.ipv6 else None,
+        )
 
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
         pair = Pair(
@@ -74,22 +82,30 @@ class BridgeDriver:
             sandbox=sandbox.id,
             inside=endpoint.interface,
             mac=endpoint.mac,
-            address=endpoint.address,
+            addresses=endpoint.addresses,
             mtu=_mtu(network),
         )
         return (pair,)
 
-    def binding_address(self, network: Network) -> IPv4Address:
-        return options.address(network.options, BINDING, EVERY_ADDRESS)
+    def binding_addresses(self, network: Network) -> tuple[Address, ...]:
+        """An address other than 0.0.0.0 stands alone; 0.0.0.0 means every address of both families, as in Docker."""
+        given = options.address(network.options, BINDING)
+        return EVERY_ADDRESS if given in (None, EVERY_IPV4) else (given,)
 
 
-def _gateway(network: Network) -> IPv4Interface | None:
-    pool = network.pool
-    return IPv4Interface((pool.gateway, pool.subnet.prefixlen)) if pool and pool.gateway else None
+def _gateway(network: Network, family: Family) -> Interface | None:
+    pool = network.pool(family)
+    return ip_interface((pool.gateway, pool.subnet.prefixlen)) if pool and pool.gateway else None
 
 
 def _mtu(network: Network) -> int:
     return options.number(network.options, MTU, 0) or _ORDINARY_MTU
+
+
+def _check_pools(spec: NetworkSpec) -> None:
+    versions = [pool.subnet.version for pool in spec.pools if pool.subnet]
+    if len(set(versions)) < len(versions):
+        raise Forbidden("bridge driver doesn't support multiple subnets: give one of each family")
 
 
 def _check_name(name: str) -> None:

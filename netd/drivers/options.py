@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from netd.common.addresses import Address
 from netd.common.errors import BadRequest
 
 PREFIX = "com.docker.network."
@@ -36,12 +37,21 @@ def number(options: Mapping[str, str], name: str, default: int) -> int:
         raise unreadable(name, text, "it is not a number") from None
 
 
-def address(options: Mapping[str, str], name: str, default: IPv4Address) -> IPv4Address:
+def address(options: Mapping[str, str], name: str) -> Address | None:
+    """Return an address of either family; None where none is given."""
     text = options.get(name, "")
     try:
-        return IPv4Address(text) if text else default
+        return ip_address(text) if text else None
     except ValueError:
-        raise unreadable(name, text, "it is not an IPv4 address") from None
+        raise unreadable(name, text, "it is not an IP address") from None
+
+
+def address_of(options: Mapping[str, str], name: str, kind: type[IPv4Address] | type[IPv6Address]) -> Address | None:
+    """Return an address of the one family."""
+    found = address(options, name)
+    if found is not None and not isinstance(found, kind):
+        raise unreadable(name, str(found), f"it is not an {kind.__name__[:4]} address")
+    return found
 
 
 def unreadable(name: str, text: str, reason: str) -> BadRequest:

@@ -5,6 +5,8 @@ A sandbox that comes or goes changes the entries of its own names and costs as m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from netd.dns.records import NetworkRecords, Patch, fold
 from netd.model import Endpoint, Network, Sandbox
 
@@ -14,13 +16,13 @@ class Book:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._holders: dict[str, dict[str, str]] = {}
-        """Folded name → sandbox → address."""
+        self._holders: dict[str, dict[str, tuple[str, ...]]] = {}
+        """Folded name → sandbox → addresses."""
         self._pointers: dict[str, str] = {}
 
     def records(self) -> NetworkRecords:
-        names = {name: tuple(holders.values()) for name, holders in self._holders.items()}
-        subnets = (str(self._network.pool.subnet),) if self._network.pool else ()
+        names = {name: _all(holders) for name, holders in self._holders.items()}
+        subnets = tuple(str(pool.subnet) for pool in self._network.pools)
         return NetworkRecords(self._network.name, names, dict(self._pointers), subnets)
 
     def turn(self, before: Sandbox | None, after: Sandbox | None) -> Patch | None:
@@ -30,16 +32,16 @@ class Book:
         for name in old.names.keys() - new.names.keys():
             self._holders[name].pop(old.sandbox, None)
             touched.append(name)
-        for name, address in new.names.items():
-            if old.names.get(name) != address:
-                self._holders.setdefault(name, {})[new.sandbox] = address
+        for name, addresses in new.names.items():
+            if old.names.get(name) != addresses:
+                self._holders.setdefault(name, {})[new.sandbox] = addresses
                 touched.append(name)
         pointers = {address: "" for address in old.pointers.keys() - new.pointers.keys()}
         pointers |= {address: name for address, name in new.pointers.items() if old.pointers.get(address) != name}
         return self._patch(touched, pointers)
 
     def _patch(self, touched: list[str], pointers: dict[str, str]) -> Patch | None:
-        names = {name: tuple(self._holders[name].values()) for name in touched}
+        names = {name: _all(self._holders[name]) for name in touched}
         for name, addresses in names.items():
             if not addresses:
                 del self._holders[name]
@@ -56,16 +58,20 @@ class _Entries:
 
     def __init__(self, sandbox: str = "") -> None:
         self.sandbox = sandbox
-        self.names: dict[str, str] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
         self.pointers: dict[str, str] = {}
 
 
 def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
     endpoint: Endpoint | None = sandbox.endpoint_on(network.id) if sandbox else None
-    if sandbox is None or endpoint is None or endpoint.address is None:
+    if sandbox is None or endpoint is None or not endpoint.addresses:
         return _Entries()
     found = _Entries(sandbox.id)
-    address = str(endpoint.address.ip)
-    found.names = {fold(name): address for name in sandbox.names(endpoint)}
-    found.pointers = {address: f"{sandbox.name}.{network.name}"}
+    addresses = tuple(str(one.ip) for one in endpoint.addresses)
+    found.names = {fold(name): addresses for name in sandbox.names(endpoint)}
+    found.pointers = dict.fromkeys(addresses, f"{sandbox.name}.{network.name}")
     return found
+
+
+def _all(holders: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(address for addresses in holders.values() for address in addresses)

@@ -79,7 +79,7 @@ async def forget(world: World, sandbox: Sandbox) -> None:
 
 def has_names(sandbox: Sandbox) -> bool:
     """Tell whether the sandbox has names to look up."""
-    return not sandbox.on_host and any(endpoint.address for endpoint in sandbox.endpoints)
+    return not sandbox.on_host and any(endpoint.addresses for endpoint in sandbox.endpoints)
 
 
 async def open_resolver(world: World, sandbox: Sandbox) -> None:
@@ -135,7 +135,7 @@ async def _apply(world: World, move: Move) -> None:
 
     All of it is handed over at once: the host does one thing after the other, and nobody waits in between.
     """
-    await world.errands.done_with([str(endpoint.address.ip) for endpoint, _ in move.joined if endpoint.address])
+    await world.errands.done_with([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
     work: list[Coroutine[Any, Any, None]] = []
     if move.lost and not move.gained:
         work.append(world.host.publish(world.wanted.ruleset()))

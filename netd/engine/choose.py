@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from typing import Any
 
 from msgspec.structs import replace
 
 from netd.api import EndpointSettings, IPAMConfig
+from netd.common.addresses import Address, Family
 from netd.common.errors import BadRequest, Forbidden, ServerError
 from netd.common.ids import new_id, short
 from netd.drivers import Driver, options
 from netd.engine.asked import links
 from netd.engine.state import State
-from netd.ipam.addresses import AUXILIARY, EDGE, GATEWAY, AddressTaken, Exhausted
+from netd.ipam.addresses import AUXILIARY, EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
 from netd.model import Endpoint, Network, Sandbox
 
 IFNAME = options.PREFIX + "endpoint.ifname"
-_GATEWAY_KEY = "DefaultGatewayIPv4"
+_GATEWAY_KEYS: dict[Family, str] = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+"""Auxiliary addresses that stand for the default gateway."""
 _MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
 _INTERFACE = re.compile(r"(?!\.{1,2}\Z|lo\Z)[^\s/:%]{1,15}\Z")
 _RESERVED = {
@@ -49,23 +52,24 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     if not driver.traits.addressed:
         return found
     interface = _interface(sandbox, asked)
-    if network.pool is None:
-        return replace(found, interface=interface, mac=_mac(asked.mac_address) or _random_mac(found.id))
-    address = _address(state, sandbox, network, asked)
+    address, address6 = _addresses(state, sandbox, network, asked)
+    packed = address.ip.packed if address else bytes.fromhex(found.id[:8])
     return replace(
         found,
         interface=interface,
-        address=IPv4Interface((address, network.pool.subnet.prefixlen)),
-        mac=_mac(asked.mac_address) or "02:42:" + address.packed.hex(":"),
-        gateway=None if network.internal else network.pool.auxiliary.get(_GATEWAY_KEY, network.pool.gateway),
+        mac=_mac(asked.mac_address) or "02:42:" + packed.hex(":"),
+        address=address,
+        address6=address6,
+        gateway=_gateway(network, 4),
+        gateway6=_gateway(network, 6),
     )
 
 
 def release(state: State, endpoints: Iterable[Endpoint]) -> None:
     """Give the endpoints' addresses back."""
     for one in endpoints:
-        if one.address is not None and state.has_network(one.network):
-            state.addresses(one.network).release(one.address.ip)
+        for address in one.addresses if state.has_network(one.network) else ():
+            state.addresses_around(one.network, address.ip).release(address.ip)
 
 
 def check(network: Network, asked: EndpointSettings) -> None:
@@ -92,21 +96,23 @@ def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
 
 
 def _address_faults(network: Network, asked: IPAMConfig) -> Iterator[str]:
-    if asked.ipv4_address and network.predefined:
-        yield "user-specified IP address is supported on user defined networks only"
-    elif asked.ipv4_address and not _usable(asked.ipv4_address):
-        yield f"invalid IPv4 address: {asked.ipv4_address}"
-    if asked.ipv6_address:
-        yield f"IPv6 address {asked.ipv6_address} cannot be given: IPv6 is not supported"
+    given = {4: asked.ipv4_address, 6: asked.ipv6_address}
+    if network.predefined and any(given.values()):
+        yield "user-specified IP address is supported on user-defined networks only"
+        return
+    for family, text in given.items():
+        if text and not _usable(text, family):
+            yield f"invalid IPv{family} address: {text}"
     if asked.link_local_ips:
         yield f"link-local address {asked.link_local_ips[0]} cannot be given: LinkLocalIPs is not supported"
 
 
-def _usable(text: str) -> bool:
+def _usable(text: str, family: int) -> bool:
     try:
-        return not IPv4Address(text).is_unspecified
-    except AddressValueError:
+        found = ip_address(text)
+    except ValueError:
         return False
+    return found.version == family and not found.is_unspecified
 
 
 def _mac(text: str) -> str:
@@ -114,10 +120,6 @@ def _mac(text: str) -> str:
     if not _MAC.match(text) or int(text[:2], 16) & 1:
         return ""
     return text.lower().replace("-", ":")
-
-
-def _random_mac(identifier: str) -> str:
-    return "02:42:" + bytes.fromhex(identifier[:8]).hex(":")
 
 
 def _interface(sandbox: Sandbox, asked: EndpointSettings) -> str:
@@ -129,27 +131,57 @@ def _interface(sandbox: Sandbox, asked: EndpointSettings) -> str:
     return name or next(free for number in range(len(used) + 1) if (free := f"eth{number}") not in used)
 
 
-def _address(state: State, sandbox: Sandbox, network: Network, asked: EndpointSettings) -> IPv4Address:
-    addresses = state.addresses(network.id)
-    wanted = asked.ipam_config.ipv4_address if asked.ipam_config else ""
-    if not wanted:
-        try:
-            return addresses.take_lowest(sandbox.id)
-        except Exhausted:
-            raise ServerError(
-                f"no available IPv4 addresses on this network's address pools: {network.name} ({network.id})"
-            ) from None
-    address = IPv4Address(wanted)
-    if address not in addresses.subnet:
-        raise BadRequest(
-            f"invalid endpoint settings: no configured subnet contains IP address {address}: network {network.name} has"
-            f" {addresses.subnet}"
-        )
+def _gateway(network: Network, family: Family) -> Any:
+    pool = network.pool(family)
+    return None if pool is None or network.internal else pool.auxiliary.get(_GATEWAY_KEYS[family], pool.gateway)
+
+
+def _addresses(
+    state: State, sandbox: Sandbox, network: Network, asked: EndpointSettings
+) -> tuple[IPv4Interface | None, IPv6Interface | None]:
+    """Take an address of each family that the network has; when one cannot be had, none is taken."""
+    config = asked.ipam_config or IPAMConfig()
+    address = _address(state, sandbox, network, 4, config.ipv4_address)
     try:
-        addresses.take(address, sandbox.id)
-    except AddressTaken as taken:
-        raise Forbidden(f"Address already in use: {address} is {_holder(state, network, taken)}") from None
-    return address
+        address6 = _address(state, sandbox, network, 6, config.ipv6_address)
+    except BaseException:
+        if address is not None:
+            state.addresses_around(network.id, address[0]).release(address[0])
+        raise
+    return (IPv4Interface(address) if address else None, IPv6Interface(address6) if address6 else None)
+
+
+def _address(state: State, sandbox: Sandbox, network: Network, family: Family, wanted: str) -> tuple[Any, int] | None:
+    """Return an address, with the length of its subnet's prefix, that is *wanted* or the lowest that is free."""
+    pools = state.addresses(network.id, family)
+    if wanted:
+        address, pool = _wanted(network, ip_address(wanted), pools)
+        try:
+            pool.take(address, sandbox.id)
+        except AddressTaken as taken:
+            raise Forbidden(f"Address already in use: {address} is {_holder(state, network, taken)}") from None
+        return address, pool.subnet.prefixlen
+    for pool in pools:
+        try:
+            return pool.take_lowest(sandbox.id), pool.subnet.prefixlen
+        except Exhausted:
+            continue
+    if pools:
+        raise ServerError(
+            f"no available IPv{family} addresses on this network's address pools: {network.name} ({network.id})"
+        )
+    return None
+
+
+def _wanted(network: Network, address: Address, pools: Sequence[Addresses]) -> tuple[Address, Addresses]:
+    for pool in pools:
+        if address in pool.subnet:
+            return address, pool
+    subnets = ", ".join(str(pool.subnet) for pool in pools) or f"no IPv{address.version}"
+    raise BadRequest(
+        f"invalid endpoint settings: no configured subnet contains IP address {address}: network {network.name} has"
+        f" {subnets}"
+    )
 
 
 def _holder(state: State, network: Network, taken: AddressTaken) -> str:

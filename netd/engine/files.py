@@ -82,8 +82,8 @@ def _own(sandbox: Sandbox) -> Iterator[str]:
     host = sandbox.hostname
     names = f"{host}.{sandbox.domainname} {host.partition('.')[0]}" if sandbox.domainname else host
     for endpoint in sandbox.endpoints:
-        if endpoint.address is not None:
-            yield f"{endpoint.address.ip}\t{names}"
+        for address in endpoint.addresses:
+            yield f"{address.ip}\t{names}"
 
 
 def _resolv_conf(head: str, servers: Iterable[str], search: Sequence[str], options: Sequence[str]) -> str:

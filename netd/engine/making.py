@@ -53,7 +53,7 @@ def enter(world: World, network: Network) -> None:
 def know(world: World, network: Network) -> None:
     """Make the network known here only."""
     world.state.put_network(network)
-    if network.pool is not None:
+    if network.pools:
         world.books[network.id] = Book(network)
 
 

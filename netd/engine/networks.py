@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 from msgspec.structs import replace
 
+from netd.common.addresses import Subnet, overlap
 from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, Problem
 from netd.common.events import event
 from netd.common.filters import Filters
@@ -21,7 +23,7 @@ from netd.engine.lookup import prunable
 from netd.engine.world import World
 from netd.facts import Bridge
 from netd.ipam import pools, spec
-from netd.model import PREDEFINED, Network, NetworkSpec, Pool
+from netd.model import PREDEFINED, Network, NetworkSpec, Pool, PoolSpec
 
 _log = logging.getLogger(__name__)
 _LONGEST_NAME = 64
@@ -58,7 +60,10 @@ class Networks:
             name=asked.name,
             created=now(),
             driver=asked.driver,
-            pool=await self._pool(asked) if driver.traits.addressed else None,
+            ipv4=asked.ipv4,
+            ipv6=asked.ipv6,
+            pools=await self._pools(asked) if driver.traits.addressed else (),
+            ipam_driver=asked.ipam_driver,
             ipam_options=asked.ipam_options,
             internal=asked.internal,
             attachable=asked.attachable,
@@ -101,21 +106,37 @@ class Networks:
         self._world.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
 
-    async def _pool(self, asked: NetworkSpec) -> Pool:
-        wanted = asked.pool.subnet
-        used = {network.pool.subnet: network for network in self._world.state.networks if network.pool}
+    async def _pools(self, asked: NetworkSpec) -> tuple[Pool, ...]:
+        """Return a pool for each that is asked for, and for each family that is on and not asked about."""
+        wanted = [one for one in asked.pools if self._is_on(asked, one)]
+        missing = [one for one in self._defaults(asked) if not any(one is have for have in wanted)]
+        used = {pool.subnet: network for network in self._world.state.networks for pool in network.pools}
+        return tuple([await self._pool(one, used) for one in (*wanted, *missing)])
+
+    @staticmethod
+    def _is_on(asked: NetworkSpec, pool: PoolSpec) -> bool:
+        version = pool.subnet.version if pool.subnet else 4
+        return asked.ipv4 if version == 4 else asked.ipv6
+
+    @staticmethod
+    def _defaults(asked: NetworkSpec) -> list[PoolSpec]:
+        given = {one.subnet.version if one.subnet else 4 for one in asked.pools}
+        return [PoolSpec()] if asked.ipv4 and 4 not in given else []
+
+    async def _pool(self, asked: PoolSpec, used: Mapping[Subnet, Network]) -> Pool:
+        wanted = asked.subnet
         if wanted is None or wanted.network_address.is_unspecified:
             size = wanted.prefixlen if wanted is not None and wanted.prefixlen else None
-            wanted = pools.choose(used, await self._routed(), size)
+            wanted = pools.choose(only_ipv4(used), only_ipv4(await self._routed()), size)
         for subnet, other in used.items():
-            if wanted.overlaps(subnet):
+            if overlap(wanted, subnet):
                 raise Forbidden(
                     "invalid pool request: Pool overlaps with other one on this address space:"
                     f" {wanted} overlaps {subnet} of network {other.name}; choose another subnet"
                 )
-        return spec.lay_out(asked.pool, wanted)
+        return spec.lay_out(asked, wanted)
 
-    async def _routed(self) -> list[IPv4Network]:
+    async def _routed(self) -> list[Subnet]:
         """Return where the host gets to without us, and whom it asks for names."""
         servers = files.read(self._world.host_files.read().resolv_conf).servers
         return [*await self._world.host.routed(), *(IPv4Network(one) for one in servers if is_ipv4(one))]
@@ -139,6 +160,10 @@ class Networks:
         members = self._world.state.members(network.id)
         named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
         return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
+
+
+def only_ipv4(subnets: Iterable[Subnet]) -> list[IPv4Network]:
+    return [one for one in subnets if isinstance(one, IPv4Network)]
 
 
 def is_ipv4(text: str) -> bool:

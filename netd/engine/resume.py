@@ -98,10 +98,10 @@ def _enter(world: World, sandbox: Sandbox) -> bool:
 def _take_addresses(world: World, sandbox: Sandbox) -> None:
     with ExitStack() as undo:
         for endpoint in sandbox.endpoints:
-            if endpoint.address is not None:
-                addresses = world.state.addresses(endpoint.network)
-                addresses.take(endpoint.address.ip, sandbox.id)
-                undo.callback(addresses.release, endpoint.address.ip)
+            for address in endpoint.addresses:
+                addresses = world.state.addresses_around(endpoint.network, address.ip)
+                addresses.take(address.ip, sandbox.id)
+                undo.callback(addresses.release, address.ip)
         undo.pop_all()
 
 

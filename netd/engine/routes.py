@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netd.common.addresses import FAMILIES, Family
 from netd.engine.state import State
 from netd.model import Endpoint, Network, Sandbox
 
@@ -11,14 +12,15 @@ def in_order(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
     return sorted(state.networks_of(sandbox), key=_rank)
 
 
-def way_out(state: State, sandbox: Sandbox) -> tuple[Endpoint, Network] | None:
-    """Return the endpoint that has the default route and the published ports; None when nothing leads out."""
+def way_out(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
+    """Return the endpoint that has a family's default route and published ports; None when nothing leads out."""
     for endpoint, network in in_order(state, sandbox):
-        if endpoint.gateway is not None and endpoint.address is not None:
+        if endpoint.gateway_of(family) is not None and endpoint.address_of(family) is not None:
             return endpoint, network
     return None
 
 
 def _rank(pair: tuple[Endpoint, Network]) -> tuple[object, ...]:
     endpoint, network = pair
-    return (-endpoint.asked.gw_priority, network.internal, endpoint.gateway is None, network.name)
+    without_gateway = sum(endpoint.gateway_of(family) is None for family in FAMILIES)
+    return (-endpoint.asked.gw_priority, network.internal, without_gateway, network.name)

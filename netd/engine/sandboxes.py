@@ -73,7 +73,8 @@ class Sandboxes:
     def _default_gateway(self) -> str:
         """Return the address at which containers find the host."""
         bridge = self._world.state.network_named("bridge")
-        return str(bridge.pool.gateway) if bridge and bridge.pool else ""
+        pool = bridge.pool(4) if bridge else None
+        return str(pool.gateway) if pool and pool.gateway else ""
 
     def _decide(self, draft: Sandbox, wishes: Mapping[str, EndpointSettings], undo: ExitStack) -> Sandbox:
         """Choose all that the sandbox gets.  Nothing may run between this and the beginning of the change."""

@@ -31,6 +31,9 @@ def endpoint(sandbox: Sandbox, one: Endpoint, network: Network) -> EndpointSetti
         gateway=str(one.gateway or ""),
         ip_address=str(one.address.ip) if one.address else "",
         ip_prefix_len=one.address.network.prefixlen if one.address else 0,
+        ipv6_gateway=str(one.gateway6 or ""),
+        global_ipv6_address=str(one.address6.ip) if one.address6 else "",
+        global_ipv6_prefix_len=one.address6.network.prefixlen if one.address6 else 0,
         mac_address=one.mac,
         dns_names=None if network.predefined else list(sandbox.names(one)),
     )
@@ -38,7 +41,7 @@ def endpoint(sandbox: Sandbox, one: Endpoint, network: Network) -> EndpointSetti
 
 def ports(sandbox: Sandbox) -> dict[str, list[PortBinding] | None]:
     """Return every exposed port with its bindings, None for those that are not published."""
-    if not any(one.address for one in sandbox.endpoints):
+    if not any(one.addresses for one in sandbox.endpoints):
         return {}
     found: dict[str, list[PortBinding] | None] = dict.fromkeys(sandbox.exposed)
     for publication in sandbox.publications:

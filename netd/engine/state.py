@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from netd.common.addresses import Address, Family
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
 from netd.ipam.addresses import Addresses
@@ -21,7 +22,7 @@ class State:
         self._sandboxes: dict[str, Sandbox] = {}
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
-        self._addresses: dict[str, Addresses] = {}
+        self._addresses: dict[str, tuple[Addresses, ...]] = {}
 
     # Networks
 
@@ -39,20 +40,26 @@ class State:
         identifier = self._ids_by_name.get(name)
         return self._networks[identifier] if identifier else None
 
-    def addresses(self, network: str) -> Addresses:
-        """Return who has which address.  Raises KeyError for a network that has none."""
-        return self._addresses[network]
+    def addresses(self, network: str, family: Family) -> tuple[Addresses, ...]:
+        """Return who has which address, by the pools of one family."""
+        return tuple(one for one in self._addresses[network] if one.subnet.version == family)
+
+    def addresses_around(self, network: str, address: Address) -> Addresses:
+        """Return who has which address in the pool that *address* is of.  Raises KeyError when there is none."""
+        for one in self._addresses[network]:
+            if address in one.subnet:
+                return one
+        raise KeyError(address)
 
     def put_network(self, network: Network) -> None:
         self._networks[network.id] = network
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
-        if network.pool is not None:
-            self._addresses[network.id] = Addresses(network.pool)
+        self._addresses[network.id] = tuple(map(Addresses, network.pools))
 
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
-        self._addresses.pop(network.id, None)
+        del self._addresses[network.id]
 
     def find_network(self, term: str) -> Network:
         """Return the network with that id, or name, or unique start of an id.  Raises NotFound, BadRequest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netd import facts
+from netd.common.addresses import FAMILIES, Address, Family
 from netd.drivers.registry import Drivers
 from netd.engine.routes import way_out
 from netd.engine.state import State
@@ -53,14 +54,20 @@ class Wanted:
         yield Namespace(sandbox=sandbox.id, sysctls=tuple(sorted(sandbox.sysctls.items())))
         for endpoint, network in self._state.networks_of(sandbox):
             yield from self._drivers.get(network.driver).endpoint_facts(network, sandbox, endpoint)
-        way = way_out(self._state, sandbox)
-        if way is not None and way[0].gateway is not None:
-            yield DefaultRoute(sandbox=sandbox.id, gateway=way[0].gateway)
+        for family in FAMILIES:
+            way = way_out(self._state, sandbox, family)
+            gateway = way[0].gateway_of(family) if way else None
+            if gateway is not None:
+                yield DefaultRoute(sandbox=sandbox.id, gateway=gateway)
 
     def _published(self, sandbox: Sandbox) -> Iterator[Published]:
-        way = way_out(self._state, sandbox) if sandbox.publications else None
-        if way is None or way[0].address is None:
-            return
-        target = way[0].address.ip
+        targets = {family: self._target(sandbox, family) for family in FAMILIES} if sandbox.publications else {}
         for one in sandbox.publications:
-            yield Published(one.protocol, one.address, one.port, target, one.target, one.count)
+            if (target := targets[one.address.version]) is not None:
+                yield Published(one.protocol, one.address, one.port, target, one.target, one.count, one.allow)
+
+    def _target(self, sandbox: Sandbox, family: Family) -> Address | None:
+        """Return the address that published ports lead to."""
+        way = way_out(self._state, sandbox, family)
+        address = way[0].address_of(family) if way else None
+        return address.ip if address else None

@@ -7,8 +7,9 @@ however many are taken and in whatever order they were given back.
 from __future__ import annotations
 
 import heapq
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
+from netd.common.addresses import Address
 from netd.ipam.spec import edges
 from netd.model import Pool
 
@@ -21,7 +22,7 @@ AUXILIARY = "auxiliary"
 class AddressTaken(Exception):
     """The address belongs to ``holder``: an endpoint's sandbox, or the words for what else it is."""
 
-    def __init__(self, address: IPv4Address, holder: str) -> None:
+    def __init__(self, address: Address, holder: str) -> None:
         super().__init__(f"{address} is taken by {holder}")
         self.address = address
         self.holder = holder
@@ -34,6 +35,7 @@ class Exhausted(Exception):
 class Addresses:
     def __init__(self, pool: Pool) -> None:
         self.subnet = pool.subnet
+        self._kind = IPv4Address if pool.subnet.version == 4 else IPv6Address
         chosen_from = pool.ip_range or pool.subnet
         self._lowest = int(chosen_from.network_address)
         self._highest = int(chosen_from.broadcast_address)
@@ -49,13 +51,13 @@ class Addresses:
         if pool.gateway is not None:
             self._holders[int(pool.gateway)] = GATEWAY
 
-    def take(self, address: IPv4Address, holder: str) -> None:
+    def take(self, address: Address, holder: str) -> None:
         """Give *address* to *holder*.  Raises AddressTaken."""
         if (other := self._holders.get(int(address))) is not None:
             raise AddressTaken(address, other)
         self._holders[int(address)] = holder
 
-    def take_lowest(self, holder: str) -> IPv4Address:
+    def take_lowest(self, holder: str) -> Address:
         """Give the lowest free address to *holder*.  Raises Exhausted."""
         found = self._pop_freed()
         while found is None:
@@ -65,9 +67,9 @@ class Addresses:
                 found = self._next
             self._next += 1
         self._holders[found] = holder
-        return IPv4Address(found)
+        return self._kind(found)
 
-    def release(self, address: IPv4Address) -> None:
+    def release(self, address: Address) -> None:
         """Take the address back; one that nobody has is no error."""
         number = int(address)
         if self._holders.pop(number, None) is None:

@@ -36,20 +36,29 @@ def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
     if not fact.owned and (there := host.find(index)) is not None and there.kind != "bridge":
         raise KernelRefused(f"existing interface {fact.name} is not a bridge", errno.EOPNOTSUPP)
     sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
-    address = [rtnl.add_address(index, fact.address)] if fact.address else []
+    address = [rtnl.add_address(index, one) for one in fact.addresses]
     if not fact.owned:
         host.talk(*address, rtnl.set_link(index, up=True))
         return
-    # An IPv6 nobody asked for would make the host listen to router advertisements from containers.
-    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", "1")
-    old = [rtnl.drop_address(index, was.address)] if was and was.address and was.address != fact.address else []
+    _set_ipv6(fact)
+    old = [rtnl.drop_address(index, one) for one in (was.addresses if was else ()) if one not in fact.addresses]
     host.talk(*old, *address, rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK))
+
+
+def _set_ipv6(fact: Bridge) -> None:
+    """Switch IPv6 on where the bridge has an address of it.
+
+    One that nobody asked for would make the host listen to router advertisements from containers.
+    """
+    has = any(one.version == 6 for one in fact.addresses)
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_ra", "0")
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not has)))
 
 
 def _make(host: Rtnl, fact: Bridge) -> None:
     # A MAC that follows from the address stays the same across re-creation, so containers' neighbour
     # entries stay right; and the kernel does not change one that was set as ports come and go.
-    tail = fact.address.ip.packed if fact.address else secrets.token_bytes(4)
+    tail = next((one.ip.packed for one in fact.addresses if one.version == 4), secrets.token_bytes(4))
     try:
         host.talk(rtnl.new_bridge(fact.name, _MTU_AT_BIRTH, (b"\x02\x42" + tail).hex(":")))
     except OSError as problem:
@@ -71,5 +80,5 @@ def drop(host: Rtnl, fact: Bridge) -> None:
         host.talk(*(rtnl.drop_address(index, one) for one in host.our_addresses(index)))
         return
     # A link that is down goes on answering for its addresses.
-    address = [rtnl.drop_address(index, fact.address)] if fact.address else []
+    address = [rtnl.drop_address(index, one) for one in fact.addresses]
     host.talk(*dying.down(index), *address, *dying.rename(index))

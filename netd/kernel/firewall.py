@@ -1,61 +1,30 @@
-"""The nftables table ``inet netd``: kept equal to the ruleset last published.
+"""What keeps the host's packet filter equal to a ruleset, as a protocol, and which implementation is used.
 
-Owns the table and ``net.ipv4.ip_forward``; no other table is ever touched, nor a policy of the host's.
+Both implementations own only what they make: the nftables backend its table, the iptables backend its chains.  Neither
+changes a policy of the host's.
 """
 
 from __future__ import annotations
 
-import logging
+from typing import Protocol
 
-from netd.common.errors import KernelRefused
-from netd.kernel import ruleset
-from netd.kernel.nft import Nft
-from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset
 
-logger = logging.getLogger(__name__)
 
-
-class Firewall:
+class Firewall(Protocol):
     """To be used in one thread, whose network namespace is the host."""
 
-    def __init__(self, forwarding: Forwarding) -> None:
-        self._nft = Nft()
-        self._forwarding = forwarding
-        self._held: Ruleset | None = None
-        """What the table holds by our last word; None when it is not known."""
-        self.forwards = False
+    @property
+    def forwards(self) -> bool:
         """Whether the host has to forward packets for what was published last."""
 
-    def close(self) -> None:
-        self._nft.close()
-
     def publish(self, rules: Ruleset) -> None:
-        """Bring the table to *rules* by the difference; where that does not fit what is there, by building it anew."""
-        if self._held is None:
-            self.reset(rules)
-        elif script := ruleset.change(self._held, rules):
-            try:
-                self._nft.run(script)
-            except KernelRefused as problem:
-                logger.warning("firewall=not-as-left action=rebuild reason=%s", problem.message)
-                self.reset(rules)
-        self._holds(rules)
+        """Bring the kernel to *rules* by the difference to what was published last; build it anew where that fails."""
 
     def reset(self, rules: Ruleset) -> None:
-        """Build the table anew in one transaction."""
-        self._held = None
-        self._nft.run(ruleset.rebuild(rules))
-        self._holds(rules)
+        """Build everything anew, whatever is there now."""
 
     def remove(self) -> None:
-        self._held, self.forwards = None, False
-        self._nft.run(f"add table {ruleset.TABLE}\ndelete table {ruleset.TABLE}\n")
-        self._forwarding.restore()
+        """Take away all that is ours."""
 
-    def _holds(self, rules: Ruleset) -> None:
-        """Only now that the table is there may the host forward."""
-        self._held = rules
-        self.forwards = any(not bridge.internal for bridge in rules.bridges)
-        if self.forwards:
-            self._forwarding.enable()
+    def close(self) -> None: ...

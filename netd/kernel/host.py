@@ -10,10 +10,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Self, TypeVar
 
+from netd.common.addresses import Subnet
 from netd.facts import State, Step
 from netd.host import Change, Resolver
 from netd.kernel import libc
@@ -90,7 +90,7 @@ class Host:
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)
 
-    async def routed(self) -> Sequence[IPv4Network]:
+    async def routed(self) -> Sequence[Subnet]:
         return await self._threads.run(self._worker.routed)
 
     async def nameservers(self) -> Sequence[str]:

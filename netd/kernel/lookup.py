@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from ipaddress import IPv4Interface
 from typing import Self
 
+from netd.common.addresses import FAMILIES, Interface
 from netd.kernel import rtnl
 from netd.kernel.netlink import Netlink
 
@@ -50,22 +50,23 @@ class Rtnl(Netlink):
         """Return the name and the alias of every link by its index: much faster than ``links``."""
         return {index: (name, alias) for index, name, alias in map(rtnl.read_name, self.dump(rtnl.list_links()))}
 
-    def addresses(self) -> dict[int, list[IPv4Interface]]:
-        """Return the IPv4 addresses by their links' indices."""
-        found: dict[int, list[IPv4Interface]] = {}
+    def addresses(self) -> dict[int, list[Interface]]:
+        """Return the addresses by their links' indices, but for those that IPv6 makes of itself on every link."""
+        found: dict[int, list[Interface]] = {}
         for one in self.dump(rtnl.list_addresses()):
             index, address = rtnl.read_address(one)
-            found.setdefault(index, []).append(address)
+            if address.version == 4 or not address.is_link_local:
+                found.setdefault(index, []).append(address)
         return found
 
-    def our_addresses(self, link: int) -> list[IPv4Interface]:
+    def our_addresses(self, link: int) -> list[Interface]:
         """Return those that we set on a link that may be somebody else's."""
         found = [rtnl.read_address(one) for one in self.dump(rtnl.list_addresses()) if rtnl.is_our_address(one)]
         return [address for index, address in found if index == link]
 
     def routes(self, table: int = 0) -> list[rtnl.Route]:
-        """Return the IPv4 routes of one table, or of all."""
-        return [rtnl.read_route(one) for one in self.dump(rtnl.list_routes(table))]
+        """Return the routes of both families in one table, or in all."""
+        return [rtnl.read_route(one) for family in FAMILIES for one in self.dump(rtnl.list_routes(family, table))]
 
 
 def index_of(name: str) -> int | None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
 from typing import TypeAlias
 
+from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
 from netd.kernel import bridges, sysctl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.rtnl import MAIN_TABLE, Link, Route
 
 PREFIX = "nd"
-Addresses: TypeAlias = Mapping[int, list[IPv4Interface]]
+Addresses: TypeAlias = Mapping[int, list[Interface]]
 Inside: TypeAlias = tuple[list[Link], Addresses, list[Route]]
 """Links, addresses and routes of one sandbox."""
 
@@ -32,13 +32,11 @@ def is_pair(link: Link) -> bool:
     return link.kind == "veth" and link.name.startswith(PREFIX)
 
 
-def bridge_fact(link: Link, addresses: Iterable[IPv4Interface], known: Bridge | None) -> Bridge:
+def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None) -> Bridge:
     """Tell of a bridge.  One that is down has no MTU; of one that is not ours only what we set is told."""
-    there = list(addresses)
-    wanted = known.address if known else None
     found = Bridge(
         name=link.name,
-        address=wanted if wanted in there else next(iter(there), None),
+        addresses=_one_of_each(addresses, known.addresses if known else ()),
         mtu=link.mtu if link.up else 0,
         localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
     )
@@ -56,8 +54,7 @@ def bridge_facts(links: Iterable[Link], addresses: Addresses, known: Mapping[str
     ]
 
 
-def pair_fact(host: Link, bridge: str, sandbox: str, inside: Link, addresses: Iterable[IPv4Interface]) -> Pair:
-    there = list(addresses)
+def pair_fact(host: Link, bridge: str, sandbox: str, inside: Link, addresses: Iterable[Interface]) -> Pair:
     return Pair(
         host=host.name,
         bridge=bridge if host.up and inside.up else "",
@@ -65,7 +62,7 @@ def pair_fact(host: Link, bridge: str, sandbox: str, inside: Link, addresses: It
         sandbox=sandbox,
         inside=inside.name,
         mac=inside.mac,
-        address=there[0] if there else None,
+        addresses=_one_of_each(addresses, ()),
         mtu=min(host.mtu, inside.mtu),
         isolated=host.isolated,
     )
@@ -80,7 +77,7 @@ def port_is(known: Pair, link: Link, bridge: Link | None) -> bool:
 def lone_pair(host: Link) -> Pair:
     """Tell of a host side whose other end is in no sandbox of ours."""
     return Pair(
-        host=host.name, bridge="", alias=host.alias, sandbox="", inside="", mac=host.mac, address=None, mtu=host.mtu
+        host=host.name, bridge="", alias=host.alias, sandbox="", inside="", mac=host.mac, addresses=(), mtu=host.mtu
     )
 
 
@@ -94,11 +91,20 @@ def sandbox_facts(sandbox: str, inside: Inside, host: Callable[[int], Link | Non
             bridge = host(outside.master) if outside.master else None
             name = bridge.name if bridge else ""
             facts.append(pair_fact(outside, name, sandbox, link, addresses.get(link.index, [])))
-    gateway = default_gateway(routes)
-    return [*facts, DefaultRoute(sandbox=sandbox, gateway=gateway)] if gateway else facts
+    gateways = (default_gateway(routes, family) for family in FAMILIES)
+    return [*facts, *(DefaultRoute(sandbox=sandbox, gateway=gateway) for gateway in gateways if gateway)]
 
 
-def default_gateway(routes: Iterable[Route]) -> IPv4Address | None:
-    """Return where the default route leads, if there is one."""
-    found = (route.gateway for route in routes if route.destination.prefixlen == 0)
+def _one_of_each(there: Iterable[Interface], wanted: Iterable[Interface]) -> tuple[Interface, ...]:
+    """Return an address of each family: the wanted one if it is there, else the first."""
+    found = list(there)
+    ordered = [*(one for one in wanted if one in found), *found]
+    firsts = (next((one for one in ordered if one.version == family), None) for family in FAMILIES)
+    return tuple(one for one in firsts if one is not None)
+
+
+def default_gateway(routes: Iterable[Route], family: Family) -> Address | None:
+    """Return where a family's default route leads, if there is one."""
+    of_family = (route for route in routes if route.destination.version == family)
+    found = (route.gateway for route in of_family if route.destination.prefixlen == 0)
     return next((gateway for gateway in found if gateway is not None), None)

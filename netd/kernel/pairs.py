@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from ipaddress import IPv4Interface
+from collections.abc import Sequence
 
+from netd.common.addresses import Interface
 from netd.common.errors import KernelRefused
 from netd.facts import Pair
 from netd.kernel import dying, netns, rtnl, sysctl
@@ -82,7 +83,7 @@ def drop(host: Rtnl, sandboxes: Sandboxes, fact: Pair, *, inside_too: bool = Tru
     names = [rtnl.drop_alternative_name(index, _cut(fact.alias))] if fact.alias else []
     host.talk(*dying.down(index), *names, *dying.rename(index))
     if inside_too and fact.sandbox and netns.exists(sandboxes.path(fact.sandbox)):
-        sandboxes.run_in(fact.sandbox, lambda: _retire_inside(peer, index, fact.address))
+        sandboxes.run_in(fact.sandbox, lambda: _retire_inside(peer, index, fact.addresses))
 
 
 def _bridge(fact: Pair) -> int:
@@ -110,11 +111,13 @@ def _find(name: str) -> rtnl.Link | None:
 def _dress(fact: Pair) -> None:
     """Set up the inside end, in the sandbox's namespace."""
     # Without an address of its own IPv6 would still chatter, and take routes from whoever offers them.
-    sysctl.write_optional(f"net/ipv6/conf/{fact.inside}/disable_ipv6", "1")
+    has_ipv6 = any(one.version == 6 for one in fact.addresses)
+    sysctl.write_optional(f"net/ipv6/conf/{fact.inside}/accept_ra", "0")
+    sysctl.write_optional(f"net/ipv6/conf/{fact.inside}/disable_ipv6", str(int(not has_ipv6)))
     # Neighbours hear at once who has the address now.
     sysctl.write(f"net/ipv4/conf/{fact.inside}/arp_notify", "1")
     index = socket.if_nametoindex(fact.inside)
-    address = [rtnl.add_address(index, fact.address)] if fact.address else []
+    address = [rtnl.add_address(index, one) for one in fact.addresses]
     with Rtnl() as inside:
         inside.talk(*address, rtnl.set_link(index, up=True))
 
@@ -123,14 +126,14 @@ def _redress(fact: Pair) -> None:
     index = socket.if_nametoindex(fact.inside)
     with Rtnl() as inside:
         there = inside.addresses().get(index, [])
-        foreign = [rtnl.drop_address(index, one) for one in there if one != fact.address]
+        foreign = [rtnl.drop_address(index, one) for one in there if one not in fact.addresses]
         inside.talk(*foreign, rtnl.set_link(index, mtu=fact.mtu, mac=fact.mac))
     _dress(fact)
 
 
-def _retire_inside(index: int, peer: int, address: IPv4Interface | None) -> None:
+def _retire_inside(index: int, peer: int, addresses: Sequence[Interface]) -> None:
     with Rtnl() as inside:
         # Somebody may have moved the end elsewhere; what has its index here is none of ours then.
         if inside.ends(index) == (index, peer):
-            gone = [rtnl.drop_address(index, address)] if address else []
+            gone = [rtnl.drop_address(index, one) for one in addresses]
             inside.talk(*dying.down(index), *gone, *dying.rename(index))

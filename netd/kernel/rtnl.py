@@ -10,12 +10,13 @@ import errno
 import struct
 import sys
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from pyroute2.netlink import rtnl
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.kernel.netlink import CREATE, EXCL, REPLACE, Message, Request, attribute, attributes, nest, text, u8, u32
 
 IFF_UP = 1
@@ -33,12 +34,13 @@ _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
 _SKIP_STATS = 8
 _AF_INET, _AF_INET6 = 2, 10
+_FAMILIES = {4: _AF_INET, 6: _AF_INET6}
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=xBxxI")
 _RTMSG = struct.Struct("=xBxxBxxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
-_ORIGIN = 11
-_LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _TABLE = 2, 1, 4, 5, 15
+_ORIGIN, _IFA_F_NODAD = 11, 0x02
+_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _TABLE = 1, 2, 1, 4, 5, 15
 MAIN_TABLE = 254
 _UNICAST, _LOCAL = 1, 2
 _TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
@@ -64,8 +66,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    destination: IPv4Network
-    gateway: IPv4Address | None
+    destination: Subnet
+    gateway: Address | None
     link: int
     table: int
     kind: int
@@ -175,33 +177,36 @@ def delete_dying() -> Request:
     return _link(rtnl.RTM_DELLINK, u32(_GROUP, DYING_GROUP), tolerate=(errno.ENODEV,))
 
 
-def _address(kind: int, index: int, address: IPv4Interface, flags: int, tolerate: tuple[int, ...]) -> Request:
-    header = struct.pack("=BBBBI", _AF_INET, address.network.prefixlen, 0, 0, index)
+def _address(kind: int, index: int, address: Interface, flags: int, tolerate: tuple[int, ...]) -> Request:
+    # Nobody has an IPv6 address of ours already: waiting a second to find that out would only hold up its first use.
+    nodad = _IFA_F_NODAD if address.version == 6 else 0
+    header = struct.pack("=BBBBI", _FAMILIES[address.version], address.network.prefixlen, nodad, 0, index)
     packed = address.ip.packed
-    broadcast = attribute(4, address.network.broadcast_address.packed) if address.network.prefixlen < 31 else b""
+    has_broadcast = address.version == 4 and address.network.prefixlen < 31
+    broadcast = attribute(4, address.network.broadcast_address.packed) if has_broadcast else b""
     attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_ORIGIN, OUR_ORIGIN)
     return Request(kind, header + attrs, flags, tolerate)
 
 
-def add_address(index: int, address: IPv4Interface) -> Request:
+def add_address(index: int, address: Interface) -> Request:
     return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,))
 
 
-def drop_address(index: int, address: IPv4Interface) -> Request:
+def drop_address(index: int, address: Interface) -> Request:
     return _address(rtnl.RTM_DELADDR, index, address, 0, (errno.EADDRNOTAVAIL, errno.ENODEV))
 
 
-def _default_route(kind: int, gateway: IPv4Address, flags: int, tolerate: tuple[int, ...]) -> Request:
-    header = struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, MAIN_TABLE, _PROTO_STATIC, 0, _UNICAST, 0)
+def _default_route(kind: int, gateway: Address, flags: int, tolerate: tuple[int, ...]) -> Request:
+    header = struct.pack("=BBBBBBBBI", _FAMILIES[gateway.version], 0, 0, 0, MAIN_TABLE, _PROTO_STATIC, 0, _UNICAST, 0)
     return Request(kind, header + attribute(5, gateway.packed), flags, tolerate)
 
 
-def put_default_route(gateway: IPv4Address) -> Request:
+def put_default_route(gateway: Address) -> Request:
     """Make *gateway* the default route of the main table, in place of another one."""
     return _default_route(rtnl.RTM_NEWROUTE, gateway, CREATE | REPLACE, ())
 
 
-def drop_default_route(gateway: IPv4Address) -> Request:
+def drop_default_route(gateway: Address) -> Request:
     return _default_route(rtnl.RTM_DELROUTE, gateway, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
 
@@ -215,12 +220,13 @@ def find_link(link: str | int) -> Request:
 
 
 def list_addresses() -> Request:
-    return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", _AF_INET, 0, 0, 0, 0))
+    """Ask for those of both families."""
+    return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
 
 
-def list_routes(table: int = 0) -> Request:
-    """Ask for the routes of one table, or of all."""
-    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _AF_INET, 0, 0, 0, table, 0, 0, 0, 0))
+def list_routes(family: Family, table: int = 0) -> Request:
+    """Ask for a family's routes in one table, or in all."""
+    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _FAMILIES[family], 0, 0, 0, table, 0, 0, 0, 0))
 
 
 def read_link(message: Message) -> Link:
@@ -256,11 +262,12 @@ def read_name(message: Message) -> tuple[int, str, str]:
     return index, *(said.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFNAME, _IFALIAS))
 
 
-def read_address(message: Message) -> tuple[int, IPv4Interface]:
+def read_address(message: Message) -> tuple[int, Interface]:
     """Return the link's index and its address."""
     prefix, index = _IFADDR.unpack_from(message.body)
-    local = attributes(message.body, _IFADDR.size)[_LOCAL_ADDRESS]
-    return index, IPv4Interface((local, prefix))
+    said = attributes(message.body, _IFADDR.size)
+    # IPv6 tells the local address only where there is a peer's as well.
+    return index, ip_interface((said.get(_LOCAL_ADDRESS) or said[_ANY_ADDRESS], prefix))
 
 
 def is_our_address(message: Message) -> bool:
@@ -273,8 +280,8 @@ def read_route(message: Message) -> Route:
     said = attributes(message.body, _RTMSG.size)
     gateway = said.get(_GATEWAY)
     return Route(
-        destination=IPv4Network((said.get(_DESTINATION, bytes(4)), length)),
-        gateway=IPv4Address(gateway) if gateway else None,
+        destination=ip_network((said.get(_DESTINATION, bytes(4 if message.body[0] == _AF_INET else 16)), length)),
+        gateway=ip_address(gateway) if gateway else None,
         link=_number(said.get(_OUT_LINK)),
         table=_number(said.get(_TABLE)) or table,
         kind=kind,
@@ -289,7 +296,9 @@ def leads_somewhere(route: Route) -> bool:
     """Whether the route takes its destination: not the default route, nor one to a single address of the host."""
     if route.destination.prefixlen == 0 or route.kind not in _TAKING:
         return False
-    return route.kind != _LOCAL or route.destination.prefixlen < 32
+    if route.destination.version == 6 and (route.destination.is_link_local or route.destination.is_multicast):
+        return False
+    return route.kind != _LOCAL or route.destination.prefixlen < route.destination.max_prefixlen
 
 
 def _decoded(cls: Any, message: Message) -> Any:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TypeAlias
 
 from netd import facts
+from netd.common.addresses import Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, Verb
 from netd.host import Change, Resolver
 from netd.kernel import bridges, dying, observe, pairs, resolver, rtnl, sysctl
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl
+from netd.kernel.nftables.backend import Nftables
 from netd.kernel.sandboxes import Sandboxes
 
 OnHost: TypeAlias = Bridge | Pair
@@ -31,7 +32,7 @@ class Worker:
         self.sandboxes.open()
         self._host = Rtnl()
         self.forwarding = sysctl.Forwarding(run_dir / "ip_forward")
-        self.firewall = Firewall(self.forwarding)
+        self.firewall: Firewall = Nftables(self.forwarding)
         self.known: dict[str, OnHost] = {}
         """What we last saw or made on the host, by the links' names."""
         dying.delete_all(self._host)
@@ -62,7 +63,7 @@ class Worker:
         inside = self.sandboxes.run_in(sandbox, observe.look_inside)
         return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._host.find)])
 
-    def routed(self) -> list[IPv4Network]:
+    def routed(self) -> list[Subnet]:
         marks = self._host.marks()
         ours = {index for index, (name, alias) in marks.items() if name in self.known or alias == bridges.MARK}
         addresses = self._host.addresses()
@@ -70,7 +71,7 @@ class Worker:
         found |= {
             route.destination for route in self._host.routes() if route.link not in ours and rtnl.leads_somewhere(route)
         }
-        return sorted(found)
+        return sorted(found, key=lambda one: (one.version, one.network_address.packed, one.prefixlen))
 
     def deviating(self, names: Iterable[str]) -> list[Change]:
         """Tell which of the links are not as they were last seen or made."""
@@ -86,7 +87,7 @@ class Worker:
         if isinstance(known, Pair):
             return None if observe.port_is(known, link, self._host.find(link.master)) else Change("link", name)
         found = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
-        if found.address != known.address:
+        if found.addresses != known.addresses:
             return Change("address", name)
         return None if found == known else Change("link", name)
 

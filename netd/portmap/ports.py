@@ -7,29 +7,31 @@ loop a chance to run anything between the choice and the bind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from msgspec.structs import replace
 
+from netd.common.addresses import EVERY_IPV4, Address, Family, in_order
 from netd.common.errors import ServerError
 from netd.model import Publication, Wish
 from netd.portmap.sockets import HOLD_LIMIT, Held, InUse, ephemeral
-from netd.portmap.table import ANY, PortTable, Taken
+from netd.portmap.table import PortTable, Taken
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 10
 """How many ports that programs of the host turn out to use are passed over for one wish."""
 Choice = tuple[int, int, frozenset[int]]
 """First and last port, and those between them that are not for choosing."""
-_Rotation = tuple[str, tuple[IPv4Address, ...], int, int]
+Defaults = Mapping[Family, Sequence[Address]]
+_DEFAULTS: Defaults = {4: (EVERY_IPV4,)}
+_Rotation = tuple[str, tuple[Address, ...], int, int]
 
 
 class PortTaken(Exception):
     """Another sandbox has the port."""
 
-    def __init__(self, taken: Taken, asked: IPv4Address, holder: str) -> None:
+    def __init__(self, taken: Taken, asked: Address, holder: str) -> None:
         super().__init__(f"Bind for {asked}:{taken.port} failed: port is already allocated")
         self.holder = holder
 
@@ -43,16 +45,18 @@ class Ports:
     def close(self) -> None:
         self._held.close()
 
-    def reserve(self, holder: str, wishes: Iterable[Wish], default: IPv4Address = ANY) -> tuple[Publication, ...]:
-        """Take host ports for all of *wishes*; those without an address of their own get *default*.
+    def reserve(self, holder: str, wishes: Iterable[Wish], defaults: Defaults = _DEFAULTS) -> tuple[Publication, ...]:
+        """Take host ports for all of *wishes*; those without an address of their own get *defaults*.
+
+        Addresses of a family that *defaults* do not have are passed over: the sandbox has no address in it.
 
         Raises PortTaken, or ServerError where the host itself does not allow it; nothing is taken then.
         """
         done: list[Publication] = []
         open_range = ephemeral()
         try:
-            for wish in wishes:
-                done += self._grant(holder, _resolved(wish, default), open_range)
+            for wish in filter(None, (_resolved(wish, defaults) for wish in wishes)):
+                done += self._grant(holder, wish, open_range)
         except BaseException:
             self.release(done)
             raise
@@ -107,7 +111,7 @@ class Ports:
             yield wish.port
             return
         first, last, reserved = (wish.port, wish.last, frozenset[int]()) if wish.port else open_range
-        rotation = (wish.protocol, tuple(filter(None, wish.addresses)), first, last)
+        rotation = (wish.protocol, tuple(one for one in wish.addresses if one is not None), first, last)
         start = self._last_given.get(rotation, first - 1) + 1
         for port in chain(range(start, last + 1), range(first, start)):
             if port not in reserved and self._is_free(wish, port):
@@ -120,7 +124,7 @@ class Ports:
     def _merged(self, holder: str, given: list[Publication]) -> tuple[Publication, ...]:
         """Put publications that follow one another together, so that they are one element of the firewall."""
         runs: list[Publication] = []
-        for one in sorted(given, key=lambda one: (one.protocol, one.address, one.target - one.port, one.port)):
+        for one in sorted(given, key=_run_order):
             if runs and _continues(runs[-1], one):
                 runs[-1] = replace(runs[-1], count=runs[-1].count + one.count)
             else:
@@ -135,18 +139,29 @@ class Ports:
         return tuple(runs)
 
 
-def _resolved(wish: Wish, default: IPv4Address) -> Wish:
-    return replace(wish, addresses=tuple(dict.fromkeys(address or default for address in wish.addresses)))
+def _resolved(wish: Wish, defaults: Defaults) -> Wish | None:
+    """Put in the default addresses; None where nothing is left to publish."""
+    usual = [address for addresses in defaults.values() for address in addresses]
+    every = [one for address in wish.addresses for one in ([address] if address else usual)]
+    addresses = tuple(dict.fromkeys(one for one in every if one.version in defaults))
+    return replace(wish, addresses=addresses) if addresses else None
 
 
-def _publication(wish: Wish, address: IPv4Address, port: int) -> Publication:
-    return Publication(protocol=wish.protocol, address=address, port=port, target=wish.target, count=wish.count)
+def _publication(wish: Wish, address: Address, port: int) -> Publication:
+    return Publication(
+        protocol=wish.protocol, address=address, port=port, target=wish.target, count=wish.count, allow=wish.allow
+    )
+
+
+def _run_order(one: Publication) -> tuple[object, ...]:
+    return one.protocol, in_order(one.address), [str(net) for net in one.allow], one.target - one.port, one.port
 
 
 def _continues(run: Publication, one: Publication) -> bool:
-    return (run.protocol, run.address, run.port + run.count, run.target + run.count) == (
+    return (run.protocol, run.address, run.allow, run.port + run.count, run.target + run.count) == (
         one.protocol,
         one.address,
+        one.allow,
         one.port,
         one.target,
     )

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from ipaddress import IPv4Address
 from pathlib import Path
 
+from netd.common.addresses import Address
 from netd.common.errors import ServerError
 from netd.model import Publication
 from netd.portmap.descriptors import lift
@@ -25,7 +25,7 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 class InUse(Exception):
     """A program of the host has the port."""
 
-    def __init__(self, address: IPv4Address, port: int, protocol: str) -> None:
+    def __init__(self, address: Address, port: int, protocol: str) -> None:
         super().__init__(
             f"failed to bind host port {address}:{port}/{protocol}: address already in use by a program of the host"
         )
@@ -35,7 +35,7 @@ class Held:
     """The sockets of all held ports."""
 
     def __init__(self) -> None:
-        self._descriptors: dict[tuple[str, IPv4Address, int], int] = {}
+        self._descriptors: dict[tuple[str, Address, int], int] = {}
 
     def hold(self, wanted: Publication) -> None:
         """Hold every port of *wanted*, or none and raise InUse; where they are many, only see that they are free."""
@@ -83,9 +83,11 @@ def ephemeral() -> tuple[int, int, frozenset[int]]:
     return int(first), int(last), frozenset(reserved)
 
 
-def _bound(protocol: str, address: IPv4Address, port: int) -> socket.socket:
-    found = socket.socket(socket.AF_INET, _KINDS[protocol])
+def _bound(protocol: str, address: Address, port: int) -> socket.socket:
+    found = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, _KINDS[protocol])
     try:
+        if address.version == 6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if protocol == "tcp":
             # Connections that are only waiting out their time are in nobody's way; once bound, others must stay out.
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,7 +103,7 @@ def _bound(protocol: str, address: IPv4Address, port: int) -> socket.socket:
     return found
 
 
-def _explained(problem: OSError, address: IPv4Address, port: int, protocol: str) -> Exception:
+def _explained(problem: OSError, address: Address, port: int, protocol: str) -> Exception:
     where = f"{address}:{port}/{protocol}"
     if problem.errno == errno.EADDRINUSE:
         return InUse(address, port, protocol)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from typing import TypeAlias
 
 from netd.model import Publication
 
-ANY = IPv4Address("0.0.0.0")
+_Key: TypeAlias = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class _Spans:
 
 
 class PortTable:
-    """Tables by protocol and address of the host; 0.0.0.0 stands for all of them."""
+    """Tables by protocol, family and address of the host; 0.0.0.0 and :: stand for all of theirs."""
 
     def __init__(self) -> None:
-        self._spans: dict[tuple[str, int], _Spans] = {}
+        self._spans: dict[_Key, _Spans] = {}
 
     def conflict(self, wanted: Publication) -> Taken | None:
         """Return what keeps *wanted* from being given."""
@@ -75,12 +75,12 @@ class PortTable:
                 del self._spans[_key(given)]
 
     def _rivals(self, wanted: Publication) -> Iterator[_Spans]:
-        mine = _key(wanted)[1]
-        for (protocol, address), spans in self._spans.items():
-            if protocol == wanted.protocol and (mine in (0, address) or not address):
+        *mine, at = _key(wanted)
+        for (protocol, family, address), spans in self._spans.items():
+            if [protocol, family] == mine and (at in (0, address) or not address):
                 yield spans
 
 
-def _key(given: Publication) -> tuple[str, int]:
+def _key(given: Publication) -> _Key:
     """The address as a number: as an object it takes ten times as long to look up."""
-    return given.protocol, int(given.address)
+    return given.protocol, given.address.version, int(given.address)

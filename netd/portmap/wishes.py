@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
 from msgspec.structs import replace
 
 from netd.api import PortBinding
+from netd.common.addresses import Address
 from netd.common.errors import BadRequest
 from netd.model import Wish
 
@@ -52,7 +53,7 @@ def _order(wish: Wish) -> tuple[object, ...]:
 def _wishes(key: str, given: Sequence[PortBinding] | None) -> Iterator[Wish]:
     first, last, protocol = _span(key)
     _publishable(key, protocol)
-    by_port: dict[tuple[int, int], list[IPv4Address | None]] = {}
+    by_port: dict[tuple[int, int], list[Address | None]] = {}
     for binding in given or (PortBinding(),):
         addresses = by_port.setdefault(_host_ports(binding.host_port, key), [])
         if (address := _host_address(binding.host_ip, key)) not in addresses:
@@ -62,7 +63,7 @@ def _wishes(key: str, given: Sequence[PortBinding] | None) -> Iterator[Wish]:
 
 
 def _paired(
-    protocol: str, targets: tuple[int, int], ports: tuple[int, int], addresses: tuple[IPv4Address | None, ...], key: str
+    protocol: str, targets: tuple[int, int], ports: tuple[int, int], addresses: tuple[Address | None, ...], key: str
 ) -> Iterator[Wish]:
     (first, last), (port, end) = targets, ports
     count = last - first + 1
@@ -137,13 +138,10 @@ def _host_ports(text: str, key: str) -> tuple[int, int]:
     return first, last
 
 
-def _host_address(text: str, key: str) -> IPv4Address | None:
+def _host_address(text: str, key: str) -> Address | None:
     if not text:
         return None
     try:
-        found = ip_address(text.strip("[]"))
+        return ip_address(text.strip("[]"))
     except ValueError:
         raise BadRequest(f"invalid host address {text} of port {key}: it is not an IP address") from None
-    if isinstance(found, IPv6Address):
-        raise BadRequest(f"port {key} cannot be published on {text}: IPv6 is not supported")
-    return found

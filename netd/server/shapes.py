@@ -10,7 +10,7 @@ from netd.common.errors import BadRequest, Forbidden
 from netd.drivers.options import PREFIX
 from netd.engine.state import State
 from netd.ipam.spec import Asked, read
-from netd.model import Network, NetworkSpec, PoolSpec
+from netd.model import Network, NetworkSpec, Pool, PoolSpec
 
 _AUXILIARY = "AuxiliaryAddresses"
 
@@ -78,7 +78,7 @@ def spec(asked: CreateJson) -> NetworkSpec:
     return NetworkSpec(
         name=asked.name or "",
         driver=asked.driver or "bridge",
-        pool=_pool(ipam),
+        pools=_pools(ipam),
         ipam_options=ipam.options,
         internal=bool(asked.internal),
         attachable=bool(asked.attachable),
@@ -89,23 +89,27 @@ def spec(asked: CreateJson) -> NetworkSpec:
 
 def shown(network: Network) -> NetworkJson:
     """Return the network as ``GET /networks`` lists it."""
-    pool = network.pool
-    config = None
-    if pool is not None:
-        auxiliary = {name: str(address) for name, address in pool.auxiliary.items()}
-        ip_range = str(pool.ip_range) if pool.ip_range else None
-        gateway = str(pool.gateway) if pool.gateway else None
-        config = [PoolJson(str(pool.subnet), ip_range, gateway, auxiliary or None)]
     return NetworkJson(
         name=network.name,
         id=network.id,
         created=network.created,
         driver=network.driver,
-        ipam=IpamJson(options=network.ipam_options, config=config),
+        enable_ipv4=network.ipv4,
+        enable_ipv6=network.ipv6,
+        ipam=IpamJson(network.ipam_driver, network.ipam_options, [_pool_shown(pool) for pool in network.pools] or None),
         internal=network.internal,
         attachable=network.attachable,
         options=network.options,
         labels=network.labels,
+    )
+
+
+def _pool_shown(pool: Pool) -> PoolJson:
+    return PoolJson(
+        str(pool.subnet),
+        str(pool.ip_range) if pool.ip_range else None,
+        str(pool.gateway) if pool.gateway else None,
+        {name: str(address) for name, address in pool.auxiliary.items()} or None,
     )
 
 
@@ -123,7 +127,7 @@ def _containers(state: State, network: Network) -> dict[str, Any]:
             "EndpointID": endpoint.id,
             "MacAddress": endpoint.mac,
             "IPv4Address": str(endpoint.address or ""),
-            "IPv6Address": "",
+            "IPv6Address": str(endpoint.address6 or ""),
         }
     return found
 
@@ -151,7 +155,7 @@ def _options(asked: CreateJson) -> dict[str, str]:
     return {name: text for name, text in (asked.options or {}).items() if explicit.get(name) is None}
 
 
-def _pool(ipam: IpamJson) -> PoolSpec:
+def _pools(ipam: IpamJson) -> tuple[PoolSpec, ...]:
     entries = [
         Asked(one.subnet or "", one.ip_range or "", one.gateway or "", one.auxiliary or {}) for one in ipam.config or ()
     ]

@@ -85,7 +85,6 @@ def test_bad_names(place, name):
         (pool(Subnet="10.91.0.0/24", Gateway="10.91.0.0"), 500, "failed to allocate gateway (10.91.0.0)"),
         (pool(Subnet="10.91.0.4/32"), 400, "10.91.0.4/32"),
         (pool(Subnet="172.17.128.0/24"), 403, "172.17.128.0/24 overlaps 172.17.0.0/16 of network bridge"),
-        (pool(Subnet="fd00::/64"), 400, "IPv6"),
         ({"IPAM": {"Config": [{"Subnet": "10.1.0.0/24"}, {"Subnet": "10.2.0.0/24"}]}}, 403, "multiple subnets"),
         ({"IPAM": {"Driver": "dhcp"}}, 400, "dhcp"),
         ({"EnableIPv6": True}, 400, "EnableIPv6"),

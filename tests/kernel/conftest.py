@@ -82,7 +82,7 @@ class Site:
 
     def network(self, name: str, gateway: str, *, internal: bool = False, isolated: bool = False) -> Bridge:
         """Want a network; *gateway* is the bridge's address with the length of the subnet."""
-        bridge = Bridge(name=f"nd-{name}", address=IPv4Interface(gateway), mtu=1500, localnet=True)
+        bridge = Bridge(name=f"nd-{name}", addresses=(IPv4Interface(gateway),), mtu=1500, localnet=True)
         self.want(bridge)
         self.bridges[name] = BridgeRules(name=bridge.name, internal=internal, isolated=isolated)
         return bridge
@@ -94,8 +94,8 @@ class Site:
             sandbox, bridge, last, isolated=any(r.name == bridge.name and r.isolated for r in self.rules())
         )
         self.want(pair)
-        if route and bridge.address:
-            self.want(DefaultRoute(sandbox=sandbox, gateway=bridge.address.ip))
+        if route and bridge.addresses:
+            self.want(DefaultRoute(sandbox=sandbox, gateway=bridge.addresses[0].ip))
         return pair
 
     def rules(self) -> list[BridgeRules]:
@@ -106,8 +106,8 @@ class Site:
 
 
 def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", isolated: bool = False) -> Pair:
-    assert bridge.address is not None
-    address = IPv4Interface(f"{bridge.address.network[last]}/{bridge.address.network.prefixlen}")
+    network = bridge.addresses[0].network
+    address = IPv4Interface(f"{network[last]}/{network.prefixlen}")
     return Pair(
         host=f"ndp{sandbox[:6]}{bridge.name[-4:]}",
         bridge=bridge.name,
@@ -115,7 +115,7 @@ def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", 
         sandbox=sandbox,
         inside=inside,
         mac="02:42:" + address.ip.packed.hex(":"),
-        address=address,
+        addresses=(address,),
         mtu=bridge.mtu,
         isolated=isolated,
     )
@@ -124,8 +124,7 @@ def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", 
 def port(
     number: int, target: Pair, target_port: int, *, address: str = "0.0.0.0", protocol: str = "tcp", count: int = 1
 ):
-    assert target.address is not None
-    return Published(protocol, IPv4Address(address), number, target.address.ip, target_port, count)
+    return Published(protocol, IPv4Address(address), number, target.addresses[0].ip, target_port, count)
 
 
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")

@@ -42,7 +42,7 @@ def test_everything_works_on_and_is_found_again_after_a_kill(site: Site, tmp_pat
         assert daemon.stdout is not None and daemon.stdout.readline() == b"done\n"
         daemon.kill()
     site.unwant(passing)
-    del site.wanted["route", "passing"]
+    del site.wanted["route", "passing", "ipv4"]
     site.lab.echo(site.lab.host_at(site.run_dir / "netns" / "web", "web"), 80)
     assert reach(site.outside, UPLINK, 8080) == OUTSIDE
     assert any(link.startswith("ndx") for link in site.machine.links()), "nothing was under way when it was killed"

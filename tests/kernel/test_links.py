@@ -104,9 +104,11 @@ def test_changed_facts_are_changed_in_the_kernel(site: Site) -> None:
     site.converge()
     names = site.machine.json(f"link show {pair.host}")[0]["altnames"]
     assert names == ["shop.front"]
-    site.want(replace(make_pair("web", back, 9), host=pair.host), DefaultRoute(sandbox="web", gateway=back.address.ip))
+    site.want(
+        replace(make_pair("web", back, 9), host=pair.host), DefaultRoute(sandbox="web", gateway=back.addresses[0].ip)
+    )
     site.converge()
-    site.want(replace(front, address=IPv4Interface("172.30.0.1/24"), mtu=1300, localnet=False))
+    site.want(replace(front, addresses=(IPv4Interface("172.30.0.1/24"),), mtu=1300, localnet=False))
     site.converge()
     assert "172.18.0.1/16" not in site.machine.addresses()
 
@@ -193,7 +195,7 @@ def test_a_bridge_of_somebody_else_is_used_and_never_deleted(site: Site) -> None
     site.machine.ip("link add br0 type bridge")
     site.machine.ip("addr add 172.18.0.1/16 dev br0")
     before = site.machine.addresses()
-    adopted = Bridge(name="br0", address=IPv4Interface("172.18.0.1/16"), mtu=1500, localnet=True, owned=False)
+    adopted = Bridge(name="br0", addresses=(IPv4Interface("172.18.0.1/16"),), mtu=1500, localnet=True, owned=False)
     site.want(adopted)
     site.container("web", adopted, 2)
     site.converge()
@@ -207,18 +209,18 @@ def test_an_address_that_we_gave_a_bridge_of_somebody_else_is_taken_back(site: S
     site.machine.ip("link add br0 type bridge")
     site.machine.ip("addr add 172.30.0.1/16 dev br0")
     before = site.machine.addresses()
-    site.want(Bridge(name="br0", address=IPv4Interface("172.18.0.1/16"), mtu=1500, localnet=True, owned=False))
+    site.want(Bridge(name="br0", addresses=(IPv4Interface("172.18.0.1/16"),), mtu=1500, localnet=True, owned=False))
     site.converge()
     assert site.machine.addresses() == before | {"172.18.0.1/16"}
     site.reopen()
     site.unwant(*site.wanted.values())
-    adopted = Bridge(name="br0", address=None, mtu=1500, localnet=True, owned=False)
+    adopted = Bridge(name="br0", addresses=(), mtu=1500, localnet=True, owned=False)
     site.do(site.host.apply([Step(Verb.DEL, adopted)]))
     assert site.machine.addresses() == before
 
 
 def test_a_link_that_is_no_bridge_is_not_used_as_one(site: Site) -> None:
-    adopted = Bridge(name="eth0", address=None, mtu=1500, localnet=True, owned=False)
+    adopted = Bridge(name="eth0", addresses=(), mtu=1500, localnet=True, owned=False)
     with pytest.raises(KernelRefused, match="eth0 is not a bridge"):
         site.do(site.host.apply([Step(Verb.ADD, adopted)]))
 
@@ -273,7 +275,7 @@ def test_routed_tells_what_others_use_and_not_our_networks(site: Site) -> None:
     site.machine.ip("route add unreachable 10.7.0.0/16")
     site.machine.ip("route add default via 198.51.100.2")
     found = {str(network) for network in site.do(site.host.routed())}
-    assert found == {"10.7.0.0/16", "10.8.0.0/16", "10.9.0.0/16", "127.0.0.0/8", "198.51.100.0/24"}
+    assert found == {"10.7.0.0/16", "10.8.0.0/16", "10.9.0.0/16", "127.0.0.0/8", "198.51.100.0/24", "::1/128"}
     site.reopen()
     assert IPv4Address("172.18.0.1") not in {network[1] for network in site.do(site.host.routed())}
 

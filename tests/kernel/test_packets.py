@@ -49,8 +49,7 @@ def town(site: Site, bridge_filter: bool) -> Town:
 
 
 def address(pair: Pair) -> str:
-    assert pair.address is not None
-    return str(pair.address.ip)
+    return str(pair.addresses[0].ip)
 
 
 # ------------------------------------------------------------------------------------------ without publishing

@@ -12,11 +12,11 @@ def network(name, subnet="10.0.0.0/24", **kwargs):
     found = IPv4Network(subnet)
     pool = Pool(found, found[1])
     identifier = kwargs.pop("id", None) or new_id()
-    return Network(id=identifier, name=name, created=now(), driver="bridge", pool=pool, **kwargs)
+    return Network(id=identifier, name=name, created=now(), driver="bridge", pools=(pool,), **kwargs)
 
 
 def endpoint(on, last, **asked):
-    address = IPv4Interface((on.pool.subnet[last], on.pool.subnet.prefixlen))
+    address = IPv4Interface((on.pool(4).subnet[last], on.pool(4).subnet.prefixlen))
     return Endpoint(
         id=new_id(),
         network=on.id,
@@ -24,7 +24,7 @@ def endpoint(on, last, **asked):
         interface=f"eth{last}",
         mac="02:42:" + address.ip.packed.hex(":"),
         address=address,
-        gateway=None if on.internal else on.pool.gateway,
+        gateway=None if on.internal else on.pool(4).gateway,
     )
 
 

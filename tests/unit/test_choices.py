@@ -128,7 +128,7 @@ def static(address):
         (static("10.9.0.1"), BadRequest, "network n has 10.0.0.0/24"),
         (static("0.0.0.0"), BadRequest, "invalid IPv4 address: 0.0.0.0"),
         (static("zork"), BadRequest, "invalid IPv4 address: zork"),
-        ({"ipam_config": IPAMConfig(ipv6_address="fd00::1")}, BadRequest, "IPv6 address fd00::1"),
+        ({"ipam_config": IPAMConfig(ipv6_address="fd00::1")}, BadRequest, "network n has no IPv6"),
         ({"ipam_config": IPAMConfig(link_local_ips=["169.254.1.1"])}, BadRequest, "169.254.1.1"),
         ({"mac_address": "zork"}, BadRequest, "address zork: invalid MAC address"),
         ({"mac_address": "01:00:5e:00:00:01"}, BadRequest, "invalid MAC address"),
@@ -142,7 +142,7 @@ def test_endpoints_that_cannot_be_had_are_refused_and_take_nothing(kwargs, kind,
     on = network("n")
     holder = sandbox("holder", endpoint(on, 9))
     made = state(on, sandboxes=[holder])
-    made.addresses(on.id).take(holder.endpoints[0].address.ip, holder.id)
+    made.addresses(on.id, 4)[0].take(holder.endpoints[0].address.ip, holder.id)
     with pytest.raises(kind) as refused:
         join(made, on, sandbox("a"), **kwargs)
     assert words in refused.value.message
@@ -175,7 +175,7 @@ def test_a_full_network_says_so():
         ({"com.docker.network.bridge.name": "a b"}, "value: a b"),
         ({"com.docker.network.bridge.name": "x" * 16}, "up to 15"),
         ({"com.docker.network.bridge.enable_ip_masquerade": "maybe"}, "value: maybe"),
-        ({"com.docker.network.bridge.host_binding_ipv4": "::1"}, "value: ::1"),
+        ({"com.docker.network.bridge.host_binding_ipv4": "zork"}, "value: zork"),
     ],
 )
 def test_options_that_would_not_be_heeded_are_refused(options, words):
@@ -198,8 +198,12 @@ def test_a_create_body_is_read_as_docker_does():
         ipam=IpamJson(config=[PoolJson(subnet="10.1.0.0/16", gateway=""), PoolJson()]),
     )
     found = spec(body)
-    assert (found.driver, found.options, str(found.pool.subnet)) == ("bridge", {"a": "b"}, "10.1.0.0/16")
-    assert found.pool.gateway is None
+    assert (found.driver, found.options, [str(one.subnet) for one in found.pools]) == (
+        "bridge",
+        {"a": "b"},
+        ["10.1.0.0/16"],
+    )
+    assert found.pools[0].gateway is None
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, Verb, plan, state
 
 NAMES = ("a", "b", "c")
-addresses = st.sampled_from([IPv4Interface("10.0.0.1/24"), IPv4Interface("10.0.0.2/24")])
+addresses = st.sampled_from([(IPv4Interface("10.0.0.1/24"),), (IPv4Interface("10.0.0.2/24"),)])
 mtus = st.sampled_from([1400, 1500])
 names = st.sampled_from(NAMES)
 bridges = st.builds(
-    Bridge, name=names, address=addresses | st.none(), mtu=mtus, localnet=st.booleans(), owned=st.booleans()
+    Bridge, name=names, addresses=addresses | st.just(()), mtu=mtus, localnet=st.booleans(), owned=st.booleans()
 )
 namespaces = st.builds(Namespace, sandbox=names, sysctls=st.sampled_from([(), (("net.core.somaxconn", "1"),)]))
 pairs = st.builds(
@@ -25,7 +25,7 @@ pairs = st.builds(
     sandbox=names,
     inside=st.sampled_from(["eth0", "eth1"]),
     mac=st.just("02:42:0a:00:00:02"),
-    address=addresses,
+    addresses=addresses,
     mtu=mtus,
 )
 routes = st.builds(

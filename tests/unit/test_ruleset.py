@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
-from netd.kernel import ruleset
-from netd.portmap.rules import BridgeRules, Published, Ruleset
+from netd.kernel.nftables import script as ruleset
+from netd.portmap.rules import BridgeRules, Published, Ruleset, Treatment
 
 COMMAND = re.compile(r"(add|delete) element inet netd (\w+) \{ (.*) \}")
 Elements = dict[tuple[str, str], str]
@@ -31,7 +31,7 @@ bridges = st.builds(
     BridgeRules,
     name=st.sampled_from(["nd-a", "nd-b"]),
     internal=st.booleans(),
-    masquerade=st.booleans(),
+    ipv4=st.builds(Treatment, masquerade=st.booleans()),
     isolated=st.booleans(),
 )
 rulesets = st.builds(

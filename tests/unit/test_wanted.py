@@ -13,7 +13,7 @@ from netd.engine.books import Book
 from netd.engine.routes import in_order, way_out
 from netd.engine.wanted import Wanted
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair
-from netd.portmap.rules import BridgeRules, Published
+from netd.portmap.rules import BridgeRules, Published, Treatment
 from tests.unit.making import endpoint, network, publication, sandbox, state
 
 
@@ -43,7 +43,7 @@ def test_a_container_on_a_bridge_is_a_namespace_a_pair_and_a_route(front):
             sandbox=web.id,
             inside="eth2",
             mac="02:42:0a:01:00:02",
-            address=web.endpoints[0].address,
+            addresses=(web.endpoints[0].address,),
             mtu=1500,
         ),
         DefaultRoute(sandbox=web.id, gateway=IPv4Address("10.1.0.1")),
@@ -56,7 +56,9 @@ def test_a_container_on_the_host_needs_nothing_of_the_kernel():
 
 def test_a_network_is_a_bridge_with_the_gateways_address(front):
     [bridge] = wanted(state(front)).network(front).values()
-    assert bridge == Bridge(name=f"nd-{front.id[:12]}", address=IPv4Interface("10.1.0.1/16"), mtu=1500, localnet=True)
+    assert bridge == Bridge(
+        name=f"nd-{front.id[:12]}", addresses=(IPv4Interface("10.1.0.1/16"),), mtu=1500, localnet=True
+    )
 
 
 def test_options_of_a_bridge_reach_facts_and_rules():
@@ -68,7 +70,9 @@ def test_options_of_a_bridge_reach_facts_and_rules():
     found = network("n", internal=True, options=options, adopted=True)
     [bridge] = wanted(state(found)).network(found).values()
     assert (bridge.name, bridge.mtu, bridge.localnet, bridge.owned) == ("mine", 1400, False, False)
-    assert wanted(state(found)).rules(found) == BridgeRules("mine", internal=True, masquerade=False)
+    assert wanted(state(found)).rules(found) == BridgeRules(
+        name="mine", subnets=(found.pools[0].subnet,), internal=True, ipv4=Treatment(masquerade=False)
+    )
 
 
 def test_the_ruleset_is_all_bridges_and_all_published_ports(front, back):
@@ -91,9 +95,9 @@ def test_the_way_out_is_by_priority_then_outside_then_name(front, back):
     assert order(endpoint(front, 2), endpoint(inside, 2), endpoint(back, 2)) == ["back", "front", "aaa"]
     assert order(endpoint(front, 2, gw_priority=1), endpoint(back, 2)) == ["front", "back"]
     only_inside = sandbox("x", endpoint(inside, 2, gw_priority=9))
-    assert way_out(made, only_inside) is None
+    assert way_out(made, only_inside, 4) is None
     both = sandbox("x", endpoint(inside, 2, gw_priority=9), endpoint(back, 3))
-    assert way_out(made, both)[1] is back
+    assert way_out(made, both, 4)[1] is back
 
 
 def test_published_ports_lead_to_the_way_out(front, back):

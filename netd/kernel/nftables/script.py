@@ -106,10 +106,14 @@ def _bridge(rules: BridgeRules) -> Iterator[tuple[tuple[str, str], str]]:
     for flag, members in (
         (rules.internal, "internal"),
         (rules.isolated, "isolated"),
-        (rules.masquerade and not rules.internal, "masquerading"),
+        (_masquerades(rules), "masquerading"),
     ):
         if flag:
             yield (members, name), ""
+
+
+def _masquerades(rules: BridgeRules) -> bool:
+    return rules.ipv4 is not None and rules.ipv4.masquerade and not rules.internal
 
 
 def _themselves(published: Iterable[Published]) -> Iterator[tuple[tuple[str, str], str]]:

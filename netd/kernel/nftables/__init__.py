@@ -1,0 +1,1 @@
+"""The firewall by nftables: one table of ours, whose rules never grow."""
