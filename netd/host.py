@@ -79,6 +79,9 @@ class Host(Protocol):
         Those of every table; not the default routes, and not ours.
         """
 
+    async def mtu(self, link: str = "") -> int:
+        """Return the MTU of a link, or the smallest of those that default routes leave by; 0 where there is none."""
+
     async def nameservers(self) -> Sequence[str]:
         """Return the addresses of the host's resolv.conf."""
 

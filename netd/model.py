@@ -71,6 +71,10 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     attachable: bool = False
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    mtu: int = 0
+    """What its links get when its options say nothing, by the host's ways out; 0 is the ordinary one."""
+    segments: int = 1
+    """How many devices of the host its endpoints are spread over."""
     adopted: bool = False
     """Its device on the host was there before it, and stays when it goes."""
 
@@ -101,6 +105,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gateway: IPv4Address | None = None
     """Where a default route by way of this network leads; None on internal networks."""
     gateway6: IPv6Address | None = None
+    segment: int = 0
+    """Which of the network's devices it is on."""
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
@@ -138,6 +144,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     address: Address
     """Of the host; it leads to the sandbox's address of the same family."""
     port: int
+    """0 where the way out is a routed network: reached at the sandbox's own address, by its own port."""
     target: int
     count: int = 1
     allow: tuple[Subnet, ...] = ()

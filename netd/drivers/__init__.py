@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Address
+from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Address, Family
 from netd.facts import Fact
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 from netd.portmap.rules import BridgeRules
@@ -28,6 +28,8 @@ class Traits:
     """Their sandboxes share the host's network namespace."""
     single: bool = False
     """There is only the one that netd makes itself."""
+    parent: str = ""
+    """The option that names a link of the host, which has to be there, that its networks stand on."""
     absent: bool = False
     """It is not installed any more: its networks can only be removed."""
 
@@ -42,6 +44,9 @@ class Driver(Protocol):
     def device(self, network: Network) -> str | None:
         """Return the link of the host that the network stands on; no two networks may have the same."""
 
+    def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:
+        """Tell whether an address of the family's subnet is set aside for a gateway when nobody names one."""
+
     def network_facts(self, network: Network) -> tuple[Fact, ...]:
         """Return what the kernel should hold while the network exists."""
 
@@ -54,5 +59,5 @@ class Driver(Protocol):
     def binding_addresses(self, network: Network) -> tuple[Address, ...]:
         """Return the addresses of the host on which ports are published when nobody names one, one of a family.
 
-        Those of a family that the container does not have are passed over.
+        Those of a family that the container does not have are passed over.  None at all: nothing can be published.
         """

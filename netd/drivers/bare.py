@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netd.common.addresses import Address
+from netd.common.addresses import Address, Family
 from netd.drivers import EVERY_ADDRESS
 from netd.facts import Fact
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
@@ -14,6 +14,9 @@ class BareDriver:
 
     def device(self, network: Network) -> None:
         return None
+
+    def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:
+        return True
 
     def network_facts(self, network: Network) -> tuple[Fact, ...]:
         return ()

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from netd.common.addresses import Address
+from netd.common.addresses import Address, Family
 from netd.common.errors import BadRequest
 
 PREFIX = "com.docker.network."
+MTU = PREFIX + "driver.mtu"
+INTERFACE_PREFIX = PREFIX + "container_iface_prefix"
+ORDINARY_MTU = 1500
+GATEWAYS: dict[Family, str] = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+"""Names of auxiliary addresses that are the containers' default gateways."""
+_MTUS = range(68, 65536)
+_LINK_NAME = re.compile(r"(?!\.{1,2}\Z|lo\Z)[^\s/:%]{1,15}\Z")
+_LONGEST_PREFIX = 12
+"""Of the fifteen characters that a link's name may have, some are for its number."""
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
@@ -52,6 +62,28 @@ def address_of(options: Mapping[str, str], name: str, kind: type[IPv4Address] | 
     if found is not None and not isinstance(found, kind):
         raise unreadable(name, str(found), f"it is not an {kind.__name__[:4]} address")
     return found
+
+
+def mtu(options: Mapping[str, str]) -> int:
+    """Return the MTU that is asked for; 0 where none is."""
+    found = number(options, MTU, 0)
+    if found and found not in _MTUS:
+        raise BadRequest(f"invalid MTU number: {found}: {MTU} is {_MTUS.start} to {_MTUS.stop - 1}")
+    return found
+
+
+def interface_prefix(options: Mapping[str, str]) -> str:
+    """Return what the names of interfaces inside containers begin with."""
+    found = options.get(INTERFACE_PREFIX, "") or "eth"
+    if len(found) > _LONGEST_PREFIX or not is_link_name(found):
+        raise unreadable(
+            INTERFACE_PREFIX, found, f"it has up to {_LONGEST_PREFIX} characters, without spaces, '/', ':' and '%'"
+        )
+    return found
+
+
+def is_link_name(text: str) -> bool:
+    return _LINK_NAME.match(text) is not None
 
 
 def unreadable(name: str, text: str, reason: str) -> BadRequest:

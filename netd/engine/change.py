@@ -24,7 +24,7 @@ from netd.facts import Step
 from netd.host import Resolver
 from netd.model import Endpoint, Network, Sandbox
 from netd.portmap.descriptors import lift
-from netd.portmap.rules import Published
+from netd.portmap.rules import Opened, Published
 
 _log = logging.getLogger(__name__)
 _UDP_LIMIT = 64
@@ -41,6 +41,8 @@ class Move:
     steps: tuple[Step, ...]
     lost: frozenset[Published]
     gained: frozenset[Published]
+    closed: frozenset[Opened]
+    opened: frozenset[Opened]
     left: tuple[tuple[Endpoint, Network], ...]
     joined: tuple[tuple[Endpoint, Network], ...]
 
@@ -96,13 +98,13 @@ def _lifted(given: Resolver) -> Resolver:
 def _enter(world: World, identifier: str, before: Sandbox | None, after: Sandbox | None) -> Move:
     """Compute the move, put *after* into the state and its names into the books and to the name server."""
     wanted = world.wanted
-    have, had = wanted.sandbox(before), wanted.published(before)
+    have, had, was_open = wanted.sandbox(before), wanted.published(before), wanted.opened(before)
     places = _places(world, before)
     if after is None:
         world.state.drop_sandbox(identifier)
     else:
         world.state.put_sandbox(after)
-    want, will = wanted.sandbox(after), wanted.published(after)
+    want, will, open_now = wanted.sandbox(after), wanted.published(after), wanted.opened(after)
     now = _places(world, after)
     move = Move(
         identifier,
@@ -111,6 +113,8 @@ def _enter(world: World, identifier: str, before: Sandbox | None, after: Sandbox
         facts.plan(want, have),
         lost=had - will,
         gained=will - had,
+        closed=was_open - open_now,
+        opened=open_now - was_open,
         left=tuple(place for key, place in places.items() if key not in now),
         joined=tuple(place for key, place in now.items() if key not in places),
     )
@@ -137,11 +141,12 @@ async def _apply(world: World, move: Move) -> None:
     """
     await world.errands.done_with([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
     work: list[Coroutine[Any, Any, None]] = []
-    if move.lost and not move.gained:
+    more, less = move.gained or move.opened, move.lost or move.closed
+    if less and not more:
         work.append(world.host.publish(world.wanted.ruleset()))
     if move.steps:
         work.append(world.host.apply(move.steps))
-    if move.gained:
+    if more:
         work.append(world.host.publish(world.wanted.ruleset()))
     if move.after is not None:
         work.append(open_resolver(world, move.after))

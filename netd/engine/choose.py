@@ -20,10 +20,7 @@ from netd.ipam.addresses import AUXILIARY, EDGE, GATEWAY, Addresses, AddressTake
 from netd.model import Endpoint, Network, Sandbox
 
 IFNAME = options.PREFIX + "endpoint.ifname"
-_GATEWAY_KEYS: dict[Family, str] = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
-"""Auxiliary addresses that stand for the default gateway."""
 _MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
-_INTERFACE = re.compile(r"(?!\.{1,2}\Z|lo\Z)[^\s/:%]{1,15}\Z")
 _RESERVED = {
     GATEWAY: "the gateway",
     EDGE: "the first or last, which nobody can have, of the subnet",
@@ -51,7 +48,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     found = Endpoint(id=new_id(), network=network.id, asked=replace(asked, **_OPERATIONAL))
     if not driver.traits.addressed:
         return found
-    interface = _interface(sandbox, asked)
+    interface = _interface(sandbox, network, asked)
     address, address6 = _addresses(state, sandbox, network, asked)
     packed = address.ip.packed if address else bytes.fromhex(found.id[:8])
     return replace(
@@ -91,7 +88,7 @@ def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
     if asked.mac_address and not _mac(asked.mac_address):
         yield f"address {asked.mac_address}: invalid MAC address"
     interface = (asked.driver_opts or {}).get(IFNAME, "")
-    if interface and not _INTERFACE.match(interface):
+    if interface and not options.is_link_name(interface):
         yield f"invalid interface name {interface!r}: it has up to 15 characters, without spaces, '/', ':' and '%'"
 
 
@@ -122,18 +119,19 @@ def _mac(text: str) -> str:
     return text.lower().replace("-", ":")
 
 
-def _interface(sandbox: Sandbox, asked: EndpointSettings) -> str:
-    """Return the name that was asked for, or the lowest free ``eth<n>``."""
+def _interface(sandbox: Sandbox, network: Network, asked: EndpointSettings) -> str:
+    """Return the name that was asked for, or the lowest free ``eth<n>``, or whatever the network calls them."""
     used = {one.interface for one in sandbox.endpoints}
     name = (asked.driver_opts or {}).get(IFNAME, "")
     if name in used:
         raise BadRequest(f"interface name {name} is taken in container {sandbox.name}; choose another {IFNAME}")
-    return name or next(free for number in range(len(used) + 1) if (free := f"eth{number}") not in used)
+    prefix = options.interface_prefix(network.options)
+    return name or next(free for number in range(len(used) + 1) if (free := f"{prefix}{number}") not in used)
 
 
 def _gateway(network: Network, family: Family) -> Any:
     pool = network.pool(family)
-    return None if pool is None or network.internal else pool.auxiliary.get(_GATEWAY_KEYS[family], pool.gateway)
+    return None if pool is None or network.internal else pool.auxiliary.get(options.GATEWAYS[family], pool.gateway)
 
 
 def _addresses(

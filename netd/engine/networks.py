@@ -18,6 +18,7 @@ from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, Proble
 from netd.common.events import event
 from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
+from netd.drivers import Driver
 from netd.engine import files, making
 from netd.engine.lookup import prunable
 from netd.engine.world import World
@@ -62,6 +63,7 @@ class Networks:
             driver=asked.driver,
             ipv4=asked.ipv4,
             ipv6=asked.ipv6,
+            mtu=await self._mtu(driver, asked),
             pools=await self._pools(asked) if driver.traits.addressed else (),
             ipam_driver=asked.ipam_driver,
             ipam_options=asked.ipam_options,
@@ -111,7 +113,7 @@ class Networks:
         wanted = [one for one in asked.pools if self._is_on(asked, one)]
         missing = [one for one in self._defaults(asked) if not any(one is have for have in wanted)]
         used = {pool.subnet: network for network in self._world.state.networks for pool in network.pools}
-        return tuple([await self._pool(one, used) for one in (*wanted, *missing)])
+        return tuple([await self._pool(asked, one, used) for one in (*wanted, *missing)])
 
     @staticmethod
     def _is_on(asked: NetworkSpec, pool: PoolSpec) -> bool:
@@ -123,7 +125,7 @@ class Networks:
         given = {one.subnet.version if one.subnet else 4 for one in asked.pools}
         return [PoolSpec()] if asked.ipv4 and 4 not in given else []
 
-    async def _pool(self, asked: PoolSpec, used: Mapping[Subnet, Network]) -> Pool:
+    async def _pool(self, network: NetworkSpec, asked: PoolSpec, used: Mapping[Subnet, Network]) -> Pool:
         wanted = asked.subnet
         if wanted is None or wanted.network_address.is_unspecified:
             size = wanted.prefixlen if wanted is not None and wanted.prefixlen else None
@@ -134,7 +136,18 @@ class Networks:
                     "invalid pool request: Pool overlaps with other one on this address space:"
                     f" {wanted} overlaps {subnet} of network {other.name}; choose another subnet"
                 )
-        return spec.lay_out(asked, wanted)
+        driver = self._world.drivers.get(network.driver)
+        return spec.lay_out(asked, wanted, has_gateway=driver.has_gateway(network, 4 if wanted.version == 4 else 6))
+
+    async def _mtu(self, driver: Driver, asked: NetworkSpec) -> int:
+        """Return what the network's ways out can carry.  Raises BadRequest where its parent is not there."""
+        if not driver.traits.addressed:
+            return 0
+        parent = asked.options.get(driver.traits.parent, "")
+        found = await self._world.host.mtu(parent)
+        if parent and not found:
+            raise BadRequest(f"invalid option {driver.traits.parent}: the host has no link {parent}; see ip link")
+        return found
 
     async def _routed(self) -> list[Subnet]:
         """Return where the host gets to without us, and whom it asks for names."""

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.common.errors import ServerError
+from netd.engine import routed
 from netd.engine.routes import way_out
 from netd.engine.world import World
 from netd.model import Publication, Sandbox
@@ -21,24 +22,27 @@ def publications(world: World, before: Sandbox | None, after: Sandbox, undo: Exi
     """
     had = before.publications if before else ()
     defaults = _defaults(world, after) if after.wishes else {}
+    unbound = routed.publications(world.state, world.drivers, after)
     if before is not None and had and defaults and defaults == _defaults(world, before):
-        return had
+        return (*(one for one in had if one.port), *unbound)
     if had:
         world.ports.release(had)
         undo.callback(world.ports.restore, after.id, had)
     if not defaults:
-        return ()
+        return unbound
     found = _reserve(world, after, defaults)
     undo.callback(world.ports.release, found)
-    return found
+    return (*found, *unbound)
 
 
 def _defaults(world: World, sandbox: Sandbox) -> dict[Family, tuple[Address, ...]]:
     """Return by family where ports are published when nobody names an address; families without a way are left out."""
     found: dict[Family, tuple[Address, ...]] = {}
     for family in FAMILIES:
-        if (way := way_out(world.state, sandbox, family)) is not None:
-            bindings = world.driver(way[1]).binding_addresses(way[1])
+        way = way_out(world.state, sandbox, family)
+        if way is None or routed.is_routed(world.drivers, way[1], family):
+            continue
+        if bindings := world.driver(way[1]).binding_addresses(way[1]):
             found[family] = tuple(one for one in bindings if one.version == family)
     return found
 

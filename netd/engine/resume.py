@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from netd.common.errors import Problem
 from netd.common.store import Drop, Put
-from netd.drivers.bridge import DEFAULT_OPTIONS
+from netd.drivers.bridge_options import DEFAULT_OPTIONS
 from netd.engine import change, making
 from netd.engine.mending import mend
 from netd.engine.networks import Networks
@@ -40,7 +41,7 @@ async def resume(world: World) -> None:
     """
     for network in world.store.load(NETWORK, Network).values():
         world.drivers.expect(network.driver)
-        making.know(world, network)
+        making.know(world, await _with_todays_mtu(world, network))
     await _make_predefined(world)
     await _take_up_sandboxes(world)
     for identifier, book in world.books.items():
@@ -50,6 +51,20 @@ async def resume(world: World) -> None:
     for sandbox in world.state.sandboxes:
         await _answer(world, sandbox)
     await world.names.settle()
+
+
+async def _with_todays_mtu(world: World, network: Network) -> Network:
+    """The host's ways out may be others than they were; a parent that is away is waited for."""
+    traits = world.driver(network).traits
+    if not traits.addressed or traits.absent:
+        return network
+    parent = network.options.get(traits.parent, "")
+    found = await world.host.mtu(parent)
+    if found == network.mtu or (parent and not found):
+        return network
+    network = replace(network, mtu=found)
+    await world.store.write(Put(NETWORK, network.id, network), durable=False)
+    return network
 
 
 async def _make_predefined(world: World) -> None:

@@ -58,4 +58,4 @@ def _bindings(publication: Publication) -> Iterator[tuple[str, PortBinding]]:
     address = str(publication.address)
     for step in range(publication.count):
         key = f"{publication.target + step}/{publication.protocol}"
-        yield key, PortBinding(address, str(publication.port + step))
+        yield key, PortBinding(address, str(publication.port + step) if publication.port else "")

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from netd import facts
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.drivers.registry import Drivers
+from netd.engine import routed
 from netd.engine.routes import way_out
 from netd.engine.state import State
 from netd.facts import DefaultRoute, Fact, Namespace
 from netd.model import Network, Sandbox
-from netd.portmap.rules import BridgeRules, Published, Ruleset
+from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset
 
 
 class Wanted:
@@ -39,6 +40,9 @@ class Wanted:
     def published(self, sandbox: Sandbox | None) -> frozenset[Published]:
         return frozenset(self._published(sandbox) if sandbox else ())
 
+    def opened(self, sandbox: Sandbox | None) -> frozenset[Opened]:
+        return frozenset(routed.opened(self._state, self._drivers, sandbox) if sandbox else ())
+
     def rules(self, network: Network) -> BridgeRules | None:
         return self._drivers.get(network.driver).rules(network)
 
@@ -46,7 +50,8 @@ class Wanted:
         """Return the whole firewall."""
         bridges = (self.rules(network) for network in self._state.networks)
         published = (one for sandbox in self._state.sandboxes for one in self._published(sandbox))
-        return Ruleset(frozenset(filter(None, bridges)), frozenset(published))
+        opened = (one for sandbox in self._state.sandboxes for one in self.opened(sandbox))
+        return Ruleset(frozenset(filter(None, bridges)), frozenset(published), frozenset(opened))
 
     def _sandbox_facts(self, sandbox: Sandbox) -> Iterator[Fact]:
         if sandbox.on_host:
@@ -63,7 +68,7 @@ class Wanted:
     def _published(self, sandbox: Sandbox) -> Iterator[Published]:
         targets = {family: self._target(sandbox, family) for family in FAMILIES} if sandbox.publications else {}
         for one in sandbox.publications:
-            if (target := targets[one.address.version]) is not None:
+            if one.port and (target := targets[one.address.version]) is not None:
                 yield Published(one.protocol, one.address, one.port, target, one.target, one.count, one.allow)
 
     def _target(self, sandbox: Sandbox, family: Family) -> Address | None:

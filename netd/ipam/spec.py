@@ -47,16 +47,19 @@ def _faults(spec: PoolSpec) -> list[str]:
     return [*_subnet_faults(spec.subnet), *_range_faults(spec), *_address_faults(spec)]
 
 
-def lay_out(spec: PoolSpec, subnet: Subnet) -> Pool:
+def lay_out(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool:
     """Return the pool of a network on *subnet*; the gateway, if none is given, is the lowest address nobody speaks for.
+
+    Without *has_gateway* there is none but one that is given.
 
     Raises ServerError, as Docker does, for a gateway or auxiliary address that is reserved or named twice.
     """
-    gateway = spec.gateway or _free_gateway(spec, subnet)
-    taken = dict.fromkeys(edges(subnet), "the subnet's own")
+    gateway = spec.gateway or (_free_gateway(spec, subnet) if has_gateway else None)
+    taken: dict[Address | None, str] = dict.fromkeys(edges(subnet), "the subnet's own")
     if gateway in taken:
         raise ServerError(f"failed to allocate gateway ({gateway}): Address already in use: it is {taken[gateway]}")
-    taken[gateway] = "the gateway's"
+    if gateway is not None:
+        taken[gateway] = "the gateway's"
     for name, address in spec.auxiliary.items():
         if address in taken:
             raise ServerError(

@@ -93,6 +93,9 @@ class Host:
     async def routed(self) -> Sequence[Subnet]:
         return await self._threads.run(self._worker.routed)
 
+    async def mtu(self, link: str = "") -> int:
+        return await self._threads.run(lambda: self._worker.mtu(link))
+
     async def nameservers(self) -> Sequence[str]:
         return await self._threads.run(lambda: _nameservers(self._resolv_conf))
 

@@ -301,6 +301,11 @@ def leads_somewhere(route: Route) -> bool:
     return route.kind != _LOCAL or route.destination.prefixlen < route.destination.max_prefixlen
 
 
+def is_default(route: Route) -> bool:
+    """Whether the route takes what no other takes, by way of a link."""
+    return route.destination.prefixlen == 0 and route.kind == _UNICAST and route.link != 0
+
+
 def _decoded(cls: Any, message: Message) -> Any:
     found = cls(message.data)
     found.decode()

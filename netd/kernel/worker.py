@@ -73,6 +73,12 @@ class Worker:
         }
         return sorted(found, key=lambda one: (one.version, one.network_address.packed, one.prefixlen))
 
+    def mtu(self, name: str) -> int:
+        """Return a link's, or the smallest of the ways out."""
+        ways = [name] if name else {route.link for route in self._host.routes() if rtnl.is_default(route)}
+        found = [link.mtu for way in ways if (link := self._host.find(way)) is not None]
+        return min(found, default=0)
+
     def deviating(self, names: Iterable[str]) -> list[Change]:
         """Tell which of the links are not as they were last seen or made."""
         return [change for name in names if (change := self._deviation(name))]

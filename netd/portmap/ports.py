@@ -63,13 +63,13 @@ class Ports:
         return self._merged(holder, done)
 
     def release(self, given: Iterable[Publication]) -> None:
-        for publication in given:
+        for publication in _bound(given):
             self._table.remove(publication)
             self._held.let_go(publication)
 
     def restore(self, holder: str, given: Iterable[Publication]) -> None:
         """Take again what *holder* had; a program of the host that came in between changes nothing."""
-        for publication in given:
+        for publication in _bound(given):
             self._table.add(publication, holder)
             try:
                 self._held.hold(publication)
@@ -137,6 +137,11 @@ class Ports:
                 if run.count > HOLD_LIMIT:
                     self._held.let_go(run)
         return tuple(runs)
+
+
+def _bound(given: Iterable[Publication]) -> Iterator[Publication]:
+    """Leave out those that have no port of the host."""
+    return (publication for publication in given if publication.port)
 
 
 def _resolved(wish: Wish, defaults: Defaults) -> Wish | None:

@@ -168,8 +168,6 @@ def test_a_full_network_says_so():
     ("options", "words"),
     [
         ({"com.docker.network.bridge.nosuch": "1"}, "com.docker.network.bridge.nosuch"),
-        ({"com.docker.network.bridge.enable_icc": "false"}, "enable_icc can only be true"),
-        ({"com.docker.network.enable_ipv6": "true"}, "enable_ipv6 can only be false"),
         ({"com.docker.network.driver.mtu": "many"}, "value: many"),
         ({"com.docker.network.driver.mtu": "-1"}, "invalid MTU number: -1"),
         ({"com.docker.network.bridge.name": "a b"}, "value: a b"),

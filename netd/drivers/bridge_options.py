@@ -1,0 +1,132 @@
+"""The options of bridge networks: Docker's names, what they may say, and what they come to.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from netd.common.addresses import EVERY_IPV4, Address, Family
+from netd.common.errors import BadRequest, ServerError
+from netd.drivers import options
+from netd.model import NetworkSpec
+from netd.portmap.rules import GatewayMode, Treatment
+
+_BRIDGE = options.PREFIX + "bridge."
+NAME = _BRIDGE + "name"
+MASQUERADE = _BRIDGE + "enable_ip_masquerade"
+ICC = _BRIDGE + "enable_icc"
+BINDING = _BRIDGE + "host_binding_ipv4"
+MODES: dict[Family, str] = {4: _BRIDGE + "gateway_mode_ipv4", 6: _BRIDGE + "gateway_mode_ipv6"}
+INHIBIT = _BRIDGE + "inhibit_ipv4"
+TRUSTED = _BRIDGE + "trusted_host_interfaces"
+SOURCES: dict[Family, str] = {4: options.PREFIX + "host_ipv4", 6: options.PREFIX + "host_ipv6"}
+IPV4 = options.PREFIX + "enable_ipv4"
+IPV6 = options.PREFIX + "enable_ipv6"
+ADVERTISED = options.PREFIX + "advertise_addr_nmsgs"
+ADVERTISED_EVERY = options.PREFIX + "advertise_addr_ms"
+KNOWN = frozenset(
+    (
+        *(NAME, MASQUERADE, ICC, BINDING, INHIBIT, TRUSTED, IPV4, IPV6, ADVERTISED, ADVERTISED_EVERY),
+        *(*MODES.values(), *SOURCES.values(), options.MTU, options.INTERFACE_PREFIX),
+    )
+)
+_LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
+_ADVERTISED, _ADVERTISED_EVERY = range(4), range(100, 2001)
+"""How often an address is to be announced, and every how many milliseconds."""
+
+DEFAULT_DEVICE = "netd0"
+DEFAULT_OPTIONS = {
+    _BRIDGE + "default_bridge": "true",
+    ICC: "true",
+    MASQUERADE: "true",
+    BINDING: str(EVERY_IPV4),
+    NAME: DEFAULT_DEVICE,
+}
+"""What the default bridge network shows, as Docker's does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeOptions:
+    """What the options of one network say."""
+
+    name: str
+    """The link's; "" leaves it to netd."""
+    masquerade: bool
+    icc: bool
+    """Whether its containers reach one another."""
+    binding: Address | None
+    """Where ports are published when nobody names an address; None is every address of the host."""
+    modes: Mapping[Family, GatewayMode]
+    inhibit_ipv4: bool
+    """The bridge has no IPv4 address: somebody else is the gateway."""
+    trusted: tuple[str, ...]
+    sources: Mapping[Family, Address | None]
+    mtu: int
+    """0 leaves it to netd."""
+
+    def treatment(self, family: Family, *, internal: bool) -> Treatment:
+        mode = self.modes[family]
+        hides = self.masquerade and not internal and mode in (GatewayMode.NAT, GatewayMode.UNPROTECTED)
+        return Treatment(mode=mode, masquerade=hides, source=self.sources[family])
+
+    def bridge_has_address(self, family: Family) -> bool:
+        return self.modes[family] is not GatewayMode.ISOLATED and not (family == 4 and self.inhibit_ipv4)
+
+
+def read(given: Mapping[str, str]) -> BridgeOptions:
+    """Return what the options say.  Raises BadRequest, or ServerError where Docker does, for what cannot be read."""
+    binding = options.address(given, BINDING)
+    return BridgeOptions(
+        name=_name(given.get(NAME, "")),
+        masquerade=options.flag(given, MASQUERADE, True),
+        icc=options.flag(given, ICC, True),
+        binding=None if binding == EVERY_IPV4 else binding,
+        modes={family: _mode(given, name) for family, name in MODES.items()},
+        inhibit_ipv4=options.flag(given, INHIBIT, False),
+        trusted=_trusted(given.get(TRUSTED, "")),
+        sources={
+            4: options.address_of(given, SOURCES[4], IPv4Address),
+            6: options.address_of(given, SOURCES[6], IPv6Address),
+        },
+        mtu=options.mtu(given),
+    )
+
+
+def check(spec: NetworkSpec) -> None:
+    """Raise BadRequest, or ServerError where Docker does, when the options cannot be those of such a network."""
+    options.refuse_unknown(spec.options, KNOWN, "bridge networks")
+    found = read(spec.options)
+    if GatewayMode.ISOLATED in found.modes.values() and not spec.internal:
+        raise ServerError("gateway mode 'isolated' can only be used for an internal network")
+    if spec.internal and any(key in pool.auxiliary for key in options.GATEWAYS.values() for pool in spec.pools):
+        raise BadRequest("no gateway can be set on an internal bridge network")
+    options.interface_prefix(spec.options)
+    for name in (IPV4, IPV6):
+        options.flag(spec.options, name, True)
+    for name, allowed in ((ADVERTISED, _ADVERTISED), (ADVERTISED_EVERY, _ADVERTISED_EVERY)):
+        if options.number(spec.options, name, allowed.stop - 1) not in allowed:
+            raise ServerError(f"{name} must be in the range {allowed.start} to {allowed.stop - 1}")
+
+
+def _name(name: str) -> str:
+    if name and (not _LINK.match(name) or name in (".", "..", "lo", "all", "default")):
+        raise options.unreadable(NAME, name, "a bridge's name has up to 15 letters, digits, '_', '.' and '-'")
+    return name
+
+
+def _mode(given: Mapping[str, str], name: str) -> GatewayMode:
+    text = given.get(name, "") or GatewayMode.NAT
+    try:
+        return GatewayMode(text)
+    except ValueError:
+        raise options.unreadable(name, text, f"unknown gateway mode {text}") from None
+
+
+def _trusted(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, text.split(":"))))
+    for name in names:
+        if not options.is_link_name(name):
+            raise options.unreadable(TRUSTED, text, f"{name!r} is no name of a link; write them like eth0:eth1")
+    return names

@@ -1,0 +1,180 @@
+"""What the options of bridge networks come to in facts and rules, and which are refused in Docker's words."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+import pytest
+from msgspec.structs import replace
+
+from netd.common.errors import BadRequest, ServerError
+from netd.drivers.bridge import BridgeDriver
+from netd.drivers.registry import discover
+from netd.engine import routed, shown
+from netd.engine.routes import way_out
+from netd.engine.wanted import Wanted
+from netd.ipam.spec import lay_out
+from netd.model import NetworkSpec, Pool, PoolSpec, Wish
+from netd.portmap.rules import GatewayMode, Opened, Treatment
+from tests.unit.making import endpoint, network, publication, sandbox, state
+
+D = "com.docker.network."
+B = D + "bridge."
+V6 = IPv6Network("fd00:1::/64")
+
+
+def check(internal=False, pools=(), **options):
+    spec = NetworkSpec(name="n", internal=internal, pools=pools, options=options)
+    BridgeDriver().validate(spec)
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({B + "gateway_mode_ipv4": "zork"}, BadRequest, "gateway_mode_ipv4 value: zork (unknown gateway mode zork)"),
+        ({B + "gateway_mode_ipv6": "isolated"}, ServerError, "'isolated' can only be used for an internal network"),
+        ({D + "advertise_addr_nmsgs": "4"}, ServerError, "advertise_addr_nmsgs must be in the range 0 to 3"),
+        ({D + "advertise_addr_ms": "99"}, ServerError, "advertise_addr_ms must be in the range 100 to 2000"),
+        ({D + "advertise_addr_ms": "soon"}, BadRequest, "value: soon"),
+        ({D + "host_ipv4": "fd00::1"}, BadRequest, "host_ipv4 value: fd00::1 (it is not an IPv4 address)"),
+        ({D + "host_ipv6": "192.0.2.1"}, BadRequest, "host_ipv6 value: 192.0.2.1 (it is not an IPv6 address)"),
+        ({D + "container_iface_prefix": "a/b"}, BadRequest, "value: a/b"),
+        ({D + "container_iface_prefix": "x" * 13}, BadRequest, "up to 12 characters"),
+        ({B + "enable_icc": "maybe"}, BadRequest, "value: maybe"),
+        ({B + "inhibit_ipv4": "maybe"}, BadRequest, "value: maybe"),
+        ({B + "trusted_host_interfaces": "eth0:a b"}, BadRequest, "'a b' is no name of a link"),
+        ({B + "default_bridge": "true"}, BadRequest, "default_bridge is not supported"),
+        ({D + "enable_ipv6": "maybe"}, BadRequest, "value: maybe"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, kind, words):
+    with pytest.raises(kind) as refused:
+        check(**options)
+    assert words in refused.value.message and refused.value.status == kind.status
+
+
+def test_a_gateway_cannot_be_chosen_on_an_internal_network():
+    pools = (PoolSpec(IPv4Network("10.0.0.0/24"), auxiliary={"DefaultGatewayIPv4": IPv4Address("10.0.0.9")}),)
+    check(pools=pools)
+    with pytest.raises(BadRequest, match="no gateway can be set on an internal bridge network"):
+        check(internal=True, pools=pools)
+
+
+def dual(internal=False, **options):
+    made = network("n", internal=internal, options=options)
+    return replace(made, ipv6=True, pools=(*made.pools, Pool(V6, V6[1])))
+
+
+def facts(on):
+    [bridge] = Wanted(state(on), discover()).network(on).values()
+    return bridge
+
+
+def rules(on):
+    return BridgeDriver().rules(on)
+
+
+def test_a_network_of_both_families_has_both_gateways_on_its_bridge():
+    assert facts(dual()).addresses == (IPv4Interface("10.0.0.1/24"), IPv6Interface("fd00:1::1/64"))
+    assert rules(dual()).ipv4 == rules(dual()).ipv6 == Treatment()
+
+
+def test_ways_of_the_gateway_are_each_familys_own():
+    on = dual(**{B + "gateway_mode_ipv4": "nat-unprotected", B + "gateway_mode_ipv6": "routed"})
+    assert rules(on).ipv4 == Treatment(mode=GatewayMode.UNPROTECTED)
+    assert rules(on).ipv6 == Treatment(mode=GatewayMode.ROUTED, masquerade=False)
+    assert len(facts(on).addresses) == 2
+
+
+def test_a_source_a_trusted_link_and_separate_containers_are_told_to_the_firewall():
+    on = dual(
+        **{
+            D + "host_ipv4": "198.51.100.7",
+            D + "host_ipv6": "2001:db8::7",
+            B + "trusted_host_interfaces": "eth0:eth1",
+            B + "enable_icc": "false",
+        }
+    )
+    assert rules(on).ipv4.source == IPv4Address("198.51.100.7")
+    assert rules(on).ipv6.source == IPv6Address("2001:db8::7")
+    assert rules(on).trusted == ("eth0", "eth1") and rules(on).isolated
+    web = sandbox("web", endpoint(on, 2))
+    [pair] = BridgeDriver().endpoint_facts(on, web, web.endpoints[0])
+    assert pair.isolated
+
+
+def test_an_isolated_network_has_no_address_on_the_host_and_no_gateway():
+    options = {B + "gateway_mode_ipv4": "isolated"}
+    spec = check(internal=True, **options)
+    driver = BridgeDriver()
+    assert (driver.has_gateway(spec, 4), driver.has_gateway(spec, 6)) == (False, True)
+    pool = lay_out(PoolSpec(), IPv4Network("10.0.0.0/24"), has_gateway=False)
+    assert pool.gateway is None
+    assert facts(dual(internal=True, **options)).addresses == (IPv6Interface("fd00:1::1/64"),)
+
+
+@pytest.mark.parametrize(("internal", "reserved"), [(False, True), (True, False)])
+def test_an_inhibited_bridge_leaves_the_gateway_to_somebody_else(internal, reserved):
+    spec = check(internal=internal, **{B + "inhibit_ipv4": "true"})
+    assert BridgeDriver().has_gateway(spec, 4) is reserved
+    assert facts(network("n", internal=internal, options=spec.options)).addresses == ()
+
+
+def test_the_mtu_is_the_option_or_the_hosts_or_the_ordinary_one():
+    assert facts(network("n")).mtu == 1500
+    assert facts(network("n", mtu=1400)).mtu == 1400
+    assert facts(network("n", mtu=1400, options={D + "driver.mtu": "1300"})).mtu == 1300
+
+
+@pytest.mark.parametrize(
+    ("text", "binding"),
+    [
+        ("", ("0.0.0.0", "::")),
+        ("0.0.0.0", ("0.0.0.0", "::")),
+        ("::", ("::",)),
+        ("192.0.2.1", ("192.0.2.1",)),
+        ("::1", ("::1",)),
+    ],
+)
+def test_where_ports_are_published(text, binding):
+    on = network("n", options={B + "host_binding_ipv4": text})
+    assert tuple(map(str, BridgeDriver().binding_addresses(on))) == binding
+
+
+def wish(target, *addresses, **kwargs):
+    return Wish(protocol="tcp", target=target, addresses=addresses or (None,), **kwargs)
+
+
+def test_ports_of_a_routed_network_are_opened_also_where_another_leads_out():
+    outward = network("aaa", "10.9.0.0/24")
+    on = network("n", options={B + "gateway_mode_ipv4": "routed"})
+    wishes = (
+        wish(80, port=8080),
+        wish(81, IPv6Address("::")),
+        wish(82, allow=(IPv4Network("192.0.2.0/24"),)),
+    )
+    web = sandbox("web", endpoint(outward, 2), endpoint(on, 2), wishes=wishes)
+    made = state(outward, on, sandboxes=[web])
+    assert way_out(made, web, 4)[1] is outward
+    opened = {Opened("tcp", IPv4Address("10.0.0.2"), 80)}
+    assert Wanted(made, discover()).opened(web) == opened == Wanted(made, discover()).ruleset().opened
+
+
+def test_ports_of_a_routed_way_out_are_shown_without_a_port_of_the_host():
+    on = network("n", options={B + "gateway_mode_ipv4": "routed"})
+    web = sandbox("web", endpoint(on, 2), wishes=(wish(80, port=8080), wish(81, IPv4Address("192.0.2.1"))))
+    made = state(on, sandboxes=[web])
+    found = routed.publications(made, discover(), web)
+    web = replace(web, publications=found)
+    assert {key: [(one.host_ip, one.host_port) for one in there] for key, there in shown.ports(web).items()} == {
+        "80/tcp": [("0.0.0.0", "")],
+        "81/tcp": [("192.0.2.1", "")],
+    }
+    assert Wanted(made, discover()).published(web) == frozenset()
+
+
+def test_an_internal_network_opens_nothing():
+    on = network("n", internal=True, options={B + "gateway_mode_ipv4": "routed"})
+    web = sandbox("web", endpoint(on, 2), wishes=(wish(80),), publications=(publication(0, 80),))
+    assert Wanted(state(on, sandboxes=[web]), discover()).opened(web) == frozenset()
