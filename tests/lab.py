@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,9 +96,16 @@ class Node:
             "routes": sorted(map(json.dumps, self.json("route show table all"))),
             "rules": sorted(map(json.dumps, self.json("rule"))),
             "nftables": self.command("nft", "list", "ruleset"),
-            "forwarding": self.run(lambda: Path("/proc/sys/net/ipv4/ip_forward").read_text()),
+            "forwarding": self.run(forwarding),
             "processes": sorted(self.processes()),
         }
+
+
+def forwarding() -> dict[str, str]:
+    """Return what says, in the calling thread's namespace, whether packets are forwarded and routers listened to."""
+    links = Path("/proc/sys/net/ipv6/conf").iterdir()
+    files = [one / name for one in links for name in ("forwarding", "accept_ra")]
+    return {str(one): one.read_text() for one in (Path("/proc/sys/net/ipv4/ip_forward"), *sorted(files))}
 
 
 def mounts(below: Path) -> list[str]:
@@ -138,13 +145,13 @@ class Lab:
 
     def wire(self, left: Node, right: Node, subnet: str) -> tuple[str, str]:
         """Join two hosts by a cable, ``eth<n>`` at both; returns their addresses, the first two of *subnet*."""
-        network = IPv4Network(subnet)
+        network = ip_network(subnet)
         link = f"eth{next(self._wires)}"
         peer = f"type veth peer name {link} netns /proc/self/fd/{right.fd}"
         left.ip(f"link add {link} {peer}", also=(right.fd,))
         ends = (left, str(network[1])), (right, str(network[2]))
         for node, address in ends:
-            node.ip(f"addr add {address}/{network.prefixlen} dev {link}")
+            node.ip(f"addr add {address}/{network.prefixlen} dev {link}{' nodad' if network.version == 6 else ''}")
             node.ip(f"link set {link} up")
         return ends[0][1], ends[1][1]
 
@@ -214,8 +221,10 @@ class Echo:
 
     def __init__(self, node: Node, port: int, protocol: str, address: str) -> None:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-        self._socket = node.run(lambda: socket.socket(socket.AF_INET, kind))
+        self._socket = node.run(lambda: socket.socket(family(address), kind))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in address:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self._socket.bind((address, port))
         self._answer = self._answer_udp
         if protocol == "tcp":
@@ -242,19 +251,23 @@ class Echo:
                     key.data()
 
     def _answer_tcp(self) -> None:
-        client, (address, port) = self._socket.accept()
+        client, (address, port, *_) = self._socket.accept()
         with client:
             client.sendall(f"{address} {port}".encode())
 
     def _answer_udp(self) -> None:
-        _, (address, port) = self._socket.recvfrom(2048)
+        _, (address, port, *_) = self._socket.recvfrom(2048)
         self._socket.sendto(f"{address} {port}".encode(), (address, port))
+
+
+def family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def reach(node: Node, address: str, port: int, protocol: str = "tcp", timeout: float = PATIENCE) -> str | None:
     """Return the address under which an echo server sees *node*, or None when it cannot be reached."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    with node.run(lambda: socket.socket(socket.AF_INET, kind)) as client:
+    with node.run(lambda: socket.socket(family(address), kind)) as client:
         client.settimeout(timeout)
         try:
             client.connect((address, port))

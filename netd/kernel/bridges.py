@@ -12,6 +12,7 @@ from netd.common.errors import KernelRefused
 from netd.facts import Bridge
 from netd.kernel import dying, rtnl, sysctl
 from netd.kernel.lookup import Rtnl, index_of
+from netd.kernel.netlink import Request
 
 MARK = "netd"
 """The ifalias of bridges that we made."""
@@ -38,11 +39,19 @@ def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
     sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
     address = [rtnl.add_address(index, one) for one in fact.addresses]
     if not fact.owned:
-        host.talk(*address, rtnl.set_link(index, up=True))
+        host.talk(*address, rtnl.set_link(index, up=True), *_loopback6(index, fact))
         return
     _set_ipv6(fact)
     old = [rtnl.drop_address(index, one) for one in (was.addresses if was else ()) if one not in fact.addresses]
-    host.talk(*old, *address, rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK))
+    up = rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK)
+    host.talk(*old, *address, up, *_loopback6(index, fact))
+
+
+def _loopback6(index: int, fact: Bridge) -> list[Request]:
+    """What ``route_localnet`` is for 127.0.0.0/8, for ::1."""
+    if not any(one.version == 6 for one in fact.addresses):
+        return []
+    return [rtnl.admit_loopback6(index) if fact.localnet else rtnl.refuse_loopback6(index)]
 
 
 def _set_ipv6(fact: Bridge) -> None:
@@ -52,6 +61,8 @@ def _set_ipv6(fact: Bridge) -> None:
     """
     has = any(one.version == 6 for one in fact.addresses)
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_ra", "0")
+    # Until its link-local address is tried, a bridge asks for no neighbour on behalf of others.
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_dad", "0")
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not has)))
 
 
@@ -77,7 +88,8 @@ def drop(host: Rtnl, fact: Bridge) -> None:
         return
     if not fact.owned:
         sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", "0")
-        host.talk(*(rtnl.drop_address(index, one) for one in host.our_addresses(index)))
+        addresses = (rtnl.drop_address(index, one) for one in host.our_addresses(index))
+        host.talk(*addresses, rtnl.refuse_loopback6(index))
         return
     # A link that is down goes on answering for its addresses.
     address = [rtnl.drop_address(index, one) for one in fact.addresses]

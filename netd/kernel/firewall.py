@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from netd.common.addresses import Family
 from netd.portmap.rules import Ruleset
 
 
@@ -15,8 +16,8 @@ class Firewall(Protocol):
     """To be used in one thread, whose network namespace is the host."""
 
     @property
-    def forwards(self) -> bool:
-        """Whether the host has to forward packets for what was published last."""
+    def forwards(self) -> frozenset[Family]:
+        """The families whose packets the host has to forward for what was published last."""
 
     def publish(self, rules: Ruleset) -> None:
         """Bring the kernel to *rules* by the difference to what was published last; build it anew where that fails."""

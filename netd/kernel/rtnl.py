@@ -10,7 +10,7 @@ import errno
 import struct
 import sys
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from typing import Any
 
 from pyroute2.netlink import rtnl
@@ -42,6 +42,7 @@ _RTMSG = struct.Struct("=xBxxBxxB4x")
 _ORIGIN, _IFA_F_NODAD = 11, 0x02
 _ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _TABLE = 1, 2, 1, 4, 5, 15
 MAIN_TABLE = 254
+_LOCAL_TABLE = 255
 _UNICAST, _LOCAL = 1, 2
 _TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
 """Also blackhole, unreachable and prohibit; not broadcast and multicast."""
@@ -208,6 +209,22 @@ def put_default_route(gateway: Address) -> Request:
 
 def drop_default_route(gateway: Address) -> Request:
     return _default_route(rtnl.RTM_DELROUTE, gateway, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
+
+
+def _loopback6_route(kind: int, index: int, flags: int, tolerate: tuple[int, ...]) -> Request:
+    header = struct.pack("=BBBBBBBBI", _AF_INET6, 128, 0, 0, _LOCAL_TABLE, _PROTO_STATIC, 0, _LOCAL, 0)
+    packed = IPv6Address("::1").packed
+    return Request(kind, header + attribute(_DESTINATION, packed) + u32(_OUT_LINK, index), flags, tolerate)
+
+
+def admit_loopback6(index: int) -> Request:
+    """Let answers to ::1, translated on the way, come in by a link; the kernel goes on refusing those that are not."""
+    # One more beside those of other links, which EXCL would refuse.
+    return _loopback6_route(rtnl.RTM_NEWROUTE, index, CREATE, (errno.EEXIST,))
+
+
+def refuse_loopback6(index: int) -> Request:
+    return _loopback6_route(rtnl.RTM_DELROUTE, index, 0, (errno.ESRCH, errno.ENODEV, errno.EOPNOTSUPP))
 
 
 def list_links() -> Request:

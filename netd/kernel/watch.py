@@ -45,7 +45,11 @@ class Watch:
 
     def __init__(self) -> None:
         self._links = _listen(
-            socket.NETLINK_ROUTE, rtnl.RTNLGRP_LINK, rtnl.RTNLGRP_IPV4_IFADDR, rtnl.RTNLGRP_IPV4_NETCONF
+            socket.NETLINK_ROUTE,
+            rtnl.RTNLGRP_LINK,
+            rtnl.RTNLGRP_IPV4_IFADDR,
+            rtnl.RTNLGRP_IPV4_NETCONF,
+            rtnl.RTNLGRP_IPV6_NETCONF,
         )
         self._rules = _listen(_NETFILTER, _GROUP_NFTABLES)
         self._own_maker = _who_am_i()

@@ -31,7 +31,7 @@ class Worker:
         self.sandboxes = Sandboxes(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
-        self.forwarding = sysctl.Forwarding(run_dir / "ip_forward")
+        self.forwarding = sysctl.Forwarding(run_dir)
         self.firewall: Firewall = Nftables(self.forwarding)
         self.known: dict[str, OnHost] = {}
         """What we last saw or made on the host, by the links' names."""
@@ -98,7 +98,7 @@ class Worker:
         return None if found == known else Change("link", name)
 
     def forwarding_lost(self) -> bool:
-        return self.firewall.forwards and not self.forwarding.is_on()
+        return not self.forwarding.is_on(self.firewall.forwards)
 
     # changing
 

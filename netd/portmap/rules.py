@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from netd.common.addresses import Address, Family, Subnet
+from netd.common.addresses import FAMILIES, Address, Family, Subnet
 
 Protocol: TypeAlias = Literal["tcp", "udp", "sctp"]
 
@@ -85,6 +85,8 @@ class Opened:
     target: Address
     target_port: int
     count: int = 1
+    allow: tuple[Subnet, ...] = ()
+    """Whose connections may come; empty is everybody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,10 @@ class Ruleset:
     opened: frozenset[Opened] = field(default_factory=frozenset)
     respect: bool = False
     """What comes to a published port from outside must pass the host's own input chains first."""
+
+    @property
+    def forwards(self) -> frozenset[Family]:
+        """The families whose packets the host has to forward."""
+        return frozenset(
+            family for family in FAMILIES if any(one.treatment(family) and not one.internal for one in self.bridges)
+        )

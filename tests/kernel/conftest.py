@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from collections.abc import Coroutine, Iterable, Iterator
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,14 @@ import pytest
 
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, plan, state
 from netd.kernel.host import Host
-from netd.portmap.rules import BridgeRules, Published, Ruleset
+from netd.portmap.rules import BridgeRules, Published, Ruleset, Treatment
 from tests.lab import Lab, Node
 
 T = TypeVar("T")
 OUTSIDE = "198.51.100.2"
 UPLINK = "198.51.100.1"
+OUTSIDE6 = "2001:db8:51::2"
+UPLINK6 = "2001:db8:51::1"
 
 
 class Site:
@@ -29,6 +31,8 @@ class Site:
         self.machine = lab.make_host("machine")
         self.outside = lab.make_host("outside")
         lab.wire(self.machine, self.outside, "198.51.100.0/24")
+        for node, address in ((self.machine, UPLINK6), (self.outside, OUTSIDE6)):
+            node.ip(f"addr add {address}/64 dev eth0 nodad")
         self._runner = asyncio.Runner()
         self.wanted: dict[tuple[str, ...], Fact] = {}
         self.bridges: dict[str, BridgeRules] = {}
@@ -80,11 +84,19 @@ class Site:
     def ruleset(self) -> Ruleset:
         return Ruleset(frozenset(self.bridges.values()), frozenset(self.published))
 
-    def network(self, name: str, gateway: str, *, internal: bool = False, isolated: bool = False) -> Bridge:
-        """Want a network; *gateway* is the bridge's address with the length of the subnet."""
-        bridge = Bridge(name=f"nd-{name}", addresses=(IPv4Interface(gateway),), mtu=1500, localnet=True)
+    def network(
+        self, name: str, *gateways: str, internal: bool = False, isolated: bool = False, **rules: Any
+    ) -> Bridge:
+        """Want a network; *gateways* are the bridge's addresses with the length of the subnet, at most one of a family.
+
+        *rules* are further fields of its rules.
+        """
+        addresses = tuple(map(ip_interface, gateways))
+        bridge = Bridge(name=f"nd-{name}", addresses=addresses, mtu=1500, localnet=True)
         self.want(bridge)
-        self.bridges[name] = BridgeRules(name=bridge.name, internal=internal, isolated=isolated)
+        treatments = {f"ipv{one.version}": Treatment() for one in addresses}
+        known = {"subnets": tuple(one.network for one in addresses), "ipv4": None, "ipv6": None, **treatments}
+        self.bridges[name] = BridgeRules(name=bridge.name, internal=internal, isolated=isolated, **known | rules)
         return bridge
 
     def container(self, sandbox: str, bridge: Bridge, last: int, *, route: bool = True) -> Pair:
@@ -94,8 +106,8 @@ class Site:
             sandbox, bridge, last, isolated=any(r.name == bridge.name and r.isolated for r in self.rules())
         )
         self.want(pair)
-        if route and bridge.addresses:
-            self.want(DefaultRoute(sandbox=sandbox, gateway=bridge.addresses[0].ip))
+        if route:
+            self.want(*(DefaultRoute(sandbox=sandbox, gateway=one.ip) for one in bridge.addresses))
         return pair
 
     def rules(self) -> list[BridgeRules]:
@@ -106,25 +118,35 @@ class Site:
 
 
 def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", isolated: bool = False) -> Pair:
-    network = bridge.addresses[0].network
-    address = IPv4Interface(f"{network[last]}/{network.prefixlen}")
+    subnets = [one.network for one in bridge.addresses]
+    addresses = tuple(ip_interface(f"{one[last]}/{one.prefixlen}") for one in subnets)
     return Pair(
         host=f"ndp{sandbox[:6]}{bridge.name[-4:]}",
         bridge=bridge.name,
         alias=f"{sandbox}.{bridge.name[3:]}",
         sandbox=sandbox,
         inside=inside,
-        mac="02:42:" + address.ip.packed.hex(":"),
-        addresses=(address,),
+        mac="02:42:" + addresses[0].ip.packed[-4:].hex(":"),
+        addresses=addresses,
         mtu=bridge.mtu,
         isolated=isolated,
     )
 
 
 def port(
-    number: int, target: Pair, target_port: int, *, address: str = "0.0.0.0", protocol: str = "tcp", count: int = 1
-):
-    return Published(protocol, IPv4Address(address), number, target.addresses[0].ip, target_port, count)
+    number: int,
+    target: Pair,
+    target_port: int,
+    *,
+    address: str = "0.0.0.0",
+    protocol: str = "tcp",
+    count: int = 1,
+    allow: Iterable[str] = (),
+) -> Published:
+    """A published port that leads to the container's address of the family that *address* is of."""
+    host = ip_address(address)
+    [inside] = [one.ip for one in target.addresses if one.version == host.version]
+    return Published(protocol, host, number, inside, target_port, count, tuple(map(ip_network, allow)))
 
 
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")

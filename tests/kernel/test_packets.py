@@ -38,8 +38,9 @@ class Town:
 
 
 def set_bridge_filter(site: Site, on: bool) -> None:
-    if BRIDGE_FILTER.exists():
-        site.machine.run(lambda: BRIDGE_FILTER.write_text(str(int(on))))
+    for one in (BRIDGE_FILTER, BRIDGE_FILTER.with_name("bridge-nf-call-ip6tables")):
+        if one.exists():
+            site.machine.run(lambda one=one: one.write_text(str(int(on))))
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -11,36 +12,67 @@ from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
 from netd.kernel.nftables import script as ruleset
-from netd.portmap.rules import BridgeRules, Published, Ruleset, Treatment
+from netd.kernel.nftables.elements import elements
+from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
 
 COMMAND = re.compile(r"(add|delete) element inet netd (\w+) \{ (.*) \}")
 Elements = dict[tuple[str, str], str]
 
-addresses = st.sampled_from([IPv4Address("0.0.0.0"), IPv4Address("198.51.100.1")])
-targets = st.sampled_from([IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")])
+ports = st.integers(1, 40).map(lambda n: n * 100)
+counts = st.sampled_from([1, 1, 2, 50])
+allowed = st.sampled_from([(), ("10.0.0.0/8", "10.1.0.0/16", "fd00::/8"), ("192.0.2.0/25", "192.0.2.128/25")])
+allows = allowed.map(lambda nets: tuple(map(ip_network, nets)))
+places = st.one_of(
+    st.tuples(st.sampled_from(["0.0.0.0", "198.51.100.1"]), st.sampled_from(["10.0.0.2", "10.0.0.3"])),
+    st.tuples(st.sampled_from(["::", "2001:db8::1", "::1"]), st.sampled_from(["fd00::2", "fd00::3"])),
+).map(lambda pair: tuple(map(ip_address, pair)))
+protocols = st.sampled_from(["tcp", "udp"])
 rules = st.builds(
-    Published,
-    protocol=st.sampled_from(["tcp", "udp"]),
-    address=addresses,
-    port=st.integers(1, 40).map(lambda n: n * 100),
-    target=targets,
-    target_port=st.integers(1, 40).map(lambda n: n * 100),
-    count=st.sampled_from([1, 1, 2, 50]),
+    lambda protocol, place, port, target_port, count, allow: Published(
+        protocol, place[0], port, place[1], target_port, count, allow
+    ),
+    protocols,
+    places,
+    ports,
+    ports,
+    counts,
+    allows,
+)
+openings = st.builds(
+    lambda protocol, place, port, count, allow: Opened(protocol, place[1], port, count, allow),
+    protocols,
+    places,
+    ports,
+    counts,
+    allows,
+)
+treatments = st.one_of(
+    st.none(),
+    st.builds(
+        Treatment,
+        mode=st.sampled_from(GatewayMode),
+        masquerade=st.booleans(),
+        source=st.sampled_from([None, ip_address("198.51.100.7")]),
+    ),
 )
 bridges = st.builds(
     BridgeRules,
     name=st.sampled_from(["nd-a", "nd-b"]),
     internal=st.booleans(),
-    ipv4=st.builds(Treatment, masquerade=st.booleans()),
+    ipv4=treatments,
+    ipv6=treatments.map(lambda one: one and replace(one, source=None)),
     isolated=st.booleans(),
+    trusted=st.sampled_from([(), ("eth0",), ("eth0", "eth1")]),
 )
 rulesets = st.builds(
-    lambda some, ports: Ruleset(
+    lambda some, ports, opened: Ruleset(
         frozenset({one.name: one for one in some}.values()),
         frozenset({(one.protocol, one.address, one.port): one for one in ports}.values()),
+        frozenset({(one.protocol, one.target, one.target_port): one for one in opened}.values()),
     ),
     st.lists(bridges, max_size=3),
     st.lists(rules, max_size=8),
+    st.lists(openings, max_size=4),
 )
 
 
@@ -60,12 +92,12 @@ def carry_out(had: Elements, script: str) -> Elements:
 
 @given(had=rulesets, wanted=rulesets)
 def test_a_change_leads_from_any_ruleset_to_any_other(had: Ruleset, wanted: Ruleset) -> None:
-    assert carry_out(ruleset.elements(had), ruleset.change(had, wanted)) == ruleset.elements(wanted)
+    assert carry_out(elements(had), ruleset.change(had, wanted)) == elements(wanted)
 
 
 @given(wanted=rulesets)
 def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
-    assert carry_out({}, ruleset.rebuild(wanted)) == ruleset.elements(wanted)
+    assert carry_out({}, ruleset.rebuild(wanted)) == elements(wanted)
 
 
 @given(rules=rulesets)
@@ -78,13 +110,25 @@ def test_a_range_with_equal_numbers_is_one_element_and_a_shifted_one_as_many_as_
     shifted = Published("udp", IPv4Address("0.0.0.0"), 10000, IPv4Address("10.0.0.2"), 10001, 16384)
 
     def ports(rule: Published) -> int:
-        return sum(name != "themselves" for name, _ in ruleset.elements(Ruleset(published=frozenset({rule}))))
+        return sum(name != "themselves" for name, _ in elements(Ruleset(published=frozenset({rule}))))
 
     assert (ports(equal), ports(shifted)) == (1, 16384)
+
+
+def test_what_is_published_never_leads_to_the_other_family() -> None:
+    rule = Published("tcp", ip_address("::"), 80, ip_address("10.0.0.2"), 80)
+    with pytest.raises(BadRequest, match="different families"):
+        elements(Ruleset(published=frozenset({rule})))
+
+
+def test_only_networks_that_lead_somewhere_ask_the_host_to_forward() -> None:
+    deep, plain = BridgeRules(name="nd-a", internal=True), BridgeRules(name="nd-b", ipv6=Treatment())
+    assert Ruleset(frozenset({deep})).forwards == set()
+    assert Ruleset(frozenset({deep, plain})).forwards == {4, 6}
 
 
 @pytest.mark.parametrize("protocol", ["icmp", "tcp }", ""])
 def test_other_protocols_are_refused(protocol: str) -> None:
     rule = Published(protocol, IPv4Address("0.0.0.0"), 80, IPv4Address("10.0.0.2"), 80)
     with pytest.raises(BadRequest, match="cannot be published"):
-        ruleset.elements(Ruleset(published=frozenset({rule})))
+        elements(Ruleset(published=frozenset({rule})))

@@ -1,0 +1,141 @@
+"""What a ruleset puts into the sets and maps of the table.  Pure.
+
+Nothing from outside comes into a script but by way of here, and only as a checked name, an address or a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from typing import TypeAlias
+
+from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, FAMILIES, Address, Family, Subnet
+from netd.common.errors import BadRequest
+from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset
+
+Key: TypeAlias = tuple[str, str]
+"""Set or map, and what is looked for in it."""
+Element: TypeAlias = tuple[Key, str]
+"""With the value: "" in sets."""
+Elements: TypeAlias = dict[Key, str]
+
+_LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
+_PROTOCOLS = ("tcp", "udp", "sctp")
+_EVERY = {4: "0.0.0.0/0", 6: "::/0"}
+_ENTERING = {
+    GatewayMode.NAT: "goto nat",
+    GatewayMode.UNPROTECTED: "accept",
+    GatewayMode.ROUTED: "goto routed",
+    GatewayMode.ISOLATED: "drop",
+}
+
+
+def elements(rules: Ruleset) -> Elements:
+    """Return everything the sets and maps should hold.  Raises BadRequest for what no script may contain."""
+    found: Elements = {}
+    for bridge in rules.bridges:
+        found.update(of_bridge(bridge))
+    for published in rules.published:
+        found.update(of_published(published))
+    found.update(of_targets(rules.published))
+    for opened in rules.opened:
+        found.update(of_opened(opened))
+    return found
+
+
+def of_bridge(rules: BridgeRules) -> Iterator[Element]:
+    name = _link(rules.name)
+    yield ("bridges", name), ""
+    yield ("within", f"{name} . {name}"), ""
+    if rules.isolated:
+        yield ("isolated", name), ""
+    for link in rules.trusted:
+        yield ("trusted", f"{_link(link)} . {name}"), ""
+    for family in FAMILIES:
+        yield from _family(rules, family, name)
+
+
+def _family(rules: BridgeRules, family: Family, name: str) -> Iterator[Element]:
+    key = f"ipv{family} . {name}"
+    treatment = rules.treatment(family)
+    if treatment is None or rules.internal or treatment.mode is GatewayMode.ISOLATED:
+        yield ("leaving", key), "drop"
+        yield ("entering", key), "drop"
+        return
+    yield ("entering", key), _ENTERING[treatment.mode]
+    if treatment.mode is GatewayMode.ROUTED:
+        return
+    if treatment.source is not None:
+        yield ("sources" + suffix(treatment.source), name), str(treatment.source)
+    elif treatment.masquerade:
+        yield ("masquerading", key), ""
+
+
+def of_targets(published: Iterable[Published]) -> Iterator[Element]:
+    """One element for each container that publishes, however many ports."""
+    for target in {rule.target for rule in published}:
+        yield ("themselves" + suffix(target), f"{target} . {target}"), ""
+
+
+def of_published(rule: Published) -> Iterator[Element]:
+    """Return the elements for what is published, but for the target's own."""
+    _check_protocol(rule.protocol)
+    if rule.address.version != rule.target.version:
+        raise BadRequest(f"{rule.target} cannot be published at {rule.address}: they are of different families")
+    every = rule.address in (EVERY_IPV4, EVERY_IPV6)
+    ending = suffix(rule.address) + ("" if every else "_at")
+    key = f"{rule.protocol} . " if every else f"{rule.address} . {rule.protocol} . "
+    if rule.count > 1 and rule.port == rule.target_port:
+        yield ("ranges" + ending, key + _span(rule.port, rule.count)), str(rule.target)
+    else:
+        for step in range(rule.count):
+            yield ("ports" + ending, f"{key}{rule.port + step}"), f"{rule.target} . {rule.target_port + step}"
+    if rule.allow:
+        yield from _guards(rule, _EVERY[rule.address.version] if every else str(rule.address))
+
+
+def _guards(rule: Published, where: str) -> Iterator[Element]:
+    ending = suffix(rule.address)
+    place = f"{where} . {rule.protocol} . {_span(rule.port, rule.count)}"
+    yield ("guarded" + ending, place), ""
+    for source in _sources(rule.allow, rule.address):
+        yield ("allowed" + ending, f"{source} . {place}"), ""
+
+
+def of_opened(rule: Opened) -> Iterator[Element]:
+    _check_protocol(rule.protocol)
+    ending = suffix(rule.target)
+    place = f"{rule.target} . {rule.protocol} . {_span(rule.target_port, rule.count)}"
+    if rule.allow:
+        for source in _sources(rule.allow, rule.target):
+            yield (f"opened{ending}_to", f"{source} . {place}"), ""
+    else:
+        yield (f"opened{ending}_ranges" if rule.count > 1 else f"opened{ending}", place), ""
+
+
+def _sources(allow: Iterable[Subnet], address: Address) -> Iterator[IPv4Network | IPv6Network]:
+    """Return the subnets of the address's family, none within another: the kernel refuses intervals that overlap."""
+    if isinstance(address, IPv4Address):
+        yield from collapse_addresses(net for net in allow if isinstance(net, IPv4Network))
+    else:
+        yield from collapse_addresses(net for net in allow if isinstance(net, IPv6Network))
+
+
+def suffix(address: Address) -> str:
+    return "6" if isinstance(address, IPv6Address) else ""
+
+
+def _span(first: int, count: int) -> str:
+    return f"{first}-{first + count - 1}" if count > 1 else str(first)
+
+
+def _link(name: str) -> str:
+    if not _LINK.match(name):
+        raise BadRequest(f"bridge name {name!r} is not made of up to 15 letters, digits, '_', '.' and '-'")
+    return f'"{name}"'
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in _PROTOCOLS:
+        raise BadRequest(f"protocol {protocol!r} cannot be published: use tcp, udp or sctp")
