@@ -28,6 +28,7 @@ from netd.engine.hostfiles import HostFileReader
 from netd.engine.networks import Networks
 from netd.engine.resume import resume
 from netd.engine.sandboxes import Sandboxes
+from netd.engine.subnets import identity, sources
 from netd.engine.world import World
 from netd.kernel.host import Host
 from netd.portmap.descriptors import only_high
@@ -101,6 +102,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> World:
         store=store,
         names=names,
         drivers=discover(),
+        sources=sources(settings, await identity(store)),
         host_files=HostFileReader(settings.resolv_conf),
     )
     stack.callback(world.ports.close)

@@ -34,9 +34,14 @@ def flag(options: Mapping[str, str], name: str, default: bool) -> bool:
     text = options.get(name)
     if text is None:
         return default
-    if text not in _TRUE + _FALSE:
+    if not is_flag(text):
         raise unreadable(name, text, "it is neither true nor false")
     return text in _TRUE
+
+
+def is_flag(text: str) -> bool:
+    """Tell whether *text* is one of Go's spellings of true and false."""
+    return text in _TRUE + _FALSE
 
 
 def number(options: Mapping[str, str], name: str, default: int) -> int:

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
 
 from msgspec.structs import replace
 
-from netd.common.addresses import Subnet, overlap
 from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, Problem
 from netd.common.events import event
 from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
 from netd.drivers import Driver
-from netd.engine import files, making
+from netd.engine import making
 from netd.engine.lookup import prunable
+from netd.engine.subnets import Subnets
 from netd.engine.world import World
 from netd.facts import Bridge
-from netd.ipam import pools, spec
-from netd.model import PREDEFINED, Network, NetworkSpec, Pool, PoolSpec
+from netd.model import PREDEFINED, Network, NetworkSpec
 
 _log = logging.getLogger(__name__)
 _LONGEST_NAME = 64
@@ -34,6 +31,7 @@ _TURN = "networks"
 class Networks:
     def __init__(self, world: World) -> None:
         self._world = world
+        self._subnets = Subnets(world)
         self._pruning = False
 
     async def create(self, asked: NetworkSpec) -> Network:
@@ -56,6 +54,8 @@ class Networks:
     async def decide(self, asked: NetworkSpec) -> Network:
         """Return the network that *asked* comes to, with a subnet that is free.  Raises Forbidden, BadRequest."""
         driver = self._world.drivers.get(asked.driver)
+        if driver.traits.addressed and not (asked.ipv4 or asked.ipv6):
+            raise BadRequest("IPv4 or IPv6 must be enabled")
         network = Network(
             id=new_id(),
             name=asked.name,
@@ -64,7 +64,7 @@ class Networks:
             ipv4=asked.ipv4,
             ipv6=asked.ipv6,
             mtu=await self._mtu(driver, asked),
-            pools=await self._pools(asked) if driver.traits.addressed else (),
+            pools=await self._subnets.pools(asked) if driver.traits.addressed else (),
             ipam_driver=asked.ipam_driver,
             ipam_options=asked.ipam_options,
             internal=asked.internal,
@@ -108,37 +108,6 @@ class Networks:
         self._world.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
 
-    async def _pools(self, asked: NetworkSpec) -> tuple[Pool, ...]:
-        """Return a pool for each that is asked for, and for each family that is on and not asked about."""
-        wanted = [one for one in asked.pools if self._is_on(asked, one)]
-        missing = [one for one in self._defaults(asked) if not any(one is have for have in wanted)]
-        used = {pool.subnet: network for network in self._world.state.networks for pool in network.pools}
-        return tuple([await self._pool(asked, one, used) for one in (*wanted, *missing)])
-
-    @staticmethod
-    def _is_on(asked: NetworkSpec, pool: PoolSpec) -> bool:
-        version = pool.subnet.version if pool.subnet else 4
-        return asked.ipv4 if version == 4 else asked.ipv6
-
-    @staticmethod
-    def _defaults(asked: NetworkSpec) -> list[PoolSpec]:
-        given = {one.subnet.version if one.subnet else 4 for one in asked.pools}
-        return [PoolSpec()] if asked.ipv4 and 4 not in given else []
-
-    async def _pool(self, network: NetworkSpec, asked: PoolSpec, used: Mapping[Subnet, Network]) -> Pool:
-        wanted = asked.subnet
-        if wanted is None or wanted.network_address.is_unspecified:
-            size = wanted.prefixlen if wanted is not None and wanted.prefixlen else None
-            wanted = pools.choose(only_ipv4(used), only_ipv4(await self._routed()), size)
-        for subnet, other in used.items():
-            if overlap(wanted, subnet):
-                raise Forbidden(
-                    "invalid pool request: Pool overlaps with other one on this address space:"
-                    f" {wanted} overlaps {subnet} of network {other.name}; choose another subnet"
-                )
-        driver = self._world.drivers.get(network.driver)
-        return spec.lay_out(asked, wanted, has_gateway=driver.has_gateway(network, 4 if wanted.version == 4 else 6))
-
     async def _mtu(self, driver: Driver, asked: NetworkSpec) -> int:
         """Return what the network's ways out can carry.  Raises BadRequest where its parent is not there."""
         if not driver.traits.addressed:
@@ -148,11 +117,6 @@ class Networks:
         if parent and not found:
             raise BadRequest(f"invalid option {driver.traits.parent}: the host has no link {parent}; see ip link")
         return found
-
-    async def _routed(self) -> list[Subnet]:
-        """Return where the host gets to without us, and whom it asks for names."""
-        servers = files.read(self._world.host_files.read().resolv_conf).servers
-        return [*await self._world.host.routed(), *(IPv4Network(one) for one in servers if is_ipv4(one))]
 
     async def _is_foreign(self, device: str | None) -> bool:
         """Tell whether somebody else has made this link."""
@@ -173,18 +137,6 @@ class Networks:
         members = self._world.state.members(network.id)
         named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
         return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
-
-
-def only_ipv4(subnets: Iterable[Subnet]) -> list[IPv4Network]:
-    return [one for one in subnets if isinstance(one, IPv4Network)]
-
-
-def is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def check_name(name: str) -> None:

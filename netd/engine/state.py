@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from netd.common.addresses import Address, Family
+from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
 from netd.ipam.addresses import Addresses
+from netd.ipam.pools import Taken
 from netd.model import Endpoint, Network, Sandbox
 
 
@@ -23,6 +24,8 @@ class State:
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
         self._addresses: dict[str, tuple[Addresses, ...]] = {}
+        self.subnets = Taken()
+        """Those of all networks."""
 
     # Networks
 
@@ -51,15 +54,24 @@ class State:
                 return one
         raise KeyError(address)
 
+    def network_around(self, subnet: Subnet) -> tuple[Subnet, Network] | None:
+        """Return the subnet, and whose it is, that shares addresses with *subnet*."""
+        found = self.subnets.overlapping(subnet)
+        return (found.subnet, self._networks[found.owner]) if found else None
+
     def put_network(self, network: Network) -> None:
         self._networks[network.id] = network
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
         self._addresses[network.id] = tuple(map(Addresses, network.pools))
+        for pool in network.pools:
+            self.subnets.put(pool.subnet, network.id)
 
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
         del self._addresses[network.id]
+        for pool in network.pools:
+            self.subnets.drop(pool.subnet)
 
     def find_network(self, term: str) -> Network:
         """Return the network with that id, or name, or unique start of an id.  Raises NotFound, BadRequest."""

@@ -22,6 +22,7 @@ from netd.engine.state import State
 from netd.engine.turns import Turns
 from netd.engine.wanted import Wanted
 from netd.host import Host
+from netd.ipam.pools import DEFAULT, Source
 from netd.model import Network, Sandbox
 from netd.portmap.ports import Ports
 
@@ -37,6 +38,8 @@ class World:
     names: DnsLink
     drivers: Drivers
     host_files: HostFileReader
+    sources: tuple[Source, ...] = DEFAULT
+    """Where subnets of netd's choice come from."""
     bus: Bus = field(default_factory=Bus)
     state: State = field(default_factory=State)
     ports: Ports = field(default_factory=Ports)

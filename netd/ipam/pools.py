@@ -1,26 +1,35 @@
-"""Where subnets come from when nobody asks for one: Docker's default pools, lowest free block first."""
+"""Where subnets come from when nobody asks for one: sources in order, the lowest free block first.
+
+Choosing costs the same with four thousand networks as with one: what is full is remembered, what is taken is looked
+up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
 
-from netd.common.errors import BadRequest
+from netd.common.addresses import Family, Subnet, inside
 
-_WIDEST_ROUTE = 8
-"""Routes as wide as this or wider (a VPN's halves of the world) say nothing about who uses an address."""
+_NARROWEST_HALF_WORLD = 7
+"""Routes as wide as this or wider (a VPN's halves of the world) say as little of who uses an address as a default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A stretch of addresses that is given out in subnets of ``size`` bits of prefix."""
 
-    base: IPv4Network
+    base: Subnet
     size: int
 
+    def __str__(self) -> str:
+        return f"{self.base} in /{self.size}"
 
-DEFAULT = (
+
+DOCKERS = (
     Source(IPv4Network("172.17.0.0/16"), 16),
     Source(IPv4Network("172.18.0.0/16"), 16),
     Source(IPv4Network("172.19.0.0/16"), 16),
@@ -29,47 +38,131 @@ DEFAULT = (
     Source(IPv4Network("172.28.0.0/14"), 16),
     Source(IPv4Network("192.168.0.0/16"), 20),
 )
+FURTHER = (
+    Source(IPv4Network("10.208.0.0/12"), 24),
+    Source(IPv4Network("10.224.0.0/12"), 24),
+    Source(IPv4Network("198.18.0.0/15"), 24),
+)
+"""Where the usual defaults of clouds, clusters and VPNs (10.0, 10.8, 10.42, 10.88, 10.96, 10.100, 10.244) are not; the
+last, which is set aside for measuring network devices, is free even where somebody routes all private addresses."""
+DEFAULT = (*DOCKERS, *FURTHER)
 
 
-def choose(
-    used: Collection[IPv4Network],
-    routed: Iterable[IPv4Network],
-    size: int | None = None,
-    sources: Sequence[Source] = DEFAULT,
-) -> IPv4Network:
-    """Return the lowest free subnet, of each source's own size or of *size*.
-
-    *used* belong to other networks of ours; *routed* the host has routes for.  A route that covers a whole source is
-    respected as long as something else is free: it may be only a summary that leads to a VPN.
-    Raises BadRequest when nothing is left.
-    """
-    if size is not None and all(size < source.base.prefixlen for source in sources):
-        raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; give the subnet itself")
-    narrow = [network for network in routed if network.prefixlen > _WIDEST_ROUTE]
-    summaries = [one for one in narrow if any(source.base.subnet_of(one) for source in sources)]
-    links = [one for one in narrow if one not in summaries]
-    for avoided in ([*used, *links, *summaries], [*used, *links]):
-        if found := _first(avoided, size, sources):
-            return found
-    raise BadRequest("all predefined address pools have been fully subnetted; give a subnet, or remove unused networks")
+def local_source(identity: str) -> Source:
+    """Return the IPv6 subnets of one installation: ``fd``, 40 bits that follow from *identity*, a /64 per network."""
+    low = int.from_bytes(sha256(identity.encode()).digest()[:8], "big") & ((1 << 40) - 1)
+    return Source(IPv6Network((0xFD << 120 | low << 80, 48)), 64)
 
 
-def _first(avoided: Iterable[IPv4Network], size: int | None, sources: Sequence[Source]) -> IPv4Network | None:
-    spans = sorted((int(one.network_address), int(one.broadcast_address)) for one in avoided)
-    for source in sources:
-        length = source.size if size is None else size
-        if length >= source.base.prefixlen and (found := _lowest(source.base, length, spans)):
-            return found
-    return None
+def of_family(sources: Iterable[Source], family: Family) -> tuple[Source, ...]:
+    return tuple(source for source in sources if source.base.version == family)
 
 
-def _lowest(base: IPv4Network, size: int, spans: Iterable[tuple[int, int]]) -> IPv4Network | None:
-    """Return the lowest block of *base* that no span touches; *spans* are in order of their beginnings."""
-    step = 1 << (32 - size)
-    at = int(base.network_address)
-    for first, last in spans:
-        if first >= at + step:
-            break
-        if last >= at:
+def has_size(sources: Iterable[Source], size: int) -> bool:
+    """Tell whether a subnet of that size fits into any of the sources."""
+    return any(source.base.prefixlen <= size <= source.base.max_prefixlen for source in sources)
+
+
+class Spans:
+    """Stretches of addresses that are not to be used, of both families, in whatever order and overlap."""
+
+    def __init__(self, subnets: Iterable[Subnet] = ()) -> None:
+        self._firsts: dict[int, list[int]] = {4: [], 6: []}
+        self._lasts: dict[int, list[int]] = {4: [], 6: []}
+        told = ((one.version, int(one.network_address), int(one.broadcast_address)) for one in subnets)
+        for version, first, last in sorted(told):
+            firsts, lasts = self._firsts[version], self._lasts[version]
+            if lasts and first <= lasts[-1]:
+                lasts[-1] = max(lasts[-1], last)
+            else:
+                firsts.append(first)
+                lasts.append(last)
+
+    def last_within(self, version: int, first: int, last: int) -> int | None:
+        """Return where what touches *first* to *last* ends; None when nothing does."""
+        at = bisect_right(self._firsts[version], last) - 1
+        return self._lasts[version][at] if at >= 0 and self._lasts[version][at] >= first else None
+
+
+def spoken_for(routed: Iterable[Subnet]) -> Spans:
+    """Return what routes of the host keep us from, but for those that stand for everything."""
+    return Spans(one for one in routed if one.prefixlen > _NARROWEST_HALF_WORLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    subnet: Subnet
+    owner: str
+    last: int
+
+
+class Taken:
+    """The subnets of networks, no two of which overlap, and where the search for a free one begins."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[int, list[int]] = {4: [], 6: []}
+        self._there: dict[int, list[Owned]] = {4: [], 6: []}
+        self._full: dict[tuple[Subnet, int], int] = {}
+        """By source and size: below this address every block is taken."""
+
+    def put(self, subnet: Subnet, owner: str) -> None:
+        first = int(subnet.network_address)
+        at = bisect_right(self._firsts[subnet.version], first)
+        self._firsts[subnet.version].insert(at, first)
+        self._there[subnet.version].insert(at, Owned(subnet, owner, int(subnet.broadcast_address)))
+
+    def drop(self, subnet: Subnet) -> None:
+        first = int(subnet.network_address)
+        at = bisect_right(self._firsts[subnet.version], first) - 1
+        if at < 0 or self._there[subnet.version][at].subnet != subnet:
+            return
+        del self._firsts[subnet.version][at], self._there[subnet.version][at]
+        for (base, size), below in self._full.items():
+            if base.version == subnet.version and first < below:
+                self._full[base, size] = max(int(base.network_address), first & -(1 << (base.max_prefixlen - size)))
+
+    def overlapping(self, subnet: Subnet) -> Owned | None:
+        """Return the one that shares addresses with *subnet*."""
+        return self._touching(subnet.version, int(subnet.network_address), int(subnet.broadcast_address))
+
+    def choose(self, sources: Sequence[Source], avoided: Spans, size: int | None = None) -> Subnet | None:
+        """Return the lowest free subnet, of each source's own size or of *size*; None when there is none."""
+        for source in sources:
+            length = source.size if size is None else size
+            if source.base.prefixlen <= length <= source.base.max_prefixlen:
+                found = self._lowest(source.base, length, avoided)
+                if found is not None:
+                    return found
+        return None
+
+    def _lowest(self, base: Subnet, size: int, avoided: Spans) -> Subnet | None:
+        version, step, end = base.version, 1 << (base.max_prefixlen - size), int(base.broadcast_address)
+        at = self._full.get((base, size), int(base.network_address))
+        all_taken = True
+        while at <= end:
+            taken = self._touching(version, at, at + step - 1)
+            last = taken.last if taken else avoided.last_within(version, at, at + step - 1)
+            if last is None:
+                return type(base)((at, size))
             at = (last // step + 1) * step
-    return IPv4Network((at, size)) if at + step - 1 <= int(base.broadcast_address) else None
+            all_taken = all_taken and taken is not None
+            if all_taken:
+                self._full[base, size] = at
+        return None
+
+    def _touching(self, version: int, first: int, last: int) -> Owned | None:
+        at = bisect_right(self._firsts[version], last) - 1
+        if at < 0:
+            return None
+        found = self._there[version][at]
+        return found if found.last >= first else None
+
+
+def configured(sources: Iterable[Source]) -> tuple[Source, ...]:
+    """Return the sources in order of their addresses, without those that lie in others."""
+    ordered = sorted(sources, key=lambda one: (one.base.version, int(one.base.network_address), one.base.prefixlen))
+    found: list[Source] = []
+    for source in ordered:
+        if not any(inside(source.base, other.base) for other in found[-1:]):
+            found.append(source)
+    return tuple(found)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network
 
-from netd.common.addresses import Address, Subnet, inside
+from netd.common.addresses import FAMILIES, Address, Family, Interface, Subnet, inside, overlap
 from netd.common.errors import BadRequest, ServerError
+from netd.ipam.texts import read_address, read_prefix
 from netd.model import Pool, PoolSpec
 
-_SMALLEST = 31
-"""A gateway and one container."""
-_NARROWEST_IPV6 = 127
+_POINT_TO_POINT = 31
+"""An IPv4 subnet as narrow as this has neither a network's address nor a broadcast's."""
+_LINK_LOCAL = IPv6Network("fe80::/64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,41 +26,48 @@ class Asked:
     auxiliary: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(entries: Sequence[Asked]) -> tuple[PoolSpec, ...]:
-    """Return what the entries ask for.  Raises BadRequest naming every value that cannot be."""
-    found = tuple(map(_pool, entries))
-    wrong = [fault for spec in found for fault in _faults(spec)]
-    if wrong:
-        raise BadRequest(f"invalid network config: {'; '.join(wrong)}")
-    return found
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """The same, read; prefixes still have the bits that they should not have."""
+
+    subnet: Interface | None
+    ip_range: Interface | None
+    gateway: Address | None
+    auxiliary: Mapping[str, Address]
+
+    @property
+    def family(self) -> Family:
+        """Return the subnet's, or that of whatever is there."""
+        there = (self.subnet, self.ip_range, self.gateway, *self.auxiliary.values())
+        version = next((one.version for one in there if one is not None), 4)
+        return 4 if version == 4 else 6
 
 
-def _pool(entry: Asked) -> PoolSpec:
-    return PoolSpec(
-        _network("subnet", entry.subnet),
-        _address("gateway", entry.gateway),
-        _network("ip-range", entry.ip_range),
-        {name: found for name, text in entry.auxiliary.items() if (found := _address(f"address {name}", text))},
-    )
+def read(entries: Sequence[Asked], families: Collection[Family] = FAMILIES) -> tuple[PoolSpec, ...]:
+    """Return what the entries of these families ask for, IPv4 first; the others are passed over, as Docker does.
 
-
-def _faults(spec: PoolSpec) -> list[str]:
-    return [*_subnet_faults(spec.subnet), *_range_faults(spec), *_address_faults(spec)]
+    Raises BadRequest, in Docker's words, with everything that cannot be.
+    """
+    found = sorted(map(_entry, entries), key=lambda one: one.family)
+    found = [one for one in found if one.family in families]
+    if wrong := [fault for one in found for fault in _faults(one)]:
+        listed = wrong[0] if len(wrong) == 1 else "\n".join(f"* {fault}" for fault in wrong)
+        raise BadRequest(f"invalid network config:\n{listed}")
+    return tuple(map(_spec, found))
 
 
 def lay_out(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool:
     """Return the pool of a network on *subnet*; the gateway, if none is given, is the lowest address nobody speaks for.
 
-    Without *has_gateway* there is none but one that is given.
-
-    Raises ServerError, as Docker does, for a gateway or auxiliary address that is reserved or named twice.
+    Without *has_gateway* only a given one is set aside.  Raises ServerError, as Docker does, for a gateway or
+    auxiliary address that is reserved or named twice.
     """
     gateway = spec.gateway or (_free_gateway(spec, subnet) if has_gateway else None)
-    taken: dict[Address | None, str] = dict.fromkeys(edges(subnet), "the subnet's own")
+    taken: dict[Address, str] = dict.fromkeys(edges(subnet), "the first or last of the subnet, which nobody can have")
     if gateway in taken:
         raise ServerError(f"failed to allocate gateway ({gateway}): Address already in use: it is {taken[gateway]}")
     if gateway is not None:
-        taken[gateway] = "the gateway's"
+        taken[gateway] = "the gateway"
     for name, address in spec.auxiliary.items():
         if address in taken:
             raise ServerError(
@@ -71,10 +79,11 @@ def lay_out(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool
 
 
 def edges(subnet: Subnet) -> tuple[Address, ...]:
-    """Return the addresses that nobody can have: IPv4 network and broadcast, IPv6 anycast, where there are such."""
+    """Return the addresses that nobody can have: IPv4 network and broadcast where there are such, IPv6 anycast."""
     if subnet.version == 6:
-        return (subnet.network_address,) if subnet.prefixlen < _NARROWEST_IPV6 else ()
-    return () if subnet.prefixlen >= _SMALLEST else (subnet.network_address, subnet.broadcast_address)
+        return (subnet.network_address,)
+    narrow = subnet.prefixlen >= _POINT_TO_POINT
+    return () if narrow else (subnet.network_address, subnet.broadcast_address)
 
 
 def _free_gateway(spec: PoolSpec, subnet: Subnet) -> Address:
@@ -82,64 +91,72 @@ def _free_gateway(spec: PoolSpec, subnet: Subnet) -> Address:
     for address in spec.ip_range or subnet:
         if address not in spoken_for:
             return address
-    raise ServerError(f"failed to allocate gateway (): no available addresses on {spec.ip_range or subnet}")
+    raise ServerError(
+        "failed to allocate gateway (): no available addresses on this pool:"
+        f" {spec.ip_range or subnet} has none to spare; make it wider"
+    )
 
 
-def _network(what: str, text: str) -> Subnet | None:
-    if not text:
-        return None
-    if "/" not in text:
-        raise BadRequest(f"invalid {what} {text}: it has no '/'; write it like 172.18.0.0/16")
-    try:
-        found = ip_network(text, strict=False)
-    except ValueError:
-        raise BadRequest(f"invalid {what} {text}: write it like 172.18.0.0/16") from None
-    exact = ip_address(text.partition("/")[0])
-    if exact != found.network_address:
-        raise BadRequest(f"invalid network config: invalid {what} {text}: it should be {found}")
-    return found
+def _entry(asked: Asked) -> _Entry:
+    auxiliary = {name: found for name, text in asked.auxiliary.items() if (found := read_address(text))}
+    return _Entry(read_prefix(asked.subnet), read_prefix(asked.ip_range), read_address(asked.gateway), auxiliary)
 
 
-def _address(what: str, text: str) -> Address | None:
-    if not text:
-        return None
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise BadRequest(f"invalid {what} {text}: it is not an IPv4 address") from None
+def _spec(entry: _Entry) -> PoolSpec:
+    return PoolSpec(
+        entry.subnet.network if entry.subnet else None,
+        entry.gateway,
+        entry.ip_range.network if entry.ip_range else None,
+        dict(entry.auxiliary),
+    )
 
 
-def _subnet_faults(subnet: Subnet | None) -> list[str]:
-    if subnet is None or subnet.network_address.is_unspecified:
-        return []
-    if subnet.version == 4 and subnet.prefixlen > _SMALLEST:
-        return [f"invalid subnet {subnet}: it is too small for a gateway and a container; use /30 or wider"]
-    wrong = [kind for kind in ("multicast", "loopback", "link_local") if getattr(subnet.network_address, f"is_{kind}")]
-    return [f"invalid subnet {subnet}: {kind.replace('_', '-')} addresses are not for networks" for kind in wrong]
+def _faults(entry: _Entry) -> Iterator[str]:
+    if entry.subnet is not None:
+        yield from _subnet_faults(entry.subnet)
+    if entry.ip_range is not None:
+        yield from _range_faults(entry.ip_range, entry.subnet)
+    named = [(f"gateway {entry.gateway}", entry.gateway)] if entry.gateway else []
+    named += [(f"auxiliary address {name}", address) for name, address in entry.auxiliary.items()]
+    for what, address in named:
+        yield from _address_faults(what, address, entry.subnet)
 
 
-def _range_faults(spec: PoolSpec) -> list[str]:
-    inner, subnet = spec.ip_range, spec.subnet
-    if inner is None:
-        return []
-    if subnet is None:
-        return [f"invalid ip-range {inner}: give the subnet that contains it"]
+def _subnet_faults(asked: Interface) -> Iterator[str]:
+    subnet: Subnet = asked.network
+    if asked.ip != subnet.network_address:
+        yield f"invalid subnet {asked}: it should be {subnet}"
+    if subnet.network_address.is_multicast:
+        yield f"multicast subnet '{asked}' is not allowed"
+    elif subnet.network_address.is_loopback:
+        yield f"invalid subnet {asked}: loopback addresses are not for networks"
+    elif subnet != _LINK_LOCAL and overlap(subnet, _LINK_LOCAL) and not subnet.network_address.is_unspecified:
+        yield f"'{asked}' clashes with the Link-Local prefix '{_LINK_LOCAL}'"
+
+
+def _range_faults(asked: Interface, parent: Interface | None) -> Iterator[str]:
+    if parent is None:
+        lacking = "parent subnet invalid Prefix doesn't contain ip-range; give the subnet as well"
+        yield f"invalid ip-range {asked}: {lacking}"
+        return
+    if asked.version != parent.version:
+        yield f"invalid ip-range {asked}: parent subnet is an IPv{parent.version} block"
+        return
+    inner: Subnet = asked.network
+    subnet: Subnet = parent.network
     if inner.prefixlen < subnet.prefixlen:
-        return [f"invalid ip-range {inner}: CIDR block is bigger than its parent subnet {subnet}"]
-    if not inside(inner, subnet):
-        return [f"invalid ip-range {inner}: parent subnet {subnet} doesn't contain ip-range"]
-    return []
+        yield f"invalid ip-range {asked}: CIDR block is bigger than its parent subnet {subnet}"
+    if asked.ip != inner.network_address:
+        yield f"invalid ip-range {asked}: it should be {inner}"
+    if not (inside(inner, subnet) or inside(subnet, inner)) or subnet.network_address.is_unspecified:
+        yield f"invalid ip-range {asked}: parent subnet {subnet} doesn't contain ip-range"
 
 
-def _address_faults(spec: PoolSpec) -> list[str]:
-    named = [(f"auxiliary address {name}", address) for name, address in spec.auxiliary.items()]
-    named += [("gateway", spec.gateway)] if spec.gateway else []
-    return [fault for what, address in named if (fault := _outside(what, address, spec.subnet))]
-
-
-def _outside(what: str, address: Address, subnet: Subnet | None) -> str | None:
-    if subnet is None:
-        return f"invalid {what} {address}: give the subnet that contains it"
-    if address not in subnet:
-        return f"invalid {what} {address}: parent subnet {subnet} doesn't contain this address"
-    return None
+def _address_faults(what: str, address: Address, parent: Interface | None) -> Iterator[str]:
+    if parent is None:
+        lacking = "parent subnet invalid Prefix doesn't contain this address; give the subnet as well"
+        yield f"invalid {what}: {lacking}"
+    elif address.version != parent.version:
+        yield f"invalid {what}: parent subnet is an IPv{parent.version} block"
+    elif address not in parent.network or parent.ip.is_unspecified:
+        yield f"invalid {what}: parent subnet {parent.network} doesn't contain this address"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from netd.common.addresses import Family
 from netd.common.errors import BadRequest, Forbidden
-from netd.drivers.options import PREFIX
+from netd.drivers import options
+from netd.drivers.bridge_options import IPV4, IPV6
 from netd.engine.state import State
 from netd.ipam.spec import Asked, read
 from netd.model import Network, NetworkSpec, Pool, PoolSpec
@@ -75,10 +78,13 @@ def spec(asked: CreateJson) -> NetworkSpec:
     """Return what the body asks for.  Raises BadRequest and Forbidden naming what netd does not have."""
     _refuse(asked)
     ipam = asked.ipam or IpamJson()
+    ipv4, ipv6 = _is_on(asked, asked.enable_ipv4, IPV4, True), _is_on(asked, asked.enable_ipv6, IPV6, False)
     return NetworkSpec(
         name=asked.name or "",
         driver=asked.driver or "bridge",
-        pools=_pools(ipam),
+        ipv4=ipv4,
+        ipv6=ipv6,
+        pools=_pools(ipam, {4: ipv4, 6: ipv6}),
         ipam_options=ipam.options,
         internal=bool(asked.internal),
         attachable=bool(asked.attachable),
@@ -133,10 +139,6 @@ def _containers(state: State, network: Network) -> dict[str, Any]:
 
 
 def _refuse(asked: CreateJson) -> None:
-    if asked.enable_ipv6:
-        raise BadRequest("EnableIPv6 is not supported: create the network without it")
-    if asked.enable_ipv4 is False:
-        raise BadRequest("EnableIPv4 cannot be false: IPv4 or IPv6 must be enabled, and IPv6 is not supported")
     if asked.ipam is not None and asked.ipam.driver not in (None, "", "default"):
         raise BadRequest(f"IPAM driver {asked.ipam.driver} is not supported: leave it out or use default")
     if asked.ingress:
@@ -151,12 +153,19 @@ def _refuse(asked: CreateJson) -> None:
 
 def _options(asked: CreateJson) -> dict[str, str]:
     """An explicit EnableIPv4 or EnableIPv6 wins over an option that says the same thing."""
-    explicit = {PREFIX + "enable_ipv4": asked.enable_ipv4, PREFIX + "enable_ipv6": asked.enable_ipv6}
+    explicit = {IPV4: asked.enable_ipv4, IPV6: asked.enable_ipv6}
     return {name: text for name, text in (asked.options or {}).items() if explicit.get(name) is None}
 
 
-def _pools(ipam: IpamJson) -> tuple[PoolSpec, ...]:
+def _is_on(asked: CreateJson, explicit: bool | None, option: str, default: bool) -> bool:
+    """Tell whether the network is to have a family: the field decides, else the option.  Raises BadRequest."""
+    if (text := (asked.options or {}).get(option)) is not None and not options.is_flag(text):
+        raise BadRequest(f'driver-opt "{option}" is not a valid bool')
+    return options.flag(asked.options or {}, option, default) if explicit is None else explicit
+
+
+def _pools(ipam: IpamJson, families: Mapping[Family, bool]) -> tuple[PoolSpec, ...]:
     entries = [
         Asked(one.subnet or "", one.ip_range or "", one.gateway or "", one.auxiliary or {}) for one in ipam.config or ()
     ]
-    return read([entry for entry in entries if entry != Asked()])
+    return read([entry for entry in entries if entry != Asked()], [family for family, on in families.items() if on])

@@ -117,9 +117,9 @@ class Site:
         return self.ask(200, "GET", path)
 
     def refusal(self, status: int, method: str, path: str, body: object = None) -> str:
-        """Expect a refusal in one sentence, and return it."""
+        """Expect a refusal in one sentence, or a list of them under Docker's heading, and return it."""
         words = self.ask(status, method, path, body)["message"]
-        assert "\n" not in words and words
+        assert words and "\n" not in words.replace(":\n", ": ", 1).replace("\n* ", " ")
         return words
 
     def network(self, name: str, subnet: str | None = None, **fields: object) -> dict:

@@ -207,8 +207,6 @@ def test_a_create_body_is_read_as_docker_does():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"enable_ipv6": True}, "EnableIPv6"),
-        ({"enable_ipv4": False}, "EnableIPv4"),
         ({"ipam": IpamJson(driver="dhcp")}, "dhcp"),
         ({"ingress": True}, "Ingress"),
         ({"scope": "swarm"}, "swarm"),

@@ -1,6 +1,6 @@
 """Subnets and addresses: the lowest that is free, nothing twice, and a clear word when it cannot be."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 import pytest
 from hypothesis import given
@@ -8,26 +8,39 @@ from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest, ServerError
 from netd.ipam.addresses import EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
-from netd.ipam.pools import DEFAULT, choose
+from netd.ipam.pools import DEFAULT, DOCKERS, Spans, Taken, has_size, local_source, spoken_for
 from netd.ipam.spec import Asked, lay_out, read
 from netd.model import Pool, PoolSpec
 
 NET = IPv4Network
 
 
-def test_pools_are_given_in_dockers_order_until_none_is_left():
-    used: list[IPv4Network] = []
-    for _ in range(31):
-        used.append(choose(used, ()))
-    assert used[:3] == [NET("172.17.0.0/16"), NET("172.18.0.0/16"), NET("172.19.0.0/16")]
-    assert used[14:17] == [NET("172.31.0.0/16"), NET("192.168.0.0/20"), NET("192.168.16.0/20")]
-    with pytest.raises(BadRequest, match="all predefined address pools have been fully subnetted"):
-        choose(used, ())
+def choose(used, routed=(), size=None, sources=DEFAULT):
+    """Choose as netd does, from scratch."""
+    taken = Taken()
+    for subnet in used:
+        taken.put(subnet, "x")
+    return taken.choose(sources, spoken_for(routed), size)
+
+
+def test_pools_are_given_in_dockers_order_and_then_four_thousand_more():
+    taken, found = Taken(), []
+    while (subnet := taken.choose(DEFAULT, Spans())) is not None:
+        taken.put(subnet, "x")
+        found.append(subnet)
+    assert found[:3] == [NET("172.17.0.0/16"), NET("172.18.0.0/16"), NET("172.19.0.0/16")]
+    assert found[14:17] == [NET("172.31.0.0/16"), NET("192.168.0.0/20"), NET("192.168.16.0/20")]
+    assert found[30:32] == [NET("192.168.240.0/20"), NET("10.208.0.0/24")]
+    assert len(found) > 4000 and len(set(found)) == len(found)
+    taken.drop(found[5])
+    taken.drop(found[3000])
+    assert taken.choose(DEFAULT, Spans()) == found[5]
+    taken.put(found[5], "x")
+    assert taken.choose(DEFAULT, Spans()) == found[3000]
 
 
 def test_a_freed_subnet_is_given_again_at_once():
-    used = [NET("172.17.0.0/16"), NET("172.19.0.0/16")]
-    assert choose(used, ()) == NET("172.18.0.0/16")
+    assert choose([NET("172.17.0.0/16"), NET("172.19.0.0/16")]) == NET("172.18.0.0/16")
 
 
 def test_a_link_of_the_host_takes_the_whole_block_it_lies_in():
@@ -38,31 +51,39 @@ def test_half_the_world_by_a_vpn_is_no_reason_to_avoid_anything():
     assert choose([], [NET("128.0.0.0/1"), NET("0.0.0.0/1")]) == NET("172.17.0.0/16")
 
 
-def test_routes_that_cover_whole_pools_are_respected_while_something_else_is_free():
+def test_something_is_left_where_somebody_routes_all_private_addresses():
     company = [NET("172.16.0.0/12")]
     assert choose([], company) == NET("192.168.0.0/20")
-    assert choose([], [*company, NET("192.168.0.0/16")]) == NET("172.17.0.0/16")
+    company += [NET("192.168.0.0/16"), NET("10.0.0.0/8")]
+    assert choose([], company) == NET("198.18.0.0/24")
+    assert choose([], [*company, NET("198.18.0.0/15")]) is None
 
 
 def test_a_size_can_be_asked_for():
     assert choose([NET("172.17.0.0/24")], (), 24) == NET("172.17.1.0/24")
-    with pytest.raises(BadRequest, match="invalid address pool"):
-        choose([], (), 12)
+    assert has_size(DEFAULT, 12) and not has_size(DEFAULT, 11)
+    assert choose([], (), 11) is None
 
 
-@given(
-    st.lists(
-        st.builds(lambda a, p: NET((a, p), strict=False), st.integers(0xAC100000, 0xAC2FFFFF), st.integers(14, 30))
-    )
-)
-def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(used):
-    try:
-        found = choose(used, ())
-    except BadRequest:
-        found = None
-    for source in DEFAULT:
+def test_an_installation_has_ipv6_subnets_of_its_own():
+    one, other = local_source("one"), local_source("other")
+    assert one == local_source("one") and one.base != other.base
+    assert one.base.prefixlen == 48 and one.base.subnet_of(IPv6Network("fd00::/8"))
+    first = choose([], sources=[one])
+    assert first == IPv6Network((one.base.network_address, 64))
+    assert choose([first], sources=[one]) != first
+
+
+BLOCKS = st.builds(lambda a, p: NET((a, p), strict=False), st.integers(0xAC100000, 0xAC2FFFFF), st.integers(14, 30))
+
+
+@given(st.lists(BLOCKS))
+def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(routed):
+    sources = DOCKERS
+    found = choose((), routed, sources=sources)
+    for source in sources:
         for block in source.base.subnets(new_prefix=source.size):
-            free = not any(block.overlaps(one) for one in used)
+            free = not any(block.overlaps(one) for one in routed)
             if block == found:
                 assert free
                 return
@@ -70,44 +91,101 @@ def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(used):
     assert found is None
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.sampled_from([None, 18, 24])), max_size=40), BLOCKS)
+def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
+    """What is remembered of full pools never hides a free block."""
+    taken, ours, avoided = Taken(), [], spoken_for([routed])
+    for grows, which, size in steps:
+        if grows:
+            found = taken.choose(DOCKERS[:4], avoided, size)
+            assert found == choose(ours, [routed], size, DOCKERS[:4])
+            if found is not None:
+                taken.put(found, "x")
+                ours.append(found)
+        elif ours:
+            taken.drop(ours.pop(which % len(ours)))
+    for one in ours:
+        assert taken.overlapping(one).subnet == one
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (Asked("10.91.0.1/24"), "invalid subnet 10.91.0.1/24: it should be 10.91.0.0/24"),
-        (Asked("zork"), "invalid subnet zork: it has no '/'"),
-        (Asked("10.91.0.0/33"), "invalid subnet 10.91.0.0/33"),
-        (Asked("10.91.0.4/32"), "10.91.0.4/32: it is too small"),
-        (Asked("224.0.0.0/24"), "multicast"),
+        (Asked("10.91.0.1/24"), "invalid network config:\ninvalid subnet 10.91.0.1/24: it should be 10.91.0.0/24"),
+        (Asked("zork"), """invalid JSON: netip.ParsePrefix("zork"): no '/'"""),
+        (Asked("10.91.0.0/33"), 'invalid JSON: netip.ParsePrefix("10.91.0.0/33"): prefix length out of range'),
+        (Asked("10.91.0.0/024"), "bad bits after slash"),
+        (Asked("224.0.0.0/24"), "multicast subnet '224.0.0.0/24' is not allowed"),
+        (Asked("127.1.0.0/24"), "loopback"),
+        (Asked("ff02::1/64"), "multicast subnet 'ff02::1/64' is not allowed"),
+        (Asked("fe80::/80"), "'fe80::/80' clashes with the Link-Local prefix 'fe80::/64'"),
         (Asked("10.91.0.0/24", ip_range="10.91.0.1/25"), "invalid ip-range 10.91.0.1/25: it should be 10.91.0.0/25"),
-        (Asked("10.91.0.0/24", ip_range="10.91.0.0/23"), "bigger than its parent subnet 10.91.0.0/24"),
+        (
+            Asked("10.91.0.0/24", ip_range="10.91.0.0/23"),
+            "invalid ip-range 10.91.0.0/23: CIDR block is bigger than its parent subnet 10.91.0.0/24",
+        ),
         (Asked("10.91.0.0/24", ip_range="10.92.0.0/25"), "parent subnet 10.91.0.0/24 doesn't contain ip-range"),
-        (Asked("10.91.0.0/24", gateway="10.92.0.1"), "invalid gateway 10.92.0.1: parent subnet 10.91.0.0/24 doesn't"),
-        (Asked("10.91.0.0/24", gateway="zork"), "invalid gateway zork"),
-        (Asked(gateway="10.92.0.1"), "invalid gateway 10.92.0.1: give the subnet"),
-        (Asked("10.91.0.0/24", auxiliary={"x": "10.92.0.1"}), "invalid auxiliary address x 10.92.0.1"),
+        (Asked("10.91.0.0/24", ip_range="fd00::/65"), "invalid ip-range fd00::/65: parent subnet is an IPv4 block"),
+        (
+            Asked("10.91.0.0/24", gateway="10.92.0.1"),
+            "invalid gateway 10.92.0.1: parent subnet 10.91.0.0/24 doesn't contain this address",
+        ),
+        (Asked("fd00::/64", gateway="10.92.0.1"), "invalid gateway 10.92.0.1: parent subnet is an IPv6 block"),
+        (Asked("10.91.0.0/24", gateway="zork"), 'invalid JSON: ParseAddr("zork"): unable to parse IP'),
+        (
+            Asked(gateway="10.92.0.1"),
+            "invalid gateway 10.92.0.1: parent subnet invalid Prefix doesn't contain this address",
+        ),
+        (Asked("0.0.0.0/0", gateway="10.92.0.1"), "parent subnet 0.0.0.0/0 doesn't contain this address"),
+        (
+            Asked("10.91.0.0/24", auxiliary={"x": "10.92.0.1"}),
+            "invalid auxiliary address x: parent subnet 10.91.0.0/24 doesn't contain this address",
+        ),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(entry, words):
+def test_what_cannot_be_is_refused_in_dockers_words(entry, words):
     with pytest.raises(BadRequest) as refused:
         read([entry])
-    assert words in refused.value.message and "\n" not in refused.value.message
+    assert words in refused.value.message
 
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(BadRequest) as refused:
-        read([Asked("10.91.0.0/24", "10.92.0.0/25", "10.93.0.1")])
-    assert "10.92.0.0/25" in refused.value.message and "10.93.0.1" in refused.value.message
+        read([Asked("10.91.0.1/24", gateway="10.93.0.1")])
+    assert refused.value.message == (
+        "invalid network config:\n* invalid subnet 10.91.0.1/24: it should be 10.91.0.0/24"
+        "\n* invalid gateway 10.93.0.1: parent subnet 10.91.0.0/24 doesn't contain this address"
+    )
+
+
+def test_entries_are_put_in_order_and_those_of_a_family_that_is_off_are_passed_over():
+    entries = [Asked("fd00:1::/64"), Asked("::ffff:10.91.0.0/120", gateway="::ffff:10.91.0.9")]
+    found = read(entries)
+    assert [str(one.subnet) for one in found] == ["10.91.0.0/24", "fd00:1::/64"]
+    assert found[0].gateway == IPv4Address("10.91.0.9")
+    assert [str(one.subnet) for one in read([*entries, Asked("fe80::/80")], [4])] == ["10.91.0.0/24"]
 
 
 def laid_out(subnet: str, **kwargs) -> Pool:
-    return lay_out(PoolSpec(NET(subnet), **kwargs), NET(subnet))
+    found = ip_network(subnet)
+    return lay_out(PoolSpec(found, **kwargs), found)
 
 
 def test_the_gateway_is_the_first_address_of_the_range_or_subnet():
     assert laid_out("10.91.0.0/24").gateway == IPv4Address("10.91.0.1")
     assert laid_out("10.91.0.0/24", ip_range=NET("10.91.0.128/25")).gateway == IPv4Address("10.91.0.128")
     assert laid_out("10.91.0.0/31").gateway == IPv4Address("10.91.0.0")
+    assert laid_out("10.91.0.0/32").gateway == IPv4Address("10.91.0.0")
     assert laid_out("10.91.0.0/24", auxiliary={"x": IPv4Address("10.91.0.1")}).gateway == IPv4Address("10.91.0.2")
+    assert str(laid_out("fd00::/64").gateway) == "fd00::1"
+    assert str(laid_out("fd00::/127").gateway) == "fd00::1"
+
+
+def test_where_no_gateway_is_wanted_none_is_set_aside_but_one_that_is_given():
+    subnet = NET("10.91.0.0/31")
+    assert lay_out(PoolSpec(subnet), subnet, has_gateway=False).gateway is None
+    assert take_all(Addresses(lay_out(PoolSpec(subnet), subnet, has_gateway=False))) == ["10.91.0.0", "10.91.0.1"]
+    assert lay_out(PoolSpec(subnet, subnet[1]), subnet, has_gateway=False).gateway == subnet[1]
 
 
 def test_addresses_that_are_spoken_for_are_refused_as_docker_does():
@@ -115,6 +193,8 @@ def test_addresses_that_are_spoken_for_are_refused_as_docker_does():
         laid_out("10.91.0.0/24", gateway=IPv4Address("10.91.0.0"))
     with pytest.raises(ServerError, match=r"secondary ip address \(x:10.91.0.9\): Address already in use"):
         laid_out("10.91.0.0/24", gateway=IPv4Address("10.91.0.9"), auxiliary={"x": IPv4Address("10.91.0.9")})
+    with pytest.raises(ServerError, match=r"failed to allocate gateway \(\): no available addresses on this pool"):
+        laid_out("fd00::/128")
 
 
 def take_all(addresses: Addresses) -> list[str]:

@@ -1,0 +1,107 @@
+"""Which subnets a new network gets: those that were asked for if nobody has them, else the first that is free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+
+import msgspec
+
+from netd.common.addresses import FAMILIES, Family, Subnet, overlap
+from netd.common.config import Settings
+from netd.common.errors import BadRequest, Forbidden
+from netd.common.ids import new_id
+from netd.common.store import Put, Store
+from netd.engine import files
+from netd.engine.world import META, World
+from netd.ipam import pools, spec
+from netd.model import NetworkSpec, Pool, PoolSpec
+
+_INSTALLATION = "installation"
+
+
+class Installation(msgspec.Struct, frozen=True):
+    """What tells this state from all others."""
+
+    id: str
+
+
+async def identity(store: Store) -> str:
+    """Return the random name that the state was given when it was begun."""
+    found = store.load(META, Installation).get(_INSTALLATION)
+    if found is None:
+        found = Installation(new_id())
+        await store.write(Put(META, _INSTALLATION, found))
+    return found.id
+
+
+def sources(settings: Settings, installation: str) -> tuple[pools.Source, ...]:
+    """Return where subnets come from."""
+    return (*pools.DEFAULT, pools.local_source(installation))
+
+
+class Subnets:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def pools(self, asked: NetworkSpec) -> tuple[Pool, ...]:
+        """Return a pool for each that is asked for, then one for each family that is on and not asked about."""
+        given = {one.subnet.version for one in asked.pools if one.subnet}
+        missing: list[tuple[Family, PoolSpec]] = [
+            (family, PoolSpec())
+            for family, on in zip(FAMILIES, (asked.ipv4, asked.ipv6), strict=True)
+            if on and family not in given
+        ]
+        wanted: list[tuple[Family, PoolSpec]] = [
+            (4 if one.subnet is None or one.subnet.version == 4 else 6, one) for one in asked.pools
+        ]
+        driver, found = self._world.drivers.get(asked.driver), list[Pool]()
+        for family, one in (*wanted, *missing):
+            subnet = await self._subnet(family, one.subnet, [pool.subnet for pool in found])
+            found.append(spec.lay_out(one, subnet, has_gateway=driver.has_gateway(asked, family)))
+        return tuple(found)
+
+    async def _subnet(self, family: Family, wanted: Subnet | None, own: Sequence[Subnet]) -> Subnet:
+        """Return the subnet, or one of the size that it stands for; *own* are the network's others."""
+        if wanted is None or wanted.network_address.is_unspecified:
+            return await self._choose(family, wanted.prefixlen if wanted else 0, own)
+        state = self._world.state
+        if (there := state.network_around(wanted)) is not None:
+            raise _overlap(wanted, f"{there[0]} of network {there[1].name}")
+        for other in own:
+            if overlap(wanted, other):
+                raise _overlap(wanted, f"{other} of the same network")
+        return wanted
+
+    async def _choose(self, family: Family, size: int, own: Sequence[Subnet]) -> Subnet:
+        """Return the first free subnet, of the sources' own size where *size* is 0."""
+        sources = pools.of_family(self._world.sources, family)
+        if size and not pools.has_size(sources, size):
+            raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; give the subnet itself")
+        avoided = pools.spoken_for([*own, *await self._routed()])
+        if (found := self._world.state.subnets.choose(sources, avoided, size or None)) is None:
+            raise BadRequest(
+                "all predefined address pools have been fully subnetted; give a subnet, or remove unused networks"
+            )
+        return found
+
+    async def _routed(self) -> list[Subnet]:
+        """Return where the host gets to without us, and whom it asks for names."""
+        servers = files.read(self._world.host_files.read().resolv_conf).servers
+        alone = [found for text in servers if (found := _alone(text)) is not None]
+        return [*await self._world.host.routed(), *alone]
+
+
+def _overlap(wanted: Subnet, other: str) -> Forbidden:
+    return Forbidden(
+        "invalid pool request: Pool overlaps with other one on this address space:"
+        f" {wanted} overlaps {other}; choose another subnet"
+    )
+
+
+def _alone(text: str) -> Subnet | None:
+    """Return the subnet that is this address alone; None when it is none."""
+    try:
+        return ip_network(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None

@@ -1,0 +1,56 @@
+"""Addresses and prefixes as texts, refused in the words of Docker's decoder with what to write instead."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from typing import NoReturn
+
+from netd.common.addresses import Address, Interface
+from netd.common.errors import BadRequest
+
+_MAPPED = 96
+"""Bits in front of the IPv4 address in an IPv6 one that stands for it."""
+
+
+def read_address(text: str) -> Address | None:
+    """Return the address; None for "".  One that is mapped into IPv6 is the IPv4 one.  Raises BadRequest."""
+    if not text:
+        return None
+    try:
+        found = ip_address(text)
+    except ValueError:
+        _refuse(f'ParseAddr("{text}"): unable to parse IP', "write an address like 172.18.0.1 or fd00::1")
+    return _unmapped(found)
+
+
+def read_prefix(text: str) -> Interface | None:
+    """Return an address with a prefix's length, as it was written; None for "".  Raises BadRequest."""
+    if not text:
+        return None
+    head, slash, bits = text.partition("/")
+    if not slash:
+        _refuse_prefix(text, "no '/'")
+    try:
+        address = ip_address(head)
+    except ValueError:
+        _refuse_prefix(text, f'ParseAddr("{head}"): unable to parse IP')
+    if not (bits.isascii() and bits.isdigit()) or (len(bits) > 1 and bits.startswith("0")):
+        _refuse_prefix(text, f'bad bits after slash: "{bits}"')
+    if int(bits) > address.max_prefixlen:
+        _refuse_prefix(text, "prefix length out of range")
+    plain = _unmapped(address) if int(bits) >= _MAPPED else address
+    length = int(bits) - (_MAPPED if plain.version != address.version else 0)
+    return ip_interface((plain, length))
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> Address:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _refuse_prefix(text: str, reason: str) -> NoReturn:
+    _refuse(f'netip.ParsePrefix("{text}"): {reason}', "write a subnet like 172.18.0.0/16 or fd00:1::/64")
+
+
+def _refuse(words: str, remedy: str) -> NoReturn:
+    raise BadRequest(f"invalid JSON: {words}; {remedy}")
