@@ -44,8 +44,8 @@ from runtime.engine.remover import Remover
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
 from runtime.images.store import Images
-from runtime.launcher import Launcher as Shims
 from runtime.paths import Paths
+from runtime.supervise.launcher import Launcher as Shims
 from runtime.trash import Trash
 from runtime.volumes import Volumes
 

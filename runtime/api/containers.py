@@ -20,7 +20,7 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.images.store import Images
 from runtime.paths import Paths
-from runtime.supervisor import Supervisor
+from runtime.supervise.supervisor import Supervisor
 from runtime.volumes import tree_size
 
 

@@ -19,7 +19,7 @@ from runtime.engine.execs import Exec, Execs
 from runtime.engine.fleet import Fleet
 from runtime.engine.launch import as_problem
 from runtime.record import ExecConfig
-from runtime.spec import StartError
+from runtime.supervise.spec import StartError
 
 
 class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from netd.common.web import Version
 from runtime.engine.detach import Detector
-from runtime.supervisor import Attachment
+from runtime.supervise.supervisor import Attachment
 
 _MULTIPLEXED = (1, 42)
 _CHUNK = 1 << 16

@@ -22,7 +22,7 @@ from runtime.engine.control import Control
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live, Viewer
 from runtime.paths import Paths
-from runtime.supervisor import Attachment, Running
+from runtime.supervise.supervisor import Attachment, Running
 
 _LOOK = 5.0
 """Seconds between two looks at whether a silent client is still there."""

@@ -14,7 +14,7 @@ from runtime.engine.live import Live
 from runtime.engine.names import check_name
 from runtime.engine.network import Network
 from runtime.engine.remover import Remover
-from runtime.supervisor import Running, Supervisor
+from runtime.supervise.supervisor import Running, Supervisor
 
 _KILL = int(signals_of_python.SIGKILL)
 _TERM = int(signals_of_python.SIGTERM)

@@ -17,8 +17,8 @@ from runtime.engine import detach, process
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.record import ExecConfig
-from runtime.spec import StartError
-from runtime.supervisor import Attachment, Running, Supervisor
+from runtime.supervise.spec import StartError
+from runtime.supervise.supervisor import Attachment, Running, Supervisor
 
 _log = logging.getLogger(__name__)
 _NOT_STARTED = 126

@@ -12,8 +12,8 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.engine.verdict import Health, Plan, Result
 from runtime.record import ExecConfig
-from runtime.spec import ExitStatus, StartError
-from runtime.supervisor import Attachment, Running, Supervisor
+from runtime.supervise.spec import ExitStatus, StartError
+from runtime.supervise.supervisor import Attachment, Running, Supervisor
 
 _KILL = 9
 _READ = 1 << 16

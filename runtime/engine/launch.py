@@ -16,8 +16,8 @@ from runtime.engine.live import Live
 from runtime.engine.network import Joined, Network
 from runtime.engine.translate import Surroundings
 from runtime.paths import Paths
-from runtime.spec import Container, StartError
-from runtime.supervisor import Running, Supervisor
+from runtime.supervise.spec import Container, StartError
+from runtime.supervise.supervisor import Running, Supervisor
 
 _PREFIX = "failed to create task for container: "
 _USERS_FAULT = (126, 127)

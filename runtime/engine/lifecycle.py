@@ -22,8 +22,8 @@ from runtime.engine.network import Joined, Network
 from runtime.engine.remover import Remover
 from runtime.engine.status import seconds_since
 from runtime.record import ZERO_TIME, State, Status
-from runtime.spec import ExitStatus, StartError
-from runtime.supervisor import Running, Supervisor
+from runtime.supervise.spec import ExitStatus, StartError
+from runtime.supervise.supervisor import Running, Supervisor
 
 _log = logging.getLogger(__name__)
 _DAEMONS_FAULT = 128

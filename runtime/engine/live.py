@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from runtime.engine.verdict import Health
 from runtime.record import ContainerRecord
-from runtime.supervisor import Attachment, Running
+from runtime.supervise.supervisor import Attachment, Running
 
 
 @dataclass(slots=True)

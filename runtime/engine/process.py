@@ -9,7 +9,7 @@ from runtime.config import Config
 from runtime.engine import resources
 from runtime.engine.security import privileges
 from runtime.record import ContainerRecord, ExecConfig
-from runtime.spec import Process
+from runtime.supervise.spec import Process
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

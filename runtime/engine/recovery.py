@@ -16,8 +16,8 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.lifecycle import Lifecycle
 from runtime.engine.live import Live
 from runtime.record import State, Status
-from runtime.spec import ExitStatus
-from runtime.supervisor import Running, Supervisor
+from runtime.supervise.spec import ExitStatus
+from runtime.supervise.supervisor import Running, Supervisor
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_END = 255

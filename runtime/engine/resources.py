@@ -7,7 +7,7 @@ import resource
 
 from netd.common.errors import BadRequest
 from runtime.config import HostConfig, Ulimit
-from runtime.spec import Limits
+from runtime.supervise.spec import Limits
 
 _SMALLEST_MEMORY = 6 << 20
 _PERIOD = 100_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netd.common.errors import BadRequest, NotImplementedYet
-from runtime import capabilities, seccomp
 from runtime.config import HostConfig
+from runtime.kernel import capabilities, seccomp
 
 _HARMLESS = ("apparmor", "label")
 """Of kernels without AppArmor and SELinux; asking to be unconfined by them changes nothing."""

@@ -10,7 +10,7 @@ from runtime.config import HostConfig
 from runtime.engine import networking, process, resources, sysctls
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, MountPoint
-from runtime.spec import Container, Device, Mount
+from runtime.supervise.spec import Container, Device, Mount
 
 _SHM = 64 << 20
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime import cgroups
+from runtime.kernel import cgroups
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NANOSECONDS = 10**9

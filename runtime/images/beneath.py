@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from runtime import linux
+from runtime.kernel import linux
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

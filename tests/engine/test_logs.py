@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.jsonlog import JsonLog
+from runtime.beside.jsonlog import JsonLog
 from runtime.logs import Wanted, nanoseconds, read
 
 

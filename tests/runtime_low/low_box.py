@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import capabilities, seccomp
-from runtime.launcher import Launcher
-from runtime.running import ShimProcess
-from runtime.spec import Container, ExitStatus, Process
+from runtime.kernel import capabilities, seccomp
+from runtime.supervise.launcher import Launcher
+from runtime.supervise.running import ShimProcess
+from runtime.supervise.spec import Container, ExitStatus, Process
 
 DEADLINE = 20.0
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from low_box import Box
 
-from runtime import capabilities, mounts
-from runtime.spec import Device, Limits, Mount, StartError
+from runtime.inside import mounts
+from runtime.kernel import capabilities
+from runtime.supervise.spec import Device, Limits, Mount, StartError
 
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp|SigIgn|SigBlk|Groups|Uid|Gid)' /proc/self/status"
 

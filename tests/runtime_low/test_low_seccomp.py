@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from low_box import Box
 
-from runtime import capabilities, seccomp, seccomp_table
+from runtime.kernel import capabilities, seccomp, seccomp_table
 
 PROBE = Path(__file__).with_name("syscall_probe.py")
 LAST = 480

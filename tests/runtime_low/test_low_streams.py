@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from low_box import Box, parent_of, read_all, read_until
 
-from runtime import clients, loop
-from runtime.spec import ExitStatus
+from runtime.beside import clients, loop
+from runtime.supervise.spec import ExitStatus
 
 
 def test_stdin_reaches_the_program_and_ends(box: Box) -> None:

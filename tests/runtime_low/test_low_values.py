@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime import capabilities, devices, jsonlog, limits, users, wire
-from runtime.spec import Container, Limits, Mount, Process
+from runtime.beside import jsonlog, wire
+from runtime.inside import users
+from runtime.kernel import capabilities, devices, limits
+from runtime.supervise.spec import Container, Limits, Mount, Process
 
 HOST = (1 << 41) - 1
 

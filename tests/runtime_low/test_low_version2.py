@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from low_box import Box, read_until
 
-from runtime import cgroups, linux
-from runtime.spec import ExitStatus, Limits, StartError
+from runtime.kernel import cgroups, linux
+from runtime.supervise.spec import ExitStatus, Limits, StartError
 
 
 def unified() -> str:

@@ -28,7 +28,8 @@ def _permitted(words: str, above: tuple[str, ...]) -> tuple[str, ...]:
         return ("netd", "runtime")
     if "all of the above" in words:
         return above
-    found = [name if name.startswith("netd") else f"netd.{name}" for name in re.findall(r"`([^`]+)`", words)]
+    names = [module(name) for name in re.findall(r"`([^`]+)`", words)]
+    found = [name if name.startswith(("netd", "runtime")) else f"netd.{name}" for name in names]
     # Bridges' rules are values as facts are: who speaks of facts speaks of them.
     return (*found, "netd.portmap.rules") if "netd.facts" in found else tuple(found)
 

@@ -1,0 +1,258 @@
+"""The shim's side of a first process: brings it to life as a spare, gives it its container, lets it go or undoes all.
+
+Runs in the host's mount namespace, the only place where the host's paths mean what they say: layers, bind sources
+and namespaces are opened here and handed over as descriptors.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import time
+
+from runtime.beside import wire
+from runtime.inside import init, init_exec, mounts
+from runtime.kernel import cgroups, devices, linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runtime.kernel.devices import Node
+    from runtime.supervise.spec import Container, Process
+
+PARENT = "netd"
+_SPARE = "spare-"
+_BURIAL_SECONDS = 5.0
+
+
+class Failed(Exception):
+    """The process could not be made: a sentence, and the exit code that Docker gives it."""
+
+    def __init__(self, message: str, code: int = 128) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+class Waiting:
+    """A child of the shim that gets ready, says so, and waits for the word to run its program.
+
+    Not of the midwife, whose code this is: the shim has to be its parent when she has gone.
+    """
+
+    channel: _socket.socket
+    pid: int
+    moves = True
+    """Whether it goes on as another process, of which it tells, before it is prepared."""
+
+    def wait_prepared(self) -> int:
+        """Return the master of the terminal, or -1, when the process stands before its program."""
+        descriptors = self._expect(wire.PREPARED, moved=not self.moves)
+        return descriptors[0] if descriptors else -1
+
+    def go(self) -> None:
+        """Let the program run."""
+        wire.send(self.channel, wire.GO)
+
+    def wait_running(self) -> None:
+        """Return when the program runs.  Raises Failed when it cannot."""
+        try:
+            _kind, payload, _none = wire.receive(self.channel)
+        except wire.Broken:
+            self.channel.close()
+            return
+        code, message = wire.unpack_tuple(payload)
+        raise Failed(message, code)
+
+    def undo(self) -> None:
+        """Kill the process."""
+        self.channel.close()
+        kill(self.pid)
+
+    def _expect(self, wanted: int, *, moved: bool) -> list[int]:
+        """Return the descriptors that come with *wanted*; the word of a move may come before or after it."""
+        found: list[int] | None = None
+        while found is None or not moved:
+            try:
+                kind, payload, descriptors = wire.receive(self.channel)
+            except (wire.Broken, ConnectionResetError):
+                raise Failed("the process was killed while it was being made") from None
+            if kind == wire.STATE:
+                self.pid = int(wire.unpack(payload))  # type: ignore[call-overload]
+                moved = True
+            elif kind == wanted:
+                found = descriptors
+            else:
+                code, message = wire.unpack_tuple(payload)
+                raise Failed(message, code)
+        return found
+
+
+class Joining(Waiting):
+    """An exec's process."""
+
+    def __init__(self, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
+        """Fork it; *target* is a pidfd of the container's first process."""
+        self.channel, theirs = wire.pair()
+        self.pid = linux.clone(linux.CLONE_PARENT)
+        if self.pid == 0:
+            linux.close_others(theirs.fileno(), target, *stdio)
+            init_exec.born(theirs, group, target, process, stdio)
+        theirs.close()
+
+
+class Birth(Waiting):
+    """A container's first process, with its control group."""
+
+    def __init__(self, hierarchies: Sequence[cgroups.Hierarchy]) -> None:
+        """Make a spare: the usual kind, with no container yet."""
+        self._hierarchies = hierarchies
+        self._begin(init.Plan(), PARENT)
+
+    def suit(self, spec: Container) -> None:
+        """Start again where the container needs other namespaces, or another place, than a spare has."""
+        plan = init.plan_for(spec)
+        if plan == self.plan and spec.cgroup_parent == self.parent:
+            return
+        self.undo()
+        self._begin(plan, spec.cgroup_parent)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        self._expect(wire.READY, moved=True)
+
+    def take_name(self, spec: Container) -> None:
+        """Turn the spare group into the container's."""
+        name = f"{spec.cgroup_parent}/{spec.id}"
+        _remove_stale(cgroups.Group(self._hierarchies, name))
+        self.group.rename(name)
+        if self.group.path_v2() is not None:
+            self.group.create(versions=(2,))
+
+    def deliver(self, spec: Container, packed: bytes, nodes: Sequence[Node], stdio: dict[str, int]) -> None:
+        """Send the description with everything that has to be opened outside; *stdio* is closed."""
+        held = dict(stdio)
+        trees: list[int] = []
+        try:
+            _open_namespaces(spec, self.group, held)
+            held["root"] = open_root(spec)
+            trees += open_trees(spec)
+            names = (*held, *("tree" for _ in trees))
+            payload = wire.pack((packed, names, tuple(nodes)))
+            wire.send(self.channel, wire.PREPARE, payload, (*held.values(), *trees))
+        finally:
+            wire.close_all([*held.values(), *trees])
+
+    def limit(self, spec: Container, rules: Sequence[str]) -> None:
+        """Set the container's limits, and let it open what *rules* say beyond the usual devices."""
+        if self.group.path("devices") is not None:
+            self.group.allow_more_devices(rules)
+        elif not spec.privileged:
+            self.group.allow_devices((*devices.RULES, *rules))
+        self.group.limit(spec.limits)
+
+    def undo(self) -> None:
+        """Kill what has been made and remove the group."""
+        super().undo()
+        self.group.kill()
+        self.group.remove()
+
+    def _begin(self, plan: init.Plan, parent: str) -> None:
+        self.plan = plan
+        self.parent = parent
+        self.group = cgroups.Group(self._hierarchies, f"{parent}/{_SPARE}{os.getpid()}-{time.monotonic_ns():x}")
+        self.group.create(versions=(1,))
+        if self.group.path("devices") is not None:
+            self.group.allow_devices(devices.RULES if plan.guarded else devices.EVERYTHING)
+        self.channel, theirs = wire.pair()
+        self.moves = not init.is_whole(self.group, plan)
+        self.pid = linux.clone(linux.CLONE_PARENT | init.birth_flags(self.group, plan))
+        if self.pid == 0:
+            linux.close_others(theirs.fileno())
+            init.born(theirs, self.group, plan)
+        theirs.close()
+
+
+def sweep_spares(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
+    """Remove the groups of spares whose midwife was killed; a group with processes in it is left alone."""
+    for hierarchy in hierarchies:
+        try:
+            names = [name for name in os.listdir(f"{hierarchy.path}/{PARENT}") if name.startswith(_SPARE)]
+        except FileNotFoundError:
+            continue
+        for name in names:
+            if not os.path.exists(f"/proc/{name.split('-')[1]}"):
+                cgroups.remove_empty(f"{hierarchy.path}/{PARENT}/{name}")
+
+
+def kill(pid: int) -> None:
+    """Kill a child of the shim, and wait until the shim has collected it."""
+    deadline = time.monotonic() + _BURIAL_SECONDS
+    number = 9
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        number = 0
+        time.sleep(0.0005)
+
+
+def _remove_stale(group: cgroups.Group) -> None:
+    if not group.exists():
+        return
+    if group.pids():
+        raise Failed(f"the control group {group.name} has processes already: the container is running")
+    group.remove()
+
+
+def _open_namespaces(spec: Container, group: cgroups.Group, held: dict[str, int]) -> None:
+    paths = {"netns": spec.netns, "cgroup": group.path_v2()}
+    if spec.pid_mode not in ("private", "host"):
+        paths["pid"] = spec.pid_mode
+    for name, path in paths.items():
+        if path is not None:
+            try:
+                held[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as problem:
+                raise Failed(f"cannot open {path}: {problem.strerror}") from None
+
+
+def open_root(spec: Container) -> int:
+    """Return the root as a detached mount: an overlay of the layers, or the directory ``root`` where there are none."""
+    try:
+        if spec.lower:
+            return mounts.overlay(spec.lower, spec.upper, spec.work)
+        return mounts.bind(spec.root)
+    except OSError as problem:
+        raise Failed(f"cannot mount the root of the container: {problem}") from None
+
+
+def open_trees(spec: Container) -> list[int]:
+    """Return detached copies of the sources: files first, then binds, in order."""
+    wanted = [(path, False, "private") for _target, path in spec.files]
+    wanted += [(m.source, m.read_only, m.propagation) for m in spec.mounts if m.kind == "bind"]
+    found: list[int] = []
+    for path, read_only, propagation in wanted:
+        try:
+            found.append(mounts.bind(path, read_only=read_only, propagation=propagation))
+        except OSError as problem:
+            wire.close_all(found)
+            raise Failed(f"cannot mount {path}: {os.strerror(problem.errno or 0).lower()}") from None
+    return found
+
+
+def find_nodes(spec: Container) -> list[tuple[Node, str]]:
+    """Return the device nodes that the container gets beyond the usual ones, with the access to each."""
+    found: list[tuple[Node, str]] = []
+    for device in spec.devices:
+        try:
+            found += [(node, device.access) for node in devices.nodes_of(device)]
+        except (OSError, ValueError) as problem:
+            raise Failed(
+                f"error gathering device information while adding device {device.source!r}: {problem}"
+            ) from None
+    if spec.privileged:
+        found += [(node, "rwm") for node in devices.all_of_host()]
+    return found

@@ -1,0 +1,214 @@
+"""Makes the process that a shim will look after, hands it over, and is gone.
+
+A child of the shim, so that all the work of a start leaves no trace in the memory of the one who stays.  It speaks with
+the daemon until the program runs.  What goes wrong until then it undoes and reports; the shim then simply ends.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import select
+
+from runtime.beside import birth, orphan, pipes, shimdir, wire
+from runtime.kernel import cgroups, devices, linux
+
+_WAKING = frozenset({"stdout", "stderr", "master", "listener", "control", "pidfd"})
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+    from runtime.supervise.spec import Process
+
+
+class Call:
+    """How the midwife was called: by the daemon through the zygote's channel, for a shim that waits for a delivery."""
+
+    __slots__ = ("channel", "delivery", "events", "shim", "told")
+
+    def __init__(
+        self, told: int, channel: _socket.socket, shim: _socket.socket, delivery: _socket.socket, events: select.epoll
+    ) -> None:
+        self.told = told
+        self.channel = channel
+        self.shim = shim
+        self.delivery = delivery
+        self.events = events
+
+
+class Hall:
+    """Where the midwife works: the daemon, the shim, the control groups and the shims' folder."""
+
+    __slots__ = ("call", "control", "hierarchies", "shims")
+
+    def __init__(
+        self, call: Call, control: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int
+    ) -> None:
+        self.call = call
+        self.control = control
+        self.hierarchies = hierarchies
+        self.shims = shims
+
+
+def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> NoReturn:
+    """Answer the request, do the work, and end: with 0 when there is a process for the shim to look after."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+    linux.prctl(linux.PR_SET_NAME, b"netd-midwife\0")
+    try:
+        kind, _payload, _none = wire.receive(call.channel)
+        control, theirs = wire.pair()
+        wire.send(call.channel, kind, b"", (theirs.fileno(),))
+        theirs.close()
+        os.write(call.told, b"1")
+        os.close(call.told)
+        call.channel.close()
+        hall = Hall(call, control, hierarchies, shims)
+    except (OSError, wire.Broken):
+        os._exit(1)
+    attendance = {wire.SPARE: attend_container, wire.JOIN: attend_exec, wire.SUCCEED: attend_orphan}
+    attendance[kind](hall)
+
+
+def attend_container(hall: Hall) -> NoReturn:
+    """Keep a first process ready, and make it the container's that the daemon asks for."""
+    made = birth.Birth(hall.hierarchies)
+    try:
+        made.wait_ready()
+        wire.send(hall.control, wire.READY)
+        _kind, payload, _none = wire.receive(hall.control)
+        _make_container(hall, made, payload)
+    except Exception as problem:
+        made.undo()
+        _report(hall.control, problem)
+        os._exit(1)
+    os._exit(0)
+
+
+def attend_exec(hall: Hall) -> NoReturn:
+    """Make a further process in a container, as the daemon says."""
+    try:
+        _kind, payload, (target,) = wire.receive(hall.control)
+        _make_exec(hall, payload, target)
+    except Exception as problem:
+        _report(hall.control, problem)
+        os._exit(1)
+    os._exit(0)
+
+
+def attend_orphan(hall: Hall) -> NoReturn:
+    """Start another shim for a process that has lost its own; the one that called is not needed."""
+    if os.fork() == 0:
+        linux.prctl(linux.PR_SET_PDEATHSIG, 0)
+        os.setsid()
+        orphan.serve(hall.control, hall.hierarchies, hall.shims)
+    os._exit(1)
+
+
+def _report(control: _socket.socket, problem: Exception) -> None:
+    """Tell the daemon, if it is still there, why nothing has come of it."""
+    code = problem.code if isinstance(problem, birth.Failed) else 128
+    try:
+        wire.send(control, wire.FAILED, wire.pack((code, str(problem))))
+    except OSError:
+        return
+
+
+def _make_container(hall: Hall, made: birth.Birth, payload: bytes) -> None:
+    spec = wire.unpack_container(payload)
+    made.suit(spec)
+    made.take_name(spec)
+    directory = _make_directory(hall.shims, spec.id)
+    try:
+        nodes = birth.find_nodes(spec)
+        stdio = _make_pipes(directory, spec.process)
+        made.deliver(spec, payload, [node for node, _access in nodes], stdio)
+        made.limit(spec, devices.rules_for(nodes, spec.limits.device_rules))
+        state = _state(spec.id, spec.id, made.group, spec.process)
+        state["log"] = _make_log(spec.log_path), spec.log_max_size, spec.log_max_files
+        _hand_over(hall, made, directory, state)
+    except BaseException:
+        shimdir.remove(hall.shims, spec.id)
+        raise
+
+
+def _make_exec(hall: Hall, payload: bytes, target: int) -> None:
+    packed, name, container, exec_id = wire.unpack_tuple(payload)
+    process = wire.unpack_process(packed)
+    group = cgroups.Group(hall.hierarchies, name)
+    directory = _make_directory(hall.shims, exec_id)
+    try:
+        stdio = _make_pipes(directory, process)
+        made = birth.Joining(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
+        wire.close_all([*stdio.values(), target])
+        try:
+            _hand_over(hall, made, directory, _state(exec_id, container, group, process))
+        except BaseException:
+            made.undo()
+            raise
+    except BaseException:
+        shimdir.remove(hall.shims, exec_id)
+        raise
+
+
+def _hand_over(hall: Hall, made: birth.Waiting, directory: int, state: dict[str, Any]) -> None:
+    """Say that the process is ready, start it at the word, and give the shim its ends."""
+    master = made.wait_prepared()
+    pidfd = os.pidfd_open(made.pid)
+    ends = pipes.terminal_for_shim(master) if master >= 0 else pipes.open_for_shim(directory, stdin=state["stdin"])
+    state.update(pid=made.pid, start_time=shimdir.start_time(made.pid))
+    listener = pipes.listen(hall.shims, state["id"])
+    keeper = [ends[name] for name in ("master", "stdin") if name in ends]
+    wire.send(hall.control, wire.PREPARED, wire.pack(state), tuple(keeper))
+    wire.receive(hall.control)
+    made.go()
+    state["started"] = shimdir.now()
+    shimdir.write_state(directory, state)
+    made.wait_running()
+    ends |= {"listener": listener.fileno(), "control": hall.control.fileno(), "pidfd": pidfd}
+    _deliver(hall.call, state, ends)
+    wire.send(hall.control, wire.STARTED, wire.pack(state))
+
+
+def _deliver(call: Call, state: dict[str, Any], ends: dict[str, int]) -> None:
+    """Let the shim, which sleeps, wake when one of its ends has something for it."""
+    wire.send(call.shim, wire.STARTED, wire.pack((state, tuple(ends))), tuple(ends.values()))
+    for name, descriptor in ends.items():
+        if name in _WAKING:
+            call.events.register(descriptor, select.EPOLLIN)
+
+
+def _make_pipes(directory: int, process: Process) -> dict[str, int]:
+    """Make and open the pipes of a process without a terminal; return its ends."""
+    if process.tty:
+        return {}
+    pipes.make(directory, stdin=process.stdin)
+    return pipes.open_for_process(directory, stdin=process.stdin)
+
+
+def _make_log(path: str) -> str:
+    """See to it that the log is there from the start."""
+    if path:
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    return path
+
+
+def _make_directory(shims: int, name: str) -> int:
+    os.mkdir(name, 0o700, dir_fd=shims)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shims)
+
+
+def _state(identifier: str, container: str, group: cgroups.Group, process: Process) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "container": container,
+        "group": group.name,
+        "tty": process.tty,
+        "stdin": process.stdin,
+        "stdin_once": process.stdin_once,
+        "log": ("", -1, 1),
+        "started": "",
+        "pid": 0,
+        "start_time": 0,
+    }

@@ -1,0 +1,138 @@
+"""The standard streams of a process, as its shim serves them."""
+
+from __future__ import annotations
+
+import os
+
+from runtime.beside import loop, wire
+from runtime.inside import become
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CHUNK = 32768
+_INPUT_LIMIT = 64 << 10
+_OUTPUTS = {"stdout": wire.STDOUT, "stderr": wire.STDERR}
+
+
+class Streams:
+    """Moves output to its consumer, and clients' input to the process."""
+
+    def __init__(self, events: loop.Loop, output: Callable[[int, bytes], None], ends: dict[str, int]) -> None:
+        """Take the ends by name: ``stdout``, ``stderr`` and perhaps ``stdin``, or ``master`` and ``slave``."""
+        self._loop = events
+        self._output = output
+        self._terminal = ends.get("master", -1)
+        self._slave = ends.get("slave", -1)
+        self._input = ends.get("stdin", self._terminal)
+        self._outputs = {ends[name]: stream for name, stream in _OUTPUTS.items() if name in ends}
+        if self._terminal >= 0:
+            self._outputs[self._terminal] = wire.STDOUT
+        self._pending = bytearray()
+        self._ending = False
+        self._open = True
+        self.on_input_room: Callable[[bool], None] = lambda room: None
+        self.on_input_closed: Callable[[], None] = lambda: None
+
+    def begin(self) -> None:
+        """Start to read the output."""
+        self._watch_outputs()
+
+    def keeper(self) -> int:
+        """Return the descriptor that the daemon holds as well, so that our death ends no input; -1 for none."""
+        return self._input
+
+    def resize(self, rows: int, columns: int) -> None:
+        if self._terminal >= 0:
+            become.set_size(self._terminal, rows, columns)
+
+    def flow(self, *, open_: bool) -> None:
+        self._open = open_
+        self._watch_outputs()
+
+    def write(self, data: bytes) -> None:
+        """Send *data* to the process as it takes it."""
+        if self._input < 0 or self._ending:
+            return
+        self._pending += data
+        self._push()
+        if len(self._pending) > _INPUT_LIMIT:
+            self.on_input_room(False)
+
+    def end_input(self) -> None:
+        """Close standard input when all that was written has gone.  A terminal has no end of input."""
+        if self._terminal < 0 and self._input >= 0:
+            self._ending = True
+            self._push()
+
+    def drain(self) -> None:
+        """Read what the ended process has left, and let everything go."""
+        if self._slave >= 0:
+            os.close(self._slave)  # from now on the terminal tells its end
+        for descriptor in list(self._outputs):
+            while self._read(descriptor):
+                pass
+        self._close_input()
+        for descriptor in list(self._outputs):
+            self._close_output(descriptor)
+
+    def _watch_outputs(self) -> None:
+        for descriptor in self._outputs:
+            self._watch(descriptor)
+
+    def _watch(self, descriptor: int) -> None:
+        events = loop.READ if self._open and descriptor in self._outputs else 0
+        if descriptor == self._input and self._pending:
+            events |= loop.WRITE
+        if events:
+            self._loop.watch(descriptor, events, lambda seen: self._ready(descriptor, seen))
+        else:
+            self._loop.forget(descriptor)
+
+    def _ready(self, descriptor: int, events: int) -> None:
+        if events & loop.WRITE or (events & loop.GONE and descriptor not in self._outputs):
+            self._push()
+        if events & loop.READ and descriptor in self._outputs:
+            self._read(descriptor)
+
+    def _read(self, descriptor: int) -> bool:
+        """Move one chunk; return whether there was one."""
+        try:
+            data = os.read(descriptor, _CHUNK)
+        except OSError:  # nothing now, or the terminal's last user has gone
+            return False
+        if not data:
+            return False
+        stream = self._outputs[descriptor]
+        self._output(stream, data)
+        return True
+
+    def _push(self) -> None:
+        full = len(self._pending) > _INPUT_LIMIT
+        try:
+            while self._pending:
+                del self._pending[: os.write(self._input, self._pending[:4096])]
+        except BlockingIOError:
+            pass
+        except OSError:  # the process has closed its end
+            self._pending.clear()
+            self._ending = True
+        if self._ending and not self._pending:
+            self._close_input()
+            self.on_input_closed()
+        elif self._input >= 0:
+            self._watch(self._input)
+        if full and len(self._pending) <= _INPUT_LIMIT:
+            self.on_input_room(True)
+
+    def _close_input(self) -> None:
+        if self._input >= 0 and self._input != self._terminal:
+            self._loop.forget(self._input)
+            os.close(self._input)
+        self._input = -1
+
+    def _close_output(self, descriptor: int) -> None:
+        del self._outputs[descriptor]
+        self._loop.forget(descriptor)
+        os.close(descriptor)

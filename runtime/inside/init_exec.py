@@ -1,0 +1,124 @@
+"""A further process in a running container, from the shim's fork to the start of its program.
+
+It takes the container's control groups first and its namespaces then, all at once and by a descriptor of the
+container's first process, so that a reused process id cannot lead it elsewhere.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from runtime.beside import wire
+from runtime.inside import become
+from runtime.kernel import cgroups, linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from runtime.supervise.spec import Process
+
+_ALL = (
+    linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWNET
+    | linux.CLONE_NEWCGROUP
+)  # fmt: skip
+_DEVPTS = 0x1CD1
+
+
+def born(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> NoReturn:
+    """Join the container of the first process *target*, get ready, wait for the word, and run the program."""
+    try:
+        _live(channel, group, target, process, stdio)
+    except become.CannotStart as problem:
+        _fail(channel, problem.message, problem.code)
+    except wire.Broken:
+        pass
+    except Exception as problem:
+        _fail(channel, f"cannot join the container: {problem}", 128)
+    os._exit(1)
+
+
+def _fail(channel: _socket.socket, message: str, code: int) -> None:
+    try:
+        wire.send(channel, wire.FAILED, wire.pack((code, message)))
+    except OSError:
+        return
+
+
+def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
+    linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+    linux.reset_signals()
+    os.umask(0)
+    # While /proc is still the host's: the container's could lead the write elsewhere.
+    become.set_oom_score(process.oom_score_adj)
+    group.join()
+    cgroup = group.open_version2()
+    _enter(target)
+    child = linux.clone(linux.CLONE_PARENT, cgroup)
+    if child:
+        wire.send(channel, wire.STATE, wire.pack(child))
+        os._exit(0)
+    if cgroup >= 0:
+        os.close(cgroup)
+    linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+    os.setsid()
+    _prepare(channel, process, stdio)
+
+
+def _enter(target: int) -> None:
+    try:
+        linux.setns(target, _ALL)
+    except OSError as problem:
+        if problem.errno == errno.ESRCH:
+            raise become.CannotStart("the container is not running") from None
+        raise
+    try:
+        linux.setns(target, linux.CLONE_NEWTIME)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # a kernel without time namespaces
+            raise
+
+
+def _prepare(channel: _socket.socket, process: Process, stdio: list[int]) -> None:
+    linux.join_session_keyring("_ses")
+    master = -1
+    if process.tty:
+        devpts = _open_devpts()
+        master, slave = become.open_terminal(devpts, process.console_size)
+        stdio = [slave, slave, slave]
+        os.close(devpts)
+    elif stdio[0] < 0:
+        stdio[0] = _open_null()
+    become.take_stdio(stdio, terminal=process.tty)
+    identity = become.identify(process)
+    wire.send(channel, wire.PREPARED, b"", (master,) if master >= 0 else ())
+    wire.receive(channel)
+    become.finish(process, identity, channel.fileno())
+
+
+def _open_devpts() -> int:
+    """Open the container's terminals.  What its root user put there instead is refused: it could act on the host."""
+    devpts = _open("/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
+    if linux.filesystem_type(devpts) == _DEVPTS:
+        return devpts
+    raise become.CannotStart("/dev/pts of the container holds no terminals")
+
+
+def _open_null() -> int:
+    null = _open("/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+    if os.fstat(null).st_rdev != os.makedev(1, 3):
+        raise become.CannotStart("/dev/null of the container is not the null device")
+    os.set_blocking(null, True)
+    return null
+
+
+def _open(path: str, flags: int) -> int:
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return linux.openat2(root, path, flags, linux.IN_ROOT | linux.NO_SYMLINKS)
+    except OSError as problem:
+        raise become.CannotStart(f"cannot open {path} of the container: {problem.strerror}") from None
+    finally:
+        os.close(root)

@@ -1,0 +1,136 @@
+"""Who a process in a container runs as: looked up in the image's own /etc/passwd and /etc/group.
+
+Never uses the host's name services, which would load libraries named by the image.  A line that does not parse is
+passed over, so that a broken number is nobody rather than root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from runtime.kernel import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LARGEST = 2147483647
+"""Larger numbers have wrapped to root in other runtimes."""
+_FILE_LIMIT = 1 << 20
+
+Passwd = list[tuple[str, int, int, str]]
+"""(name, uid, gid, home)."""
+Groups = list[tuple[str, int, tuple[str, ...]]]
+"""(name, gid, members)."""
+
+
+class UnknownUser(Exception):
+    """The image has no such user or group; the sentence names it."""
+
+
+class Identity:
+    """What setgroups, setgid and setuid are called with, and where home is."""
+
+    __slots__ = ("gid", "groups", "home", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: tuple[int, ...], home: str) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.groups = groups
+        self.home = home
+
+
+def lookup(user: str, group_add: Sequence[str], root: int) -> Identity:
+    """Return the identity that *user* (``user``, ``uid``, each with ``:group`` or ``:gid``) has in the tree *root*."""
+    passwd = parse_passwd(read_file(root, "/etc/passwd"))
+    groups = parse_group(read_file(root, "/etc/group"))
+    return resolve(user, group_add, passwd, groups)
+
+
+def resolve(user: str, group_add: Sequence[str], passwd: Passwd, groups: Groups) -> Identity:
+    """Decide the identity from the parsed files.  Pure.  Raises UnknownUser."""
+    who, colon, group = user.partition(":")
+    name, uid, gid, home = _user(who or "0", passwd)
+    if colon and group:
+        gid = _group(group, groups)
+        supplementary = [gid]
+    else:
+        supplementary = [gid, *(number for _name, number, members in groups if name and name in members)]
+    supplementary += [_group(text, groups) for text in group_add]
+    return Identity(uid, gid, tuple(dict.fromkeys(supplementary)), home)
+
+
+def _user(text: str, passwd: Passwd) -> tuple[str, int, int, str]:
+    for entry in passwd:
+        if entry[0] == text:
+            return entry
+    uid = _number(text)
+    if uid is None:
+        raise UnknownUser(f"unable to find user {text}: no matching entries in passwd file")
+    return next((entry for entry in passwd if entry[1] == uid), ("", uid, 0, "/"))
+
+
+def _group(text: str, groups: Groups) -> int:
+    for name, gid, _members in groups:
+        if name == text:
+            return gid
+    gid_given = _number(text)
+    if gid_given is None:
+        raise UnknownUser(f"unable to find group {text}: no matching entries in group file")
+    return gid_given
+
+
+def _number(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > 10 or int(text) > LARGEST:
+        raise UnknownUser(f"user and group numbers must be in the range 0-{LARGEST}, not {text}")
+    return int(text)
+
+
+def parse_passwd(text: str) -> Passwd:
+    found: Passwd = []
+    for fields in _lines(text, 4, 7):
+        uid, gid = _strict(fields[2]), _strict(fields[3])
+        if uid is not None and gid is not None:
+            found.append((fields[0], uid, gid, fields[5] or "/"))
+    return found
+
+
+def parse_group(text: str) -> Groups:
+    found: Groups = []
+    for fields in _lines(text, 3, 4):
+        gid = _strict(fields[2])
+        if gid is not None:
+            found.append((fields[0], gid, tuple(filter(None, fields[3].split(",")))))
+    return found
+
+
+def _lines(text: str, least: int, full: int) -> list[list[str]]:
+    split = [line.strip().split(":") for line in text.split("\n") if line.strip() and not line.startswith("#")]
+    return [fields + [""] * (full - len(fields)) for fields in split if len(fields) >= least and fields[0]]
+
+
+def _strict(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= LARGEST else None
+
+
+def read_file(root: int, path: str) -> str:
+    """Return the text of a file of the image; nothing when there is none.
+
+    Raises UnknownUser for what is no plain file of at most 1 MiB: reading a pipe would hang, a device act.
+    """
+    try:
+        descriptor = linux.openat2(root, path, os.O_RDONLY | os.O_NONBLOCK, linux.IN_ROOT | linux.NO_MAGICLINKS)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as problem:
+        raise UnknownUser(f"cannot read {path} of the image: {problem.strerror}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _FILE_LIMIT:
+            raise UnknownUser(f"{path} of the image is not a plain file of at most 1 MiB")
+        return os.read(descriptor, _FILE_LIMIT).decode("utf-8", "surrogateescape")
+    finally:
+        os.close(descriptor)

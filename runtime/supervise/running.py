@@ -1,0 +1,201 @@
+"""A process that a shim looks after, as the daemon sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from runtime.beside import shimdir, wire
+from runtime.supervise.channel import Channel, connect
+from runtime.supervise.spec import ExitStatus, StartError
+
+_CHUNK = 32768
+
+
+class ShimAttachment:
+    """One client's view of the streams, over a connection of its own to the shim."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
+        while True:
+            try:
+                kind, payload = await self._channel.receive()
+            except wire.Broken:
+                return
+            if kind == wire.OUTPUT:
+                yield payload[0], payload[1:]
+
+    async def write(self, data: bytes) -> None:
+        """Send to standard input; what the process no longer reads is lost."""
+        with suppress(wire.Broken):
+            for start in range(0, len(data), _CHUNK):
+                await self._channel.send(wire.STDIN, data[start : start + _CHUNK])
+
+    async def close_stdin(self) -> None:
+        with suppress(wire.Broken):
+            await self._channel.send(wire.STDIN_END)
+
+    async def close(self) -> None:
+        self._channel.close()
+
+
+class ShimProcess:
+    """See :class:`runtime.supervise.supervisor.Running`.
+
+    Holds a pidfd, so that signals reach this process or none, and the writing end of its input, so that the end of a
+    shim is not the end of that.
+    """
+
+    def __init__(self, shims: int, channel: Channel | None, state: dict[str, Any]) -> None:
+        """Without a *channel* the process has no shim, and needs :meth:`adopt_by`."""
+        self.state = state
+        self.id: str = state["id"]
+        self.pid: int = state["pid"]
+        self.started: str = state["started"]
+        self._shims = shims
+        self._channel = channel
+        self._pidfd = _open_process(self.pid, state["start_time"])
+        self._keeper = channel.take_descriptors() if channel else []
+        self._exit: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+
+    @property
+    def group(self) -> str:
+        found: str = self.state["group"]
+        return found
+
+    @property
+    def lost(self) -> bool:
+        """Whether the process could not be found when this was made."""
+        return self._pidfd < 0
+
+    @property
+    def ended(self) -> bool:
+        return self._exit.done()
+
+    async def wait(self) -> ExitStatus:
+        return await asyncio.shield(self._exit)
+
+    async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> ShimAttachment:
+        """Raises ProcessLookupError when the process has ended."""
+        try:
+            channel = await connect(self._shims, self.id + shimdir.SOCKET_SUFFIX)
+        except OSError:
+            raise ProcessLookupError(f"process {self.pid} has ended") from None
+        flags = (4 if stdin else 0) | (1 if stdout else 0) | (2 if stderr and not self.state["tty"] else 0)
+        try:
+            await channel.send(wire.ATTACH, bytes((flags,)))
+            if self.started:
+                # Before the start it is enough to have asked: the shim takes note of all before it reads any output.
+                await channel.receive()
+        except wire.Broken:
+            channel.close()
+            raise ProcessLookupError(f"process {self.pid} has ended") from None
+        return ShimAttachment(channel)
+
+    async def signal(self, number: int) -> None:
+        if self.ended or self._pidfd < 0:
+            raise ProcessLookupError(f"process {self.pid} has ended")
+        signal.pidfd_send_signal(self._pidfd, number)
+
+    async def resize(self, rows: int, columns: int) -> None:
+        with suppress(wire.Broken):
+            size = struct.pack("<HH", rows & 0xFFFF, columns & 0xFFFF)
+            await self._shim().send(wire.RESIZE, size)
+
+    async def release(self) -> None:
+        """Let the program run.  Raises StartError; then nothing is left of the process."""
+        try:
+            await self._shim().send(wire.GO)
+            kind, payload = await self._receive_past_notes()
+        except wire.Broken:
+            raise StartError("the shim was killed before the process was started") from None
+        if kind == wire.FAILED:
+            code, message = wire.unpack_tuple(payload)
+            raise StartError(message, code)
+        self._take_state(payload)
+
+    async def follow(self, revive: Callable[[], Awaitable[None]]) -> None:
+        """Listen to the shim until the process has ended; *revive* is awaited for another shim when this one dies."""
+        while not self.ended:
+            try:
+                kind, payload = await self._receive_past_notes()
+            except wire.Broken:
+                await revive()
+                continue
+            if kind == wire.ENDED:
+                self.end(ExitStatus(*wire.unpack_tuple(payload)))
+
+    def end(self, status: ExitStatus) -> None:
+        """Take note that the process has ended."""
+        if not self._exit.done():
+            self._exit.set_result(status)
+        self.let_go()
+
+    async def adopt_by(self, channel: Channel) -> None:
+        """Let a fresh shim take over.  Raises wire.Broken when it cannot."""
+        channel.send_with(wire.ADOPT, wire.pack(self.state), (self._pidfd, *self._keeper))
+        kind, payload = await channel.receive()
+        if kind == wire.FAILED:
+            raise wire.Broken(str(wire.unpack_tuple(payload)[1]))
+        self._drop_keeper()
+        self._keeper = channel.take_descriptors()
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = channel
+
+    async def cancel(self) -> None:
+        """Undo a process that was never released; returns when nothing is left of it."""
+        await self._shim().finish()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close what is held here.  A running process goes on; one that was never released is undone by its shim."""
+        if self._channel is not None:
+            self._channel.close()
+        self._drop_keeper()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    async def _receive_past_notes(self) -> tuple[int, bytes]:
+        while True:
+            kind, payload = await self._shim().receive()
+            if kind != wire.STDIN_END:
+                return kind, payload
+            self._drop_keeper()
+
+    def _shim(self) -> Channel:
+        if self._channel is None:
+            raise wire.Broken("the process has no shim")
+        return self._channel
+
+    def _take_state(self, payload: bytes) -> None:
+        self.state = wire.unpack(payload)  # type: ignore[assignment]
+        self.started = self.state["started"]
+        wire.close_all(self._shim().take_descriptors())
+
+    def _drop_keeper(self) -> None:
+        wire.close_all(self._keeper)
+        self._keeper = []
+
+
+def _open_process(pid: int, start_time: int) -> int:
+    """Return a pidfd of exactly that process; -1 when it is gone."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+    try:
+        if shimdir.start_time(pid) == start_time:
+            return pidfd
+    except OSError:
+        pass
+    os.close(pidfd)
+    return -1
