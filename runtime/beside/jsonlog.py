@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import time
+from _json import encode_basestring  # of the package json, without the rest of it: every shim carries this module
 
 LONGEST = 16384
 _STREAMS = ("", "stdout", "stderr")
-_ESCAPES = {code: f"\\u{code:04x}" for code in range(32)} | {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 92: "\\\\"}
 
 
 class JsonLog:
@@ -41,8 +41,8 @@ class JsonLog:
     def _append(self, stream: int, pieces: list[bytes]) -> None:
         if not pieces:
             return
-        tail = f'","stream":"{_STREAMS[stream]}","time":"{self._now()}"}}\n'
-        lines = [f'{{"log":"{quote(piece)}{tail}'.encode() for piece in pieces]
+        tail = f',"stream":"{_STREAMS[stream]}","time":"{self._now()}"}}\n'
+        lines = [f'{{"log":{quote(piece)}{tail}'.encode() for piece in pieces]
         if self._max_size < 0:
             self._write(b"".join(lines))
             return
@@ -98,9 +98,8 @@ def split_long(line: bytes) -> list[bytes]:
 
 
 def quote(piece: bytes) -> str:
-    """Return *piece* as the inside of a JSON string; what is no UTF-8 becomes U+FFFD."""
-    text = piece.decode("utf-8", "replace")
-    return text.translate(_ESCAPES)
+    """Return *piece* as a JSON string; what is no UTF-8 becomes U+FFFD."""
+    return encode_basestring(piece.decode("utf-8", "replace"))
 
 
 def _rename(old: str, new: str) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 32768
 _INPUT_LIMIT = 64 << 10
+_WRITE = 16384
 _OUTPUTS = {"stdout": wire.STDOUT, "stderr": wire.STDERR}
 
 
@@ -112,7 +113,7 @@ class Streams:
         full = len(self._pending) > _INPUT_LIMIT
         try:
             while self._pending:
-                del self._pending[: os.write(self._input, self._pending[:4096])]
+                del self._pending[: os.write(self._input, self._pending[:_WRITE])]
         except BlockingIOError:
             pass
         except OSError:  # the process has closed its end
