@@ -13,7 +13,7 @@ from typing import Protocol
 
 from netd.common.addresses import Subnet
 from netd.facts import State, Step
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,16 @@ class Host(Protocol):
         A sandbox's own sysctls are remembered in the run folder, because they cannot be asked of the kernel.
         """
 
-    async def publish(self, rules: Ruleset) -> None:
-        """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction.
+    async def change_firewall(self, change: RulesetChange) -> None:
+        """Make the firewall what it becomes by *change*, in one transaction.
 
-        Builds the table anew where the difference does not fit what is there.  Forwarding is switched on with the
-        first network that is not internal.
+        Costs what the change is, not what is there.  What is gone or there already is passed over.  Where the change
+        does not fit what the kernel holds, all of it is built anew.  Forwarding is switched on with the first network
+        that is not internal.
         """
+
+    async def publish(self, rules: Ruleset) -> None:
+        """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction."""
 
     async def reset_firewall(self, rules: Ruleset) -> None:
         """Build the table anew in one transaction, whatever is there now."""

@@ -24,7 +24,7 @@ from netd.facts import Step
 from netd.host import Resolver
 from netd.model import Endpoint, Network, Sandbox
 from netd.portmap.descriptors import lift
-from netd.portmap.rules import Opened, Published
+from netd.portmap.rules import Opened, Published, Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
 _UDP_LIMIT = 64
@@ -141,13 +141,14 @@ async def _apply(world: World, move: Move) -> None:
     """
     await world.errands.done_with([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
     work: list[Coroutine[Any, Any, None]] = []
-    more, less = move.gained or move.opened, move.lost or move.closed
-    if less and not more:
-        work.append(world.host.publish(world.wanted.ruleset()))
+    gone = Ruleset(published=move.lost, opened=move.closed)
+    come = Ruleset(published=move.gained, opened=move.opened)
+    if gone and not come:
+        work.append(world.host.change_firewall(RulesetChange(gone, come)))
     if move.steps:
         work.append(world.host.apply(move.steps))
-    if more:
-        work.append(world.host.publish(world.wanted.ruleset()))
+    if come:
+        work.append(world.host.change_firewall(RulesetChange(gone, come)))
     if move.after is not None:
         work.append(open_resolver(world, move.after))
     failures = [found for found in await asyncio.gather(*work, return_exceptions=True) if found is not None]

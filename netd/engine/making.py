@@ -13,6 +13,7 @@ from netd.common.store import Drop, Put
 from netd.engine.books import Book
 from netd.engine.world import NETWORK, World
 from netd.model import Network
+from netd.portmap.rules import Ruleset, RulesetChange
 
 Work: TypeAlias = Coroutine[Any, Any, None]
 
@@ -66,17 +67,20 @@ def leave(world: World, network: Network) -> None:
 async def _bring(world: World, network: Network) -> None:
     """Hand all over at once; the host does one thing after the other."""
     steps = facts.plan(world.wanted.network(network), {})
-    await _all(world.host.apply(steps), *_publishing(world, network))
+    change = RulesetChange(come=_rules(world, network))
+    await _all(world.host.apply(steps), world.host.change_firewall(change))
 
 
 async def _take_down(world: World, network: Network) -> None:
     steps = facts.plan({}, world.wanted.network(network))
-    await _all(*_publishing(world, network), world.host.apply(steps))
+    change = RulesetChange(gone=_rules(world, network))
+    await _all(world.host.change_firewall(change), world.host.apply(steps))
 
 
-def _publishing(world: World, network: Network) -> list[Work]:
-    """Return the firewall's part, for networks that it has one in."""
-    return [] if world.wanted.rules(network) is None else [world.host.publish(world.wanted.ruleset())]
+def _rules(world: World, network: Network) -> Ruleset:
+    """Return the network's part of the firewall."""
+    rules = world.wanted.rules(network)
+    return Ruleset(frozenset({rules} if rules else ()))
 
 
 async def _all(*work: Work) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from netd.common.addresses import Family
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 
 class Firewall(Protocol):
@@ -18,6 +18,12 @@ class Firewall(Protocol):
     @property
     def forwards(self) -> frozenset[Family]:
         """The families whose packets the host has to forward for what was published last."""
+
+    def change(self, change: RulesetChange) -> None:
+        """Bring the kernel from what it was last told to what that becomes by *change*; build it anew where that fails.
+
+        Costs what the change is, not what is there.  What is gone already, or there already, changes nothing.
+        """
 
     def publish(self, rules: Ruleset) -> None:
         """Bring the kernel to *rules* by the difference to what was published last; build it anew where that fails."""

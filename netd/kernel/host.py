@@ -21,7 +21,7 @@ from netd.kernel.conntrack import Conntrack
 from netd.kernel.dying import Reaper
 from netd.kernel.watch import Seen, Watch
 from netd.kernel.worker import Worker
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 T = TypeVar("T")
 
@@ -73,6 +73,9 @@ class Host:
 
     async def apply(self, steps: Sequence[Step]) -> None:
         await self._threads.run(lambda: self._worker.apply(steps))
+
+    async def change_firewall(self, change: RulesetChange) -> None:
+        await self._threads.run(lambda: self._worker.firewall.change(change))
 
     async def publish(self, rules: Ruleset) -> None:
         await self._threads.run(lambda: self._worker.firewall.publish(rules))

@@ -6,6 +6,7 @@ knows anything else of networks and containers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeAlias
@@ -97,9 +98,38 @@ class Ruleset:
     respect: bool = False
     """What comes to a published port from outside must pass the host's own input chains first."""
 
+    def __bool__(self) -> bool:
+        return bool(self.bridges or self.published or self.opened)
+
     @property
     def forwards(self) -> frozenset[Family]:
         """The families whose packets the host has to forward."""
-        return frozenset(
-            family for family in FAMILIES if any(one.treatment(family) and not one.internal for one in self.bridges)
-        )
+        return forwards(self.bridges)
+
+
+@dataclass(frozen=True, slots=True)
+class RulesetChange:
+    """What one change takes from the whole and adds to it, so that it costs what it changes."""
+
+    gone: Ruleset = field(default_factory=Ruleset)
+    come: Ruleset = field(default_factory=Ruleset)
+
+    @classmethod
+    def between(cls, had: Ruleset, wanted: Ruleset) -> RulesetChange:
+        return cls(_without(had, wanted), _without(wanted, had))
+
+
+def forwards(bridges: Iterable[BridgeRules]) -> frozenset[Family]:
+    """Return the families whose packets the host has to forward for *bridges*."""
+    found: set[Family] = set()
+    for one in bridges:
+        found.update(family for family in FAMILIES if one.treatment(family) and not one.internal)
+        if len(found) == len(FAMILIES):
+            break
+    return frozenset(found)
+
+
+def _without(rules: Ruleset, others: Ruleset) -> Ruleset:
+    return Ruleset(
+        rules.bridges - others.bridges, rules.published - others.published, rules.opened - others.opened, rules.respect
+    )

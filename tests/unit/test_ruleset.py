@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
+from netd.kernel.held import Held
 from netd.kernel.nftables import script as ruleset
 from netd.kernel.nftables.elements import elements
-from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
+from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, RulesetChange, Treatment
 
 COMMAND = re.compile(r"(add|delete) element inet netd (\w+) \{ (.*) \}")
 Elements = dict[tuple[str, str], str]
@@ -92,7 +93,13 @@ def carry_out(had: Elements, script: str) -> Elements:
 
 @given(had=rulesets, wanted=rulesets)
 def test_a_change_leads_from_any_ruleset_to_any_other(had: Ruleset, wanted: Ruleset) -> None:
-    assert carry_out(elements(had), ruleset.change(had, wanted)) == elements(wanted)
+    held = Held(had)
+    real = held.real(RulesetChange.between(had, wanted))
+    assert carry_out(elements(had), ruleset.change(held, real)) == elements(wanted)
+    held.turn(real)
+    assert held.ruleset() == wanted
+    back = held.real(RulesetChange.between(wanted, had))
+    assert carry_out(elements(wanted), ruleset.change(held, back)) == elements(had)
 
 
 @given(wanted=rulesets)
@@ -102,7 +109,9 @@ def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
 
 @given(rules=rulesets)
 def test_nothing_is_said_when_nothing_changes(rules: Ruleset) -> None:
-    assert ruleset.change(rules, rules) == ""
+    held = Held(rules)
+    for change in (RulesetChange(), RulesetChange(come=rules), RulesetChange(rules, rules)):
+        assert ruleset.change(held, held.real(change)) == ""
 
 
 def test_a_range_with_equal_numbers_is_one_element_and_a_shifted_one_as_many_as_it_has_ports() -> None:

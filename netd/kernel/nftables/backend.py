@@ -11,10 +11,11 @@ import logging
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
+from netd.kernel.held import Held
 from netd.kernel.nft import Nft
 from netd.kernel.nftables import script as scripts
 from netd.kernel.sysctl import Forwarding
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 logger = logging.getLogger(__name__)
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
@@ -26,40 +27,67 @@ class Nftables:
     def __init__(self, forwarding: Forwarding) -> None:
         self._nft = Nft()
         self._forwarding = forwarding
-        self._held: Ruleset | None = None
-        """What the table holds by our last word; None when it is not known."""
+        self._held = Held()
+        self._known = False
+        """Whether the table holds what is held, by our last word."""
         self.forwards: frozenset[Family] = frozenset()
         """The families whose packets the host has to forward for what was published last."""
 
     def close(self) -> None:
         self._nft.close()
 
+    def change(self, change: RulesetChange) -> None:
+        """Bring the table on by *change*; where that does not fit what is there, by building it anew.
+
+        When that fails too, what is held stays, and the next change builds anew.
+        """
+        real = self._held.real(change)
+        script = scripts.change(self._held, real)
+        if not (self._known and self._fits(script)):
+            self._rebuild(_after(self._held, real))
+        self._held.turn(real)
+        self._forward()
+
+    def _fits(self, script: str) -> bool:
+        try:
+            if script:
+                self._nft.run(script)
+        except KernelRefused as problem:
+            logger.warning("firewall=not-as-left action=rebuild reason=%s", problem.message)
+            self._known = False
+        return self._known
+
     def publish(self, rules: Ruleset) -> None:
         """Bring the table to *rules* by the difference; where that does not fit what is there, by building it anew."""
-        if self._held is None:
+        if rules.respect != self._held.respect:
             self.reset(rules)
-        elif script := scripts.change(self._held, rules):
-            try:
-                self._nft.run(script)
-            except KernelRefused as problem:
-                logger.warning("firewall=not-as-left action=rebuild reason=%s", problem.message)
-                self.reset(rules)
-        self._holds(rules)
+        else:
+            self.change(RulesetChange.between(self._held.ruleset(), rules))
 
     def reset(self, rules: Ruleset) -> None:
         """Build the table anew in one transaction."""
-        self._held = None
-        filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
-        self._nft.run(scripts.rebuild(rules, bridges_filter_ipv6=filtered))
-        self._holds(rules)
+        self._known = False
+        self._held = Held(rules)
+        self._rebuild(rules)
+        self._forward()
 
     def remove(self) -> None:
-        self._held, self.forwards = None, frozenset()
+        self._held, self._known, self.forwards = Held(), False, frozenset()
         self._nft.run(scripts.removal())
         self._forwarding.restore()
 
-    def _holds(self, rules: Ruleset) -> None:
+    def _rebuild(self, rules: Ruleset) -> None:
+        filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
+        self._nft.run(scripts.rebuild(rules, bridges_filter_ipv6=filtered))
+        self._known = True
+
+    def _forward(self) -> None:
         """Only now that the table is there may the host forward."""
-        self._held = rules
-        self.forwards = rules.forwards
+        self.forwards = self._held.forwards
         self._forwarding.enable(self.forwards)
+
+
+def _after(held: Held, real: RulesetChange) -> Ruleset:
+    there = Held(held.ruleset())
+    there.turn(real)
+    return there.ruleset()

@@ -33,12 +33,16 @@ _ENTERING = {
 
 def elements(rules: Ruleset) -> Elements:
     """Return everything the sets and maps should hold.  Raises BadRequest for what no script may contain."""
+    return {**parts(rules), **of_targets({rule.target for rule in rules.published})}
+
+
+def parts(rules: Ruleset) -> Elements:
+    """Return the elements that belong to one bridge, one publication or one opening each."""
     found: Elements = {}
     for bridge in rules.bridges:
         found.update(of_bridge(bridge))
     for published in rules.published:
         found.update(of_published(published))
-    found.update(of_targets(rules.published))
     for opened in rules.opened:
         found.update(of_opened(opened))
     return found
@@ -72,14 +76,13 @@ def _family(rules: BridgeRules, family: Family, name: str) -> Iterator[Element]:
         yield ("masquerading", key), ""
 
 
-def of_targets(published: Iterable[Published]) -> Iterator[Element]:
+def of_targets(targets: Iterable[Address]) -> Elements:
     """One element for each container that publishes, however many ports."""
-    for target in {rule.target for rule in published}:
-        yield ("themselves" + suffix(target), f"{target} . {target}"), ""
+    return {("themselves" + suffix(one), f"{one} . {one}"): "" for one in targets}
 
 
 def of_published(rule: Published) -> Iterator[Element]:
-    """Return the elements for what is published, but for the target's own."""
+    """Return the elements for what is published, but for its target's."""
     _check_protocol(rule.protocol)
     if rule.address.version != rule.target.version:
         raise BadRequest(f"{rule.target} cannot be published at {rule.address}: they are of different families")

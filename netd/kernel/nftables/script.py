@@ -1,4 +1,4 @@
-"""The firewall as nft scripts: the whole table, and the difference between two rulesets.
+"""The firewall as nft scripts: the whole table, and what a change does to it.
 
 Pure.  Rules never grow: a packet costs the same however much is published.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netd.kernel.nftables.elements import Element, elements, of_targets
+from netd.kernel.held import Held
+from netd.kernel.nftables.elements import Element, elements, of_targets, parts
 from netd.kernel.nftables.table import SKELETON, TABLE
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 
 def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False) -> str:
@@ -26,23 +27,17 @@ def removal() -> str:
     return f"add table {TABLE}\ndelete table {TABLE}\n"
 
 
-def change(had: Ruleset, wanted: Ruleset) -> str:
-    """Return the script from *had* to *wanted*; empty when they are the same.
+def change(held: Held, real: RulesetChange) -> str:
+    """Return the script for a change that is *real* to what is *held*; empty when nothing changes.
 
-    What both have is not expanded: publishing one port costs the same beside sixteen thousand.
+    What stays is not looked at: publishing one port costs the same beside sixteen thousand.
     """
-    old = elements(_without(had, wanted))
-    new = elements(_without(wanted, had))
-    if had.published - wanted.published:
-        new.update(of_targets(wanted.published))
-        old.update(of_targets(had.published))
+    last, first = held.targets(real)
+    old = {**parts(real.gone), **of_targets(last)}
+    new = {**parts(real.come), **of_targets(first)}
     gone = ((key, "") for key, value in old.items() if new.get(key) != value)
     come = ((key, value) for key, value in new.items() if old.get(key) != value)
     return _commands("delete", gone) + _commands("add", come)
-
-
-def _without(rules: Ruleset, others: Ruleset) -> Ruleset:
-    return Ruleset(rules.bridges - others.bridges, rules.published - others.published, rules.opened - others.opened)
 
 
 def _commands(verb: str, items: Iterable[Element]) -> str:
