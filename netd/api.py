@@ -6,6 +6,8 @@ for every address, and ``null`` is fine for lists and maps, because clients send
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 
 
@@ -42,6 +44,12 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
 class PortBinding(msgspec.Struct, frozen=True):
     host_ip: str = msgspec.field(default="", name="HostIp")
     host_port: str = msgspec.field(default="", name="HostPort")
+    allow: list[str] | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="Allow")
+    """Our own: the networks (``192.0.2.0/24``) that may come to the port; unset or empty is everybody."""
+
+
+PortBindings: TypeAlias = dict[str, list[PortBinding] | None]
+"""``80/tcp`` … → where on the host; an empty list or null is a port of netd's choice."""
 
 
 class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -57,7 +65,7 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal")
     networks: dict[str, EndpointSettings] | None = None
     exposed_ports: list[str] | None = None
     """``80/tcp`` …"""
-    port_bindings: dict[str, list[PortBinding] | None] | None = None
+    port_bindings: PortBindings | None = None
     publish_all_ports: bool = False
     dns: list[str] | None = None
     dns_search: list[str] | None = None
@@ -74,7 +82,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     sandbox_id: str = msgspec.field(default="", name="SandboxID")
     sandbox_key: str = msgspec.field(default="", name="SandboxKey")
-    ports: dict[str, list[PortBinding] | None] = msgspec.field(default_factory=dict, name="Ports")
+    ports: PortBindings = msgspec.field(default_factory=dict, name="Ports")
     networks: dict[str, EndpointSettings] = msgspec.field(default_factory=dict, name="Networks")
 
 
@@ -88,6 +96,15 @@ class SandboxView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     resolv_conf: str
     hosts: str
     network_settings: SandboxSettings
+
+
+class PortsRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    """``POST`` and ``DELETE /netd/v1/sandboxes/{id}/ports``: what is published of a running container, and no more.
+
+    In ``DELETE`` an empty host address or port stands for any.
+    """
+
+    port_bindings: PortBindings | None = None
 
 
 class RenameRequest(msgspec.Struct, frozen=True, rename="pascal"):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from netd.common.addresses import Subnet
+from netd.common.addresses import Address, Subnet
 from netd.facts import State, Step
-from netd.portmap.rules import Ruleset, RulesetChange
+from netd.portmap.rules import Published, Ruleset, RulesetChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,21 @@ class Resolver:
     tcp: socket.socket
     netns: int
     """A descriptor of the sandbox's namespace; the taker closes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """Connections that the kernel goes on treating as was right before."""
+
+    addresses: frozenset[Address] = frozenset()
+    """Container addresses that are given up: all that names one of them."""
+    closed: tuple[Published, ...] = ()
+    """Published no more while the container stays: what was led to it from there, and nothing else of it."""
+    opened: tuple[Published, ...] = ()
+    """Published from now on: what came there before, and went to the host itself untranslated."""
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.closed or self.opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +83,8 @@ class Host(Protocol):
     async def open_resolver(self, sandbox: str) -> Resolver:
         """Open the sockets of a sandbox's resolver and lead 127.0.0.11:53 to them; repeating it replaces the lead."""
 
-    async def forget_flows(self, addresses: Sequence[str], udp_ports: Sequence[int]) -> None:
-        """Drop conntrack entries that name the container addresses, or that go to the host's udp ports.
+    async def forget_flows(self, flows: Flows) -> None:
+        """Drop the conntrack entries that *flows* describes, and nobody else's.
 
         Takes 12 ms and more; runs beside everything else.  An address should not be given to another before.
         """

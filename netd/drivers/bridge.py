@@ -35,7 +35,7 @@ class BridgeDriver:
             name=self.device(network),
             addresses=tuple(_addresses(network, found)),
             mtu=_mtu(network, found),
-            localnet=not network.internal,
+            localnet=True,
             owned=not network.adopted,
         )
         return (bridge,)

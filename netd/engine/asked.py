@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from netd.api import EndpointSettings, SandboxRequest
+from netd.common import allow
 from netd.common.errors import BadRequest
 from netd.common.ids import NAME, NAME_RULE, short
 from netd.model import Sandbox
@@ -35,7 +36,7 @@ def read(request: SandboxRequest) -> Sandbox:
         hostname=request.hostname or default_hostname(request.id),
         domainname=request.domainname,
         exposed=shown,
-        wishes=wishes(bindings, shown if request.publish_all_ports else ()),
+        wishes=wishes(bindings, shown if request.publish_all_ports else (), allow.rules(request.labels or {})),
         dns=_servers(request.dns or ()),
         dns_search=_check_words("DNS search domain", request.dns_search or ()),
         dns_options=_check_words("DNS option", request.dns_options or ()),

@@ -21,14 +21,12 @@ from netd.common.store import Drop, Put
 from netd.dns.records import Patch
 from netd.engine.world import SANDBOX, World
 from netd.facts import Step
-from netd.host import Resolver
+from netd.host import Flows, Resolver
 from netd.model import Endpoint, Network, Sandbox
 from netd.portmap.descriptors import lift
 from netd.portmap.rules import Opened, Published, Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
-_UDP_LIMIT = 64
-"""Longer runs of udp ports are not searched for in the kernel's table of connections: each port may take a walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +160,13 @@ def _forget_flows(world: World, move: Move) -> None:
     Those that came for a udp port before it was published would go on being led to the host.  Looking for them
     takes the kernel 12 ms and more; who gets the address next waits for that.
     """
-    addresses = {str(one.target) for one in move.lost}
-    new = (one for one in move.gained if one.protocol == "udp" and one.count <= _UDP_LIMIT)
-    ports = [port for one in new for port in range(one.port, one.port + one.count)]
-    if addresses or ports:
-        forgetting = world.host.forget_flows(sorted(addresses), ports)
-        world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", addresses)
+    kept = {one.ip for endpoint in move.after.endpoints for one in endpoint.addresses} if move.after else set()
+    addresses = {one.target for one in move.lost} - kept
+    closed = [one for one in move.lost if one.target in kept]
+    new = [one for one in move.gained if one.protocol == "udp"]
+    if addresses or closed or new:
+        forgetting = world.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
+        world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", {str(one) for one in addresses})
 
 
 async def _confirm(world: World, move: Move) -> None:

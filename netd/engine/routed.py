@@ -19,19 +19,15 @@ def is_routed(drivers: Drivers, network: Network, family: Family) -> bool:
 
 
 def opened(state: State, drivers: Drivers, sandbox: Sandbox) -> Iterator[Opened]:
-    """Yield what is to be let through, on every routed network, whichever leads out.
-
-    A port that only some may come to stays closed: where nothing is translated nobody would look who comes.
-    """
-    wishes = [wish for wish in sandbox.wishes if not wish.allow]
-    for endpoint, network in state.networks_of(sandbox) if wishes else ():
+    """Yield what is to be let through, on every routed network, whichever leads out."""
+    for endpoint, network in state.networks_of(sandbox) if sandbox.wishes else ():
         for family in FAMILIES:
             address = endpoint.address_of(family)
             if address is None or network.internal or not is_routed(drivers, network, family):
                 continue
-            for wish in wishes:
+            for wish in sandbox.wishes:
                 if any(one is None or one.version == family for one in wish.addresses):
-                    yield Opened(wish.protocol, address.ip, wish.target, wish.count)
+                    yield Opened(wish.protocol, address.ip, wish.target, wish.count, wish.allow)
 
 
 def publications(state: State, drivers: Drivers, sandbox: Sandbox) -> tuple[Publication, ...]:
@@ -51,4 +47,6 @@ def _addresses(wish: Wish, family: Family, usual: tuple[Address, ...]) -> Iterat
 
 
 def _shown(wish: Wish, address: Address) -> Publication:
-    return Publication(protocol=wish.protocol, address=address, port=0, target=wish.target, count=wish.count)
+    return Publication(
+        protocol=wish.protocol, address=address, port=0, target=wish.target, count=wish.count, allow=wish.allow
+    )

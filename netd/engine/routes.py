@@ -20,6 +20,17 @@ def way_out(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, N
     return None
 
 
+def publisher(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
+    """Return the endpoint that the family's published ports lead to: the way out, or an internal one for the host."""
+    if (way := way_out(state, sandbox, family)) is not None:
+        return way
+    for endpoint, network in in_order(state, sandbox):
+        pool = network.pool(family) if network.internal else None
+        if pool is not None and pool.gateway is not None and endpoint.address_of(family) is not None:
+            return endpoint, network
+    return None
+
+
 def _rank(pair: tuple[Endpoint, Network]) -> tuple[object, ...]:
     endpoint, network = pair
     without_gateway = sum(endpoint.gateway_of(family) is None for family in FAMILIES)

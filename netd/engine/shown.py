@@ -55,7 +55,8 @@ def ports(sandbox: Sandbox) -> dict[str, list[PortBinding] | None]:
 
 
 def _bindings(publication: Publication) -> Iterator[tuple[str, PortBinding]]:
-    address = str(publication.address)
+    address, allowed = str(publication.address), [str(one) for one in publication.allow]
     for step in range(publication.count):
         key = f"{publication.target + step}/{publication.protocol}"
-        yield key, PortBinding(address, str(publication.port + step) if publication.port else "")
+        port = str(publication.port + step) if publication.port else ""
+        yield key, PortBinding(address, port, allowed) if allowed else PortBinding(address, port)

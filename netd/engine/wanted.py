@@ -8,7 +8,7 @@ from netd import facts
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.drivers.registry import Drivers
 from netd.engine import routed
-from netd.engine.routes import way_out
+from netd.engine.routes import publisher, way_out
 from netd.engine.state import State
 from netd.facts import DefaultRoute, Fact, Namespace
 from netd.model import Network, Sandbox
@@ -73,6 +73,6 @@ class Wanted:
 
     def _target(self, sandbox: Sandbox, family: Family) -> Address | None:
         """Return the address that published ports lead to."""
-        way = way_out(self._state, sandbox, family)
+        way = publisher(self._state, sandbox, family)
         address = way[0].address_of(family) if way else None
         return address.ip if address else None

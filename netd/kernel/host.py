@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 from netd.common.addresses import Subnet
 from netd.facts import State, Step
-from netd.host import Change, Resolver
+from netd.host import Change, Flows, Resolver
 from netd.kernel import libc
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.dying import Reaper
@@ -86,9 +86,9 @@ class Host:
     async def open_resolver(self, sandbox: str) -> Resolver:
         return await self._threads.run(lambda: self._worker.open_resolver(sandbox))
 
-    async def forget_flows(self, addresses: Sequence[str], udp_ports: Sequence[int]) -> None:
+    async def forget_flows(self, flows: Flows) -> None:
         """Takes 12 ms and more; nothing else waits for it."""
-        await self._threads.run_beside(lambda: self._conntrack.forget(addresses, udp_ports))
+        await self._threads.run_beside(lambda: self._conntrack.forget(flows))
 
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)

@@ -7,25 +7,56 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterator
+from ipaddress import ip_address
+
+from netd.common.addresses import Address
 
 _SOCK_DIAG, _BY_FAMILY = 4, 20
 _REQUEST, _DUMP, _DONE, _ERROR = 0x1, 0x300, 3, 2
 _HEADER = struct.Struct("=IHHII")
 _QUESTION = struct.Struct("=BBBBI48x")
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _LISTENING, _ANY_STATE = 1 << 10, 0xFFFFFFFF
 _ANSWER = 1 << 18
+# struct inet_diag_msg of linux/inet_diag.h
+_PORT, _SOURCE, _INODE = slice(4, 6), slice(8, 24), slice(68, 72)
+_WIDTHS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
 def ports_in_use(protocol: str) -> Iterator[int]:
-    """Yield the ports that sockets of this network namespace listen on (tcp) or are bound to (udp), at any address."""
+    """Yield the ports that sockets of this network namespace listen on (tcp) or are bound to (udp), at any address.
+
+    Of sctp, those too; nothing where the kernel does not know it.
+    """
     for family in (socket.AF_INET, socket.AF_INET6):
-        yield from _dump(family, protocol)
+        for body in _dump(family, protocol, _ANY_STATE if protocol == "udp" else _LISTENING):
+            yield int.from_bytes(body[_PORT], "big")
 
 
-def _dump(family: int, protocol: str) -> Iterator[int]:
-    states = _LISTENING if protocol == "tcp" else _ANY_STATE
+def holders(protocol: str, address: Address, port: int) -> list[int]:
+    """Return the inodes of the sockets that have the port at *address*, those that listen first.
+
+    A socket at every address of the host stands in the way of those at one, and the other way round.
+    """
+    found: dict[int, None] = {}
+    for states in (_LISTENING, _ANY_STATE):
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for body in _dump(family, protocol, states):
+                if int.from_bytes(body[_PORT], "big") == port and _is_in_the_way(body, family, address):
+                    found[int.from_bytes(body[_INODE], sys.byteorder)] = None
+    return [inode for inode in found if inode]
+
+
+def _is_in_the_way(body: bytes, family: int, address: Address) -> bool:
+    source = ip_address(body[_SOURCE][: _WIDTHS[family]])
+    if source.version != address.version:
+        return source.version == 6 and (source.is_unspecified or source == ip_address(f"::ffff:{address}"))
+    return source.is_unspecified or address.is_unspecified or source == address
+
+
+def _dump(family: int, protocol: str, states: int) -> Iterator[bytes]:
     question = _QUESTION.pack(family, _PROTOCOLS[protocol], 0, 0, states)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as asking:
         asking.send(_HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST | _DUMP, 1, 0) + question)
@@ -33,7 +64,7 @@ def _dump(family: int, protocol: str) -> Iterator[int]:
             for kind, body in _messages(asking.recv(_ANSWER)):
                 if kind in (_DONE, _ERROR):
                     return
-                yield int.from_bytes(body[4:6], "big")
+                yield body
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

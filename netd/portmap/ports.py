@@ -7,24 +7,23 @@ loop a chance to run anything between the choice and the bind.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from msgspec.structs import replace
 
-from netd.common.addresses import EVERY_IPV4, Address, Family, in_order
+from netd.common.addresses import Address, in_order
 from netd.common.errors import ServerError
 from netd.model import Publication, Wish
 from netd.portmap.sockets import HOLD_LIMIT, Held, InUse, ephemeral
 from netd.portmap.table import PortTable, Taken
+from netd.portmap.ways import Ways, resolved
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 10
 """How many ports that programs of the host turn out to use are passed over for one wish."""
 Choice = tuple[int, int, frozenset[int]]
 """First and last port, and those between them that are not for choosing."""
-Defaults = Mapping[Family, Sequence[Address]]
-_DEFAULTS: Defaults = {4: (EVERY_IPV4,)}
 _Rotation = tuple[str, tuple[Address, ...], int, int]
 
 
@@ -45,18 +44,20 @@ class Ports:
     def close(self) -> None:
         self._held.close()
 
-    def reserve(self, holder: str, wishes: Iterable[Wish], defaults: Defaults = _DEFAULTS) -> tuple[Publication, ...]:
-        """Take host ports for all of *wishes*; those without an address of their own get *defaults*.
+    def reserve(
+        self, holder: str, wishes: Iterable[Wish], ways: Ways, had: Sequence[Publication] = ()
+    ) -> tuple[Publication, ...]:
+        """Take host ports for all of *wishes* that something comes of by *ways*.
 
-        Addresses of a family that *defaults* do not have are passed over: the sandbox has no address in it.
+        Where netd has the choice, the port that *had* gives the same wish is tried first.
 
         Raises PortTaken, or ServerError where the host itself does not allow it; nothing is taken then.
         """
         done: list[Publication] = []
         open_range = ephemeral()
         try:
-            for wish in filter(None, (_resolved(wish, defaults) for wish in wishes)):
-                done += self._grant(holder, wish, open_range)
+            for wish in filter(None, (resolved(wish, ways) for wish in wishes)):
+                done += self._grant(holder, wish, open_range, had)
         except BaseException:
             self.release(done)
             raise
@@ -73,12 +74,22 @@ class Ports:
             self._table.add(publication, holder)
             try:
                 self._held.hold(publication)
-            except (InUse, ServerError) as problem:
-                _log.warning("port=not-held sandbox=%s reason=%s", holder[:12], problem)
+            except InUse as problem:
+                _log.warning("port=not-held sandbox=%s reason=%s", holder[:12], problem.explained())
+            except ServerError as problem:
+                _log.warning("port=not-held sandbox=%s reason=%s", holder[:12], problem.message)
 
-    def _grant(self, holder: str, wish: Wish, open_range: Choice) -> list[Publication]:
+    def exchange(self, holder: str, old: Publication, parts: Sequence[Publication]) -> None:
+        """Note *parts* of what *holder* has in place of the whole; the sockets of the rest are closed."""
+        self._table.remove(old)
+        for part in parts:
+            self._table.add(part, holder)
+        kept = {port for part in parts for port in range(part.port, part.last + 1)}
+        self._held.let_go(old, kept)
+
+    def _grant(self, holder: str, wish: Wish, open_range: Choice, had: Sequence[Publication] = ()) -> list[Publication]:
         refusals: list[InUse] = []
-        for port in self._candidates(wish, open_range):
+        for port in chain(self._former(wish, open_range, had), self._candidates(wish, open_range)):
             wanted = [_publication(wish, address, port) for address in wish.addresses if address is not None]
             try:
                 self._take(holder, wanted)
@@ -89,7 +100,7 @@ class Ports:
                 break
             return wanted
         if refusals:
-            raise ServerError(str(refusals[-1]))
+            raise ServerError(refusals[-1].explained())
         raise ServerError(f"Bind for {wish.addresses[0]}:{wish.port}-{wish.last} failed: all ports are allocated")
 
     def _take(self, holder: str, wanted: Sequence[Publication]) -> None:
@@ -104,6 +115,17 @@ class Ports:
         except BaseException:
             self.release(done)
             raise
+
+    def _former(self, wish: Wish, open_range: Choice, had: Sequence[Publication]) -> Iterator[int]:
+        """Yield the free port that was given for the wish before, where it is one of netd's choice."""
+        if 0 < wish.port == wish.last:
+            return
+        first, last = (wish.port, wish.last) if wish.port else open_range[:2]
+        for one in _bound(had):
+            port = one.port + wish.target - one.target
+            same = one.protocol == wish.protocol and one.address in wish.addresses and one.port <= port <= one.last
+            if same and first <= port <= last and self._is_free(wish, port):
+                yield port
 
     def _candidates(self, wish: Wish, open_range: Choice) -> Iterator[int]:
         """Yield the ports to try: the one asked for, or the free ones after the one that was last given."""
@@ -141,15 +163,7 @@ class Ports:
 
 def _bound(given: Iterable[Publication]) -> Iterator[Publication]:
     """Leave out those that have no port of the host."""
-    return (publication for publication in given if publication.port)
-
-
-def _resolved(wish: Wish, defaults: Defaults) -> Wish | None:
-    """Put in the default addresses; None where nothing is left to publish."""
-    usual = [address for addresses in defaults.values() for address in addresses]
-    every = [one for address in wish.addresses for one in ([address] if address else usual)]
-    addresses = tuple(dict.fromkeys(one for one in every if one.version in defaults))
-    return replace(wish, addresses=addresses) if addresses else None
+    return (one for one in given if one.port)
 
 
 def _publication(wish: Wish, address: Address, port: int) -> Publication:

@@ -1,8 +1,9 @@
 """Holding host ports against the host's own programs, and asking which of them those use.
 
 A held port is a bound socket that never listens: nothing is ever received on it, and whoever else wants the port is
-told that it is in use.  Runs of more than HOLD_LIMIT ports are asked about once and not held, so that a range of
-thousands costs no descriptors.
+told that it is in use.  Not held, only asked about: runs of more than HOLD_LIMIT ports, so that a range of thousands
+costs no descriptors, and sctp where the kernel has no such sockets, which then nobody can have.  A program that binds
+such a port later gets it, and what the host sends and receives there goes to the container all the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Container
 from pathlib import Path
 
 from netd.common.addresses import Address
@@ -17,18 +19,27 @@ from netd.common.errors import ServerError
 from netd.model import Publication
 from netd.portmap.descriptors import lift
 from netd.portmap.listeners import ports_in_use
+from netd.portmap.owners import owner
 
 HOLD_LIMIT = 64
-_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, 0),
+    "udp": (socket.SOCK_DGRAM, 0),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+_NO_SUCH_SOCKETS = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
 class InUse(Exception):
     """A program of the host has the port."""
 
     def __init__(self, address: Address, port: int, protocol: str) -> None:
-        super().__init__(
-            f"failed to bind host port {address}:{port}/{protocol}: address already in use by a program of the host"
-        )
+        super().__init__(f"failed to bind host port {address}:{port}/{protocol}: address already in use")
+        self._where = protocol, address, port
+
+    def explained(self) -> str:
+        """Return what is told of it, with who has the port.  Takes a look at every process."""
+        return f"{self}: held by {owner(*self._where)}"
 
 
 class Held:
@@ -46,16 +57,20 @@ class Held:
         try:
             for port in range(wanted.port, wanted.last + 1):
                 key = (wanted.protocol, wanted.address, port)
-                self._descriptors[key] = lift(_bound(*key).detach())
+                if (found := _bound(*key)) is None:
+                    return
+                self._descriptors[key] = lift(found.detach())
                 done.append(key)
         except BaseException:
             for key in done:
                 os.close(self._descriptors.pop(key))
             raise
 
-    def let_go(self, given: Publication) -> None:
-        """Close the sockets of the ports of *given* that are held."""
+    def let_go(self, given: Publication, but: Container[int] = ()) -> None:
+        """Close the sockets of the ports of *given* that are held, *but* of some."""
         for port in range(given.port, given.last + 1):
+            if port in but:
+                continue
             if (found := self._descriptors.pop((given.protocol, given.address, port), None)) is not None:
                 os.close(found)
 
@@ -68,8 +83,9 @@ class Held:
 def check(wanted: Publication) -> None:
     """Raise InUse for the first port that a program of the host has."""
     for port in sorted(ports_in_use(wanted.protocol)):
-        if wanted.port <= port <= wanted.last:
-            _bound(wanted.protocol, wanted.address, port).close()
+        found = _bound(wanted.protocol, wanted.address, port) if wanted.port <= port <= wanted.last else None
+        if found is not None:
+            found.close()
 
 
 def ephemeral() -> tuple[int, int, frozenset[int]]:
@@ -83,8 +99,14 @@ def ephemeral() -> tuple[int, int, frozenset[int]]:
     return int(first), int(last), frozenset(reserved)
 
 
-def _bound(protocol: str, address: Address, port: int) -> socket.socket:
-    found = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, _KINDS[protocol])
+def _bound(protocol: str, address: Address, port: int) -> socket.socket | None:
+    """Return a socket that holds the port; None where the kernel has no sockets of the protocol."""
+    try:
+        found = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, *_KINDS[protocol])
+    except OSError as problem:
+        if problem.errno in _NO_SUCH_SOCKETS:
+            return None
+        raise _explained(problem, address, port, protocol) from problem
     try:
         if address.version == 6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -93,6 +115,8 @@ def _bound(protocol: str, address: Address, port: int) -> socket.socket:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind((str(address), port))
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        elif protocol == "sctp":
+            found.bind((str(address), port))
         else:
             found.bind((str(address), port))
             # Datagrams that come by before the firewall leads them away would only fill memory.

@@ -13,12 +13,13 @@ from ipaddress import ip_address
 from msgspec.structs import replace
 
 from netd.api import PortBinding
-from netd.common.addresses import Address
+from netd.common import allow
+from netd.common.addresses import Address, Subnet
+from netd.common.allow import Rule
 from netd.common.errors import BadRequest
 from netd.model import Wish
 
-PROTOCOLS = ("tcp", "udp")
-_KNOWN = ("tcp", "udp", "sctp")
+PROTOCOLS = ("tcp", "udp", "sctp")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z")
 _HOST_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 _HIGHEST = 65535
@@ -32,17 +33,18 @@ def exposed(texts: Iterable[str], bindings: _Bindings) -> tuple[str, ...]:
     return tuple(f"{port}/{protocol}" for protocol, port in sorted(ports))
 
 
-def wishes(bindings: _Bindings, every_exposed: Iterable[str] = ()) -> tuple[Wish, ...]:
+def wishes(bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequence[Rule] = ()) -> tuple[Wish, ...]:
     """Return what *bindings* ask for, and a port of netd's choice for each of *every_exposed* that they do not name.
 
-    Fixed ports come before those that netd may choose.  Raises BadRequest naming what cannot be read or served.
+    *rules* say who may come to host ports of which the binding itself does not say it.  Fixed ports come before those
+    that netd may choose.  Raises BadRequest naming what cannot be read or served.
     """
-    found = [wish for key, given in bindings.items() for wish in _wishes(key, given)]
+    found = [wish for key, given in bindings.items() for wish in _wishes(key, given, rules)]
     named = {(wish.protocol, wish.target + step) for wish in found for step in range(wish.count)}
     for text in every_exposed:
         first, _, protocol = _span(text)
         if (protocol, first) not in named:
-            found.append(Wish(protocol=_publishable(text, protocol), target=first))
+            found.append(Wish(protocol=protocol, target=first))
     return tuple(sorted(_merged(found), key=_order))
 
 
@@ -50,30 +52,33 @@ def _order(wish: Wish) -> tuple[object, ...]:
     return (wish.port == 0 or wish.last > wish.port, wish.target, wish.protocol, wish.port, wish.last)
 
 
-def _wishes(key: str, given: Sequence[PortBinding] | None) -> Iterator[Wish]:
+def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[Rule]) -> Iterator[Wish]:
     first, last, protocol = _span(key)
-    _publishable(key, protocol)
-    by_port: dict[tuple[int, int], list[Address | None]] = {}
+    by_port: dict[tuple[int, int, tuple[Subnet, ...]], list[Address | None]] = {}
     for binding in given or (PortBinding(),):
-        addresses = by_port.setdefault(_host_ports(binding.host_port, key), [])
+        port, end = _host_ports(binding.host_port, key)
+        who = _allowed(binding, key) or (allow.of_ports(rules, protocol, port, end) if rules and port else ())
+        addresses = by_port.setdefault((port, end, who), [])
         if (address := _host_address(binding.host_ip, key)) not in addresses:
             addresses.append(address)
-    for (port, end), addresses in by_port.items():
-        yield from _paired(protocol, (first, last), (port, end), tuple(addresses), key)
+    for (port, end, who), addresses in by_port.items():
+        plain = Wish(protocol=protocol, target=first, addresses=tuple(addresses), allow=who)
+        yield from _paired(plain, last - first + 1, (port, end), key)
 
 
-def _paired(
-    protocol: str, targets: tuple[int, int], ports: tuple[int, int], addresses: tuple[Address | None, ...], key: str
-) -> Iterator[Wish]:
-    (first, last), (port, end) = targets, ports
-    count = last - first + 1
+def _paired(plain: Wish, count: int, ports: tuple[int, int], key: str) -> Iterator[Wish]:
+    port, end = ports
     if count > 1 and port and end - port + 1 == count:
-        yield Wish(protocol=protocol, target=first, count=count, port=port, last=port, addresses=addresses)
+        yield replace(plain, count=count, port=port, last=port)
     elif count == 1 or not port:
-        for target in range(first, last + 1):
-            yield Wish(protocol=protocol, target=target, port=port, last=end, addresses=addresses)
+        for target in range(plain.target, plain.target + count):
+            yield replace(plain, target=target, port=port, last=end)
     else:
         raise BadRequest(f"invalid ranges specified for container and host Ports: {key} and {port}-{end}")
+
+
+def _allowed(binding: PortBinding, key: str) -> tuple[Subnet, ...]:
+    return allow.networks(binding.allow, f"port {key}") if binding.allow else ()
 
 
 def _merged(found: Iterable[Wish]) -> list[Wish]:
@@ -93,13 +98,15 @@ def _is_fixed(wish: Wish) -> bool:
 
 
 def _run_order(wish: Wish) -> tuple[object, ...]:
-    return (wish.protocol, [str(address) for address in wish.addresses], wish.target - wish.port, wish.port)
+    addresses, allowed = [str(one) for one in wish.addresses], [str(one) for one in wish.allow]
+    return (wish.protocol, addresses, allowed, wish.target - wish.port, wish.port)
 
 
 def _continues(run: Wish, wish: Wish) -> bool:
-    return (run.protocol, run.addresses, run.target + run.count, run.port + run.count) == (
+    return (run.protocol, run.addresses, run.allow, run.target + run.count, run.port + run.count) == (
         wish.protocol,
         wish.addresses,
+        wish.allow,
         wish.target,
         wish.port,
     )
@@ -114,16 +121,9 @@ def _span(text: str) -> tuple[int, int, str]:
     protocol = (found[3] or "tcp").lower()
     if not 0 < first <= last <= _HIGHEST:
         raise BadRequest(f'invalid port specification: "{text}": ports are 1 to 65535')
-    if protocol not in _KNOWN:
+    if protocol not in PROTOCOLS:
         raise BadRequest(f'invalid port "{text}": unknown protocol {protocol}')
     return first, last, protocol
-
-
-def _publishable(text: str, protocol: str) -> str:
-    if protocol not in PROTOCOLS:
-        known = " and ".join(PROTOCOLS)
-        raise BadRequest(f"port {text} cannot be published: {protocol} is not supported, only {known}")
-    return protocol
 
 
 def _host_ports(text: str, key: str) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Published ports: which are given, to whom, and that they lead there."""
 
+import os
 import socket
 
 import pytest
@@ -79,10 +80,52 @@ def test_a_port_of_a_program_of_the_host_is_refused(place):
         with place.machine.run(lambda f=family, k=kind: listen(f, k)) as program:
             if kind is socket.SOCK_STREAM:
                 program.listen()
+            protocol = "tcp" if kind is socket.SOCK_STREAM else "udp"
             for ports in ({key: "9099"}, {f"{key[0]}1000-1199": "9000-9199"}):
                 words = refused(place, "web", PortBindings=bindings(**ports))
-                assert "9099" in words and "address already in use" in words
+                assert f":9099/{protocol}: address already in use: held by " in words
+                assert words.endswith(f"(pid {os.getpid()})")
     publish(place, "web", p80="9099").remove()
+
+
+def test_of_a_program_that_cannot_be_seen_that_is_said(place):
+    """A socket on its way from one program to another is in nobody's list of open files."""
+    with place.machine.run(lambda: socket.create_server(("", 9098))) as program:
+        here, there = socket.socketpair()
+        socket.send_fds(here, [b"x"], [program.fileno()])
+    with here, there:
+        words = refused(place, "web", PortBindings=bindings(p80="9098"))
+    assert "0.0.0.0:9098/tcp: address already in use: held by a program that cannot be seen from here" in words
+
+
+def test_sctp_is_published_beside_tcp_whether_or_not_the_host_has_such_sockets(place):
+    sctp = {"80/sctp": [{"HostIp": "", "HostPort": "8080"}], "81/sctp": [{"HostIp": "", "HostPort": ""}]}
+    web = place.sandbox("web", PortBindings={**sctp, **bindings(p80="8080")})
+    assert shown(web)["80/sctp"] == shown(web)["80/tcp"] == ["8080"] and len(shown(web)["81/sctp"]) == 1
+    words = refused(place, "other", PortBindings={"9/sctp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]})
+    assert "Bind for 127.0.0.1:8080 failed: port is already allocated to container web" in words
+
+
+def test_who_may_come_is_recorded_shown_and_refused_when_unreadable(place):
+    own = [{"HostIp": "", "HostPort": "8080", "Allow": ["192.0.2.0/24"]}]
+    label = {"netd.allow.8081": "198.51.100.0/24,2001:db8::/32"}
+    web = place.sandbox("web", PortBindings={"80/tcp": own, **bindings(p81="8081")}, Labels=label)
+    ports = web.settings["Ports"]
+    assert [one["Allow"] for one in ports["80/tcp"]] == [["192.0.2.0/24"]]
+    assert [one["Allow"] for one in ports["81/tcp"]] == [["198.51.100.0/24", "2001:db8::/32"]]
+    own[0]["Allow"] = ["everybody"]
+    for fields in ({"PortBindings": {"80/tcp": own}}, {"Labels": {"netd.allow.1": "everybody"}}):
+        words = place.refusal(400, "POST", "/netd/v1/sandboxes", place.request("other", **fields))
+        assert 'invalid allow "everybody" of' in words
+
+
+def test_an_internal_network_publishes_for_the_host_itself(place):
+    place.network("deep", "10.9.0.0/24", Internal=True)
+    web = publish(place, "web", "deep", p80="127.0.0.1:8080", p81="8081")
+    assert web.settings["Ports"]["80/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "8080"}]
+    assert web.settings["Ports"]["81/tcp"] is None
+    route_localnet = f"net.ipv4.conf.nd-{place.get('/networks/deep')['Id'][:12]}.route_localnet"
+    assert place.machine.command("sysctl", "-n", route_localnet).strip() == "1"
 
 
 def test_a_published_port_is_kept_from_programs_of_the_host(place):

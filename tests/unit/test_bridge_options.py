@@ -157,7 +157,8 @@ def test_ports_of_a_routed_network_are_opened_also_where_another_leads_out():
     web = sandbox("web", endpoint(outward, 2), endpoint(on, 2), wishes=wishes)
     made = state(outward, on, sandboxes=[web])
     assert way_out(made, web, 4)[1] is outward
-    opened = {Opened("tcp", IPv4Address("10.0.0.2"), 80)}
+    office = (IPv4Network("192.0.2.0/24"),)
+    opened = {Opened("tcp", IPv4Address("10.0.0.2"), 80), Opened("tcp", IPv4Address("10.0.0.2"), 82, allow=office)}
     assert Wanted(made, discover()).opened(web) == opened == Wanted(made, discover()).ruleset().opened
 
 

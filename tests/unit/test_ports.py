@@ -80,7 +80,6 @@ def test_every_exposed_port_is_shown_once():
         ("70000/tcp", bind()),
         ("http", bind()),
         ("80/foo", bind()),
-        ("80/sctp", bind()),
         ("82-80/tcp", bind()),
         ("80/tcp", bind("70000")),
         ("80/tcp", bind("-1")),

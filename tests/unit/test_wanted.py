@@ -69,7 +69,7 @@ def test_options_of_a_bridge_reach_facts_and_rules():
     }
     found = network("n", internal=True, options=options, adopted=True)
     [bridge] = wanted(state(found)).network(found).values()
-    assert (bridge.name, bridge.mtu, bridge.localnet, bridge.owned) == ("mine", 1400, False, False)
+    assert (bridge.name, bridge.mtu, bridge.localnet, bridge.owned) == ("mine", 1400, True, False)
     assert wanted(state(found)).rules(found) == BridgeRules(
         name="mine", subnets=(found.pools[0].subnet,), internal=True, ipv4=Treatment(masquerade=False)
     )

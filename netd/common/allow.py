@@ -1,0 +1,74 @@
+"""Who may come to a published port: networks as people write them, and the container labels that name them.
+
+Pure.  netd heeds them; a runtime reads them as well, so that what is wrong is refused when a container is created.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from netd.common.addresses import Subnet
+from netd.common.errors import BadRequest
+
+LABEL = "netd.allow."
+_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one label says: the host ports *first* to *last* are for *networks* only."""
+
+    label: str
+    first: int
+    last: int
+    protocol: str
+    """"" is all of them: who leaves it out must not find one of them open."""
+    networks: tuple[Subnet, ...]
+
+
+def networks(texts: Iterable[str], what: str) -> tuple[Subnet, ...]:
+    """Return the networks that *texts* name; an address is one.  Raises BadRequest naming *what* it is of."""
+    return tuple(dict.fromkeys(_network(text.strip(), what) for text in texts))
+
+
+def rules(labels: Mapping[str, str]) -> tuple[Rule, ...]:
+    """Return what labels ``netd.allow.<host port>[-<last>][/protocol]`` say.  Raises BadRequest naming a bad one."""
+    return tuple(_rule(name, text) for name, text in labels.items() if name.startswith(LABEL))
+
+
+def of_ports(rules: Iterable[Rule], protocol: str, first: int, last: int) -> tuple[Subnet, ...]:
+    """Return who may come to the host ports *first* to *last*; empty is everybody.
+
+    Raises BadRequest where a label speaks of some of them only: which one is given is not known beforehand.
+    """
+    found: dict[Subnet, None] = {}
+    for rule in rules:
+        if rule.protocol not in ("", protocol) or rule.last < first or last < rule.first:
+            continue
+        if first < rule.first or rule.last < last:
+            raise BadRequest(
+                f"label {rule.label} is about a part of the published range {first}-{last} only:"
+                f" write it as {LABEL}{first}-{last}"
+            )
+        found.update(dict.fromkeys(rule.networks))
+    return tuple(found)
+
+
+def _network(text: str, what: str) -> Subnet:
+    try:
+        return ip_network(text)
+    except ValueError as problem:
+        reason = str(problem) if "host bits" in str(problem) else "it is neither an address nor a network"
+        raise BadRequest(f'invalid allow "{text}" of {what}: {reason}; use one such as 192.0.2.0/24') from None
+
+
+def _rule(label: str, text: str) -> Rule:
+    found = _PORTS.match(label.removeprefix(LABEL))
+    first = int(found[1]) if found else 0
+    last = int(found[2] or first) if found else 0
+    if found is None or not 0 < first <= last <= 65535:
+        raise BadRequest(f"label {label} cannot be read: write it as {LABEL}8080, {LABEL}8080/tcp or {LABEL}8000-8010")
+    return Rule(label, first, last, found[3] or "", networks(text.split(","), f"label {label}"))

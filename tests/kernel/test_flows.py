@@ -1,0 +1,116 @@
+"""Which tracked connections are forgotten when ports are published and no more, and whose are not."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+
+import pytest
+
+from netd.host import Flows
+from netd.portmap.rules import Published
+from tests.kernel.conftest import UPLINK, Site, port
+
+HERE, THERE = "fd00:51::1", "fd00:51::2"
+BEYOND = "203.0.113.2"
+
+
+class Street:
+    """A container *web* that publishes 8080 and 8081, udp, and a host ``beyond`` that this host routes to."""
+
+    def __init__(self, site: Site, others: int) -> None:
+        self.site = site
+        self.stack = ExitStack()
+        self.web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+        site.converge()
+        self.ports = [port(number, self.web, number, protocol="udp") for number in (8080, 8081)]
+        site.publish(*self.ports)
+        beyond = site.lab.make_host("beyond")
+        site.lab.wire(site.machine, beyond, "203.0.113.0/24")
+        beyond.ip("route add default via 203.0.113.1")
+        site.outside.ip(f"route add {BEYOND} via {UPLINK}")
+        for node, address in ((site.machine, HERE), (site.outside, THERE)):
+            node.ip(f"addr add {address}/64 dev eth0 nodad")
+        with site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as many:
+            for number in range(others):
+                many.sendto(b"x", (UPLINK, 20000 + number))
+
+    def client(self, address: str, number: int) -> socket.socket:
+        """Return a socket of the neighbour's that has sent a datagram."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        found = self.stack.enter_context(self.site.outside.run(lambda: socket.socket(family, socket.SOCK_DGRAM)))
+        found.connect((address, number))
+        found.send(b"x")
+        return found
+
+    def forget(self, **flows: object) -> None:
+        self.site.do(self.site.host.forget_flows(Flows(**flows)))
+
+    def tracked(self, address: str, number: int) -> bool:
+        """Tell whether a flow of the neighbour's to there is known."""
+        family = "ipv6" if ":" in address else "ipv4"
+        words = ("conntrack", "-L", "-f", family, "-p", "udp", "-d", address, "--dport", str(number))
+        return f"dport={number}" in self.site.machine.command(*words)
+
+
+@pytest.fixture
+def street(site: Site, request: pytest.FixtureRequest) -> Iterator[Street]:
+    """Short tables are read whole, of long ones the kernel is asked for parts: both must find the same."""
+    made = Street(site, getattr(request, "param", 0))
+    yield made
+    made.stack.close()
+
+
+FEW_AND_MANY = pytest.mark.parametrize("street", [0, 3000], ids=["few", "many"], indirect=True)
+
+
+@FEW_AND_MANY
+def test_a_port_that_is_published_no_more_loses_its_flows_and_no_other_port_does(street: Street) -> None:
+    for number in (8080, 8081):
+        street.client(UPLINK, number)
+        assert street.tracked(UPLINK, number)
+    street.forget(closed=(street.ports[0],))
+    assert not street.tracked(UPLINK, 8080) and street.tracked(UPLINK, 8081)
+    whole = port(8080, street.web, 8080, protocol="udp", count=2)
+    street.client(UPLINK, 8080)
+    street.forget(closed=(whole,))
+    assert not street.tracked(UPLINK, 8080) and not street.tracked(UPLINK, 8081)
+
+
+@FEW_AND_MANY
+def test_flows_that_went_to_the_host_before_are_forgotten(street: Street) -> None:
+    for address, every, target in ((UPLINK, "0.0.0.0", "172.18.0.2"), (HERE, "::", "fd00:99::2")):
+        for count in (1, 200):
+            street.client(address, 9000)
+            street.client(address, 9999)
+            assert street.tracked(address, 9000)
+            street.forget(opened=(Published("udp", ip_address(every), 9000, ip_address(target), 80, count),))
+            assert not street.tracked(address, 9000) and street.tracked(address, 9999)
+
+
+def test_flows_of_others_to_the_same_port_are_left_alone(street: Street) -> None:
+    """Through this host, to a container that has the port published, and to another address of the host."""
+    street.site.machine.ip("addr add 198.51.100.9/24 dev eth0")
+    street.client(BEYOND, 8080)
+    street.client(UPLINK, 8080)
+    street.client("198.51.100.9", 9000)
+    street.client(UPLINK, 9000)
+    web = street.web.addresses[0].ip
+    opened = (
+        Published("udp", ip_address("0.0.0.0"), 8080, web, 80),
+        Published("udp", ip_address(UPLINK), 9000, web, 80),
+    )
+    street.forget(opened=opened)
+    assert street.tracked(BEYOND, 8080), "it only passed through"
+    assert street.tracked(UPLINK, 8080), "it is translated already"
+    assert street.tracked("198.51.100.9", 9000), "it went to another address of the host"
+    assert not street.tracked(UPLINK, 9000)
+
+
+def test_flows_of_an_address_that_is_given_up_are_forgotten_in_both_families(street: Street) -> None:
+    street.client(UPLINK, 8080)
+    street.client(HERE, 9000)
+    street.forget(addresses=frozenset({street.web.addresses[0].ip, ip_address(HERE)}))
+    assert not street.tracked(UPLINK, 8080) and not street.tracked(HERE, 9000)
