@@ -7,9 +7,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from netd.kernel import libc
 from tests.lab import Lab
+
+settings.register_profile("netd", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("netd")
 
 
 def pytest_sessionstart() -> None:

@@ -11,6 +11,7 @@ import difflib
 import logging
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Settings:
     storage_driver: str = "overlay2"
     dns: tuple[str, ...] = field(default=())
     """Name servers for containers that name none themselves; empty: the host's."""
+    dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Domain → name servers that the host asks for it and all below it; the longest domain counts."""
 
 
 def load(program: str, description: str, argv: list[str] | None = None) -> Settings:
@@ -74,6 +77,8 @@ def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
         near = difflib.get_close_matches(key, known, 1)
         raise BadRequest(f"{path}: unknown setting {key}" + (f"; did you mean {near[0]}?" if near else ""))
     wanted = str(known[key])
+    if wanted.startswith("dict"):
+        return _domains(path, key, value)
     if wanted.startswith("tuple"):
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise BadRequest(f"{path}: {key} must be a list of strings")
@@ -83,3 +88,23 @@ def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
     if key == "log_level" and value not in LEVELS:
         raise BadRequest(f"{path}: log_level must be one of {', '.join(LEVELS)}")
     return Path(value) if wanted == "Path" else value
+
+
+def _domains(path: Path, key: str, value: Any) -> dict[str, tuple[str, ...]]:
+    """Read a table of name servers by domain."""
+    if not isinstance(value, dict):
+        raise BadRequest(f'{path}: {key} must be a table, as {key} = {{ "corp.example" = ["192.0.2.53"] }}')
+    for domain, servers in value.items():
+        labels = domain.removesuffix(".").split(".")
+        if not all(0 < len(label) < 64 and label.split() == [label] for label in labels):
+            raise BadRequest(f"{path}: {key}: {domain!r} is no domain")
+        if not isinstance(servers, list) or not servers or not all(_is_address(one) for one in servers):
+            raise BadRequest(f"{path}: {key}: {domain} must have a list of name servers' IP addresses")
+    return {domain: tuple(servers) for domain, servers in value.items()}
+
+
+def _is_address(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(ip_address(value))
+    except ValueError:
+        return False

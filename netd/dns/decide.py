@@ -7,13 +7,15 @@ elsewhere, whatever the type, or a resolver outside would learn it and could ans
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
-from netd.dns.records import NetworkRecords, Upstream, View, fold
+from netd.dns import lookup, reverse
+from netd.dns.lookup import Offer
+from netd.dns.records import NetworkRecords, Upstream, View, names_above
+from netd.dns.reverse import Spot, Zones
 
 OURSELVES = "127.0.0.11"
 
@@ -24,6 +26,7 @@ class Type(IntEnum):
     A = 1
     PTR = 12
     AAAA = 28
+    SRV = 33
     IXFR = 251
     AXFR = 252
     ANY = 255
@@ -49,10 +52,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The name is ours; both empty says that it exists and has nothing of that type."""
+    """The name is ours; without anything it says that the name exists and has nothing of that type."""
 
     addresses: tuple[str, ...] = ()
     pointers: tuple[str, ...] = ()
+    services: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Forward:
     """Whom to ask; none means the host's resolvers."""
     otherwise: Code = Code.SERVFAIL
     """The answer when there is nobody to ask."""
+    exists: bool = False
+    """Names of ours are below it, so NXDOMAIN, which denies those too, becomes an empty answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +79,36 @@ class Refuse:
 Decision: TypeAlias = Reply | Forward | Refuse
 
 
-def decide(question: Question, view: View, networks: Mapping[str, NetworkRecords]) -> Decision:
-    """Return what *question* deserves from somebody who sees *view*; networks that are not known are passed over."""
+def decide(
+    question: Question, view: View, networks: Mapping[str, NetworkRecords], zones: Zones | None = None
+) -> Decision:
+    """Return what *question* deserves from somebody who sees *view*; networks that are not known are passed over.
+
+    *zones* are the subnets of all networks of this host, whoever sees them; left out, they follow from *networks*.
+    """
     if question.type in (Type.AXFR, Type.IXFR):
         return Refuse(Code.REFUSED)
     known = [networks[network] for network in view.networks if network in networks]
-    if (address := reversed_address(question.name)) is not None:
-        return _by_address(question, address, known) or _elsewhere(question, view)
-    if (addresses := _by_name(question.name, view, known)) is not None:
+    if (spot := reverse.spot(question.name)) is not None:
+        if zones is None:
+            zones = Zones(subnet for network in networks.values() for subnet in network.subnets)
+        return _by_address(question, spot, known, zones) or _elsewhere(question, view, _surrounds(spot, known))
+    return _by_name(question, view, known) or _elsewhere(question, view, lookup.is_above(question.name, view, known))
+
+
+def _by_name(question: Question, view: View, networks: Sequence[NetworkRecords]) -> Decision | None:
+    name = question.name
+    if (addresses := lookup.exact(name, view, networks)) is not None:
         return Reply(_of_type(addresses, question.type))
-    if question.name in view.links:
+    if name in lookup.HOST and view.gateways:
+        return Reply(_of_type(view.gateways, question.type))
+    if (offers := lookup.services(name, view, networks)) is not None:
+        return Reply(services=offers if question.type in (Type.SRV, Type.ANY) else ())
+    if name in view.links:
         return Refuse(Code.NXDOMAIN)
-    return _elsewhere(question, view)
-
-
-def _by_name(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | None:
-    target = fold(view.links.get(name, name))
-    for network in networks:
-        if (found := network.names.get(target)) is not None:
-            return found
-    for first, last in _splits(target):
-        target = fold(view.links.get(first, first))
-        for network in networks:
-            if fold(network.name) == last and (found := network.names.get(target)) is not None:
-                return found
-    return None
-
-
-def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """Yield ``a.b.c`` as (a.b, c) and (a, b.c): names and networks may both hold dots."""
-    at = name.rfind(".")
-    while at > 0:
-        yield name[:at], name[at + 1 :]
-        at = name.rfind(".", 0, at)
+    if (addresses := lookup.wild(name, networks)) is not None:
+        return Reply(_of_type(addresses, question.type))
+    return Refuse(Code.NXDOMAIN) if lookup.is_below_ours(name, view, networks) else None
 
 
 def _of_type(addresses: Iterable[str], wanted: int) -> tuple[str, ...]:
@@ -116,31 +119,21 @@ def _of_type(addresses: Iterable[str], wanted: int) -> tuple[str, ...]:
     return tuple(address for address in addresses if (":" in address) == (wanted == Type.AAAA))
 
 
-def _by_address(question: Question, address: str, networks: Sequence[NetworkRecords]) -> Decision | None:
-    for network in networks:
-        if (name := network.pointers.get(address)) is not None:
+def _by_address(question: Question, spot: Spot, networks: Sequence[NetworkRecords], zones: Zones) -> Decision | None:
+    address = spot.address
+    for network in networks if address else ():
+        if (name := network.pointers.get(str(address))) is not None:
             return Reply(pointers=(name,) if question.type in (Type.PTR, Type.ANY) else ())
-    inside = ip_address(address)
-    if any(inside in ip_network(subnet) for network in networks for subnet in network.subnets):
-        return Refuse(Code.NXDOMAIN)
-    return None
+    if not zones.holds(spot):
+        return None
+    return Refuse(Code.NXDOMAIN) if address or not spot.exact else Reply()
 
 
-def reversed_address(name: str) -> str | None:
-    """Return the address that a name under in-addr.arpa or ip6.arpa stands for, None if it is no whole address."""
-    try:
-        if name.endswith(".in-addr.arpa"):
-            return str(IPv4Address(".".join(reversed(name.removesuffix(".in-addr.arpa").split(".")))))
-        if name.endswith(".ip6.arpa"):
-            digits = name.removesuffix(".ip6.arpa").split(".")
-            if len(digits) == 32 and all(len(digit) == 1 for digit in digits):
-                return str(IPv6Address(bytes.fromhex("".join(reversed(digits)))))
-    except (AddressValueError, ValueError):
-        pass
-    return None
+def _surrounds(spot: Spot, networks: Sequence[NetworkRecords]) -> bool:
+    return any(spot.contains(subnet) for network in networks for subnet in network.subnets)
 
 
-def _elsewhere(question: Question, view: View) -> Decision:
+def _elsewhere(question: Question, view: View, exists: bool) -> Decision:
     """Decide on a name that is not ours.
 
     Where nothing outside may be asked, no name outside exists: NXDOMAIN.  SERVFAIL would say "try again", and musl
@@ -148,14 +141,28 @@ def _elsewhere(question: Question, view: View) -> Decision:
     a temporary failure.  A single label without anybody to ask is the same case, because only our names have one label.
     """
     single = "." not in question.name and question.name != ""
-    if single and not view.single_labels and question.type in (Type.A, Type.AAAA):
-        return Reply()
     otherwise = Code.NXDOMAIN if single else Code.SERVFAIL
+    if exists:
+        otherwise = Code.NOERROR
+    if view.forward and (others := _of_domain(question.name, view)):
+        return Forward(others, otherwise, exists)
+    if single and (exists or not view.single_labels) and question.type in (Type.A, Type.AAAA):
+        return Reply()
     asked = tuple(upstream for upstream in view.upstreams if upstream.inside or view.forward)
     if asked:
         usable = tuple(upstream for upstream in asked if not _leads_back(upstream))
-        return Forward(usable, otherwise) if usable else Refuse(otherwise)
-    return Forward((), otherwise) if view.forward else Refuse(Code.NXDOMAIN)
+        return Forward(usable, otherwise, exists) if usable else Refuse(otherwise)
+    if view.forward:
+        return Forward((), otherwise, exists)
+    return Refuse(Code.NOERROR if exists else Code.NXDOMAIN)
+
+
+def _of_domain(name: str, view: View) -> tuple[Upstream, ...]:
+    """Return who is asked for the longest configured domain that *name* is in."""
+    if not view.domains:
+        return ()
+    domains = dict(view.domains)
+    return next((domains[one] for one in (name, *names_above(name)) if one in domains), ())
 
 
 def _leads_back(upstream: Upstream) -> bool:

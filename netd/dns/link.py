@@ -85,7 +85,7 @@ class DnsLink:
             self._say(protocol.SetNetwork(network, records))
             return
         patch = difference(ledger.records, records)
-        if patch.names or patch.pointers:
+        if patch:
             self.patch_network(network, patch)
 
     def patch_network(self, network: str, patch: Patch) -> None:

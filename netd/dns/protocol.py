@@ -8,6 +8,7 @@ sockets over.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -15,11 +16,11 @@ import socket
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from netd.dns.records import NetworkRecords, Patch, Upstream, View
+from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
 
 DESCRIPTORS = 3
 """Of a sandbox: UDP socket, listening TCP socket, namespace."""
@@ -137,13 +138,29 @@ def _names(found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(addresses) for name, addresses in found.items()}
 
 
+def _services(found: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, tuple[Service, ...]]:
+    return {name: tuple(Service(*service) for service in services) for name, services in found.items()}
+
+
+def _upstreams(found: Sequence[Mapping[str, Any]]) -> tuple[Upstream, ...]:
+    return tuple(Upstream(**upstream) for upstream in found)
+
+
 def _view(found: dict[str, Any]) -> View:
-    upstreams = tuple(Upstream(**upstream) for upstream in found.pop("upstreams"))
-    return View(networks=tuple(found.pop("networks")), upstreams=upstreams, **found)
+    domains = tuple((domain, _upstreams(upstreams)) for domain, upstreams in found.pop("domains"))
+    networks, gateways, upstreams = (found.pop(name) for name in ("networks", "gateways", "upstreams"))
+    return View(
+        networks=tuple(networks), gateways=tuple(gateways), upstreams=_upstreams(upstreams), domains=domains, **found
+    )
 
 
 def _records(found: dict[str, Any]) -> NetworkRecords:
-    return NetworkRecords(names=_names(found.pop("names")), subnets=tuple(found.pop("subnets")), **found)
+    names, services, subnets = (found.pop(name) for name in ("names", "services", "subnets"))
+    return NetworkRecords(names=_names(names), services=_services(services), subnets=tuple(subnets), **found)
+
+
+def _patch(found: dict[str, Any]) -> Patch:
+    return Patch(_names(found["names"]), found["pointers"], _services(found["services"]))
 
 
 _READERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
@@ -156,9 +173,7 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
     "CloseSandbox": lambda found: CloseSandbox(**found),
     "SetView": lambda found: SetView(found["sandbox"], _view(found["view"])),
     "SetNetwork": lambda found: SetNetwork(found["network"], _records(found["records"])),
-    "PatchNetwork": lambda found: PatchNetwork(
-        found["network"], Patch(_names(found["patch"]["names"]), found["patch"]["pointers"])
-    ),
+    "PatchNetwork": lambda found: PatchNetwork(found["network"], _patch(found["patch"])),
     "DropNetwork": lambda found: DropNetwork(**found),
     "Sync": lambda found: Sync(**found),
     "Synced": lambda found: Synced(**found),
@@ -166,7 +181,12 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
+    return {name: getattr(value, name) for name in _sent(value.__class__)}
+
+
+@functools.cache
+def _sent(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind) if one.init)
 
 
 _encoder = json.JSONEncoder(default=_plain, separators=(",", ":"))

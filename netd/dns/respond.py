@@ -46,7 +46,7 @@ class Responder:
             return None
         if isinstance(message, Code):
             return complaint(packet, message)
-        decision = decide(message.question, scope.view, self._scopes.networks)
+        decision = decide(message.question, scope.view, self._scopes.networks, self._scopes.zones)
         found = decision if isinstance(decision, Forward) else write(message, decision, stream)
         if not stream and _is_plain(message, packet):
             scope.prepare(packet[2:], found)

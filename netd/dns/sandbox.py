@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netd.dns.scopes import Scope
 
@@ -12,6 +13,7 @@ BUFFER = 1 << 20
 """Bytes of socket buffer each way: questions wait there while a killed server is replaced."""
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_numbers = itertools.count(1)
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +28,8 @@ class Sandbox:
     burst: int = 1
     """How many questions it may ask per turn: grows while they are answered from memory, shrinks when not."""
     closed: bool = False
+    number: int = field(default_factory=_numbers.__next__)
+    """Unlike the id it is never used again, so that nothing is kept for a container's next life."""
 
     def prepare(self) -> None:
         self.udp.setblocking(False)

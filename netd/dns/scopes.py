@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from netd.dns.decide import Forward
 from netd.dns.records import Ledger, NetworkRecords, Patch, View
+from netd.dns.reverse import Zones
 from netd.dns.wire import Turns
 
 MOST_PREPARED = 512
@@ -43,6 +44,8 @@ class Scopes:
     def __init__(self) -> None:
         self._ledgers: dict[str, Ledger] = {}
         self._networks: dict[str, NetworkRecords] = {}
+        self.zones = Zones()
+        """The subnets of all networks."""
         self._scopes: dict[Hashable, Scope] = {}
         self._by_network: dict[str, set[Scope]] = {}
 
@@ -51,8 +54,10 @@ class Scopes:
         return self._networks
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
+        self._forget_subnets(network)
         ledger = self._ledgers[network] = Ledger(records)
         self._networks[network] = ledger.records
+        self.zones.add(records.subnets)
         self._changed(network)
 
     def patch_network(self, network: str, patch: Patch) -> None:
@@ -62,9 +67,14 @@ class Scopes:
             self._changed(network)
 
     def drop_network(self, network: str) -> None:
+        self._forget_subnets(network)
         self._ledgers.pop(network, None)
         self._networks.pop(network, None)
         self._changed(network)
+
+    def _forget_subnets(self, network: str) -> None:
+        if (records := self._networks.get(network)) is not None:
+            self.zones.remove(records.subnets)
 
     def enter(self, view: View) -> Scope:
         """Return the scope of *view*; ``leave`` it when it is no longer used."""
@@ -92,4 +102,6 @@ class Scopes:
 
 
 def _key(view: View) -> Hashable:
-    return (view.networks, frozenset(view.links.items()), view.upstreams, view.forward, view.single_labels)
+    links = frozenset(view.links.items())
+    asking = (view.upstreams, view.domains, view.forward, view.single_labels)
+    return (view.networks, links, view.gateways, asking)

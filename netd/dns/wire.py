@@ -14,10 +14,27 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dnslib import AAAA, EDNS0, PTR, QTYPE, RD, RR, A, DNSBuffer, DNSError, DNSHeader, DNSLabel, DNSQuestion, DNSRecord
+from dnslib import (
+    AAAA,
+    EDNS0,
+    PTR,
+    QTYPE,
+    RD,
+    RR,
+    SRV,
+    A,
+    DNSBuffer,
+    DNSError,
+    DNSHeader,
+    DNSLabel,
+    DNSQuestion,
+    DNSRecord,
+)
 from dnslib.buffer import BufferError as DNSBufferError
 
 from netd.dns.decide import Code, Question, Refuse, Reply
+from netd.dns.lookup import Offer
+from netd.dns.walk import Type, records
 
 TTL = 5
 """Seconds; short, so that nobody keeps an address that has moved."""
@@ -84,7 +101,7 @@ def read(packet: bytes) -> Message | Code | None:
     if (packet[2] >> 3) & 15 != _QUERY:
         return Code.NOTIMP
     end = question_end(packet)
-    if packet[4:10] != _ONE_QUESTION or not end <= len(packet) <= _LARGEST_QUERY:
+    if packet[4:10] != _ONE_QUESTION or not end <= len(packet) <= _LARGEST_QUERY or _has_two_opts(packet, end):
         return Code.FORMERR
     buffer = DNSBuffer(packet)
     try:
@@ -93,6 +110,12 @@ def read(packet: bytes) -> Message | Code | None:
         return Message(DNSRecord(header, q=asked), _question(asked), edns)
     except (DNSError, DNSBufferError, UnicodeDecodeError, struct.error):
         return Code.FORMERR
+
+
+def _has_two_opts(packet: bytes, end: int) -> bool:
+    """Whether there is more than one OPT record, which RFC 6891 forbids."""
+    count = int.from_bytes(packet[10:12])
+    return count > 1 and sum(one.type == Type.OPT for one in records(packet, end, count)) > 1
 
 
 def _question(asked: DNSQuestion) -> Question:
@@ -133,21 +156,35 @@ def write(message: Message, decision: Reply | Refuse, stream: bool) -> bytes | T
         return _pack(message, (), Code.NOERROR, _BAD_VERSION)
     if isinstance(decision, Refuse):
         return _pack(message, (), decision.code)
-    records = [*map(_address, decision.addresses), *_pointers(decision.pointers)]
-    whole = _pack(message, records, Code.NOERROR)
     room = message.room(stream) - 2
-    if len(records) > 1 and {type(rdata) for rdata in records} in ({A}, {AAAA}):
-        return _turns(message, whole, records, room)
+    if decision.services:
+        return _offers(message, decision.services, room)
+    found = [*map(_address, decision.addresses), *_pointers(decision.pointers)]
+    whole = _pack(message, found, Code.NOERROR)
+    if len(found) > 1 and {type(rdata) for rdata in found} in ({A}, {AAAA}):
+        return _turns(message, whole, found, room)
     return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
 
 
-def _turns(message: Message, whole: bytes, records: Sequence[RD], room: int) -> Turns:
+def _offers(message: Message, services: Sequence[Offer], room: int) -> bytes:
+    """Write SRV records with their targets' addresses; these are left out before anything is cut."""
+    carried = [(one, label) for one in services for label in _labels((one.target,))]
+    found = [SRV(0, 0, one.port, label) for one, label in carried]
+    beside = {(label, address) for one, label in carried for address in one.addresses}
+    additional = [(label, _address(address)) for label, address in sorted(beside, key=str)]
+    whole = _pack(message, found, Code.NOERROR, additional=additional)
+    if len(whole) > room:
+        whole = _pack(message, found, Code.NOERROR)
+    return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
+
+
+def _turns(message: Message, whole: bytes, found: Sequence[RD], room: int) -> Turns:
     """Cut *whole* apart.  A record is its name as a pointer to the question, ten bytes, and the address."""
-    unit = 12 + len(records[0].data)
+    unit = 12 + len(found[0].data)
     start = HEADER - 2 + len(message.record.q.qname) + 2 + 4
-    stop = start + len(records) * unit
-    shown = min(len(records), (room - start - len(whole) + stop) // unit)
-    head = whole[:start] if shown == len(records) else _marked_cut(whole[:start], shown)
+    stop = start + len(found) * unit
+    shown = min(len(found), (room - start - len(whole) + stop) // unit)
+    head = whole[:start] if shown == len(found) else _marked_cut(whole[:start], shown)
     return Turns(head, whole[start:stop], unit, shown, whole[stop:])
 
 
@@ -164,18 +201,34 @@ def _address(text: str) -> RD:
 
 def _pointers(names: Iterable[str]) -> list[RD]:
     """Return PTR records; a name that DNS cannot carry (a label over 63 bytes) has none."""
+    return [PTR(label) for label in _labels(names)]
+
+
+def _labels(names: Iterable[str]) -> list[DNSLabel]:
+    """Return the names that DNS can carry."""
     split = [[label.encode() for label in name.split(".")] for name in names]
-    return [PTR(DNSLabel(labels)) for labels in split if all(0 < len(label) < 64 for label in labels)]
+    return [DNSLabel(labels) for labels in split if all(0 < len(label) < 64 for label in labels)]
 
 
-def _pack(message: Message, records: Iterable[RD], code: Code, extended: int = 0) -> bytes:
+def _pack(
+    message: Message,
+    found: Iterable[RD],
+    code: Code,
+    extended: int = 0,
+    additional: Iterable[tuple[DNSLabel, RD]] = (),
+) -> bytes:
     asked = message.record.header
     header = DNSHeader(bitmap=0, qr=1, rd=asked.rd, ra=1, cd=asked.cd, rcode=code)
     reply = DNSRecord(header, q=message.record.q)
-    for rdata in records:
-        kind = QTYPE.reverse[type(rdata).__name__]
-        reply.add_answer(RR(message.record.q.qname, kind, ttl=TTL, rdata=rdata))
+    for rdata in found:
+        reply.add_answer(RR(message.record.q.qname, _kind(rdata), ttl=TTL, rdata=rdata))
+    for name, rdata in additional:
+        reply.add_ar(RR(name, _kind(rdata), ttl=TTL, rdata=rdata))
     if message.edns is not None:
         flags = "do" if message.edns.edns_do else ""
         reply.add_ar(EDNS0(flags=flags, udp_len=UDP_SIZE, ext_rcode=extended))
     return bytes(reply.pack()[2:])
+
+
+def _kind(rdata: RD) -> int:
+    return int(QTYPE.reverse[type(rdata).__name__])

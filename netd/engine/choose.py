@@ -21,6 +21,7 @@ from netd.model import Endpoint, Network, Sandbox
 
 IFNAME = options.PREFIX + "endpoint.ifname"
 _MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
+_ALIAS = re.compile(r"(?:\*\.)?[^*]+\Z")
 _RESERVED = {
     GATEWAY: "the gateway",
     EDGE: "the first or last, which nobody can have, of the subnet",
@@ -85,6 +86,8 @@ def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
     for alias in asked.aliases or ():
         if alias.split() != [alias]:
             yield f"invalid alias {alias!r}: it may not be empty or contain spaces"
+        elif not _ALIAS.match(alias):
+            yield f"invalid alias {alias!r}: a * stands alone before the first dot, as in *.app"
     if asked.mac_address and not _mac(asked.mac_address):
         yield f"address {asked.mac_address}: invalid MAC address"
     interface = (asked.driver_opts or {}).get(IFNAME, "")

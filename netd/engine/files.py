@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from netd.engine.asked import HOST_GATEWAY
 from netd.model import Sandbox
 
 RESOLVER = "127.0.0.11"
-_BASE = """127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
+_BASE = "127.0.0.1\tlocalhost\n"
+_BASE_IPV6 = """::1\tlocalhost ip6-localhost ip6-loopback
 fe00::\tip6-localnet
 ff00::\tip6-mcastprefix
 ff02::1\tip6-allnodes
@@ -32,6 +33,8 @@ class ResolvConf:
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    """Lines of other directives, as they stand."""
 
 
 def read(text: str) -> ResolvConf:
@@ -39,6 +42,7 @@ def read(text: str) -> ResolvConf:
     servers: list[str] = []
     search: tuple[str, ...] = ()
     options: list[str] = []
+    others: list[str] = []
     for words in filter(None, (line.split() for line in text.splitlines())):
         match words[0]:
             case "nameserver":
@@ -47,7 +51,9 @@ def read(text: str) -> ResolvConf:
                 search = tuple(words[1:])
             case "options":
                 options += words[1:]
-    return ResolvConf(tuple(servers), search, tuple(options))
+            case directive if directive[0] not in "#;":
+                others.append(" ".join(words))
+    return ResolvConf(tuple(servers), search, tuple(options), tuple(others))
 
 
 def asks_for_dots(sandbox: Sandbox, host: HostFiles) -> bool:
@@ -64,17 +70,29 @@ def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str
     if not sandbox.on_host:
         source = ", ".join(servers) if servers else "the host's name servers"
         head = f"# Written by netd. Names that are not containers' are asked of {source}."
-        return _resolv_conf(head, (RESOLVER,), search, _with_dots(options))
+        return _resolv_conf(head, (RESOLVER,), search, _with_dots(options), found.others)
     if not (servers or sandbox.dns_search or sandbox.dns_options):
         return host.resolv_conf
-    return _resolv_conf("# Written by netd.", servers or found.servers, search, options)
+    return _resolv_conf("# Written by netd.", servers or found.servers, search, options, found.others)
 
 
-def hosts(sandbox: Sandbox, host: HostFiles, gateway: str) -> str:
-    """Return the container's hosts file; *gateway* is what ``host-gateway`` stands for."""
-    extra = (f"{gateway if address == 'host-gateway' else address}\t{name}" for name, address in sandbox.extra_hosts)
-    base = host.hosts if sandbox.on_host and host.hosts else _BASE
+def hosts(sandbox: Sandbox, host: HostFiles, gateways: Sequence[str]) -> str:
+    """Return the container's hosts file; *gateways* are what ``host-gateway`` stands for, one of a family.
+
+    A container without IPv6 has no line about it.
+    """
+    has_ipv6 = sandbox.on_host or any(endpoint.address6 for endpoint in sandbox.endpoints)
+    extra = (f"{address}\t{name}" for name, address in _extra(sandbox, gateways) if has_ipv6 or ":" not in address)
+    base = _BASE + _BASE_IPV6 if has_ipv6 else _BASE
+    if sandbox.on_host and host.hosts:
+        base = host.hosts
     return "".join(f"{line}\n" for line in (base.removesuffix("\n"), *extra, *_own(sandbox)))
+
+
+def _extra(sandbox: Sandbox, gateways: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name, address in sandbox.extra_hosts:
+        for one in gateways if address == HOST_GATEWAY else (address,):
+            yield name, one
 
 
 def _own(sandbox: Sandbox) -> Iterator[str]:
@@ -86,10 +104,13 @@ def _own(sandbox: Sandbox) -> Iterator[str]:
             yield f"{address.ip}\t{names}"
 
 
-def _resolv_conf(head: str, servers: Iterable[str], search: Sequence[str], options: Sequence[str]) -> str:
+def _resolv_conf(
+    head: str, servers: Iterable[str], search: Sequence[str], options: Sequence[str], others: Sequence[str]
+) -> str:
     lines = [head, *(f"nameserver {server}" for server in servers)]
     lines += [f"search {' '.join(search)}"] if search else []
     lines += [f"options {' '.join(options)}"] if options else []
+    lines += others
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netd.common.addresses import FAMILIES, Family
+from netd.common.addresses import FAMILIES, Address, Family
 from netd.engine.state import State
 from netd.model import Endpoint, Network, Sandbox
 
@@ -28,6 +28,21 @@ def publisher(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint,
         pool = network.pool(family) if network.internal else None
         if pool is not None and pool.gateway is not None and endpoint.address_of(family) is not None:
             return endpoint, network
+    return None
+
+
+def gateways(state: State, sandbox: Sandbox) -> tuple[Address, ...]:
+    """Return where the sandbox reaches the host, an address of a family: its way out, else the bridge of a network."""
+    return tuple(found for family in FAMILIES if (found := _gateway(state, sandbox, family)) is not None)
+
+
+def _gateway(state: State, sandbox: Sandbox, family: Family) -> Address | None:
+    if (way := way_out(state, sandbox, family)) is not None:
+        return way[0].gateway_of(family)
+    for endpoint, network in in_order(state, sandbox):
+        pool = network.pool(family)
+        if pool is not None and pool.gateway is not None and endpoint.address_of(family) is not None:
+            return pool.gateway
     return None
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from msgspec.structs import replace
 
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
+from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
 from netd.engine import asked, change, choose, files, shown
 from netd.engine.publishing import publications
@@ -66,15 +67,15 @@ class Sandboxes:
             name=sandbox.name,
             netns=None if sandbox.on_host else str(key),
             resolv_conf=files.resolv_conf(sandbox, host, world.settings.dns),
-            hosts=files.hosts(sandbox, host, self._default_gateway()),
+            hosts=files.hosts(sandbox, host, self._default_gateways()),
             network_settings=shown.settings(world.state, sandbox, key),
         )
 
-    def _default_gateway(self) -> str:
-        """Return the address at which containers find the host."""
+    def _default_gateways(self) -> tuple[str, ...]:
+        """Return the addresses, one of a family, at which containers find the host."""
         bridge = self._world.state.network_named("bridge")
-        pool = bridge.pool(4) if bridge else None
-        return str(pool.gateway) if pool and pool.gateway else ""
+        pools = [bridge.pool(family) for family in FAMILIES] if bridge else []
+        return tuple(str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None)
 
     def _decide(self, draft: Sandbox, wishes: Mapping[str, EndpointSettings], undo: ExitStack) -> Sandbox:
         """Choose all that the sandbox gets.  Nothing may run between this and the beginning of the change."""

@@ -17,7 +17,7 @@ from netd.engine.asked import links
 from netd.engine.books import Book
 from netd.engine.errands import Errands
 from netd.engine.hostfiles import HostFileReader
-from netd.engine.routes import in_order
+from netd.engine.routes import gateways, in_order
 from netd.engine.state import State
 from netd.engine.turns import Turns
 from netd.engine.wanted import Wanted
@@ -66,12 +66,18 @@ class World:
         """Return what the sandbox can look up."""
         ordered = in_order(self.state, sandbox)
         asked = [link for endpoint, _ in ordered for link in endpoint.asked.links or ()]
-        servers = sandbox.dns or self.settings.dns
-        upstreams = tuple(Upstream(server, inside=True) for server in servers if server != files.RESOLVER)
+        upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
         return View(
             networks=tuple(network.id for _, network in ordered if network.id in self.books),
             links={fold(alias): name for alias, name in {**sandbox.links, **links(asked)}.items()},
             upstreams=upstreams,
-            forward=any(not network.internal for _, network in ordered) and bool(upstreams or not servers),
+            forward=any(not network.internal for _, network in ordered),
             single_labels=not files.asks_for_dots(sandbox, self.host_files.read()),
+            gateways=tuple(str(one) for one in gateways(self.state, sandbox)),
+            domains=() if sandbox.dns else self._domains(),
         )
+
+    def _domains(self) -> tuple[tuple[str, tuple[Upstream, ...]], ...]:
+        """Return whom the host asks for particular domains; a container's own servers are asked for everything."""
+        named = self.settings.dns_domains.items()
+        return tuple((fold(domain), tuple(map(Upstream, servers))) for domain, servers in named)

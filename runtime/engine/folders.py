@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 
 from runtime.paths import ContainerPaths
@@ -29,20 +30,36 @@ def write_files(own: ContainerPaths, *, hostname: str, hosts: str, resolv_conf: 
 
 def overwrite(path: Path, text: str) -> None:
     """Write in place: the file is mounted in the container, which would go on seeing the old one after a rename."""
+    data = text.encode(errors="surrogateescape")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        os.write(handle, text.encode())
-        os.ftruncate(handle, len(text.encode()))
+        os.write(handle, data)
+        os.ftruncate(handle, len(data))
     finally:
         os.close(handle)
 
 
-def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> bool:
-    """Bring the hosts file from *before* to *after*; False, and nothing is done, when somebody edited it meanwhile."""
-    if before != after and own.hosts.read_text(errors="surrogateescape") == before:
-        overwrite(own.hosts, after)
-        return True
-    return before == after
+def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> None:
+    """Take out of the hosts file what is in *before* alone, and add what is in *after* alone: other lines stay."""
+    if before == after:
+        return
+    found = own.hosts.read_text(errors="surrogateescape")
+    overwrite(own.hosts, after if found == before else _edited(found, before, after))
+
+
+def _edited(text: str, before: str, after: str) -> str:
+    """Return *text* with the lines changed that differ between *before* and *after*."""
+    old, new = Counter(before.splitlines()), Counter(after.splitlines())
+    gone = old - new
+    lines = []
+    for line in reversed(text.splitlines()):
+        if gone[line]:
+            gone[line] -= 1
+        else:
+            lines.append(line)
+    lines.reverse()
+    lines += (new - old).elements()
+    return "".join(f"{line}\n" for line in lines)
 
 
 def make_volume(path: str) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netd.dns.decide import Code, Forward, Question, Refuse, Reply, Type, decide, reversed_address
-from netd.dns.records import Ledger, NetworkRecords, Upstream, View, difference, fold
+from netd.dns.decide import Code, Forward, Question, Refuse, Reply, Type, decide
+from netd.dns.lookup import Offer
+from netd.dns.records import Ledger, NetworkRecords, Service, Upstream, View, difference, fold
+from netd.dns.reverse import Zones, spot
 
 labels = st.text("abxyz-", min_size=1, max_size=3)
 names = st.lists(labels, min_size=1, max_size=3).map(".".join)
 v4 = st.ip_addresses(v=4).map(str)
 v6 = st.ip_addresses(v=6).map(str)
 addresses = st.lists(v4 | v6, min_size=1, max_size=4).map(tuple)
+offers = st.lists(st.builds(Service, names, st.integers(1, 9), st.integers(0, 3)), min_size=1, max_size=2).map(tuple)
 records = st.builds(
-    NetworkRecords, names, st.dictionaries(names, addresses, max_size=6), st.dictionaries(v4 | v6, names, max_size=3)
+    NetworkRecords,
+    names,
+    st.dictionaries(names, addresses, max_size=6),
+    st.dictionaries(v4 | v6, names, max_size=3),
+    services=st.dictionaries(names.map("_{0}._tcp".format), offers, max_size=3),
 )
 networks = st.dictionaries(st.sampled_from(["n1", "n2", "n3"]), records)
 upstreams = st.lists(st.builds(Upstream, v4, st.booleans()), max_size=3).map(tuple)
@@ -61,8 +70,8 @@ def test_the_first_network_that_knows_a_name_answers_alone(name, view, known):
 @given(names, views, networks)
 def test_families_share_the_addresses_between_them(name, view, known):
     every, four, six = (decide(Question(name, kind), view, known) for kind in (Type.ANY, Type.A, Type.AAAA))
-    assert type(every) is type(four) is type(six)
     if isinstance(every, Reply):
+        assert isinstance(four, Reply) and isinstance(six, Reply)
         assert sorted(four.addresses + six.addresses) == sorted(every.addresses)
         assert all(ip_address(one).version == 4 for one in four.addresses)
 
@@ -89,7 +98,8 @@ def test_a_name_is_found_with_its_network_in_any_case(name, network, known):
 
 @given(st.ip_addresses())
 def test_reverse_names_lead_to_their_address(address):
-    assert reversed_address(address.reverse_pointer) == str(address)
+    found = spot(address.reverse_pointer)
+    assert found is not None and found.address == str(address)
 
 
 @given(st.ip_addresses(), views)
@@ -100,13 +110,59 @@ def test_pointers_answer_and_unknown_addresses_of_our_subnets_do_not_exist(addre
     assert decide(question, View(("n1", "n2")), known) == Reply(pointers=("web.net",))
     assert decide(Question(question.name, Type.A), View(("n1",)), known) == Reply()
     assert decide(question, View(("n2",)), known) == Refuse(Code.NXDOMAIN)
-    assert isinstance(decide(question, View(()), known), Forward)
+    assert decide(question, View(()), known) == Refuse(Code.NXDOMAIN), "nobody outside knows of a network of this host"
+    assert isinstance(decide(question, View(("n1",)), {"n1": known["n1"]}, Zones()), Reply)
+    assert isinstance(decide(question, View(()), {}), Forward)
 
 
-def test_an_address_that_is_not_whole_is_somebody_elses():
-    for name in ("1.10.in-addr.arpa", "x.1.2.10.in-addr.arpa", "in-addr.arpa", "1.ip6.arpa", "300.0.0.10.in-addr.arpa"):
-        assert reversed_address(name) is None
-        assert isinstance(decide(Question(name, Type.PTR), View(), {}), Forward)
+@given(st.ip_addresses(), st.data())
+def test_the_zone_of_a_subnet_stays_here_and_what_is_above_exists(address, data):
+    step = 8 if address.version == 4 else 4
+    labels = address.reverse_pointer.split(".")
+    most = len(labels) - 2
+    whole = data.draw(st.integers(1, most - 1))
+    subnet = str(ip_network(f"{address}/{whole * step}", strict=False))
+    known, view = {"n1": NetworkRecords("net", subnets=(subnet,))}, View(("n1",))
+    for digits in range(1, most + 1):
+        name = ".".join(labels[most - digits :])
+        decision = decide(Question(name, Type.PTR), view, known)
+        if digits < whole:
+            assert decision == Forward((), Code.NOERROR, exists=True), name
+        else:
+            assert decision == (Refuse(Code.NXDOMAIN) if digits == most else Reply()), name
+            assert decide(Question(f"_x.{name}", Type.PTR), view, known) == Refuse(Code.NXDOMAIN)
+
+
+@pytest.mark.parametrize(
+    "name", ["1.10.in-addr.arpa", "x.1.2.10.in-addr.arpa", "in-addr.arpa", "1.ip6.arpa", "300.0.0.10.in-addr.arpa"]
+)
+def test_an_address_that_is_none_of_ours_is_somebody_elses(name):
+    assert isinstance(decide(Question(name, Type.PTR), View(), {}), Forward)
+    known = {"n1": NetworkRecords("net", subnets=("172.16.0.0/12", "fd00::/8"))}
+    assert isinstance(decide(Question(name, Type.PTR), View(("n1",)), known), Forward)
+
+
+def test_odd_reverse_names_inside_a_subnet_do_not_leave():
+    known = {"n1": NetworkRecords("net", subnets=("10.1.0.0/16", "10.1.0.0/20"))}
+    for name in (
+        "x.1.10.in-addr.arpa",
+        "300.0.1.10.in-addr.arpa",
+        "0-25.0.1.10.in-addr.arpa",
+        "5.4.3.1.10.in-addr.arpa",
+    ):
+        assert decide(Question(name, Type.PTR), View(("n1",)), known) == Refuse(Code.NXDOMAIN), name
+
+
+@given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), max_size=6), st.data())
+def test_zones_forget_what_is_taken_back(found, data):
+    subnets = [str(ip_network(f"{one}/{data.draw(st.integers(0, one.max_prefixlen))}", strict=False)) for one in found]
+    zones = Zones(subnets)
+    zones.add(subnets)
+    zones.remove(subnets)
+    for one in found:
+        assert zones.holds(spot(one.reverse_pointer))
+    zones.remove(subnets)
+    assert not any(zones.holds(spot(one.reverse_pointer)) for one in found)
 
 
 def test_links_are_the_askers_own_and_come_before_names():
@@ -126,6 +182,106 @@ def test_zone_transfers_are_refused():
 
 @given(records, records)
 def test_a_difference_applied_gives_the_new_records(old, new):
-    ledger = Ledger(NetworkRecords(new.name, old.names, old.pointers))
+    ledger = Ledger(NetworkRecords(new.name, old.names, old.pointers, (), old.services))
     ledger.apply(difference(ledger.records, new))
     assert ledger.records == new
+    assert ledger.records.above == new.above, "what is above names follows them"
+
+
+NET = {
+    "n1": NetworkRecords(
+        "net",
+        {
+            "db.shop": ("10.0.0.1",),
+            "*.app": ("10.0.0.2",),
+            "*.deep.app": ("10.0.0.3",),
+            "web.app": ("10.0.0.4",),
+            "web": ("10.0.0.4", "fd00::4"),
+            "c.example.com": ("10.0.0.5",),
+        },
+        services={
+            "_web._tcp": (Service("web.net", 80, 2),),
+            "_web._tcp.web": (Service("web.net", 80, 2),),
+            "_tcp.web": (Service("web.net", 80, 2),),
+            "_idle._udp": (Service("web.net", 0, 0),),
+        },
+    ),
+    "n2": NetworkRecords("my.net", {"*.x.app": ("10.9.0.1",), "other": ("10.9.0.2",)}),
+}
+BOTH = View(("n1", "n2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("web.app", "10.0.0.4"),
+        ("other.app", "10.0.0.2"),
+        ("a.b.app", "10.0.0.2"),
+        ("a.deep.app", "10.0.0.3"),
+        ("a.deep.app.net", "10.0.0.3"),
+        ("a.x.app", "10.9.0.1"),
+        ("a.x.app.my.net", "10.9.0.1"),
+        ("*.app", "10.0.0.2"),
+    ],
+)
+def test_exact_names_win_over_wildcards_and_the_longest_wildcard_wins(name, address):
+    assert decide(Question(name, Type.A), BOTH, NET) == Reply((address,))
+    assert decide(Question(name, Type.AAAA), BOTH, NET) == Reply()
+
+
+@pytest.mark.parametrize("name", ["shop", "app", "net", "shop.net", "com", "_tcp.web"])
+def test_a_name_above_one_of_ours_exists(name):
+    """RFC 8020: a denial of it would deny what is below."""
+    assert decide(Question(name, Type.A), View(("n1", "n2"), forward=False), NET) in (Reply(), Refuse(Code.NOERROR))
+
+
+def test_a_name_above_ours_is_somebody_elses_all_the_same():
+    """A host that is called ``c.example.com`` asks for ``example.com`` as any other, and for the keys of ``com``."""
+    for name, kind in (("example.com", Type.A), ("com", 48), ("example.com.net", Type.A)):
+        assert decide(Question(name, kind), BOTH, NET) == Forward((), Code.NOERROR, exists=True), name
+    assert decide(Question("app", Type.A), BOTH, NET) == Reply(), "no host outside has a name of one label"
+    assert decide(Question("b.example.com", Type.A), BOTH, NET) == Forward(), "what is beside ours is not ours"
+
+
+def test_services_are_found_by_alias_and_by_number():
+    both = (Offer("web.net", 80, ("10.0.0.4", "fd00::4")), Offer("web.net", 81, ("10.0.0.4", "fd00::4")))
+    for name in ("_web._tcp", "_web._tcp.web", "_web._tcp.net", "_web._tcp.web.net"):
+        assert decide(Question(name, Type.SRV), BOTH, NET) == Reply(services=both), name
+        assert decide(Question(name, Type.A), BOTH, NET) == Reply(), name
+    assert decide(Question("_81._tcp.web.net", Type.SRV), BOTH, NET) == Reply(services=both[1:])
+    assert decide(Question("_idle._udp", Type.SRV), BOTH, NET) == Reply(), "it exists and offers nothing"
+    for name in ("_82._tcp.web", "_x._tcp.web", "_x._udp.web", "_80._tcp.other"):
+        assert decide(Question(name, Type.SRV), BOTH, NET) == Refuse(Code.NXDOMAIN), name
+    for name in ("_web._tcp.example.org", "_x._tcp", "_82._tcp.example.com"):
+        assert isinstance(decide(Question(name, Type.SRV), BOTH, NET), Forward), name
+
+
+def test_the_host_has_names_that_give_way_to_a_containers():
+    view = View(("n1",), gateways=("10.0.0.1", "fd00::1"), forward=False)
+    for name in ("host.docker.internal", "host.netd.internal"):
+        assert decide(Question(name, Type.A), view, NET) == Reply(("10.0.0.1",))
+        assert decide(Question(name, Type.AAAA), view, NET) == Reply(("fd00::1",))
+        assert decide(Question(name, 15), view, NET) == Reply()
+        own = {"n1": NetworkRecords("net", {name: ("10.0.0.7",)})}
+        assert decide(Question(name, Type.A), view, own) == Reply(("10.0.0.7",))
+    assert decide(Question("docker.internal", Type.A), view, NET) == Refuse(Code.NOERROR)
+
+
+def test_the_longest_domain_says_who_is_asked():
+    corp, lab, own = ((Upstream(f"192.0.2.{n}", inside=n == 3),) for n in (1, 2, 3))
+    view = View(("n1",), upstreams=own, domains=(("corp", corp), ("lab.corp", lab), ("10.in-addr.arpa", lab)))
+    for name, asked in {
+        "a.corp": corp,
+        "corp": corp,
+        "lab.corp": lab,
+        "b.a.lab.corp": lab,
+        "xlab.corp": corp,
+        "a.test": own,
+        "acorp": own,
+        "4.3.2.10.in-addr.arpa": lab,
+    }.items():
+        decision = decide(Question(name, Type.A), view, NET)
+        assert isinstance(decision, Forward) and decision.upstreams == asked, name
+    assert decide(Question("web", Type.A), view, NET) == Reply(("10.0.0.4",))
+    inside = replace(view, forward=False)
+    assert decide(Question("a.corp", Type.A), inside, NET) == Forward(own), "the host asks nobody for it"

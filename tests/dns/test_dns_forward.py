@@ -135,7 +135,7 @@ def test_a_silent_resolver_is_passed_over_after_the_first_time(on_host):
         ):
             begin = time.monotonic()
             assert asker.addresses("first.test") == ["198.51.100.2"]
-            assert 0.8 < time.monotonic() - begin < 3
+            assert 0.15 < time.monotonic() - begin < 0.3
             begin = time.monotonic()
             for n in range(20):
                 assert asker.addresses(f"{n}.test") == ["198.51.100.2"]

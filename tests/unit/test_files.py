@@ -1,6 +1,9 @@
 """What a container's resolv.conf and hosts say."""
 
+from ipaddress import IPv6Interface
+
 import pytest
+from msgspec.structs import replace
 
 from netd.engine import files
 from netd.engine.files import HostFiles
@@ -62,7 +65,7 @@ def test_an_empty_or_odd_host_file_is_no_trouble(text):
 
 
 def hosts(made, host=HOST):
-    return files.hosts(made, host, "172.17.0.1").splitlines()
+    return files.hosts(made, host, ("172.17.0.1", "fd00::1")).splitlines()
 
 
 def test_hosts_has_the_base_the_extra_ones_and_the_own_addresses():
@@ -76,8 +79,13 @@ def test_hosts_has_the_base_the_extra_ones_and_the_own_addresses():
         extra_hosts=(("db", "1.2.3.4"), ("gw", "host-gateway")),
     )
     lines = hosts(made)
-    assert lines[0] == "127.0.0.1\tlocalhost" and "ff02::2\tip6-allrouters" in lines
-    assert lines[-4:] == ["1.2.3.4\tdb", "172.17.0.1\tgw", "10.1.0.2\tfoo.bar.test foo", "10.2.0.3\tfoo.bar.test foo"]
+    assert lines == [
+        "127.0.0.1\tlocalhost",
+        "1.2.3.4\tdb",
+        "172.17.0.1\tgw",
+        "10.1.0.2\tfoo.bar.test foo",
+        "10.2.0.3\tfoo.bar.test foo",
+    ]
 
 
 def test_without_a_domain_the_hostname_stands_alone():
@@ -85,5 +93,28 @@ def test_without_a_domain_the_hostname_stands_alone():
 
 
 def test_a_container_on_the_host_has_the_hosts_hosts_and_its_own_extra_ones():
-    assert files.hosts(sandbox("c", on_host=True), HOST, "") == HOST.hosts
+    assert files.hosts(sandbox("c", on_host=True), HOST, ()) == HOST.hosts
     assert hosts(sandbox("c", on_host=True, extra_hosts=(("db", "1.2.3.4"),)))[-1] == "1.2.3.4\tdb"
+
+
+def test_only_a_container_with_ipv6_has_lines_about_it():
+    one, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
+    dual = replace(endpoint(two, 3), address6=IPv6Interface("fd00::3/64"))
+    extra = (("gw", "host-gateway"), ("six", "2001:db8::1"))
+    plain = hosts(sandbox("c", endpoint(one, 2), hostname="foo", extra_hosts=extra))
+    assert plain == ["127.0.0.1\tlocalhost", "172.17.0.1\tgw", "10.1.0.2\tfoo"]
+    both = hosts(sandbox("c", endpoint(one, 2), dual, hostname="foo", extra_hosts=extra))
+    assert both[1] == "::1\tlocalhost ip6-localhost ip6-loopback" and both[5] == "ff02::2\tip6-allrouters"
+    assert both[6:] == [
+        "172.17.0.1\tgw",
+        "fd00::1\tgw",
+        "2001:db8::1\tsix",
+        "10.1.0.2\tfoo",
+        "10.2.0.3\tfoo",
+        "fd00::3\tfoo",
+    ]
+
+
+def test_directives_that_nobody_knows_are_kept():
+    host = HostFiles("; x\nsortlist 130.155.160.0\nnameserver 10.0.0.53\nlookup  file bind\n")
+    assert resolv(host).splitlines()[-2:] == ["sortlist 130.155.160.0", "lookup file bind"]
