@@ -32,6 +32,7 @@ from netd.engine.subnets import identity, sources
 from netd.engine.world import World
 from netd.kernel.host import Host
 from netd.portmap.descriptors import only_high
+from netd.remote.plugins import Plugins
 from netd.server.networks import NetworkRoutes
 from netd.server.sandboxes import SandboxRoutes
 from netd.server.system import SystemRoutes
@@ -104,7 +105,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> World:
         drivers=discover(),
         sources=sources(settings, await identity(store)),
         host_files=HostFileReader(settings.resolv_conf),
+        plugins=Plugins(settings.plugin_dirs, settings.plugin_timeout),
     )
+    stack.push_async_callback(world.plugins.close)
     stack.callback(world.ports.close)
     stack.push_async_callback(world.errands.close)
     return world

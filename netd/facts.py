@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, TypeAlias
 
-from netd.common.addresses import Address, Interface
+from netd.common.addresses import Address, Interface, Subnet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,34 @@ class Pair:
         return ("pair", self.host)
 
 
+@dataclass(frozen=True, slots=True)
+class StaticRoute:
+    """A route of a sandbox by one of its interfaces; ``via`` None: what it leads to is at the other end of the link."""
+
+    destination: Subnet
+    via: Address | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A link that somebody else made on the host, moved into a sandbox; it goes back when the fact goes."""
+
+    rank: ClassVar[int] = 1
+    source: str
+    """Its name on the host, before and after."""
+    sandbox: str
+    inside: str
+    mac: str
+    """"" leaves it the one that it has."""
+    addresses: tuple[Interface, ...]
+    """At most one of each family, IPv4 first.  Without an IPv6 one the interface has no IPv6 at all."""
+    routes: tuple[StaticRoute, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("moved", self.source)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultRoute:
     """The sandbox's default route; there is at most one of each family."""
@@ -84,7 +112,7 @@ class DefaultRoute:
         return ("route", self.sandbox, f"ipv{self.gateway.version}")
 
 
-Fact: TypeAlias = Bridge | Namespace | Pair | DefaultRoute
+Fact: TypeAlias = Bridge | Namespace | Pair | Moved | DefaultRoute
 State: TypeAlias = Mapping[tuple[str, ...], Fact]
 
 

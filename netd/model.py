@@ -42,6 +42,8 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
     attachable: bool = False
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    without_gateway: tuple[Family, ...] = ()
+    """Families of which the driver wants no address kept for a gateway."""
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -75,6 +77,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """What its links get when its options say nothing, by the host's ways out; 0 is the ordinary one."""
     segments: int = 1
     """How many devices of the host its endpoints are spread over."""
+    remote: bool = False
+    """Its driver is a plugin in another process."""
     adopted: bool = False
     """Its device on the host was there before it, and stays when it goes."""
 
@@ -88,6 +92,21 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def pool(self, family: Family) -> Pool | None:
         """Return the family's first pool."""
         return next((pool for pool in self.pools if pool.subnet.version == family), None)
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A route that a driver wants inside; ``via`` None: its destination is at the other end of the link."""
+
+    destination: Subnet
+    via: Address | None = None
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver in another process made for an endpoint."""
+
+    source: str
+    """Its link, by its name on the host."""
+    routes: tuple[Route, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +126,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gateway6: IPv6Address | None = None
     segment: int = 0
     """Which of the network's devices it is on."""
+    joined: Joined | None = None
+    """On remote networks."""
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
@@ -117,6 +138,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def gateway_of(self, family: Family) -> Address | None:
         return self.gateway if family == 4 else self.gateway6
+
+    def leads_out(self, family: Family) -> bool:
+        """Tell whether a default route can lead by way of this endpoint."""
+        routes = self.joined.routes if self.joined else ()
+        return self.gateway_of(family) is not None or any(
+            one.destination.version == family and one.destination.prefixlen == 0 for one in routes
+        )
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):

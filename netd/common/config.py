@@ -31,6 +31,12 @@ class Settings:
     """Members of this group may use the sockets."""
     resolv_conf: Path = Path("/etc/resolv.conf")
     storage_driver: str = "overlay2"
+    plugin_dirs: tuple[str, ...] = field(
+        default=("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
+    )
+    """Where drivers in other processes are looked for: NAME.sock, NAME.spec, NAME.json."""
+    plugin_timeout: int = 15
+    """Seconds until a plugin must have answered."""
     dns: tuple[str, ...] = field(default=())
     """Name servers for containers that name none themselves; empty: the host's."""
     dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -83,6 +89,10 @@ def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise BadRequest(f"{path}: {key} must be a list of strings")
         return tuple(value)
+    if wanted == "int":
+        if type(value) is not int or value < 1:
+            raise BadRequest(f"{path}: {key} must be a whole number above 0")
+        return value
     if not isinstance(value, str):
         raise BadRequest(f"{path}: {key} must be a string")
     if key == "log_level" and value not in LEVELS:

@@ -33,6 +33,14 @@ class Drivers:
             raise NotFound(f'plugin "{name}" not found')
         return found
 
+    def add(self, name: str, driver: Driver) -> None:
+        """Make a driver known that was found later."""
+        self._drivers[name] = driver
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a driver of that name, installed and not only expected."""
+        return name in self._drivers and not self._drivers[name].traits.absent
+
     def expect(self, name: str) -> None:
         """Let networks of a driver that is not installed any more be listed and removed, and nothing else."""
         if name not in self._drivers:

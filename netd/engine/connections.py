@@ -8,10 +8,9 @@ from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
-from netd.engine import change, choose
+from netd.engine import choose, live
 from netd.engine.asked import plain
-from netd.engine.publishing import publications
-from netd.engine.sandboxes import join
+from netd.engine.sandboxes import join, published
 from netd.engine.world import World
 from netd.model import Network, Sandbox
 
@@ -56,8 +55,7 @@ class Connections:
         return after
 
     async def _carry_out(self, before: Sandbox, after: Sandbox, undo: ExitStack) -> Sandbox:
-        after = replace(after, publications=publications(self._world, before, after, undo))
-        await change.carry_out(self._world, before, after)
+        after = await live.carry_out(self._world, before, after, published(self._world, before, undo))
         undo.pop_all()
         return after
 

@@ -54,7 +54,7 @@ def enter(world: World, network: Network) -> None:
 def know(world: World, network: Network) -> None:
     """Make the network known here only."""
     world.state.put_network(network)
-    if network.pools:
+    if network.pools or network.remote:
         world.books[network.id] = Book(network)
 
 

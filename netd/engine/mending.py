@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from netd import facts
 from netd.common.errors import Problem
 from netd.common.store import Drop
-from netd.engine import change
+from netd.engine import change, live
 from netd.engine.sandboxes import give_back
 from netd.engine.world import SANDBOX, World
 from netd.facts import Step
@@ -37,11 +37,12 @@ def _is_gone(sandbox: Sandbox, have: facts.State) -> bool:
     return not sandbox.on_host and ("namespace", sandbox.id) not in have
 
 
-async def _forget(world: World, sandboxes: Iterable[Sandbox]) -> None:
+async def _forget(world: World, sandboxes: Sequence[Sandbox]) -> None:
     for sandbox in sandboxes:
         _log.warning("sandbox=%s name=%s forgotten=true reason=its-namespace-is-gone", sandbox.id[:12], sandbox.name)
         await change.forget(world, sandbox)
         give_back(world, sandbox)
+    await live.abandon(world, sandboxes)
     if sandboxes:
         await world.store.write(*(Drop(SANDBOX, sandbox.id) for sandbox in sandboxes), durable=False)
 

@@ -11,12 +11,13 @@ import socket
 
 from msgspec.structs import replace
 
-from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, Problem
+from netd.common.errors import BadRequest, Conflict, Forbidden, Problem
 from netd.common.events import event
 from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
 from netd.drivers import Driver
-from netd.engine import making
+from netd.drivers.live import RemoteDriver
+from netd.engine import live, making
 from netd.engine.lookup import prunable
 from netd.engine.subnets import Subnets
 from netd.engine.world import World
@@ -37,17 +38,22 @@ class Networks:
     async def create(self, asked: NetworkSpec) -> Network:
         """Make a network, on disk when this returns.  Raises the Problem that prevents it; nothing is left then."""
         check_name(asked.name)
-        driver = self._world.drivers.get(asked.driver)
-        if driver.traits.absent:
-            raise NotFound(f'plugin "{asked.driver}" not found')
+        driver = await self._driver(asked)
         if driver.traits.single:
             raise Forbidden(f'only one instance of "{asked.driver}" network is allowed')
         driver.validate(asked)
+        asked = await self._without_gateway(asked, driver)
         async with self._world.turns.of(_TURN):
             if self._world.state.network_named(asked.name) is not None:
                 raise Conflict(f"network with name {asked.name} already exists")
             network = await self.decide(asked)
-            await making.make(self._world, network)
+            if network.remote:
+                making.enter(self._world, network)
+                live.close(self._world, network)
+            else:
+                await making.make(self._world, network)
+        if network.remote:
+            await live.make(self._world, network)
         self._world.tell(network, "create")
         return network
 
@@ -61,6 +67,7 @@ class Networks:
             name=asked.name,
             created=now(),
             driver=asked.driver,
+            remote=isinstance(driver, RemoteDriver),
             ipv4=asked.ipv4,
             ipv6=asked.ipv6,
             mtu=await self._mtu(driver, asked),
@@ -82,12 +89,18 @@ class Networks:
             network = self._world.state.find_network(term)
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-            if self._world.state.members(network.id):
+            live.check_ready(self._world, network)
+            if self._world.state.members(network.id) or self._world.joining[network.id]:
                 raise Forbidden(
                     f"error while removing network: network {network.name} has active endpoints"
                     f" ({self._endpoints(network)}); disconnect or stop these containers first"
                 )
-            await making.unmake(self._world, network)
+            if network.remote:
+                live.close(self._world, network)
+            else:
+                await making.unmake(self._world, network)
+        if network.remote:
+            await live.unmake(self._world, network)
         self._world.tell(network, "destroy")
 
     async def prune(self, filters: Filters) -> list[str]:
@@ -107,6 +120,20 @@ class Networks:
             self._pruning = False
         self._world.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
+
+    async def _driver(self, asked: NetworkSpec) -> Driver:
+        """Return the driver; one that nobody installed is looked for among the plugins.  Raises NotFound, Forbidden."""
+        world = self._world
+        if not world.drivers.has(asked.driver):
+            await world.plugins.networks(asked.driver).check()
+            world.drivers.add(asked.driver, RemoteDriver())
+        return world.drivers.get(asked.driver)
+
+    async def _without_gateway(self, asked: NetworkSpec, driver: Driver) -> NetworkSpec:
+        if not isinstance(driver, RemoteDriver):
+            return asked
+        skipped = await self._world.plugins.networks(asked.driver).without_gateway(asked)
+        return replace(asked, without_gateway=skipped)
 
     async def _mtu(self, driver: Driver, asked: NetworkSpec) -> int:
         """Return what the network's ways out can carry.  Raises BadRequest where its parent is not there."""

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from netd.common.errors import Problem
 from netd.common.store import Drop, Put
 from netd.drivers.bridge_options import DEFAULT_OPTIONS
-from netd.engine import change, making
+from netd.drivers.live import RemoteDriver
+from netd.engine import change, live, making
 from netd.engine.mending import mend
 from netd.engine.networks import Networks
 from netd.engine.world import META, NETWORK, SANDBOX, World
@@ -40,6 +41,8 @@ async def resume(world: World) -> None:
     The name server of a killed predecessor goes on answering all the while.
     """
     for network in world.store.load(NETWORK, Network).values():
+        if network.remote:
+            world.drivers.add(network.driver, RemoteDriver())
         world.drivers.expect(network.driver)
         making.know(world, await _with_todays_mtu(world, network))
     await _make_predefined(world)
@@ -51,6 +54,7 @@ async def resume(world: World) -> None:
     for sandbox in world.state.sandboxes:
         await _answer(world, sandbox)
     await world.names.settle()
+    await live.take_back_orphans(world)
 
 
 async def _with_todays_mtu(world: World, network: Network) -> Network:
@@ -82,6 +86,7 @@ async def _take_up_sandboxes(world: World) -> None:
     lost = [sandbox for sandbox in stored if not (kept and _enter(world, sandbox))]
     if lost:
         _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
+        await live.abandon(world, lost)
         await world.store.write(*(Drop(SANDBOX, sandbox.id) for sandbox in lost), durable=False)
 
 

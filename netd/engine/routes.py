@@ -15,7 +15,7 @@ def in_order(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
 def way_out(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
     """Return the endpoint that has a family's default route and published ports; None when nothing leads out."""
     for endpoint, network in in_order(state, sandbox):
-        if endpoint.gateway_of(family) is not None and endpoint.address_of(family) is not None:
+        if endpoint.leads_out(family) and endpoint.address_of(family) is not None:
             return endpoint, network
     return None
 

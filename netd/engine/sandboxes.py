@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
-from netd.engine import asked, change, choose, files, shown
+from netd.engine import asked, change, choose, files, live, shown
 from netd.engine.publishing import publications
 from netd.engine.world import World
 from netd.model import Endpoint, Network, Sandbox
@@ -29,7 +29,7 @@ class Sandboxes:
                 raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
             with ExitStack() as undo:
                 sandbox = self._decide(draft, asked.networks(request), undo)
-                await change.carry_out(self._world, None, sandbox)
+                sandbox = await live.carry_out(self._world, None, sandbox, published(self._world, None, undo))
                 undo.pop_all()
         return self.view(sandbox)
 
@@ -45,8 +45,8 @@ class Sandboxes:
     async def detach(self, identifier: str) -> None:
         """Take a sandbox away; one that is not there is no error."""
         async with self._world.turns.of(identifier):
-            if (sandbox := self._world.state.sandbox(identifier)) is not None:
-                await change.remove(self._world, sandbox)
+            sandbox = self._world.state.sandbox(identifier)
+            if sandbox is not None and await live.remove(self._world, sandbox):
                 give_back(self._world, sandbox)
 
     def find(self, identifier: str) -> Sandbox:
@@ -87,7 +87,7 @@ class Sandboxes:
         for network, settings in places:
             endpoint = join(self._world, sandbox, network, settings, undo)
             sandbox = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
-        return replace(sandbox, publications=publications(self._world, None, sandbox, undo))
+        return sandbox
 
     def _places(self, wishes: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
         found = [(self._world.state.find_network(term), settings) for term, settings in wishes.items()]
@@ -105,12 +105,18 @@ class Sandboxes:
 
 def join(world: World, sandbox: Sandbox, network: Network, settings: EndpointSettings, undo: ExitStack) -> Endpoint:
     """Choose what the sandbox gets on the network; *undo* is given what gives it back."""
+    live.check_ready(world, network)
     driver = world.driver(network)
     if driver.traits.absent:
         raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
     endpoint = choose.endpoint(world.state, sandbox, network, driver, settings)
     undo.callback(choose.release, world.state, (endpoint,))
     return endpoint
+
+
+def published(world: World, before: Sandbox | None, undo: ExitStack) -> Callable[[Sandbox], Sandbox]:
+    """Return what adds to a sandbox what it publishes, as ``publications`` does."""
+    return lambda after: replace(after, publications=publications(world, before, after, undo))
 
 
 def give_back(world: World, sandbox: Sandbox) -> None:

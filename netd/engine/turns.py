@@ -45,6 +45,25 @@ class Turns:
                 self._idle.set()
 
     @asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """Within a turn, for waiting on somebody outside: whoever is alone does not wait for this.
+
+        What was read before must be looked at again afterwards.
+        """
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+        try:
+            yield
+        finally:
+            try:
+                while not self._open.is_set():
+                    await self._open.wait()
+            finally:
+                self._running += 1
+                self._idle.clear()
+
+    @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Wait until nobody changes anything, and keep it so."""
         async with self._alone:

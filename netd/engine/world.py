@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 
 from netd.common.config import Settings
@@ -25,8 +26,9 @@ from netd.host import Host
 from netd.ipam.pools import DEFAULT, Source
 from netd.model import Network, Sandbox
 from netd.portmap.ports import Ports
+from netd.remote.plugins import Plugins
 
-NETWORK, SANDBOX, META = "network", "sandbox", "meta"
+NETWORK, SANDBOX, META, ORPHAN = "network", "sandbox", "meta", "orphan"
 """The kinds of documents in the store."""
 
 
@@ -38,6 +40,7 @@ class World:
     names: DnsLink
     drivers: Drivers
     host_files: HostFileReader
+    plugins: Plugins
     sources: tuple[Source, ...] = DEFAULT
     """Where subnets of netd's choice come from."""
     bus: Bus = field(default_factory=Bus)
@@ -47,6 +50,10 @@ class World:
     errands: Errands = field(default_factory=Errands)
     books: dict[str, Book] = field(default_factory=dict)
     """Names by the ids of the networks that have any."""
+    unready: set[str] = field(default_factory=set)
+    """The ids of networks that are being made or removed: nobody can join them."""
+    joining: Counter[str] = field(default_factory=Counter)
+    """How many endpoints are being made, by the ids of their networks."""
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something may not be as it should; whoever repairs clears it."""
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import bridges, sysctl
+from netd.kernel import bridges, moved, sysctl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.rtnl import MAIN_TABLE, Link, Route
 
@@ -91,6 +91,8 @@ def sandbox_facts(sandbox: str, inside: Inside, host: Callable[[int], Link | Non
             bridge = host(outside.master) if outside.master else None
             name = bridge.name if bridge else ""
             facts.append(pair_fact(outside, name, sandbox, link, addresses.get(link.index, [])))
+        elif moved.is_moved(link):
+            facts.append(moved.fact(sandbox, link, _one_of_each(addresses.get(link.index, []), ()), routes))
     gateways = (default_gateway(routes, family) for family in FAMILIES)
     return [*facts, *(DefaultRoute(sandbox=sandbox, gateway=gateway) for gateway in gateways if gateway)]
 

@@ -37,16 +37,19 @@ _AF_INET, _AF_INET6 = 2, 10
 _FAMILIES = {4: _AF_INET, 6: _AF_INET6}
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=xBxxI")
-_RTMSG = struct.Struct("=xBxxBxxB4x")
+_RTMSG = struct.Struct("=xBxxBBxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
 _ORIGIN, _IFA_F_NODAD = 11, 0x02
-_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _TABLE = 1, 2, 1, 4, 5, 15
+_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _TABLE = 1, 2, 1, 4, 5, 6, 15
 MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 _UNICAST, _LOCAL = 1, 2
+_SCOPE_LINK = 253
 _TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
 """Also blackhole, unreachable and prohibit; not broadcast and multicast."""
 _PROTO_STATIC = 4
+_LAST_RESORT = 2048
+"""The metric of a default route without a gateway: any with one is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Route:
     link: int
     table: int
     kind: int
+    static: bool = False
+    """Whether somebody set it, rather than the kernel."""
 
 
 def _link(
@@ -133,7 +138,7 @@ def set_link(
     if name is not None:
         attrs.append(text(_IFNAME, name))
     if alias is not None:
-        attrs.append(text(_IFALIAS, alias))
+        attrs.append(text(_IFALIAS, alias) if alias else attribute(_IFALIAS, b""))
     if mac is not None:
         attrs.append(attribute(_ADDRESS, _mac(mac)))
     attrs += [
@@ -141,6 +146,11 @@ def set_link(
     ]
     index = link if isinstance(link, int) else 0
     return _link(rtnl.RTM_SETLINK, *attrs, index=index, up=up, tolerate=tolerate)
+
+
+def move_link(index: int, netns: int, name: str) -> Request:
+    """Move a link that is down into the namespace of the descriptor *netns*, where it is called *name*."""
+    return _link(rtnl.RTM_SETLINK, u32(_NET_NS_FD, netns), text(_IFNAME, name), index=index)
 
 
 def without_ipv6(host: str) -> Request:
@@ -200,6 +210,26 @@ def drop_address(index: int, address: Interface) -> Request:
 def _default_route(kind: int, gateway: Address, flags: int, tolerate: tuple[int, ...]) -> Request:
     header = struct.pack("=BBBBBBBBI", _FAMILIES[gateway.version], 0, 0, 0, MAIN_TABLE, _PROTO_STATIC, 0, _UNICAST, 0)
     return Request(kind, header + attribute(5, gateway.packed), flags, tolerate)
+
+
+def _route(kind: int, link: int, to: Subnet, via: Address | None, flags: int, tolerate: tuple[int, ...]) -> Request:
+    family, scope = _FAMILIES[to.version], 0 if via or to.version == 6 else _SCOPE_LINK
+    header = struct.pack("=BBBBBBBBI", family, to.prefixlen, 0, 0, MAIN_TABLE, _PROTO_STATIC, scope, _UNICAST, 0)
+    attrs = attribute(_DESTINATION, to.network_address.packed) + u32(_OUT_LINK, link)
+    if via is not None:
+        attrs += attribute(_GATEWAY, via.packed)
+    elif to.prefixlen == 0:
+        attrs += u32(_PRIORITY, _LAST_RESORT)
+    return Request(kind, header + attrs, flags, tolerate)
+
+
+def add_route(link: int, to: Subnet, via: Address | None) -> Request:
+    """Add a route by *link*; without *via* what it leads to is at the link itself."""
+    return _route(rtnl.RTM_NEWROUTE, link, to, via, CREATE | EXCL, ())
+
+
+def drop_route(link: int, to: Subnet, via: Address | None) -> Request:
+    return _route(rtnl.RTM_DELROUTE, link, to, via, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
 
 def put_default_route(gateway: Address) -> Request:
@@ -293,7 +323,7 @@ def is_our_address(message: Message) -> bool:
 
 
 def read_route(message: Message) -> Route:
-    length, table, kind = _RTMSG.unpack_from(message.body)
+    length, table, protocol, kind = _RTMSG.unpack_from(message.body)
     said = attributes(message.body, _RTMSG.size)
     gateway = said.get(_GATEWAY)
     return Route(
@@ -302,6 +332,7 @@ def read_route(message: Message) -> Route:
         link=_number(said.get(_OUT_LINK)),
         table=_number(said.get(_TABLE)) or table,
         kind=kind,
+        static=protocol == _PROTO_STATIC,
     )
 
 

@@ -14,9 +14,9 @@ from typing import TypeAlias
 from netd import facts
 from netd.common.addresses import Subnet
 from netd.common.errors import KernelRefused
-from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, Verb
+from netd.facts import Bridge, DefaultRoute, Fact, Moved, Namespace, Pair, State, Step, Verb
 from netd.host import Change, Resolver
-from netd.kernel import bridges, dying, observe, pairs, resolver, rtnl, sysctl
+from netd.kernel import bridges, dying, moved, observe, pairs, resolver, rtnl, sysctl
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl
 from netd.kernel.nftables.backend import Nftables
@@ -130,6 +130,8 @@ class Worker:
                 self.sandboxes.put(fact)
             case Pair():
                 pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
+            case Moved():
+                moved.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
                 self.sandboxes.put_route(fact)
 
@@ -141,6 +143,8 @@ class Worker:
                 self.sandboxes.drop(fact.sandbox)
             case Pair():
                 pairs.drop(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in doomed)
+            case Moved():
+                moved.drop(self.sandboxes, fact)
             case DefaultRoute() if fact.sandbox not in doomed:
                 self.sandboxes.drop_route(fact)
 

@@ -1,0 +1,136 @@
+"""A driver in a process of its own, as anybody could write it: a web server on a unix socket.
+
+It makes a bridge per network and a veth pair per endpoint on a throwaway host, and remembers every call.  A test may
+change any answer, hold one back, or end it at any moment.
+"""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+
+from aiohttp import web
+
+MEDIA = "application/vnd.docker.plugins.v1.2+json"
+
+
+class Plugin:
+    def __init__(self, machine, path: Path, implements=("NetworkDriver",)):
+        self.machine, self.path, self.implements = machine, path, implements
+        self.calls: list[tuple[str, dict]] = []
+        self.answers: dict[str, object] = {}
+        """By method: what is answered instead, a function of the body, or a whole response."""
+        self.held: dict[str, threading.Event] = {}
+        """By method: what must happen before it is answered."""
+        self.arrived = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.start()
+
+    def start(self):
+        self._do(self._serve())
+
+    def stop(self):
+        """End as a killed process does: the socket's file stays, and nobody listens."""
+        self._do(self._runner.cleanup())
+
+    def close(self):
+        for event in self.held.values():
+            event.set()
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def methods(self, start=0):
+        return [method for method, _ in self.calls[start:]]
+
+    def bodies(self, method):
+        return [body for name, body in self.calls if name == method]
+
+    def last(self, method):
+        return self.bodies(method)[-1]
+
+    def await_call(self, method, count=1):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.bodies(method)) >= count, 10), self.methods()
+
+    def _do(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+    async def _serve(self):
+        app = web.Application()
+        app.router.add_post("/{method}", self._answer)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self.path)).start()
+
+    async def _answer(self, request):
+        method, text = request.match_info["method"], await request.text()
+        body = json.loads(text) if text else {}
+        with self.arrived:
+            self.calls.append((method, body))
+            self.arrived.notify_all()
+        if method in self.held:
+            await self._loop.run_in_executor(None, self.held[method].wait, 30)
+        given = self.answers.get(method)
+        if given is None:
+            given = await self._loop.run_in_executor(None, self._usual, method, body)
+        elif callable(given):
+            given = given(body)
+        if isinstance(given, tuple):
+            return web.Response(status=given[0], text=given[1])
+        return web.json_response(given, content_type=MEDIA)
+
+    def _usual(self, method, body):
+        name = method.replace(".", "_")
+        return getattr(self, f"on_{name}", lambda _: {})(body)
+
+    # What a driver does
+
+    def on_Plugin_Activate(self, _):
+        return {"Implements": list(self.implements)}
+
+    def on_NetworkDriver_GetCapabilities(self, _):
+        return {"Scope": "local", "ConnectivityScope": "local"}
+
+    def on_NetworkDriver_CreateNetwork(self, body):
+        bridge = f"rb{body['NetworkID'][:8]}"
+        self.machine.ip(f"link add {bridge} type bridge")
+        for pool in body["IPv4Data"]:
+            if "Gateway" in pool:
+                self.machine.ip(f"addr add {pool['Gateway']} dev {bridge}")
+        self.machine.ip(f"link set {bridge} up")
+        return {}
+
+    def on_NetworkDriver_DeleteNetwork(self, body):
+        self.machine.command("ip", "link", "del", f"rb{body['NetworkID'][:8]}", check=False)
+        return {}
+
+    def on_NetworkDriver_CreateEndpoint(self, body):
+        port, source = f"rp{body['EndpointID'][:8]}", source_of(body)
+        self.machine.ip(f"link add {port} type veth peer name {source}")
+        self.machine.ip(f"link set {port} master rb{body['NetworkID'][:8]} up")
+        return {"Interface": {}}
+
+    def on_NetworkDriver_DeleteEndpoint(self, body):
+        self.machine.command("ip", "link", "del", f"rp{body['EndpointID'][:8]}", check=False)
+        return {}
+
+    def on_NetworkDriver_Join(self, body):
+        [created] = [one for one in self.bodies("NetworkDriver.CreateNetwork") if one["NetworkID"] == body["NetworkID"]]
+        gateway = next((pool.get("Gateway", "") for pool in created["IPv4Data"]), "")
+        return joined(body, Gateway=gateway.partition("/")[0])
+
+    def on_NetworkDriver_EndpointOperInfo(self, _):
+        return {"Value": {"state": "fine"}}
+
+
+def source_of(body):
+    return f"rx{body['EndpointID'][:8]}"
+
+
+def joined(body, **fields):
+    """Return the usual answer to Join, with *fields* changed."""
+    return {"InterfaceName": {"SrcName": source_of(body), "DstPrefix": "eth"}, **fields}
