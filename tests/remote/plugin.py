@@ -115,7 +115,9 @@ class Plugin:
         return {"Interface": {}}
 
     def on_NetworkDriver_DeleteEndpoint(self, body):
-        self.machine.command("ip", "link", "del", f"rp{body['EndpointID'][:8]}", check=False)
+        port = f"rp{body['EndpointID'][:8]}"
+        if port in self.machine.links():
+            self.machine.ip(f"link del {port}")
         return {}
 
     def on_NetworkDriver_Join(self, body):
