@@ -115,9 +115,7 @@ class Plugin:
         return {"Interface": {}}
 
     def on_NetworkDriver_DeleteEndpoint(self, body):
-        port = f"rp{body['EndpointID'][:8]}"
-        if port in self.machine.links():
-            self.machine.ip(f"link del {port}")
+        self.machine.command("ip", "link", "del", f"rp{body['EndpointID'][:8]}", check=False)
         return {}
 
     def on_NetworkDriver_Join(self, body):
