@@ -5,17 +5,17 @@ They belong to the network namespace of the thread that touches them.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from netd.common.addresses import FAMILIES, Family
+from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
 
 _ROOT = Path("/proc/sys")
-_IPV6 = "net/ipv6/conf"
-_FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: f"{_IPV6}/all/forwarding"}
+_SWITCHES: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+_OURS = "nd"
+"""What our links' names begin with; those with other names are bridges, which listen to no router anyway."""
 
 
 def read(name: str) -> str:
@@ -47,10 +47,13 @@ def write_optional(name: str, value: str) -> None:
         pass
 
 
-def write_all(settings: Iterable[tuple[str, str]]) -> None:
-    """Set parameters named as people write them, ``net.core.somaxconn``.  KernelRefused names the first refused."""
+def write_all(settings: Iterable[tuple[str, str]], interface: str = "") -> None:
+    """Set parameters named as people write them, ``net.core.somaxconn``.  KernelRefused names the first refused.
+
+    *interface* is what IFNAME in a name stands for, also written ``ifname``.
+    """
     for name, value in settings:
-        path = name.replace(".", "/")
+        path = "/".join(interface if part in ("IFNAME", "ifname") else part for part in name.split("."))
         if not path.startswith("net/"):
             raise KernelRefused(f"sysctl {name} is not of the network namespace: only net.* can be set here")
         try:
@@ -61,52 +64,68 @@ def write_all(settings: Iterable[tuple[str, str]]) -> None:
 
 
 class Forwarding:
-    """Whether the host forwards, by family: switched on where needed, and put back as it was.
+    """Whether the host forwards: switched on for a family where needed, and put back as it was.
 
-    What it was is in files of the run folder, so that a killed daemon's successor still knows.
+    What was there is in a file per family in the run folder, so that a killed daemon's successor still knows.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self._memories: dict[Family, Path] = {4: run_dir / "ip_forward", 6: run_dir / "ipv6_forwarding"}
+        self._run_dir = run_dir
 
-    def is_on(self, families: Collection[Family] = FAMILIES) -> bool:
-        return all(read_optional(_FORWARDING[family]) == "1" for family in families)
+    def is_on(self, families: Iterable[Family]) -> bool:
+        """Tell whether the host forwards packets of all these families."""
+        return all(read_optional(_SWITCHES[family]) == "1" for family in families)
 
-    def enable(self, families: Collection[Family]) -> None:
-        """Switch it on for *families*.  Raises KernelRefused where the kernel has no such family."""
+    def enable(self, families: Iterable[Family]) -> None:
         for family in families:
-            if self.is_on((family,)):
-                continue
-            before = _before(family)
-            if not self._memories[family].exists():
-                self._memories[family].write_text(json.dumps(before))
-            if family == 6:
-                _keep_listening_to_routers()
-            try:
-                write(_FORWARDING[family], "1")
-            except OSError as problem:
-                raise KernelRefused(f"the host cannot forward IPv{family}: {problem.strerror}") from problem
+            if not self.is_on((family,)):
+                self._switch_on(family)
 
     def restore(self) -> None:
-        for memory in self._memories.values():
+        for family in _SWITCHES:
+            memory = self._file(family)
             if memory.exists():
-                for name, value in (json.loads(memory.read_text() or "{}") or {}).items():
-                    if read_optional(name) not in ("", value):
-                        write_optional(name, value)
+                for line in memory.read_text().splitlines():
+                    name, _, value = line.rpartition("=")
+                    write_optional(name, value)
                 memory.unlink()
 
+    def _switch_on(self, family: Family) -> None:
+        memory = self._file(family)
+        listening = list(_listening_to_routers()) if family == 6 else []
+        if not memory.exists():
+            before = ((name, read_optional(name)) for name in (*_set_by_switch(family), *listening))
+            memory.write_text("".join(f"{name}={value}\n" for name, value in before if value))
+        for name in listening:
+            # A host that forwards heeds routers only so; and it forgets its routes by them at the switch.
+            write_optional(name, "2")
+        write_optional(_SWITCHES[family], "1")
 
-def _before(family: Family) -> dict[str, str]:
-    """Return what switching forwarding on changes, that of all links first: writing it writes the others."""
-    names = [_FORWARDING[family]]
-    if family == 6:
-        links = sorted(one.name for one in (_ROOT / _IPV6).iterdir() if one.name != "all")
-        names += [f"{_IPV6}/{link}/{name}" for link in links for name in ("forwarding", "accept_ra")]
-    return {name: read_optional(name) for name in names}
+    def _file(self, family: Family) -> Path:
+        return self._run_dir / f"forwarding{family}"
 
 
-def _keep_listening_to_routers() -> None:
-    """A host that forwards IPv6 loses the way out that a router told it, unless a link is told to listen anyway."""
-    for link in (_ROOT / _IPV6).iterdir():
-        if read_optional(f"{_IPV6}/{link.name}/accept_ra") == "1" and link.name not in ("all", "lo"):
-            write_optional(f"{_IPV6}/{link.name}/accept_ra", "2")
+def _set_by_switch(family: Family) -> Iterator[str]:
+    """Yield the switch, and the parameters that the kernel sets with it."""
+    yield _SWITCHES[family]
+    if family == 4:
+        yield "net/ipv4/conf/all/accept_redirects"
+    for link in _links(family):
+        own = f"net/ipv{family}/conf/{link}/forwarding"
+        if link == "default" or read_optional(own) == "1":
+            yield own
+
+
+def _listening_to_routers() -> Iterator[str]:
+    """Yield the parameters by which links listen to routers only as long as the host is none."""
+    for link in _links(6):
+        listens = read_optional(f"net/ipv6/conf/{link}/accept_ra") == "1"
+        if listens and read_optional(f"net/ipv6/conf/{link}/forwarding") == "0":
+            yield f"net/ipv6/conf/{link}/accept_ra"
+
+
+def _links(family: Family) -> list[str]:
+    """Return the links that have parameters of the family and are not ours, and "default" for those to come."""
+    folder = _ROOT / f"net/ipv{family}/conf"
+    found = sorted(os.listdir(folder)) if folder.exists() else []
+    return [link for link in found if link not in ("all", "lo") and not link.startswith(_OURS)]
