@@ -65,6 +65,8 @@ class Pair:
     """Bridge port isolation: isolated ports do not reach one another."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Of the inside, as people write them, with IFNAME for its name: ``net.ipv4.conf.IFNAME.forwarding``."""
+    guard: bool = True
+    """Let through only what comes from this MAC and these addresses, and nothing that only routers say."""
 
     @property
     def key(self) -> tuple[str, ...]:

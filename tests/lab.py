@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
 from pathlib import Path
@@ -73,7 +73,25 @@ class Node:
         return {link["ifname"] for link in self.json("link")}
 
     def addresses(self) -> set[str]:
-        return {f"{one['local']}/{one['prefixlen']}" for link in self.json("-4 addr") for one in link["addr_info"]}
+        """Return those of both families but for IPv6's own of every link."""
+        found = [one for link in self.json("addr") for one in link["addr_info"] if one["scope"] != "link"]
+        return {f"{one['local']}/{one['prefixlen']}" for one in found}
+
+    def link_local(self, link: str) -> str:
+        """Return a link's own IPv6 address."""
+        found = [one for there in self.json(f"-6 addr show {link}") for one in there["addr_info"]]
+        return next(one["local"] for one in found if one["scope"] == "link")
+
+    def sysctl(self, name: str, value: str | None = None) -> str:
+        """Return a parameter of this host, named ``net/ipv4/ip_forward``, after setting it if a value is given."""
+        path = Path("/proc/sys", name)
+        if value is not None:
+            self.run(lambda: path.write_text(value))
+        return self.run(path.read_text).strip()
+
+    def sysctls(self) -> dict[str, str]:
+        """Return what is set for all links, and for each."""
+        return self.run(lambda: dict(_parameters(Path("/proc/sys/net").glob("ipv[46]/conf/*"))))
 
     def nft(self, script: str) -> str:
         return self.command("nft", "-f", "-", stdin=script)
@@ -96,16 +114,17 @@ class Node:
             "routes": sorted(map(json.dumps, self.json("route show table all"))),
             "rules": sorted(map(json.dumps, self.json("rule"))),
             "nftables": self.command("nft", "list", "ruleset"),
-            "forwarding": self.run(forwarding),
+            "sysctls": self.sysctls(),
             "processes": sorted(self.processes()),
         }
 
 
-def forwarding() -> dict[str, str]:
-    """Return what says, in the calling thread's namespace, whether packets are forwarded and routers listened to."""
-    links = Path("/proc/sys/net/ipv6/conf").iterdir()
-    files = [one / name for one in links for name in ("forwarding", "accept_ra")]
-    return {str(one): one.read_text() for one in (Path("/proc/sys/net/ipv4/ip_forward"), *sorted(files))}
+def _parameters(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    for parameter in (one for folder in folders for one in folder.iterdir()):
+        try:
+            yield str(parameter), parameter.read_text().strip()
+        except OSError:
+            continue  # only to be written, or not set
 
 
 def mounts(below: Path) -> list[str]:
@@ -143,17 +162,19 @@ class Lab:
         self._stack.callback(os.close, fd)
         return Node(fd, name)
 
-    def wire(self, left: Node, right: Node, subnet: str) -> tuple[str, str]:
-        """Join two hosts by a cable, ``eth<n>`` at both; returns their addresses, the first two of *subnet*."""
-        network = ip_network(subnet)
+    def wire(self, left: Node, right: Node, *subnets: str) -> str:
+        """Join two hosts by a cable, ``eth<n>`` at both, and return its name.
+
+        Their addresses are the first two of each subnet.
+        """
         link = f"eth{next(self._wires)}"
         peer = f"type veth peer name {link} netns /proc/self/fd/{right.fd}"
         left.ip(f"link add {link} {peer}", also=(right.fd,))
-        ends = (left, str(network[1])), (right, str(network[2]))
-        for node, address in ends:
-            node.ip(f"addr add {address}/{network.prefixlen} dev {link}{' nodad' if network.version == 6 else ''}")
+        for number, node in enumerate((left, right), 1):
             node.ip(f"link set {link} up")
-        return ends[0][1], ends[1][1]
+            for network in map(ip_network, subnets):
+                node.ip(f"addr add {network[number]}/{network.prefixlen} dev {link} nodad")
+        return link
 
     def tap(self, node: Node, link: str) -> Tap:
         """Listen on a link from now on."""
@@ -162,7 +183,7 @@ class Lab:
         return tap
 
     def echo(self, node: Node, port: int, protocol: str = "tcp", address: str = "0.0.0.0") -> Echo:
-        """Start a server on *node* that tells each client the address it came from."""
+        """Start a server on *node* that tells each client the address it came from; with "::" it has IPv6 only."""
         server = Echo(node, port, protocol, address)
         self._stack.callback(server.close)
         return server
@@ -223,7 +244,7 @@ class Echo:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         self._socket = node.run(lambda: socket.socket(family(address), kind))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if ":" in address:
+        if family(address) == socket.AF_INET6:
             self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         self._socket.bind((address, port))
         self._answer = self._answer_udp
@@ -256,8 +277,8 @@ class Echo:
             client.sendall(f"{address} {port}".encode())
 
     def _answer_udp(self) -> None:
-        _, (address, port, *_) = self._socket.recvfrom(2048)
-        self._socket.sendto(f"{address} {port}".encode(), (address, port))
+        _, asker = self._socket.recvfrom(2048)
+        self._socket.sendto(f"{asker[0]} {asker[1]}".encode(), asker)
 
 
 def family(address: str) -> socket.AddressFamily:

@@ -6,7 +6,7 @@ Owns the mark by which ours are known.  A bridge that somebody else made is used
 from __future__ import annotations
 
 import errno
-import secrets
+from hashlib import blake2s
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge
@@ -41,7 +41,7 @@ def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
     if not fact.owned:
         host.talk(*address, rtnl.set_link(index, up=True), *_loopback6(index, fact))
         return
-    _set_ipv6(fact)
+    _listen_to_nobody(fact)
     old = [rtnl.drop_address(index, one) for one in (was.addresses if was else ()) if one not in fact.addresses]
     up = rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK)
     host.talk(*old, *address, up, *_loopback6(index, fact))
@@ -54,12 +54,11 @@ def _loopback6(index: int, fact: Bridge) -> list[Request]:
     return [rtnl.admit_loopback6(index) if fact.localnet else rtnl.refuse_loopback6(index)]
 
 
-def _set_ipv6(fact: Bridge) -> None:
-    """Switch IPv6 on where the bridge has an address of it.
-
-    One that nobody asked for would make the host listen to router advertisements from containers.
-    """
+def _listen_to_nobody(fact: Bridge) -> None:
+    """Take no routes from containers, and switch IPv6 on only where the bridge has an address of it."""
     has = any(one.version == 6 for one in fact.addresses)
+    sysctl.write(f"net/ipv4/conf/{fact.name}/accept_redirects", "0")
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_redirects", "0")
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_ra", "0")
     # Until its link-local address is tried, a bridge asks for no neighbour on behalf of others.
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_dad", "0")
@@ -67,11 +66,8 @@ def _set_ipv6(fact: Bridge) -> None:
 
 
 def _make(host: Rtnl, fact: Bridge) -> None:
-    # A MAC that follows from the address stays the same across re-creation, so containers' neighbour
-    # entries stay right; and the kernel does not change one that was set as ports come and go.
-    tail = next((one.ip.packed for one in fact.addresses if one.version == 4), secrets.token_bytes(4))
     try:
-        host.talk(rtnl.new_bridge(fact.name, _MTU_AT_BIRTH, (b"\x02\x42" + tail).hex(":")))
+        host.talk(rtnl.new_bridge(fact.name, _MTU_AT_BIRTH, _mac(fact)))
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise
@@ -79,6 +75,17 @@ def _make(host: Rtnl, fact: Bridge) -> None:
         if there and not is_ours(there):
             message = f"a link named {fact.name} exists already and is not netd's"
             raise KernelRefused(message, errno.EEXIST) from problem
+
+
+def _mac(fact: Bridge) -> str:
+    """Return a MAC that is the same when the bridge is made again, so that containers' neighbour entries stay right.
+
+    One that was set is also not changed by the kernel as ports come and go.
+    """
+    first = fact.addresses[0] if fact.addresses else None
+    if first is not None and first.version == 4:
+        return (b"\x02\x42" + first.ip.packed).hex(":")
+    return (b"\x02\x42" + blake2s(f"{fact.name} {first}".encode(), digest_size=4).digest()).hex(":")
 
 
 def drop(host: Rtnl, fact: Bridge) -> None:

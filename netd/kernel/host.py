@@ -112,8 +112,8 @@ class Host:
         """In order with our own changes, so that these are over when a link is looked at."""
         changes = [Change("lost")] if seen.lost else []
         names = [name for name in seen.links if name in self._worker.known]
-        if names:
-            changes += await self._threads.run(lambda: self._worker.deviating(names))
+        if names or seen.indices:
+            changes += await self._threads.run(lambda: self._worker.deviating(names, seen.indices))
         if seen.table or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost)):
             changes.append(Change("firewall"))
         return changes

@@ -10,7 +10,7 @@ import socket
 from typing import Self
 
 from netd.common.addresses import FAMILIES, Interface
-from netd.kernel import rtnl
+from netd.kernel import rtnl, traffic
 from netd.kernel.netlink import Netlink
 
 
@@ -68,6 +68,16 @@ class Rtnl(Netlink):
         """Return the routes of both families in one table, or in all."""
         return [rtnl.read_route(one) for family in FAMILIES for one in self.dump(rtnl.list_routes(family, table))]
 
+    def program(self, port: int) -> bytes:
+        """Return the program that judges first what comes from a port; b"" where none does."""
+        try:
+            found = map(traffic.read_program, self.dump(traffic.list_guards(port)))
+        except OSError as problem:
+            if problem.errno not in (errno.ENODEV, errno.EINVAL):
+                raise
+            return b""
+        return next(filter(None, found), b"")
+
 
 def index_of(name: str) -> int | None:
     """Return the index of a link of the calling thread's namespace."""
@@ -75,3 +85,11 @@ def index_of(name: str) -> int | None:
         return socket.if_nametoindex(name)
     except OSError:
         return None
+
+
+def name_of(index: int) -> str:
+    """Return the name of a link of the calling thread's namespace; "" when it is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""

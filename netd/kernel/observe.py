@@ -7,19 +7,32 @@ without its other end) is told as a fact that differs from any wanted one, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import bridges, moved, sysctl
+from netd.kernel import bridges, guard, moved, sysctl
 from netd.kernel.lookup import Rtnl
+from netd.kernel.memory import Settings
 from netd.kernel.rtnl import MAIN_TABLE, Link, Route
 
 PREFIX = "nd"
 Addresses: TypeAlias = Mapping[int, list[Interface]]
 Inside: TypeAlias = tuple[list[Link], Addresses, list[Route]]
 """Links, addresses and routes of one sandbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is to be known of the host to tell of a sandbox."""
+
+    link: Callable[[int], Link | None]
+    """By its index."""
+    program: Callable[[int], bytes]
+    """The one that guards a port, by the port's index; b"" where none does."""
+    sysctls: Callable[[str], Settings]
+    """What was set inside, by the name of the host side."""
 
 
 def look_inside() -> Inside:
@@ -54,24 +67,29 @@ def bridge_facts(links: Iterable[Link], addresses: Addresses, known: Mapping[str
     ]
 
 
-def pair_fact(host: Link, bridge: str, sandbox: str, inside: Link, addresses: Iterable[Interface]) -> Pair:
+def _pair_fact(there: Outside, host: Link, sandbox: str, inside: Link, addresses: tuple[Interface, ...]) -> Pair:
+    bridge = there.link(host.master) if host.master else None
     return Pair(
         host=host.name,
-        bridge=bridge if host.up and inside.up else "",
+        bridge=bridge.name if bridge and host.up and inside.up else "",
         alias=host.alias,
         sandbox=sandbox,
         inside=inside.name,
         mac=inside.mac,
-        addresses=_one_of_each(addresses, ()),
+        addresses=addresses,
         mtu=min(host.mtu, inside.mtu),
         isolated=host.isolated,
+        sysctls=there.sysctls(host.name),
+        guard=there.program(host.index) == guard.program(inside.mac, addresses),
     )
 
 
-def port_is(known: Pair, link: Link, bridge: Link | None) -> bool:
+def port_is(known: Pair, link: Link, there: Outside) -> bool:
     """Whether the host side of a pair is as it is known to be."""
-    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated)
-    return found == (True, known.bridge, known.mtu, known.isolated)
+    bridge = there.link(link.master)
+    guarded = there.program(link.index) == guard.program(known.mac, known.addresses)
+    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, guarded)
+    return found == (True, known.bridge, known.mtu, known.isolated, known.guard)
 
 
 def lone_pair(host: Link) -> Pair:
@@ -81,18 +99,17 @@ def lone_pair(host: Link) -> Pair:
     )
 
 
-def sandbox_facts(sandbox: str, inside: Inside, host: Callable[[int], Link | None]) -> list[Fact]:
-    """Tell of the pairs that lead into a sandbox, and of its default route; *host* finds links there by index."""
+def sandbox_facts(sandbox: str, inside: Inside, there: Outside) -> list[Fact]:
+    """Tell of the pairs that lead into a sandbox, and of its default routes."""
     links, addresses, routes = inside
     facts: list[Fact] = []
     for link in links:
-        outside = host(link.peer) if link.kind == "veth" else None
-        if outside and is_pair(outside) and outside.peer == link.index:
-            bridge = host(outside.master) if outside.master else None
-            name = bridge.name if bridge else ""
-            facts.append(pair_fact(outside, name, sandbox, link, addresses.get(link.index, [])))
+        port = there.link(link.peer) if link.kind == "veth" else None
+        found = _one_of_each(addresses.get(link.index, []), ())
+        if port and is_pair(port) and port.peer == link.index:
+            facts.append(_pair_fact(there, port, sandbox, link, found))
         elif moved.is_moved(link):
-            facts.append(moved.fact(sandbox, link, _one_of_each(addresses.get(link.index, []), ()), routes))
+            facts.append(moved.fact(sandbox, link, found, routes))
     gateways = (default_gateway(routes, family) for family in FAMILIES)
     return [*facts, *(DefaultRoute(sandbox=sandbox, gateway=gateway) for gateway in gateways if gateway)]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from netd.common.addresses import Interface
 from netd.common.errors import KernelRefused
 from netd.facts import Pair
-from netd.kernel import dying, netns, rtnl, sysctl
+from netd.kernel import dying, guard, netns, rtnl, sysctl, traffic
 from netd.kernel.lookup import Rtnl, index_of
 from netd.kernel.netlink import Request
 from netd.kernel.sandboxes import Sandboxes
@@ -40,16 +40,17 @@ def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -
 
 
 def _make(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
-    host.talk(
-        rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu),
-        rtnl.without_ipv6(fact.host),
-        rtnl.set_port(fact.host, isolated=fact.isolated),
-        *_names(fact),
-        rtnl.set_link(fact.host, up=True),
-    )
+    host.talk(rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu))
     try:
+        host.talk(
+            rtnl.without_ipv6(fact.host),
+            rtnl.set_port(fact.host, isolated=fact.isolated),
+            *_names(fact),
+            *_guard(fact),
+            rtnl.set_link(fact.host, up=True),
+        )
         netns.run_in_fd(fd, lambda: _dress(fact))
-    except OSError:
+    except BaseException:
         drop(host, sandboxes, fact)
         raise
 
@@ -68,6 +69,7 @@ def _mended(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
         *_names(fact),
         rtnl.set_link(there.index, mtu=fact.mtu, master=_bridge(fact)),
         rtnl.set_port(fact.host, isolated=fact.isolated),
+        *_guard(fact),
         rtnl.set_link(there.index, up=True),
     )
     netns.run_in_fd(fd, lambda: _redress(fact))
@@ -103,6 +105,13 @@ def _names(fact: Pair) -> list[Request]:
     return [*alternative, rtnl.set_link(fact.host, alias=_cut(fact.alias))]
 
 
+def _guard(fact: Pair) -> tuple[Request, ...]:
+    port = socket.if_nametoindex(fact.host)
+    if not fact.guard:
+        return (traffic.unguard(port),)
+    return traffic.guard(port, guard.program(fact.mac, fact.addresses))
+
+
 def _find(name: str) -> rtnl.Link | None:
     with Rtnl() as inside:
         return inside.find(name)
@@ -110,16 +119,26 @@ def _find(name: str) -> rtnl.Link | None:
 
 def _dress(fact: Pair) -> None:
     """Set up the inside end, in the sandbox's namespace."""
-    # Without an address of its own IPv6 would still chatter, and take routes from whoever offers them.
-    has_ipv6 = any(one.version == 6 for one in fact.addresses)
-    sysctl.write_optional(f"net/ipv6/conf/{fact.inside}/accept_ra", "0")
-    sysctl.write_optional(f"net/ipv6/conf/{fact.inside}/disable_ipv6", str(int(not has_ipv6)))
     # Neighbours hear at once who has the address now.
     sysctl.write(f"net/ipv4/conf/{fact.inside}/arp_notify", "1")
+    _set_ipv6(fact)
+    sysctl.write_all(fact.sysctls, fact.inside)
     index = socket.if_nametoindex(fact.inside)
     address = [rtnl.add_address(index, one) for one in fact.addresses]
     with Rtnl() as inside:
         inside.talk(*address, rtnl.set_link(index, up=True))
+
+
+def _set_ipv6(fact: Pair) -> None:
+    """Have IPv6 where there is an address of it: else it would chatter, and take routes from whoever offers them."""
+    settings = f"net/ipv6/conf/{fact.inside}"
+    has = any(one.version == 6 for one in fact.addresses)
+    sysctl.write_optional(f"{settings}/disable_ipv6", str(int(not has)))
+    if has:
+        sysctl.write(f"{settings}/accept_ra", "0")
+        sysctl.write(f"{settings}/ndisc_notify", "1")
+        # The guard knows the link-local address that follows from the MAC, and no other.
+        sysctl.write(f"{settings}/addr_gen_mode", "0")
 
 
 def _redress(fact: Pair) -> None:

@@ -1,4 +1,4 @@
-"""Listening to what happens to links, addresses, forwarding and nftables on the host.
+"""Listening to what happens to links, addresses, guards, forwarding and nftables on the host.
 
 Owns two multicast sockets and says only *where* something happened; whether it was ours and still
 matters is judged by the host, against what it last knew.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from dataclasses import dataclass, field
 
 from pyroute2.netlink import rtnl
@@ -18,7 +19,17 @@ from netd.kernel.netlink import Message, Netlink, Request, attributes, messages
 _NETFILTER, _NFTABLES, _INET, _TABLE = 12, 10, 1, b"netd\0"
 _NEWGEN, _GETGEN = 15, 16
 _GROUP_NFTABLES = 7
+_GROUPS_OF_LINKS = (
+    rtnl.RTNLGRP_LINK,
+    rtnl.RTNLGRP_TC,
+    rtnl.RTNLGRP_IPV4_IFADDR,
+    rtnl.RTNLGRP_IPV6_IFADDR,
+    rtnl.RTNLGRP_IPV4_NETCONF,
+    rtnl.RTNLGRP_IPV6_NETCONF,
+)
 _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
+_INDEX = struct.Struct("=4xi")
+"""Where messages about addresses, queues and filters say whose they are."""
 _BUFFER = 8 << 20
 _DATAGRAM = 1 << 18
 _DATAGRAMS_AT_ONCE = 64
@@ -32,25 +43,21 @@ class Seen:
     """Where something happened since it was last asked."""
 
     links: set[str] = field(default_factory=set)
+    indices: set[int] = field(default_factory=set)
+    """Links of which only the index is told."""
     table: bool = False
     forwarding: bool = False
     lost: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.links or self.table or self.forwarding or self.lost)
+        return bool(self.links or self.indices or self.table or self.forwarding or self.lost)
 
 
 class Watch:
     """Made in the thread that changes the host, whose doings to the table are no news; used from the event loop."""
 
     def __init__(self) -> None:
-        self._links = _listen(
-            socket.NETLINK_ROUTE,
-            rtnl.RTNLGRP_LINK,
-            rtnl.RTNLGRP_IPV4_IFADDR,
-            rtnl.RTNLGRP_IPV4_NETCONF,
-            rtnl.RTNLGRP_IPV6_NETCONF,
-        )
+        self._links = _listen(socket.NETLINK_ROUTE, *_GROUPS_OF_LINKS)
         self._rules = _listen(_NETFILTER, _GROUP_NFTABLES)
         self._own_maker = _who_am_i()
         self._seen = Seen()
@@ -104,8 +111,8 @@ class Watch:
             self._note_rules(message)
         elif message.kind in (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK):
             self._note_link(attributes(message.body, 16).get(3))
-        elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR):
-            self._note_link(attributes(message.body, 8).get(3))
+        elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
+            self._seen.indices.add(_INDEX.unpack_from(message.body)[0])
         elif message.kind == rtnl.RTM_NEWNETCONF:
             self._note_forwarding(message)
 

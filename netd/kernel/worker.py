@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,7 +19,8 @@ from netd.facts import Bridge, DefaultRoute, Fact, Moved, Namespace, Pair, State
 from netd.host import Change, Resolver
 from netd.kernel import bridges, dying, moved, observe, pairs, resolver, rtnl, sysctl
 from netd.kernel.firewall import Firewall
-from netd.kernel.lookup import Rtnl
+from netd.kernel.lookup import Rtnl, name_of
+from netd.kernel.memory import Memory
 from netd.kernel.nftables.backend import Nftables
 from netd.kernel.sandboxes import Sandboxes
 
@@ -31,6 +33,8 @@ class Worker:
         self.sandboxes = Sandboxes(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
+        self._memory = Memory(run_dir / "ports")
+        self._outside = observe.Outside(self._host.find, self._host.program, self._memory.get)
         self.forwarding = sysctl.Forwarding(run_dir)
         self.firewall: Firewall = Nftables(self.forwarding)
         self.known: dict[str, OnHost] = {}
@@ -41,16 +45,18 @@ class Worker:
         self._host.close()
         self.firewall.close()
         self.sandboxes.close()
+        self._memory.close()
 
     # looking
 
     def observe(self) -> State:
         links = {link.index: link for link in self._host.links()}
         bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
+        there = replace(self._outside, link=links.get)
         found: list[Fact] = [*observe.bridge_facts(links.values(), self._host.addresses(), bridges_known)]
         for namespace in self.sandboxes.all():
             inside = self.sandboxes.run_in(namespace.sandbox, observe.look_inside)
-            found += [namespace, *observe.sandbox_facts(namespace.sandbox, inside, links.get)]
+            found += [namespace, *observe.sandbox_facts(namespace.sandbox, inside, there)]
         paired = {fact.host for fact in found if isinstance(fact, Pair)}
         found += [observe.lone_pair(one) for one in links.values() if observe.is_pair(one) and one.name not in paired]
         self.known = {_name(fact): fact for fact in found if isinstance(fact, Bridge | Pair)}
@@ -61,7 +67,7 @@ class Worker:
         if namespace is None:
             return {}
         inside = self.sandboxes.run_in(sandbox, observe.look_inside)
-        return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._host.find)])
+        return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._outside)])
 
     def routed(self) -> list[Subnet]:
         marks = self._host.marks()
@@ -79,8 +85,9 @@ class Worker:
         found = [link.mtu for way in ways if (link := self._host.find(way)) is not None]
         return min(found, default=0)
 
-    def deviating(self, names: Iterable[str]) -> list[Change]:
-        """Tell which of the links are not as they were last seen or made."""
+    def deviating(self, names: Iterable[str], indices: Iterable[int]) -> list[Change]:
+        """Tell which of the links, known by name or index, are not as they were last seen or made."""
+        names = {*names, *filter(None, map(name_of, indices))}
         return [change for name in names if (change := self._deviation(name))]
 
     def _deviation(self, name: str) -> Change | None:
@@ -91,7 +98,7 @@ class Worker:
         if link is None:
             return Change("link", name)
         if isinstance(known, Pair):
-            return None if observe.port_is(known, link, self._host.find(link.master)) else Change("link", name)
+            return None if observe.port_is(known, link, self._outside) else Change("link", name)
         found = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
         if found.addresses != known.addresses:
             return Change("address", name)
@@ -130,6 +137,7 @@ class Worker:
                 self.sandboxes.put(fact)
             case Pair():
                 pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
+                self._memory.put(fact.host, fact.sysctls)
             case Moved():
                 moved.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
@@ -143,6 +151,7 @@ class Worker:
                 self.sandboxes.drop(fact.sandbox)
             case Pair():
                 pairs.drop(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in doomed)
+                self._memory.drop(fact.host)
             case Moved():
                 moved.drop(self.sandboxes, fact)
             case DefaultRoute() if fact.sandbox not in doomed:

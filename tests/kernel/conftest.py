@@ -16,10 +16,8 @@ from netd.portmap.rules import BridgeRules, Published, Ruleset, Treatment
 from tests.lab import Lab, Node
 
 T = TypeVar("T")
-OUTSIDE = "198.51.100.2"
-UPLINK = "198.51.100.1"
-OUTSIDE6 = "2001:db8:51::2"
-UPLINK6 = "2001:db8:51::1"
+UPLINK, OUTSIDE = "198.51.100.1", "198.51.100.2"
+UPLINK6, OUTSIDE6 = "2001:db8:51::1", "2001:db8:51::2"
 
 
 class Site:
@@ -30,9 +28,7 @@ class Site:
         self.run_dir = run_dir
         self.machine = lab.make_host("machine")
         self.outside = lab.make_host("outside")
-        lab.wire(self.machine, self.outside, "198.51.100.0/24")
-        for node, address in ((self.machine, UPLINK6), (self.outside, OUTSIDE6)):
-            node.ip(f"addr add {address}/64 dev eth0 nodad")
+        lab.wire(self.machine, self.outside, "198.51.100.0/24", "2001:db8:51::/64")
         self._runner = asyncio.Runner()
         self.wanted: dict[tuple[str, ...], Fact] = {}
         self.bridges: dict[str, BridgeRules] = {}
@@ -100,14 +96,14 @@ class Site:
         return bridge
 
     def container(self, sandbox: str, bridge: Bridge, last: int, *, route: bool = True) -> Pair:
-        """Want a container on a network, its address ending in *last*."""
+        """Want a container on a network, its addresses ending in *last*."""
         self.want(Namespace(sandbox=sandbox))
         pair = make_pair(
             sandbox, bridge, last, isolated=any(r.name == bridge.name and r.isolated for r in self.rules())
         )
         self.want(pair)
-        if route:
-            self.want(*(DefaultRoute(sandbox=sandbox, gateway=one.ip) for one in bridge.addresses))
+        for gateway in bridge.addresses if route else ():
+            self.want(DefaultRoute(sandbox=sandbox, gateway=gateway.ip))
         return pair
 
     def rules(self) -> list[BridgeRules]:
@@ -118,8 +114,8 @@ class Site:
 
 
 def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", isolated: bool = False) -> Pair:
-    subnets = [one.network for one in bridge.addresses]
-    addresses = tuple(ip_interface(f"{one[last]}/{one.prefixlen}") for one in subnets)
+    networks = [one.network for one in bridge.addresses]
+    addresses = tuple(ip_interface((network[last], network.prefixlen)) for network in networks)
     return Pair(
         host=f"ndp{sandbox[:6]}{bridge.name[-4:]}",
         bridge=bridge.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,12 @@ from tests.lab import Node, mounts, reach
 
 
 def two_networks(site: Site) -> None:
-    front = site.network("front", "172.18.0.1/16")
+    front = site.network("front", "172.18.0.1/16", "fd00:18::1/64")
     back = site.network("back", "172.19.0.1/16", internal=True)
+    only = site.network("only", "fd00:19::1/64")
     site.container("web", front, 2)
     site.container("db", back, 2, route=False)
+    site.container("six", only, 2)
     site.want(make_pair("web", back, 3, inside="eth1"))
 
 
@@ -268,17 +270,20 @@ def test_ipv6_is_off_but_for_the_loopback(site: Site) -> None:
 
 
 def test_routed_tells_what_others_use_and_not_our_networks(site: Site) -> None:
-    site.network("front", "172.18.0.1/16")
+    site.network("front", "172.18.0.1/16", "fd00:18::1/64")
     site.converge()
     site.machine.ip("route add 10.9.0.0/16 via 198.51.100.2")
     site.machine.ip("route add 10.8.0.0/16 via 198.51.100.2 table 77")
     site.machine.ip("route add unreachable 10.7.0.0/16")
     site.machine.ip("route add default via 198.51.100.2")
-    found = {str(network) for network in site.do(site.host.routed())}
-    lab = {"127.0.0.0/8", "198.51.100.0/24", "::1/128", "2001:db8:51::/64"}
-    assert found == {"10.7.0.0/16", "10.8.0.0/16", "10.9.0.0/16", *lab}
+    site.machine.ip("-6 route add 2001:db8:9::/48 via 2001:db8:51::2")
+    site.machine.ip("-6 route add unreachable 2001:db8:7::/48 table 77")
+    site.machine.ip("-6 route add default via 2001:db8:51::2")
+    others = {"10.7.0.0/16", "10.8.0.0/16", "10.9.0.0/16", "127.0.0.0/8", "198.51.100.0/24"}
+    others6 = {"2001:db8:7::/48", "2001:db8:9::/48", "2001:db8:51::/64", "::1/128"}
+    assert {str(network) for network in site.do(site.host.routed())} == others | others6
     site.reopen()
-    assert not any(IPv4Address("172.18.0.1") in network for network in site.do(site.host.routed()))
+    assert {str(network) for network in site.do(site.host.routed())} == others | others6
 
 
 def test_nameservers_are_those_of_the_hosts_file(site: Site, tmp_path: Path) -> None:

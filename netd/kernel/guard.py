@@ -1,0 +1,233 @@
+"""What a container may send: the program that the kernel runs on every frame that comes from its port.
+
+Pure.  Classic BPF for a ``clsact`` qdisc in direct-action mode: it goes with the port, ``tc filter show dev PORT
+ingress`` shows it, and it needs no firewall.  A container speaks with its own MAC and addresses, and never as a router.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv6Address
+from typing import TypeAlias
+
+from netd.common.addresses import Interface
+
+PASS, DROP = 0xFFFFFFFF, 2
+"""TC_ACT_UNSPEC, so that filters of others have their say, and TC_ACT_SHOT.
+
+A load beyond the end of a frame ends a program with 0, which passes too: what is cut off there is no packet to anybody.
+"""
+LONGEST_CHAIN = 4
+"""Extension headers of IPv6 that are looked behind; a frame with more of them is dropped."""
+_INSTRUCTION = struct.Struct("=HBBI")
+
+# linux/filter.h, linux/bpf_common.h
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
+_BEHIND_WORD, _BEHIND_HALF, _BEHIND_BYTE = 0x40, 0x48, 0x50
+_SET_A, _SET_X, _RECALL, _STORE = 0x00, 0x01, 0x60, 0x02
+_ADD, _SHIFT, _ADD_X, _A_TO_X = 0x04, 0x64, 0x0C, 0x07
+_EQUAL, _ANY_OF, _GO, _RETURN = 0x15, 0x45, 0x05, 0x06
+_HAS_VLAN_TAG = 0xFFFFF000 + 48
+
+_VLANS, _IPV4, _ARP, _RARP, _IPV6 = (0x8100, 0x88A8, 0x9100), 0x0800, 0x0806, 0x8035, 0x86DD
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _ICMPV6, _OPTIONS = 0, 43, 44, 58, 60
+_SOLICITATION, _ADVERTISEMENT, _ROUTER, _REDIRECT = 135, 136, 134, 137
+_NEXT, _UNSPECIFIED, _LENGTH = 0, 1, 2
+"""Cells of the program's memory: the next header's kind, whether the source is ``::``, a header's length."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Op:
+    code: int
+    k: int | str = 0
+    """A name stands for a value of the endpoint's."""
+    yes: str = ""
+    no: str = ""
+    """Labels; "" is the next instruction."""
+
+
+_Line: TypeAlias = _Op | str
+"""An instruction, or the label of the one that follows."""
+
+
+def program(mac: str, addresses: Sequence[Interface]) -> bytes:
+    """Return the instructions for an endpoint, as the kernel takes them."""
+    versions = {address.version for address in addresses}
+    code, holes = _assembled(4 in versions, 6 in versions)
+    values = dict(_values(mac, addresses))
+    filled = bytearray(code)
+    for offset, name in holes:
+        struct.pack_into("=I", filled, offset, values[name])
+    return bytes(filled)
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Return the address that an interface with this MAC makes itself (EUI-64)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])
+
+
+def _values(mac: str, addresses: Sequence[Interface]) -> Iterator[tuple[str, int]]:
+    raw = bytes.fromhex(mac.replace(":", ""))
+    yield "mac", int.from_bytes(raw[:4], "big")
+    yield "mac tail", int.from_bytes(raw[4:], "big")
+    for address in addresses:
+        if address.version == 4:
+            yield "ipv4", int(address.ip)
+        else:
+            yield from _words("ipv6", address.ip.packed)
+            yield from _words("local", link_local(mac).packed)
+
+
+def _words(name: str, packed: bytes) -> Iterator[tuple[str, int]]:
+    return ((f"{name} {number}", word) for number, word in enumerate(struct.unpack("!4I", packed)))
+
+
+@cache
+def _assembled(ipv4: bool, ipv6: bool) -> tuple[bytes, tuple[tuple[int, str], ...]]:
+    """Return the instructions for any endpoint with these families, and where which of its values belongs."""
+    lines = (*_frame(), *_ipv4(ipv4), *_arp(ipv4), *_ipv6(ipv6), "pass", _Op(_RETURN, PASS), "drop", _Op(_RETURN, DROP))
+    places: dict[str, int] = {}
+    ops: list[_Op] = []
+    for line in lines:
+        if isinstance(line, str):
+            places[line] = len(ops)
+        else:
+            ops.append(line)
+    packed, holes = [], []
+    for here, op in enumerate(ops):
+        if isinstance(op.k, str):
+            holes.append((here * _INSTRUCTION.size + 4, op.k))
+        packed.append(_encoded(op, here + 1, places))
+    return b"".join(packed), tuple(holes)
+
+
+def _encoded(op: _Op, following: int, places: dict[str, int]) -> bytes:
+    yes, no = ((places[label] - following) if label else 0 for label in (op.yes, op.no))
+    if op.code == _GO:
+        return _INSTRUCTION.pack(op.code, 0, 0, yes)
+    return _INSTRUCTION.pack(op.code, yes, no, 0 if isinstance(op.k, str) else op.k)
+
+
+def _frame() -> Iterator[_Line]:
+    """No VLAN tags, the endpoint's own MAC; then by what the frame carries."""
+    yield _Op(_LOAD_BYTE, _HAS_VLAN_TAG)
+    yield _Op(_EQUAL, 0, no="drop")
+    yield _Op(_LOAD_WORD, 6)
+    yield _Op(_EQUAL, "mac", no="drop")
+    yield _Op(_LOAD_HALF, 10)
+    yield _Op(_EQUAL, "mac tail", no="drop")
+    yield _Op(_LOAD_HALF, 12)
+    for kind in (*_VLANS, _RARP):
+        yield _Op(_EQUAL, kind, yes="drop")
+    yield _Op(_EQUAL, _IPV4, yes="ipv4")
+    yield _Op(_EQUAL, _ARP, yes="arp")
+    yield _Op(_EQUAL, _IPV6, yes="ipv6", no="pass")
+
+
+def _ipv4(has: bool) -> Iterator[_Line]:
+    """From the endpoint's address; from none only to everybody, as DHCP asks for one."""
+    yield "ipv4"
+    yield _Op(_LOAD_WORD, 26)
+    if has:
+        yield _Op(_EQUAL, "ipv4", yes="pass")
+    yield _Op(_EQUAL, 0, no="drop")
+    yield _Op(_LOAD_WORD, 30)
+    yield _Op(_EQUAL, 0xFFFFFFFF, yes="pass", no="drop")
+
+
+def _arp(has: bool) -> Iterator[_Line]:
+    """Only of Ethernet and IPv4, with the endpoint's MAC and address, or with none as who probes for one."""
+    yield "arp"
+    for offset, expected in ((14, 0x00010800), (22, "mac")):
+        yield _Op(_LOAD_WORD, offset)
+        yield _Op(_EQUAL, expected, no="drop")
+    for offset, expected in ((18, 0x0604), (26, "mac tail")):
+        yield _Op(_LOAD_HALF, offset)
+        yield _Op(_EQUAL, expected, no="drop")
+    yield _Op(_LOAD_WORD, 28)
+    if has:
+        yield _Op(_EQUAL, "ipv4", yes="pass")
+    yield _Op(_EQUAL, 0, yes="pass", no="drop")
+
+
+def _ipv6(has: bool) -> Iterator[_Line]:
+    """From the endpoint's addresses; from none only to groups, as who looks for duplicates and joins groups does."""
+    yield "ipv6"
+    if not has:
+        yield _Op(_GO, yes="drop")
+        return
+    yield from _is_own(_LOAD_WORD, 22, "its", "not its")
+    yield "not its"
+    for offset in (22, 26, 30, 34):
+        yield _Op(_LOAD_WORD, offset)
+        yield _Op(_EQUAL, 0, no="drop")
+    yield _Op(_LOAD_BYTE, 38)
+    yield _Op(_EQUAL, 0xFF, no="drop")
+    yield _Op(_SET_A, 1)
+    yield _Op(_GO, yes="walk")
+    yield "its"
+    yield _Op(_SET_A, 0)
+    yield "walk"
+    yield _Op(_STORE, _UNSPECIFIED)
+    yield from _headers()
+    yield from _neighbours()
+
+
+def _is_own(load: int, start: int, yes: str, no: str) -> Iterator[_Line]:
+    """Go to *yes* when the address from *start* on is the endpoint's or its link-local one, else to *no*."""
+    for name, otherwise in (("ipv6", f"{yes} local"), ("local", no)):
+        for number in range(4):
+            yield _Op(load, start + 4 * number)
+            yield _Op(_EQUAL, f"{name} {number}", yes=yes if number == 3 else "", no=otherwise)
+        yield otherwise if name == "ipv6" else f"{yes} end"
+
+
+def _headers() -> Iterator[_Line]:
+    """Go to "icmp" with X at its header, behind extension headers too; pass what leads to anything else."""
+    yield _Op(_SET_X, 54)
+    yield _Op(_LOAD_BYTE, 20)
+    for number in range(LONGEST_CHAIN):
+        yield _Op(_EQUAL, _ICMPV6, yes="icmp")
+        yield _Op(_EQUAL, _FRAGMENT, yes=f"fragment {number}")
+        for kind in (_HOP_BY_HOP, _ROUTING, _OPTIONS):
+            yield _Op(_EQUAL, kind, yes=f"skip {number}")
+        yield _Op(_GO, yes="pass")
+        yield f"fragment {number}"
+        yield _Op(_BEHIND_HALF, 2)
+        yield _Op(_ANY_OF, 0xFFF8, yes="pass")  # what the first fragment begins is judged there
+        yield _Op(_SET_A, 0)
+        yield _Op(_GO, yes=f"advance {number}")
+        yield f"skip {number}"
+        yield _Op(_BEHIND_BYTE, 1)
+        yield f"advance {number}"
+        yield _Op(_ADD, 1)
+        yield _Op(_SHIFT, 3)
+        yield _Op(_STORE, _LENGTH)
+        yield _Op(_BEHIND_BYTE, 0)
+        yield _Op(_STORE, _NEXT)
+        yield _Op(_RECALL, _LENGTH)
+        yield _Op(_ADD_X)
+        yield _Op(_A_TO_X)
+        yield _Op(_RECALL, _NEXT)
+    yield _Op(_EQUAL, _ICMPV6, yes="icmp")
+    for kind in (_HOP_BY_HOP, _ROUTING, _FRAGMENT, _OPTIONS):
+        yield _Op(_EQUAL, kind, yes="drop")
+    yield _Op(_GO, yes="pass")
+
+
+def _neighbours() -> Iterator[_Line]:
+    """Never as a router; as a neighbour only of itself.  Looking for duplicates of another's address would take it."""
+    yield "icmp"
+    yield _Op(_BEHIND_BYTE, 0)
+    yield _Op(_EQUAL, _ROUTER, yes="drop")
+    yield _Op(_EQUAL, _REDIRECT, yes="drop")
+    yield _Op(_EQUAL, _ADVERTISEMENT, yes="target")
+    yield _Op(_EQUAL, _SOLICITATION, no="pass")
+    yield _Op(_RECALL, _UNSPECIFIED)
+    yield _Op(_EQUAL, 0, yes="pass")
+    yield "target"
+    yield from _is_own(_BEHIND_WORD, 8, "pass", "drop")

@@ -1,0 +1,57 @@
+"""The guard's place on a port: the requests that put it there, and what the kernel says of it.
+
+Pure, as rtnl.py is: builds requests and reads answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pyroute2.netlink import rtnl
+
+from netd.kernel.netlink import CREATE, REPLACE, Message, Request, attribute, attributes, nest, text, u32
+
+# linux/pkt_sched.h, linux/pkt_cls.h
+_TCMSG = struct.Struct("=BxxxiIII")
+_QDISC, _QDISC_PARENT, _INGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2
+_FIRST, _EVERY_PROTOCOL = 1 << 16, 0x0300
+_HANDLE = 1
+_KIND, _OPTIONS = 1, 2
+_OPS_LEN, _OPS, _NAME, _FLAGS, _DIRECT_ACTION = 4, 5, 7, 8, 1
+_INSTRUCTION = 8
+_NONE = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
+
+
+def guard(index: int, program: bytes) -> tuple[Request, Request]:
+    """Let *program* decide about every frame that comes from the port, in place of another that we put there."""
+    qdisc = Request(
+        rtnl.RTM_NEWQDISC,
+        _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0) + text(_KIND, "clsact"),
+        CREATE,
+        tolerate=(errno.EEXIST,),
+    )
+    options = nest(
+        _OPTIONS,
+        attribute(_OPS_LEN, struct.pack("=H", len(program) // _INSTRUCTION)),
+        attribute(_OPS, program),
+        text(_NAME, "netd"),
+        u32(_FLAGS, _DIRECT_ACTION),
+    )
+    header = _TCMSG.pack(0, index, _HANDLE, _INGRESS, _FIRST | _EVERY_PROTOCOL)
+    return qdisc, Request(rtnl.RTM_NEWTFILTER, header + text(_KIND, "bpf") + options, CREATE | REPLACE)
+
+
+def unguard(index: int) -> Request:
+    return Request(rtnl.RTM_DELQDISC, _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0), tolerate=_NONE)
+
+
+def list_guards(index: int) -> Request:
+    return Request(rtnl.RTM_GETTFILTER, _TCMSG.pack(0, index, 0, _INGRESS, 0))
+
+
+def read_program(message: Message) -> bytes:
+    """Return the program of a filter; b"" when it is of another kind, or does not decide by itself."""
+    options = attributes(attributes(message.body, _TCMSG.size).get(_OPTIONS, b""))
+    decides = int.from_bytes(options.get(_FLAGS, b""), "little") & _DIRECT_ACTION
+    return options.get(_OPS, b"") if decides else b""

@@ -1,0 +1,192 @@
+"""The guard's program, run by the kernel on frames that scapy builds; a socket filter runs it as a port does."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_interface
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLReport2,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6ND_RA,
+    ICMPv6ND_Redirect,
+    ICMPv6ND_RS,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
+from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+from netd.kernel import guard
+
+MAC, OTHER_MAC = "02:42:ac:12:00:02", "02:42:ac:12:00:03"
+IPV4, OTHER_IPV4, GATEWAY = "172.18.0.2", "172.18.0.3", "172.18.0.1"
+IPV6, OTHER_IPV6, GATEWAY6 = "fd00:18::2", "fd00:18::3", "fd00:18::1"
+LOCAL, OTHER_LOCAL = str(guard.link_local(MAC)), str(guard.link_local(OTHER_MAC))
+DUAL = (ip_interface(f"{IPV4}/16"), ip_interface(f"{IPV6}/64"))
+_ATTACH_FILTER = 26
+
+
+class Port:
+    """Frames go in at one end and through the program, if it lets them, to the other."""
+
+    def __init__(self, program: bytes) -> None:
+        self._sender, self._receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        code = ctypes.create_string_buffer(program)
+        head = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+        self._receiver.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, head)
+
+    def close(self) -> None:
+        self._sender.close()
+        self._receiver.close()
+
+    def passes(self, frame: Packet | bytes) -> bool:
+        """To a socket the program's answer is how much of a frame to keep: all of it, or two bytes."""
+        sent = bytes(frame)
+        self._sender.send(sent)
+        got = self._receiver.recv(65536)
+        assert got == sent or len(got) == guard.DROP
+        return got == sent
+
+
+@contextmanager
+def port(*addresses: str) -> Iterator[Port]:
+    made = Port(guard.program(MAC, [ip_interface(address) for address in addresses]))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def dual() -> Iterator[Port]:
+    with port(f"{IPV4}/16", f"{IPV6}/64") as made:
+        yield made
+
+
+def ether(source: str = MAC, to: str = "02:42:ac:12:00:01") -> Ether:
+    return Ether(src=source, dst=to)
+
+
+def arp(mac: str = MAC, address: str = IPV4, **more: object) -> Packet:
+    return ether(to="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=mac, psrc=address, pdst=GATEWAY, **more)
+
+
+OWN = {
+    "ipv4": ether() / IP(src=IPV4, dst="203.0.113.9") / TCP(dport=80),
+    "a later fragment": ether() / IP(src=IPV4, dst=GATEWAY, frag=100) / Raw(b"x" * 64),
+    "dhcp": ether(to="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255") / UDP() / BOOTP() / DHCP(),
+    "arp request": arp(),
+    "arp answer": arp(op=2),
+    "arp probe": arp(address="0.0.0.0"),
+    "ipv6": ether() / IPv6(src=IPV6, dst="2001:db8::9") / TCP(dport=80),
+    "link-local": ether() / IPv6(src=LOCAL, dst="fe80::1") / ICMPv6EchoRequest(),
+    "solicitation": ether() / IPv6(src=LOCAL, dst="ff02::1:ff00:1") / ICMPv6ND_NS(tgt=GATEWAY6),
+    "advertisement": ether() / IPv6(src=IPV6, dst="ff02::1") / ICMPv6ND_NA(tgt=IPV6),
+    "link-local advertisement": ether() / IPv6(src=LOCAL, dst="ff02::1") / ICMPv6ND_NA(tgt=LOCAL),
+    "duplicate detection": ether() / IPv6(src="::", dst="ff02::1:ff00:2") / ICMPv6ND_NS(tgt=LOCAL),
+    "router solicitation": ether() / IPv6(src=LOCAL, dst="ff02::2") / ICMPv6ND_RS(),
+    "multicast report": ether() / IPv6(src="::", dst="ff02::16") / IPv6ExtHdrHopByHop() / ICMPv6MLReport2(),
+    "extension headers": ether() / IPv6(src=IPV6, dst=GATEWAY6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting() / UDP(),
+    "a big ping's beginning": ether() / IPv6(src=IPV6, dst=GATEWAY6) / IPv6ExtHdrFragment(m=1) / ICMPv6EchoRequest(),
+    "a big ping's end": ether()
+    / IPv6(src=IPV6, dst=GATEWAY6)
+    / IPv6ExtHdrFragment(offset=99, nh=58)
+    / Raw(b"\x86" * 40),
+    "something else": Ether(src=MAC, dst=OTHER_MAC, type=0x88B5) / Raw(b"x" * 64),
+}
+
+RA = ICMPv6ND_RA()
+FORGED = {
+    "mac": ether(OTHER_MAC) / IP(src=IPV4, dst=GATEWAY) / UDP(),
+    "mac of something else": Ether(src=OTHER_MAC, dst=MAC, type=0x88B5) / Raw(b"x" * 64),
+    "ipv4": ether() / IP(src=OTHER_IPV4, dst=GATEWAY) / UDP(),
+    "the gateway's ipv4": ether() / IP(src=GATEWAY, dst=OTHER_IPV4) / ICMP(type=5),
+    "loopback": ether() / IP(src="127.0.0.1", dst=GATEWAY) / UDP(),
+    "no ipv4, to one": ether() / IP(src="0.0.0.0", dst=GATEWAY) / UDP(),
+    "arp for another": arp(address=OTHER_IPV4, op=2),
+    "arp for the gateway": arp(address=GATEWAY, op=2),
+    "arp of another's mac": arp(mac=OTHER_MAC),
+    "arp of other hardware": arp(hwtype=6),
+    "reverse arp": Ether(src=MAC, dst=OTHER_MAC, type=0x8035) / ARP(hwsrc=MAC, psrc=IPV4),
+    "ipv6": ether() / IPv6(src=OTHER_IPV6, dst=GATEWAY6) / UDP(),
+    "a part of the ipv6": ether() / IPv6(src="fd00:18:1::2", dst=GATEWAY6) / UDP(),
+    "ipv6 loopback": ether() / IPv6(src="::1", dst=GATEWAY6) / UDP(),
+    "another's link-local": ether() / IPv6(src=OTHER_LOCAL, dst=GATEWAY6) / UDP(),
+    "no ipv6, to one": ether() / IPv6(src="::", dst=GATEWAY6) / UDP(),
+    "advertisement for another": ether() / IPv6(src=LOCAL, dst="ff02::1") / ICMPv6ND_NA(tgt=OTHER_IPV6),
+    "advertisement for the gateway": ether() / IPv6(src=IPV6, dst="ff02::1") / ICMPv6ND_NA(tgt=GATEWAY6),
+    "detection of another": ether() / IPv6(src="::", dst="ff02::1:ff00:3") / ICMPv6ND_NS(tgt=OTHER_LOCAL),
+    "router": ether() / IPv6(src=LOCAL, dst="ff02::1") / RA,
+    "redirect": ether() / IPv6(src=LOCAL, dst=OTHER_IPV6) / ICMPv6ND_Redirect(),
+    "router behind options": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrDestOpt() / RA,
+    "router behind more": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / RA,
+    "router in a fragment": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrFragment(m=1) / RA,
+    "router behind a routing header": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrRouting() / RA,
+    "behind a vlan tag": ether() / Dot1Q(vlan=7) / IP(src=IPV4, dst=GATEWAY) / UDP(),
+    "behind a service tag": ether() / Dot1AD(vlan=7) / IP(src=IPV4, dst=GATEWAY) / UDP(),
+}
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_what_is_the_containers_own_passes(dual: Port, what: str) -> None:
+    assert dual.passes(OWN[what])
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_is_forged_is_dropped(dual: Port, what: str) -> None:
+    assert not dual.passes(FORGED[what])
+
+
+def test_nothing_hides_behind_more_headers_than_are_looked_at(dual: Port) -> None:
+    packet = ether() / IPv6(src=LOCAL, dst="ff02::1")
+    for _ in range(guard.LONGEST_CHAIN + 1):
+        packet /= IPv6ExtHdrDestOpt()
+    assert not dual.passes(packet / RA)
+
+
+def test_long_headers_are_skipped_whole(dual: Port) -> None:
+    """Their length is told in units of eight bytes."""
+    padding = bytes((58, 9)) + bytes(78)
+    assert not dual.passes(ether() / IPv6(src=LOCAL, dst="ff02::1", nh=60) / Raw(padding + bytes(RA)))
+    assert dual.passes(ether() / IPv6(src=LOCAL, dst="ff02::1", nh=60) / Raw(padding + bytes(ICMPv6EchoRequest())))
+
+
+def test_without_an_address_of_a_family_there_is_nothing_to_say_in_it() -> None:
+    with port(f"{IPV4}/16") as only4:
+        assert only4.passes(OWN["ipv4"]) and only4.passes(OWN["arp request"])
+        assert not any(only4.passes(OWN[what]) for what in ("ipv6", "link-local", "duplicate detection"))
+    with port(f"{IPV6}/64") as only6:
+        assert only6.passes(OWN["ipv6"]) and only6.passes(OWN["dhcp"])
+        assert not any(only6.passes(OWN[what]) for what in ("ipv4", "arp request"))
+
+
+@given(st.binary(min_size=6, max_size=6), st.ip_addresses(v=4), st.ip_addresses(v=6), st.binary(max_size=40))
+def test_every_endpoint_has_its_own_voice_and_no_other(mac: bytes, ipv4: object, ipv6: object, payload: bytes) -> None:
+    mine, text = (ip_interface(f"{ipv4}/16"), ip_interface(f"{ipv6}/64")), mac.hex(":")
+    made = Port(guard.program(text, mine))
+    four = Ether(src=text, dst=OTHER_MAC) / IP(src=str(ipv4), dst=GATEWAY) / UDP() / Raw(payload)
+    six = Ether(src=text, dst=OTHER_MAC) / IPv6(src=str(ipv6), dst=GATEWAY6) / UDP() / Raw(payload)
+    try:
+        assert made.passes(four) and made.passes(six)
+        for frame in (bytes(four), bytes(six)):
+            for place in (*range(6, 12), *(range(26, 30) if frame[13] == 0 else range(22, 38))):
+                forged = bytearray(frame)
+                forged[place] ^= 1
+                assert not made.passes(bytes(forged))
+    finally:
+        made.close()
