@@ -92,7 +92,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> World:
     store = Store(settings.state_dir / "netd.db")
     stack.callback(store.close)
     names = DnsLink(settings.run_dir, settings.resolv_conf)
-    host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf)
+    host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
         # The sockets of all containers come from the name server of a killed predecessor.

@@ -17,7 +17,9 @@ from typing import Any
 
 from netd.common.errors import BadRequest
 
+FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
+_CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Settings:
     """Where drivers in other processes are looked for: NAME.sock, NAME.spec, NAME.json."""
     plugin_timeout: int = 15
     """Seconds until a plugin must have answered."""
+    firewall: str = "auto"
+    """Whose rules keep networks apart and publish ports: nftables, iptables, or the first of them that works."""
     dns: tuple[str, ...] = field(default=())
     """Name servers for containers that name none themselves; empty: the host's."""
     dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -95,8 +99,8 @@ def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
         return value
     if not isinstance(value, str):
         raise BadRequest(f"{path}: {key} must be a string")
-    if key == "log_level" and value not in LEVELS:
-        raise BadRequest(f"{path}: log_level must be one of {', '.join(LEVELS)}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise BadRequest(f"{path}: {key} must be one of {', '.join(_CHOICES[key])}")
     return Path(value) if wanted == "Path" else value
 
 

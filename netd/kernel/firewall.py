@@ -34,4 +34,11 @@ class Firewall(Protocol):
     def remove(self) -> None:
         """Take away all that is ours."""
 
+    @property
+    def look_every(self) -> float | None:
+        """Seconds after which to ask whether it was damaged; None when the kernel tells of every change."""
+
+    def damaged(self) -> bool:
+        """Tell whether others changed what is ours, where the kernel does not tell of it."""
+
     def close(self) -> None: ...

@@ -40,7 +40,12 @@ class Host:
 
     @classmethod
     async def open(
-        cls, run_dir: Path, *, resolv_conf: Path = Path("/etc/resolv.conf"), netns: int | None = None
+        cls,
+        run_dir: Path,
+        *,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        netns: int | None = None,
+        firewall: str = "auto",
     ) -> Self:
         """Take hold of the network namespace that the process is in, or of the one whose descriptor *netns* is.
 
@@ -49,7 +54,7 @@ class Host:
         """
         threads = _Threads(netns)
         try:
-            worker = await threads.run(lambda: Worker(run_dir, threads.reaper))
+            worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall))
             conntrack = await threads.run_beside(Conntrack)
             watch = await threads.run(Watch)
         except BaseException:
@@ -104,9 +109,18 @@ class Host:
 
     async def changes(self) -> AsyncIterator[Change]:
         """Yield what others changed; to be consumed by one.  What happens between two steps is told once."""
-        while (seen := await self._watch.wait()) is not None:
+        while (seen := await self._look()) is not None:
             for change in await self._judge(seen):
                 yield change
+
+    async def _look(self) -> Seen | None:
+        """Return what happened, as soon as something does, or when it is time to look at what nobody tells of."""
+        every = self._worker.firewall.look_every
+        try:
+            async with asyncio.timeout(every):
+                return await self._watch.wait()
+        except TimeoutError:
+            return Seen()
 
     async def _judge(self, seen: Seen) -> list[Change]:
         """In order with our own changes, so that these are over when a link is looked at."""
@@ -114,9 +128,17 @@ class Host:
         names = [name for name in seen.links if name in self._worker.known]
         if names or seen.indices:
             changes += await self._threads.run(lambda: self._worker.deviating(names, seen.indices))
-        if seen.table or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost)):
+        if (
+            seen.table
+            or await self._damaged()
+            or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost))
+        ):
             changes.append(Change("firewall"))
         return changes
+
+    async def _damaged(self) -> bool:
+        firewall = self._worker.firewall
+        return firewall.look_every is not None and await self._threads.run(firewall.damaged)
 
     async def remove_everything(self) -> None:
         await self._threads.run(self._worker.remove_everything)

@@ -18,17 +18,17 @@ from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Fact, Moved, Namespace, Pair, State, Step, Verb
 from netd.host import Change, Resolver
 from netd.kernel import bridges, dying, moved, observe, pairs, resolver, rtnl, sysctl
+from netd.kernel.choice import choose
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl, name_of
 from netd.kernel.memory import Memory
-from netd.kernel.nftables.backend import Nftables
 from netd.kernel.sandboxes import Sandboxes
 
 OnHost: TypeAlias = Bridge | Pair
 
 
 class Worker:
-    def __init__(self, run_dir: Path, reaper: dying.Reaper) -> None:
+    def __init__(self, run_dir: Path, reaper: dying.Reaper, firewall: str) -> None:
         self._reaper = reaper
         self.sandboxes = Sandboxes(run_dir)
         self.sandboxes.open()
@@ -36,7 +36,7 @@ class Worker:
         self._memory = Memory(run_dir / "ports")
         self._outside = observe.Outside(self._host.find, self._host.program, self._memory.get)
         self.forwarding = sysctl.Forwarding(run_dir)
-        self.firewall: Firewall = Nftables(self.forwarding)
+        self.firewall: Firewall = choose(firewall, self.forwarding)
         self.known: dict[str, OnHost] = {}
         """What we last saw or made on the host, by the links' names."""
         dying.delete_all(self._host)

@@ -23,8 +23,9 @@ UPLINK6, OUTSIDE6 = "2001:db8:51::1", "2001:db8:51::2"
 class Site:
     """One host with a neighbour ``outside``; networks and containers as facts, wanted and applied."""
 
-    def __init__(self, lab: Lab, run_dir: Path) -> None:
+    def __init__(self, lab: Lab, run_dir: Path, backend: str) -> None:
         self.lab = lab
+        self.backend = backend
         self.run_dir = run_dir
         self.machine = lab.make_host("machine")
         self.outside = lab.make_host("outside")
@@ -39,7 +40,7 @@ class Site:
         return self._runner.run(work)
 
     def open(self) -> Host:
-        return self.do(Host.open(self.run_dir, netns=self.machine.fd))
+        return self.do(Host.open(self.run_dir, netns=self.machine.fd, firewall=self.backend))
 
     def reopen(self) -> None:
         """As after a restart of the daemon: nothing is remembered but what the kernel and the run folder hold."""
@@ -156,8 +157,15 @@ def bridge_filter(request: pytest.FixtureRequest) -> bool:
     return request.param
 
 
+@pytest.fixture(params=["nftables", "iptables"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which firewall the site has, in tests that use it; where a test does not name this, it has nftables."""
+    return request.param
+
+
 @pytest.fixture
-def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(lab, tmp_path / "run")
+def site(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    backend = request.getfixturevalue("backend") if "backend" in request.fixturenames else "nftables"
+    made = Site(lab, tmp_path / "run", backend)
     yield made
     made.close()

@@ -14,6 +14,7 @@ from netd.host import Flows
 from tests.kernel.conftest import BRIDGE_FILTER, OUTSIDE, UPLINK, Site, port
 from tests.lab import Node, reach, unreachable
 
+pytestmark = pytest.mark.usefixtures("backend")
 GATEWAY, SHOP_GATEWAY = "172.18.0.1", "172.20.0.1"
 
 

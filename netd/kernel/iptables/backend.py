@@ -5,15 +5,16 @@ Owns those chains and, by way of ``Forwarding``, whether the host forwards; no p
 
 from __future__ import annotations
 
-import logging
-
 from netd.common.addresses import FAMILIES, Family
-from netd.kernel.iptables import library, tables
-from netd.kernel.iptables.layout import TABLES, Content, layout
+from netd.kernel import sysctl
+from netd.kernel.iptables import library, look, tables
+from netd.kernel.iptables.layout import TABLES, Bridged, Content, layout
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset
 
-logger = logging.getLogger(__name__)
+_LOOK = 2.0
+"""Seconds; a look takes some tens of microseconds."""
+_BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
 class Iptables:
@@ -24,7 +25,14 @@ class Iptables:
         self._forwarding = forwarding
         self._held: dict[tuple[Family, str], Content] = {}
         """What the tables hold by our last word; without those of which it is not known."""
-        self.forwards = False
+        self._sizes: dict[tuple[Family, str], look.Size] = {}
+        self.forwards: frozenset[Family] = frozenset()
+        """The families whose packets the host has to forward for what was published last."""
+
+    @property
+    def look_every(self) -> float:
+        """The kernel tells nobody of changes to legacy tables."""
+        return _LOOK
 
     def close(self) -> None: ...
 
@@ -37,19 +45,37 @@ class Iptables:
         self._write(rules)
 
     def remove(self) -> None:
-        self._held, self.forwards = {}, False
-        for family in FAMILIES:
-            for table in reversed(TABLES):
-                tables.write(family, table, Content())
+        self._held, self.forwards = {}, frozenset()
+        remove()
         self._forwarding.restore()
 
+    def damaged(self) -> bool:
+        """Tell whether others changed the tables since we last wrote or looked; compares their sizes only."""
+        seen = {key: look.size(*key) for key in self._held}
+        changed = [key for key, size in seen.items() if size != self._sizes.get(key)]
+        self._sizes = seen
+        return any(not tables.hold(*key, self._held[key]) for key in changed)
+
     def _write(self, rules: Ruleset) -> None:
-        wanted = {(family, table): content for family in FAMILIES for table, content in layout(rules, family).items()}
-        for (family, table), content in wanted.items():
-            if self._held.get((family, table)) != content:
-                self._held.pop((family, table), None)
-                tables.write(family, table, content)
-                self._held[family, table] = content
-        self.forwards = any(not bridge.internal for bridge in rules.bridges)
-        if self.forwards:
-            self._forwarding.enable()
+        seen = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
+        bridged = Bridged(present=bool(seen), ipv6=seen == "1")
+        for family in FAMILIES:
+            for table, content in layout(rules, family, bridged).items():
+                self._bring(family, table, content)
+        self.forwards = rules.forwards
+        self._forwarding.enable(self.forwards)
+
+    def _bring(self, family: Family, table: str, content: Content) -> None:
+        key = family, table
+        if self._held.get(key) != content:
+            self._held.pop(key, None)
+            tables.write(family, table, content)
+            self._held[key] = content
+            self._sizes[key] = look.size(family, table)
+
+
+def remove() -> None:
+    """Take our chains out of the tables that there are; what others have in them stays."""
+    for family in FAMILIES:
+        for table in (one for one in reversed(TABLES) if one in look.there(family)):
+            tables.write(family, table, Content())

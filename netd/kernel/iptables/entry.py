@@ -22,6 +22,7 @@ _NOT_OUTGOING, _NOT_SOURCE, _NOT_DESTINATION = 0x02, 0x08, 0x10
 _LOCAL = 1 << 2
 _MAP_ADDRESSES, _MAP_PORTS, _MAP_OFFSET = 1, 2, 32
 _SYN_OR_RST, _SYN = 0x06, 0x02
+_BRIDGED = 0x02
 _TO_THE_PATHS = 0xFFFF
 
 
@@ -85,6 +86,8 @@ class Rule:
     state: State | None = None
     to_host: bool = False
     """Only to addresses of the host."""
+    not_bridged: bool = False
+    """Not where br_netfilter shows a packet that goes from port to port of a bridge; only where there is one."""
     syn: bool = False
     ping: bool = False
 
@@ -144,6 +147,8 @@ def _matches(rule: Rule, family: Family) -> list[bytes]:
         found.append(_extension("addrtype", 1, struct.pack("<HHI", 0, _LOCAL, 0)))
     if rule.state is not None:
         found.append(_conntrack(rule.state))
+    if rule.not_bridged:
+        found.append(_extension("physdev", 0, bytes(64) + bytes([_BRIDGED, _BRIDGED])))
     return found
 
 

@@ -28,7 +28,7 @@ _LOOPBACK: dict[Family, Subnet] = {4: ip_network("127.0.0.0/8"), 6: ip_network("
 _LINK_LOCAL = ip_network("fe80::/10")
 _NOBODY: dict[Family, Subnet] = {4: ip_network(EVERY_IPV4), 6: ip_network(EVERY_IPV6)}
 _KNOWN = State.ESTABLISHED | State.RELATED
-_DROP = Rule(then="DROP")
+_DROP, _RETURN = Rule(then="DROP"), Rule(then="RETURN")
 _OWN = "nd-"
 
 
@@ -47,7 +47,17 @@ class Content:
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
 
-def layout(rules: Ruleset, family: Family) -> dict[str, Content]:
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """What br_netfilter shows to the tables of what goes from port to port of a bridge."""
+
+    present: bool = False
+    """It may show something: the kernel has it."""
+    ipv6: bool = False
+    """It shows IPv6 now: answers to ::1 would be translated before the kernel drops them, so it is not led on."""
+
+
+def layout(rules: Ruleset, family: Family, bridged: Bridged = Bridged()) -> dict[str, Content]:
     """Return what our chains hold in each table; nothing where no bridge has the family.
 
     Raises BadRequest for what no table may contain.
@@ -61,7 +71,7 @@ def layout(rules: Ruleset, family: Family) -> dict[str, Content]:
     return {
         "raw": Content(_raw(bridges) if family == 4 else {}),
         "mangle": Content(_mangle(rules, bridges, family)),
-        "nat": Content(_nat(rules, bridges, family)),
+        "nat": Content(_nat(rules, bridges, family, bridged)),
     }
 
 
@@ -164,40 +174,50 @@ def _entering(bridge: BridgeRules, treatment: Treatment, clamp: Rule) -> Iterato
     yield _DROP
 
 
-def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chains:
+def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridged: Bridged) -> Chains:
     lead = Rule(then=f"{PREFIX}PUBLISHED", goto=True, to_host=True)
-    outside = replace(lead, destination=_LOOPBACK[family], not_destination=True)
+    loopback = _LOOPBACK[family]
+    outside = replace(lead, destination=loopback, not_destination=True)
     # What comes from an address of its link alone cannot be led on to another link.
     strangers = [Rule(then="RETURN", source=_LINK_LOCAL)] if family == 6 else []
     return {
         # A neighbour that routes 127.0.0.1 to us must not reach what is published there.
         f"{PREFIX}PREROUTING": [*strangers, outside],
-        f"{PREFIX}OUTPUT": [*strangers, lead],
+        f"{PREFIX}OUTPUT": [
+            *strangers,
+            *([replace(_RETURN, destination=loopback)] if family == 6 and bridged.ipv6 else []),
+            lead,
+        ],
         **published(f"{PREFIX}PUBLISHED", rules.published, family),
-        **_postrouting(bridges, family),
+        **_postrouting(rules, bridges, family, bridged),
     }
 
 
-def _postrouting(bridges: list[BridgeRules], family: Family) -> Chains:
+def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridged: Bridged) -> Chains:
     """Clients keep their address, except where the answer would not come back this way.
 
     That is from the container's own network and itself, from the loopback addresses, and from containers to the world.
-    Legacy tables do not show here by which link a packet came: that it is of a network is known by its source.
+    Legacy tables do not show here by which link a packet came: that it is of a network is known by its source.  What
+    br_netfilter translates between a bridge's ports is answered there, but for what a container sends to itself.
     """
     hide = Rule(then=Masquerade())
     of_host = (replace(hide, outgoing=bridge.name) for bridge in bridges)
     same = (
-        replace(hide, source=subnet, outgoing=bridge.name)
-        for bridge in bridges
-        for subnet in _subnets(bridge, family)
+        replace(hide, source=subnet, outgoing=bridge.name) for bridge in bridges for subnet in _subnets(bridge, family)
     )
+    themselves: Chains = {}
+    if bridged.present:
+        own = {ip_network(one.target) for one in rules.published if one.target.version == family}
+        themselves = by_source(f"{PREFIX}SELF", (replace(hide, source=one, destination=one) for one in own))
     return {
         f"{PREFIX}POSTROUTING": [
             Rule(then=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
-            Rule(then=f"{PREFIX}HAIRPIN", state=State.DNAT),
+            *(Rule(then=chain, state=State.DNAT) for chain in list(themselves)[:1]),
+            Rule(then=f"{PREFIX}HAIRPIN", state=State.DNAT, not_bridged=bridged.present),
             *(Rule(then="RETURN", outgoing=links) for links in _all_links(bridges)),
             Rule(then=f"{PREFIX}HIDE", goto=True),
         ],
+        **themselves,
         **by_link(f"{PREFIX}HOST", of_host, out=True),
         **by_source(f"{PREFIX}HAIRPIN", same),
         **by_source(f"{PREFIX}HIDE", (rule for bridge in bridges for rule in _hiding(bridge, family))),

@@ -26,7 +26,7 @@ MISSING = (
 )
 
 
-def load() -> ModuleType:
+def load() -> Any:
     """Return the package ``iptc``.  Raises KernelRefused in one sentence when it, or a library of it, is missing."""
     if "iptc" in sys.modules:
         return sys.modules["iptc"]
@@ -44,7 +44,7 @@ def load() -> ModuleType:
             del os.environ[_EXTENSIONS]
 
 
-def _helpers() -> ModuleType:
+def _helpers() -> Any:
     module: Any = ModuleType(_HELPERS)
     module.find_library = _find
     module.find_libc = lambda: ctypes.CDLL(None, mode=ctypes.RTLD_GLOBAL)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TypeVar
 
@@ -45,7 +46,8 @@ def opened(chain: str, rules: Iterable[Opened], family: Family) -> Chains:
     for one in _of(rules, family):
         span = (one.target_port, one.target_port + one.count - 1)
         free = Rule(then="RETURN", protocol=one.protocol, ports=span)
-        by_target.setdefault(one.target, []).append(free)
+        sources: Sequence[Subnet | None] = _collapsed(one.allow, family) if one.allow else [None]
+        by_target.setdefault(one.target, []).extend(replace(free, source=source) for source in sources)
     chains: Chains = {}
     targets = []
     for place, target in enumerate(sorted(by_target, key=int)):
@@ -94,7 +96,7 @@ def _by_protocol(chain: str, rules: Iterable[Rule], otherwise: Rule | None = Non
     return chains
 
 
-def _collapsed(allow: Iterable[Subnet], family: Family) -> list[Subnet]:
+def _collapsed(allow: Iterable[Subnet], family: Family) -> Sequence[Subnet]:
     if family == 4:
         return [*collapse_addresses(net for net in allow if isinstance(net, IPv4Network))]
     return [*collapse_addresses(net for net in allow if isinstance(net, IPv6Network))]

@@ -1,7 +1,7 @@
 """Our chains in the tables of the kernel: one commit per table, under the lock that all users of iptables share.
 
-Owns the chains whose names begin as ours do and one rule in each built-in chain that leads to them; reads nothing
-else, and nothing else is changed.  A table that is touched for the first time comes to be, empty, as with iptables itself.
+Owns the chains whose names begin as ours do and one rule in each built-in chain that leads to them; nothing else is
+changed.  A table that is touched for the first time comes to be, empty, as with iptables itself.
 """
 
 from __future__ import annotations
@@ -43,6 +43,18 @@ def write(family: Family, name: str, content: Content) -> None:
                 # Somebody who does not know of the lock was faster.
                 if attempt + 1 == _TRIES or "again" not in str(problem):
                     raise _refused(family, name, problem) from problem
+
+
+def hold(family: Family, name: str, content: Content) -> bool:
+    """Tell whether the table still leads to our chains, and these are as long as they were made."""
+    with _locked(), _opened(library.load(), family, name) as table:
+        names = {chain.name for chain in table.chains}
+        if {one for one in names if one.startswith(PREFIX)} != content.chains.keys():
+            return False
+        led = all((PREFIX + hook).encode() in _targets(table, hook) for hook in content.hooks)
+        return led and all(
+            sum(1 for _ in _targets(table, chain)) == len(rules) for chain, rules in content.chains.items()
+        )
 
 
 def _refused(family: Family, name: str, problem: Exception) -> KernelRefused:

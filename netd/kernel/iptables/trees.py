@@ -74,9 +74,7 @@ def by_link(chain: str, rules: Iterable[Rule], *, out: bool) -> Chains:
     return chains
 
 
-def _split_links(
-    chain: str, rules: Sequence[Rule], prefix: str, name: Callable[[Rule], str], chains: Chains
-) -> None:
+def _split_links(chain: str, rules: Sequence[Rule], prefix: str, name: Callable[[Rule], str], chains: Chains) -> None:
     if len(rules) <= _HANDFUL:
         chains[chain] = list(rules)
         return
@@ -87,9 +85,9 @@ def _split_links(
             chains[chain] += block
             continue
         below = f"{chain}.{head[-1]}"
+        start, choice = f"{head}+", Rule(then=below, goto=True)
         out = bool(block[0].outgoing)
-        start = {"outgoing": f"{head}+"} if out else {"incoming": f"{head}+"}
-        chains[chain].append(replace(Rule(then=below, goto=True), **start))
+        chains[chain].append(replace(choice, outgoing=start) if out else replace(choice, incoming=start))
         _split_links(below, block, head, name, chains)
 
 
@@ -134,8 +132,8 @@ def _split_subnets(chain: str, rules: Placed, end: str, tail: list[Rule], chains
             chains[chain].append(block[0][1])
             continue
         below = f"{chain}.{place}"
-        where = {"source": cover} if end == "source" else {"destination": cover}
-        chains[chain].append(replace(Rule(then=below, goto=True), **where))
+        choice = Rule(then=below, goto=True)
+        chains[chain].append(replace(choice, source=cover) if end == "source" else replace(choice, destination=cover))
         _split_subnets(below, block, end, tail, chains)
     chains[chain] += tail
 

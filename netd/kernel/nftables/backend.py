@@ -33,6 +33,14 @@ class Nftables:
         self.forwards: frozenset[Family] = frozenset()
         """The families whose packets the host has to forward for what was published last."""
 
+    @property
+    def look_every(self) -> None:
+        """The kernel tells of every change."""
+        return None
+
+    def damaged(self) -> bool:
+        return False
+
     def close(self) -> None:
         self._nft.close()
 
