@@ -17,7 +17,7 @@ from netd.kernel.iptables.layout import PREFIX
 from netd.kernel.nft import Nft
 from netd.kernel.nftables.backend import Nftables
 from netd.kernel.sysctl import Forwarding
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
 _PROBE = """
@@ -67,6 +67,10 @@ class Successor:
     @property
     def look_every(self) -> float | None:
         return self._firewall.look_every
+
+    def change(self, change: RulesetChange) -> None:
+        self._firewall.change(change)
+        self._succeed()
 
     def publish(self, rules: Ruleset) -> None:
         self._firewall.publish(rules)

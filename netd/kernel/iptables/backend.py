@@ -5,12 +5,16 @@ Owns those chains and, by way of ``Forwarding``, whether the host forwards; no p
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from netd.common.addresses import FAMILIES, Family
+from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
+from netd.kernel.held import Held
 from netd.kernel.iptables import library, look, tables
 from netd.kernel.iptables.layout import TABLES, Bridged, Content, layout
 from netd.kernel.sysctl import Forwarding
-from netd.portmap.rules import Ruleset
+from netd.portmap.rules import Ruleset, RulesetChange
 
 _LOOK = 2.0
 """Seconds; a look takes some tens of microseconds."""
@@ -23,7 +27,8 @@ class Iptables:
     def __init__(self, forwarding: Forwarding) -> None:
         library.load()
         self._forwarding = forwarding
-        self._held: dict[tuple[Family, str], Content] = {}
+        self._held = Held()
+        self._written: dict[tuple[Family, str], Content] = {}
         """What the tables hold by our last word; without those of which it is not known."""
         self._sizes: dict[tuple[Family, str], look.Size] = {}
         self.forwards: frozenset[Family] = frozenset()
@@ -36,29 +41,45 @@ class Iptables:
 
     def close(self) -> None: ...
 
+    def change(self, change: RulesetChange) -> None:
+        """Write the tables of which anything changes, each whole and in one transaction.
+
+        When one is refused, those that were written before it are put back.
+        """
+        real = self._held.real(change)
+        self._held.turn(real)
+        try:
+            self._write()
+        except KernelRefused:
+            self._held.turn(RulesetChange(real.come, real.gone))
+            with suppress(KernelRefused):
+                self._write()
+            raise
+
     def publish(self, rules: Ruleset) -> None:
-        """Write the tables of which anything changes, each in one transaction."""
-        self._write(rules)
+        self._held = Held(rules)
+        self._write()
 
     def reset(self, rules: Ruleset) -> None:
-        self._held = {}
-        self._write(rules)
+        self._written = {}
+        self.publish(rules)
 
     def remove(self) -> None:
-        self._held, self.forwards = {}, frozenset()
+        self._held, self._written, self.forwards = Held(), {}, frozenset()
         remove()
         self._forwarding.restore()
 
     def damaged(self) -> bool:
-        """Tell whether others changed the tables since we last wrote or looked; compares their sizes only."""
-        seen = {key: look.size(*key) for key in self._held}
+        """Tell whether others changed the tables since we last wrote or looked; compares their sizes at first."""
+        seen = {key: look.size(*key) for key in self._written}
         changed = [key for key, size in seen.items() if size != self._sizes.get(key)]
         self._sizes = seen
-        return any(not tables.hold(*key, self._held[key]) for key in changed)
+        return any(not tables.hold(*key, self._written[key]) for key in changed)
 
-    def _write(self, rules: Ruleset) -> None:
+    def _write(self) -> None:
         seen = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
         bridged = Bridged(present=bool(seen), ipv6=seen == "1")
+        rules = self._held.ruleset()
         for family in FAMILIES:
             for table, content in layout(rules, family, bridged).items():
                 self._bring(family, table, content)
@@ -67,11 +88,12 @@ class Iptables:
 
     def _bring(self, family: Family, table: str, content: Content) -> None:
         key = family, table
-        if self._held.get(key) != content:
-            self._held.pop(key, None)
-            tables.write(family, table, content)
-            self._held[key] = content
-            self._sizes[key] = look.size(family, table)
+        if self._written.get(key) == content or not (content.chains or table in look.there(family)):
+            return
+        self._written.pop(key, None)
+        tables.write(family, table, content)
+        self._written[key] = content
+        self._sizes[key] = look.size(family, table)
 
 
 def remove() -> None:
