@@ -285,11 +285,18 @@ def family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def reach(node: Node, address: str, port: int, protocol: str = "tcp", timeout: float = PATIENCE) -> str | None:
-    """Return the address under which an echo server sees *node*, or None when it cannot be reached."""
+def reach(
+    node: Node, address: str, port: int, protocol: str = "tcp", timeout: float = PATIENCE, source: str = ""
+) -> str | None:
+    """Return the address under which an echo server sees *node*, or None when it cannot be reached.
+
+    *source* is the address of *node* to go from.
+    """
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with node.run(lambda: socket.socket(family(address), kind)) as client:
         client.settimeout(timeout)
+        if source:
+            client.bind((source, 0))
         try:
             client.connect((address, port))
             client.send(b"who am I?")
@@ -298,6 +305,6 @@ def reach(node: Node, address: str, port: int, protocol: str = "tcp", timeout: f
             return None
 
 
-def unreachable(node: Node, address: str, port: int, protocol: str = "tcp") -> bool:
+def unreachable(node: Node, address: str, port: int, protocol: str = "tcp", source: str = "") -> bool:
     """Whether nothing answers there: a shorter wait than ``reach`` has, for what should fail."""
-    return reach(node, address, port, protocol, SILENCE) is None
+    return reach(node, address, port, protocol, SILENCE, source) is None

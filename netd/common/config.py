@@ -19,7 +19,8 @@ from netd.common.errors import BadRequest
 
 FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
-_CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS}
+HOST_FIREWALL = ("ignore", "respect")
+_CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS, "host_firewall": HOST_FIREWALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Settings:
     """Whose rules keep networks apart and publish ports: nftables, iptables, or the first of them that works."""
     dns: tuple[str, ...] = field(default=())
     """Name servers for containers that name none themselves; empty: the host's."""
+    host_firewall: str = "ignore"
+    """``respect``: what comes from outside to a published port must pass the host's own input rules first."""
     dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Domain → name servers that the host asks for it and all below it; the longest domain counts."""
 

@@ -18,9 +18,10 @@ from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset
 class Wanted:
     """Answers from the state as it is when asked."""
 
-    def __init__(self, state: State, drivers: Drivers) -> None:
+    def __init__(self, state: State, drivers: Drivers, *, respect: bool = False) -> None:
         self._state = state
         self._drivers = drivers
+        self._respect = respect
 
     def network(self, network: Network) -> facts.State:
         return facts.state(self._drivers.get(network.driver).network_facts(network))
@@ -51,7 +52,7 @@ class Wanted:
         bridges = (self.rules(network) for network in self._state.networks)
         published = (one for sandbox in self._state.sandboxes for one in self._published(sandbox))
         opened = (one for sandbox in self._state.sandboxes for one in self.opened(sandbox))
-        return Ruleset(frozenset(filter(None, bridges)), frozenset(published), frozenset(opened))
+        return Ruleset(frozenset(filter(None, bridges)), frozenset(published), frozenset(opened), self._respect)
 
     def _sandbox_facts(self, sandbox: Sandbox) -> Iterator[Fact]:
         if sandbox.on_host:

@@ -59,7 +59,7 @@ class World:
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(self.state, self.drivers)
+        return Wanted(self.state, self.drivers, respect=self.settings.host_firewall == "respect")
 
     def driver(self, network: Network) -> Driver:
         return self.drivers.get(network.driver)

@@ -19,7 +19,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.kernel.netlink import CREATE, EXCL, REPLACE, Message, Request, attribute, attributes, nest, text, u8, u32
 
-IFF_UP = 1
+IFF_UP, _IFF_NOARP = 1, 0x80
 OUR_ORIGIN = 0x6E
 """The protocol number of addresses that we set, as ``ip addr`` shows it."""
 DYING_GROUP = 0x6E64786E
@@ -43,6 +43,8 @@ _ORIGIN, _IFA_F_NODAD = 11, 0x02
 _ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _TABLE = 1, 2, 1, 4, 5, 6, 15
 MAIN_TABLE = 254
 _LOCAL_TABLE = 255
+HOST_SCOPE = 254
+"""Of an address that no packet to others is sent from."""
 _UNICAST, _LOCAL = 1, 2
 _SCOPE_LINK = 253
 _TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
@@ -118,6 +120,19 @@ def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int
     )
 
 
+def new_loop(one: str, other: str, mac: str, mtu: int) -> Request:
+    """Make a veth pair, down, both ends here and with one MAC: *one* sends everything to *other*, and asks nobody."""
+    attrs = (u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)))
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join((text(_IFNAME, other), *attrs))
+    info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
+    header = _IFINFO.pack(0, 0, 0, _IFF_NOARP, _IFF_NOARP)
+    return Request(rtnl.RTM_NEWLINK, header + b"".join((text(_IFNAME, one), *attrs, info)), CREATE | EXCL)
+
+
+def delete_link(name: str) -> Request:
+    return _link(rtnl.RTM_DELLINK, text(_IFNAME, name), tolerate=(errno.ENODEV,))
+
+
 def set_link(
     link: str | int,
     *,
@@ -188,10 +203,12 @@ def delete_dying() -> Request:
     return _link(rtnl.RTM_DELLINK, u32(_GROUP, DYING_GROUP), tolerate=(errno.ENODEV,))
 
 
-def _address(kind: int, index: int, address: Interface, flags: int, tolerate: tuple[int, ...]) -> Request:
+def _address(
+    kind: int, index: int, address: Interface, flags: int, tolerate: tuple[int, ...], scope: int = 0
+) -> Request:
     # Nobody has an IPv6 address of ours already: waiting a second to find that out would only hold up its first use.
     nodad = _IFA_F_NODAD if address.version == 6 else 0
-    header = struct.pack("=BBBBI", _FAMILIES[address.version], address.network.prefixlen, nodad, 0, index)
+    header = struct.pack("=BBBBI", _FAMILIES[address.version], address.network.prefixlen, nodad, scope, index)
     packed = address.ip.packed
     has_broadcast = address.version == 4 and address.network.prefixlen < 31
     broadcast = attribute(4, address.network.broadcast_address.packed) if has_broadcast else b""
@@ -199,8 +216,8 @@ def _address(kind: int, index: int, address: Interface, flags: int, tolerate: tu
     return Request(kind, header + attrs, flags, tolerate)
 
 
-def add_address(index: int, address: Interface) -> Request:
-    return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,))
+def add_address(index: int, address: Interface, *, scope: int = 0) -> Request:
+    return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,), scope)
 
 
 def drop_address(index: int, address: Interface) -> Request:

@@ -16,7 +16,9 @@ from pyroute2.netlink import rtnl
 
 from netd.kernel.netlink import Message, Netlink, Request, attributes, messages
 
-_NETFILTER, _NFTABLES, _INET, _TABLE = 12, 10, 1, b"netd\0"
+_NETFILTER, _NFTABLES, _TABLE = 12, 10, b"netd\0"
+_FAMILIES = (1, 2, 10)
+"""inet, ip and ip6."""
 _NEWGEN, _GETGEN = 15, 16
 _GROUP_NFTABLES = 7
 _GROUPS_OF_LINKS = (
@@ -136,7 +138,7 @@ class Watch:
 
 
 def _is_of_ours(message: Message) -> bool:
-    return message.body[0] == _INET and attributes(message.body, 4).get(1) == _TABLE
+    return message.body[0] in _FAMILIES and attributes(message.body, 4).get(1) == _TABLE
 
 
 def _maker(message: Message) -> bytes | None:

@@ -96,7 +96,7 @@ class Ruleset:
     published: frozenset[Published] = field(default_factory=frozenset)
     opened: frozenset[Opened] = field(default_factory=frozenset)
     respect: bool = False
-    """What comes to a published port from outside must pass the host's own input chains first."""
+    """What comes to a published port from outside must pass the host's own input chains first; fixed by ``reset``."""
 
     def __bool__(self) -> bool:
         return bool(self.bridges or self.published or self.opened)

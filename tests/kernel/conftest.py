@@ -12,7 +12,7 @@ import pytest
 
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, plan, state
 from netd.kernel.host import Host
-from netd.portmap.rules import BridgeRules, Published, Ruleset, Treatment
+from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset, Treatment
 from tests.lab import Lab, Node
 
 T = TypeVar("T")
@@ -34,6 +34,8 @@ class Site:
         self.wanted: dict[tuple[str, ...], Fact] = {}
         self.bridges: dict[str, BridgeRules] = {}
         self.published: set[Published] = set()
+        self.opened: set[Opened] = set()
+        self.respect = False
         self.host = self.open()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -79,7 +81,9 @@ class Site:
         self.do(self.host.publish(self.ruleset()))
 
     def ruleset(self) -> Ruleset:
-        return Ruleset(frozenset(self.bridges.values()), frozenset(self.published))
+        return Ruleset(
+            frozenset(self.bridges.values()), frozenset(self.published), frozenset(self.opened), self.respect
+        )
 
     def network(
         self, name: str, *gateways: str, internal: bool = False, isolated: bool = False, **rules: Any

@@ -1,7 +1,7 @@
 """The nftables table ``inet netd``: kept equal to the ruleset last published.
 
-Owns the table and, by way of ``Forwarding``, whether the host forwards; no other table is ever touched, nor a policy
-of the host's.
+Owns the table, those named ``netd`` of ip and ip6 that it needs to respect the host's input rules, and, by way of
+``Forwarding``, whether the host forwards; no other table is ever touched, nor a policy of the host's.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import logging
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
+from netd.kernel.detour import close_detour, open_detour
 from netd.kernel.held import Held
 from netd.kernel.nft import Nft
 from netd.kernel.nftables import script as scripts
+from netd.kernel.nftables.table import removal
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
@@ -81,12 +83,17 @@ class Nftables:
 
     def remove(self) -> None:
         self._held, self._known, self.forwards = Held(), False, frozenset()
-        self._nft.run(scripts.removal())
+        self._nft.run(removal())
+        close_detour()
         self._forwarding.restore()
 
     def _rebuild(self, rules: Ruleset) -> None:
+        if rules.respect:
+            open_detour()
         filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
         self._nft.run(scripts.rebuild(rules, bridges_filter_ipv6=filtered))
+        if not rules.respect:
+            close_detour()
         self._known = True
 
     def _forward(self) -> None:

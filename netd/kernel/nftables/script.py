@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from netd.kernel.held import Held
 from netd.kernel.nftables.elements import Element, elements, of_targets, parts
-from netd.kernel.nftables.table import SKELETON, TABLE
+from netd.kernel.nftables.table import ASKED, TABLE, removal, skeleton
 from netd.portmap.rules import Ruleset, RulesetChange
 
 
@@ -19,12 +19,8 @@ def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False) -> str:
     Where *bridges_filter_ipv6*, what is published is not to be reached by ::1.
     """
     unanswered = f"add element {TABLE} unanswered {{ ipv6 }}\n" if bridges_filter_ipv6 else ""
-    return f"{removal()}{SKELETON}{unanswered}{_commands('add', elements(wanted).items())}"
-
-
-def removal() -> str:
-    """Return the script that takes the table away, whether it is there or not."""
-    return f"add table {TABLE}\ndelete table {TABLE}\n"
+    made = f"{removal()}{skeleton(wanted.respect)}{unanswered}"
+    return made + _commands("add", elements(wanted).items(), wanted.respect)
 
 
 def change(held: Held, real: RulesetChange) -> str:
@@ -37,11 +33,13 @@ def change(held: Held, real: RulesetChange) -> str:
     new = {**parts(real.come), **of_targets(first)}
     gone = ((key, "") for key, value in old.items() if new.get(key) != value)
     come = ((key, value) for key, value in new.items() if old.get(key) != value)
-    return _commands("delete", gone) + _commands("add", come)
+    return _commands("delete", gone, held.respect) + _commands("add", come, held.respect)
 
 
-def _commands(verb: str, items: Iterable[Element]) -> str:
+def _commands(verb: str, items: Iterable[Element], respect: bool) -> str:
     by_set: dict[str, list[str]] = {}
     for (name, key), value in items:
         by_set.setdefault(name, []).append(f"{key} : {value}" if value else key)
+        if respect and name in ASKED:
+            by_set.setdefault(f"asked_{name}", []).append(key)
     return "".join(f"{verb} element {TABLE} {name} {{ {', '.join(keys)} }}\n" for name, keys in by_set.items())

@@ -1,11 +1,20 @@
-"""The table ``inet netd`` without its elements: fixed text, the same on every host.
+"""The table ``inet netd`` without its elements: fixed text, the same on every host but for one setting.
 
 What is there is only ever said by elements of the sets and maps; see :mod:`netd.kernel.nftables.elements`.
+
+Where the host's own input rules are respected, the first packet of a connection from outside to a published port is
+not translated: it goes to the host's input as if for a program of the host, past everybody's rules.  Only what they let
+through is seen by our last chain there.  It marks the packet by its priority (tables do not see each other's sets, and
+``dup`` has to be in one of the packet's own family); the packet is copied into a link of ours whose other end is in
+this host too, and dropped, before the connection is known.  The copy comes in as the connection's first packet and is
+translated; the rest of the connection follows by the straight way.
 """
+
+from netd.kernel.detour import IN, NEXT_HOP, NEXT_HOP6, OUT
 
 TABLE = "inet netd"
 
-SKELETON = """
+_SKELETON = """
 table inet netd {
   set bridges { type ifname; }
   set within { type ifname . ifname; }
@@ -78,6 +87,7 @@ table inet netd {
   # its link alone cannot be led on to another link.
   chain prerouting {
     type nat hook prerouting priority -100; policy accept;
+    @first@
     ip daddr != 127.0.0.0/8 fib daddr type local goto arriving
     ip6 daddr != ::1 ip6 saddr != fe80::/10 fib daddr type local goto arriving6
   }
@@ -160,3 +170,76 @@ table inet netd {
   }
 }
 """
+
+_RESPECTFUL = f"""
+table inet netd {{
+  set asked_ports {{ type inet_proto . inet_service; }}
+  set asked_ports_at {{ type ipv4_addr . inet_proto . inet_service; }}
+  set asked_ranges {{ type inet_proto . inet_service; flags interval; }}
+  set asked_ranges_at {{ type ipv4_addr . inet_proto . inet_service; flags interval; }}
+  set asked_ports6 {{ type inet_proto . inet_service; }}
+  set asked_ports6_at {{ type ipv6_addr . inet_proto . inet_service; }}
+  set asked_ranges6 {{ type inet_proto . inet_service; flags interval; }}
+  set asked_ranges6_at {{ type ipv6_addr . inet_proto . inet_service; flags interval; }}
+
+  # What the host's own rules let in is seen here: after all of them, and before the connection is confirmed.
+  chain passed {{
+    type filter hook input priority 2147483645; policy accept;
+    iifname @bridges accept
+    iifname {{ "lo", "{IN}" }} accept
+    ct state != new accept
+    fib daddr type != local accept
+    ip6 saddr fe80::/10 accept
+    meta nfproto ipv4 goto asked
+    meta nfproto ipv6 goto asked6
+  }}
+
+  chain asked {{
+    ip daddr . meta l4proto . th dport @asked_ports_at meta priority set 6e65:7464
+    meta l4proto . th dport @asked_ports meta priority set 6e65:7464
+    ip daddr . meta l4proto . th dport @asked_ranges_at meta priority set 6e65:7464
+    meta l4proto . th dport @asked_ranges meta priority set 6e65:7464
+  }}
+
+  chain asked6 {{
+    ip6 daddr . meta l4proto . th dport @asked_ports6_at meta priority set 6e65:7464
+    meta l4proto . th dport @asked_ports6 meta priority set 6e65:7464
+    ip6 daddr . meta l4proto . th dport @asked_ranges6_at meta priority set 6e65:7464
+    meta l4proto . th dport @asked_ranges6 meta priority set 6e65:7464
+  }}
+
+  chain returning {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname "{IN}" meta priority set none
+  }}
+}}
+
+table ip netd {{
+  chain passed {{
+    type filter hook input priority 2147483646; policy accept;
+    meta priority 6e65:7464 iifname != "{IN}" dup to {NEXT_HOP} device "{OUT}" drop
+  }}
+}}
+
+table ip6 netd {{
+  chain passed {{
+    type filter hook input priority 2147483646; policy accept;
+    meta priority 6e65:7464 iifname != "{IN}" dup to {NEXT_HOP6} device "{OUT}" drop
+  }}
+}}
+"""
+
+ASKED = ("ports", "ports_at", "ranges", "ranges_at", "ports6", "ports6_at", "ranges6", "ranges6_at")
+"""The maps whose keys are in sets too, with "asked_" before their names, where the host's rules are respected."""
+
+
+def skeleton(respect: bool) -> str:
+    """Return the tables; *respect* is for the host's own input rules."""
+    if not respect:
+        return _SKELETON.replace("    @first@\n", "")
+    return _SKELETON.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _RESPECTFUL
+
+
+def removal() -> str:
+    """Return the script that takes everything away, whether it is there or not."""
+    return "".join(f"add table {one}\ndelete table {one}\n" for one in (TABLE, "ip netd", "ip6 netd"))
