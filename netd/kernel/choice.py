@@ -16,6 +16,7 @@ from netd.kernel.iptables import look
 from netd.kernel.iptables.layout import PREFIX
 from netd.kernel.nft import Nft
 from netd.kernel.nftables.backend import Nftables
+from netd.kernel.nftables.table import removal
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
@@ -99,7 +100,7 @@ class Successor:
 def _forget_nftables() -> None:
     try:
         with Nft() as nft:
-            nft.run("add table inet netd\ndelete table inet netd\n")
+            nft.run(removal())
     except KernelRefused:
         pass  # A kernel without nftables has nothing of it.
 
