@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from netd.remote.addresses import RemoteAddresses
 from netd.remote.caller import PATIENCE, Caller
 from netd.remote.network import RemoteNetworks
 
@@ -15,6 +16,7 @@ class Plugins:
         self._folders = tuple(map(Path, folders))
         self._patience = patience
         self._callers: dict[str, Caller] = {}
+        self._addresses: dict[str, RemoteAddresses] = {}
 
     async def close(self) -> None:
         for caller in self._callers.values():
@@ -23,6 +25,12 @@ class Plugins:
     def networks(self, name: str) -> RemoteNetworks:
         """Return the network driver of that name, which its calls will find or not."""
         return RemoteNetworks(self._caller(name))
+
+    def addresses(self, name: str) -> RemoteAddresses:
+        """Return the IPAM driver of that name, which its calls will find or not; always the same one."""
+        if name not in self._addresses:
+            self._addresses[name] = RemoteAddresses(self._caller(name))
+        return self._addresses[name]
 
     def _caller(self, name: str) -> Caller:
         if name not in self._callers:

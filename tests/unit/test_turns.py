@@ -81,3 +81,41 @@ def test_a_failure_lets_the_next_one_in():
             await asyncio.sleep(0)
 
     asyncio.run(play())
+
+
+def test_who_waits_on_somebody_outside_keeps_its_own_turn_and_holds_up_nobody_alone():
+    async def play():
+        turns, log = Turns(), []
+        answer, done = asyncio.Event(), asyncio.Event()
+
+        async def ask():
+            async with turns.of("a"):
+                async with turns.aside():
+                    log.append("asks")
+                    await answer.wait()
+                log.append("goes on")
+
+        async def alone():
+            async with turns.alone():
+                log.append("alone")
+                await done.wait()
+                log.append("no more alone")
+
+        async def other():
+            async with turns.of("a"):
+                log.append("other")
+
+        async with asyncio.TaskGroup() as tasks:
+            for body in (ask, alone, other):
+                tasks.create_task(body())
+                await settle()
+            assert log == ["asks", "alone"]
+            answer.set()
+            await settle()
+            assert log == ["asks", "alone"], "what it goes on with waits until nobody is alone"
+            done.set()
+        assert log == ["asks", "alone", "no more alone", "goes on", "other"]
+        async with turns.alone():
+            log.append("again")
+
+    asyncio.run(play())
