@@ -47,10 +47,29 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A further bridge, joined to *bridge* by a veth pair: what is a port of either is on one network.
+
+    It has no address of its own.
+    """
+
+    rank: ClassVar[int] = 1
+    name: str
+    bridge: str
+    mtu: int
+    isolated: bool = False
+    """Isolated ports of either bridge do not reach those of the other."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("segment", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
     """A veth pair: *host* is a port of *bridge*, *inside* is the interface in the sandbox's namespace."""
 
-    rank: ClassVar[int] = 1
+    rank: ClassVar[int] = 2
     host: str
     bridge: str
     alias: str
@@ -85,7 +104,7 @@ class StaticRoute:
 class Moved:
     """A link that somebody else made on the host, moved into a sandbox; it goes back when the fact goes."""
 
-    rank: ClassVar[int] = 1
+    rank: ClassVar[int] = 2
     source: str
     """Its name on the host, before and after."""
     sandbox: str
@@ -105,7 +124,7 @@ class Moved:
 class DefaultRoute:
     """The sandbox's default route; there is at most one of each family."""
 
-    rank: ClassVar[int] = 2
+    rank: ClassVar[int] = 3
     sandbox: str
     gateway: Address
 
@@ -114,7 +133,7 @@ class DefaultRoute:
         return ("route", self.sandbox, f"ipv{self.gateway.version}")
 
 
-Fact: TypeAlias = Bridge | Namespace | Pair | Moved | DefaultRoute
+Fact: TypeAlias = Bridge | Segment | Namespace | Pair | Moved | DefaultRoute
 State: TypeAlias = Mapping[tuple[str, ...], Fact]
 
 

@@ -30,6 +30,10 @@ class Traits:
     """There is only the one that netd makes itself."""
     parent: str = ""
     """The option that names a link of the host, which has to be there, that its networks stand on."""
+    segment_size: int = 0
+    """How many endpoints one device of the host takes; 0 is any number."""
+    most_segments: int = 1
+    """How many devices one network can have."""
     absent: bool = False
     """It is not installed any more: its networks can only be removed."""
 

@@ -9,13 +9,18 @@ from netd.common.errors import Forbidden
 from netd.common.ids import short
 from netd.drivers import EVERY_ADDRESS, Traits, bridge_options, options
 from netd.drivers.bridge_options import BridgeOptions
-from netd.facts import Bridge, Fact, Pair
+from netd.facts import Bridge, Fact, Pair, Segment
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 from netd.portmap.rules import BridgeRules
 
+_PORTS = 1023
+"""As many as the kernel lets a bridge have."""
+_SEGMENT = 950
+"""The rest of the first bridge's ports is for the joints with the others: enough for every address of a /16."""
+
 
 class BridgeDriver:
-    traits = Traits()
+    traits = Traits(segment_size=_SEGMENT, most_segments=1 + _PORTS - _SEGMENT)
 
     def validate(self, spec: NetworkSpec) -> None:
         bridge_options.check(spec)
@@ -38,7 +43,11 @@ class BridgeDriver:
             localnet=True,
             owned=not network.adopted,
         )
-        return (bridge,)
+        joined = (
+            Segment(name=self._bridge(network, number), bridge=bridge.name, mtu=bridge.mtu, isolated=not found.icc)
+            for number in range(1, network.segments)
+        )
+        return (bridge, *joined)
 
     def rules(self, network: Network) -> BridgeRules:
         found = bridge_options.read(network.options)
@@ -56,7 +65,7 @@ class BridgeDriver:
         found = bridge_options.read(network.options)
         pair = Pair(
             host=f"ndp{endpoint.id[:10]}",
-            bridge=self.device(network),
+            bridge=self._bridge(network, endpoint.segment),
             alias=f"{sandbox.name}.{network.name}",
             sandbox=sandbox.id,
             inside=endpoint.interface,
@@ -66,6 +75,9 @@ class BridgeDriver:
             isolated=not found.icc,
         )
         return (pair,)
+
+    def _bridge(self, network: Network, segment: int) -> str:
+        return f"nds{network.id[:8]}-{segment}" if segment else self.device(network)
 
     def binding_addresses(self, network: Network) -> tuple[Address, ...]:
         """An address other than 0.0.0.0 stands alone; 0.0.0.0 means every address of both families, as in Docker."""

@@ -49,6 +49,12 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     found = Endpoint(id=new_id(), network=network.id, asked=replace(asked, **_OPERATIONAL))
     if not driver.traits.addressed:
         return found
+    segment = state.roomy_segment(network, driver.traits.segment_size)
+    if segment is None:
+        raise ServerError(
+            f"network {network.name} is full: it has {len(state.members(network.id))} endpoints, as many as its bridges"
+            " take; use another network"
+        )
     interface = _interface(sandbox, network, asked)
     address, address6 = _addresses(state, sandbox, network, asked)
     packed = address.ip.packed if address else bytes.fromhex(found.id[:8])
@@ -60,6 +66,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
         address6=address6,
         gateway=_gateway(network, 4),
         gateway6=_gateway(network, 6),
+        segment=segment,
     )
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
-from netd.engine import choose, live
+from netd.engine import choose, growth, live
 from netd.engine.asked import plain
 from netd.engine.sandboxes import join, published
 from netd.engine.world import World
@@ -29,6 +29,8 @@ class Connections:
             place = state.find_network(plain(network))
             choose.check(place, settings)
             self._check(before, place)
+            await growth.make_room(self._world, [place])
+            place = state.find_network(place.id)
             with ExitStack() as undo:
                 endpoint = join(self._world, before, place, settings, undo)
                 after = replace(before, endpoints=(*before.endpoints, endpoint))

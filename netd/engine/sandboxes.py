@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
-from netd.engine import asked, change, choose, files, live, shown
+from netd.engine import asked, change, choose, files, growth, live, shown
 from netd.engine.publishing import publications
 from netd.engine.world import World
 from netd.model import Endpoint, Network, Sandbox
@@ -27,8 +27,10 @@ class Sandboxes:
         async with self._world.turns.of(draft.id):
             if (there := self._world.state.sandbox_like(draft.id)) is not None:
                 raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
+            wishes = asked.networks(request)
+            await growth.make_room(self._world, [network for network, _ in self._places(wishes)])
             with ExitStack() as undo:
-                sandbox = self._decide(draft, asked.networks(request), undo)
+                sandbox = self._decide(draft, wishes, undo)
                 sandbox = await live.carry_out(self._world, None, sandbox, published(self._world, None, undo))
                 undo.pop_all()
         return self.view(sandbox)

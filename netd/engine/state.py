@@ -6,6 +6,7 @@ brings the kernel there, or takes it out again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from netd.common.addresses import Address, Family, Subnet
@@ -23,6 +24,7 @@ class State:
         self._sandboxes: dict[str, Sandbox] = {}
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
+        self._spread: dict[str, Counter[int]] = {}
         self._addresses: dict[str, tuple[Addresses, ...]] = {}
         self.subnets = Taken()
         """Those of all networks."""
@@ -63,15 +65,25 @@ class State:
         self._networks[network.id] = network
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
+        self._spread[network.id] = Counter()
         self._addresses[network.id] = tuple(map(Addresses, network.pools))
         for pool in network.pools:
             self.subnets.put(pool.subnet, network.id)
 
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
-        del self._addresses[network.id]
+        del self._addresses[network.id], self._spread[network.id]
         for pool in network.pools:
             self.subnets.drop(pool.subnet)
+
+    def replace_network(self, network: Network) -> None:
+        """Put a record in place of the network's former one; its name, pools and members stay."""
+        self._networks[network.id] = network
+
+    def roomy_segment(self, network: Network, size: int) -> int | None:
+        """Return the first of the network's segments with less than *size* endpoints; None when all are full."""
+        spread = self._spread[network.id]
+        return next((one for one in range(network.segments) if not size or spread[one] < size), None)
 
     def find_network(self, term: str) -> Network:
         """Return the network with that id, or name, or unique start of an id.  Raises NotFound, BadRequest."""
@@ -109,6 +121,7 @@ class State:
         self._by_short_id[short(sandbox.id)] = sandbox.id
         for endpoint in sandbox.endpoints:
             self._members[endpoint.network][sandbox.id] = endpoint
+            self._spread[endpoint.network][endpoint.segment] += 1
 
     def drop_sandbox(self, identifier: str) -> None:
         self._leave(identifier)
@@ -137,4 +150,5 @@ class State:
     def _leave(self, identifier: str) -> None:
         before = self._sandboxes.get(identifier)
         for endpoint in before.endpoints if before else ():
-            self._members[endpoint.network].pop(identifier, None)
+            if self._members[endpoint.network].pop(identifier, None) is not None:
+                self._spread[endpoint.network][endpoint.segment] -= 1

@@ -54,6 +54,8 @@ class World:
     """The ids of networks that are being made or removed: nobody can join them."""
     joining: Counter[str] = field(default_factory=Counter)
     """How many endpoints are being made, by the ids of their networks."""
+    growth: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a network gets a further segment."""
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something may not be as it should; whoever repairs clears it."""
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import bridges, guard, moved, sysctl
+from netd.kernel import bridges, guard, moved, segments, sysctl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.memory import Settings
 from netd.kernel.rtnl import MAIN_TABLE, Link, Route
@@ -42,7 +42,7 @@ def look_inside() -> Inside:
 
 
 def is_pair(link: Link) -> bool:
-    return link.kind == "veth" and link.name.startswith(PREFIX)
+    return link.kind == "veth" and link.name.startswith(PREFIX) and not segments.is_joint(link.name)
 
 
 def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None) -> Bridge:

@@ -28,7 +28,7 @@ def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -
         raise KernelRefused(f"sandbox {fact.sandbox[:12]} has no network namespace at {path}", errno.ENOENT)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _make(host, sandboxes, fact, fd)
+        _make_with_room(host, sandboxes, fact, fd)
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise
@@ -37,6 +37,17 @@ def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -
             _make(host, sandboxes, fact, fd)
     finally:
         os.close(fd)
+
+
+def _make_with_room(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
+    """Make the pair; on a bridge that has no port left, when the retired ones have gone."""
+    try:
+        _make(host, sandboxes, fact, fd)
+    except OSError as problem:
+        if problem.errno != errno.EXFULL:
+            raise
+        dying.delete_all(host)
+        _make(host, sandboxes, fact, fd)
 
 
 def _make(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:

@@ -133,6 +133,13 @@ def delete_link(name: str) -> Request:
     return _link(rtnl.RTM_DELLINK, text(_IFNAME, name), tolerate=(errno.ENODEV,))
 
 
+def new_joint(one: str, other: str, mtu: int) -> Request:
+    """Make a veth pair, down, both of whose ends are here."""
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFNAME, other) + u32(_MTU, mtu)
+    info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
+    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, one), u32(_MTU, mtu), info, flags=CREATE | EXCL)
+
+
 def set_link(
     link: str | int,
     *,
@@ -174,12 +181,12 @@ def without_ipv6(host: str) -> Request:
     return _link(rtnl.RTM_SETLINK, text(_IFNAME, host), mode, tolerate=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
 
 
-def set_port(host: str, *, isolated: bool) -> Request:
-    """Set whether a bridge's port reaches other isolated ports.  It always sends back by the port a packet came from.
+def set_port(host: str, *, isolated: bool, hairpin: bool = True) -> Request:
+    """Set whether a bridge's port reaches other isolated ports, and whether it sends back what came by it.
 
-    A container's way to its own published port leads there, where br_netfilter translates between ports.
+    A container's way to its own published port leads back, where br_netfilter translates between ports.
     """
-    port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_MODE, 1), u8(_BRPORT_ISOLATED, isolated))
+    port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_MODE, hairpin), u8(_BRPORT_ISOLATED, isolated))
     return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port))
 
 

@@ -15,16 +15,17 @@ from typing import TypeAlias
 from netd import facts
 from netd.common.addresses import Subnet
 from netd.common.errors import KernelRefused
-from netd.facts import Bridge, DefaultRoute, Fact, Moved, Namespace, Pair, State, Step, Verb
+from netd.facts import Bridge, DefaultRoute, Fact, Moved, Namespace, Pair, Segment, State, Step, Verb
 from netd.host import Change, Resolver
-from netd.kernel import bridges, dying, moved, observe, pairs, resolver, rtnl, sysctl
+from netd.kernel import bridges, dying, moved, observe, pairs, resolver, rtnl, segments, sysctl
 from netd.kernel.choice import choose
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl, name_of
 from netd.kernel.memory import Memory
 from netd.kernel.sandboxes import Sandboxes
 
-OnHost: TypeAlias = Bridge | Pair
+OnHost: TypeAlias = Bridge | Segment | Pair
+_ON_HOST = (Bridge, Segment, Pair)
 
 
 class Worker:
@@ -54,12 +55,13 @@ class Worker:
         bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
         there = replace(self._outside, link=links.get)
         found: list[Fact] = [*observe.bridge_facts(links.values(), self._host.addresses(), bridges_known)]
+        found += segments.facts(links.values())
         for namespace in self.sandboxes.all():
             inside = self.sandboxes.run_in(namespace.sandbox, observe.look_inside)
             found += [namespace, *observe.sandbox_facts(namespace.sandbox, inside, there)]
         paired = {fact.host for fact in found if isinstance(fact, Pair)}
         found += [observe.lone_pair(one) for one in links.values() if observe.is_pair(one) and one.name not in paired]
-        self.known = {_name(fact): fact for fact in found if isinstance(fact, Bridge | Pair)}
+        self.known = {name: fact for fact in found if isinstance(fact, _ON_HOST) for name in _names(fact)}
         return facts.state(found)
 
     def observe_sandbox(self, sandbox: str) -> State:
@@ -97,12 +99,15 @@ class Worker:
         link = self._host.find(name)
         if link is None:
             return Change("link", name)
+        if isinstance(known, Segment):
+            found = segments.fact(known.name, self._host.find, self._host.find)
+            return None if found == known else Change("link", name)
         if isinstance(known, Pair):
             return None if observe.port_is(known, link, self._outside) else Change("link", name)
-        found = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
-        if found.addresses != known.addresses:
+        bridge = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
+        if bridge.addresses != known.addresses:
             return Change("address", name)
-        return None if found == known else Change("link", name)
+        return None if bridge == known else Change("link", name)
 
     def forwarding_lost(self) -> bool:
         return not self.forwarding.is_on(self.firewall.forwards)
@@ -116,23 +121,25 @@ class Worker:
                 with _explained(step):
                     self._carry_out(step, doomed)
         finally:
-            retired = any(step.verb is Verb.DEL and isinstance(step.fact, Bridge | Pair) for step in steps)
+            retired = any(step.verb is Verb.DEL and isinstance(step.fact, _ON_HOST) for step in steps)
             self._reaper.touch(retired=retired)
 
     def _carry_out(self, step: Step, doomed: set[str]) -> None:
-        if isinstance(step.fact, Bridge | Pair):
-            self.known.pop(_name(step.fact), None)
+        for name in _names(step.fact):
+            self.known.pop(name, None)
         if step.verb is Verb.DEL:
             self._drop(step.fact, doomed)
             return
         self._put(step.fact, step.was)
-        if isinstance(step.fact, Bridge | Pair):
-            self.known[_name(step.fact)] = step.fact
+        if isinstance(step.fact, _ON_HOST):
+            self.known |= dict.fromkeys(_names(step.fact), step.fact)
 
     def _put(self, fact: Fact, was: Fact | None) -> None:
         match fact:
             case Bridge():
                 bridges.put(self._host, fact, was if isinstance(was, Bridge) else None)
+            case Segment():
+                segments.put(self._host, fact)
             case Namespace():
                 self.sandboxes.put(fact)
             case Pair():
@@ -147,6 +154,8 @@ class Worker:
         match fact:
             case Bridge():
                 bridges.drop(self._host, fact)
+            case Segment():
+                segments.drop(self._host, fact)
             case Namespace():
                 self.sandboxes.drop(fact.sandbox)
             case Pair():
@@ -167,8 +176,16 @@ class Worker:
         self.firewall.remove()
 
 
-def _name(fact: OnHost) -> str:
-    return fact.name if isinstance(fact, Bridge) else fact.host
+def _names(fact: Fact) -> tuple[str, ...]:
+    """Return the names of the links that the fact has on the host."""
+    match fact:
+        case Bridge():
+            return (fact.name,)
+        case Segment():
+            return segments.names(fact.name)
+        case Pair():
+            return (fact.host,)
+    return ()
 
 
 @contextmanager
