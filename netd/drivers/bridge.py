@@ -7,7 +7,7 @@ from ipaddress import ip_interface
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.common.errors import Forbidden
 from netd.common.ids import short
-from netd.drivers import EVERY_ADDRESS, Traits, bridge_options, options
+from netd.drivers import EVERY_ADDRESS, Traits, bridge_options, endpoint_options, options
 from netd.drivers.bridge_options import BridgeOptions
 from netd.facts import Bridge, Fact, Pair, Segment
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
@@ -73,6 +73,8 @@ class BridgeDriver:
             addresses=endpoint.addresses,
             mtu=_mtu(network, found),
             isolated=not found.icc,
+            sysctls=endpoint_options.sysctls(endpoint.asked.driver_opts or {}),
+            guard=found.guard,
         )
         return (pair,)
 

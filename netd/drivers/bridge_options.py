@@ -24,6 +24,7 @@ TRUSTED = _BRIDGE + "trusted_host_interfaces"
 SOURCES: dict[Family, str] = {4: options.PREFIX + "host_ipv4", 6: options.PREFIX + "host_ipv6"}
 IPV4 = options.PREFIX + "enable_ipv4"
 IPV6 = options.PREFIX + "enable_ipv6"
+GUARD = "netd.guard"
 ADVERTISED = options.PREFIX + "advertise_addr_nmsgs"
 ADVERTISED_EVERY = options.PREFIX + "advertise_addr_ms"
 KNOWN = frozenset(
@@ -65,6 +66,8 @@ class BridgeOptions:
     sources: Mapping[Family, Address | None]
     mtu: int
     """0 leaves it to netd."""
+    guard: bool
+    """Whether containers may send only from their own addresses; off for those that are routers or share addresses."""
 
     def treatment(self, family: Family, *, internal: bool) -> Treatment:
         mode = self.modes[family]
@@ -91,6 +94,7 @@ def read(given: Mapping[str, str]) -> BridgeOptions:
             6: options.address_of(given, SOURCES[6], IPv6Address),
         },
         mtu=options.mtu(given),
+        guard=options.flag(given, GUARD, True),
     )
 
 

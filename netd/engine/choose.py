@@ -10,16 +10,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from netd.api import EndpointSettings, IPAMConfig
-from netd.common.addresses import Address, Family
+from netd.common.addresses import FAMILIES, Address, Family
 from netd.common.errors import BadRequest, Forbidden, ServerError
 from netd.common.ids import new_id, short
-from netd.drivers import Driver, options
+from netd.drivers import Driver, endpoint_options, options
+from netd.drivers.endpoint_options import IFNAME
 from netd.engine.asked import links
 from netd.engine.state import State
 from netd.ipam.addresses import AUXILIARY, EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
 from netd.model import Endpoint, Network, Sandbox
 
-IFNAME = options.PREFIX + "endpoint.ifname"
 _MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
 _ALIAS = re.compile(r"(?:\*\.)?[^*]+\Z")
 _RESERVED = {
@@ -56,7 +56,8 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
             " take; use another network"
         )
     interface = _interface(sandbox, network, asked)
-    address, address6 = _addresses(state, sandbox, network, asked)
+    families = _families(sandbox, asked)
+    address, address6 = _addresses(state, sandbox, network, asked, families)
     packed = address.ip.packed if address else bytes.fromhex(found.id[:8])
     return replace(
         found,
@@ -65,7 +66,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
         address=address,
         address6=address6,
         gateway=_gateway(network, 4),
-        gateway6=_gateway(network, 6),
+        gateway6=_gateway(network, 6) if 6 in families else None,
         segment=segment,
     )
 
@@ -81,7 +82,7 @@ def check(network: Network, asked: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
     if wrong := list(_faults(network, asked)):
         raise BadRequest(f"invalid endpoint settings: {'; '.join(wrong)}")
-    options.refuse_unknown(asked.driver_opts or {}, (IFNAME,), "endpoints")
+    options.refuse_unknown(asked.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
     links(asked.links or ())
 
 
@@ -97,9 +98,7 @@ def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
             yield f"invalid alias {alias!r}: a * stands alone before the first dot, as in *.app"
     if asked.mac_address and not _mac(asked.mac_address):
         yield f"address {asked.mac_address}: invalid MAC address"
-    interface = (asked.driver_opts or {}).get(IFNAME, "")
-    if interface and not options.is_link_name(interface):
-        yield f"invalid interface name {interface!r}: it has up to 15 characters, without spaces, '/', ':' and '%'"
+    yield from endpoint_options.faults(asked.driver_opts or {})
 
 
 def _address_faults(network: Network, asked: IPAMConfig) -> Iterator[str]:
@@ -144,14 +143,19 @@ def _gateway(network: Network, family: Family) -> Any:
     return None if pool is None or network.internal else pool.auxiliary.get(options.GATEWAYS[family], pool.gateway)
 
 
+def _families(sandbox: Sandbox, asked: EndpointSettings) -> tuple[Family, ...]:
+    """Return what the container can have: where IPv6 is switched off inside, it gets nothing of it."""
+    return (4,) if endpoint_options.without_ipv6(sandbox.sysctls, asked.driver_opts or {}) else FAMILIES
+
+
 def _addresses(
-    state: State, sandbox: Sandbox, network: Network, asked: EndpointSettings
+    state: State, sandbox: Sandbox, network: Network, asked: EndpointSettings, families: Sequence[Family]
 ) -> tuple[IPv4Interface | None, IPv6Interface | None]:
     """Take an address of each family that the network has; when one cannot be had, none is taken."""
     config = asked.ipam_config or IPAMConfig()
     address = _address(state, sandbox, network, 4, config.ipv4_address)
     try:
-        address6 = _address(state, sandbox, network, 6, config.ipv6_address)
+        address6 = _address(state, sandbox, network, 6, config.ipv6_address) if 6 in families else None
     except BaseException:
         if address is not None:
             state.addresses_around(network.id, address[0]).release(address[0])

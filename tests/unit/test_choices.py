@@ -134,7 +134,7 @@ def static(address):
         ({"mac_address": "01:00:5e:00:00:01"}, BadRequest, "invalid MAC address"),
         ({"aliases": ["a b"]}, BadRequest, "'a b'"),
         ({"links": ["a b"]}, BadRequest, "a b"),
-        ({"driver_opts": {"com.docker.network.endpoint.sysctls": "x"}}, BadRequest, "endpoint.sysctls"),
+        ({"driver_opts": {"com.docker.network.endpoint.sysctls": "x"}}, BadRequest, "interface sysctl 'x'"),
         ({"driver_opts": {"com.docker.network.endpoint.ifname": "a/b"}}, BadRequest, "a/b"),
     ],
 )
