@@ -83,6 +83,12 @@ class Host(Protocol):
     async def open_resolver(self, sandbox: str) -> Resolver:
         """Open the sockets of a sandbox's resolver and lead 127.0.0.11:53 to them; repeating it replaces the lead."""
 
+    async def move_resolver(self, sandbox: str) -> Resolver | None:
+        """The same for a sandbox that may be led by a firewall that is no longer in use; None when it is not.
+
+        The earlier lead is taken away when the new one is there.
+        """
+
     async def forget_flows(self, flows: Flows) -> None:
         """Drop the conntrack entries that *flows* describes, and nobody else's.
 

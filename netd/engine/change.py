@@ -88,6 +88,12 @@ async def open_resolver(world: World, sandbox: Sandbox) -> None:
         await world.names.open_sandbox(sandbox.id, _lifted(await world.host.open_resolver(sandbox.id)))
 
 
+async def move_resolver(world: World, sandbox: Sandbox) -> None:
+    """Where another firewall led to the sandbox's resolver before, let the one that is in use do so."""
+    if has_names(sandbox) and (moved := await world.host.move_resolver(sandbox.id)):
+        await world.names.open_sandbox(sandbox.id, _lifted(moved))
+
+
 def _lifted(given: Resolver) -> Resolver:
     udp, tcp = (socket.socket(fileno=lift(one.detach())) for one in (given.udp, given.tcp))
     return Resolver(udp, tcp, lift(given.netns))

@@ -128,6 +128,7 @@ def _take_addresses(world: World, sandbox: Sandbox) -> None:
 async def _answer(world: World, sandbox: Sandbox) -> None:
     """Have names answered in the sandbox, by the sockets that it has had if they are still held."""
     try:
+        await change.move_resolver(world, sandbox)
         await change.open_resolver(world, sandbox)
     except Problem as problem:
         _log.error("sandbox=%s names=none reason=%s", sandbox.id[:12], problem.message)

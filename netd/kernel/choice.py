@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
 from netd.kernel.firewall import Firewall
 from netd.kernel.iptables import backend as iptables
+from netd.kernel.iptables import lead as iptables_lead
 from netd.kernel.iptables import look
 from netd.kernel.iptables.layout import PREFIX
 from netd.kernel.nft import Nft
+from netd.kernel.nftables import lead as nftables_lead
 from netd.kernel.nftables.backend import Nftables
 from netd.kernel.nftables.table import removal
+from netd.kernel.resolver import Lead
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
@@ -30,19 +34,32 @@ delete table inet netd-probe
 """One transaction that leaves nothing, and that a kernel takes only with all that we need."""
 
 
-def choose(setting: str, forwarding: Forwarding) -> Firewall:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A firewall, and the way of the same kind to the resolvers inside sandboxes."""
+
+    firewall: Firewall
+    lead: Lead
+    leads: Callable[[], bool]
+    """Whether it is not the other kind that leads in the calling thread's namespace."""
+    clear_other: Callable[[], None]
+    """Takes the other kind's lead away in the calling thread's namespace."""
+
+
+def choose(setting: str, forwarding: Forwarding) -> Choice:
     """Return the firewall that the setting names; with ``auto``, nftables where it works.
 
     Raises KernelRefused in one sentence when what was asked for cannot be used.
     """
-    if setting == "auto":
-        setting, reason = _best()
+    name, reason = _best() if setting == "auto" else (setting, "asked for")
+    if name == "iptables":
+        firewall = Successor(iptables.Iptables(forwarding), _forget_nftables)
+        choice = Choice(firewall, iptables_lead.put, iptables_lead.is_there, nftables_lead.clear)
     else:
-        reason = "asked for"
-    _log.info("firewall=%s reason=%s", setting, reason)
-    if setting == "iptables":
-        return Successor(iptables.Iptables(forwarding), _forget_nftables)
-    return Successor(Nftables(forwarding), _forget_iptables)
+        firewall = Successor(Nftables(forwarding), _forget_iptables)
+        choice = Choice(firewall, nftables_lead.put, lambda: not iptables_lead.is_there(), iptables_lead.clear)
+    _log.info("firewall=%s reason=%s", name, reason)
+    return choice
 
 
 def _best() -> tuple[str, str]:

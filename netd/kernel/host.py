@@ -91,6 +91,11 @@ class Host:
     async def open_resolver(self, sandbox: str) -> Resolver:
         return await self._threads.run(lambda: self._worker.open_resolver(sandbox))
 
+    async def move_resolver(self, sandbox: str) -> Resolver | None:
+        if await self._threads.run(lambda: self._worker.resolver_leads(sandbox)):
+            return None
+        return await self._threads.run(lambda: self._worker.move_resolver(sandbox))
+
     async def forget_flows(self, flows: Flows) -> None:
         """Takes 12 ms and more; nothing else waits for it."""
         await self._threads.run_beside(lambda: self._conntrack.forget(flows))

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyroute2.netlink import rtnl
@@ -146,9 +147,13 @@ def _maker(message: Message) -> bytes | None:
 
 
 def _who_am_i() -> bytes | None:
-    """Return how the kernel names this thread as the maker of a transaction, whatever process namespace we are in."""
-    with Netlink(_NETFILTER) as asking:
+    """Return how the kernel names this thread as the maker of a transaction, whatever process namespace we are in.
+
+    None where the kernel has no nftables.
+    """
+    with Netlink(_NETFILTER) as asking, suppress(OSError):
         return _maker(asking.get(Request(_NFTABLES << 8 | _GETGEN, bytes(4)))[0])
+    return None
 
 
 def _listen(protocol: int, *groups: int) -> socket.socket:

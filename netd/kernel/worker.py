@@ -37,7 +37,8 @@ class Worker:
         self._memory = Memory(run_dir / "ports")
         self._outside = observe.Outside(self._host.find, self._host.program, self._memory.get)
         self.forwarding = sysctl.Forwarding(run_dir)
-        self.firewall: Firewall = choose(firewall, self.forwarding)
+        self._choice = choose(firewall, self.forwarding)
+        self.firewall: Firewall = self._choice.firewall
         self.known: dict[str, OnHost] = {}
         """What we last saw or made on the host, by the links' names."""
         dying.delete_all(self._host)
@@ -167,7 +168,18 @@ class Worker:
                 self.sandboxes.drop_route(fact)
 
     def open_resolver(self, sandbox: str) -> Resolver:
-        return self.sandboxes.run_in(sandbox, resolver.open_here)
+        return self.sandboxes.run_in(sandbox, lambda: resolver.open_here(self._choice.lead))
+
+    def resolver_leads(self, sandbox: str) -> bool:
+        return self.sandboxes.run_in(sandbox, self._choice.leads)
+
+    def move_resolver(self, sandbox: str) -> Resolver:
+        def move() -> Resolver:
+            opened = resolver.open_here(self._choice.lead)
+            self._choice.clear_other()
+            return opened
+
+        return self.sandboxes.run_in(sandbox, move)
 
     def remove_everything(self) -> None:
         """Take down what is ours and wait until it is gone."""

@@ -17,6 +17,7 @@ from netd.host import Resolver
 from tests.kernel.conftest import Site
 from tests.lab import Node
 
+pytestmark = pytest.mark.usefixtures("backend")
 QUESTION = DNSRecord.question("web.front").pack()
 ANSWER = DNSRecord.parse(QUESTION).reply().pack()
 PLACE = ("127.0.0.11", 53)
