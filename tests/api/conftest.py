@@ -28,9 +28,10 @@ UPLINK, OUTSIDE = "198.51.100.1", "198.51.100.2"
 class Site:
     """A host, its neighbour ``outside``, and a netd that can be killed and started again."""
 
-    def __init__(self, lab: Lab, root: Path) -> None:
+    def __init__(self, lab: Lab, root: Path, firewall: str = "auto") -> None:
         self.lab = lab
         self.root = root
+        self.firewall = firewall
         self.run, self.state = root / "run", root / "state"
         self.machine = lab.make_host("machine")
         self.outside = lab.make_host("outside")
@@ -43,7 +44,10 @@ class Site:
 
     def spawn(self, *flags: str) -> subprocess.Popen[bytes]:
         self.root.mkdir(exist_ok=True)
-        words = [sys.executable, "-m", "netd", "--state-dir", str(self.state), "--run-dir", str(self.run), *flags]
+        config = self.root / "netd.toml"
+        config.write_text(f'firewall = "{self.firewall}"\n')
+        flags = ("--state-dir", str(self.state), "--run-dir", str(self.run), "--config", str(config), *flags)
+        words = [sys.executable, "-m", "netd", *flags]
         with (self.root / "log").open("ab") as log:
             return subprocess.Popen(
                 self.machine.argv(*words),
@@ -206,20 +210,24 @@ def wait_until(question, seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
+BOTH_FIREWALLS = pytest.mark.parametrize("shared", ["nftables", "iptables"], indirect=True)
+"""For the tests of a module that are about the firewall."""
+
+
 @pytest.fixture
-def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    """A site of a test's own."""
-    made = Site(lab, tmp_path)
+def site(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    """A site of a test's own; its firewall is what the test is parametrised with."""
+    made = Site(lab, tmp_path, getattr(request, "param", "auto"))
     made.start()
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site for tests that leave it as they found it."""
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site for tests that leave it as they found it; its firewall is what the module is parametrised with."""
     laboratory = Lab()
-    made = Site(laboratory, tmp_path_factory.mktemp("site"))
+    made = Site(laboratory, tmp_path_factory.mktemp("site"), getattr(request, "param", "auto"))
     made.start()
     yield made
     made.close()

@@ -5,8 +5,10 @@ import socket
 
 import pytest
 
-from tests.api.conftest import OUTSIDE, UPLINK
+from tests.api.conftest import BOTH_FIREWALLS, OUTSIDE, UPLINK
 from tests.lab import reach, unreachable
+
+pytestmark = BOTH_FIREWALLS
 
 
 def bindings(**ports):
