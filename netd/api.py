@@ -105,6 +105,8 @@ class PortsRequest(msgspec.Struct, frozen=True, rename="pascal"):
     """
 
     port_bindings: PortBindings | None = None
+    exposed_ports: list[str] | None = None
+    """In ``DELETE``: what goes on being shown as exposed, published or not; null is all that is."""
 
 
 class RenameRequest(msgspec.Struct, frozen=True, rename="pascal"):

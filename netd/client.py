@@ -14,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from netd.api import ConnectRequest, DisconnectRequest, RenameRequest, SandboxRequest, SandboxView
+from netd.api import ConnectRequest, DisconnectRequest, PortsRequest, RenameRequest, SandboxRequest, SandboxView
 from netd.common import codec
 from netd.common.errors import (
     BadRequest,
@@ -81,6 +81,14 @@ class NetdClient:
         return await self._call(
             "POST", f"{_ROOT}/sandboxes/{_part(identifier)}/rename", SandboxView, RenameRequest(name)
         )
+
+    async def publish(self, identifier: str, request: PortsRequest) -> SandboxView:
+        """Publish more ports of a running container; what it has published already stays untouched."""
+        return await self._call("POST", f"{_ROOT}/sandboxes/{_part(identifier)}/ports", SandboxView, request)
+
+    async def unpublish(self, identifier: str, request: PortsRequest) -> SandboxView:
+        """Publish ports of a running container no more.  Raises NotFound for those that are not published."""
+        return await self._call("DELETE", f"{_ROOT}/sandboxes/{_part(identifier)}/ports", SandboxView, request)
 
     async def connect(self, network: str, request: ConnectRequest) -> SandboxView:
         """Connect a running container and return what it has then."""

@@ -26,6 +26,7 @@ from netd.engine import repair
 from netd.engine.connections import Connections
 from netd.engine.hostfiles import HostFileReader
 from netd.engine.networks import Networks
+from netd.engine.ports import PortChanges
 from netd.engine.resume import resume
 from netd.engine.sandboxes import Sandboxes
 from netd.engine.subnets import identity, sources
@@ -82,7 +83,7 @@ def front(world: World, closing: asyncio.Event) -> Front:
     sandboxes, connections = Sandboxes(world), Connections(world)
     groups = (
         NetworkRoutes(world.state, Networks(world), connections),
-        SandboxRoutes(sandboxes, connections),
+        SandboxRoutes(sandboxes, connections, PortChanges(world)),
         SystemRoutes(product, world.bus, closing),
     )
     return Front(product, [route for group in groups for route in group.routes()])

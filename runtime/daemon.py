@@ -39,6 +39,7 @@ from runtime.engine.launch import Launcher
 from runtime.engine.lifecycle import Lifecycle
 from runtime.engine.netd_watch import NetdWatch
 from runtime.engine.network import Network
+from runtime.engine.ports import Ports
 from runtime.engine.recovery import Recovery
 from runtime.engine.remover import Remover
 from runtime.images.importer import Importer
@@ -85,7 +86,16 @@ class Daemon:
         importer = Importer(images, self.layers, self.trash)
         removal = ImageRemoval(images, fleet, self.bus)
         groups = (
-            ContainerRoutes(fleet, creator, self.control, self.execs, images, paths=paths, supervisor=self.supervisor),
+            ContainerRoutes(
+                fleet,
+                creator,
+                self.control,
+                self.execs,
+                images,
+                ports=Ports(self.netd, fleet),
+                paths=paths,
+                supervisor=self.supervisor,
+            ),
             LifecycleRoutes(fleet, self.lifecycle, self.control),
             Streams(fleet, self.control, paths, self.endless),
             ExecRoutes(fleet, self.execs, self.endless),

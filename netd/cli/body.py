@@ -11,7 +11,7 @@ import os
 from netd.cli.endpoints import networking
 from netd.cli.errors import Fault, UsageFault
 from netd.cli.mounts import mount, tmpfs, volume
-from netd.cli.ports import expose, publish
+from netd.cli.ports import bindings, expose, publish
 from netd.cli.session import pairs
 from netd.cli.units import memory, memory_or_none, nano_cpus
 
@@ -154,14 +154,13 @@ def _names(options: Options) -> Json:
 
 
 def _ports(options: Options, body: Json) -> None:
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for port, binding in (pair for found in _each(options, "publish", publish) for pair in found):
-        taken = bindings.setdefault(port, [])
-        if binding not in taken:
-            taken.append(binding)
+    allow = options.many("allow")
+    published = bindings(
+        pair for found in _each(options, "publish", lambda word: publish(word, allow)) for pair in found
+    )
     exposed = [port for ports in _each(options, "expose", expose) for port in ports]
-    body["ExposedPorts"] = {port: {} for port in (*exposed, *bindings)}
-    body["HostConfig"]["PortBindings"] = bindings
+    body["ExposedPorts"] = {port: {} for port in (*exposed, *published)}
+    body["HostConfig"]["PortBindings"] = published
     places = [text for text, source in _each(options, "volume", lambda word: volume(word, "/")) if not source]
     body["Volumes"] = {place: {} for place in places}
 

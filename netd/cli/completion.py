@@ -162,11 +162,16 @@ def _images(session: Session) -> list[str]:
     return [name.removesuffix(":latest") for name in names]
 
 
+def _port_verbs(_: Session) -> list[str]:
+    return ["add", "ls", "rm"]
+
+
 _ALL = _containers()
 _SOURCES: dict[str, tuple[Callable[[Session], list[str]], ...]] = {
     "container": (_ALL,),
     "running": (_containers("running", "paused", "restarting"),),
     "stopped": (_containers("created", "exited"),),
+    "port": (_port_verbs, _containers("running", "paused", "restarting")),
     "network": (_networks,),
     "volume": (_volumes,),
     "image": (_images,),

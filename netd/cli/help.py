@@ -18,7 +18,12 @@ def overview() -> str:
         "Usage:  netctl [--run-dir DIR] VERB [FLAGS] [ARGUMENTS]\n\nContainers, networks, volumes and images of netd.\n"
     ]
     parts.append(_section("Containers", ((verb, _summary(verb)) for verb in VERBS if _is_container_verb(verb))))
-    for name, title in (("network", "Networks"), ("volume", "Volumes"), ("image", "Images")):
+    for name, title in (
+        ("port", "Published ports"),
+        ("network", "Networks"),
+        ("volume", "Volumes"),
+        ("image", "Images"),
+    ):
         parts.append(_section(title, _members(name)))
     parts.append(_section("Shortcuts", ((name, f"netctl {ALIASES[name]}") for name in _SHORTCUTS)))
     parts.append(_section("Others", ((verb, _summary(verb)) for verb in _SYSTEM)))

@@ -19,7 +19,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "rename": ("lifecycle", "Give a container another name"),
     "wait": ("lifecycle", "Wait until containers have stopped, and print their exit codes"),
     "attach": ("lifecycle", "Connect this terminal to a running container"),
-    "port": ("ps", "List the published ports of a container"),
+    "port": ("published", "List the published ports of a container"),
+    "port add": ("published", "Publish more ports of a container, also while it runs"),
+    "port rm": ("published", "Publish ports of a container no more, also while it runs"),
+    "port ls": ("published", "List the published ports of a container"),
     "top": ("ps", "List the processes of a container"),
     "stats": ("stats", "Show what containers use of processor, memory and network, once"),
     "network create": ("network", "Create a network"),
@@ -91,12 +94,13 @@ ALIASES = {
     "container list": "ps",
     "container remove": "rm",
     **{f"container {verb}": verb for verb in CONTAINER_VERBS},
+    **{f"container port {verb}": f"port {verb}" for verb in ("add", "rm", "ls")},
 }
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:
     """Return the verb that *words* begin with, by its name in VERBS or "", and the words after it."""
-    for length in (2, 1):
+    for length in (3, 2, 1):
         name = " ".join(words[:length])
         name = ALIASES.get(name, name)
         if len(words) >= length and name in VERBS:

@@ -1,25 +1,46 @@
 """What ``-p`` and ``--expose`` take, and what it means in the words of the API.
 
 Pure.  The grammar is Docker's: ``[address:][host port[-end]:]port[-end][/protocol]``, or
-``target=…,published=…,protocol=…``.  A ValueError's text is the reason to show, in Docker's words.
+``target=…,published=…,protocol=…,host_ip=…,allow=…``.  A ValueError's text is the reason to show, in Docker's words.
 """
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    Json = dict[str, Any]
+
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
-def publish(word: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the keys and bindings of ``PortBindings`` for one ``-p``."""
+def publish(word: str, allow: Sequence[str] = ()) -> list[tuple[str, Json]]:
+    """Return the keys and bindings of ``PortBindings`` for one ``-p``; only *allow* may come, if anybody is named."""
+    own: list[str] = []
     if "=" in word:
-        address, host, target, protocol = _long(word)
+        address, host, target, protocol = _long(word, own)
     else:
         rest, protocol = _protocol(word)
         address, host, target = _split(rest)
     if not target:
         raise ValueError(f"no port specified: {word}<empty>")
-    address = _address(address)
-    return [(f"{port}/{protocol}", {"HostIp": address, "HostPort": given}) for port, given in _pair(host, target)]
+    address, allowed = _address(address), own or list(allow)
+    more: Json = {"Allow": allowed} if allowed else {}
+    return [
+        (f"{port}/{protocol}", {"HostIp": address, "HostPort": given, **more}) for port, given in _pair(host, target)
+    ]
+
+
+def bindings(found: Iterable[tuple[str, Json]]) -> dict[str, list[Json]]:
+    """Put what several ``-p`` mean together; what is said twice counts once."""
+    whole: dict[str, list[Json]] = {}
+    for port, binding in found:
+        taken = whole.setdefault(port, [])
+        if binding not in taken:
+            taken.append(binding)
+    return whole
 
 
 def expose(word: str) -> list[str]:
@@ -29,22 +50,25 @@ def expose(word: str) -> list[str]:
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 
-def _long(word: str) -> tuple[str, str, str, str]:
-    fields = {"protocol": "tcp", "published": "", "target": ""}
+def _long(word: str, allow: list[str]) -> tuple[str, str, str, str]:
+    fields = {"protocol": "tcp", "published": "", "target": "", "host_ip": ""}
     for part in word.split(","):
         key, equals, value = part.partition("=")
-        if not equals or key not in (*fields, "mode"):
+        if not equals or key not in (*fields, "mode", "allow"):
             raise ValueError(f"invalid field: {part}")
-        fields[key] = value.lower()
+        if key == "allow":
+            allow.append(value)
+        else:
+            fields[key] = value.lower()
     if not fields["target"]:
         raise ValueError("target is required, such as target=80,published=8080")
     _protocol(f"/{fields['protocol']}")
-    return "", fields["published"], fields["target"], fields["protocol"]
+    return fields["host_ip"], fields["published"], fields["target"], fields["protocol"]
 
 
 def _protocol(word: str) -> tuple[str, str]:
-    ports, slash, protocol = word.partition("/")
-    protocol = protocol.lower() if slash else "tcp"
+    ports, _, protocol = word.partition("/")
+    protocol = protocol.lower() or "tcp"
     if protocol not in _PROTOCOLS:
         raise ValueError(f"invalid proto: {protocol}")
     return ports, protocol

@@ -1,10 +1,9 @@
-"""``ps``, ``port`` and ``top``: what containers there are, what they publish, what runs in them."""
+"""``ps`` and ``top``: what containers there are, what runs in them."""
 
 from __future__ import annotations
 
 import sys
 
-from netd.cli.errors import Fault
 from netd.cli.flags import Command, many, switch, text
 from netd.cli.session import dump, filters, say, wants_json
 from netd.cli.table import cut, short, table
@@ -38,24 +37,6 @@ def ps(session: Session, options: Options) -> int:
             say(container["Id"] if whole else short(container["Id"]))
     else:
         _print(found, whole, options.on("size"))
-    return 0
-
-
-def port(session: Session, options: Options) -> int:
-    """``port C`` lists all, ``port C 80[/tcp]`` one; asking for one that is not published is an error."""
-    name, *wanted = options.args
-    found = session.engine.get(f"/containers/{name}/json")
-    published = {key: bindings for key, bindings in found["NetworkSettings"]["Ports"].items() if bindings}
-    if not wanted:
-        for key in sorted(published, key=_port_order):
-            for binding in published[key]:
-                say(f"{key} -> {_joined(binding['HostIp'], binding['HostPort'])}")
-        return 0
-    key = wanted[0].lower() if "/" in wanted[0] else f"{wanted[0]}/tcp"
-    if key not in published:
-        raise Fault(f"{name} publishes no port '{key}'; 'netctl port {name}' lists what it does")
-    for binding in published[key]:
-        say(_joined(binding["HostIp"], binding["HostPort"]))
     return 0
 
 
@@ -139,20 +120,15 @@ def _run(first: Json, last: Json) -> str:
     if not first.get("PublicPort"):
         return f"{private}/{first['Type']}"
     public = _span(first["PublicPort"], last["PublicPort"])
-    return f"{_joined(first.get('IP') or '', public)}->{private}/{first['Type']}"
+    return f"{joined(first.get('IP') or '', public)}->{private}/{first['Type']}"
 
 
 def _span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _joined(address: str, port: str) -> str:
+def joined(address: str, port: str) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _port_order(key: str) -> tuple[int, str]:
-    number, _, protocol = key.partition("/")
-    return int(number), protocol
 
 
 COMMANDS = {
@@ -171,6 +147,5 @@ COMMANDS = {
         ),
         most=0,
     ),
-    "port": Command("port CONTAINER [PORT[/PROTOCOL]]", port, least=1, most=2, offers=("running", "none")),
     "top": Command("top CONTAINER [PS-OPTION...]", top, least=1, flags_first=True, offers=("running", "none")),
 }

@@ -19,6 +19,7 @@ NETWORK = (
     many("network-alias", "", "NAME", "Further name of the container on the first network", also=("net-alias",)),
     many("link", "", "CONTAINER[:ALIAS]", "Know another container by a further name", values="running"),
     many("publish", "p", "PORTS", "Publish ports: [ADDRESS:][HOST:]PORT[/PROTOCOL], ranges as 8000-8010"),
+    many("allow", "", "CIDR", "Let only this network come to the published ports; may be given several times"),
     switch("publish-all", "P", "Publish every exposed port on a free port of the host"),
     many("expose", "", "PORTS", "Expose ports without publishing them: 80, 80-82/udp"),
     many("dns", "", "ADDRESS", "Name server to forward questions to"),

@@ -24,6 +24,7 @@ from netd.facts import Step
 from netd.host import Flows, Resolver
 from netd.model import Endpoint, Network, Sandbox
 from netd.portmap.descriptors import lift
+from netd.portmap.removal import minus
 from netd.portmap.rules import Opened, Published, Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
@@ -168,8 +169,8 @@ def _forget_flows(world: World, move: Move) -> None:
     """
     kept = {one.ip for endpoint in move.after.endpoints for one in endpoint.addresses} if move.after else set()
     addresses = {one.target for one in move.lost} - kept
-    closed = [one for one in move.lost if one.target in kept]
-    new = [one for one in move.gained if one.protocol == "udp"]
+    closed = [one for one in minus(move.lost, move.gained) if one.target in kept]
+    new = [one for one in minus(move.gained, move.lost) if one.protocol == "udp"]
     if addresses or closed or new:
         forgetting = world.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
         world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", {str(one) for one in addresses})

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from netd.api import ConnectRequest, DisconnectRequest, RenameRequest, SandboxRequest
+from netd.api import ConnectRequest, DisconnectRequest, PortsRequest, RenameRequest, SandboxRequest
 from netd.common.web import Call, Route, empty, json
 from netd.engine.connections import Connections
+from netd.engine.ports import PortChanges
 from netd.engine.sandboxes import Sandboxes
 
 _ROOT = "/netd/v1"
 
 
 class SandboxRoutes:
-    def __init__(self, sandboxes: Sandboxes, connections: Connections) -> None:
+    def __init__(self, sandboxes: Sandboxes, connections: Connections, ports: PortChanges) -> None:
         self._sandboxes = sandboxes
         self._connections = connections
+        self._ports = ports
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -26,6 +28,8 @@ class SandboxRoutes:
             Route("GET", f"{_ROOT}/sandboxes/{{id}}", self.inspect),
             Route("DELETE", f"{_ROOT}/sandboxes/{{id}}", self.remove),
             Route("POST", f"{_ROOT}/sandboxes/{{id}}/rename", self.rename),
+            Route("POST", f"{_ROOT}/sandboxes/{{id}}/ports", self.publish),
+            Route("DELETE", f"{_ROOT}/sandboxes/{{id}}/ports", self.unpublish),
             Route("POST", f"{_ROOT}/networks/{{name}}/connect", self.connect),
             Route("POST", f"{_ROOT}/networks/{{name}}/disconnect", self.disconnect),
         ]
@@ -46,6 +50,14 @@ class SandboxRoutes:
     async def rename(self, call: Call) -> web.StreamResponse:
         asked = await call.body(RenameRequest)
         return json(await self._sandboxes.rename(call.params["id"], asked.name))
+
+    async def publish(self, call: Call) -> web.StreamResponse:
+        asked = await call.body(PortsRequest)
+        return json(self._sandboxes.view(await self._ports.add(call.params["id"], asked)))
+
+    async def unpublish(self, call: Call) -> web.StreamResponse:
+        asked = await call.body(PortsRequest)
+        return json(self._sandboxes.view(await self._ports.remove(call.params["id"], asked)))
 
     async def connect(self, call: Call) -> web.StreamResponse:
         """As Docker's call does, and answer with what the container has then."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
 from netd.common.web import Call, Route, json
 from runtime.api import bodies, shapes
@@ -18,6 +19,7 @@ from runtime.engine.create import Creator
 from runtime.engine.execs import Execs
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
+from runtime.engine.ports import Ports
 from runtime.images.store import Images
 from runtime.paths import Paths
 from runtime.supervise.supervisor import Supervisor
@@ -33,6 +35,7 @@ class ContainerRoutes:
         execs: Execs,
         images: Images,
         *,
+        ports: Ports,
         paths: Paths,
         supervisor: Supervisor,
     ) -> None:
@@ -41,6 +44,7 @@ class ContainerRoutes:
         self._control = control
         self._execs = execs
         self._images = images
+        self._ports = ports
         self._paths = paths
         self._supervisor = supervisor
 
@@ -51,6 +55,8 @@ class ContainerRoutes:
             Route("GET", "/containers/json", self.list),
             Route("GET", "/containers/{name:path}/json", self.inspect),
             Route("GET", "/containers/{name:path}/top", self.top),
+            Route("POST", "/netd/v1/containers/{name:path}/ports", self.publish),
+            Route("DELETE", "/netd/v1/containers/{name:path}/ports", self.unpublish),
         ]
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -61,7 +67,7 @@ class ContainerRoutes:
         if platform and not platform.startswith("linux"):
             raise BadRequest(f"the platform {platform} cannot run here: this host runs Linux containers")
         live, warnings = await self._creator.run(bodies.convert(plain, CreateRequest), call.text("name"))
-        return json({"Id": live.id, "Warnings": warnings}, 201)
+        return json({"Id": live.id, "Warnings": [*warnings, *await self._ports.warnings(live)]}, 201)
 
     async def list(self, call: Call) -> web.StreamResponse:
         filters = call.filters(listing.KEYS)
@@ -84,6 +90,19 @@ class ContainerRoutes:
         image = self._images.by_id(live.record.image)
         return {"SizeRw": written, "SizeRootFs": written + (image.size if image else 0)}
 
+    async def publish(self, call: Call) -> web.StreamResponse:
+        """Publish more ports of a container; answers with all that are published then, as inspect shows them."""
+        asked = await bodies.read(call, PortsRequest)
+        live = self._fleet.find(call.params["name"])
+        await self._ports.add(live, asked.port_bindings or {})
+        return json(_published(live))
+
+    async def unpublish(self, call: Call) -> web.StreamResponse:
+        asked = await bodies.read(call, PortsRequest)
+        live = self._fleet.find(call.params["name"])
+        await self._ports.remove(live, asked.port_bindings or {})
+        return json(_published(live))
+
     async def prune(self, call: Call) -> web.StreamResponse:
         removed, freed = [], 0
         for live in list(listing.prunable(self._fleet, call.filters(listing.PRUNE_KEYS))):
@@ -102,3 +121,8 @@ class ContainerRoutes:
             raise Conflict(f"container {live.id} is not running")
         titles, rows = processes.table(self._supervisor.pids(live.id), call.text("ps_args", "-ef"))
         return json({"Titles": titles, "Processes": rows})
+
+
+def _published(live: Live) -> dict[str, Any]:
+    record = live.record
+    return {"Ports": shapes.ports(record.network.ports) if record.network else {}}

@@ -234,7 +234,7 @@ def port_rows(network: SandboxSettings | None) -> list[dict[str, Any]]:
             continue
         shown = {"PrivatePort": int(number), "Type": protocol or "tcp"}
         if not bindings:
-            rows.append(shown)
+            rows.append({"IP": "", **shown})
         rows += [
             {"IP": one.host_ip, **shown, "PublicPort": int(one.host_port)}
             for one in bindings or ()

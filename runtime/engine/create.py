@@ -18,7 +18,7 @@ from netd.api import EndpointSettings
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import new_id, now
 from runtime.config import Config, CreateRequest, HostConfig
-from runtime.engine import folders, mounts, networking, validate
+from runtime.engine import bindings, folders, mounts, networking, validate
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.engine.merge import with_image
@@ -79,7 +79,9 @@ class Creator:
             image=image.id,
             layers=image.layers[::-1],
             config=msgspec.structs.replace(config, hostname=_hostname(config, host, identifier)),
-            host=msgspec.structs.replace(host, network_mode=networking.mode(host)),
+            host=msgspec.structs.replace(
+                host, network_mode=networking.mode(host), port_bindings=bindings.explicit(host.port_bindings)
+            ),
             endpoints=_with_mac(endpoints, config, host),
             mounts=[],
             tmpfs={},

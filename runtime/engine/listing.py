@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from netd.api import PortBindings
 from netd.common.errors import BadRequest, NotFound
 from netd.common.filters import Filters
+from runtime.engine.bindings import spans
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.images.model import ImageRecord
@@ -69,23 +71,22 @@ def _numbers(filters: Filters, key: str) -> frozenset[int]:
 def _by_network(filters: Filters) -> Callable[[ContainerRecord], bool]:
     publish = [_ports(text) for text in filters.get("publish")]
     expose = [_ports(text) for text in filters.get("expose")]
+    return lambda record: (
+        (not publish or _meets(publish, _published(record)))
+        and (not expose or _meets(expose, spans([*(record.config.exposed_ports or ()), *_bindings(record)])))
+        and _on_network(record, filters)
+    )
 
-    def passes(record: ContainerRecord) -> bool:
-        bindings = (record.network.ports if record.network else record.host.port_bindings) or {}
-        published = [
-            (int(one.host_port), port.partition("/")[2] or "tcp")
-            for port, many in bindings.items()
-            for one in many or ()
-            if one.host_port.isdecimal()
-        ]
-        exposed = [
-            (int(port.partition("/")[0]), port.partition("/")[2] or "tcp")
-            for port in (*(record.config.exposed_ports or ()), *bindings)
-            if port.partition("/")[0].isdecimal()
-        ]
-        return _meets(publish, published) and _meets(expose, exposed) and _on_network(record, filters)
 
-    return passes
+def _bindings(record: ContainerRecord) -> PortBindings:
+    return (record.network.ports if record.network else record.host.port_bindings) or {}
+
+
+def _published(record: ContainerRecord) -> Iterator[tuple[int, int, str]]:
+    """Yield the host ports that a container has, or has asked for while it does not run."""
+    for key, many in _bindings(record).items():
+        protocol = key.partition("/")[2] or "tcp"
+        yield from spans(f"{one.host_port}/{protocol}" for one in many or ())
 
 
 def _on_network(record: ContainerRecord, filters: Filters) -> bool:
@@ -105,9 +106,11 @@ def _ports(text: str) -> tuple[int, int, str]:
     return int(found[1]), int(found[2] or found[1]), found[3] or "tcp"
 
 
-def _meets(wanted: list[tuple[int, int, str]], ports: list[tuple[int, str]]) -> bool:
-    return not wanted or any(
-        first <= port <= last and kind == protocol for first, last, protocol in wanted for port, kind in ports
+def _meets(wanted: list[tuple[int, int, str]], ports: Iterable[tuple[int, int, str]]) -> bool:
+    return any(
+        low <= last and first <= high and kind == protocol
+        for low, high, kind in ports
+        for first, last, protocol in wanted
     )
 
 

@@ -8,7 +8,8 @@ from ipaddress import AddressValueError, IPv4Address, ip_address
 
 import msgspec
 
-from netd.api import EndpointSettings, SandboxRequest
+from netd.api import EndpointSettings, PortBindings, SandboxRequest
+from netd.common import allow
 from netd.common.errors import BadRequest
 from runtime.config import Config, HostConfig, NetworkingConfig
 from runtime.engine import sysctls
@@ -137,11 +138,17 @@ def check(config: Config, host: HostConfig, asked: Mapping[str, EndpointSettings
         _check_shared(config, host)
     if mode(host) == "host" and host.links:
         raise BadRequest("conflicting options: host type networking can't be used with links")
-    for text in (*(config.exposed_ports or ()), *(host.port_bindings or ())):
-        _check_port(text)
-    _check_bindings(host)
+    check_ports(config.exposed_ports or (), host.port_bindings or {})
+    allow.rules(config.labels or {})
     _check_hosts(host)
     _check_exclusive(host, asked)
+
+
+def check_ports(exposed: Iterable[str], bindings: PortBindings) -> None:
+    """Raise BadRequest for ports that cannot be read."""
+    for text in (*exposed, *bindings):
+        _check_port(text)
+    _check_bindings(bindings)
 
 
 def _check_shared(config: Config, host: HostConfig) -> None:
@@ -167,15 +174,17 @@ def _check_port(text: str) -> None:
         raise BadRequest(f'invalid port specification: "{text}"')
 
 
-def _check_bindings(host: HostConfig) -> None:
-    for port, bindings in (host.port_bindings or {}).items():
-        for one in bindings or ():
+def _check_bindings(bindings: PortBindings) -> None:
+    for port, many in bindings.items():
+        for one in many or ():
             found = _PORT.match(one.host_port)
             good = not one.host_port or (found and not found[3] and _in_order(found[1], found[2] or found[1]))
             if not good:
                 raise BadRequest(f'invalid port specification: "{one.host_port}" for {port}')
             if one.host_ip and not _is_address(one.host_ip):
                 raise BadRequest(f"invalid JSON: invalid host address {one.host_ip!r} for {port}")
+            if one.allow:
+                allow.networks(one.allow, f"port {port}")
 
 
 def _in_order(first: str, last: str) -> bool:

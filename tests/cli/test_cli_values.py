@@ -57,6 +57,16 @@ def test_ports_that_make_no_sense_are_refused_in_dockers_words(word, reason):
     assert str(caught.value) == reason
 
 
+def test_the_long_form_says_more_and_flags_speak_for_ports_that_do_not():
+    [(key, binding)] = publish("target=80,published=8080,protocol=UDP,host_ip=::1,allow=10.0.0.0/8,allow=192.0.2.1")
+    assert (key, binding) == (
+        "80/udp",
+        {"HostIp": "::1", "HostPort": "8080", "Allow": ["10.0.0.0/8", "192.0.2.1"]},
+    )
+    assert publish("80", ["192.0.2.0/24"]) == [("80/tcp", {"HostIp": "", "HostPort": "", "Allow": ["192.0.2.0/24"]})]
+    assert publish("target=80,allow=10.0.0.0/8", ["192.0.2.0/24"])[0][1]["Allow"] == ["10.0.0.0/8"]
+
+
 PORTS = st.integers(1, 65535)
 
 

@@ -281,6 +281,26 @@ def test_images(peer, netctl, monkeypatch):
     assert peer.asked[-1].query == {"repo": "localhost:5000/b", "tag": "1"}
 
 
+def test_ports_are_added_and_taken_away(peer, netctl):
+    bound = {"HostIp": "0.0.0.0", "HostPort": "8080", "Allow": ["192.0.2.0/24"]}
+    peer.on("POST", "/netd/v1/containers/web/ports", {"Ports": {"80/tcp": [bound], "81/tcp": [bound], "9/tcp": None}})
+    peer.on("DELETE", "/netd/v1/containers/web/ports", {"Ports": {}})
+    assert netctl("port", "add", "web", "8080:80", "53/udp", "--allow", "192.0.2.0/24").out == (
+        "80/tcp -> 0.0.0.0:8080 for 192.0.2.0/24\n"
+    )
+    assert netctl("container", "port", "rm", "web", "8080:80").out == ""
+    path = "/netd/v1/containers/web/ports"
+    asked = [peer.wait_for(method, path).json for method in ("POST", "DELETE")]
+    allow = ["192.0.2.0/24"]
+    assert asked[0]["PortBindings"] == {
+        "80/tcp": [{"HostIp": "", "HostPort": "8080", "Allow": allow}],
+        "53/udp": [{"HostIp": "", "HostPort": "", "Allow": allow}],
+    }
+    assert asked[1]["PortBindings"] == {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}
+    said = netctl("port", "add", "web", "zork")
+    assert said.code != 0 and 'invalid port "zork": invalid containerPort: zork' in said.err
+
+
 def test_an_archive_is_imported_and_its_id_printed(peer, netctl, tmp_path):
     peer.on("POST", "/images/create", {"status": "sha256:1"})
     archive = tmp_path / "root.tar"
