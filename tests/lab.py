@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
@@ -278,7 +278,8 @@ class Echo:
 
     def _answer_udp(self) -> None:
         _, asker = self._socket.recvfrom(2048)
-        self._socket.sendto(f"{asker[0]} {asker[1]}".encode(), asker)
+        with suppress(OSError):  # Somebody to whom there is no way.
+            self._socket.sendto(f"{asker[0]} {asker[1]}".encode(), asker)
 
 
 def family(address: str) -> socket.AddressFamily:

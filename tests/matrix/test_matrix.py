@@ -1,0 +1,62 @@
+"""Every cell of the tables, proved with real connections; and what only forged packets can try."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
+from scapy.packet import Packet
+
+from netd.common.addresses import Family
+from tests.kernel.conftest import port
+from tests.matrix.tables import Cell, Outcome, cells
+from tests.matrix.town import EVERY, LOOPBACK, OUTSIDES, PORTS, UPLINKS, Town, address
+
+FAMILIES = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+
+
+def layer(version: Family) -> type[Packet]:
+    return IP if version == 4 else IPv6
+
+
+@pytest.mark.parametrize("cell", cells(), ids=str)
+def test_each_reaches_what_the_tables_say(town: Town, cell: Cell) -> None:
+    assert town.attempt(cell) is cell.must
+
+
+def test_the_tables_know_every_outcome() -> None:
+    assert {cell.must for cell in cells()} == set(Outcome)
+
+
+@FAMILIES
+@pytest.mark.parametrize("place", ["every address", "loopback"])
+def test_a_neighbour_that_routes_loopback_here_gets_nothing(town: Town, version: Family, place: str) -> None:
+    """Neither by sending to it nor by posing as it."""
+    inside = town.site.lab.tap(town.site.inside("web"), "eth0")
+    attacker = town.site.lab.tap(town.site.outside, "eth0")
+    mac, number = town.site.machine.mac("eth0"), PORTS[place]
+    for source, to in ((OUTSIDES[version], LOOPBACK[version]), (LOOPBACK[version], UPLINKS[version])):
+        syn = layer(version)(src=source, dst=to) / TCP(sport=4444, dport=number, flags="S")
+        attacker.send(Ether(dst=mac) / syn)
+    attacker.refuse(lambda p: TCP in p and p[TCP].dport == 4444)
+    inside.refuse(lambda p: TCP in p and p[TCP].sport == 4444, timeout=0)
+
+
+@FAMILIES
+def test_sctp_is_published_there_and_back(town: Town, version: Family) -> None:
+    """No sctp sockets are needed: what counts is how packets are translated."""
+    town.site.publish(port(3868, town.web, 3869, address=EVERY[version], protocol="sctp"))
+    inner, outer = address(town.web, version), UPLINKS[version]
+    inside = town.site.lab.tap(town.site.inside("web"), "eth0")
+    outside = town.site.lab.tap(town.site.outside, "eth0")
+    ip = layer(version)
+    ask = SCTP(sport=4444, dport=3868) / SCTPChunkInit(init_tag=7, a_rwnd=1500, n_out_streams=1, n_in_streams=1)
+    outside.send(Ether(dst=town.site.machine.mac("eth0")) / ip(src=OUTSIDES[version], dst=outer) / ask)
+    come = inside.expect(lambda p: SCTP in p)
+    assert (come[ip].src, come[ip].dst, come[SCTP].dport) == (OUTSIDES[version], inner, 3869)
+    answer = SCTP(sport=3869, dport=4444, tag=7) / SCTPChunkInitAck(init_tag=9, a_rwnd=1500)
+    inside.send(Ether(dst=come.src) / ip(src=inner, dst=OUTSIDES[version]) / answer)
+    back = outside.expect(lambda p: SCTP in p and p[SCTP].dport == 4444)
+    assert (back[ip].src, back[SCTP].sport) == (outer, 3868)
