@@ -106,9 +106,9 @@ class Worker:
         if isinstance(known, Pair):
             return None if observe.port_is(known, link, self._outside) else Change("link", name)
         bridge = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
-        if bridge.addresses != known.addresses:
-            return Change("address", name)
-        return None if bridge == known else Change("link", name)
+        if bridge == known:
+            return None
+        return Change("address" if replace(bridge, addresses=known.addresses) == known else "link", name)
 
     def forwarding_lost(self) -> bool:
         return not self.forwarding.is_on(self.firewall.forwards)

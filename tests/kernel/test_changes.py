@@ -36,7 +36,7 @@ def noticed(site: Site, damage: Callable[[], object], wanted: Change) -> None:
 
 @pytest.fixture
 def busy(site: Site) -> Site:
-    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    web = site.container("web", site.network("front", "172.18.0.1/16", "fd00:18::1/64"), 2)
     site.converge()
     site.publish(port(8080, web, 80))
     return site
@@ -51,6 +51,7 @@ def busy(site: Site) -> Site:
         ("link del ndpwebront", Change("link", "ndpwebront")),
         ("link set ndpwebront nomaster", Change("link", "ndpwebront")),
         ("addr flush dev nd-front", Change("address", "nd-front")),
+        ("addr del fd00:18::1/64 dev nd-front", Change("address", "nd-front")),
     ],
 )
 def test_damage_to_a_link_is_noticed(busy: Site, damage: str, change: Change) -> None:
@@ -71,8 +72,17 @@ def test_damage_to_the_firewall_is_noticed(busy: Site, damage: str) -> None:
     noticed(busy, lambda: busy.machine.nft(damage), Change("firewall"))
 
 
-def test_forwarding_switched_off_is_noticed(busy: Site) -> None:
-    noticed(busy, lambda: busy.machine.command("sysctl", "-qw", "net.ipv4.ip_forward=0"), Change("firewall"))
+@pytest.mark.parametrize("switch", ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"])
+def test_forwarding_switched_off_is_noticed(busy: Site, switch: str) -> None:
+    noticed(busy, lambda: busy.machine.sysctl(switch, "0"), Change("firewall"))
+
+
+@pytest.mark.parametrize("damage", ["qdisc del dev {} clsact", "filter del dev {} ingress"])
+def test_a_guard_that_was_taken_away_is_noticed_and_put_back(busy: Site, damage: str) -> None:
+    words = damage.format("ndpwebront").split()
+    noticed(busy, lambda: busy.machine.command("tc", *words), Change("link", "ndpwebront"))
+    assert busy.have() != busy.wanted
+    busy.converge()
 
 
 def test_a_restarted_daemon_notices_too_once_it_has_looked(busy: Site) -> None:

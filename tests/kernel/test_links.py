@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from netd.common.errors import KernelRefused
-from netd.facts import Bridge, DefaultRoute, Namespace, Step, Verb
+from netd.facts import Bridge, DefaultRoute, Namespace, Pair, Step, Verb
 from netd.kernel.host import Host
 from tests.kernel.conftest import Site, make_pair
 from tests.lab import Node, mounts, reach
 
+DUAL = ("172.18.0.1/16", "fd00:18::1/64")
+
 
 def two_networks(site: Site) -> None:
-    front = site.network("front", "172.18.0.1/16", "fd00:18::1/64")
+    front = site.network("front", *DUAL)
     back = site.network("back", "172.19.0.1/16", internal=True)
     only = site.network("only", "fd00:19::1/64")
     site.container("web", front, 2)
@@ -125,10 +127,11 @@ def test_changed_facts_are_changed_in_the_kernel(site: Site) -> None:
         "link del nd-front",
         "link set nd-front down",
         "addr flush dev nd-front",
+        "addr del fd00:18::1/64 dev nd-front",
     ],
 )
 def test_damage_is_seen_and_mended(site: Site, damage: str) -> None:
-    pair = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    pair = site.container("web", site.network("front", *DUAL), 2)
     site.converge()
     site.machine.ip(damage.format(pair=pair.host))
     assert site.have() != site.wanted
@@ -146,10 +149,12 @@ def test_damage_is_seen_and_mended(site: Site, damage: str) -> None:
         "link del eth0",
         "addr flush dev eth0",
         "route del default",
+        "-6 route del default",
+        "addr del fd00:18::2/64 dev eth0",
     ],
 )
 def test_damage_inside_a_sandbox_is_mended(site: Site, damage: str) -> None:
-    site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.container("web", site.network("front", *DUAL), 2)
     site.converge()
     site.inside("web").ip(damage)
     assert site.have() != site.wanted
@@ -225,6 +230,54 @@ def test_a_link_that_is_no_bridge_is_not_used_as_one(site: Site) -> None:
     adopted = Bridge(name="eth0", addresses=(), mtu=1500, localnet=True, owned=False)
     with pytest.raises(KernelRefused, match="eth0 is not a bridge"):
         site.do(site.host.apply([Step(Verb.ADD, adopted)]))
+
+
+def test_sysctls_of_an_interface_are_set_and_remembered(site: Site) -> None:
+    front = site.network("front", *DUAL)
+    settings = (("net.ipv4.conf.IFNAME.forwarding", "1"), ("net.ipv6.conf.ifname.hop_limit", "9"))
+    pair = replace(site.container("web", front, 2), inside="lan.7", sysctls=settings)
+    site.want(pair)
+    site.converge()
+    web = site.inside("web")
+    assert web.sysctl("net/ipv4/conf/lan.7/forwarding") == "1"
+    assert web.sysctl("net/ipv6/conf/lan.7/hop_limit") == "9"
+    assert web.sysctl("net/ipv4/ip_forward") == "0"
+    site.reopen()
+    assert site.have() == site.wanted
+    site.unwant(pair, *(one for one in site.wanted.values() if isinstance(one, DefaultRoute)))
+    site.converge()
+    assert list((site.run_dir / "ports").iterdir()) == []
+
+
+def test_a_sysctl_that_the_interface_does_not_have_is_named_and_leaves_nothing(site: Site) -> None:
+    front = site.network("front", *DUAL)
+    pair = replace(site.container("web", front, 2), sysctls=(("net.ipv4.conf.IFNAME.zork", "1"),))
+    with pytest.raises(KernelRefused, match=r"net\.ipv4\.conf\.IFNAME\.zork cannot be set to '1'"):
+        site.do(
+            site.host.apply([Step(Verb.ADD, front), Step(Verb.ADD, Namespace(sandbox="web")), Step(Verb.ADD, pair)])
+        )
+    assert not any(isinstance(fact, Pair) for fact in site.have().values())
+    assert "eth0" not in site.inside("web").links()
+
+
+def test_a_guard_belongs_to_its_pair(site: Site) -> None:
+    front = site.network("front", *DUAL)
+    pair = site.container("web", front, 2)
+    site.converge()
+    for guarded in (False, True, False):
+        site.want(replace(pair, guard=guarded))
+        site.converge()
+        assert ("clsact" in site.machine.command("tc", "qdisc", "show", "dev", pair.host)) is guarded
+
+
+def test_a_guard_that_somebody_replaced_is_put_back(site: Site) -> None:
+    pair = site.container("web", site.network("front", *DUAL), 2)
+    site.converge()
+    site.machine.command(
+        *f"tc filter replace dev {pair.host} ingress pref 1 handle 1 bpf da bytecode".split(), "1,6 0 0 0"
+    )
+    assert site.have() != site.wanted
+    site.converge()
 
 
 def test_sysctls_are_set_in_the_sandbox_only(site: Site) -> None:
