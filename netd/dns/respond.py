@@ -39,8 +39,9 @@ class Responder:
         return ready
 
     def _known(self, scope: Scope, packet: bytes, stream: bool) -> bytes | Forward | None:
-        if isinstance(ready := scope.prepared.get(packet[2:]), Forward):
-            return ready
+        ready = (scope.streamed if stream else scope.prepared).get(packet[2:])
+        if ready is not None:
+            return ready.next() if isinstance(ready, Turns) else ready
         message = read(packet)
         if message is None:
             return None
@@ -48,8 +49,8 @@ class Responder:
             return complaint(packet, message)
         decision = decide(message.question, scope.view, self._scopes.networks, self._scopes.zones)
         found = decision if isinstance(decision, Forward) else write(message, decision, stream)
-        if not stream and _is_plain(message, packet):
-            scope.prepare(packet[2:], found)
+        if _is_plain(message, packet):
+            scope.prepare(packet[2:], found, stream)
         return found.next() if isinstance(found, Turns) else found
 
 

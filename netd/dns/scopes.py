@@ -25,17 +25,25 @@ Prepared: TypeAlias = dict[bytes, "bytes | Turns | Forward"]
 class Scope:
     """One view, for all sandboxes that have it."""
 
-    __slots__ = ("prepared", "users", "view")
+    __slots__ = ("prepared", "streamed", "users", "view")
 
     def __init__(self, view: View) -> None:
         self.view = view
         self.prepared: Prepared = {}
+        self.streamed: Prepared = {}
+        """The same for TCP, where there is room for everything."""
         self.users = 0
 
-    def prepare(self, question: bytes, ready: bytes | Turns | Forward) -> None:
-        if len(self.prepared) >= MOST_PREPARED:
-            self.prepared.clear()
-        self.prepared[question] = ready
+    def prepare(self, question: bytes, ready: bytes | Turns | Forward, stream: bool = False) -> None:
+        held = self.streamed if stream else self.prepared
+        if len(held) >= MOST_PREPARED:
+            held.clear()
+        held[question] = ready
+
+    def forget(self) -> None:
+        """Drop all that is prepared."""
+        self.prepared.clear()
+        self.streamed.clear()
 
 
 class Scopes:
@@ -98,7 +106,7 @@ class Scopes:
 
     def _changed(self, network: str) -> None:
         for scope in self._by_network.get(network, ()):
-            scope.prepared.clear()
+            scope.forget()
 
 
 def _key(view: View) -> Hashable:

@@ -44,10 +44,10 @@ def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> None:
     if before == after:
         return
     found = own.hosts.read_text(errors="surrogateescape")
-    overwrite(own.hosts, after if found == before else _edited(found, before, after))
+    overwrite(own.hosts, after if found == before else edited(found, before, after))
 
 
-def _edited(text: str, before: str, after: str) -> str:
+def edited(text: str, before: str, after: str) -> str:
     """Return *text* with the lines changed that differ between *before* and *after*."""
     old, new = Counter(before.splitlines()), Counter(after.splitlines())
     gone = old - new

@@ -83,6 +83,13 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     assert (str(found.state_dir), str(found.run_dir), found.dns) == ("/a", "/c", ("192.0.2.1",))
 
 
+def test_domains_have_their_own_name_servers(tmp_path):
+    file = tmp_path / "netd.toml"
+    file.write_text('[dns_domains]\n"corp.example" = ["192.0.2.1", "fd00::1"]\n"10.in-addr.arpa." = ["192.0.2.2"]\n')
+    found = config.load("netd", "", ["--config", str(file)])
+    assert found.dns_domains == {"corp.example": ("192.0.2.1", "fd00::1"), "10.in-addr.arpa.": ("192.0.2.2",)}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -90,6 +97,11 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
         ("run_dir = 5", "must be a string"),
         ("=", "cannot be read"),
         ("log_level = 'loud'", "one of"),
+        ("dns_domains = 5", "must be a table, as dns_domains = "),
+        ("[dns_domains]\ncorp = '192.0.2.1'", "corp must have a list of name servers"),
+        ("[dns_domains]\ncorp = []", "corp must have a list of name servers"),
+        ("[dns_domains]\ncorp = ['ns.corp']", "corp must have a list of name servers"),
+        ("[dns_domains]\n'a..b' = ['192.0.2.1']", "'a..b' is no domain"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, text, words):

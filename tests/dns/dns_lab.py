@@ -151,9 +151,10 @@ class Upstream53:
         self.answer = answer
         self.asked: list[bytes] = []
         self.sources: list[int] = []
-        self._udp = netns.socket_in(ns, socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._udp = netns.socket_in(ns, family, socket.SOCK_DGRAM)
         self._udp.bind((address, 53))
-        self._tcp = netns.socket_in(ns, socket.AF_INET, socket.SOCK_STREAM)
+        self._tcp = netns.socket_in(ns, family, socket.SOCK_STREAM)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._tcp.bind((address, 53))
         self._tcp.listen()
@@ -201,13 +202,13 @@ class Upstream53:
                     sock.sendall(len(reply).to_bytes(2) + reply)
 
 
-def says(address: str) -> Callable[[bytes], bytes]:
+def says(address: str, ttl: int = 60) -> Callable[[bytes], bytes]:
     """Answer every question with one A record."""
 
     def answer(packet: bytes) -> bytes:
         query = DNSRecord.parse(packet)
         reply = query.reply(aa=0)
-        reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(address), ttl=60))
+        reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(address), ttl=ttl))
         return bytes(reply.pack())
 
     return answer

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import dns.flags
 import dns.message
@@ -13,7 +15,8 @@ import pytest
 from dns_lab import World, fails, found, inside, says, upstream
 from dnslib import QTYPE, RR, A, DNSRecord
 
-from netd.dns.records import Upstream, View
+from netd.dns.records import NetworkRecords, Patch, Upstream, View
+from netd.kernel import netns
 
 
 def test_the_hosts_resolvers_are_asked_as_they_are_now(on_host, resolv_conf):
@@ -192,6 +195,10 @@ def test_replies_that_do_not_fit_the_question_are_not_believed(on_host):
             not_a_reply = false[:2] + bytes([false[2] & 0x7F]) + false[3:]
             for lie in (other_id, other_name, other_type, not_a_reply, false[:8], b""):
                 server.say(lie)
+            for source in (("127.0.0.1", 0), ("127.0.0.2", 53)):
+                with netns.socket_in(asker.ns, socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+                    stranger.bind(source)
+                    stranger.sendto(false, ("127.0.0.1", server.sources[-1]))
             return true
 
         with upstream(asker.ns, "127.0.0.1", lies) as server:
@@ -243,5 +250,110 @@ def test_names_of_one_label_stay_when_the_container_says_so(on_host):
             assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
             assert asker.addresses("printer.test") == ["198.51.100.1"]
             assert server.names() == ["printer.test."]
+
+    on_host(story)
+
+
+def test_answers_are_kept_and_age(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        first, second = [await world.container(name, View(("n1",))) for name in "ab"]
+        with upstream(world.host, "127.0.0.53", says("198.51.100.1", ttl=2)) as server:
+            resolv_conf.write_text("nameserver 127.0.0.53\n")
+            assert first.ask("kept.test").answer[0].ttl == 2
+            begin = time.monotonic()
+            assert found(second.ask("kept.test", id=77)) == ["198.51.100.1"], "whoever asks"
+            assert len(server.asked) == 1
+            seen = set()
+            while len(server.asked) == 1:
+                seen.add(first.ask("kept.test").answer[0].ttl)
+                await asyncio.sleep(0.05)
+            assert 1.9 < time.monotonic() - begin < 4 and 1 in seen
+            for how in ({"want_dnssec": True}, {"flags": dns.flags.RD | dns.flags.CD}, {"tcp": True}):
+                before = len(server.asked)
+                first.ask("kept.test", **how)
+                assert len(server.asked) == before + 1, how
+
+    on_host(story)
+
+
+def test_what_is_kept_belongs_to_the_resolvers_it_came_from(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        with (
+            upstream(world.host, "127.0.0.53", says("198.51.100.1")),
+            upstream(world.host, "127.0.0.54", says("198.51.100.2")),
+            upstream(asker.ns, "127.0.0.53", says("198.51.100.3")),
+        ):
+            resolv_conf.write_text("nameserver 127.0.0.53\n")
+            assert asker.addresses("x.test") == ["198.51.100.1"]
+            resolv_conf.write_text("nameserver 127.0.0.54\n")
+            assert asker.addresses("x.test") == ["198.51.100.2"]
+            world.link.set_view("a", View(("n1",), upstreams=inside("127.0.0.53")))
+            await world.link.flush()
+            assert asker.addresses("x.test") == ["198.51.100.3"]
+            world.link.patch_network("n1", Patch({"x.test": ("10.1.0.9",)}))
+            await world.link.flush()
+            assert asker.addresses("x.test") == ["10.1.0.9"], "a name that has become ours"
+
+    on_host(story)
+
+
+def test_failures_are_asked_again(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        with upstream(asker.ns, "127.0.0.1", fails(dns.rcode.SERVFAIL)) as server:
+            assert asker.ask("x.test").rcode() == dns.rcode.SERVFAIL
+            server.answer = says("198.51.100.1")
+            assert asker.addresses("x.test") == ["198.51.100.1"]
+
+    on_host(story)
+
+
+def test_resolvers_are_asked_over_ipv6_too(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        own = await world.container("b", View(("n1",), upstreams=inside("::1")))
+        with upstream(world.host, "::1", says("198.51.100.1")), upstream(own.ns, "::1", says("198.51.100.2")):
+            resolv_conf.write_text("nameserver ::1\n")
+            for tcp in (False, True):
+                assert asker.addresses("x.test", tcp=tcp) == ["198.51.100.1"]
+                assert own.addresses("x.test", tcp=tcp) == ["198.51.100.2"]
+
+    on_host(story)
+
+
+def test_a_domain_has_its_own_resolvers(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        view = View(("n1",), domains=(("corp", (Upstream("127.0.0.54"),)),))
+        asker = await world.container("a", view)
+        with (
+            upstream(world.host, "127.0.0.53", says("198.51.100.1")) as usual,
+            upstream(world.host, "127.0.0.54", says("198.51.100.2")) as corp,
+        ):
+            resolv_conf.write_text("nameserver 127.0.0.53\n")
+            assert asker.addresses("a.CORP") == asker.addresses("corp") == ["198.51.100.2"]
+            assert asker.addresses("acorp") == asker.addresses("corp.test") == ["198.51.100.1"]
+            assert (usual.names(), corp.names()) == (["acorp.", "corp.test."], ["a.CORP.", "corp."])
+            world.link.set_view("a", replace(view, forward=False))
+            await world.link.flush()
+            assert asker.ask("b.corp").rcode() == dns.rcode.NXDOMAIN
+            assert len(corp.asked) == 2
+
+    on_host(story)
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_denial_of_a_name_above_ours_becomes_an_empty_answer(on_host, tcp):
+    """RFC 8020: whoever believes that ``shop.test`` does not exist does not ask for ``db.shop.test``."""
+
+    async def story(world: World) -> None:
+        world.link.set_network("n1", NetworkRecords("net", {"db.shop.test": ("10.1.0.9",)}))
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        with upstream(asker.ns, "127.0.0.1", fails(dns.rcode.NXDOMAIN)) as server:
+            for _ in range(2):
+                assert asker.ask("shop.test", tcp=tcp).rcode() == dns.rcode.NOERROR
+                assert asker.ask("beside.test", tcp=tcp).rcode() == dns.rcode.NXDOMAIN
+            server.answer = says("198.51.100.1")
+            assert asker.addresses("shop.test", "A", tcp=tcp, use_edns=0) == ["198.51.100.1"]
 
     on_host(story)

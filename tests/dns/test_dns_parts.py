@@ -11,17 +11,17 @@ from pathlib import Path
 
 import dns.message
 import pytest
-from dns_lab import WEB, Container, read_frame, resolver_in
+from dns_lab import WEB, Container, inside, read_frame, resolver_in, says, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns import protocol, streams
+from netd.dns import protocol, streams, upstreams
+from netd.dns import service as server_parts
 from netd.dns.batch import SLOTS
 from netd.dns.loop import READ, Loop
 from netd.dns.protocol import Pipe, decode, encode
-from netd.dns.records import NetworkRecords, Patch, Upstream, View
+from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
 from netd.dns.scopes import MOST_PREPARED, Scopes
-from netd.dns.service import Service
 from netd.dns.upstreams import RETRY, Course, Health, HostFile, parse
 
 A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
@@ -109,13 +109,13 @@ def test_resolvers_inside_are_each_sandboxs_own_affair():
 def service(make_namespace, resolv_conf):
     """A server's inside in this process, with a container "a" that it serves while ``serving``."""
     loop, container = Loop(), Container("a", make_namespace())
-    inside = Service(loop, resolv_conf)
+    server = server_parts.Service(loop, resolv_conf)
     resolver = resolver_in(container.ns)
-    inside.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
-    inside.scopes.set_network("n1", WEB)
-    inside.set_view("a", View(("n1",)))
-    yield inside, loop, container
-    inside.close("a")
+    server.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
+    server.scopes.set_network("n1", WEB)
+    server.set_view("a", View(("n1",)))
+    yield server, loop, container
+    server.close("a")
 
 
 @contextmanager
@@ -147,8 +147,8 @@ def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatc
 
 
 def test_questions_that_are_work_shorten_a_containers_turns(service):
-    inside, loop, container = service
-    sandbox = next(iter(inside.sandboxes()))
+    server, loop, container = service
+    sandbox = next(iter(server.sandboxes()))
     with serving(loop):
         for _ in range(8):
             container.ask("web", id=1)
@@ -158,19 +158,42 @@ def test_questions_that_are_work_shorten_a_containers_turns(service):
     assert sandbox.burst < SLOTS / 4
 
 
+def test_a_resolver_that_has_come_back_is_asked_again(service, monkeypatch):
+    server, loop, container = service
+    monkeypatch.setattr(upstreams, "RETRY", 0.4)
+    server.set_view("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+    with (
+        serving(loop),
+        upstream(container.ns, "127.0.0.1", lambda packet: None) as first,
+        upstream(container.ns, "127.0.0.2", says("198.51.100.2")),
+    ):
+        assert container.addresses("0.test") == ["198.51.100.2"]
+        first.answer = says("198.51.100.1")
+        begin, asked = time.monotonic(), 0
+        while container.addresses(f"{asked}.again.test") == ["198.51.100.2"]:
+            assert time.monotonic() - begin < 10
+            asked += 1
+        assert asked > 5 and len(first.asked) <= 4, "it was not asked each time"
+
+
 words = st.text(max_size=8)
-upstreams = st.builds(Upstream, words, st.booleans())
+resolvers = st.lists(st.builds(Upstream, words, st.booleans())).map(tuple)
+texts = st.lists(words).map(tuple)
 views = st.builds(
     View,
-    st.lists(words).map(tuple),
+    texts,
     st.dictionaries(words, words),
-    st.lists(upstreams).map(tuple),
+    resolvers,
     st.booleans(),
     st.booleans(),
+    texts,
+    st.lists(st.tuples(words, resolvers)).map(tuple),
 )
-texts = st.lists(words).map(tuple)
-records = st.builds(NetworkRecords, words, st.dictionaries(words, texts), st.dictionaries(words, words), texts)
-patches = st.builds(Patch, st.dictionaries(words, texts), st.dictionaries(words, words))
+names = st.dictionaries(words, texts)
+pointers = st.dictionaries(words, words)
+services = st.dictionaries(words, st.lists(st.builds(Service, words, st.integers(), st.integers())).map(tuple))
+records = st.builds(NetworkRecords, words, names, pointers, texts, services)
+patches = st.builds(Patch, names, pointers, services)
 messages = st.one_of(
     st.builds(protocol.Hello, words),
     st.builds(protocol.Welcome, words, texts),

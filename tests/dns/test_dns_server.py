@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
@@ -20,7 +21,7 @@ import pytest
 from dns_lab import World, found, inside, read_frame, upstream
 
 from netd.dns import protocol
-from netd.dns.records import NetworkRecords, Patch, View
+from netd.dns.records import NetworkRecords, Patch, Service, View
 
 T = TypeVar("T")
 
@@ -52,6 +53,57 @@ def test_replies_look_as_resolver_libraries_expect(on_host):
             assert (empty.rcode(), empty.answer) == (dns.rcode.NOERROR, []), kind
         assert found(asker.ask("2.0.1.10.in-addr.arpa", "PTR")) == ["web.front-end."]
         assert asker.ask("9.0.1.10.in-addr.arpa", "PTR").rcode() == dns.rcode.NXDOMAIN
+
+    on_host(story)
+
+
+def test_services_come_with_their_targets_addresses(on_host):
+    async def story(world: World) -> None:
+        offered = (Service("web.front-end", 80, 1), Service("db.front-end", 5432, 2))
+        world.link.patch_network("n1", Patch(services={"_any._tcp": offered, "_tcp.db": offered[1:]}))
+        asker = await world.container("a", View(("n1",), forward=False))
+        reply = asker.ask("_ANY._tcp", "SRV")
+        assert sorted(found(reply)) == ["0 0 5432 db.front-end.", "0 0 5433 db.front-end.", "0 0 80 web.front-end."]
+        beside = {(str(rrset.name), item.to_text()) for rrset in reply.additional for item in rrset}
+        assert beside == {("web.front-end.", "10.1.0.2"), ("db.front-end.", "10.1.0.3"), ("db.front-end.", "fd00::3")}
+        assert found(asker.ask("_5433._tcp.db.front-end", "SRV", use_edns=0)) == ["0 0 5433 db.front-end."]
+        empty = asker.ask("_any._tcp", "A")
+        assert (empty.rcode(), empty.answer) == (dns.rcode.NOERROR, [])
+        many = tuple(Service(f"{'x' * 40}{n}.front-end", 1, 1) for n in range(30))
+        world.link.patch_network("n1", Patch(services={"_any._tcp": many}))
+        await world.link.flush()
+        cut = asker.ask("_any._tcp", "SRV")
+        assert cut.flags & dns.flags.TC and len(cut.to_wire()) <= 512
+        assert len(found(asker.ask("_any._tcp", "SRV", tcp=True))) == 30
+
+    on_host(story)
+
+
+def test_the_host_is_found_by_its_names(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False, gateways=("10.1.0.1", "fd00::1")))
+        for name in ("host.docker.internal", "HOST.netd.internal."):
+            assert asker.addresses(name) == ["10.1.0.1"] and asker.addresses(name, "AAAA") == ["fd00::1"]
+
+    on_host(story)
+
+
+def test_edns_is_understood_and_what_is_unknown_in_it_ignored(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        unknown = [dns.edns.GenericOption(65001, b"zork"), dns.edns.GenericOption(10, b"12345678")]
+        for options in ({}, {"want_dnssec": True}, {"options": unknown}, {"payload": 100}):
+            reply = asker.ask("web", use_edns=0, **options)
+            assert found(reply) == ["10.1.0.2"] and reply.edns == 0 and not reply.options
+            assert bool(reply.ednsflags & dns.flags.DO) == ("want_dnssec" in options)
+        assert asker.ask("web", "MX", use_edns=0).edns == 0
+        assert asker.ask("web", use_edns=False).edns == -1
+        twice = bytearray(dns.message.make_query("web", "A", use_edns=0).to_wire())
+        twice[11] = 2
+        twice += twice[-11:]
+        with asker.udp() as sock:
+            sock.send(twice)
+            assert sock.recv(512)[3] & 15 == dns.rcode.FORMERR
 
     on_host(story)
 
@@ -117,6 +169,45 @@ def test_open_connections_are_bounded_and_the_oldest_goes(on_host):
             sock.close()
 
     on_host(story)
+
+
+def test_a_slow_client_is_served_and_delays_nobody(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        query = dns.message.make_query("web", "A")
+        wire = len(query.to_wire()).to_bytes(2) + query.to_wire()
+        with asker.tcp() as slow:
+            slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in wire:
+                slow.sendall(bytes([byte]))
+                assert asker.addresses("db") == ["10.1.0.3"]
+            assert found(dns.message.from_wire(read_frame(slow))) == ["10.1.0.2"]
+
+    on_host(story)
+
+
+def test_a_client_that_never_reads_is_cut_off_and_costs_no_memory(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",)))
+        wire = dns.message.make_query("many", "A").to_wire()
+        before = memory(world.server_pid())
+        with asker.tcp() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            frames = (len(wire).to_bytes(2) + wire) * 100
+            end = time.monotonic() + 20
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < end:
+                    deaf.sendall(frames)
+        assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
+        assert memory(world.server_pid()) < before + 3000
+
+    on_host(story)
+
+
+def memory(pid: int) -> int:
+    """Return how much memory a process holds, in kilobytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
 def test_changes_are_in_force_when_flush_returns(on_host):

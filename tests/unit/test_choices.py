@@ -133,6 +133,10 @@ def static(address):
         ({"mac_address": "zork"}, BadRequest, "address zork: invalid MAC address"),
         ({"mac_address": "01:00:5e:00:00:01"}, BadRequest, "invalid MAC address"),
         ({"aliases": ["a b"]}, BadRequest, "'a b'"),
+        *(
+            ({"aliases": [alias]}, BadRequest, "as in *.app")
+            for alias in ("*", "*.", "a.*", "*a", "**.a", "*.*", "a*b")
+        ),
         ({"links": ["a b"]}, BadRequest, "a b"),
         ({"driver_opts": {"com.docker.network.endpoint.sysctls": "x"}}, BadRequest, "interface sysctl 'x'"),
         ({"driver_opts": {"com.docker.network.endpoint.ifname": "a/b"}}, BadRequest, "a/b"),
@@ -147,6 +151,12 @@ def test_endpoints_that_cannot_be_had_are_refused_and_take_nothing(kwargs, kind,
         join(made, on, sandbox("a"), **kwargs)
     assert words in refused.value.message
     assert str(join(made, on, sandbox("a")).address) == "10.0.0.2/24"
+
+
+def test_an_alias_may_be_a_wildcard_or_a_service():
+    on = network("n")
+    aliases = ["*.app", "*.a.b", "_http._tcp", "web"]
+    assert join(state(on), on, sandbox("a"), aliases=aliases).asked.aliases == aliases
 
 
 def test_addresses_and_aliases_are_for_networks_of_users():

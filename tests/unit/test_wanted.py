@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from netd.api import PortBinding
-from netd.dns.records import fold
+from netd.dns.records import Service, fold
 from netd.drivers.registry import discover
 from netd.engine import shown
 from netd.engine.books import Book
-from netd.engine.routes import in_order, way_out
+from netd.engine.routes import gateways, in_order, way_out
 from netd.engine.wanted import Wanted
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair
+from netd.model import Wish
 from netd.portmap.rules import BridgeRules, Published, Treatment
 from tests.unit.making import endpoint, network, publication, sandbox, state
 
@@ -138,6 +139,40 @@ def test_a_rename_changes_the_old_and_the_new_name_only(front):
     assert dict(patch.names) == {"old": (), "new": ("10.1.0.2",)}
     assert dict(patch.pointers) == {"10.1.0.2": "new.front"}
     assert book.turn(after, after) is None
+
+
+def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
+    book = Book(front)
+    web = sandbox(
+        "web",
+        endpoint(front, 2, aliases=["_http._tcp", "_void._udp", "*.app"]),
+        id="a" * 64,
+        hostname="web",
+        exposed=("80/tcp", "81/tcp", "90/tcp", "53/sctp"),
+        wishes=(Wish(protocol="tcp", target=82, count=3),),
+    )
+    patch = book.turn(None, web)
+    assert set(patch.names) == {"web", "a" * 12, "*.app"}, "what only names a service has no address"
+    tcp = (Service("web.front", 80, 5), Service("web.front", 90, 1))
+    for name in ("_http._tcp", "_http._tcp.web", "_tcp.web", f"_tcp.{'a' * 12}"):
+        assert patch.services[name] == tcp
+    assert patch.services["_sctp.web"] == (Service("web.front", 53, 1),)
+    assert patch.services["_void._udp"] == (Service("web.front", 0, 0),), "it exists all the same"
+    assert not [name for name in patch.services if "*" in name]
+    other = sandbox("x", endpoint(front, 3, aliases=["_http._tcp"]), exposed=("80/tcp",))
+    assert book.turn(None, other).services["_http._tcp"] == (*tcp, Service("x.front", 80, 1))
+    assert book.turn(web, None).services["_http._tcp"] == (Service("x.front", 80, 1),)
+    book.turn(other, None)
+    assert book.records().services == {}
+
+
+def test_the_host_is_found_on_the_way_out_else_on_a_bridge(front, back):
+    inside = network("aaa", "10.3.0.0/24", internal=True)
+    made = state(front, back, inside)
+    assert [str(one) for one in gateways(made, sandbox("x", endpoint(inside, 2)))] == ["10.3.0.1"]
+    both = sandbox("x", endpoint(inside, 2), endpoint(front, 2), endpoint(back, 2, gw_priority=5))
+    assert [str(one) for one in gateways(made, both)] == ["10.2.0.1"]
+    assert gateways(made, sandbox("x")) == ()
 
 
 def test_names_are_compared_without_case():
