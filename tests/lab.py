@@ -96,6 +96,21 @@ class Node:
     def nft(self, script: str) -> str:
         return self.command("nft", "-f", "-", stdin=script)
 
+    def legacy(self) -> list[str]:
+        """Return what the legacy tables of both families hold, in their order, each line with its family and table.
+
+        A table that is empty is as one that is not there.
+        """
+        found = []
+        for family, program in ((4, "iptables-legacy-save"), (6, "ip6tables-legacy-save")):
+            table = ""
+            for line in self.command(program).splitlines():
+                if line.startswith("*"):
+                    table = line[1:]
+                elif line.startswith((":", "-")) and " ACCEPT [" not in line:
+                    found.append(f"{family} {table} {line.split(' [')[0] if line.startswith(':') else line}")
+        return found
+
     def processes(self) -> list[int]:
         """Return the processes whose main thread is here."""
         return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and self._holds(one)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine, Iterable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -111,11 +112,30 @@ class Site:
             self.want(DefaultRoute(sandbox=sandbox, gateway=gateway.ip))
         return pair
 
+    def ours(self) -> list[str]:
+        """Return what the firewall holds, in an order that does not depend on hashing."""
+        if self.backend == "iptables":
+            return [line for line in self.machine.legacy() if "NETD-" in line]
+        found = []
+        for table in self.machine.command("nft", "list", "tables").splitlines():
+            if table.endswith(" netd"):
+                listed = json.loads(self.machine.command("nft", "-j", "list", *table.split()))["nftables"][1:]
+                found += [_in_order(one) for one in listed]
+        return found
+
     def rules(self) -> list[BridgeRules]:
         return list(self.bridges.values())
 
     def inside(self, sandbox: str) -> Node:
         return self.lab.host_at(self.host.namespace_path(sandbox), sandbox)
+
+
+def _in_order(one: dict[str, dict[str, Any]]) -> str:
+    for thing in one.values():
+        thing.pop("handle", None)
+        if "elem" in thing:
+            thing["elem"].sort(key=json.dumps)
+    return json.dumps(one)
 
 
 def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", isolated: bool = False) -> Pair:

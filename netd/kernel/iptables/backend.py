@@ -10,6 +10,7 @@ from contextlib import suppress
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
+from netd.kernel.detour import close_detour, open_detour
 from netd.kernel.held import Held
 from netd.kernel.iptables import library, look, tables
 from netd.kernel.iptables.layout import TABLES, Bridged, Content, layout
@@ -30,6 +31,8 @@ class Iptables:
         self._held = Held()
         self._written: dict[tuple[Family, str], Content] = {}
         """What the tables hold by our last word; without those of which it is not known."""
+        self._respects: bool | None = None
+        """Whether the detour is there; None when it is not known."""
         self._sizes: dict[tuple[Family, str], look.Size] = {}
         self.forwards: frozenset[Family] = frozenset()
         """The families whose packets the host has to forward for what was published last."""
@@ -61,12 +64,14 @@ class Iptables:
         self._write()
 
     def reset(self, rules: Ruleset) -> None:
-        self._written = {}
+        self._written, self._respects = {}, None
         self.publish(rules)
 
     def remove(self) -> None:
         self._held, self._written, self.forwards = Held(), {}, frozenset()
+        self._respects = None
         remove()
+        close_detour()
         self._forwarding.restore()
 
     def damaged(self) -> bool:
@@ -80,15 +85,22 @@ class Iptables:
         seen = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
         bridged = Bridged(present=bool(seen), ipv6=seen == "1")
         rules = self._held.ruleset()
+        if rules.respect and not self._respects:
+            open_detour()
         for family in FAMILIES:
             for table, content in layout(rules, family, bridged).items():
                 self._bring(family, table, content)
+        if not rules.respect and self._respects is not False:
+            close_detour()
+        self._respects = rules.respect
         self.forwards = rules.forwards
         self._forwarding.enable(self.forwards)
 
     def _bring(self, family: Family, table: str, content: Content) -> None:
         key = family, table
-        if self._written.get(key) == content or not (content.chains or table in look.there(family)):
+        if not content.chains and table not in look.there(family):
+            return
+        if self._written.get(key) == content and look.size(family, table) == self._sizes.get(key):
             return
         self._written.pop(key, None)
         tables.write(family, table, content)

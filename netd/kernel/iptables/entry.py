@@ -22,7 +22,7 @@ _NOT_OUTGOING, _NOT_SOURCE, _NOT_DESTINATION = 0x02, 0x08, 0x10
 _LOCAL = 1 << 2
 _MAP_ADDRESSES, _MAP_PORTS, _MAP_OFFSET = 1, 2, 32
 _SYN_OR_RST, _SYN = 0x06, 0x02
-_BRIDGED = 0x02
+_BRIDGED = 0x04
 _TO_THE_PATHS = 0xFFFF
 
 
@@ -61,7 +61,15 @@ class ClampMss:
     """To what the path takes; only of rules for SYN packets."""
 
 
-Then: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Send a copy by way of a link, as if to ``next_hop``; the packet itself goes on."""
+
+    next_hop: Address
+    link: str
+
+
+Then: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Copy
 """ACCEPT, DROP, RETURN, the name of a chain, or one of the targets."""
 
 
@@ -189,6 +197,8 @@ def _target(then: Then, family: Family) -> bytes:
             return _extension("MASQUERADE", 0, struct.pack("<I", 1) + bytes(16))
         case Masquerade():
             return _extension("MASQUERADE", 0, bytes(40))
+        case Copy(next_hop, link):
+            return _extension("TEE", 1, _in_sixteen(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
         case ClampMss():
             return _extension("TCPMSS", 0, struct.pack("<H", _TO_THE_PATHS))
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
-from netd.kernel.iptables.entry import ClampMss, Masquerade, Rule, Snat, State
-from netd.kernel.iptables.published import guards, opened, published
+from netd.kernel.detour import IN, NEXT_HOP, NEXT_HOP6, OUT
+from netd.kernel.iptables.entry import ClampMss, Copy, Masquerade, Rule, Snat, State
+from netd.kernel.iptables.published import asked, guards, opened, published
 from netd.kernel.iptables.trees import Chains, by_link, by_source
 from netd.portmap.rules import BridgeRules, GatewayMode, Ruleset, Treatment
 
@@ -112,7 +113,9 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     chains |= by_link(f"{PREFIX}ARRIVING", arriving, out=False)
     chains |= by_link(f"{PREFIX}LEAVING", leaving, out=False)
     chains |= by_link(f"{PREFIX}ENTERING", entering, out=True)
-    return chains | opened(f"{PREFIX}OPENED", rules.opened, family)
+    if any(one.mode is GatewayMode.ROUTED for bridge in bridges if (one := bridge.treatment(family))):
+        chains |= opened(f"{PREFIX}OPENED", rules.opened, family)
+    return chains
 
 
 class _Names:
@@ -175,21 +178,36 @@ def _entering(bridge: BridgeRules, treatment: Treatment, clamp: Rule) -> Iterato
 
 
 def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridged: Bridged) -> Chains:
-    lead = Rule(then=f"{PREFIX}PUBLISHED", goto=True, to_host=True)
+    chain = f"{PREFIX}PUBLISHED"
+    lead = Rule(then=chain, goto=True, to_host=True)
     loopback = _LOOPBACK[family]
     outside = replace(lead, destination=loopback, not_destination=True)
     # What comes from an address of its link alone cannot be led on to another link.
     strangers = [Rule(then="RETURN", source=_LINK_LOCAL)] if family == 6 else []
+    refused = [replace(_RETURN, destination=loopback)] if family == 6 and bridged.ipv6 else []
+    # A neighbour that routes 127.0.0.1 to us must not reach what is published there.  Where the host's input is
+    # respected, what comes from outside takes the detour first.
+    leads = [replace(outside, incoming=one) for one in (IN, *_all_links(bridges))] if rules.respect else [outside]
     return {
-        # A neighbour that routes 127.0.0.1 to us must not reach what is published there.
-        f"{PREFIX}PREROUTING": [*strangers, outside],
-        f"{PREFIX}OUTPUT": [
-            *strangers,
-            *([replace(_RETURN, destination=loopback)] if family == 6 and bridged.ipv6 else []),
-            lead,
-        ],
-        **published(f"{PREFIX}PUBLISHED", rules.published, family),
+        f"{PREFIX}PREROUTING": [*strangers, *leads],
+        f"{PREFIX}OUTPUT": [*strangers, *refused, lead],
+        **published(chain, rules.published, family),
+        **(_passed(rules, bridges, family, strangers) if rules.respect else {}),
         **_postrouting(rules, bridges, family, bridged),
+    }
+
+
+def _passed(rules: Ruleset, bridges: list[BridgeRules], family: Family, strangers: list[Rule]) -> Chains:
+    """What the host's own rules let in is seen here: after those of filter, and once for each connection.
+
+    The first packet goes by the detour, and comes in again to be translated; the connection is not known before.
+    """
+    ours = [Rule(then="RETURN", incoming=one) for one in ("lo", IN, *_all_links(bridges))]
+    next_hop = ip_address(NEXT_HOP if family == 4 else NEXT_HOP6)
+    return {
+        f"{PREFIX}INPUT": [*ours, *strangers, Rule(then=f"{PREFIX}ASKED", goto=True, to_host=True)],
+        f"{PREFIX}DETOUR": [Rule(then=Copy(next_hop, OUT)), _DROP],
+        **asked(f"{PREFIX}ASKED", rules.published, family, Rule(then=f"{PREFIX}DETOUR", goto=True)),
     }
 
 

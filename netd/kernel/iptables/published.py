@@ -25,6 +25,11 @@ def published(chain: str, rules: Iterable[Published], family: Family) -> Chains:
     return _by_protocol(chain, [_lead(one) for one in _of(rules, family)])
 
 
+def asked(chain: str, rules: Iterable[Published], family: Family, then: Rule) -> Chains:
+    """Return *chain*, which does *then* with what comes to a published port."""
+    return _by_protocol(chain, [_at(one, then) for one in _of(rules, family)])
+
+
 def guards(chain: str, rules: Iterable[Published], family: Family) -> Chains:
     """Return *chain*, which drops what may not come to a published port; nothing when everybody may everywhere."""
     guarded = [one for one in _of(rules, family) if one.allow]

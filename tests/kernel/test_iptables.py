@@ -1,0 +1,201 @@
+"""The chains in the legacy tables: ours alone, beside whatever others have there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from netd.common.errors import KernelRefused
+from netd.kernel import netns
+from netd.kernel.iptables import look, tables
+from netd.kernel.iptables.layout import Content
+from netd.portmap.rules import GatewayMode, Opened, Treatment
+from tests.kernel.conftest import OUTSIDE, UPLINK, Site, port
+from tests.lab import Lab, reach, unreachable
+
+GOLDEN = Path(__file__).parents[1] / "golden/iptables"
+THEIRS = """
+*raw
+-A PREROUTING -p udp -m udp --dport 9 -j DROP
+COMMIT
+*mangle
+:NETSTAT - [0:0]
+-A FORWARD -j NETSTAT
+COMMIT
+*nat
+:THEIRS - [0:0]
+-A PREROUTING -p tcp -m tcp --dport 2222 -j THEIRS
+-A POSTROUTING -o eth9 -j MASQUERADE
+COMMIT
+*filter
+:FORWARD DROP [0:0]
+-A FORWARD -p udp -m udp --dport 99 -j ACCEPT
+COMMIT
+"""
+"""Which a packet filter of the host's might hold; the name of one of its chains begins almost as ours do."""
+PROGRAMS = ("iptables-legacy", "ip6tables-legacy")
+
+
+@pytest.fixture
+def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    made = Site(lab, tmp_path / "run", "iptables")
+    yield made
+    made.close()
+
+
+def saved(site: Site) -> list[str]:
+    """Return all that the tools say of the legacy tables, but comments, counters and what is ours."""
+    words = [f"{word}-save" for word in PROGRAMS]
+    lines = [line for word in words for line in site.machine.command(word).splitlines()]
+    return [line.split(" [")[0] for line in lines if not line.startswith("#") and "NETD-" not in line]
+
+
+def test_what_others_have_in_the_tables_stays_byte_for_byte(site: Site) -> None:
+    for program in PROGRAMS:
+        site.machine.command(f"{program}-restore", stdin=THEIRS)
+    before = saved(site)
+    front = site.network("front", "172.18.0.1/16", "fd00:18::1/64")
+    web = site.container("web", front, 2)
+    site.converge()
+    site.publish(port(8080, web, 80), port(8080, web, 80, address="::"))
+    assert saved(site) == before
+    jumps = [line for line in site.machine.legacy() if "NETD-" in line and " -A NETD-" not in line and ":" not in line]
+    assert jumps == [
+        f"{family} {table} -A {chain} -j NETD-{chain}"
+        for family in (4, 6)
+        for table, chains in (
+            ("nat", ("PREROUTING", "OUTPUT", "POSTROUTING")),
+            ("mangle", ("INPUT", "FORWARD")),
+            ("raw", ("PREROUTING",) if family == 4 else ()),
+        )
+        for chain in chains
+    ]
+    site.do(site.host.reset_firewall(site.ruleset()))
+    site.do(site.host.remove_everything())
+    assert saved(site) == before
+
+
+def test_the_hosts_own_filter_still_decides_about_what_we_let_pass(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.converge()
+    site.publish(port(8080, web, 80))
+    site.lab.echo(site.inside("web"), 80)
+    assert reach(site.outside, UPLINK, 8080) == OUTSIDE
+    site.machine.command("iptables-legacy", "-A", "FORWARD", "-p", "tcp", "-s", OUTSIDE, "-j", "DROP")
+    assert unreachable(site.outside, UPLINK, 8080)
+
+
+def test_a_filter_that_lets_everything_pass_opens_nothing_of_ours(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.converge()
+    site.publish()
+    site.lab.echo(site.inside("web"), 80)
+    site.machine.command("iptables-legacy", "-I", "FORWARD", "-j", "ACCEPT")
+    site.outside.ip(f"route add 172.16.0.0/12 via {UPLINK}")
+    assert unreachable(site.outside, str(web.addresses[0].ip), 80)
+
+
+def test_looking_at_tables_makes_none(site: Site) -> None:
+    assert site.machine.run(lambda: [look.there(family) for family in (4, 6)]) == [[], []]
+    assert site.machine.run(lambda: look.mentions(4, b"NETD-")) == []
+    assert site.machine.run(lambda: look.there(4)) == []
+    site.network("front", "172.18.0.1/16")
+    site.publish()
+    assert site.machine.run(lambda: look.mentions(4, b"NETD-")) == ["nat", "mangle", "raw"]
+
+
+def test_a_host_whose_networks_are_ipv4_alone_gets_no_tables_of_ipv6(site: Site) -> None:
+    site.network("front", "172.18.0.1/16")
+    site.publish()
+    assert site.machine.run(lambda: look.there(6)) == []
+
+
+def test_the_lock_of_others_is_waited_for_but_not_for_ever(site: Site, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(tables, "_PATIENCE", 0.05)
+    site.network("front", "172.18.0.1/16")
+    with (tmp_path / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(KernelRefused, match=r"another program has held .*lock for .* seconds"):
+            site.publish()
+    site.publish()
+    assert site.ours()
+
+
+def test_a_refusal_names_the_table(site: Site) -> None:
+    with pytest.raises(KernelRefused, match="iptables refused the change of table nowhere for IPv4"):
+        netns.run_in_fd(site.machine.fd, lambda: tables.write(4, "nowhere", Content()))
+
+
+def test_a_refused_change_leaves_what_was_there(site: Site) -> None:
+    web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
+    site.publish(port(8080, web, 80))
+    good = site.ours()
+    site.machine.command("iptables-legacy", "-t", "mangle", "-N", "NETD-OTHER")
+    site.machine.command("iptables-legacy", "-t", "mangle", "-A", "OUTPUT", "-j", "NETD-OTHER")
+    with pytest.raises(KernelRefused, match="table mangle"):
+        site.network("mall", "172.20.0.1/16")
+        site.publish()
+    site.machine.command("iptables-legacy", "-t", "mangle", "-F", "OUTPUT")
+    del site.bridges["mall"]
+    site.publish()
+    assert site.ours() == good
+
+
+_NOT_BRIDGED = "-m physdev ! --physdev-is-bridged "
+_FOR_BRIDGED = ("NETD-SELF", "-A NETD-OUTPUT -d ::1/128 -j RETURN")
+KINDS = {
+    "nat": {},
+    "unprotected": {"mode": GatewayMode.UNPROTECTED},
+    "routed": {"mode": GatewayMode.ROUTED},
+    "internal": {"internal": True},
+    "isolated": {"internal": True, "mode": GatewayMode.ISOLATED},
+    "icc-off": {"isolated": True},
+    "trusted": {"trusted": ("eth0",)},
+    "source": {"source": "198.51.100.1"},
+    "not-hidden": {"masquerade": False},
+    "respect": {},
+}
+
+
+def listing(site: Site, kind: str) -> str:
+    """Return what a network of the kind puts into the tables, with something published or opened in it."""
+    fields = dict(KINDS[kind])
+    mode, source = fields.pop("mode", GatewayMode.NAT), fields.pop("source", None)
+    treatment = Treatment(
+        mode=mode, masquerade=fields.pop("masquerade", True), source=ip_address(source) if source else None
+    )
+    fields |= {"ipv4": treatment, "ipv6": Treatment(mode=mode)}
+    front = site.network("front", "172.18.0.1/16", "fd00:18::1/64", **fields)
+    web = site.container("web", front, 2)
+    site.respect = kind == "respect"
+    if mode is GatewayMode.ROUTED:
+        site.opened = {
+            Opened("tcp", ip_address("172.18.0.2"), 80),
+            Opened("udp", ip_address("fd00:18::2"), 53, 10, (ip_network("2001:db8::/32"),)),
+        }
+    elif mode is not GatewayMode.ISOLATED:
+        site.published = {
+            port(8080, web, 80),
+            port(9000, web, 9000, protocol="udp", count=10),
+            port(7000, web, 9000, protocol="sctp", count=10, address="127.0.0.1"),
+            port(8443, web, 443, address="::", allow=["2001:db8::/32"]),
+        }
+    site.publish()
+    # The same on a kernel without br_netfilter.
+    found = [line.replace(_NOT_BRIDGED, "") for line in site.ours()]
+    return "".join(f"{line}\n" for line in found if not any(one in line for one in _FOR_BRIDGED))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_is_these_rules(site: Site, kind: str) -> None:
+    """Run with REWRITE_GOLDEN=1 to take over what is there now; the difference is to be reviewed."""
+    found, golden = listing(site, kind), GOLDEN / f"{kind}.rules"
+    if os.environ.get("REWRITE_GOLDEN"):
+        golden.write_text(found)
+    assert found == golden.read_text()
