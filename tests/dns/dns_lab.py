@@ -24,6 +24,10 @@ from netd.host import Resolver
 from netd.kernel import libc, netns
 
 SERVER = "127.0.0.11"
+NOISE = float(os.environ.get("NETD_NOISE_SECONDS", "1.2"))
+"""Seconds for which each kind of noise lasts."""
+LIMIT = 60 + 4 * NOISE
+"""Seconds for a story."""
 WEB = NetworkRecords(
     "front-end",
     {"web": ("10.1.0.2",), "db": ("10.1.0.3", "fd00::3"), "many": tuple(f"10.1.1.{n}" for n in range(1, 61))},
@@ -135,7 +139,7 @@ def in_namespace(ns: int, main: Callable[[], Awaitable[None]]) -> None:
     """Run *main* in a loop of its own whose thread, and all that it starts, is in the namespace."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             await main()
 
     netns.run_in_fd(ns, lambda: asyncio.run(bounded()))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dns_lab import Container, World, inside, upstream
+from dns_lab import NOISE, Container, World, inside, upstream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scapy.config import conf
@@ -19,7 +19,6 @@ from scapy.packet import Packet, fuzz
 
 from netd.dns.records import View
 
-SECONDS = float(os.environ.get("NETD_NOISE_SECONDS", "1.2"))
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -91,9 +90,9 @@ def test_noise_leaves_nothing_behind(on_host, stream):
         vitals = Vitals(world.server_pid())
         with upstream(asker.ns, "127.0.0.1", lambda packet: random.choice((packet, packet[:20] + b"\xc0\x0c" * 20))):
             held = vitals.descriptors()
-            shout(asker, stream, SECONDS / 4)
+            shout(asker, stream, NOISE / 4)
             memory = vitals.memory()
-            assert shout(asker, stream, SECONDS) > 100
+            assert shout(asker, stream, NOISE) > 100
         assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
         until_quiet(vitals, asker, held)
         assert vitals.memory() < memory + 4096, "memory leaks"
@@ -128,7 +127,7 @@ def test_no_bytes_make_the_server_fall_silent(on_host):
     async def story(world: World) -> None:
         asker = await world.container("a", View(("n1",), forward=False))
 
-        @settings(max_examples=int(150 * SECONDS), suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=int(60 * NOISE), suppress_health_check=list(HealthCheck), database=None)
         @given(st.lists(raw | crafted, min_size=1, max_size=12), st.booleans())
         def spoil(said: list[bytes], stream: bool) -> None:
             good = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\3web\0\0\1\0\1"
