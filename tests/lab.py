@@ -186,6 +186,8 @@ class Lab:
         peer = f"type veth peer name {link} netns /proc/self/fd/{right.fd}"
         left.ip(f"link add {link} {peer}", also=(right.fd,))
         for number, node in enumerate((left, right), 1):
+            # Its link-local address is good at once: until then a host asks for no neighbour on behalf of others.
+            node.command("sysctl", "-qw", f"net.ipv6.conf.{link}.accept_dad=0")
             node.ip(f"link set {link} up")
             for network in map(ip_network, subnets):
                 node.ip(f"addr add {network[number]}/{network.prefixlen} dev {link} nodad")
