@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("backend")
 BOTH = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 EVERY = {4: "0.0.0.0", 6: "::"}
 UPLINKS, OUTSIDES = {4: UPLINK, 6: UPLINK6}, {4: OUTSIDE, 6: OUTSIDE6}
+SHOPS = {4: "172.20.0.2", 6: "fd00:20::2"}
 GATEWAYS = {4: "172.18.0.1", 6: "fd00:18::1"}
 
 
@@ -208,17 +209,24 @@ def test_opened_ports_of_routed_networks_have_their_allowed_too(site: Site, vers
 
 @BOTH
 def test_sources_of_other_networks_do_not_leave_a_bridge(site: Site, version: Family) -> None:
-    town = Town(site)
-    attacker = site.lab.tap(town.inside, "eth0")
+    """Nor come to the host: here from a machine on the bridge that is no container, so that nobody guards its port."""
+    Town(site)
+    site.machine.command("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.nd-front.rp_filter=0")
+    stranger = site.lab.make_host("stranger")
+    link = site.lab.wire(site.machine, stranger)
+    site.machine.ip(f"link set {link} master nd-front")
+    own = {4: "172.18.0.9", 6: "fd00:18::9"}[version]
+    stranger.ip(f"addr add {own}/{16 if version == 4 else 64} dev {link} {'nodad' if version == 6 else ''}")
+    attacker = site.lab.tap(stranger, link)
     outside = site.lab.tap(site.outside, "eth0")
     ip, mac = (IP if version == 4 else IPv6), site.machine.mac("nd-front")
     with site.machine.run(lambda: _server(version)) as server:
-        for number, source in enumerate((address(town.shop, version), OUTSIDES[version], town.at(version)), 5001):
+        for number, source in enumerate((SHOPS[version], OUTSIDES[version], own), 5001):
             for to in (OUTSIDES[version], GATEWAYS[version]):
                 attacker.send(Ether(dst=mac) / ip(src=source, dst=to) / UDP(sport=number, dport=9) / b"x")
         seen = outside.expect(lambda p: UDP in p and p[UDP].dport == 9)
         assert (seen[ip].src, seen[UDP].sport) == (UPLINKS[version], 5003), "the first that leaves is the honest one"
-        assert server.recvfrom(10)[1][0] == town.at(version)
+        assert server.recvfrom(10)[1][0] == own
 
 
 def _server(version: Family) -> socket.socket:
