@@ -8,8 +8,8 @@ whole content is one :class:`netd.portmap.rules.Ruleset`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
 from typing import ClassVar, TypeAlias
 
 from netd.common.addresses import Address, Interface, Subnet
@@ -120,6 +120,64 @@ class Moved:
         return ("moved", self.source)
 
 
+class MacvlanMode(StrEnum):
+    """Whom links on one parent reach: one another too, or only what is beyond the parent."""
+
+    BRIDGE = "bridge"
+    PRIVATE = "private"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Macvlan:
+    """A link in the sandbox's namespace that is a host of its own on the network that *parent*, on the host, is on."""
+
+    rank: ClassVar[int] = 2
+    parent: str
+    mode: MacvlanMode
+    sandbox: str
+    inside: str
+    mac: str
+    addresses: tuple[Interface, ...]
+    """At most one of each family, IPv4 first.  Without an IPv6 one the interface has no IPv6 at all."""
+    mtu: int
+    sysctls: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """As those of a pair; set when the link is made, and not watched."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("macvlan", self.sandbox, self.inside)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLink:
+    """The host's own macvlan link on *parent*: by it the host reaches containers' links there, not by the parent."""
+
+    rank: ClassVar[int] = 1
+    name: str
+    parent: str
+    mac: str
+    addresses: tuple[Interface, ...]
+    """Single ones.  Without any the host goes by the address it has elsewhere; without an IPv6 one it has no IPv6."""
+    mtu: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("hostlink", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoute:
+    """A route of the host by a link of its own."""
+
+    rank: ClassVar[int] = 3
+    link: str
+    to: Subnet
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("hostroute", self.link, str(self.to))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultRoute:
     """The sandbox's default route; there is at most one of each family."""
@@ -133,7 +191,7 @@ class DefaultRoute:
         return ("route", self.sandbox, f"ipv{self.gateway.version}")
 
 
-Fact: TypeAlias = Bridge | Segment | Namespace | Pair | Moved | DefaultRoute
+Fact: TypeAlias = Bridge | Segment | HostLink | Namespace | Pair | Macvlan | Moved | DefaultRoute | HostRoute
 State: TypeAlias = Mapping[tuple[str, ...], Fact]
 
 

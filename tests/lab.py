@@ -193,6 +193,14 @@ class Lab:
                 node.ip(f"addr add {network[number]}/{network.prefixlen} dev {link} nodad")
         return link
 
+    def wire_again(self, left: Node, right: Node, link: str, subnet: str) -> None:
+        """Join two hosts by a cable of that name at both, as ``wire`` did, where one was cut."""
+        network = ip_network(subnet)
+        left.ip(f"link add {link} type veth peer name {link} netns /proc/self/fd/{right.fd}", also=(right.fd,))
+        for number, node in enumerate((left, right), 1):
+            node.ip(f"addr add {network[number]}/{network.prefixlen} dev {link}")
+            node.ip(f"link set {link} up")
+
     def tap(self, node: Node, link: str) -> Tap:
         """Listen on a link from now on."""
         tap = Tap(node, link)

@@ -12,7 +12,7 @@ class BareDriver:
     def validate(self, spec: NetworkSpec) -> None:
         """Nobody can ask for one, so nothing can be wrong."""
 
-    def device(self, network: Network) -> None:
+    def device(self, network: Network) -> str | None:
         return None
 
     def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:

@@ -11,6 +11,7 @@ from netd.drivers import Driver, Traits
 from netd.drivers.bare import BareDriver
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.host import HostDriver
+from netd.drivers.macvlan import MacvlanDriver
 from netd.drivers.null import NullDriver
 
 GROUP = "netd.drivers"
@@ -56,7 +57,12 @@ class AbsentDriver(BareDriver):
 
 def discover() -> Drivers:
     """Return netd's own drivers and those of every installed package; one that cannot be used is left out."""
-    found: dict[str, Driver] = {"bridge": BridgeDriver(), "host": HostDriver(), "null": NullDriver()}
+    found: dict[str, Driver] = {
+        "bridge": BridgeDriver(),
+        "host": HostDriver(),
+        "macvlan": MacvlanDriver(),
+        "null": NullDriver(),
+    }
     for point in entry_points(group=GROUP):
         if point.name not in found and (driver := _load(point)) is not None:
             found[point.name] = driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from netd.common.errors import Problem
 from netd.engine.mending import mend
@@ -12,8 +13,8 @@ from netd.engine.world import World
 _log = logging.getLogger(__name__)
 SETTLE = 0.05
 """Seconds to wait after a change: whoever removes one thing mostly removes several."""
-AGAIN = 5.0
-"""Seconds until what could not be mended is tried again."""
+AGAIN, LONGEST = 5.0, 300.0
+"""Seconds until what could not be mended is tried again, twice as many each time; a further change ends the wait."""
 
 
 async def watch(world: World) -> None:
@@ -25,15 +26,20 @@ async def watch(world: World) -> None:
 
 async def keep(world: World) -> None:
     """Mend whenever the alarm is raised; goes on until it is cancelled."""
+    patience = AGAIN
     while True:
         await world.alarm.wait()
         await asyncio.sleep(SETTLE)
         world.alarm.clear()
         async with world.turns.alone():
             whole = await _mend(world)
-        if not whole:
-            await asyncio.sleep(AGAIN)
-            world.alarm.set()
+        if whole:
+            patience = AGAIN
+            continue
+        with suppress(TimeoutError):
+            await asyncio.wait_for(world.alarm.wait(), patience)
+        patience = min(2 * patience, LONGEST)
+        world.alarm.set()
 
 
 async def _mend(world: World) -> bool:

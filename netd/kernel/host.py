@@ -130,7 +130,7 @@ class Host:
     async def _judge(self, seen: Seen) -> list[Change]:
         """In order with our own changes, so that these are over when a link is looked at."""
         changes = [Change("lost")] if seen.lost else []
-        names = [name for name in seen.links if name in self._worker.known]
+        names = [name for name in seen.links if self._worker.is_known(name)]
         if names or seen.indices:
             changes += await self._threads.run(lambda: self._worker.deviating(names, seen.indices))
         if (

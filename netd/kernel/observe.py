@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import bridges, guard, moved, segments, sysctl
+from netd.kernel import bridges, guard, macvlans, moved, segments, sysctl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.memory import Settings
 from netd.kernel.rtnl import MAIN_TABLE, Link, Route
@@ -108,6 +108,8 @@ def sandbox_facts(sandbox: str, inside: Inside, there: Outside) -> list[Fact]:
         found = _one_of_each(addresses.get(link.index, []), ())
         if port and is_pair(port) and port.peer == link.index:
             facts.append(_pair_fact(there, port, sandbox, link, found))
+        elif macvlans.is_ours(link):
+            facts.append(macvlans.fact(sandbox, link, found, there.link))
         elif moved.is_moved(link):
             facts.append(moved.fact(sandbox, link, found, routes))
     gateways = (default_gateway(routes, family) for family in FAMILIES)

@@ -6,16 +6,19 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from netd.common.addresses import Interface
 from netd.common.errors import KernelRefused
-from netd.facts import Pair
+from netd.facts import Macvlan, Pair
 from netd.kernel import dying, guard, netns, rtnl, sysctl, traffic
 from netd.kernel.lookup import Rtnl, index_of
 from netd.kernel.netlink import Request
 from netd.kernel.sandboxes import Sandboxes
 
 _LONGEST_NAME = 127
+End: TypeAlias = Pair | Macvlan
+"""What is inside a sandbox is set up alike."""
 
 
 def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -> None:
@@ -60,7 +63,7 @@ def _make(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
             *_guard(fact),
             rtnl.set_link(fact.host, up=True),
         )
-        netns.run_in_fd(fd, lambda: _dress(fact))
+        netns.run_in_fd(fd, lambda: dress(fact))
     except BaseException:
         drop(host, sandboxes, fact)
         raise
@@ -83,7 +86,7 @@ def _mended(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
         *_guard(fact),
         rtnl.set_link(there.index, up=True),
     )
-    netns.run_in_fd(fd, lambda: _redress(fact))
+    netns.run_in_fd(fd, lambda: redress(fact))
     return True
 
 
@@ -128,7 +131,7 @@ def _find(name: str) -> rtnl.Link | None:
         return inside.find(name)
 
 
-def _dress(fact: Pair) -> None:
+def dress(fact: End) -> None:
     """Set up the inside end, in the sandbox's namespace."""
     # Neighbours hear at once who has the address now.
     sysctl.write(f"net/ipv4/conf/{fact.inside}/arp_notify", "1")
@@ -140,7 +143,7 @@ def _dress(fact: Pair) -> None:
         inside.talk(*address, rtnl.set_link(index, up=True))
 
 
-def _set_ipv6(fact: Pair) -> None:
+def _set_ipv6(fact: End) -> None:
     """Have IPv6 where there is an address of it: else it would chatter, and take routes from whoever offers them."""
     settings = f"net/ipv6/conf/{fact.inside}"
     has = any(one.version == 6 for one in fact.addresses)
@@ -152,13 +155,14 @@ def _set_ipv6(fact: Pair) -> None:
         sysctl.write(f"{settings}/addr_gen_mode", "0")
 
 
-def _redress(fact: Pair) -> None:
+def redress(fact: End) -> None:
+    """Set up the inside end that may be in another shape, in the sandbox's namespace."""
     index = socket.if_nametoindex(fact.inside)
     with Rtnl() as inside:
         there = inside.addresses().get(index, [])
         foreign = [rtnl.drop_address(index, one) for one in there if one not in fact.addresses]
         inside.talk(*foreign, rtnl.set_link(index, mtu=fact.mtu, mac=fact.mac))
-    _dress(fact)
+    dress(fact)
 
 
 def _retire_inside(index: int, peer: int, addresses: Sequence[Interface]) -> None:

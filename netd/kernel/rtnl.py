@@ -32,6 +32,7 @@ _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _PROP_LIST, _ALT_IFNAME = 52, 53
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
+_MACVLAN_MODE = 1
 _SKIP_STATS = 8
 _AF_INET, _AF_INET6 = 2, 10
 _FAMILIES = {4: _AF_INET, 6: _AF_INET6}
@@ -40,7 +41,7 @@ _IFADDR = struct.Struct("=xBxxI")
 _RTMSG = struct.Struct("=xBxxBBxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
 _ORIGIN, _IFA_F_NODAD = 11, 0x02
-_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _TABLE = 1, 2, 1, 4, 5, 6, 15
+_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE, _TABLE = 1, 2, 1, 4, 5, 6, 7, 15
 MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 HOST_SCOPE = 254
@@ -68,6 +69,8 @@ class Link:
     alias: str
     isolated: bool
     group: int
+    mode: int = 0
+    """A macvlan's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Route:
     kind: int
     static: bool = False
     """Whether somebody set it, rather than the kernel."""
+    source: Address | None = None
+    """The address of the host that it has packets sent from, where it says so."""
 
 
 def _link(
@@ -138,6 +143,15 @@ def new_joint(one: str, other: str, mtu: int) -> Request:
     peer = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFNAME, other) + u32(_MTU, mtu)
     info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
     return _link(rtnl.RTM_NEWLINK, text(_IFNAME, one), u32(_MTU, mtu), info, flags=CREATE | EXCL)
+
+
+def new_macvlan(name: str, parent: int, mode: int, mac: str, mtu: int, netns: int | None = None) -> Request:
+    """Make a macvlan link on *parent*, down; where *netns* is given, it is born in that namespace."""
+    info = nest(_LINKINFO, text(_INFO_KIND, "macvlan"), nest(_INFO_DATA, u32(_MACVLAN_MODE, mode)))
+    attrs = [text(_IFNAME, name), u32(_LINK, parent), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), info]
+    if netns is not None:
+        attrs.append(u32(_NET_NS_FD, netns))
+    return _link(rtnl.RTM_NEWLINK, *attrs, flags=CREATE | EXCL)
 
 
 def set_link(
@@ -252,6 +266,13 @@ def add_route(link: int, to: Subnet, via: Address | None) -> Request:
     return _route(rtnl.RTM_NEWROUTE, link, to, via, CREATE | EXCL, ())
 
 
+def put_host_route(link: int, to: Subnet, source: Address | None) -> Request:
+    """Lead what goes to *to* by *link*, from *source* if one is given, in place of another such route."""
+    request = _route(rtnl.RTM_NEWROUTE, link, to, None, CREATE | REPLACE, ())
+    attrs = attribute(_SOURCE, source.packed) if source else b""
+    return Request(request.kind, request.body + attrs, request.flags)
+
+
 def drop_route(link: int, to: Subnet, via: Address | None) -> Request:
     return _route(rtnl.RTM_DELROUTE, link, to, via, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
@@ -316,7 +337,17 @@ def read_link(message: Message) -> Link:
         alias=found.get_attr("IFLA_IFALIAS") or "",
         isolated=bool(port and hasattr(port, "get_attr") and port.get_attr("IFLA_BRPORT_ISOLATED")),
         group=found.get_attr("IFLA_GROUP") or 0,
+        mode=_macvlan_mode(message),
     )
+
+
+def _macvlan_mode(message: Message) -> int:
+    info = attributes(attributes(message.body, _IFINFO.size).get(_LINKINFO, b""))
+    return _number(attributes(info.get(_INFO_DATA, b"")).get(_MACVLAN_MODE)) if _is_macvlan(info) else 0
+
+
+def _is_macvlan(info: dict[int, bytes]) -> bool:
+    return info.get(_INFO_KIND, b"").rstrip(b"\0") == b"macvlan"
 
 
 def read_ends(message: Message) -> tuple[int, int]:
@@ -357,6 +388,7 @@ def read_route(message: Message) -> Route:
         table=_number(said.get(_TABLE)) or table,
         kind=kind,
         static=protocol == _PROTO_STATIC,
+        source=ip_address(said[_SOURCE]) if _SOURCE in said else None,
     )
 
 

@@ -15,17 +15,31 @@ from typing import TypeAlias
 from netd import facts
 from netd.common.addresses import Subnet
 from netd.common.errors import KernelRefused
-from netd.facts import Bridge, DefaultRoute, Fact, Moved, Namespace, Pair, Segment, State, Step, Verb
+from netd.facts import (
+    Bridge,
+    DefaultRoute,
+    Fact,
+    HostLink,
+    HostRoute,
+    Macvlan,
+    Moved,
+    Namespace,
+    Pair,
+    Segment,
+    State,
+    Step,
+    Verb,
+)
 from netd.host import Change, Resolver
-from netd.kernel import bridges, dying, moved, observe, pairs, resolver, rtnl, segments, sysctl
+from netd.kernel import bridges, dying, macvlans, moved, observe, pairs, resolver, rtnl, segments, sysctl
 from netd.kernel.choice import choose
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl, name_of
 from netd.kernel.memory import Memory
 from netd.kernel.sandboxes import Sandboxes
 
-OnHost: TypeAlias = Bridge | Segment | Pair
-_ON_HOST = (Bridge, Segment, Pair)
+OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
+_ON_HOST = (Bridge, Segment, HostLink, Pair)
 
 
 class Worker:
@@ -41,6 +55,7 @@ class Worker:
         self.firewall: Firewall = self._choice.firewall
         self.known: dict[str, OnHost] = {}
         """What we last saw or made on the host, by the links' names."""
+        self._macvlans = macvlans.Macvlans(self._host, self.sandboxes)
         dying.delete_all(self._host)
 
     def close(self) -> None:
@@ -56,10 +71,11 @@ class Worker:
         bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
         there = replace(self._outside, link=links.get)
         found: list[Fact] = [*observe.bridge_facts(links.values(), self._host.addresses(), bridges_known)]
-        found += segments.facts(links.values())
+        found += [*segments.facts(links.values()), *self._macvlans.facts(links)]
         for namespace in self.sandboxes.all():
             inside = self.sandboxes.run_in(namespace.sandbox, observe.look_inside)
             found += [namespace, *observe.sandbox_facts(namespace.sandbox, inside, there)]
+        self._macvlans.saw(found)
         paired = {fact.host for fact in found if isinstance(fact, Pair)}
         found += [observe.lone_pair(one) for one in links.values() if observe.is_pair(one) and one.name not in paired]
         self.known = {name: fact for fact in found if isinstance(fact, _ON_HOST) for name in _names(fact)}
@@ -93,7 +109,12 @@ class Worker:
         names = {*names, *filter(None, map(name_of, indices))}
         return [change for name in names if (change := self._deviation(name))]
 
+    def is_known(self, name: str) -> bool:
+        return name in self.known or self._macvlans.stand_on(name)
+
     def _deviation(self, name: str) -> Change | None:
+        if self._macvlans.have_lost(name):
+            return Change("link", name)
         known = self.known.get(name)
         if known is None:
             return None
@@ -103,6 +124,8 @@ class Worker:
         if isinstance(known, Segment):
             found = segments.fact(known.name, self._host.find, self._host.find)
             return None if found == known else Change("link", name)
+        if isinstance(known, HostLink):
+            return None if self._macvlans.access_is(known, link) else Change("link", name)
         if isinstance(known, Pair):
             return None if observe.port_is(known, link, self._outside) else Change("link", name)
         bridge = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
@@ -141,6 +164,8 @@ class Worker:
                 bridges.put(self._host, fact, was if isinstance(was, Bridge) else None)
             case Segment():
                 segments.put(self._host, fact)
+            case HostLink() | Macvlan() | HostRoute():
+                self._macvlans.put(fact)
             case Namespace():
                 self.sandboxes.put(fact)
             case Pair():
@@ -157,6 +182,8 @@ class Worker:
                 bridges.drop(self._host, fact)
             case Segment():
                 segments.drop(self._host, fact)
+            case HostLink() | Macvlan() | HostRoute():
+                self._macvlans.drop(fact, doomed)
             case Namespace():
                 self.sandboxes.drop(fact.sandbox)
             case Pair():
@@ -191,7 +218,7 @@ class Worker:
 def _names(fact: Fact) -> tuple[str, ...]:
     """Return the names of the links that the fact has on the host."""
     match fact:
-        case Bridge():
+        case Bridge() | HostLink():
             return (fact.name,)
         case Segment():
             return segments.names(fact.name)

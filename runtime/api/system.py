@@ -171,7 +171,7 @@ _FIXED: dict[str, Any] = {
     "DriverStatus": [["Backing Filesystem", "any with overlayfs"], ["Supports d_type", "true"]],
     "Plugins": {
         "Volume": ["local"],
-        "Network": ["bridge", "host", "null"],
+        "Network": ["bridge", "host", "macvlan", "null"],
         "Authorization": None,
         "Log": ["json-file", "none"],
     },
