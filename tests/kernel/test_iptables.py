@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from netd.common.errors import KernelRefused
 from netd.kernel import netns
 from netd.kernel.iptables import look, tables
 from netd.kernel.iptables.layout import Content
-from netd.portmap.rules import GatewayMode, Opened, Treatment
+from tests.kernel import kinds
 from tests.kernel.conftest import OUTSIDE, UPLINK, Site, port
 from tests.lab import Lab, reach, unreachable
 
@@ -149,50 +148,17 @@ def test_a_refused_change_leaves_what_was_there(site: Site) -> None:
 
 _NOT_BRIDGED = "-m physdev ! --physdev-is-bridged "
 _FOR_BRIDGED = ("NETD-SELF", "-A NETD-OUTPUT -d ::1/128 -j RETURN")
-KINDS = {
-    "nat": {},
-    "unprotected": {"mode": GatewayMode.UNPROTECTED},
-    "routed": {"mode": GatewayMode.ROUTED},
-    "internal": {"internal": True},
-    "isolated": {"internal": True, "mode": GatewayMode.ISOLATED},
-    "icc-off": {"isolated": True},
-    "trusted": {"trusted": ("eth0",)},
-    "source": {"source": "198.51.100.1"},
-    "not-hidden": {"masquerade": False},
-    "respect": {},
-}
 
 
 def listing(site: Site, kind: str) -> str:
-    """Return what a network of the kind puts into the tables, with something published or opened in it."""
-    fields = dict(KINDS[kind])
-    mode, source = fields.pop("mode", GatewayMode.NAT), fields.pop("source", None)
-    treatment = Treatment(
-        mode=mode, masquerade=fields.pop("masquerade", True), source=ip_address(source) if source else None
-    )
-    fields |= {"ipv4": treatment, "ipv6": Treatment(mode=mode)}
-    front = site.network("front", "172.18.0.1/16", "fd00:18::1/64", **fields)
-    web = site.container("web", front, 2)
-    site.respect = kind == "respect"
-    if mode is GatewayMode.ROUTED:
-        site.opened = {
-            Opened("tcp", ip_address("172.18.0.2"), 80),
-            Opened("udp", ip_address("fd00:18::2"), 53, 10, (ip_network("2001:db8::/32"),)),
-        }
-    elif mode is not GatewayMode.ISOLATED:
-        site.published = {
-            port(8080, web, 80),
-            port(9000, web, 9000, protocol="udp", count=10),
-            port(7000, web, 9000, protocol="sctp", count=10, address="127.0.0.1"),
-            port(8443, web, 443, address="::", allow=["2001:db8::/32"]),
-        }
-    site.publish()
+    """Return what a network of the kind puts into the tables."""
+    kinds.publish(site, kind)
     # The same on a kernel without br_netfilter.
     found = [line.replace(_NOT_BRIDGED, "") for line in site.ours()]
     return "".join(f"{line}\n" for line in found if not any(one in line for one in _FOR_BRIDGED))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds.KINDS)
 def test_a_network_is_these_rules(site: Site, kind: str) -> None:
     """Run with REWRITE_GOLDEN=1 to take over what is there now; the difference is to be reviewed."""
     found, golden = listing(site, kind), GOLDEN / f"{kind}.rules"
