@@ -175,7 +175,7 @@ def _address(state: State, sandbox: Sandbox, network: Network, family: Family, w
         return address, pool.subnet.prefixlen
     for pool in pools:
         try:
-            return pool.take_lowest(sandbox.id), pool.subnet.prefixlen
+            return pool.take_next(sandbox.id), pool.subnet.prefixlen
         except Exhausted:
             continue
     if pools:

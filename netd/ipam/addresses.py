@@ -1,12 +1,14 @@
-"""The addresses of one network: who has which, and which is next.
+"""The addresses of one pool: who has which, whose it will be, and which is next.
 
-An index that is rebuilt from the records at start.  The lowest free address costs the same in a /16 as in a /28,
-however many are taken and in whatever order they were given back.
+An index that is rebuilt from the records at start.  Addresses that nobody has had yet are given first, lowest first;
+then those that were given back, in the order in which they were: peers' caches have had the longest time to forget
+them.  Every question costs the same in a /16 as in a /28 and in a /64, however many are taken.
 """
 
 from __future__ import annotations
 
-import heapq
+from collections import OrderedDict
+from collections.abc import Set
 from ipaddress import IPv4Address, IPv6Address
 
 from netd.common.addresses import Address
@@ -17,6 +19,8 @@ GATEWAY = "gateway"
 EDGE = "edge"
 AUXILIARY = "auxiliary"
 """Holders of addresses that no endpoint can have."""
+MOST = (1 << 64) - 1
+"""As far as Docker counts."""
 
 
 class AddressTaken(Exception):
@@ -40,10 +44,12 @@ class Addresses:
         self._lowest = int(chosen_from.network_address)
         self._highest = int(chosen_from.broadcast_address)
         self._holders: dict[int, str] = {}
+        self._declared: dict[int, list[str]] = {}
+        """Who is to have an address while it runs, whoever declared it first in front."""
         self._next = self._lowest
-        """From here on nothing has been chosen yet; all free addresses below are in ``_freed``."""
-        self._freed: list[int] = []
-        self._listed: set[int] = set()
+        """From here on nothing has been chosen yet; what is free below is in ``_freed``."""
+        self._freed: OrderedDict[int, None] = OrderedDict()
+        """Those that somebody has had and nobody has or declared, the longest free in front."""
         for address in edges(pool.subnet):
             self._holders[int(address)] = EDGE
         for address in pool.auxiliary.values():
@@ -51,38 +57,86 @@ class Addresses:
         if pool.gateway is not None:
             self._holders[int(pool.gateway)] = GATEWAY
 
-    def take(self, address: Address, holder: str) -> None:
-        """Give *address* to *holder*.  Raises AddressTaken."""
-        if (other := self._holders.get(int(address))) is not None:
-            raise AddressTaken(address, other)
-        self._holders[int(address)] = holder
+    @property
+    def in_use(self) -> int:
+        """Count all addresses of the subnet that are not free, its own, the gateway and auxiliary ones included."""
+        return len(self._spoken_for())
 
-    def take_lowest(self, holder: str) -> Address:
-        """Give the lowest free address to *holder*.  Raises Exhausted."""
-        found = self._pop_freed()
-        while found is None:
-            if self._next > self._highest:
+    @property
+    def available(self) -> int:
+        """Count the addresses that can still be chosen, up to ``MOST``."""
+        gone = sum(self._lowest <= number <= self._highest for number in self._spoken_for())
+        return min(self._highest - self._lowest + 1 - gone, MOST)
+
+    def take(self, address: Address, holder: str) -> None:
+        """Give *address* to *holder*.  Raises AddressTaken when somebody has it or declared it before."""
+        number = int(address)
+        other = self._holders.get(number) or self._owner(number)
+        if other is not None and (other != holder or number in self._holders):
+            raise AddressTaken(address, other)
+        self._holders[number] = holder
+        self._freed.pop(number, None)
+
+    def take_again(self, address: Address, holder: str) -> bool:
+        """Give *address* to *holder* if it could have been chosen, and tell whether it was."""
+        number = int(address)
+        if not (self._lowest <= number <= self._highest and self._is_free(number)):
+            return False
+        self.take(address, holder)
+        return True
+
+    def take_next(self, holder: str) -> Address:
+        """Give the next address to *holder*.  Raises Exhausted."""
+        number = self._pop_new()
+        if number is None:
+            if not self._freed:
                 raise Exhausted
-            if self._next not in self._holders:
-                found = self._next
-            self._next += 1
-        self._holders[found] = holder
-        return self._kind(found)
+            number, _ = self._freed.popitem(last=False)
+        self._holders[number] = holder
+        return self._kind(number)
 
     def release(self, address: Address) -> None:
         """Take the address back; one that nobody has is no error."""
-        number = int(address)
-        if self._holders.pop(number, None) is None:
-            return
-        if self._lowest <= number < self._next and number not in self._listed:
-            self._listed.add(number)
-            heapq.heappush(self._freed, number)
+        if self._holders.pop(int(address), None) is not None:
+            self.note_used(address)
 
-    def _pop_freed(self) -> int | None:
-        """Return the lowest address that was given back and has not been asked for by itself since."""
-        while self._freed:
-            number = heapq.heappop(self._freed)
-            self._listed.discard(number)
-            if number not in self._holders:
+    def note_used(self, address: Address) -> None:
+        """Put the address last in line, if it is free: somebody has had it just now."""
+        number = int(address)
+        if self._lowest <= number <= self._highest and self._is_free(number):
+            self._freed[number] = None
+            self._freed.move_to_end(number)
+
+    def declare(self, address: Address, owner: str) -> None:
+        """Keep the address for *owner*, after those who declared it before and whoever has it now."""
+        self._freed.pop(int(address), None)
+        owners = self._declared.setdefault(int(address), [])
+        if owner not in owners:
+            owners.append(owner)
+
+    def renounce(self, address: Address, owner: str) -> None:
+        """Keep the address for *owner* no longer; where it did not declare it that is no error."""
+        owners = self._declared.get(int(address), [])
+        if owner in owners:
+            owners.remove(owner)
+        if not owners and self._declared.pop(int(address), None) is not None:
+            self.note_used(address)
+
+    def _spoken_for(self) -> Set[int]:
+        return self._holders.keys() | self._declared.keys()
+
+    def _owner(self, number: int) -> str | None:
+        owners = self._declared.get(number)
+        return owners[0] if owners else None
+
+    def _pop_new(self) -> int | None:
+        """Return the lowest address that nobody has had."""
+        while self._next <= self._highest:
+            number = self._next
+            self._next += 1
+            if self._is_free(number) and number not in self._freed:
                 return number
         return None
+
+    def _is_free(self, number: int) -> bool:
+        return number not in self._holders and number not in self._declared

@@ -1,10 +1,11 @@
 """Subnets and addresses: the lowest that is free, nothing twice, and a clear word when it cannot be."""
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from netd.common.errors import BadRequest, ServerError
 from netd.ipam.addresses import EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
@@ -201,7 +202,7 @@ def take_all(addresses: Addresses) -> list[str]:
     found = []
     while True:
         try:
-            found.append(str(addresses.take_lowest("x")))
+            found.append(str(addresses.take_next("x")))
         except Exhausted:
             return found
 
@@ -228,33 +229,110 @@ def test_taken_and_reserved_addresses_say_whose_they_are():
         assert taken.value.holder == holder
 
 
-@given(st.lists(st.tuples(st.sampled_from(["lowest", "take", "release"]), st.integers(0, 15)), max_size=60))
-def test_the_lowest_free_address_is_given_whatever_happened_before(steps):
-    pool = laid_out("10.0.0.0/28")
-    addresses = Addresses(pool)
-    free = {int(one) for one in pool.subnet} - {int(pool.subnet[0]), int(pool.subnet[1]), int(pool.subnet[15])}
-    ours: set[int] = set()
-    for what, offset in steps:
-        number = int(pool.subnet[0]) + offset
-        if what == "lowest" and free:
-            assert int(addresses.take_lowest("x")) == min(free)
-            ours.add(min(free))
-        elif what == "take" and number in free:
-            addresses.take(IPv4Address(number), "x")
-            ours.add(number)
-        elif what == "release" and number in ours:
-            addresses.release(IPv4Address(number))
-            ours.discard(number)
-            free.add(number)
-        free -= ours
+class InLine(RuleBasedStateMachine):
+    """What nobody has had goes first, then what has been free the longest: compared with a list searched in order."""
+
+    numbers = st.integers(0, 15)
+
+    def __init__(self):
+        super().__init__()
+        pool = laid_out("10.0.0.0/28")
+        self.addresses, self.subnet = Addresses(pool), pool.subnet
+        self.line, self.ours, self.declared = [pool.subnet[at] for at in range(2, 15)], set(), set()
+
+    @property
+    def free(self):
+        return [one for one in self.line if one not in self.declared]
+
+    def mine(self, address):
+        self.ours.add(address)
+        self.line.remove(address)
+
+    @rule()
+    def take_next(self):
+        if not self.free:
+            with pytest.raises(Exhausted):
+                self.addresses.take_next("x")
+            return
+        first = self.free[0]
+        assert self.addresses.take_next("x") == first
+        self.mine(first)
+
+    @rule(at=numbers)
+    def take_again(self, at):
+        address = self.subnet[at]
+        assert self.addresses.take_again(address, "x") == (address in self.free)
+        if address in self.free:
+            self.mine(address)
+
+    @rule(at=numbers)
+    def take(self, at):
+        if self.subnet[at] in self.free:
+            self.addresses.take(self.subnet[at], "x")
+            self.mine(self.subnet[at])
+        else:
+            with pytest.raises(AddressTaken):
+                self.addresses.take(self.subnet[at], "x")
+
+    @rule(at=numbers)
+    def release(self, at):
+        if self.subnet[at] in self.ours:
+            self.addresses.release(self.subnet[at])
+            self.ours.discard(self.subnet[at])
+            self.line.append(self.subnet[at])
+
+    @rule(at=st.integers(2, 14))
+    def declare(self, at):
+        self.addresses.declare(self.subnet[at], "y")
+        self.declared.add(self.subnet[at])
+
+    @rule(at=st.integers(2, 14))
+    def renounce(self, at):
+        address = self.subnet[at]
+        self.addresses.renounce(address, "y")
+        if address in self.declared and address in self.line:
+            self.line.remove(address)
+            self.line.append(address)
+        self.declared.discard(address)
+
+    @invariant()
+    def counts_agree(self):
+        assert self.addresses.available == len(self.free)
 
 
-def test_a_full_slash_16_costs_no_more_per_address_than_a_small_one():
-    """Counted in how often an address is looked up, not in time."""
-    addresses = Addresses(laid_out("10.0.0.0/16"))
-    for _ in range(65_533):
-        addresses.take_lowest("x")
+test_addresses_are_given_in_line = InLine.TestCase
 
+
+def test_a_declared_address_is_its_owners_alone_and_then_the_next_ones_in_line():
+    addresses = Addresses(laid_out("10.0.0.0/29"))
+    second = IPv4Address("10.0.0.2")
+    addresses.declare(second, "db")
+    addresses.declare(second, "copy")
+    assert str(addresses.take_next("web")) == "10.0.0.3"
+    for other in ("web", "copy"):
+        with pytest.raises(AddressTaken) as taken:
+            addresses.take(second, other)
+        assert taken.value.holder == "db"
+    addresses.take(second, "db")
+    with pytest.raises(AddressTaken):
+        addresses.take(second, "db")
+    addresses.release(second)
+    addresses.renounce(second, "db")
+    addresses.take(second, "copy")
+    addresses.release(second)
+    addresses.renounce(second, "copy")
+    assert take_all(addresses) == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2"]
+
+
+def test_counts_go_as_far_as_dockers():
+    addresses = Addresses(laid_out("fd00::/56", auxiliary={"x": IPv6Address("fd00::9")}))
+    assert (addresses.in_use, addresses.available) == (3, 2**64 - 1)
+    addresses = Addresses(laid_out("10.0.0.0/24", ip_range=NET("10.0.0.8/30")))
+    assert (addresses.in_use, addresses.available) == (3, 3)
+
+
+def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
+    """Counted in how often something is looked up, not in time."""
     looked_up = 0
 
     class Counting(dict):
@@ -263,10 +341,20 @@ def test_a_full_slash_16_costs_no_more_per_address_than_a_small_one():
             looked_up += 1
             return super().__contains__(key)
 
+    addresses = Addresses(laid_out("10.0.0.0/16"))
     addresses._holders = Counting(addresses._holders)
+    for _ in range(60_000):
+        addresses.take_next("x")
+    assert looked_up < 60_000 * 1.01
+    for _ in range(5_533):
+        addresses.take_next("x")
+    looked_up = 0
     for step in range(1000):
-        addresses.release(IPv4Address("10.0.0.2"))
         addresses.release(IPv4Address(f"10.0.200.{step % 200}"))
-        assert str(addresses.take_lowest("x")) == "10.0.0.2"
-        assert str(addresses.take_lowest("x")) == f"10.0.200.{step % 200}"
+        assert str(addresses.take_next("x")) == f"10.0.200.{step % 200}"
     assert looked_up < 3000
+
+
+def test_a_slash_64_is_no_larger_than_another():
+    addresses = Addresses(laid_out("fd00::/64"))
+    assert [str(addresses.take_next("x")) for _ in range(3)] == ["fd00::2", "fd00::3", "fd00::4"]
