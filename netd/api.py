@@ -109,6 +109,20 @@ class PortsRequest(msgspec.Struct, frozen=True, rename="pascal"):
     """In ``DELETE``: what goes on being shown as exposed, published or not; null is all that is."""
 
 
+class ReservationRequest(msgspec.Struct, frozen=True, rename="pascal"):
+    """``PUT /netd/v1/reservations/<container>``: the addresses that are the container's, be it running or not."""
+
+    name: str = ""
+    networks: dict[str, IPAMConfig] | None = None
+    """By the networks' names or ids."""
+
+
+class ReservationView(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str
+    name: str
+    networks: dict[str, IPAMConfig]
+
+
 class RenameRequest(msgspec.Struct, frozen=True, rename="pascal"):
     name: str
 

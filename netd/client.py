@@ -14,7 +14,16 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from netd.api import ConnectRequest, DisconnectRequest, PortsRequest, RenameRequest, SandboxRequest, SandboxView
+from netd.api import (
+    ConnectRequest,
+    DisconnectRequest,
+    PortsRequest,
+    RenameRequest,
+    ReservationRequest,
+    ReservationView,
+    SandboxRequest,
+    SandboxView,
+)
 from netd.common import codec
 from netd.common.errors import (
     BadRequest,
@@ -96,6 +105,13 @@ class NetdClient:
 
     async def disconnect(self, network: str, request: DisconnectRequest) -> SandboxView:
         return await self._call("POST", f"{_ROOT}/networks/{_part(network)}/disconnect", SandboxView, request)
+
+    async def reserve(self, container: str, request: ReservationRequest) -> None:
+        """Keep addresses for a container, in place of what was kept for it; an empty request keeps nothing."""
+        await self._checked("PUT", f"{_ROOT}/reservations/{_part(container)}", request)
+
+    async def reservations(self) -> list[ReservationView]:
+        return await self._call("GET", f"{_ROOT}/reservations", list[ReservationView])
 
     async def forward(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer:
         """Hand a call of somebody else's on, and return the answer as it is, be it good or bad."""

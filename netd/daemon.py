@@ -27,6 +27,7 @@ from netd.engine.connections import Connections
 from netd.engine.hostfiles import HostFileReader
 from netd.engine.networks import Networks
 from netd.engine.ports import PortChanges
+from netd.engine.reservations import Reservations
 from netd.engine.resume import resume
 from netd.engine.sandboxes import Sandboxes
 from netd.engine.subnets import identity, sources
@@ -35,6 +36,7 @@ from netd.kernel.host import Host
 from netd.portmap.descriptors import only_high
 from netd.remote.plugins import Plugins
 from netd.server.networks import NetworkRoutes
+from netd.server.reservations import ReservationRoutes
 from netd.server.sandboxes import SandboxRoutes
 from netd.server.system import SystemRoutes
 
@@ -84,6 +86,7 @@ def front(world: World, closing: asyncio.Event) -> Front:
     groups = (
         NetworkRoutes(world.state, Networks(world), connections),
         SandboxRoutes(sandboxes, connections, PortChanges(world)),
+        ReservationRoutes(Reservations(world)),
         SystemRoutes(product, world.bus, closing),
     )
     return Front(product, [route for group in groups for route in group.routes()])

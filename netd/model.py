@@ -183,6 +183,16 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
         return self.port + self.count - 1
 
 
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses that belong to a container also while it is stopped."""
+
+    id: str
+    """The container's."""
+    name: str
+    addresses: dict[str, tuple[Address, ...]]
+    """By the ids of the networks."""
+
+
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """All the networking of one container."""
 

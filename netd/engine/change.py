@@ -185,7 +185,14 @@ async def _confirm(world: World, move: Move) -> None:
         if move.id in world.names.held:
             world.names.set_view(move.id, world.view(move.after))
         record = Put(SANDBOX, move.id, move.after)
-    await asyncio.gather(world.store.write(record, durable=False), _patiently(world.names.flush()))
+    records = [record, *_remembered(world, move)]
+    await asyncio.gather(world.store.write(*records, durable=False), _patiently(world.names.flush()))
+
+
+def _remembered(world: World, move: Move) -> list[Put | Drop]:
+    """Keep in mind what the container had on the networks that it leaves."""
+    left = [endpoint for endpoint, _ in move.left]
+    return world.state.former.note(move.before.name, left) if move.before and left else []
 
 
 async def _patiently(flush: Awaitable[None]) -> None:

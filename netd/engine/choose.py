@@ -158,13 +158,13 @@ def _addresses(
         address6 = _address(state, sandbox, network, 6, config.ipv6_address) if 6 in families else None
     except BaseException:
         if address is not None:
-            state.addresses_around(network.id, address[0]).release(address[0])
+            state.addresses_around(network.id, address[0]).put_back(address[0])
         raise
     return (IPv4Interface(address) if address else None, IPv6Interface(address6) if address6 else None)
 
 
 def _address(state: State, sandbox: Sandbox, network: Network, family: Family, wanted: str) -> tuple[Any, int] | None:
-    """Return an address, with the length of its subnet's prefix, that is *wanted* or the lowest that is free."""
+    """Return an address, with the length of its subnet's prefix, that is *wanted*, its former one, or the next."""
     pools = state.addresses(network.id, family)
     if wanted:
         address, pool = _wanted(network, ip_address(wanted), pools)
@@ -173,6 +173,8 @@ def _address(state: State, sandbox: Sandbox, network: Network, family: Family, w
         except AddressTaken as taken:
             raise Forbidden(f"Address already in use: {address} is {_holder(state, network, taken)}") from None
         return address, pool.subnet.prefixlen
+    if (again := _former(state, sandbox, network, pools)) is not None:
+        return again
     for pool in pools:
         try:
             return pool.take_next(sandbox.id), pool.subnet.prefixlen
@@ -182,6 +184,15 @@ def _address(state: State, sandbox: Sandbox, network: Network, family: Family, w
         raise ServerError(
             f"no available IPv{family} addresses on this network's address pools: {network.name} ({network.id})"
         )
+    return None
+
+
+def _former(state: State, sandbox: Sandbox, network: Network, pools: Sequence[Addresses]) -> tuple[Any, int] | None:
+    """Take what a container of this name had on the network last, if nobody else has it."""
+    for address in state.former.recall(network.id, sandbox.name):
+        for pool in pools:
+            if address in pool.subnet and pool.take_again(address, sandbox.id):
+                return address, pool.subnet.prefixlen
     return None
 
 
@@ -199,5 +210,7 @@ def _wanted(network: Network, address: Address, pools: Sequence[Addresses]) -> t
 def _holder(state: State, network: Network, taken: AddressTaken) -> str:
     if taken.holder in _RESERVED:
         return f"{_RESERVED[taken.holder]} of network {network.name}"
-    owner = state.sandbox(taken.holder)
-    return f"held by container {owner.name if owner else short(taken.holder)}"
+    if (owner := state.sandbox(taken.holder)) is not None:
+        return f"held by container {owner.name}"
+    reserved = state.reservations.get(taken.holder)
+    return f"kept for container {reserved.name if reserved else short(taken.holder)}, which declared it"

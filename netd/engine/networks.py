@@ -19,6 +19,7 @@ from netd.drivers import Driver
 from netd.drivers.live import RemoteDriver
 from netd.engine import live, making
 from netd.engine.lookup import prunable
+from netd.engine.reservations import forget_network
 from netd.engine.subnets import Subnets
 from netd.engine.world import World
 from netd.facts import Bridge
@@ -101,7 +102,15 @@ class Networks:
                 await making.unmake(self._world, network)
         if network.remote:
             await live.unmake(self._world, network)
+        await self._forget_addresses(network)
         self._world.tell(network, "destroy")
+
+    async def _forget_addresses(self, network: Network) -> None:
+        """Nothing on a network that is gone is kept for anybody."""
+        state = self._world.state
+        changes = [*state.former.forget(network.id), *forget_network(state, network.id)]
+        if changes:
+            await self._world.store.write(*changes, durable=False)
 
     async def prune(self, filters: Filters) -> list[str]:
         """Remove all networks that nobody is on and return their names.  Raises Conflict while that goes on already."""

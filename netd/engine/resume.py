@@ -14,11 +14,12 @@ from netd.common.store import Drop, Put
 from netd.drivers.bridge_options import DEFAULT_OPTIONS
 from netd.drivers.live import RemoteDriver
 from netd.engine import change, live, making
+from netd.engine.former import FORMER, Holder
 from netd.engine.mending import mend
 from netd.engine.networks import Networks
-from netd.engine.world import META, NETWORK, SANDBOX, World
+from netd.engine.world import META, NETWORK, RESERVATION, SANDBOX, World
 from netd.ipam.addresses import AddressTaken
-from netd.model import Network, NetworkSpec, Sandbox
+from netd.model import Network, NetworkSpec, Reservation, Sandbox
 
 _log = logging.getLogger(__name__)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -47,6 +48,7 @@ async def resume(world: World) -> None:
         making.know(world, await _with_todays_mtu(world, network))
     await _make_predefined(world)
     await _take_up_sandboxes(world)
+    _take_up_addresses(world)
     for identifier, book in world.books.items():
         world.names.set_network(identifier, book.records())
     if not await mend(world):
@@ -81,13 +83,29 @@ async def _make_predefined(world: World) -> None:
 
 
 async def _take_up_sandboxes(world: World) -> None:
+    former = world.store.load(FORMER, Holder).values()
+    world.state.former.restore(one for one in former if world.state.has_network(one.network))
     stored = world.store.load(SANDBOX, Sandbox).values()
     kept = await _same_boot(world)
     lost = [sandbox for sandbox in stored if not (kept and _enter(world, sandbox))]
     if lost:
         _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
         await live.abandon(world, lost)
-        await world.store.write(*(Drop(SANDBOX, sandbox.id) for sandbox in lost), durable=False)
+        remembered = [change for sandbox in lost for change in world.state.former.note(sandbox.name, sandbox.endpoints)]
+        await world.store.write(*(Drop(SANDBOX, one.id) for one in lost), *remembered, durable=False)
+
+
+def _take_up_addresses(world: World) -> None:
+    """Keep for containers that do not run what they declared, and put last in line what was given back last."""
+    state = world.state
+    for one in world.store.load(RESERVATION, Reservation).values():
+        known = {network: addresses for network, addresses in one.addresses.items() if state.has_network(network)}
+        if known:
+            state.put_reservation(replace(one, addresses=known))
+    for holder in state.former.all:
+        for address in holder.addresses:
+            if state.has_address(holder.network, address):
+                state.addresses_around(holder.network, address).note_used(address)
 
 
 async def _same_boot(world: World) -> bool:

@@ -7,14 +7,15 @@ brings the kernel there, or takes it out again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
+from netd.engine.former import Former
 from netd.ipam.addresses import Addresses
 from netd.ipam.pools import Taken
-from netd.model import Endpoint, Network, Sandbox
+from netd.model import Endpoint, Network, Reservation, Sandbox
 
 
 class State:
@@ -28,6 +29,8 @@ class State:
         self._addresses: dict[str, tuple[Addresses, ...]] = {}
         self.subnets = Taken()
         """Those of all networks."""
+        self.former = Former()
+        self._reservations: dict[str, Reservation] = {}
 
     # Networks
 
@@ -61,6 +64,17 @@ class State:
         found = self.subnets.overlapping(subnet)
         return (found.subnet, self._networks[found.owner]) if found else None
 
+    def network_called(self, term: str) -> Network | None:
+        """Return the network as ``find_network`` does; None when there is none or more than one."""
+        try:
+            return self.find_network(term)
+        except (NotFound, BadRequest):
+            return None
+
+    def has_address(self, network: str, address: Address) -> bool:
+        """Tell whether the address is in a subnet of the network's."""
+        return any(address in one.subnet for one in self._addresses[network])
+
     def put_network(self, network: Network) -> None:
         self._networks[network.id] = network
         self._ids_by_name[network.name] = network.id
@@ -69,6 +83,8 @@ class State:
         self._addresses[network.id] = tuple(map(Addresses, network.pools))
         for pool in network.pools:
             self.subnets.put(pool.subnet, network.id)
+        for one in self._reservations.values():
+            self._declare(one, (network.id,))
 
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
@@ -97,6 +113,40 @@ class State:
                 f"{len(matches)} matches found based on ID prefix: network {term} is ambiguous; give more of the id"
             )
         return matches[0]
+
+    # Reservations
+
+    @property
+    def reservations(self) -> Mapping[str, Reservation]:
+        """Return them by the ids of their containers, in the order of their coming."""
+        return self._reservations
+
+    def put_reservation(self, reservation: Reservation) -> None:
+        """Keep these addresses for a container, in place of what was kept for it."""
+        before = self._reservations.get(reservation.id)
+        self._reservations[reservation.id] = reservation
+        self._declare(reservation, reservation.addresses)
+        if before is not None:
+            self._renounce(before, reservation)
+
+    def drop_reservation(self, container: str) -> bool:
+        """Keep nothing for a container, and tell whether anything was."""
+        before = self._reservations.pop(container, None)
+        if before is not None:
+            self._renounce(before, None)
+        return before is not None
+
+    def _declare(self, reservation: Reservation, networks: Iterable[str]) -> None:
+        for network in networks:
+            for address in reservation.addresses.get(network, ()):
+                self.addresses_around(network, address).declare(address, reservation.id)
+
+    def _renounce(self, before: Reservation, after: Reservation | None) -> None:
+        for network, addresses in before.addresses.items():
+            kept = after.addresses.get(network, ()) if after else ()
+            for address in addresses if network in self._networks else ():
+                if address not in kept:
+                    self.addresses_around(network, address).renounce(address, before.id)
 
     # Sandboxes
 

@@ -28,7 +28,7 @@ from netd.model import Network, Sandbox
 from netd.portmap.ports import Ports
 from netd.remote.plugins import Plugins
 
-NETWORK, SANDBOX, META, ORPHAN = "network", "sandbox", "meta", "orphan"
+NETWORK, SANDBOX, META, ORPHAN, RESERVATION = "network", "sandbox", "meta", "orphan", "reservation"
 """The kinds of documents in the store."""
 
 

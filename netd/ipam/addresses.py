@@ -100,6 +100,16 @@ class Addresses:
         if self._holders.pop(int(address), None) is not None:
             self.note_used(address)
 
+    def put_back(self, address: Address) -> None:
+        """Take back what was given just now and nobody has used: it is the next again."""
+        number = int(address)
+        self._holders.pop(number, None)
+        if number == self._next - 1:
+            self._next = number
+        elif self._lowest <= number < self._next and self._is_free(number):
+            self._freed[number] = None
+            self._freed.move_to_end(number, last=False)
+
     def note_used(self, address: Address) -> None:
         """Put the address last in line, if it is free: somebody has had it just now."""
         number = int(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from ipaddress import ip_network
 
@@ -102,3 +103,95 @@ def test_an_installation_keeps_its_ipv6_subnets(site):
         ip_network(one["IPAM"]["Config"][1]["Subnet"]) for one in (before, site.network("b", EnableIPv6=True))
     )
     assert first.supernet(new_prefix=48) == second.supernet(new_prefix=48)
+
+
+def reserve(site: Site, identifier: str, name: str, status: int = 200, **addresses: str) -> dict:
+    networks = {network: {"IPv4Address": address} for network, address in addresses.items()}
+    body = {"Name": name, "Networks": networks}
+    return site.ask(status, "PUT", f"/netd/v1/reservations/{identifier}", body)
+
+
+def static(address: str) -> dict:
+    return {"IPAMConfig": {"IPv4Address": address}}
+
+
+def test_a_declared_address_is_nobody_elses_until_it_is_given_up(place):
+    place.network("n", "10.91.0.0/24")
+    owner = place.request("db", {"n": static("10.91.0.2")})
+    shown = reserve(place, owner["Id"], "db", n="10.91.0.2", nosuch="10.1.1.1")
+    assert shown == {"Id": owner["Id"], "Name": "db", "Networks": {"n": {"IPv4Address": "10.91.0.2"}}}
+    assert place.get("/netd/v1/reservations") == [shown]
+    assert place.sandbox("web", "n").address("n") == "10.91.0.3"
+    thief = place.request("thief", {"n": static("10.91.0.2")})
+    said = place.refusal(403, "POST", "/netd/v1/sandboxes", thief)
+    assert said == "Address already in use: 10.91.0.2 is kept for container db, which declared it"
+    place.ask(201, "POST", "/netd/v1/sandboxes", owner)
+    place.remove(owner["Id"])
+    place.refusal(403, "POST", "/netd/v1/sandboxes", thief)
+    place.ask(204, "DELETE", f"/netd/v1/reservations/{owner['Id']}")
+    place.ask(201, "POST", "/netd/v1/sandboxes", thief)
+    assert "zork" in reserve(place, owner["Id"], "db", 400, n="zork")["message"]
+
+
+def test_a_removed_network_takes_what_was_declared_on_it_along(place):
+    place.network("n", "10.91.0.0/24")
+    reserve(place, "a" * 64, "db", n="10.91.0.2")
+    place.ask(204, "DELETE", "/networks/n")
+    assert place.get("/netd/v1/reservations") == []
+    place.network("n", "10.91.0.0/24")
+    assert place.sandbox("web", "n").address("n") == "10.91.0.2"
+
+
+def test_freed_addresses_go_last_and_a_container_gets_its_own_again(place):
+    """Behaviours 36 and 37, but that ours gives freed addresses last."""
+    place.network("n", "10.91.0.0/29")
+    boxes = {name: place.sandbox(name, "n") for name in ("a", "b", "c")}
+    assert [one.address("n") for one in boxes.values()] == ["10.91.0.2", "10.91.0.3", "10.91.0.4"]
+    boxes["b"].remove()
+    boxes["a"].remove()
+    assert place.sandbox("d", "n").address("n") == "10.91.0.5"
+    assert place.sandbox("a", "n").address("n") == "10.91.0.2"
+    assert place.sandbox("e", "n").address("n") == "10.91.0.6"
+    assert place.sandbox("f", "n").address("n") == "10.91.0.3"
+    words = place.refusal(500, "POST", "/netd/v1/sandboxes", place.request("b", "n"))
+    assert "no available IPv4 addresses on this network's address pools: n (" in words
+
+
+def test_former_and_declared_addresses_outlive_netd(site):
+    site.network("n", "10.91.0.0/24")
+    boxes = [site.sandbox(name, "n") for name in ("a", "b")]
+    reserve(site, "d" * 64, "db", n="10.91.0.9")
+    for box in boxes:
+        box.remove()
+    site.kill()
+    site.start()
+    assert site.sandbox("c", "n").address("n") == "10.91.0.4"
+    assert site.sandbox("b", "n").address("n") == "10.91.0.3"
+    assert "kept for container db" in site.refusal(
+        403, "POST", "/netd/v1/sandboxes", site.request("x", {"n": static("10.91.0.9")})
+    )
+
+
+def test_a_hundred_restarts_in_any_order_give_no_conflict(place):
+    """Static and dynamic containers on a network so small that every address is fought for."""
+    place.network("n", "10.91.0.0/28")
+    chance = random.Random(7)
+    declared = {f"s{number}": f"10.91.0.{number}" for number in (2, 5, 6, 9)}
+    bodies = {name: place.request(name, {"n": static(address)}) for name, address in declared.items()}
+    bodies |= {name: place.request(name, "n") for name in ("d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9")}
+    for name, address in declared.items():
+        reserve(place, bodies[name]["Id"], name, n=address)
+    running: set[str] = set()
+    for _ in range(100):
+        name = chance.choice(list(bodies))
+        if name in running:
+            place.remove(bodies[name]["Id"])
+            running.discard(name)
+            continue
+        view = place.ask(201, "POST", "/netd/v1/sandboxes", bodies[name])
+        address = view["NetworkSettings"]["Networks"]["n"]["IPAddress"]
+        assert address == declared.get(name, address)
+        assert name in declared or address not in declared.values()
+        running.add(name)
+    there = [one["IPv4Address"] for one in place.get("/networks/n")["Containers"].values()]
+    assert len(there) == len(set(there)) == len(running)

@@ -1,15 +1,19 @@
 """Requests that are read, endpoints that are chosen, networks that are found: refusals name what is wrong."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from netd.api import EndpointSettings, IPAMConfig, SandboxRequest
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
 from netd.common.filters import parse
+from netd.common.store import Put
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.host import HostDriver
 from netd.engine import asked, choose, lookup
+from netd.engine.former import Former
 from netd.engine.networks import check_name
-from netd.model import NetworkSpec
+from netd.model import NetworkSpec, Reservation
 from netd.server.shapes import CreateJson, IpamJson, PoolJson, ReferenceJson, spec
 from tests.unit.making import endpoint, network, sandbox, state
 
@@ -77,7 +81,7 @@ def join(made, on, who, **kwargs):
     return choose.endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
 
 
-def test_an_endpoint_gets_the_lowest_of_everything():
+def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
     on = network("n", "172.17.0.0/16")
     made = state(on)
     first = join(made, on, sandbox("a"))
@@ -85,7 +89,10 @@ def test_an_endpoint_gets_the_lowest_of_everything():
     assert str(first.gateway) == "172.17.0.1"
     assert str(join(made, on, sandbox("b")).address) == "172.17.0.3/16"
     choose.release(made, [first])
-    assert str(join(made, on, sandbox("c")).address) == "172.17.0.2/16"
+    assert str(join(made, on, sandbox("c")).address) == "172.17.0.4/16"
+    made.former.note("a", [first])
+    assert str(join(made, on, sandbox("a")).address) == "172.17.0.2/16"
+    assert str(join(made, on, sandbox("a")).address) == "172.17.0.5/16"
 
 
 def test_interfaces_are_numbered_from_the_lowest_free_one():
@@ -306,3 +313,47 @@ def test_prune_filters():
     for text in ("zork", "", "99999999999999999999"):
         with pytest.raises(BadRequest, match="failed to parse value as time or duration"):
             pruned(f'{{"until":["{text}"]}}')
+
+
+def reservation(on, name, address, id="f" * 64):
+    return Reservation(id=id, name=name, addresses={on.id: (IPv4Address(address),)})
+
+
+def test_a_declared_address_is_refused_to_others_by_the_name_of_its_holder():
+    on = network("n")
+    made = state(on)
+    made.put_reservation(reservation(on, "db", "10.0.0.2"))
+    assert str(join(made, on, sandbox("a")).address) == "10.0.0.3/24"
+    with pytest.raises(Forbidden, match=r"Address already in use: 10.0.0.2 is kept for container db"):
+        join(made, on, sandbox("b"), **static("10.0.0.2"))
+    assert str(join(made, on, sandbox("db", id="f" * 64), **static("10.0.0.2")).address) == "10.0.0.2/24"
+
+
+def test_a_reservation_changes_as_a_whole_and_outlives_that_its_network_is_put_in_again():
+    on = network("n")
+    made = state(on)
+    made.put_reservation(reservation(on, "db", "10.0.0.2"))
+    made.put_reservation(reservation(on, "db", "10.0.0.3"))
+    assert str(join(made, on, sandbox("a")).address) == "10.0.0.4/24"
+    made.drop_network(on)
+    made.put_network(on)
+    assert [str(join(made, on, sandbox(name)).address) for name in "ab"] == ["10.0.0.2/24", "10.0.0.4/24"]
+    assert made.drop_reservation("f" * 64) and not made.drop_reservation("f" * 64)
+    join(made, on, sandbox("c"), **static("10.0.0.3"))
+
+
+def test_only_so_many_former_addresses_are_remembered_and_the_store_agrees():
+    on = network("n")
+    former, stored = Former(most=3), {}
+    for number in range(2, 8):
+        for one in former.note(f"c{number % 5}", [endpoint(on, number)]):
+            if isinstance(one, Put):
+                assert one.id not in stored
+                stored[one.id] = one.value
+            else:
+                stored.pop(one.id, None)
+    assert list(stored.values()) == list(former.all) and len(stored) == 3
+    again = Former()
+    again.restore(stored.values())
+    assert again.recall(on.id, "c1") == (IPv4Address("10.0.0.6"),) and again.recall(on.id, "c3") == ()
+    assert len(again.forget(on.id)) == 3 and again.all == ()

@@ -281,6 +281,13 @@ class InLine(RuleBasedStateMachine):
             self.ours.discard(self.subnet[at])
             self.line.append(self.subnet[at])
 
+    @rule()
+    def think_better_of_it(self):
+        if self.free:
+            before = list(self.line)
+            self.addresses.put_back(self.addresses.take_next("x"))
+            assert self.line == before
+
     @rule(at=st.integers(2, 14))
     def declare(self, at):
         self.addresses.declare(self.subnet[at], "y")

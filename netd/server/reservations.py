@@ -1,0 +1,35 @@
+"""``/netd/v1/reservations``: addresses that are containers' own, for runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from netd.api import ReservationRequest
+from netd.common.web import Call, Route, empty, json
+from netd.engine.reservations import Reservations
+
+_ROOT = "/netd/v1/reservations"
+
+
+class ReservationRoutes:
+    def __init__(self, reservations: Reservations) -> None:
+        self._reservations = reservations
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("GET", _ROOT, self.list),
+            Route("PUT", f"{_ROOT}/{{id}}", self.put),
+            Route("DELETE", f"{_ROOT}/{{id}}", self.drop),
+        ]
+
+    async def list(self, _: Call) -> web.StreamResponse:
+        return json(self._reservations.all())
+
+    async def put(self, call: Call) -> web.StreamResponse:
+        return json(await self._reservations.put(call.params["id"], await call.body(ReservationRequest)))
+
+    async def drop(self, call: Call) -> web.StreamResponse:
+        await self._reservations.drop(call.params["id"])
+        return empty()
