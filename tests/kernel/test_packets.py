@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from ipaddress import IPv4Address
 
@@ -16,6 +17,19 @@ from tests.lab import Node, reach, unreachable
 
 pytestmark = pytest.mark.usefixtures("backend")
 GATEWAY, SHOP_GATEWAY = "172.18.0.1", "172.20.0.1"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run over both firewalls; over iptables with br_netfilter only what differs there."""
+    if "bridge_filter" not in metafunc.fixturenames:
+        return
+    kinds = [("nftables", False), ("nftables", True), ("iptables", False)]
+    if "bridge_filter" in inspect.signature(metafunc.function).parameters:
+        kinds.append(("iptables", True))
+    if not BRIDGE_FILTER.exists():
+        kinds = [kind for kind in kinds if not kind[1]]
+    ids = [f"{backend}{'-br_netfilter' * bridged}" for backend, bridged in kinds]
+    metafunc.parametrize(("backend", "bridge_filter"), kinds, ids=ids)
 
 
 class Town:

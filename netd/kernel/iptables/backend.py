@@ -50,6 +50,8 @@ class Iptables:
         When one is refused, those that were written before it are put back.
         """
         real = self._held.real(change)
+        if self._written and not (real.gone or real.come):
+            return
         self._held.turn(real)
         try:
             self._write()

@@ -100,6 +100,7 @@ class Rule:
     ping: bool = False
 
 
+@lru_cache(1 << 14)
 def pack(rule: Rule, family: Family) -> bytes:
     """Return the rule as ``struct ipt_entry`` or ``ip6t_entry`` with its matches and target."""
     matches = b"".join(_matches(rule, family))

@@ -225,7 +225,7 @@ def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bri
     )
     themselves: Chains = {}
     if bridged.present:
-        own = {ip_network(one.target) for one in rules.published if one.target.version == family}
+        own = map(ip_network, {one.target for one in rules.published if one.target.version == family})
         themselves = by_source(f"{PREFIX}SELF", (replace(hide, source=one, destination=one) for one in own))
     return {
         f"{PREFIX}POSTROUTING": [

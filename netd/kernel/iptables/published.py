@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ def asked(chain: str, rules: Iterable[Published], family: Family, then: Rule) ->
 
 def guards(chain: str, rules: Iterable[Published], family: Family) -> Chains:
     """Return *chain*, which drops what may not come to a published port; nothing when everybody may everywhere."""
-    guarded = [one for one in _of(rules, family) if one.allow]
+    guarded = _of((one for one in rules if one.allow), family)
     if not guarded:
         return {}
     chains: Chains = {}
@@ -72,9 +73,17 @@ def _of(rules: Iterable[P], family: Family) -> list[P]:
             raise BadRequest(f"{one.target} cannot be published at {one.address}: they are of different families")
         if one.target.version == family:
             found.append(one)
-    return sorted(found, key=repr)
+    return sorted(found, key=_order)
 
 
+def _order(one: Published | Opened) -> tuple[object, ...]:
+    """What is published at one address comes before what is published at every."""
+    if isinstance(one, Published):
+        return -int(one.address), one.port, int(one.target), one.target_port, one.count
+    return int(one.target), one.target_port, one.count, one.protocol, repr(one.allow) if one.allow else ""
+
+
+@lru_cache(1 << 14)
 def _lead(one: Published) -> Rule:
     if one.port == one.target_port:
         there = Dnat(one.target, None if one.count > 1 else one.target_port)

@@ -16,7 +16,10 @@ from netd.kernel.iptables.entry import Rule
 
 Chains: TypeAlias = dict[str, list[Rule]]
 _HANDFUL = 8
-_LINKS = "nd-"
+LONGEST_NAME = 28
+"""Of a chain; the kernel's limit."""
+_DIGITS = 2
+"""Of the number of a chain among those that are chosen between."""
 _STEP = 4
 """Bits of addresses that are told apart in one chain."""
 
@@ -38,7 +41,7 @@ def _ports(rule: Rule) -> tuple[int, int]:
 
 
 def _split_ports(chain: str, rules: Sequence[Rule], tail: list[Rule], chains: Chains) -> None:
-    blocks = _blocks(rules) if len(rules) > _HANDFUL else []
+    blocks = _blocks(rules) if len(rules) > _HANDFUL and _has_room(chain) else []
     if len(blocks) < 2:
         chains[chain] = [*rules, *tail]
         return
@@ -75,27 +78,31 @@ def by_link(chain: str, rules: Iterable[Rule], *, out: bool) -> Chains:
 
 
 def _split_links(chain: str, rules: Sequence[Rule], prefix: str, name: Callable[[Rule], str], chains: Chains) -> None:
-    if len(rules) <= _HANDFUL:
+    if len(rules) <= _HANDFUL or not _has_room(chain):
         chains[chain] = list(rules)
         return
     chains[chain] = []
-    for head, group in groupby(rules, key=lambda rule: _head(name(rule), prefix)):
+    for place, (_, group) in enumerate(groupby(rules, key=lambda rule: name(rule)[: len(prefix) + 1])):
         block = list(group)
+        head = _shared(name(block[0]), name(block[-1]))
         if len(block) == 1 or head == prefix:
             chains[chain] += block
             continue
-        below = f"{chain}.{head[-1]}"
-        start, choice = f"{head}+", Rule(then=below, goto=True)
+        below, choice, start = f"{chain}.{place}", Rule(then=f"{chain}.{place}", goto=True), f"{head}+"
         out = bool(block[0].outgoing)
         chains[chain].append(replace(choice, outgoing=start) if out else replace(choice, incoming=start))
         _split_links(below, block, head, name, chains)
 
 
-def _head(name: str, prefix: str) -> str:
-    """Return the beginning by which names are told apart: one letter more, or at first all that ours have in common."""
-    if not prefix and name.startswith(_LINKS):
-        return _LINKS
-    return name[: len(prefix) + 1]
+def _shared(first: str, last: str) -> str:
+    """Return how the names between these two, in their order, all begin."""
+    same = next((place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), None)
+    return first[: min(len(first), len(last)) if same is None else same]
+
+
+def _has_room(chain: str) -> bool:
+    """Whether the names of chains below it are short enough for the kernel."""
+    return len(chain) + 1 + _DIGITS <= LONGEST_NAME
 
 
 def by_source(chain: str, rules: Iterable[Rule], otherwise: Rule | None = None) -> Chains:
@@ -123,7 +130,7 @@ def _by_subnet(chain: str, rules: Placed, end: str, otherwise: Rule | None) -> C
 def _split_subnets(chain: str, rules: Placed, end: str, tail: list[Rule], chains: Chains) -> None:
     depth = _common(rules) + _STEP if rules else 0
     groups = [(cover, list(group)) for cover, group in groupby(rules, key=lambda one: _cover(one[0], depth))]
-    if len(rules) <= _HANDFUL or len(groups) < 2:
+    if len(rules) <= _HANDFUL or len(groups) < 2 or not _has_room(chain):
         chains[chain] = [rule for _, rule in rules] + tail
         return
     chains[chain] = []
