@@ -6,6 +6,7 @@ changed; nothing here does anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 import msgspec
@@ -205,7 +206,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     on_host: bool = False
     """It shares the host's network namespace."""
     exposed: tuple[str, ...] = ()
-    """``80/tcp`` …, in order, each once."""
+    """``80/tcp``, ``7000-7499/udp`` …, in order, each port once."""
     wishes: tuple[Wish, ...] = ()
     publications: tuple[Publication, ...] = ()
     """What came of the wishes; empty while no network gives a way to the host."""
@@ -218,6 +219,13 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """Alias → name of the container that it stands for."""
     sysctls: dict[str, str] = {}
     labels: dict[str, str] = {}
+
+    def exposed_spans(self) -> Iterator[tuple[str, int, int]]:
+        """Yield protocol, first and last port of what is exposed or published."""
+        for text in self.exposed:
+            ports, _, protocol = text.partition("/")
+            first, _, last = ports.partition("-")
+            yield protocol, int(first), int(last or first)
 
     def endpoint_on(self, network: str) -> Endpoint | None:
         return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)

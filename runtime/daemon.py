@@ -6,6 +6,7 @@ The only file that knows every class.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from contextlib import AsyncExitStack
@@ -143,6 +144,9 @@ async def run(settings: Settings) -> None:
                 tasks.create_task(daemon.recovery.start_always(), name="always"),
             ]
             server = await serve(daemon.front(), daemon.paths.socket, settings.group)
+            # What is there by now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.fleet.all()))
             await stop.wait()
             daemon.endless.end_all()

@@ -107,7 +107,9 @@ def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
 
 def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str]) -> dict[str, tuple[Service, ...]]:
     """Return what the sandbox offers under its service aliases, and by number under its other names."""
-    ports = _ports(sandbox.exposed, tuple((one.protocol, one.target, one.count) for one in sandbox.wishes))
+    ports = _ports(
+        tuple(sandbox.exposed_spans()), tuple((one.protocol, one.target, one.count) for one in sandbox.wishes)
+    )
     found: dict[str, tuple[Service, ...]] = {}
     for protocol, runs in ports.items():
         offered = tuple(Service(target, first, size) for first, size in runs)
@@ -121,13 +123,12 @@ def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str
 
 @lru_cache(maxsize=64)
 def _ports(
-    exposed: tuple[str, ...], published: tuple[tuple[str, int, int], ...]
+    exposed: tuple[tuple[str, int, int], ...], published: tuple[tuple[str, int, int], ...]
 ) -> dict[str, tuple[tuple[int, int], ...]]:
     """Return the ports by protocol as runs, (first, how many): thousands may be exposed, and few runs."""
     every: dict[str, set[int]] = {}
-    for text in exposed:
-        port, _, protocol = text.partition("/")
-        every.setdefault(protocol, set()).add(int(port))
+    for protocol, first, last in exposed:
+        every.setdefault(protocol, set()).update(range(first, last + 1))
     for protocol, first, size in published:
         every.setdefault(protocol, set()).update(range(first, first + size))
     return {protocol: _runs(sorted(ports)) for protocol, ports in every.items()}

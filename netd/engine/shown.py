@@ -43,7 +43,11 @@ def ports(sandbox: Sandbox) -> dict[str, list[PortBinding] | None]:
     """Return every exposed port with its bindings, None for those that are not published."""
     if not any(one.addresses for one in sandbox.endpoints):
         return {}
-    found: dict[str, list[PortBinding] | None] = dict.fromkeys(sandbox.exposed)
+    found: dict[str, list[PortBinding] | None] = {
+        f"{port}/{protocol}": None
+        for protocol, first, last in sandbox.exposed_spans()
+        for port in range(first, last + 1)
+    }
     for publication in sandbox.publications:
         for key, binding in _bindings(publication):
             bindings = found.get(key)

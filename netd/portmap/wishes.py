@@ -22,15 +22,29 @@ from netd.model import Wish
 PROTOCOLS = ("tcp", "udp", "sctp")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z")
 _HOST_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
-_HIGHEST = 65535
+_HIGHEST, _DIGITS = 65535, 5
+_OPEN = (PortBinding(),)
 _Bindings = Mapping[str, Sequence[PortBinding] | None]
+_Run = tuple[int, int, int]
+"""How far the container's ports are from the host's, the first of those, and how many."""
 
 
 def exposed(texts: Iterable[str], bindings: _Bindings) -> tuple[str, ...]:
-    """Return every port that is exposed or published, one by one, as ``80/tcp``, in order."""
-    spans = {_span(text) for text in (*texts, *bindings)}
-    ports = {(protocol, port) for first, last, protocol in spans for port in range(first, last + 1)}
-    return tuple(f"{port}/{protocol}" for protocol, port in sorted(ports))
+    """Return every port that is exposed or published, in order: ``80/tcp``, and ``7000-7499/tcp`` for neighbours."""
+    ports: dict[str, set[int]] = {}
+    for text in {*texts, *bindings}:
+        first, last, protocol = _span(text)
+        ports.setdefault(protocol, set()).update(range(first, last + 1))
+    return tuple(text for protocol in sorted(ports) for text in _runs(protocol, sorted(ports[protocol])))
+
+
+def _runs(protocol: str, ports: Sequence[int]) -> Iterator[str]:
+    start = 0
+    for at, port in enumerate(ports, 1):
+        if at == len(ports) or ports[at] != port + 1:
+            first = ports[start]
+            yield f"{first}/{protocol}" if first == port else f"{first}-{port}/{protocol}"
+            start = at
 
 
 def wishes(bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequence[Rule] = ()) -> tuple[Wish, ...]:
@@ -39,38 +53,62 @@ def wishes(bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequen
     *rules* say who may come to host ports of which the binding itself does not say it.  Fixed ports come before those
     that netd may choose.  Raises BadRequest naming what cannot be read or served.
     """
-    found = [wish for key, given in bindings.items() for wish in _wishes(key, given, rules)]
-    named = {(wish.protocol, wish.target + step) for wish in found for step in range(wish.count)}
-    for text in every_exposed:
-        first, _, protocol = _span(text)
-        if (protocol, first) not in named:
-            found.append(Wish(protocol=protocol, target=first))
+    plain: dict[str, set[_Run]] = {protocol: set() for protocol in PROTOCOLS}
+    found: list[Wish] = []
+    for key, given in bindings.items():
+        if (run := _plain(key, given)) is not None and not rules:
+            plain[run[0]].add(run[1])
+        else:
+            found += _wishes(key, given, rules)
+    for protocol, runs in plain.items():
+        found += _wishes_of(Wish(protocol=protocol, target=0), runs)
+    found += _unnamed(every_exposed, found) if every_exposed else ()
     return tuple(sorted(_merged(found), key=_order))
+
+
+def _unnamed(every_exposed: Iterable[str], found: Iterable[Wish]) -> list[Wish]:
+    named = {(wish.protocol, wish.target + step) for wish in found for step in range(wish.count)}
+    spans = (_span(text) for text in every_exposed)
+    every = [(kind, port) for first, last, kind in spans for port in range(first, last + 1)]
+    return [Wish(protocol=kind, target=port) for kind, port in every if (kind, port) not in named]
 
 
 def _order(wish: Wish) -> tuple[object, ...]:
     return (wish.port == 0 or wish.last > wish.port, wish.target, wish.protocol, wish.port, wish.last)
 
 
+def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _Run] | None:
+    """Read what most bindings are, one fixed port at every address for everybody; None for all others."""
+    if not given or len(given) > 1 or given[0].host_ip or given[0].allow:
+        return None
+    port, end = _host_ports(given[0].host_port, key)
+    first, last, protocol = _span(key)
+    return (protocol, (first - port, port, 1)) if 0 < port == end and first == last else None
+
+
 def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[Rule]) -> Iterator[Wish]:
     first, last, protocol = _span(key)
-    by_port: dict[tuple[int, int, tuple[Subnet, ...]], list[Address | None]] = {}
-    for binding in given or (PortBinding(),):
+    by_port: dict[tuple[int, int, tuple[Subnet, ...]], tuple[Address | None, ...]] = {}
+    for binding in given or _OPEN:
         port, end = _host_ports(binding.host_port, key)
         who = _allowed(binding, key) or (allow.of_ports(rules, protocol, port, end) if rules and port else ())
-        addresses = by_port.setdefault((port, end, who), [])
-        if (address := _host_address(binding.host_ip, key)) not in addresses:
-            addresses.append(address)
+        address = _host_address(binding.host_ip, key)
+        addresses = by_port.get((port, end, who), ())
+        if address not in addresses:
+            by_port[port, end, who] = (*addresses, address)
     for (port, end, who), addresses in by_port.items():
-        plain = Wish(protocol=protocol, target=first, addresses=tuple(addresses), allow=who)
-        yield from _paired(plain, last - first + 1, (port, end), key)
+        if first == last:
+            yield Wish(protocol=protocol, target=first, port=port, last=end, addresses=addresses, allow=who)
+        else:
+            plain = Wish(protocol=protocol, target=first, addresses=addresses, allow=who)
+            yield from _paired(plain, last - first + 1, (port, end), key)
 
 
 def _paired(plain: Wish, count: int, ports: tuple[int, int], key: str) -> Iterator[Wish]:
     port, end = ports
-    if count > 1 and port and end - port + 1 == count:
+    if port and end - port + 1 == count:
         yield replace(plain, count=count, port=port, last=port)
-    elif count == 1 or not port:
+    elif not port:
         for target in range(plain.target, plain.target + count):
             yield replace(plain, target=target, port=port, last=end)
     else:
@@ -81,39 +119,49 @@ def _allowed(binding: PortBinding, key: str) -> tuple[Subnet, ...]:
     return allow.networks(binding.allow, f"port {key}") if binding.allow else ()
 
 
-def _merged(found: Iterable[Wish]) -> list[Wish]:
-    """Put fixed ports that follow one another on both sides together."""
-    fixed = {wish for wish in found if _is_fixed(wish)}
-    runs: list[Wish] = []
-    for wish in sorted(fixed, key=_run_order):
-        if runs and _continues(runs[-1], wish):
-            runs[-1] = replace(runs[-1], count=runs[-1].count + wish.count)
-        else:
-            runs.append(wish)
+def _merged(found: Sequence[Wish]) -> list[Wish]:
+    """Put fixed ports that follow one another on both sides together; what is asked for twice counts once."""
+    kinds: dict[tuple[object, ...], tuple[Wish, set[_Run]]] = {}
+    for wish in found:
+        if _is_fixed(wish):
+            kind = kinds.setdefault((wish.protocol, wish.addresses, wish.allow), (wish, set()))
+            kind[1].add((wish.target - wish.port, wish.port, wish.count))
+    runs = [one for wish, ports in kinds.values() for one in _wishes_of(wish, ports)]
     return [*runs, *(wish for wish in found if not _is_fixed(wish))]
+
+
+def _wishes_of(wish: Wish, runs: Iterable[_Run]) -> list[Wish]:
+    return [
+        replace(wish, target=port + shift, port=port, last=port, count=count)
+        for shift, port, count in _joined(sorted(runs))
+    ]
+
+
+def _joined(ports: Iterable[_Run]) -> list[_Run]:
+    runs: list[_Run] = []
+    for shift, port, count in ports:
+        if runs and (shift, port) == (runs[-1][0], runs[-1][1] + runs[-1][2]):
+            runs[-1] = (shift, runs[-1][1], runs[-1][2] + count)
+        else:
+            runs.append((shift, port, count))
+    return runs
 
 
 def _is_fixed(wish: Wish) -> bool:
     return 0 < wish.port == wish.last
 
 
-def _run_order(wish: Wish) -> tuple[object, ...]:
-    addresses, allowed = [str(one) for one in wish.addresses], [str(one) for one in wish.allow]
-    return (wish.protocol, addresses, allowed, wish.target - wish.port, wish.port)
-
-
-def _continues(run: Wish, wish: Wish) -> bool:
-    return (run.protocol, run.addresses, run.allow, run.target + run.count, run.port + run.count) == (
-        wish.protocol,
-        wish.addresses,
-        wish.allow,
-        wish.target,
-        wish.port,
-    )
-
-
 def _span(text: str) -> tuple[int, int, str]:
     """Return first port, last port and protocol of ``80``, ``80/tcp`` or ``80-82/udp``."""
+    number, _, kind = text.partition("/")
+    if (
+        kind in PROTOCOLS
+        and number.isascii()
+        and number.isdecimal()
+        and len(number) <= _DIGITS
+        and 0 < (port := int(number)) <= _HIGHEST
+    ):
+        return port, port, kind
     if (found := _PORT.match(text)) is None:
         raise BadRequest(f'invalid port "{text}": use a number, or number/protocol such as 80/tcp')
     first = int(found[1])
@@ -130,6 +178,8 @@ def _host_ports(text: str, key: str) -> tuple[int, int]:
     """Return the first and last host port asked for; zeros leave it open."""
     if text in ("", "0"):
         return 0, 0
+    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS and 0 < (port := int(text)) <= _HIGHEST:
+        return port, port
     found = _HOST_PORT.match(text)
     first = int(found[1]) if found else 0
     last = int(found[2] or first) if found else 0

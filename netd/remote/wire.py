@@ -111,10 +111,11 @@ def endpoint_options(sandbox: Sandbox, one: Endpoint, mac: str) -> dict[str, Any
 
 def port_options(sandbox: Sandbox) -> dict[str, Any]:
     """Return the ``Options`` of Join and ProgramExternalConnectivity."""
-    exposed = (text.partition("/") for text in sandbox.exposed)
+    spans = sandbox.exposed_spans()
+    exposed = [(port, kind) for kind, first, last in spans for port in range(first, last + 1)]
     return {
         PREFIX + "portmap": [one for wish in sandbox.wishes for one in _bindings(wish)],
-        PREFIX + "endpoint.exposedports": [{"Proto": _NUMBERS[kind], "Port": int(port)} for port, _, kind in exposed],
+        PREFIX + "endpoint.exposedports": [{"Proto": _NUMBERS[kind], "Port": port} for port, kind in exposed],
     }
 
 

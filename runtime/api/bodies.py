@@ -31,8 +31,13 @@ def convert(plain: dict[str, Any], kind: type[T]) -> T:
 
 
 def _without_nulls(value: Any, keep: bool = False) -> Any:
+    """Texts and numbers, which are most of a body that publishes many ports, are not looked at."""
     if isinstance(value, dict):
-        return {key: _without_nulls(inner, key in _MAPS) for key, inner in value.items() if keep or inner is not None}
+        return {
+            key: _without_nulls(inner, key in _MAPS) if isinstance(inner, dict | list) else inner
+            for key, inner in value.items()
+            if keep or inner is not None
+        }
     if isinstance(value, list):
-        return [_without_nulls(inner) for inner in value]
+        return [_without_nulls(inner) if isinstance(inner, dict | list) else inner for inner in value]
     return value

@@ -17,6 +17,7 @@ from runtime.record import ContainerRecord
 
 PREDEFINED = ("bridge", "host", "none")
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
+_HIGHEST = 65535
 _OPERATIONAL = {
     "network_id": "",
     "endpoint_id": "",
@@ -146,7 +147,7 @@ def check(config: Config, host: HostConfig, asked: Mapping[str, EndpointSettings
 
 def check_ports(exposed: Iterable[str], bindings: PortBindings) -> None:
     """Raise BadRequest for ports that cannot be read."""
-    for text in (*exposed, *bindings):
+    for text in {*exposed, *bindings}:
         _check_port(text)
     _check_bindings(bindings)
 
@@ -166,17 +167,22 @@ def _check_shared(config: Config, host: HostConfig) -> None:
 
 
 def _check_port(text: str) -> None:
+    number, _, protocol = text.partition("/")
+    if number.isdecimal() and protocol in ("tcp", "udp") and 0 < int(number) <= _HIGHEST:
+        return
     found = _PORT.match(text)
     if not found:
         raise BadRequest(f"invalid JSON: invalid port '{text}': use a number, or number/protocol such as 80/tcp")
     ports = [int(part) for part in found.group(1, 2) if part]
-    if not all(0 < port <= 65535 for port in ports) or ports != sorted(ports):
+    if not all(0 < port <= _HIGHEST for port in ports) or ports != sorted(ports):
         raise BadRequest(f'invalid port specification: "{text}"')
 
 
 def _check_bindings(bindings: PortBindings) -> None:
     for port, many in bindings.items():
         for one in many or ():
+            if one.host_port.isdecimal() and int(one.host_port) <= _HIGHEST and not one.host_ip and not one.allow:
+                continue
             found = _PORT.match(one.host_port)
             good = not one.host_port or (found and not found[3] and _in_order(found[1], found[2] or found[1]))
             if not good:
@@ -188,7 +194,7 @@ def _check_bindings(bindings: PortBindings) -> None:
 
 
 def _in_order(first: str, last: str) -> bool:
-    return 0 <= int(first) <= int(last) <= 65535
+    return 0 <= int(first) <= int(last) <= _HIGHEST
 
 
 def _check_hosts(host: HostConfig) -> None:

@@ -70,7 +70,7 @@ def test_all_exposed_ports_are_published_that_are_not_already():
 
 
 def test_every_exposed_port_is_shown_once():
-    assert exposed(["82-83/UDP", "80"], {"80/tcp": None}) == ("80/tcp", "82/udp", "83/udp")
+    assert exposed(["82-83/UDP", "80", "84/udp"], {"80/tcp": None, "90/udp": None}) == ("80/tcp", "82-84/udp", "90/udp")
 
 
 @pytest.mark.parametrize(
