@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 _HEADER = struct.Struct("=IHHII")
@@ -80,14 +80,15 @@ def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
     return found
 
 
-def messages(data: bytes) -> Iterator[Message]:
-    """Split what one receive gave."""
+def messages(data: bytes, but: Container[int] = ()) -> Iterator[Message]:
+    """Split what one receive gave; messages of the kinds *but* are left out."""
     start = 0
     while start + _HEADER.size <= len(data):
         length, kind, flags, number, _ = _HEADER.unpack_from(data, start)
         if length < _HEADER.size:
             return
-        yield Message(kind, flags, number, data[start : start + length])
+        if kind not in but:
+            yield Message(kind, flags, number, data[start : start + length])
         start += (length + 3) & ~3
 
 

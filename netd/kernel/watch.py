@@ -21,6 +21,8 @@ _NETFILTER, _NFTABLES, _TABLE = 12, 10, b"netd\0"
 _FAMILIES = (1, 2, 10)
 """inet, ip and ip6."""
 _NEWGEN, _GETGEN = 15, 16
+_ELEMENTS = frozenset({_NFTABLES << 8 | 12, _NFTABLES << 8 | 14})
+"""NFT_MSG_NEWSETELEM and NFT_MSG_DELSETELEM of linux/netfilter/nf_tables.h."""
 _GROUP_NFTABLES = 7
 _GROUPS_OF_LINKS = (
     rtnl.RTNLGRP_LINK,
@@ -104,7 +106,8 @@ class Watch:
                     raise
                 self._seen.lost = True
                 break
-            for message in messages(data):
+            # Of a transaction that is known to touch our table, thousands of elements may say no more.
+            for message in messages(data, _ELEMENTS if self._table_touched else ()):
                 self._note(message)
         if self._seen:
             self._something.set()

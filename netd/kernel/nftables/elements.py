@@ -92,8 +92,9 @@ def of_published(rule: Published) -> Iterator[Element]:
     if rule.count > 1 and rule.port == rule.target_port:
         yield ("ranges" + ending, key + _span(rule.port, rule.count)), str(rule.target)
     else:
+        name, target = "ports" + ending, str(rule.target)
         for step in range(rule.count):
-            yield ("ports" + ending, f"{key}{rule.port + step}"), f"{rule.target} . {rule.target_port + step}"
+            yield (name, f"{key}{rule.port + step}"), f"{target} . {rule.target_port + step}"
     if rule.allow:
         yield from _guards(rule, _EVERY[rule.address.version] if every else str(rule.address))
 
