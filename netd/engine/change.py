@@ -165,7 +165,7 @@ def _forget_flows(world: World, move: Move) -> None:
     """Connections that the kernel goes on translating would lead to whoever has the address next.
 
     Those that came for a udp port before it was published would go on being led to the host.  Looking for them
-    takes the kernel 12 ms and more; who gets the address next waits for that.
+    takes the kernel 12 ms and more; who gets the address next waits for that, and who must know it over.
     """
     kept = {one.ip for endpoint in move.after.endpoints for one in endpoint.addresses} if move.after else set()
     addresses = {one.target for one in move.lost} - kept
@@ -173,7 +173,8 @@ def _forget_flows(world: World, move: Move) -> None:
     new = [one for one in minus(move.gained, move.lost) if one.protocol == "udp"]
     if addresses or closed or new:
         forgetting = world.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
-        world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", {str(one) for one in addresses})
+        about = {move.id, *(str(one) for one in addresses)}
+        world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", about)
 
 
 async def _confirm(world: World, move: Move) -> None:

@@ -35,7 +35,7 @@ class PortChanges:
             with ExitStack() as undo:
                 after = with_ports(self._world, before, asked, undo)
                 after = replace(after, exposed=exposed(before.exposed, bindings))
-                await change.carry_out(self._world, before, after)
+                await self._carry_out(before, after)
                 undo.pop_all()
         return after
 
@@ -51,10 +51,15 @@ class PortChanges:
                 cuts += left.cut
                 after = replace(after, wishes=left.wishes, publications=left.publications)
             after = self._shown_as_now(after, request)
-            await change.carry_out(self._world, before, after)
+            await self._carry_out(before, after)
             for whole, pieces in cuts:
                 self._world.ports.exchange(before.id, whole, pieces)
         return after
+
+    async def _carry_out(self, before: Sandbox, after: Sandbox) -> None:
+        """Return when flows that were on their way follow as well: an unpublished port does not answer any more."""
+        await change.carry_out(self._world, before, after)
+        await self._world.errands.done_with([before.id])
 
     def _find(self, identifier: str, reason: str) -> Sandbox:
         if (found := self._world.state.sandbox(identifier)) is None:
