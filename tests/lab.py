@@ -247,6 +247,12 @@ class Tap:
         found = self.find(unwanted, timeout)
         assert found is None, f"unexpected at {self._where}: {found.summary()}"
 
+    def until(self, last: Callable[[Packet], bool], timeout: float = PATIENCE) -> list[Packet]:
+        """Return what came before the packet that is waited for; fails when that does not come."""
+        before: list[Packet] = []
+        self.expect(lambda packet: last(packet) or before.append(packet) is not None, timeout)
+        return before
+
     def _search(self, wanted: Callable[[Packet], bool], timeout: float) -> tuple[Packet | None, list[str]]:
         """Look at all that has come already, and at what comes until the time is over."""
         deadline = time.monotonic() + timeout

@@ -173,6 +173,12 @@ def port(
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
+def set_bridge_filter(site: Site, on: bool) -> None:
+    for one in (BRIDGE_FILTER, BRIDGE_FILTER.with_name("bridge-nf-call-ip6tables")):
+        if one.exists():
+            site.machine.run(lambda one=one: one.write_text(str(int(on))))
+
+
 @pytest.fixture(params=[False, True], ids=["", "br_netfilter"])
 def bridge_filter(request: pytest.FixtureRequest) -> bool:
     """Whether bridged packets pass the firewall too, as where Docker runs beside; every kernel has one of the two."""

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import Ether
 
 from netd.facts import Pair
 from netd.host import Flows
-from tests.kernel.conftest import BRIDGE_FILTER, OUTSIDE, UPLINK, Site, port
+from tests.kernel.conftest import BRIDGE_FILTER, OUTSIDE, UPLINK, Site, port, set_bridge_filter
 from tests.lab import Node, reach, unreachable
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -52,12 +52,6 @@ class Town:
 
     def node(self, name: str) -> Node:
         return self.site.inside(name)
-
-
-def set_bridge_filter(site: Site, on: bool) -> None:
-    for one in (BRIDGE_FILTER, BRIDGE_FILTER.with_name("bridge-nf-call-ip6tables")):
-        if one.exists():
-            site.machine.run(lambda one=one: one.write_text(str(int(on))))
 
 
 @pytest.fixture
@@ -233,42 +227,6 @@ def syn(source: str, destination: str, number: int, mac: str) -> Ether:
     return Ether(dst=mac) / IP(src=source, dst=destination) / TCP(sport=4444, dport=number, flags="S")
 
 
-def test_a_neighbour_that_routes_loopback_here_gets_nothing(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 80, address="127.0.0.1"), port(8081, town.web, 80))
-    town.site.lab.echo(town.site.machine, 8082, address="127.0.0.1")
-    mac = town.site.machine.mac("eth0")
-    inside = town.site.lab.tap(town.node("web"), "eth0")
-    attacker = town.site.lab.tap(town.site.outside, "eth0")
-    for number in (8080, 8081, 8082):
-        attacker.send(syn(OUTSIDE, "127.0.0.1", number, mac))
-    attacker.refuse(lambda p: TCP in p and p[TCP].dport == 4444)
-    inside.refuse(lambda p: TCP in p, timeout=0)
-
-
-def test_a_container_does_not_reach_the_hosts_loopback(town: Town) -> None:
-    """route_localnet is on for its bridge, so only the firewall keeps it out."""
-    town.site.lab.echo(town.site.machine, 8082, address="127.0.0.1")
-    town.site.publish(port(8080, town.shop, 80, address="127.0.0.1"))
-    assert reach(town.site.machine, address(town.web), 80)  # so that the host knows its MAC, and could answer
-    attacker = town.site.lab.tap(town.node("web"), "eth0")
-    for number in (8080, 8082):
-        attacker.send(syn(address(town.web), "127.0.0.1", number, town.site.machine.mac("nd-front")))
-    attacker.refuse(lambda p: TCP in p and p[TCP].dport == 4444)
-
-
-def test_a_container_cannot_pose_as_the_hosts_loopback(town: Town) -> None:
-    """Also where the host accepts packets from its own addresses."""
-    town.site.machine.command("sysctl", "-qw", "net.ipv4.conf.nd-front.accept_local=1")
-    attacker = town.site.lab.tap(town.node("web"), "eth0")
-    with town.site.machine.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
-        server.bind(("0.0.0.0", 8083))
-        server.settimeout(2)
-        mac = town.site.machine.mac("nd-front")
-        for source in ("127.0.0.1", "127.1.2.3", address(town.web)):
-            attacker.send(Ether(dst=mac) / IP(src=source, dst=GATEWAY) / UDP(sport=5, dport=8083) / b"x")
-        assert server.recvfrom(10)[1][0] == address(town.web)
-
-
 def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, bridge_filter: bool) -> None:
     set_bridge_filter(site, bridge_filter)
     alone = site.network("alone", "172.22.0.1/16", isolated=True)
@@ -286,17 +244,6 @@ def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, brid
     assert reach(site.inside("one"), OUTSIDE, 80) == UPLINK
     if not bridge_filter:  # with it, a neighbour's published port is reached between ports, which isolation forbids
         assert reach(site.inside("one"), UPLINK, 8080) == "172.22.0.1"
-
-
-def test_neighbours_hear_at_once_who_has_an_address_now(site: Site) -> None:
-    front = site.network("front", f"{GATEWAY}/16")
-    site.container("pal", front, 3)
-    site.converge()
-    tap = site.lab.tap(site.inside("pal"), "eth0")
-    web = site.container("web", front, 2)
-    site.converge()
-    heard = tap.expect(lambda p: ARP in p and p[ARP].psrc == address(web))
-    assert heard[ARP].hwsrc == web.mac
 
 
 # ------------------------------------------------------------------------------------------ connection tracking

@@ -1,0 +1,87 @@
+"""ARP and neighbour discovery: how containers of one network, and their gateway, find one another's MAC."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr, IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.utils6 import in6_getnsma, in6_getnsmac
+
+from tests.lab import Lab, reach
+from tests.packets.town import BOOKS, Town
+
+FOUR, SIX = BOOKS[4], BOOKS[6]
+
+
+def who_has(address: str) -> Ether:
+    return Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(op="who-has", hwsrc="02:42:ac:12:00:03", psrc=FOUR.pal, pdst=address)
+
+
+def solicitation(address: str, source: str = SIX.pal, mac: str = "02:42:ac:12:00:03") -> Ether:
+    """Return the question to the group that only those with such an address are in."""
+    group = in6_getnsma(socket.inet_pton(socket.AF_INET6, address))
+    to = IPv6(src=source, dst=socket.inet_ntop(socket.AF_INET6, group), hlim=255)
+    return Ether(dst=in6_getnsmac(group)) / to / ICMPv6ND_NS(tgt=address) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
+
+
+@pytest.mark.parametrize("whom", ["web", "gateway"])
+def test_a_question_about_an_ipv4_address_is_answered_to_the_asker_alone(town: Town, lab: Lab, whom: str) -> None:
+    expected = town.mac("web") if whom == "web" else town.machine.mac("nd-front")
+    pal, eve = lab.tap(town.nodes["pal"], "eth0"), lab.tap(town.nodes["eve"], "eth0")
+    pal.send(who_has(getattr(FOUR, whom)))
+    answer = pal.expect(lambda p: ARP in p and p[ARP].op == 2 and p[ARP].psrc == getattr(FOUR, whom))
+    assert (answer[ARP].hwsrc, answer[Ether].src, answer[Ether].dst) == (expected, expected, town.mac("pal"))
+    eve.expect(lambda p: ARP in p and p[ARP].op == 1 and p[ARP].pdst == getattr(FOUR, whom))
+    eve.refuse(lambda p: ARP in p and p[ARP].op == 2, timeout=0)
+
+
+@pytest.mark.parametrize("whom", ["web", "gateway"])
+def test_a_question_about_an_ipv6_address_is_answered(town: Town, lab: Lab, whom: str) -> None:
+    expected = town.mac("web") if whom == "web" else town.machine.mac("nd-front")
+    pal = lab.tap(town.nodes["pal"], "eth0")
+    pal.send(solicitation(getattr(SIX, whom)))
+    answer = pal.expect(lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == getattr(SIX, whom))
+    assert answer[ICMPv6NDOptDstLLAddr].lladdr == expected
+    assert answer[ICMPv6ND_NA].S == 1 and answer[IPv6].hlim == 255
+
+
+def test_questions_stay_on_their_network(town: Town, lab: Lab) -> None:
+    pal, shop = lab.tap(town.nodes["pal"], "eth0"), lab.tap(town.nodes["shop"], "eth0")
+    for question in (who_has(FOUR.shop), solicitation(SIX.shop)):
+        pal.send(question)
+    pal.refuse(lambda p: ARP in p and p[ARP].psrc == FOUR.shop)
+    pal.refuse(lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == SIX.shop, timeout=0)
+    shop.refuse(lambda p: p.src == town.mac("pal"), timeout=0)
+
+
+def test_who_arrives_tells_everybody_at_once(town: Town, lab: Lab) -> None:
+    """So that nobody goes on sending to whoever had the addresses before."""
+    tap, other = lab.tap(town.nodes["pal"], "eth0"), lab.tap(town.nodes["web"], "eth0")
+    late = town.move_in("late", 77)
+    try:
+        heard = tap.expect(lambda p: ARP in p and p[ARP].psrc == "172.18.0.77")
+        assert (heard[ARP].hwsrc, heard[Ether].dst) == (late.mac, "ff:ff:ff:ff:ff:ff")
+        heard = other.expect(lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == "fd00:18::4d")
+        assert heard[ICMPv6NDOptDstLLAddr].lladdr == late.mac and heard[ICMPv6ND_NA].O == 1
+    finally:
+        town.move_out(late)
+
+
+def test_an_address_that_changed_hands_is_learnt_without_a_question(town: Town, lab: Lab) -> None:
+    """A MAC mostly follows from the address; here the second container has asked for another one."""
+    pal = town.nodes["pal"]
+
+    def known(address: str) -> str:
+        return pal.json(f"neigh show {address}")[0]["lladdr"]
+
+    for mac in ("02:42:00:00:00:01", "02:42:00:00:00:02"):
+        tap = lab.tap(pal, "eth0")
+        late = town.move_in("late", 78, mac=mac)
+        tap.expect(lambda p, mac=mac: ICMPv6ND_NA in p and p[Ether].src == mac)
+        for address in ("172.18.0.78", "fd00:18::4e"):
+            if mac.endswith("1"):
+                reach(pal, address, 9)
+            assert known(address) == mac
+        town.move_out(late)

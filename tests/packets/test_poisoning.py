@@ -1,0 +1,93 @@
+"""Poisoning: false answers about who has an address change nothing for anybody else."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr, IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet
+
+from netd.kernel.guard import link_local
+from tests.lab import Lab, Node, reach
+from tests.packets.town import BOOKS, Book, Town
+
+FOUR, SIX = BOOKS[4], BOOKS[6]
+EVERYBODY = "ff:ff:ff:ff:ff:ff"
+
+
+def arp_lies(eve: str, about: str, to: str) -> list[Packet]:
+    """An answer nobody asked for, an announcement, and a question that says who asks."""
+    return [
+        Ether(src=eve, dst=to) / ARP(op=2, hwsrc=eve, psrc=about, hwdst=to, pdst=about),
+        Ether(src=eve, dst=EVERYBODY) / ARP(op=1, hwsrc=eve, psrc=about, pdst=about),
+        Ether(src=eve, dst=EVERYBODY) / ARP(op=1, hwsrc=eve, psrc=about, pdst=FOUR.pal),
+    ]
+
+
+def ndp_lies(eve: str, about: str, to: str) -> list[Packet]:
+    own, all_nodes = link_local(eve).compressed, "ff02::1"
+    claim = ICMPv6ND_NA(tgt=about, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=eve)
+    asking = ICMPv6ND_NS(tgt=SIX.pal) / ICMPv6NDOptSrcLLAddr(lladdr=eve)
+    return [
+        Ether(src=eve, dst="33:33:00:00:00:01") / IPv6(src=own, dst=all_nodes, hlim=255) / claim,
+        Ether(src=eve, dst="33:33:00:00:00:01") / IPv6(src=about, dst=all_nodes, hlim=255) / claim,
+        Ether(src=eve, dst=to) / IPv6(src=about, dst=SIX.pal, hlim=255) / asking,
+    ]
+
+
+def said(packet: Packet) -> set[str]:
+    """Return the addresses that a packet claims to be of."""
+    kinds = ((ARP, "psrc"), (IPv6, "src"), (ICMPv6ND_NA, "tgt"))
+    return {getattr(packet[kind], name) for kind, name in kinds if kind in packet}
+
+
+def believed(node: Node, address: str) -> str:
+    return node.json(f"neigh show {address}")[0]["lladdr"]
+
+
+def honest(eve: str) -> Packet:
+    """What eve may say, which shows by its arrival that nothing said before is under way."""
+    return Ether(src=eve, dst=EVERYBODY) / ARP(op=1, hwsrc=eve, psrc=FOUR.eve, pdst="172.18.9.9")
+
+
+@pytest.mark.parametrize("about", ["gateway", "web"])
+def test_a_container_goes_on_knowing_its_neighbours(town: Town, lab: Lab, book: Book, about: str) -> None:
+    pal, eve, lied_about = town.nodes["pal"], town.mac("eve"), getattr(book, about)
+    right = town.mac("web") if about == "web" else town.machine.mac("nd-front")
+    reach(pal, lied_about, 9)
+    assert believed(pal, lied_about) == right
+    tap, listening = lab.tap(town.nodes["eve"], "eth0"), lab.tap(pal, "eth0")
+    for lie in (arp_lies if book is FOUR else ndp_lies)(eve, lied_about, town.mac("pal")):
+        tap.send(lie)
+    tap.send(honest(eve))
+    before = listening.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")
+    assert not [one.summary() for one in before if one.src == eve and lied_about in said(one)]
+    assert believed(pal, lied_about) == right
+    assert reach(pal, book.web, 80) == book.pal
+
+
+def test_the_host_goes_on_knowing_its_containers(town: Town, lab: Lab, book: Book) -> None:
+    reach(town.machine, book.web, 80)
+    tap, eve = lab.tap(town.nodes["eve"], "eth0"), town.mac("eve")
+    bridge = lab.tap(town.machine, "nd-front")
+    for lie in (arp_lies if book is FOUR else ndp_lies)(eve, book.web, town.machine.mac("nd-front")):
+        tap.send(lie)
+    tap.send(honest(eve))
+    before = bridge.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")
+    assert not [one.summary() for one in before if one.src == eve and book.web in said(one)]
+    assert believed(town.machine, book.web) == town.mac("web")
+    assert reach(town.machine, book.web, 80) == book.gateway
+
+
+def test_without_a_guard_the_same_lies_are_believed(town: Town, lab: Lab, book: Book) -> None:
+    """So it is the guard that the tests above see at work."""
+    pal, rogue = town.nodes["pal"], town.mac("rogue")
+    reach(pal, book.web, 9)
+    tap, listening = lab.tap(town.nodes["rogue"], "eth0"), lab.tap(pal, "eth0")
+    for lie in (arp_lies if book is FOUR else ndp_lies)(rogue, book.web, town.mac("pal")):
+        tap.send(lie)
+    listening.expect(lambda p: p.src == rogue and book.web in said(p))
+    assert believed(pal, book.web) == rogue
+    family = 4 if book is FOUR else 6
+    pal.ip(f"-{family} neigh flush all")
+    assert reach(pal, book.web, 80) == book.pal

@@ -1,0 +1,77 @@
+"""Rogue routers: a container's router advertisements and redirects reach nobody, and nobody would heed them."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6ND_RA,
+    ICMPv6ND_Redirect,
+    ICMPv6NDOptPrefixInfo,
+    ICMPv6NDOptRDNSS,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+)
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from netd.kernel.guard import link_local
+from tests.lab import Lab, Node
+from tests.packets.town import BOOKS, Town, never_arrives
+
+SIX, FOUR = BOOKS[6], BOOKS[4]
+PREFIX = "2001:db8:bad::"
+
+
+def advertisement(mac: str, *before: Packet) -> Packet:
+    """Return what makes whoever heeds it take an address, a default route and a name server."""
+    frame = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=link_local(mac).compressed, dst="ff02::1", hlim=255)
+    for header in before:
+        frame /= header
+    said = ICMPv6ND_RA(routerlifetime=1800, prf=1) / ICMPv6NDOptPrefixInfo(prefix=PREFIX, prefixlen=64)
+    return frame / said / ICMPv6NDOptRDNSS(dns=[SIX.eve])
+
+
+def fooled(node: Node) -> list[str]:
+    """Return what a node has from router advertisements."""
+    addresses = [one["local"] for link in node.json("-6 addr") for one in link["addr_info"]]
+    routes = [route["dst"] for route in node.json("-6 route show proto ra")]
+    return [one for one in (*addresses, *routes) if one.startswith(PREFIX[:-2]) or one == "default"]
+
+
+@pytest.mark.parametrize(
+    "hidden", [(), (IPv6ExtHdrDestOpt(),), (IPv6ExtHdrFragment(),)], ids=["plain", "options", "fragment"]
+)
+def test_an_advertisement_does_not_leave_the_port(town: Town, lab: Lab, hidden: tuple[Packet, ...]) -> None:
+    eve, pal, mac = lab.tap(town.nodes["eve"], "eth0"), lab.tap(town.nodes["pal"], "eth0"), town.mac("eve")
+    honest = Ether(src=mac, dst=town.mac("pal")) / IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)
+    never_arrives(eve, pal, advertisement(mac, *hidden), honest, b"a mark at the end")
+    for node in (town.nodes["pal"], town.machine):
+        assert fooled(node) == []
+
+
+def test_nobody_heeds_one_that_gets_through(town: Town, lab: Lab) -> None:
+    """From rogue, which has no guard: neither its neighbours nor the host listen to routers there."""
+    rogue, mac = lab.tap(town.nodes["rogue"], "eth0"), town.mac("rogue")
+    pal, bridge = lab.tap(town.nodes["pal"], "eth0"), lab.tap(town.machine, "nd-front")
+    rogue.send(advertisement(mac))
+    for tap in (pal, bridge):
+        tap.expect(lambda p: ICMPv6ND_RA in p)
+    for node in (town.nodes["pal"], town.machine):
+        assert fooled(node) == []
+
+
+def test_a_container_cannot_lead_its_neighbours_and_the_host_elsewhere(town: Town, lab: Lab) -> None:
+    """Redirects that seem to come from the gateway, in both families."""
+    eve, pal, mac = lab.tap(town.nodes["eve"], "eth0"), lab.tap(town.nodes["pal"], "eth0"), town.mac("eve")
+    to = Ether(src=mac, dst=town.mac("pal"))
+    gateway6 = town.machine.link_local("nd-front")
+    honest = to / IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)
+    for source in (SIX.eve, link_local(mac).compressed, gateway6):
+        redirect = to / IPv6(src=source, dst=SIX.pal, hlim=255) / ICMPv6ND_Redirect(tgt=SIX.eve, dst=SIX.far)
+        never_arrives(eve, pal, redirect, honest, b"a mark at the end")
+    redirect = to / IP(src=FOUR.gateway, dst=FOUR.pal) / ICMP(type=5, code=1, gw=FOUR.eve) / IP(dst=FOUR.far) / UDP()
+    never_arrives(eve, pal, redirect, honest, b"a mark at the end")
+    assert town.machine.sysctl("net/ipv4/conf/nd-front/accept_redirects") == "0"
+    assert town.machine.sysctl("net/ipv6/conf/nd-front/accept_redirects") == "0"

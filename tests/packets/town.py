@@ -1,0 +1,182 @@
+"""The place where the packets travel, with an address book in both families."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import TypeAlias
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from netd.facts import DefaultRoute, Namespace, Pair
+from tests.kernel.conftest import Site, port, set_bridge_filter
+from tests.lab import Lab, Node, Tap
+
+Header: TypeAlias = type[IP] | type[IPv6]
+
+NARROW = 1300
+"""The MTU of the wire to ``far``, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Who has which address in one family, and what its packets are made of."""
+
+    ip: Header
+    gateway: str
+    web: str
+    pal: str
+    eve: str
+    rogue: str
+    shop_gateway: str
+    shop: str
+    uplink: str
+    outside: str
+    far: str
+    loopback: str
+
+    @property
+    def too_big(self) -> type[Packet]:
+        return ICMP if self.ip is IP else ICMPv6PacketTooBig
+
+    @property
+    def expired(self) -> type[Packet]:
+        return ICMP if self.ip is IP else ICMPv6TimeExceeded
+
+    def packet(self, source: str, to: str, hops: int = 64) -> Packet:
+        return IP(src=source, dst=to, ttl=hops) if self.ip is IP else IPv6(src=source, dst=to, hlim=hops)
+
+    def hops(self, packet: Packet) -> int:
+        return packet[IP].ttl if self.ip is IP else packet[IPv6].hlim
+
+    def whole(self, packet: Packet) -> Packet:
+        """Return the packet with the order not to break it, which in IPv6 nobody on the way does."""
+        if self.ip is IP:
+            packet[IP].flags = "DF"
+        return packet
+
+    def is_from(self, packet: Packet, source: str) -> bool:
+        return self.ip in packet and packet[self.ip].src == source
+
+
+BOOKS = {
+    4: Book(
+        ip=IP,
+        gateway="172.18.0.1",
+        web="172.18.0.2",
+        pal="172.18.0.3",
+        eve="172.18.0.66",
+        rogue="172.18.0.67",
+        shop_gateway="172.20.0.1",
+        shop="172.20.0.2",
+        uplink="198.51.100.1",
+        outside="198.51.100.2",
+        far="203.0.113.2",
+        loopback="127.0.0.1",
+    ),
+    6: Book(
+        ip=IPv6,
+        gateway="fd00:18::1",
+        web="fd00:18::2",
+        pal="fd00:18::3",
+        eve="fd00:18::42",
+        rogue="fd00:18::43",
+        shop_gateway="fd00:20::1",
+        shop="fd00:20::2",
+        uplink="2001:db8:51::1",
+        outside="2001:db8:51::2",
+        far="2001:db8:fa::2",
+        loopback="::1",
+    ),
+}
+
+
+class Town:
+    """A host with the networks ``front`` (web, pal, eve; rogue without a guard), ``mall`` (shop) and ``deep`` (vault).
+
+    Beyond its uplink is ``outside``, and beyond that, by a narrow wire, ``far``.  web's port 80 is published as 8080.
+    What goes from port to port of a bridge does not pass the firewall, as on a host without br_netfilter.
+    """
+
+    def __init__(self, lab: Lab, run_dir: Path, backend: str) -> None:
+        self.site = site = Site(lab, run_dir, backend)
+        self.machine, self.outside = site.machine, site.outside
+        self.far = lab.make_host("far")
+        self._lay_out(lab)
+        set_bridge_filter(site, False)
+        front = site.network("front", "172.18.0.1/16", "fd00:18::1/64")
+        mall = site.network("mall", "172.20.0.1/16", "fd00:20::1/64")
+        deep = site.network("deep", "172.21.0.1/16", "fd00:21::1/64", internal=True)
+        self.pairs = {name: site.container(name, front, last) for name, last in (("web", 2), ("pal", 3), ("eve", 66))}
+        self.pairs["rogue"] = replace(site.container("rogue", front, 67), guard=False)
+        self.pairs["shop"] = site.container("shop", mall, 2)
+        self.pairs["vault"] = site.container("vault", deep, 2, route=False)
+        site.want(*self.pairs.values())
+        self.front = front
+        site.converge()
+        self.nodes = {name: site.inside(name) for name in self.pairs}
+        web = self.pairs["web"]
+        both = ("0.0.0.0", "::")
+        site.publish(*(port(8080, web, 80, address=one, protocol=what) for one in both for what in ("tcp", "udp")))
+        for name in ("web", "pal", "shop", "vault"):
+            self.serve(lab, self.nodes[name], 80)
+
+    @staticmethod
+    def serve(lab: Lab, node: Node, number: int) -> None:
+        for address in ("0.0.0.0", "::"):
+            for protocol in ("tcp", "udp"):
+                lab.echo(node, number, protocol, address)
+
+    def _lay_out(self, lab: Lab) -> None:
+        """Outside routes between the host and far."""
+        link = lab.wire(self.outside, self.far, "203.0.113.0/24", "2001:db8:fa::/64")
+        for node in (self.outside, self.far):
+            node.ip(f"link set {link} mtu {NARROW}")
+        self.outside.sysctl("net/ipv4/ip_forward", "1")
+        self.outside.sysctl("net/ipv6/conf/all/forwarding", "1")
+        self.far.ip("route add default via 203.0.113.1")
+        self.far.ip("-6 route add default via 2001:db8:fa::1")
+        self.machine.ip("route add default via 198.51.100.2")
+        self.machine.ip("-6 route add default via 2001:db8:51::2")
+
+    def close(self) -> None:
+        self.site.close()
+
+    def mac(self, name: str) -> str:
+        return self.pairs[name].mac
+
+    def move_in(self, name: str, last: int, **changes: str) -> Pair:
+        """Have a further container on ``front``; *changes* are fields of its pair."""
+        pair = replace(self.site.container(name, self.front, last), **changes)
+        self.site.want(pair)
+        self.site.converge()
+        return pair
+
+    def move_out(self, pair: Pair) -> None:
+        routes = [DefaultRoute(sandbox=pair.sandbox, gateway=ip_interface(one).ip) for one in self.front.addresses]
+        self.site.unwant(pair, Namespace(sandbox=pair.sandbox), *routes)
+        self.site.converge()
+
+    def to_gateway(self, network: str = "front") -> Ether:
+        """Return the beginning of a frame for the host."""
+        return Ether(dst=self.machine.mac(f"nd-{network}"))
+
+
+def is_flow(packet: Packet, sport: int, dport: int) -> bool:
+    """Tell whether a packet, or the one that an ICMP error quotes, is of a flow known by its ports."""
+    return any(kind in packet and (packet[kind].sport, packet[kind].dport) == (sport, dport) for kind in (TCP, UDP))
+
+
+def never_arrives(sender: Tap, receiver: Tap, forged: Packet, honest: Packet, mark: bytes) -> None:
+    """Send what is forged and then what is honest: when *mark* is there, what is forged is not on its way any more.
+
+    The honest frame ends with the mark; the forged one has it too, before an exclamation mark.
+    """
+    sender.send(forged / (mark + b"!"))
+    sender.send(honest / mark)
+    before = receiver.until(lambda packet: bytes(packet).rstrip(b"\0").endswith(mark))
+    assert not [one.summary() for one in before if mark + b"!" in bytes(one)]
