@@ -49,6 +49,7 @@ def shapes() -> Iterator[Packet]:
         yield fuzz(DNS(qr=0, opcode=0, qd=fuzz(DNSQR())))
         yield DNS(qd=[question], ar=[fuzz(DNSRROPT())])
         yield DNS(qd=[DNSQR(qname="web", qtype=random.randrange(65536), qclass=random.randrange(65536))])
+        yield DNS(qd=[DNSQR(qname=f"x{random.randrange(9999)}.test", qtype=random.randrange(250))])
         yield fuzz(DNS(qd=[question, question]))
         yield fuzz(DNS(qr=0, qd=question, an=fuzz(DNSRR()), ar=fuzz(DNSRRSRV())))
 
@@ -61,6 +62,19 @@ def packets() -> Iterator[bytes]:
             continue
         yield packet
         yield packet[: random.randrange(len(packet) + 1)]
+
+
+def nonsense(packet: bytes) -> bytes:
+    """Answer as a resolver that has lost its mind: the question is right, and nothing else."""
+    rest = random.choice((b"\xc0\x0c" * 20, random.randbytes(40), b"", b"\xff" * 600))
+    return (
+        packet[:2]
+        + bytes([packet[2] | 0x80, random.randrange(16)])
+        + packet[4:6]
+        + random.randbytes(6)
+        + packet[12:]
+        + rest
+    )
 
 
 def shout(asker: Container, stream: bool, seconds: float) -> int:
@@ -88,11 +102,12 @@ def test_noise_leaves_nothing_behind(on_host, stream):
     async def story(world: World) -> None:
         asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         vitals = Vitals(world.server_pid())
-        with upstream(asker.ns, "127.0.0.1", lambda packet: random.choice((packet, packet[:20] + b"\xc0\x0c" * 20))):
+        with upstream(asker.ns, "127.0.0.1", nonsense) as server:
             held = vitals.descriptors()
             shout(asker, stream, NOISE / 4)
             memory = vitals.memory()
             assert shout(asker, stream, NOISE) > 100
+            assert len(server.asked) > 10
         assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
         until_quiet(vitals, asker, held)
         assert vitals.memory() < memory + 4096, "memory leaks"
