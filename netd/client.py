@@ -113,9 +113,11 @@ class NetdClient:
     async def reservations(self) -> list[ReservationView]:
         return await self._call("GET", f"{_ROOT}/reservations", list[ReservationView])
 
-    async def forward(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> Answer:
-        """Hand a call of somebody else's on, and return the answer as it is, be it good or bad."""
-        headers = {"Content-Type": "application/json"} if body else {}
+    async def forward(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes, kind: str = "application/json"
+    ) -> Answer:
+        """Hand a call of somebody else's on, whose body is of that kind, and return the answer, be it good or bad."""
+        headers = {"Content-Type": kind} if body else {}
         try:
             async with self._open().request(
                 method, f"http://netd{path}", params=query, data=body or None, headers=headers

@@ -43,6 +43,10 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
     attachable: bool = False
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
+    config_only: bool = False
+    """It is only a template for others."""
+    config_from: str = ""
+    """The name of the template that it follows."""
     without_gateway: tuple[Family, ...] = ()
     """Families of which the driver wants no address kept for a gateway."""
 
@@ -78,6 +82,10 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """What its links get when its options say nothing, by the host's ways out; 0 is the ordinary one."""
     segments: int = 1
     """How many devices of the host its endpoints are spread over."""
+    template: NetworkSpec | None = None
+    """What networks get that follow this one, which is nothing but that; None for all that are networks."""
+    config_from: str = ""
+    """The name of the template that it was made by."""
     remote: bool = False
     """Its driver is a plugin in another process."""
     adopted: bool = False

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from netd.common import codec
+from netd.common import codec, spelling
 from netd.common.errors import BadRequest, NotFound, NotModified, Problem
 from netd.common.filters import Filters
 from netd.common.filters import parse as parse_filters
@@ -92,8 +92,11 @@ class Call:
     def filters(self, allowed: frozenset[str]) -> Filters:
         return parse_filters(self.text("filters"), allowed)
 
-    async def body(self, kind: type[T]) -> T:
-        """Return the JSON body as *kind*; no body counts as ``{}``.  Raises BadRequest in Docker's words."""
+    async def body(self, kind: type[T], spelled_as: type | None = None) -> T:
+        """Return the JSON body as *kind*; no body counts as ``{}``.  Raises BadRequest in Docker's words.
+
+        The case of keys does not count: they are those of *spelled_as*, which is *kind* itself if not given.
+        """
         data = await self.raw()
         if not data.strip():
             data = b"{}"
@@ -101,7 +104,7 @@ class Call:
             given = self.request.headers.get("Content-Type", "")
             raise BadRequest(f"unsupported Content-Type header ({given}): must be 'application/json'")
         try:
-            return codec.decode(data, kind)
+            return codec.decode(spelling.mend(data, spelled_as or kind), kind)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise BadRequest(_json_error(error)) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
@@ -75,15 +76,21 @@ def release(state: State, endpoints: Iterable[Endpoint]) -> None:
     """Give the endpoints' addresses back."""
     for one in endpoints:
         for address in one.addresses if state.has_network(one.network) else ():
-            state.addresses_around(one.network, address.ip).release(address.ip)
+            with suppress(KeyError):
+                state.addresses_around(one.network, address.ip).release(address.ip)
 
 
 def check(network: Network, asked: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
     if wrong := list(_faults(network, asked)):
-        raise BadRequest(f"invalid endpoint settings: {'; '.join(wrong)}")
+        raise BadRequest("invalid endpoint settings:\n" + bullets(wrong))
     options.refuse_unknown(asked.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
     links(asked.links or ())
+
+
+def bullets(faults: Sequence[str]) -> str:
+    """Return one fault as it is, several as a list, as Docker writes them."""
+    return faults[0] if len(faults) == 1 else "\n".join(f"* {fault}" for fault in faults)
 
 
 def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
@@ -109,8 +116,13 @@ def _address_faults(network: Network, asked: IPAMConfig) -> Iterator[str]:
     for family, text in given.items():
         if text and not _usable(text, family):
             yield f"invalid IPv{family} address: {text}"
-    if asked.link_local_ips:
-        yield f"link-local address {asked.link_local_ips[0]} cannot be given: LinkLocalIPs is not supported"
+    for text in asked.link_local_ips or ():
+        if not _usable(text, 4) and not _usable(text, 6):
+            yield f"invalid link-local IP address: {text}"
+        elif not ip_address(text).is_link_local:
+            yield f"invalid link local IP address: {text}"
+        else:
+            yield f"link-local address {text} cannot be given: LinkLocalIPs is not supported; leave it out"
 
 
 def _usable(text: str, family: int) -> bool:
@@ -202,7 +214,7 @@ def _wanted(network: Network, address: Address, pools: Sequence[Addresses]) -> t
             return address, pool
     subnets = ", ".join(str(pool.subnet) for pool in pools) or f"no IPv{address.version}"
     raise BadRequest(
-        f"invalid endpoint settings: no configured subnet contains IP address {address}: network {network.name} has"
+        f"invalid endpoint settings:\nno configured subnet contains IP address {address}: network {network.name} has"
         f" {subnets}"
     )
 

@@ -33,6 +33,7 @@ def prunable(state: State, filters: Filters) -> list[Network]:
         network
         for network in state.networks
         if not network.predefined
+        and network.template is None
         and not state.members(network.id)
         and filters.labels(network.labels)
         and not any(_has(network.labels, text) for text in filters.get("label!"))

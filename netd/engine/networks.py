@@ -17,7 +17,7 @@ from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
 from netd.drivers import Driver
 from netd.drivers.live import RemoteDriver
-from netd.engine import live, making
+from netd.engine import live, making, templates
 from netd.engine.lookup import prunable
 from netd.engine.reservations import forget_network
 from netd.engine.subnets import Subnets
@@ -39,14 +39,13 @@ class Networks:
     async def create(self, asked: NetworkSpec) -> Network:
         """Make a network, on disk when this returns.  Raises the Problem that prevents it; nothing is left then."""
         check_name(asked.name)
-        driver = await self._driver(asked)
-        if driver.traits.single:
-            raise Forbidden(f'only one instance of "{asked.driver}" network is allowed')
-        driver.validate(asked)
-        asked = await self._without_gateway(asked, driver)
+        self._check_unused(asked.name)
+        if asked.config_only:
+            asked = replace(asked, driver=templates.DRIVER)
+        else:
+            asked = await self._checked(asked)
         async with self._world.turns.of(_TURN):
-            if self._world.state.network_named(asked.name) is not None:
-                raise Conflict(f"network with name {asked.name} already exists")
+            self._check_unused(asked.name)
             network = await self.decide(asked)
             if network.remote:
                 making.enter(self._world, network)
@@ -57,6 +56,19 @@ class Networks:
             await live.make(self._world, network)
         self._world.tell(network, "create")
         return network
+
+    def _check_unused(self, name: str) -> None:
+        if self._world.state.network_named(name) is not None:
+            raise Conflict(f"network with name {name} already exists")
+
+    async def _checked(self, asked: NetworkSpec) -> NetworkSpec:
+        """Return what is asked for, with what a template and the driver say of it."""
+        driver = await self._driver(asked)
+        if driver.traits.single:
+            raise Forbidden(f'only one instance of "{asked.driver}" network is allowed')
+        asked = templates.applied(self._world.state, asked)
+        driver.validate(asked)
+        return await self._without_gateway(asked, driver)
 
     async def decide(self, asked: NetworkSpec) -> Network:
         """Return the network that *asked* comes to, with a subnet that is free.  Raises Forbidden, BadRequest."""
@@ -79,6 +91,8 @@ class Networks:
             attachable=asked.attachable,
             options=asked.options,
             labels=asked.labels,
+            template=asked if asked.config_only else None,
+            config_from=asked.config_from,
         )
         device = driver.device(network)
         self._check_device(network, device)
@@ -90,6 +104,7 @@ class Networks:
             network = self._world.state.find_network(term)
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+            templates.check_unused(self._world.state, network)
             live.check_ready(self._world, network)
             if self._world.state.members(network.id) or self._world.joining[network.id]:
                 raise Forbidden(
@@ -103,7 +118,8 @@ class Networks:
         if network.remote:
             await live.unmake(self._world, network)
         await self._forget_addresses(network)
-        self._world.tell(network, "destroy")
+        if network.template is None:
+            self._world.tell(network, "destroy")
 
     async def _forget_addresses(self, network: Network) -> None:
         """Nothing on a network that is gone is kept for anybody."""
@@ -177,11 +193,16 @@ class Networks:
 
 def check_name(name: str) -> None:
     """Raise Forbidden for the names of netd's own networks, BadRequest for what is no name."""
-    if name in (*PREDEFINED, "default"):
-        raise Forbidden(f"operation is not permitted on predefined {name} network")
+    check_not_predefined(name)
     if not name.strip():
         raise BadRequest("invalid name: name is empty")
     if not NAME.match(name) or len(name) > _LONGEST_NAME:
         raise BadRequest(
             f"invalid network name {name!r}: only {NAME_RULE} is allowed, up to {_LONGEST_NAME} characters"
         )
+
+
+def check_not_predefined(name: str) -> None:
+    """Raise Forbidden for the names of netd's own networks."""
+    if name in (*PREDEFINED, "default"):
+        raise Forbidden(f"operation is not permitted on predefined {name} network ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -137,9 +137,10 @@ def _take_addresses(world: World, sandbox: Sandbox) -> None:
     with ExitStack() as undo:
         for endpoint in sandbox.endpoints:
             for address in endpoint.addresses:
-                addresses = world.state.addresses_around(endpoint.network, address.ip)
-                addresses.take(address.ip, sandbox.id)
-                undo.callback(addresses.release, address.ip)
+                with suppress(KeyError):
+                    addresses = world.state.addresses_around(endpoint.network, address.ip)
+                    addresses.take(address.ip, sandbox.id)
+                    undo.callback(addresses.release, address.ip)
         undo.pop_all()
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
-from netd.engine import asked, change, choose, files, growth, live, shown
+from netd.engine import asked, change, choose, files, growth, live, shown, templates
 from netd.engine.publishing import publications
 from netd.engine.world import World
 from netd.model import Endpoint, Network, Sandbox
@@ -107,6 +107,7 @@ class Sandboxes:
 
 def join(world: World, sandbox: Sandbox, network: Network, settings: EndpointSettings, undo: ExitStack) -> Endpoint:
     """Choose what the sandbox gets on the network; *undo* is given what gives it back."""
+    templates.check_joinable(network)
     live.check_ready(world, network)
     driver = world.driver(network)
     if driver.traits.absent:

@@ -109,9 +109,7 @@ class State:
         if not matches:
             raise NotFound(f"network {term} not found")
         if len(matches) > 1:
-            raise BadRequest(
-                f"{len(matches)} matches found based on ID prefix: network {term} is ambiguous; give more of the id"
-            )
+            raise BadRequest(f"network {term} is ambiguous ({len(matches)} matches found based on ID prefix)")
         return matches[0]
 
     # Reservations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest
 from netd.common.errors import BadRequest, NotFound
@@ -13,8 +14,11 @@ from netd.engine import lookup
 from netd.engine.connections import Connections
 from netd.engine.networks import Networks
 from netd.engine.state import State
+from netd.model import Network
 from netd.server import shapes
 
+_SINCE_IPV4_AND_PRIORITY = (1, 48)
+"""The API that knows EnableIPv4 and GwPriority; clients of older ones do not mean what they send there."""
 _TRUTHS = ("", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
 
 
@@ -41,13 +45,24 @@ class NetworkRoutes:
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         _check_verbose(call.text("verbose"))
-        network = self._state.find_network(call.params["name"])
+        network = self._find(call.params["name"])
         if call.text("scope") not in ("", "local"):
             raise NotFound(f"network {call.params['name']} not found")
         return json(shapes.inspected(self._state, network))
 
+    def _find(self, term: str) -> Network:
+        """Say of an ambiguous term what Docker says here, which is not what it says elsewhere."""
+        try:
+            return self._state.find_network(term)
+        except BadRequest as problem:
+            count = problem.message.partition("(")[2].partition(" ")[0]
+            raise BadRequest(f"{count} matches found based on ID prefix: network {term} is ambiguous") from None
+
     async def create(self, call: Call) -> web.StreamResponse:
-        network = await self._networks.create(shapes.spec(await call.body(shapes.CreateJson)))
+        asked = await call.body(shapes.CreateJson)
+        if call.version < _SINCE_IPV4_AND_PRIORITY:
+            asked = replace(asked, enable_ipv4=None)
+        network = await self._networks.create(shapes.spec(asked))
         return json({"Id": network.id, "Warning": ""}, 201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
@@ -55,7 +70,10 @@ class NetworkRoutes:
         return empty()
 
     async def connect(self, call: Call) -> web.StreamResponse:
-        await self._connections.connect(call.params["name"], await call.body(ConnectRequest))
+        asked = await call.body(ConnectRequest)
+        if call.version < _SINCE_IPV4_AND_PRIORITY and asked.endpoint_config is not None:
+            asked = replace(asked, endpoint_config=replace(asked.endpoint_config, gw_priority=0))
+        await self._connections.connect(call.params["name"], asked)
         return empty(200)
 
     async def disconnect(self, call: Call) -> web.StreamResponse:
@@ -69,4 +87,4 @@ class NetworkRoutes:
 
 def _check_verbose(text: str) -> None:
     if text not in _TRUTHS:
-        raise BadRequest(f"invalid value for verbose: {text}: it is neither true nor false")
+        raise BadRequest(f'invalid value for verbose: {text}: strconv.ParseBool: parsing "{text}": invalid syntax')

@@ -11,6 +11,7 @@ from netd.common.addresses import Family
 from netd.common.errors import BadRequest, Forbidden
 from netd.drivers import options
 from netd.drivers.bridge_options import IPV4, IPV6
+from netd.engine.networks import check_not_predefined
 from netd.engine.state import State
 from netd.ipam.spec import Asked, read
 from netd.model import Network, NetworkSpec, Pool, PoolSpec
@@ -76,6 +77,7 @@ class NetworkJson(msgspec.Struct, frozen=True, rename="pascal", kw_only=True, om
 
 def spec(asked: CreateJson) -> NetworkSpec:
     """Return what the body asks for.  Raises BadRequest and Forbidden naming what netd does not have."""
+    check_not_predefined(asked.name or "")
     _refuse(asked)
     ipam = asked.ipam or IpamJson()
     ipv4, ipv6 = _is_on(asked, asked.enable_ipv4, IPV4, True), _is_on(asked, asked.enable_ipv6, IPV6, False)
@@ -90,6 +92,8 @@ def spec(asked: CreateJson) -> NetworkSpec:
         attachable=bool(asked.attachable),
         options=_options(asked),
         labels=asked.labels or {},
+        config_only=bool(asked.config_only),
+        config_from=_template_of(asked),
     )
 
 
@@ -107,6 +111,8 @@ def shown(network: Network) -> NetworkJson:
         attachable=network.attachable,
         options=network.options,
         labels=network.labels,
+        config_only=network.template is not None,
+        config_from=ReferenceJson(network.config_from),
     )
 
 
@@ -139,16 +145,43 @@ def _containers(state: State, network: Network) -> dict[str, Any]:
 
 
 def _refuse(asked: CreateJson) -> None:
+    if asked.driver == "overlay":
+        raise Forbidden("overlay networks need a swarm, and this node is not a swarm manager: use the bridge driver")
     if asked.ipam is not None and asked.ipam.driver not in (None, "", "default"):
         raise BadRequest(f"IPAM driver {asked.ipam.driver} is not supported: leave it out or use default")
+    _check_template(asked)
     if asked.ingress:
         raise Forbidden("Ingress network can only be global scope network")
     if asked.scope not in (None, "", "local"):
-        raise Forbidden(f"cannot create a {asked.scope} scoped network: only the local scope is supported")
+        raise Forbidden(
+            f"cannot create a {asked.scope} scoped network when {asked.scope} is not active: only the local scope is"
+            " supported"
+        )
+
+
+def _template_of(asked: CreateJson) -> str:
+    return (asked.config_from.network if asked.config_from else "") or ""
+
+
+def _check_template(asked: CreateJson) -> None:
+    """Raise Forbidden, in Docker's words, for what templates and those that follow one cannot have."""
+    operator_fields = asked.ingress or asked.internal or asked.attachable or asked.scope
+    if asked.config_only and operator_fields:
+        raise Forbidden(
+            "configuration network can only contain network specific fields. Network operator fields like"
+            " [ ingress | internal | attachable | scope ] are not supported."
+        )
+    if not _template_of(asked):
+        return
     if asked.config_only:
-        raise BadRequest("ConfigOnly is not supported: create the network with its own configuration")
-    if asked.config_from is not None and asked.config_from.network:
-        raise BadRequest(f"ConfigFrom {asked.config_from.network} is not supported: give the configuration itself")
+        raise Forbidden("a configuration network cannot depend on another configuration network")
+    ipam = asked.ipam or IpamJson()
+    if ipam.config or ipam.options or ipam.driver not in (None, "", "default"):
+        raise Forbidden(
+            "user-specified configurations are not supported if the network depends on a configuration network"
+        )
+    if asked.options:
+        raise Forbidden("network driver options are not supported if the network depends on a configuration network")
 
 
 def _options(asked: CreateJson) -> dict[str, str]:

@@ -19,7 +19,7 @@ _MAPS = frozenset({"ExposedPorts", "PortBindings", "Volumes", "EndpointsConfig"}
 
 async def read(call: Call, kind: type[T]) -> T:
     """Return the body as *kind*; no body is an empty object.  Raises BadRequest in Docker's words."""
-    plain: Any = await call.body(dict[str, Any])
+    plain: Any = await call.body(dict[str, Any], kind)
     return convert(plain, kind)
 
 

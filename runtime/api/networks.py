@@ -57,5 +57,6 @@ class NetworkRoutes:
     async def _hand_on(self, call: Call, body: bytes) -> web.StreamResponse:
         request = call.request
         await self._network.settled()
-        answer = await self._netd.forward(request.method, quote(request.path, safe="/"), request.query, body)
+        kind = request.headers.get("Content-Type", "")
+        answer = await self._netd.forward(request.method, quote(request.path, safe="/"), request.query, body, kind)
         return web.Response(status=answer.status, body=answer.body or None, content_type="application/json")

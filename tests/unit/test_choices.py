@@ -14,7 +14,7 @@ from netd.engine import asked, choose, lookup
 from netd.engine.former import Former
 from netd.engine.networks import check_name
 from netd.model import NetworkSpec, Reservation
-from netd.server.shapes import CreateJson, IpamJson, PoolJson, ReferenceJson, spec
+from netd.server.shapes import CreateJson, IpamJson, PoolJson, spec
 from tests.unit.making import endpoint, network, sandbox, state
 
 ID = "ab" * 32
@@ -227,8 +227,6 @@ def test_a_create_body_is_read_as_docker_does():
         ({"ipam": IpamJson(driver="dhcp")}, "dhcp"),
         ({"ingress": True}, "Ingress"),
         ({"scope": "swarm"}, "swarm"),
-        ({"config_only": True}, "ConfigOnly"),
-        ({"config_from": ReferenceJson("c")}, "ConfigFrom c"),
     ],
 )
 def test_what_netd_does_not_have_is_refused_by_name(kwargs, words):
