@@ -22,10 +22,10 @@ class PluginSite(Site):
             folder.mkdir(parents=True)
         self.plugins: list[Plugin] = []
         folders = f'["{self.folder}", "{self.specs}"]'
-        (root / "netd.toml").write_text(f"plugin_dirs = {folders}\nplugin_timeout = {TIMEOUT}\n")
+        (root / "plugins.toml").write_text(f"plugin_dirs = {folders}\nplugin_timeout = {TIMEOUT}\n")
 
     def spawn(self, *flags):
-        return super().spawn("--config", str(self.root / "netd.toml"), *flags)
+        return super().spawn("--config", str(self.root / "plugins.toml"), *flags)
 
     def plugin(self, name="far", **fields):
         self.driver = name
