@@ -36,6 +36,13 @@ def open_detour() -> None:
         here.talk(rtnl.set_link(OUT, up=True), rtnl.set_link(IN, up=True))
 
 
+def is_open() -> bool:
+    """Tell whether the pair is there and up."""
+    with Rtnl() as here:
+        found = [here.find(link) for link in (OUT, IN)]
+    return all(link is not None and link.up for link in found)
+
+
 def close_detour() -> None:
     """Remove the pair, if it is there."""
     if index_of(OUT) is not None or index_of(IN) is not None:

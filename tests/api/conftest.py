@@ -32,6 +32,7 @@ class Site:
         self.lab = lab
         self.root = root
         self.firewall = firewall
+        self.host_firewall = "ignore"
         self.run, self.state = root / "run", root / "state"
         self.machine = lab.make_host("machine")
         self.outside = lab.make_host("outside")
@@ -45,7 +46,7 @@ class Site:
     def spawn(self, *flags: str) -> subprocess.Popen[bytes]:
         self.root.mkdir(exist_ok=True)
         config = self.root / "netd.toml"
-        config.write_text(f'firewall = "{self.firewall}"\n')
+        config.write_text(f'firewall = "{self.firewall}"\nhost_firewall = "{self.host_firewall}"\n')
         flags = ("--state-dir", str(self.state), "--run-dir", str(self.run), "--config", str(config), *flags)
         words = [sys.executable, "-m", "netd", *flags]
         with (self.root / "log").open("ab") as log:

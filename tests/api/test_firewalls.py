@@ -103,3 +103,39 @@ def test_a_firewall_that_there_is_not_is_refused(lab, tmp_path):
     site = Site(lab, tmp_path, "pf")
     assert site.spawn().wait(20) == 1
     assert site.log().strip().endswith("netd.toml: firewall must be one of auto, nftables, iptables")
+
+
+STRICT = """
+table inet admin {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    iifname "lo" accept
+    tcp dport 8080 accept
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("site", ["nftables"], indirect=True)
+def test_the_configuration_says_whether_the_hosts_rules_are_respected(site):
+    published = {"PortBindings": {"80/tcp": [{"HostPort": "8080"}, {"HostPort": "8081"}]}}
+    web = site.sandbox("web", "bridge", **published)
+    site.lab.echo(web.node, 80)
+    site.machine.nft(STRICT)
+    before = site.machine.command("nft", "list", "table", "inet", "admin")
+    assert reach(site.outside, UPLINK, 8081) == OUTSIDE
+    site.end(signal.SIGTERM)
+    site.host_firewall = "respect"
+    site.start()
+    assert reach(site.outside, UPLINK, 8080) == OUTSIDE and unreachable(site.outside, UPLINK, 8081)
+    site.sandbox("more", "bridge", PortBindings={"80/tcp": [{"HostPort": "8082"}]})
+    assert unreachable(site.outside, UPLINK, 8082)
+    site.machine.ip("link del netdq0")
+    wait_until(lambda: reach(site.outside, UPLINK, 8080, timeout=0.3) == OUTSIDE)
+    assert site.machine.command("nft", "list", "table", "inet", "admin") == before
+    site.end(signal.SIGTERM)
+    site.host_firewall = "ignore"
+    site.start()
+    assert reach(site.outside, UPLINK, 8081) == OUTSIDE
+    assert not {"netdq0", "netdq1"} & site.machine.links()

@@ -10,8 +10,7 @@ import logging
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
-from netd.kernel import sysctl
-from netd.kernel.detour import close_detour, open_detour
+from netd.kernel import detour, sysctl
 from netd.kernel.held import Held
 from netd.kernel.nft import Nft
 from netd.kernel.nftables import script as scripts
@@ -20,6 +19,7 @@ from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
 logger = logging.getLogger(__name__)
+_LOOK = 2.0
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
@@ -36,12 +36,12 @@ class Nftables:
         """The families whose packets the host has to forward for what was published last."""
 
     @property
-    def look_every(self) -> None:
-        """The kernel tells of every change."""
-        return None
+    def look_every(self) -> float | None:
+        """The kernel tells of every change of the tables, but nobody listens to what becomes of the detour's links."""
+        return _LOOK if self._held.respect else None
 
     def damaged(self) -> bool:
-        return False
+        return self._held.respect and not detour.is_open()
 
     def close(self) -> None:
         self._nft.close()
@@ -84,16 +84,16 @@ class Nftables:
     def remove(self) -> None:
         self._held, self._known, self.forwards = Held(), False, frozenset()
         self._nft.run(removal())
-        close_detour()
+        detour.close_detour()
         self._forwarding.restore()
 
     def _rebuild(self, rules: Ruleset) -> None:
         if rules.respect:
-            open_detour()
+            detour.open_detour()
         filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
         self._nft.run(scripts.rebuild(rules, bridges_filter_ipv6=filtered))
         if not rules.respect:
-            close_detour()
+            detour.close_detour()
         self._known = True
 
     def _forward(self) -> None:
