@@ -29,6 +29,15 @@ table inet admin {
   }
 }
 """
+STRICT = """
+table inet strict {
+  chain output {
+    type filter hook output priority 0; policy drop;
+    ct state established accept
+    icmpv6 type nd-neighbor-solicit accept
+  }
+}
+"""
 LEGACY = """
 *filter
 :INPUT DROP [0:0]
@@ -116,6 +125,21 @@ def test_only_the_first_packet_takes_the_detour(site: Site, web: Pair, to: str, 
     flows = Counter[tuple[str, int]]()
     tap.refuse(lambda p: flows.update([flow]) if (flow := _flow(p)) else False)
     assert list(flows.values()) == ([1, 1] if protocol == "udp" else [1]), flows
+
+
+def test_a_host_that_drops_what_leaves_it_has_to_let_the_copy_out(site: Site, web: Pair) -> None:
+    site.machine.nft(STRICT)
+    assert unreachable(site.outside, UPLINK, 8080)
+    site.machine.nft('add rule inet strict output oifname "netdq0" accept')
+    assert reach(site.outside, UPLINK, 8080) == OUTSIDE
+    assert reach(site.outside, UPLINK6, 8080) == OUTSIDE6
+
+
+def test_what_comes_in_fragments_is_led_whole(site: Site, web: Pair) -> None:
+    with site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.settimeout(2)
+        client.sendto(bytes(1900), (UPLINK, 8080))
+        assert client.recv(64).decode().split()[0] == OUTSIDE
 
 
 def test_the_hosts_own_servers_stay_with_the_host(site: Site, web: Pair) -> None:

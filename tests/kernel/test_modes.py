@@ -15,7 +15,7 @@ from scapy.packet import Packet
 from netd.common.addresses import Family
 from netd.facts import Pair
 from netd.portmap.rules import GatewayMode, Opened, Treatment
-from tests.kernel.conftest import OUTSIDE, OUTSIDE6, UPLINK, UPLINK6, Site, port
+from tests.kernel.conftest import BRIDGE_FILTER, OUTSIDE, OUTSIDE6, UPLINK, UPLINK6, Site, port
 from tests.lab import Node, reach, unreachable
 
 pytestmark = pytest.mark.usefixtures("backend")
@@ -147,6 +147,20 @@ def test_a_network_hides_behind_the_address_that_it_was_given(site: Site, versio
     site.lab.echo(site.outside, 80, address=EVERY[version])
     assert reach(town.inside, OUTSIDES[version], 80) == second
     assert reach(site.inside("shop"), OUTSIDES[version], 80) == UPLINKS[version]
+
+
+def test_loopback_of_ipv6_is_refused_at_once_where_its_answers_would_be_lost(site: Site, bridge_filter: bool) -> None:
+    """Whoever is refused tries 127.0.0.1 next; whoever waits, waits for minutes."""
+    for one in BRIDGE_FILTER.parent.glob("bridge-nf-call-ip*tables"):
+        site.machine.run(lambda one=one: one.write_text(str(int(bridge_filter))))
+    town = Town(site)
+    site.publish(port(8080, town.web, 80, address="::"), port(8080, town.web, 80))
+    assert reach(site.machine, "127.0.0.1", 8080) == GATEWAYS[4]
+    if bridge_filter:
+        with site.machine.run(lambda: socket.socket(socket.AF_INET6)) as client, pytest.raises(ConnectionRefusedError):
+            client.connect(("::1", 8080))
+    else:
+        assert reach(site.machine, "::1", 8080) == GATEWAYS[6]
 
 
 # ------------------------------------------------------------------------------------------ who may come
