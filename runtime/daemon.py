@@ -32,6 +32,7 @@ from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
 from runtime.engine.control import Control
 from runtime.engine.create import Creator
+from runtime.engine.declared import Declared
 from runtime.engine.execs import Execs
 from runtime.engine.fleet import Fleet
 from runtime.engine.health import HealthChecks
@@ -71,19 +72,20 @@ class Daemon:
         self.layers = Layers(paths, self.trash)
         self.images = Images(self.store, self.layers)
         self.volumes = Volumes(self.store, paths, self.trash, self.bus)
-        self.remover = Remover(self.fleet, self.volumes, paths, self.trash)
-        self.network = Network(self.netd, self.fleet, paths)
+        self.declared = Declared(self.netd, self.fleet)
+        self.remover = Remover(self.fleet, self.volumes, paths, self.trash, self.declared)
+        self.network = Network(self.netd, self.fleet, paths, self.declared)
         launcher = Launcher(self.fleet, self.supervisor, self.network, paths)
         health = HealthChecks(self.fleet, self.supervisor)
         self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover, health)
         self.control = Control(self.fleet, self.supervisor, self.lifecycle, self.remover, self.network)
         self.execs = Execs(self.fleet, self.supervisor)
-        self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd)
+        self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd, self.declared)
         self.watch = NetdWatch(self.netd, self.bus, self.recovery)
 
     def front(self) -> Front:
         paths, images, fleet, volumes = self.paths, self.images, self.fleet, self.volumes
-        creator = Creator(fleet, images, volumes, paths, self.trash)
+        creator = Creator(fleet, images, volumes, paths, self.trash, self.declared)
         importer = Importer(images, self.layers, self.trash)
         removal = ImageRemoval(images, fleet, self.bus)
         groups = (

@@ -19,6 +19,7 @@ from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import new_id, now
 from runtime.config import Config, CreateRequest, HostConfig
 from runtime.engine import bindings, folders, mounts, networking, validate
+from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.engine.merge import with_image
@@ -33,8 +34,11 @@ from runtime.volumes import Volumes
 
 
 class Creator:
-    def __init__(self, fleet: Fleet, images: Images, volumes: Volumes, paths: Paths, trash: Trash) -> None:
+    def __init__(
+        self, fleet: Fleet, images: Images, volumes: Volumes, paths: Paths, trash: Trash, declared: Declared
+    ) -> None:
         self._fleet = fleet
+        self._declared = declared
         self._images = images
         self._volumes = volumes
         self._paths = paths
@@ -62,6 +66,7 @@ class Creator:
                 await self._fleet.forget(live)
                 raise NotFound(f"No such image: {asked.image}")
             undo.pop_all()
+        await self._declared.tell(live)
         self._fleet.tell(live, "create")
         return live, _warnings(draft)
 

@@ -13,6 +13,7 @@ from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, Sandbo
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from runtime.engine import folders, networking
+from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.paths import ContainerPaths, Paths
@@ -36,8 +37,9 @@ class Joined:
 
 
 class Network:
-    def __init__(self, netd: NetdClient, fleet: Fleet, paths: Paths) -> None:
+    def __init__(self, netd: NetdClient, fleet: Fleet, paths: Paths, declared: Declared) -> None:
         self._netd = netd
+        self._declared = declared
         self._fleet = fleet
         self._paths = paths
         self._leaving: set[asyncio.Task[None]] = set()
@@ -99,6 +101,7 @@ class Network:
 
     async def rename(self, live: Live, name: str) -> None:
         """Let others find a running container by its new name."""
+        await self._declared.tell(live)
         if not live.record.state.alive or networking.shares_network(live.record.host):
             return
         view = await self._netd.rename_sandbox(live.id, name)
@@ -122,6 +125,7 @@ class Network:
             elif networking.stored_name(endpoints, network) is None:
                 wish = networking.requested(settings)
                 await self._fleet.change(live, endpoints={**endpoints, network: wish})
+            await self._declared.tell(live)
 
     async def disconnect(self, live: Live, network: str, force: bool) -> None:
         """Detach the container from a network.  Raises ServerError when it is not on it."""
@@ -140,6 +144,7 @@ class Network:
                 await self._take(live, await self._netd.disconnect(network, asked), left)
             else:
                 await self._fleet.change(live, endpoints=left)
+            await self._declared.tell(live)
 
     async def _take(self, live: Live, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
         await self._fleet.change(live, endpoints=endpoints, network=view.network_settings)

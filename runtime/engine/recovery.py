@@ -12,6 +12,7 @@ from netd.client import NetdClient
 from netd.common.errors import Problem
 from netd.common.ids import now
 from runtime.engine import networking
+from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
 from runtime.engine.lifecycle import Lifecycle
 from runtime.engine.live import Live
@@ -24,7 +25,10 @@ _UNKNOWN_END = 255
 
 
 class Recovery:
-    def __init__(self, fleet: Fleet, supervisor: Supervisor, lifecycle: Lifecycle, netd: NetdClient) -> None:
+    def __init__(
+        self, fleet: Fleet, supervisor: Supervisor, lifecycle: Lifecycle, netd: NetdClient, declared: Declared
+    ) -> None:
+        self._declared = declared
         self._fleet = fleet
         self._supervisor = supervisor
         self._lifecycle = lifecycle
@@ -84,6 +88,7 @@ class Recovery:
 
         Raises Unavailable while netd is down.
         """
+        await self._declared.agree()
         views = {view.id: view for view in await self._netd.sandboxes()}
         for identifier in views:
             live = self._fleet.get(identifier)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from netd.common.errors import NoSpace, Problem
+from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.paths import Paths
@@ -18,8 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 class Remover:
-    def __init__(self, fleet: Fleet, volumes: Volumes, paths: Paths, trash: Trash) -> None:
+    def __init__(self, fleet: Fleet, volumes: Volumes, paths: Paths, trash: Trash, declared: Declared) -> None:
         self._fleet = fleet
+        self._declared = declared
         self._volumes = volumes
         self._paths = paths
         self._trash = trash
@@ -33,6 +35,7 @@ class Remover:
         except Problem:
             self._fleet.show_state(live, before)
             raise
+        await self._declared.forget(live)
         self._trash.throw(self._paths.container(live.id).folder)
         if volumes:
             await self._remove_anonymous(live)

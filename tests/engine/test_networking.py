@@ -153,7 +153,7 @@ def test_names_follow_a_rename(api, run, network):
 
 
 def test_the_network_is_free_as_soon_as_the_end_is_told(api, run):
-    """Whoever has waited for the end of a program may remove its network and take its address and port."""
+    """Whoever has waited for the end of a program may remove its network and take its port, and it its address."""
     for number in range(10):
         name = f"brief{number}"
         api.create_network(name, ipam={"Driver": "default", "Config": [{"Subnet": "10.99.0.0/24"}]})
@@ -161,8 +161,10 @@ def test_the_network_is_free_as_soon_as_the_end_is_told(api, run):
         fields["host"]["PortBindings"] = {"80/tcp": [{"HostPort": "8097"}]}
         first = run("true", **fields)
         api.wait(first)
-        second = run("true", **fields)
+        second = run("true", **{**on(name), "host": fields["host"]})
         api.wait(second)
+        api.start(first)
+        api.wait(first)
         api.remove_network(name)
 
 
@@ -179,3 +181,33 @@ def test_events_of_networks_come_among_ours(raw, api, run, network):
             api.remove_container(made)
     assert seen.index("network create") < seen.index("container create") < seen.index("network connect")
     assert seen.index("container start") < seen.index("container die") and "network disconnect" in seen
+
+
+def at(address):
+    return on("kept", kept={"IPAMConfig": {"IPv4Address": address}})
+
+
+def test_an_address_given_by_hand_is_kept_while_the_container_does_not_run(api, make, run, network):
+    """Others neither get it by chance nor by asking, until its container is gone."""
+    network("kept", ipam={"Config": [{"Subnet": "10.77.0.0/29"}]})
+    owner = make(name="owner", **at("10.77.0.2"))
+    found = [settings(api, run(**on("kept")))["Networks"]["kept"]["IPAddress"] for _ in range(2)]
+    assert found == ["10.77.0.3", "10.77.0.4"]
+    thief = make(**at("10.77.0.2"))
+    status, words = refused(api.start, thief)
+    assert status == 403
+    assert "Address already in use: 10.77.0.2 is kept for container owner, which declared it" in words
+    api.start(owner)
+    assert settings(api, owner)["Networks"]["kept"]["IPAddress"] == "10.77.0.2"
+    api.remove_container(owner, force=True)
+    api.start(thief)
+
+
+def test_connecting_and_disconnecting_a_stopped_container_declares_and_gives_up(api, make, network):
+    network("kept", ipam={"Config": [{"Subnet": "10.77.0.0/29"}]})
+    owner = make(**on("bridge"))
+    api.connect_container_to_network(owner, "kept", ipv4_address="10.77.0.2")
+    thief = make(**at("10.77.0.2"))
+    assert refused(api.start, thief)[0] == 403
+    api.disconnect_container_from_network(owner, "kept")
+    api.start(thief)
