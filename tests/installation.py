@@ -64,7 +64,7 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 class Installation:
     """Daemons on one namespace.  ``host`` is its name under /run/netns."""
 
-    def __init__(self, host: str | None = None) -> None:
+    def __init__(self, host: str | None = None, config: str = "") -> None:
         self.host = host or f"ndt-{secrets.token_hex(4)}"
         self._made = host is None
         if self._made:
@@ -72,6 +72,8 @@ class Installation:
             subprocess.run(["ip", "-n", self.host, "link", "set", "lo", "up"], check=True)
         self.root = Path(tempfile.mkdtemp(prefix="ndt-"))
         self.state, self.run = self.root / "state", self.root / "run"
+        self.config = self.root / "netd.toml"
+        self.config.write_text(config)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._clients: list[docker.DockerClient] = []
 
@@ -91,6 +93,8 @@ class Installation:
                         self.state,
                         "--run-dir",
                         self.run,
+                        "--config",
+                        self.config,
                         "--log-level",
                         "info",
                     ],

@@ -22,6 +22,24 @@ table inet probe {
   chain through { type filter hook forward priority filter; ct state established,related accept; }
 }
 """
+LEGACY_RULES = """
+*mangle
+:PROBE - [0:0]
+-A FORWARD -j PROBE
+-A PROBE -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A PROBE -m conntrack --ctstate ESTABLISHED,DNAT -j RETURN
+COMMIT
+*nat
+:PROBE - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -g PROBE
+-A INPUT -j TEE --gateway GATEWAY
+-A PROBE -p sctp -m multiport --dports 80:90 -j DNAT --to-destination TARGET
+-A POSTROUTING -j MASQUERADE
+COMMIT
+*raw
+-A PREROUTING -i probe+ -j DROP
+COMMIT
+"""
 CONTROLLERS = {"cpu", "memory", "pids"}
 
 
@@ -41,7 +59,10 @@ def main() -> int:
 
 
 def command(*words: str, stdin: str = "") -> None:
-    done = subprocess.run(words, check=False, capture_output=True, text=True, input=stdin)
+    try:
+        done = subprocess.run(words, check=False, capture_output=True, text=True, input=stdin)
+    except FileNotFoundError:
+        raise MissingError(f"the program {words[0]} is not installed") from None
     if done.returncode:
         raise MissingError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
 
@@ -55,6 +76,14 @@ def bridges() -> None:
 
 def firewall() -> None:
     command("nft", "-f", "-", stdin=RULES)
+
+
+def legacy_firewall() -> None:
+    for program, gateway, target in (
+        ("iptables-legacy-restore", "192.0.2.1", "192.0.2.2:100-110/80"),
+        ("ip6tables-legacy-restore", "2001:db8::1", "[2001:db8::2]:100-110/80"),
+    ):
+        command(program, stdin=LEGACY_RULES.replace("GATEWAY", gateway).replace("TARGET", target))
 
 
 def overlay() -> None:
@@ -92,6 +121,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "namespaces of all kinds": namespaces,
     "bridges and pairs of virtual links": bridges,
     "nftables with nat, maps and fib": firewall,
+    "legacy iptables with nat, conntrack, addrtype, multiport, TCPMSS and TEE": legacy_firewall,
     "the overlay file system": overlay,
     "control groups": control_groups,
     "seccomp": seccomp,

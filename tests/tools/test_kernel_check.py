@@ -20,6 +20,7 @@ def test_what_is_missing_is_named():
     done = subprocess.run([*APART, *weaker, *CHECK], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert "lacks bridges and pairs of virtual links" in done.stderr and "lacks nftables" in done.stderr
+    assert "lacks legacy iptables" in done.stderr
     assert "control groups" not in done.stderr
 
 
