@@ -34,7 +34,7 @@ table inet strict {
   chain output {
     type filter hook output priority 0; policy drop;
     ct state established accept
-    icmpv6 type nd-neighbor-solicit accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
   }
 }
 """
