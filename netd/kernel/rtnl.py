@@ -38,10 +38,21 @@ _AF_INET, _AF_INET6 = 2, 10
 _FAMILIES = {4: _AF_INET, 6: _AF_INET6}
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=xBxxI")
+_NEXT_HOP = struct.Struct("=HxxI")
 _RTMSG = struct.Struct("=xBxxBBxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
 _ORIGIN, _IFA_F_NODAD = 11, 0x02
-_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE, _TABLE = 1, 2, 1, 4, 5, 6, 7, 15
+_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE, _MULTIPATH, _TABLE = (
+    1,
+    2,
+    1,
+    4,
+    5,
+    6,
+    7,
+    9,
+    15,
+)
 MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 HOST_SCOPE = 254
@@ -84,6 +95,8 @@ class Route:
     """Whether somebody set it, rather than the kernel."""
     source: Address | None = None
     """The address of the host that it has packets sent from, where it says so."""
+    further: tuple[int, ...] = ()
+    """Links that it leads by as well."""
 
 
 def _link(
@@ -381,15 +394,27 @@ def read_route(message: Message) -> Route:
     length, table, protocol, kind = _RTMSG.unpack_from(message.body)
     said = attributes(message.body, _RTMSG.size)
     gateway = said.get(_GATEWAY)
+    hops = _hops(said.get(_MULTIPATH, b""))
     return Route(
         destination=ip_network((said.get(_DESTINATION, bytes(4 if message.body[0] == _AF_INET else 16)), length)),
         gateway=ip_address(gateway) if gateway else None,
-        link=_number(said.get(_OUT_LINK)),
+        link=_number(said.get(_OUT_LINK)) or next(iter(hops), 0),
         table=_number(said.get(_TABLE)) or table,
         kind=kind,
         static=protocol == _PROTO_STATIC,
         source=ip_address(said[_SOURCE]) if _SOURCE in said else None,
+        further=hops[1:],
     )
+
+
+def _hops(payload: bytes) -> tuple[int, ...]:
+    """Return the links of a route that has several."""
+    found: list[int] = []
+    while len(payload) >= _NEXT_HOP.size:
+        length, link = _NEXT_HOP.unpack_from(payload)
+        found.append(link)
+        payload = payload[max(length, _NEXT_HOP.size) :]
+    return tuple(found)
 
 
 def _number(payload: bytes | None) -> int:

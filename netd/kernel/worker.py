@@ -100,7 +100,8 @@ class Worker:
 
     def mtu(self, name: str) -> int:
         """Return a link's, or the smallest of the ways out."""
-        ways = [name] if name else {route.link for route in self._host.routes() if rtnl.is_default(route)}
+        out = [route for route in self._host.routes() if not name and rtnl.is_default(route)]
+        ways = [name] if name else {link for route in out for link in (route.link, *route.further)}
         found = [link.mtu for way in ways if (link := self._host.find(way)) is not None]
         return min(found, default=0)
 

@@ -86,15 +86,16 @@ def test_a_bridge_of_somebody_else_is_used_and_stays(place):
 
 
 def test_the_mtu_is_the_smallest_of_the_hosts_ways_out(site):
-    site.machine.ip("route add default via 198.51.100.2")
-    site.machine.ip("link set eth0 mtu 1340")
+    site.lab.wire(site.machine, site.outside, "198.51.101.0/24")
+    site.machine.ip("route add default nexthop via 198.51.100.2 nexthop via 198.51.101.2")
+    site.machine.ip("link set eth1 mtu 1340")
     made = site.network("n", "10.91.0.0/24")
     web = site.sandbox("web", "n")
     assert D + "driver.mtu" not in made["Options"]
     assert (mtu(site.machine, bridge(made)), mtu(web.node, "eth0")) == (1340, 1340)
     asked = site.network("asked", Options={D + "driver.mtu": "1300"})
     assert mtu(site.machine, bridge(asked)) == 1300
-    site.machine.ip("link set eth0 mtu 1400")
+    site.machine.ip("link set eth1 mtu 1400")
     site.stop()
     site.start()
     assert (mtu(site.machine, bridge(made)), mtu(web.node, "eth0")) == (1400, 1400)

@@ -10,9 +10,10 @@ import socket
 
 import pytest
 
-from tests.api.conftest import OUTSIDE, UPLINK, Box, Site
+from tests.api.conftest import BOTH_FIREWALLS, OUTSIDE, UPLINK, Box, Site
 from tests.lab import SILENCE, reach, unreachable
 
+pytestmark = BOTH_FIREWALLS
 D = "com.docker.network."
 MODE, MODE6 = D + "bridge.gateway_mode_ipv4", D + "bridge.gateway_mode_ipv6"
 UPLINK6, OUTSIDE6 = "2001:db8::1", "2001:db8::2"
