@@ -81,7 +81,7 @@ def _lock_state(settings: Settings) -> None:
 
 def front(world: World, closing: asyncio.Event) -> Front:
     """Return netd's HTTP front; *closing* ends streams that go on for ever."""
-    product = Product("netd", _version(), ping={"Builder-Version": "1", "Swarm": "inactive"})
+    product = Product("netd", _version(), api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
     sandboxes, connections = Sandboxes(world), Connections(world)
     groups = (
         NetworkRoutes(world.state, Networks(world), connections),

@@ -19,6 +19,7 @@ from netd.server import shapes
 
 _SINCE_IPV4_AND_PRIORITY = (1, 48)
 """The API that knows EnableIPv4 and GwPriority; clients of older ones do not mean what they send there."""
+_SINCE_STATUS = (1, 52)
 _TRUTHS = ("", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
 
 
@@ -48,7 +49,7 @@ class NetworkRoutes:
         network = self._find(call.params["name"])
         if call.text("scope") not in ("", "local"):
             raise NotFound(f"network {call.params['name']} not found")
-        return json(shapes.inspected(self._state, network))
+        return json(shapes.inspected(self._state, network, with_status=call.version >= _SINCE_STATUS))
 
     def _find(self, term: str) -> Network:
         """Say of an ambiguous term what Docker says here, which is not what it says elsewhere."""

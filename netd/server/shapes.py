@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from netd.common.addresses import Family
+from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import BadRequest, Forbidden
 from netd.drivers import options
 from netd.drivers.bridge_options import IPV4, IPV6
@@ -73,6 +73,7 @@ class NetworkJson(msgspec.Struct, frozen=True, rename="pascal", kw_only=True, om
     options: dict[str, str]
     labels: dict[str, str]
     containers: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    status: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 def spec(asked: CreateJson) -> NetworkSpec:
@@ -125,9 +126,19 @@ def _pool_shown(pool: Pool) -> PoolJson:
     )
 
 
-def inspected(state: State, network: Network) -> NetworkJson:
-    """Return the network with the containers on it."""
-    return msgspec.structs.replace(shown(network), containers=_containers(state, network))
+def inspected(state: State, network: Network, *, with_status: bool) -> NetworkJson:
+    """Return the network with the containers on it, and with how many addresses are left."""
+    found = msgspec.structs.replace(shown(network), containers=_containers(state, network))
+    return msgspec.structs.replace(found, status=_status(state, network)) if with_status else found
+
+
+def _status(state: State, network: Network) -> dict[str, Any]:
+    subnets = {
+        str(one.subnet): {"IPsInUse": one.in_use, "DynamicIPsAvailable": one.available}
+        for family in FAMILIES
+        for one in state.addresses(network.id, family)
+    }
+    return {"IPAM": {"Subnets": subnets} if subnets else {}}
 
 
 def _containers(state: State, network: Network) -> dict[str, Any]:

@@ -93,6 +93,24 @@ def test_scope_and_verbose_of_inspect(place):
     assert place.refusal(400, "GET", "/networks/bridge?verbose=zork") == words
 
 
+def test_counts_of_addresses_rise_and_fall_for_those_who_know_them(place):
+    place.network("n", "10.94.0.0/24")
+
+    def status(version):
+        return place.get(f"/{version}/networks/n").get("Status")
+
+    def counts(used):
+        return {"IPAM": {"Subnets": {"10.94.0.0/24": {"IPsInUse": used, "DynamicIPsAvailable": 256 - used}}}}
+
+    assert status("v1.51") is None and status("v1.52") == counts(3)
+    box = place.sandbox("web", "n")
+    assert status("v1.52") == counts(4)
+    box.remove()
+    assert status("v1.52") == counts(3)
+    assert place.get("/networks/host")["Status"] == {"IPAM": {}}
+    assert "Status" not in place.get("/networks")[0]
+
+
 # Lists and prune
 
 
