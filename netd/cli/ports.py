@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
+_LONG = 256
 
 
 def publish(word: str, allow: Sequence[str] = ()) -> list[tuple[str, Json]]:
@@ -47,6 +48,8 @@ def expose(word: str) -> list[str]:
     """Return the keys of ``ExposedPorts`` for one ``--expose``: ``80``, ``80-82/udp``."""
     ports, protocol = _protocol(word)
     first, last = _range(ports, "port")
+    if last - first >= _LONG:
+        return [f"{first}-{last}/{protocol}"]
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 
@@ -94,17 +97,22 @@ def _address(text: str) -> str:
     return bare
 
 
-def _pair(host: str, target: str) -> list[tuple[int, str]]:
-    """Return each container port with its host port, which is "" for any and ``8000-8010`` for one of a range."""
+def _pair(host: str, target: str) -> list[tuple[str, str]]:
+    """Return each container port with its host port, which is "" for any and ``8000-8010`` for one of a range.
+
+    Long ranges stay ranges on both sides: the daemon reads them as pairs, and thousands cost as much as one.
+    """
     first, last = _range(target, "containerPort")
     if not host:
-        return [(port, "") for port in range(first, last + 1)]
+        return [(str(port), "") for port in range(first, last + 1)]
     low, high = _range(host, "hostPort", least=0)
     if first == last:
-        return [(first, host if low != high else str(low))]
+        return [(str(first), host if low != high else str(low))]
     if high - low != last - first:
         raise ValueError(f"invalid ranges specified for container and host Ports: {target} and {host}")
-    return [(port, str(low + port - first)) for port in range(first, last + 1)]
+    if last - first >= _LONG:
+        return [(target, host)]
+    return [(str(port), str(low + port - first)) for port in range(first, last + 1)]
 
 
 def _range(text: str, what: str, least: int = 1) -> tuple[int, int]:

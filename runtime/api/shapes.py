@@ -11,7 +11,7 @@ import msgspec
 from netd.api import EndpointSettings, PortBinding, SandboxSettings
 from netd.common.web import Version
 from runtime.config import HostConfig, RestartPolicy, words
-from runtime.engine import networking
+from runtime.engine import bindings, networking
 from runtime.engine.status import text
 from runtime.engine.verdict import Health
 from runtime.images.reference import Reference
@@ -88,7 +88,7 @@ def config(record: ContainerRecord) -> dict[str, Any]:
             del shown[name]
     for key in ("ExposedPorts", "Volumes"):
         if shown.get(key):
-            shown[key] = {name: {} for name in shown[key]}
+            shown[key] = {name: {} for name in (bindings.each(shown[key]) if key == "ExposedPorts" else shown[key])}
     return shown
 
 
@@ -96,6 +96,7 @@ def host_config(host: HostConfig) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(
         msgspec.structs.replace(
             host,
+            port_bindings=bindings.shown(host.port_bindings or {}),
             restart_policy=RestartPolicy(host.restart_policy.name or "no", host.restart_policy.maximum_retry_count),
             ipc_mode=host.ipc_mode or "private",
             shm_size=host.shm_size or 64 << 20,
@@ -103,7 +104,6 @@ def host_config(host: HostConfig) -> dict[str, Any]:
         )
     )
     shown["LogConfig"] = {"Type": host.log_config.type or "json-file", "Config": host.log_config.config or {}}
-    shown["PortBindings"] = shown["PortBindings"] or {}
     shown["ConsoleSize"] = shown["ConsoleSize"] or [0, 0]
     for name in ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init"):
         if shown[name] is None:
@@ -155,8 +155,8 @@ def network_settings(record: ContainerRecord, version: Version) -> dict[str, Any
     return shown
 
 
-def ports(bindings: Mapping[str, list[PortBinding] | None]) -> dict[str, Any]:
-    return {port: msgspec.to_builtins(one) if one else None for port, one in bindings.items()}
+def ports(given: Mapping[str, list[PortBinding] | None]) -> dict[str, Any]:
+    return {port: msgspec.to_builtins(one) if one else None for port, one in given.items()}
 
 
 def endpoints(record: ContainerRecord) -> Mapping[str, EndpointSettings]:
@@ -228,16 +228,16 @@ def _quoted(word: str) -> str:
 
 def port_rows(network: SandboxSettings | None) -> list[dict[str, Any]]:
     rows = []
-    for port, bindings in (network.ports if network else {}).items():
+    for port, many in (network.ports if network else {}).items():
         number, _, protocol = port.partition("/")
         if not number.isdecimal():
             continue
         shown = {"PrivatePort": int(number), "Type": protocol or "tcp"}
-        if not bindings:
+        if not many:
             rows.append({"IP": "", **shown})
         rows += [
             {"IP": one.host_ip, **shown, "PublicPort": int(one.host_port)}
-            for one in bindings or ()
+            for one in many or ()
             if one.host_port.isdecimal()
         ]
     return rows

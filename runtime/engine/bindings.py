@@ -47,6 +47,23 @@ def explicit(bindings: PortBindings | None) -> PortBindings | None:
     return bindings and {key: many or [PortBinding()] for key, many in bindings.items()}
 
 
+def shown(host_bindings: PortBindings) -> PortBindings:
+    """Return the bindings port by port, as Docker's clients know them."""
+    if not any("-" in key for key in host_bindings):
+        return host_bindings
+    return dict(_singles(host_bindings))
+
+
+def each(exposed: Iterable[str]) -> Iterator[str]:
+    """Yield every exposed port by itself."""
+    for text in exposed:
+        if "-" not in text:
+            yield text
+            continue
+        for first, last, protocol in spans([text]):
+            yield from (f"{port}/{protocol}" for port in range(first, last + 1))
+
+
 def spans(texts: Iterable[str]) -> Iterator[tuple[int, int, str]]:
     """Yield first port, last port and protocol of keys such as ``80``, ``80/tcp`` and ``80-82/udp``."""
     for text in texts:

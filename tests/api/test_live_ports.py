@@ -35,9 +35,11 @@ def remove(place, box, **bindings):
 def repeating(node, port):
     """A server that sends back what comes, for as long as the connection lasts."""
     server = node.run(lambda: socket.create_server(("0.0.0.0", port)))
+    clients = []
 
     def serve():
         client, _ = server.accept()
+        clients.append(client)
         with client, suppress(ConnectionError):
             while data := client.recv(64):
                 client.sendall(data)
@@ -46,6 +48,9 @@ def repeating(node, port):
     thread.start()
     with server:
         yield
+    for client in clients:  # a connection that the firewall ended tells nobody
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
     thread.join(5)
 
 

@@ -81,6 +81,13 @@ def test_a_range_pairs_every_port_with_its_own(host, target, more, protocol, add
     ]
 
 
+def test_long_ranges_stay_ranges():
+    assert publish("127.0.0.1:20000-36383:20000-36383/udp") == [
+        ("20000-36383/udp", {"HostIp": "127.0.0.1", "HostPort": "20000-36383"})
+    ]
+    assert expose("1-65535") == ["1-65535/tcp"]
+
+
 @given(st.text(alphabet="0123456789-:/.tcpud[]=,", max_size=20))
 def test_any_word_gives_ports_or_a_reason(word):
     try:
@@ -89,8 +96,8 @@ def test_any_word_gives_ports_or_a_reason(word):
         assert str(error)
         return
     for port, _ in found:
-        number, protocol = port.split("/")
-        assert 1 <= int(number) <= 65535 and protocol in ("tcp", "udp", "sctp")
+        numbers, protocol = port.split("/")
+        assert all(1 <= int(one) <= 65535 for one in numbers.split("-")) and protocol in ("tcp", "udp", "sctp")
 
 
 def test_exposed_ports_are_spread_out():

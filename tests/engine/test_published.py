@@ -106,6 +106,17 @@ def test_what_is_discarded_is_said_when_the_container_is_created(api, make):
     ]
 
 
+def test_a_long_range_is_shown_port_by_port_and_one_of_it_can_go(place, api):
+    made = place.netctl("run", "-d", "-p", "20000-20999:20000-20999/udp", "busybox", "sleep", "1000").stdout.strip()
+    place.netctl("port", "rm", made, "20500:20500/udp")
+    shown_now, asked = shown(api, made), stored(api, made)
+    assert len(asked) == 999 and asked["20000/udp"] == [bound("20000")] and "20500/udp" not in asked
+    assert len(api.inspect_container(made)["Config"]["ExposedPorts"]) == 1000
+    assert shown_now["20499/udp"] == [bound("20499", "0.0.0.0")] and shown_now["20500/udp"] is None
+    api.restart(made, timeout=0)
+    assert shown(api, made) == shown_now
+
+
 def test_host_mode_maps_nothing(api, run):
     made = run(host={"NetworkMode": "host", "PortBindings": {"80/tcp": [bound("8080")]}})
     assert shown(api, made) == {}
