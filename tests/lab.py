@@ -221,7 +221,7 @@ class Tap:
         self._socket = node.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)))
         self._socket.bind((link, ETH_P_ALL))
         self._where = f"{node} {link}"
-        self._mac = node.mac(link)
+        self._mac = self._socket.getsockname()[4].hex(":")
 
     def close(self) -> None:
         self._socket.close()

@@ -7,7 +7,6 @@ import socket
 import pytest
 from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.inet6 import IPv6ExtHdrFragment, fragment6
-from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from tests.lab import PATIENCE, Lab, family
@@ -48,7 +47,7 @@ def test_a_large_datagram_leaves_behind_the_hosts_address(town: Town, lab: Lab, 
 def test_a_large_datagram_comes_in_to_a_published_port(town: Town, lab: Lab, book: Book, order: int) -> None:
     wire, inside = lab.tap(town.outside, "eth0"), lab.tap(town.nodes["web"], "eth0")
     for piece in split(book, book.outside, book.uplink, 6002, 8080)[::order]:
-        wire.send(Ether(dst=town.machine.mac("eth0")) / piece)
+        wire.send(town.to_host() / piece)
     first = inside.expect(lambda p: UDP in p and p[UDP].sport == 6002)
     assert (first[book.ip].src, first[book.ip].dst, first[UDP].dport) == (book.outside, book.web, 80)
     back = wire.expect(lambda p: UDP in p and p[UDP].dport == 6002)

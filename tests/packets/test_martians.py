@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pytest
 from scapy.layers.inet import TCP, UDP
-from scapy.layers.l2 import Ether
 
 from tests.kernel.conftest import port
 from tests.lab import Lab, family, reach
@@ -33,7 +32,7 @@ def local(town: Town, lab: Lab, book: Book) -> Iterator[int]:
 
 def test_a_neighbour_host_that_routes_loopback_here_gets_nothing(town: Town, lab: Lab, book: Book, local: int) -> None:
     inside, attacker = lab.tap(town.nodes["web"], "eth0"), lab.tap(town.outside, "eth0")
-    to = Ether(dst=town.machine.mac("eth0"))
+    to = town.to_host()
     for number in (local, local + 1):
         attacker.send(to / book.packet(book.outside, book.loopback) / TCP(sport=4444, dport=number, flags="S"))
     attacker.send(to / book.packet(book.outside, book.uplink) / TCP(sport=4445, dport=8080, flags="S"))

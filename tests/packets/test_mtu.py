@@ -7,7 +7,6 @@ import socket
 import pytest
 from scapy.layers.inet import ICMP, UDP
 from scapy.layers.inet6 import ICMPv6PacketTooBig
-from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from tests.lab import PATIENCE, Lab, family
@@ -45,7 +44,7 @@ def test_a_published_server_is_told_when_its_answer_is_too_big(town: Town, lab: 
     """The router complains to the host's address and port, the container hears of its own."""
     inside = lab.tap(town.nodes["web"], "eth0")
     client = lab.tap(town.outside, "eth0")
-    to = Ether(dst=town.machine.mac("eth0"))
+    to = town.to_host()
     client.send(to / book.packet(book.far, book.uplink) / UDP(sport=6102, dport=8080) / b"give me much")
     inside.expect(lambda p: UDP in p and p[UDP].sport == 6102)
     inside.send(town.to_gateway() / book.whole(book.packet(book.web, book.far)) / UDP(sport=80, dport=6102) / TOO_MUCH)

@@ -28,7 +28,7 @@ def solicitation(address: str, source: str = SIX.pal, mac: str = "02:42:ac:12:00
 
 @pytest.mark.parametrize("whom", ["web", "gateway"])
 def test_a_question_about_an_ipv4_address_is_answered_to_the_asker_alone(town: Town, lab: Lab, whom: str) -> None:
-    expected = town.mac("web") if whom == "web" else town.machine.mac("nd-front")
+    expected = town.mac("web") if whom == "web" else town.macs["nd-front"]
     pal, eve = lab.tap(town.nodes["pal"], "eth0"), lab.tap(town.nodes["eve"], "eth0")
     pal.send(who_has(getattr(FOUR, whom)))
     answer = pal.expect(lambda p: ARP in p and p[ARP].op == 2 and p[ARP].psrc == getattr(FOUR, whom))
@@ -39,7 +39,7 @@ def test_a_question_about_an_ipv4_address_is_answered_to_the_asker_alone(town: T
 
 @pytest.mark.parametrize("whom", ["web", "gateway"])
 def test_a_question_about_an_ipv6_address_is_answered(town: Town, lab: Lab, whom: str) -> None:
-    expected = town.mac("web") if whom == "web" else town.machine.mac("nd-front")
+    expected = town.mac("web") if whom == "web" else town.macs["nd-front"]
     pal = lab.tap(town.nodes["pal"], "eth0")
     pal.send(solicitation(getattr(SIX, whom)))
     answer = pal.expect(lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == getattr(SIX, whom))

@@ -53,7 +53,7 @@ def honest(eve: str) -> Packet:
 @pytest.mark.parametrize("about", ["gateway", "web"])
 def test_a_container_goes_on_knowing_its_neighbours(town: Town, lab: Lab, book: Book, about: str) -> None:
     pal, eve, lied_about = town.nodes["pal"], town.mac("eve"), getattr(book, about)
-    right = town.mac("web") if about == "web" else town.machine.mac("nd-front")
+    right = town.mac("web") if about == "web" else town.macs["nd-front"]
     reach(pal, lied_about, 9)
     assert believed(pal, lied_about) == right
     tap, listening = lab.tap(town.nodes["eve"], "eth0"), lab.tap(pal, "eth0")
@@ -70,7 +70,7 @@ def test_the_host_goes_on_knowing_its_containers(town: Town, lab: Lab, book: Boo
     reach(town.machine, book.web, 80)
     tap, eve = lab.tap(town.nodes["eve"], "eth0"), town.mac("eve")
     bridge = lab.tap(town.machine, "nd-front")
-    for lie in (arp_lies if book is FOUR else ndp_lies)(eve, book.web, town.machine.mac("nd-front")):
+    for lie in (arp_lies if book is FOUR else ndp_lies)(eve, book.web, town.macs["nd-front"]):
         tap.send(lie)
     tap.send(honest(eve))
     before = bridge.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")

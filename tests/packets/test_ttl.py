@@ -31,7 +31,7 @@ def test_the_host_counts_once_on_the_way_out_and_once_on_the_way_in(town: Town, 
     web, wire = lab.tap(town.nodes["web"], "eth0"), lab.tap(town.outside, "eth0")
     web.send(town.to_gateway() / book.packet(book.web, book.outside, 40) / UDP(sport=6202, dport=7501))
     assert book.hops(wire.expect(lambda p: UDP in p and p[UDP].dport == 7501)) == 39
-    to = Ether(dst=town.machine.mac("eth0"))
+    to = town.to_host()
     wire.send(to / book.packet(book.outside, book.uplink, 40) / UDP(sport=6203, dport=8080))
     assert book.hops(web.expect(lambda p: UDP in p and p[UDP].sport == 6203)) == 39
 
@@ -52,7 +52,7 @@ def test_a_client_whose_packet_runs_out_before_the_container_is_told_by_the_host
 ) -> None:
     """Of the container's address, behind the published port, the error says nothing."""
     wire = lab.tap(town.outside, "eth0")
-    to = Ether(dst=town.machine.mac("eth0"))
+    to = town.to_host()
     wire.send(to / book.packet(book.outside, book.uplink, 1) / UDP(sport=6220, dport=8080))
     told = wire.expect(lambda p: expiry(book, p) is not None)
     quoted = expiry(book, told).payload

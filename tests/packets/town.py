@@ -119,6 +119,7 @@ class Town:
         self.front = front
         site.converge()
         self.nodes = {name: site.inside(name) for name in self.pairs}
+        self.macs = {link: self.machine.mac(link) for link in ("eth0", "nd-front", "nd-mall")}
         web = self.pairs["web"]
         both = ("0.0.0.0", "::")
         site.publish(*(port(8080, web, 80, address=one, protocol=what) for one in both for what in ("tcp", "udp")))
@@ -162,8 +163,12 @@ class Town:
         self.site.converge()
 
     def to_gateway(self, network: str = "front") -> Ether:
-        """Return the beginning of a frame for the host."""
-        return Ether(dst=self.machine.mac(f"nd-{network}"))
+        """Return the beginning of a container's frame for the host."""
+        return Ether(dst=self.macs[f"nd-{network}"])
+
+    def to_host(self) -> Ether:
+        """Return the beginning of a frame of the neighbour's for the host."""
+        return Ether(dst=self.macs["eth0"])
 
 
 def is_flow(packet: Packet, sport: int, dport: int) -> bool:
