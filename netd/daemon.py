@@ -32,6 +32,7 @@ from netd.engine.resume import resume
 from netd.engine.sandboxes import Sandboxes
 from netd.engine.subnets import identity, sources
 from netd.engine.world import World
+from netd.ipam.drivers import discover as discover_ipam
 from netd.kernel.host import Host
 from netd.portmap.descriptors import only_high
 from netd.remote.plugins import Plugins
@@ -107,6 +108,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> World:
         store=store,
         names=names,
         drivers=discover(),
+        ipam=discover_ipam(),
         sources=sources(settings, await identity(store)),
         host_files=HostFileReader(settings.resolv_conf),
         plugins=Plugins(settings.plugin_dirs, settings.plugin_timeout),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_interface
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
-from netd.common.errors import Forbidden
+from netd.common.errors import BadRequest, Forbidden
 from netd.common.ids import short
 from netd.drivers import EVERY_ADDRESS, Traits, bridge_options, endpoint_options, options
 from netd.drivers.bridge_options import BridgeOptions
@@ -98,6 +98,8 @@ def _mtu(network: Network, found: BridgeOptions) -> int:
 
 
 def _check_pools(spec: NetworkSpec) -> None:
+    if spec.ipam_driver == "null":
+        raise BadRequest(f"{'ipv4' if spec.ipv4 else 'ipv6'} pool is empty: a bridge network needs addresses")
     versions = [pool.subnet.version for pool in spec.pools if pool.subnet]
     if len(set(versions)) < len(versions):
         raise Forbidden("bridge driver doesn't support multiple subnets: give one of each family")

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
-from netd.engine import choose, growth, live
+from netd.engine import choose, growth, leases, live
 from netd.engine.asked import plain
 from netd.engine.sandboxes import join, published
 from netd.engine.world import World
@@ -31,10 +31,12 @@ class Connections:
             self._check(before, place)
             await growth.make_room(self._world, [place])
             place = state.find_network(place.id)
-            with ExitStack() as undo:
-                endpoint = join(self._world, before, place, settings, undo)
-                after = replace(before, endpoints=(*before.endpoints, endpoint))
-                after = await self._carry_out(before, after, undo)
+            async with leases.held(self._world, [(place, settings)]) as leased:
+                before, place = state.find_sandbox(identifier), state.find_network(place.id)
+                with ExitStack() as undo:
+                    endpoint = join(self._world, before, place, settings, undo, leased.get(place.id))
+                    after = replace(before, endpoints=(*before.endpoints, endpoint))
+                    after = await self._carry_out(before, after, undo)
         return after
 
     async def disconnect(self, network: str, request: DisconnectRequest) -> Sandbox:
@@ -54,6 +56,7 @@ class Connections:
             with ExitStack() as undo:
                 after = await self._carry_out(before, after, undo)
             choose.release(state, (endpoint,))
+            leases.give_back(self._world, (endpoint,))
         return after
 
     async def _carry_out(self, before: Sandbox, after: Sandbox, undo: ExitStack) -> Sandbox:

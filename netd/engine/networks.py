@@ -17,13 +17,13 @@ from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
 from netd.drivers import Driver
 from netd.drivers.live import RemoteDriver
-from netd.engine import live, making, templates
+from netd.engine import leases, live, making, templates
 from netd.engine.lookup import prunable
 from netd.engine.reservations import forget_network
 from netd.engine.subnets import Subnets
 from netd.engine.world import World
 from netd.facts import Bridge
-from netd.model import PREDEFINED, Network, NetworkSpec
+from netd.model import PREDEFINED, Network, NetworkSpec, Pool
 
 _log = logging.getLogger(__name__)
 _LONGEST_NAME = 64
@@ -46,12 +46,13 @@ class Networks:
             asked = await self._checked(asked)
         async with self._world.turns.of(_TURN):
             self._check_unused(asked.name)
-            network = await self.decide(asked)
-            if network.remote:
-                making.enter(self._world, network)
-                live.close(self._world, network)
-            else:
-                await making.make(self._world, network)
+            async with leases.pools(self._world, asked, self._world.drivers.get(asked.driver).has_gateway) as given:
+                network = await self.decide(asked, given)
+                if network.remote:
+                    making.enter(self._world, network)
+                    live.close(self._world, network)
+                else:
+                    await making.make(self._world, network)
         if network.remote:
             await live.make(self._world, network)
         self._world.tell(network, "create")
@@ -70,11 +71,16 @@ class Networks:
         driver.validate(asked)
         return await self._without_gateway(asked, driver)
 
-    async def decide(self, asked: NetworkSpec) -> Network:
-        """Return the network that *asked* comes to, with a subnet that is free.  Raises Forbidden, BadRequest."""
+    async def decide(self, asked: NetworkSpec, given: tuple[Pool, ...] | None = None) -> Network:
+        """Return the network that *asked* comes to, with subnets that are free where none are *given*.
+
+        Raises Forbidden, BadRequest.
+        """
         driver = self._world.drivers.get(asked.driver)
         if driver.traits.addressed and not (asked.ipv4 or asked.ipv6):
             raise BadRequest("IPv4 or IPv6 must be enabled")
+        if given is None:
+            given = await self._subnets.pools(asked) if driver.traits.addressed else ()
         network = Network(
             id=new_id(),
             name=asked.name,
@@ -84,7 +90,7 @@ class Networks:
             ipv4=asked.ipv4,
             ipv6=asked.ipv6,
             mtu=await self._mtu(driver, asked),
-            pools=await self._subnets.pools(asked) if driver.traits.addressed else (),
+            pools=given,
             ipam_driver=asked.ipam_driver,
             ipam_options=asked.ipam_options,
             internal=asked.internal,
@@ -118,6 +124,7 @@ class Networks:
         if network.remote:
             await live.unmake(self._world, network)
         await self._forget_addresses(network)
+        await leases.release_pools(self._world, network)
         if network.template is None:
             self._world.tell(network, "destroy")
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
-from netd.engine import asked, change, choose, files, growth, live, shown, templates
+from netd.engine import asked, change, choose, files, growth, leases, live, shown, templates
 from netd.engine.publishing import publications
 from netd.engine.world import World
 from netd.model import Endpoint, Network, Sandbox
@@ -29,10 +29,11 @@ class Sandboxes:
                 raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
             wishes = asked.networks(request)
             await growth.make_room(self._world, [network for network, _ in self._places(wishes)])
-            with ExitStack() as undo:
-                sandbox = self._decide(draft, wishes, undo)
-                sandbox = await live.carry_out(self._world, None, sandbox, published(self._world, None, undo))
-                undo.pop_all()
+            async with leases.held(self._world, self._places(wishes)) as leased:
+                with ExitStack() as undo:
+                    sandbox = self._decide(draft, wishes, leased, undo)
+                    sandbox = await live.carry_out(self._world, None, sandbox, published(self._world, None, undo))
+                    undo.pop_all()
         return self.view(sandbox)
 
     async def rename(self, identifier: str, name: str) -> SandboxView:
@@ -79,7 +80,13 @@ class Sandboxes:
         pools = [bridge.pool(family) for family in FAMILIES] if bridge else []
         return tuple(str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None)
 
-    def _decide(self, draft: Sandbox, wishes: Mapping[str, EndpointSettings], undo: ExitStack) -> Sandbox:
+    def _decide(
+        self,
+        draft: Sandbox,
+        wishes: Mapping[str, EndpointSettings],
+        leased: Mapping[str, EndpointSettings],
+        undo: ExitStack,
+    ) -> Sandbox:
         """Choose all that the sandbox gets.  Nothing may run between this and the beginning of the change."""
         places = self._places(wishes)
         on_host = any(self._world.driver(network).traits.on_host for network, _ in places)
@@ -87,7 +94,7 @@ class Sandboxes:
             draft = replace(draft, hostname=socket.gethostname())
         sandbox = replace(draft, on_host=on_host)
         for network, settings in places:
-            endpoint = join(self._world, sandbox, network, settings, undo)
+            endpoint = join(self._world, sandbox, network, settings, undo, leased.get(network.id))
             sandbox = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
         return sandbox
 
@@ -105,14 +112,27 @@ class Sandboxes:
         return found
 
 
-def join(world: World, sandbox: Sandbox, network: Network, settings: EndpointSettings, undo: ExitStack) -> Endpoint:
-    """Choose what the sandbox gets on the network; *undo* is given what gives it back."""
+def join(
+    world: World,
+    sandbox: Sandbox,
+    network: Network,
+    settings: EndpointSettings,
+    undo: ExitStack,
+    leased: EndpointSettings | None = None,
+) -> Endpoint:
+    """Choose what the sandbox gets on the network; *undo* is given what gives it back.
+
+    *leased* are the settings with the addresses that another IPAM driver chose.
+    """
     templates.check_joinable(network)
     live.check_ready(world, network)
     driver = world.driver(network)
     if driver.traits.absent:
         raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
-    endpoint = choose.endpoint(world.state, sandbox, network, driver, settings)
+    endpoint = choose.endpoint(world.state, sandbox, network, driver, leased or settings)
+    if leased is not None:
+        kept = replace(endpoint.asked, ipam_config=settings.ipam_config, mac_address=settings.mac_address)
+        endpoint = replace(endpoint, asked=kept)
     undo.callback(choose.release, world.state, (endpoint,))
     return endpoint
 
@@ -125,4 +145,5 @@ def published(world: World, before: Sandbox | None, undo: ExitStack) -> Callable
 def give_back(world: World, sandbox: Sandbox) -> None:
     """Return a sandbox's addresses and ports, when nothing leads to it any more."""
     choose.release(world.state, sandbox.endpoints)
+    leases.give_back(world, sandbox.endpoints)
     world.ports.release(sandbox.publications)

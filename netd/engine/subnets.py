@@ -7,15 +7,16 @@ from ipaddress import ip_address, ip_network
 
 import msgspec
 
-from netd.common.addresses import FAMILIES, Family, Subnet, overlap
+from netd.common.addresses import Family, Subnet, overlap
 from netd.common.config import Settings
-from netd.common.errors import BadRequest, Forbidden
+from netd.common.errors import BadRequest
 from netd.common.ids import new_id
 from netd.common.store import Put, Store
 from netd.engine import files
 from netd.engine.world import META, World
 from netd.ipam import pools, spec
-from netd.model import NetworkSpec, Pool, PoolSpec
+from netd.ipam.drivers import NULL
+from netd.model import NetworkSpec, Pool
 
 _INSTALLATION = "installation"
 
@@ -46,17 +47,10 @@ class Subnets:
 
     async def pools(self, asked: NetworkSpec) -> tuple[Pool, ...]:
         """Return a pool for each that is asked for, then one for each family that is on and not asked about."""
-        given = {one.subnet.version for one in asked.pools if one.subnet}
-        missing: list[tuple[Family, PoolSpec]] = [
-            (family, PoolSpec())
-            for family, on in zip(FAMILIES, (asked.ipv4, asked.ipv6), strict=True)
-            if on and family not in given
-        ]
-        wanted: list[tuple[Family, PoolSpec]] = [
-            (4 if one.subnet is None or one.subnet.version == 4 else 6, one) for one in asked.pools
-        ]
+        if asked.ipam_driver == NULL:
+            return ()
         driver, found = self._world.drivers.get(asked.driver), list[Pool]()
-        for family, one in (*wanted, *missing):
+        for family, one in spec.wanted(asked):
             subnet = await self._subnet(family, one.subnet, [pool.subnet for pool in found])
             found.append(spec.lay_out(one, subnet, has_gateway=driver.has_gateway(asked, family)))
         return tuple(found)
@@ -67,10 +61,10 @@ class Subnets:
             return await self._choose(family, wanted.prefixlen if wanted else 0, own)
         state = self._world.state
         if (there := state.network_around(wanted)) is not None:
-            raise _overlap(wanted, f"{there[0]} of network {there[1].name}")
+            raise spec.overlaps(wanted, f"{there[0]} of network {there[1].name}")
         for other in own:
             if overlap(wanted, other):
-                raise _overlap(wanted, f"{other} of the same network")
+                raise spec.overlaps(wanted, f"{other} of the same network")
         return wanted
 
     async def _choose(self, family: Family, size: int, own: Sequence[Subnet]) -> Subnet:
@@ -90,13 +84,6 @@ class Subnets:
         servers = files.read(self._world.host_files.read().resolv_conf).servers
         alone = [found for text in servers if (found := _alone(text)) is not None]
         return [*await self._world.host.routed(), *alone]
-
-
-def _overlap(wanted: Subnet, other: str) -> Forbidden:
-    return Forbidden(
-        "invalid pool request: Pool overlaps with other one on this address space:"
-        f" {wanted} overlaps {other}; choose another subnet"
-    )
 
 
 def _alone(text: str) -> Subnet | None:

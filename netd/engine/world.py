@@ -23,6 +23,7 @@ from netd.engine.state import State
 from netd.engine.turns import Turns
 from netd.engine.wanted import Wanted
 from netd.host import Host
+from netd.ipam.drivers import IpamDrivers
 from netd.ipam.pools import DEFAULT, Source
 from netd.model import Network, Sandbox
 from netd.portmap.ports import Ports
@@ -43,6 +44,7 @@ class World:
     plugins: Plugins
     sources: tuple[Source, ...] = DEFAULT
     """Where subnets of netd's choice come from."""
+    ipam: IpamDrivers = field(default_factory=IpamDrivers)
     bus: Bus = field(default_factory=Bus)
     state: State = field(default_factory=State)
     ports: Ports = field(default_factory=Ports)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface, Subnet, inside, overlap
-from netd.common.errors import BadRequest, ServerError
+from netd.common.errors import BadRequest, Forbidden, ServerError
 from netd.ipam.texts import read_address, read_prefix
-from netd.model import Pool, PoolSpec
+from netd.model import NetworkSpec, Pool, PoolSpec
 
 _POINT_TO_POINT = 31
 """An IPv4 subnet as narrow as this has neither a network's address nor a broadcast's."""
@@ -54,6 +54,23 @@ def read(entries: Sequence[Asked], families: Collection[Family] = FAMILIES) -> t
         listed = wrong[0] if len(wrong) == 1 else "\n".join(f"* {fault}" for fault in wrong)
         raise BadRequest(f"invalid network config:\n{listed}")
     return tuple(map(_spec, found))
+
+
+def wanted(asked: NetworkSpec) -> list[tuple[Family, PoolSpec]]:
+    """Return each pool that is asked for, then one for each family that is on and not asked about."""
+    given: list[tuple[Family, PoolSpec]] = [
+        (4 if one.subnet is None or one.subnet.version == 4 else 6, one) for one in asked.pools
+    ]
+    there = {family for family, _ in given}
+    on = {4: asked.ipv4, 6: asked.ipv6}
+    return [*given, *((family, PoolSpec()) for family in FAMILIES if on[family] and family not in there)]
+
+
+def overlaps(wanted: Subnet, other: str) -> Forbidden:
+    return Forbidden(
+        "invalid pool request: Pool overlaps with other one on this address space:"
+        f" {wanted} overlaps {other}; choose another subnet"
+    )
 
 
 def lay_out(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool:

@@ -88,6 +88,7 @@ def spec(asked: CreateJson) -> NetworkSpec:
         ipv4=ipv4,
         ipv6=ipv6,
         pools=_pools(ipam, {4: ipv4, 6: ipv6}),
+        ipam_driver=ipam.driver or "default",
         ipam_options=ipam.options,
         internal=bool(asked.internal),
         attachable=bool(asked.attachable),
@@ -158,8 +159,6 @@ def _containers(state: State, network: Network) -> dict[str, Any]:
 def _refuse(asked: CreateJson) -> None:
     if asked.driver == "overlay":
         raise Forbidden("overlay networks need a swarm, and this node is not a swarm manager: use the bridge driver")
-    if asked.ipam is not None and asked.ipam.driver not in (None, "", "default"):
-        raise BadRequest(f"IPAM driver {asked.ipam.driver} is not supported: leave it out or use default")
     _check_template(asked)
     if asked.ingress:
         raise Forbidden("Ingress network can only be global scope network")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 import socket
+from collections.abc import Iterator
 from ipaddress import ip_network
 
+import pytest
 from scapy.layers.inet6 import ICMPv6EchoRequest
 
 from tests.api.conftest import Box, Site
@@ -195,3 +197,84 @@ def test_a_hundred_restarts_in_any_order_give_no_conflict(place):
         running.add(name)
     there = [one["IPv4Address"] for one in place.get("/networks/n")["Containers"].values()]
     assert len(there) == len(set(there)) == len(running)
+
+
+@pytest.fixture
+def ledger(lab, tmp_path, monkeypatch) -> Iterator[Site]:
+    """A site with an IPAM driver that a package brings and that writes down what it is asked."""
+    package = tmp_path / "packages"
+    (package / "ledger-1.dist-info").mkdir(parents=True)
+    (package / "ledger-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1\n")
+    (package / "ledger-1.dist-info/entry_points.txt").write_text("[netd.ipam]\nledger = ledger:Ledger\n")
+    (package / "ledger.py").write_text(LEDGER)
+    made = Site(lab, tmp_path / "site")
+    made.environment |= {"PYTHONPATH": str(package), "LEDGER": str(tmp_path / "ledger")}
+    made.start()
+    yield made
+    made.close()
+
+
+LEDGER = """
+import os
+from ipaddress import ip_interface, ip_network
+from netd.ipam.drivers import Granted
+
+class Ledger:
+    replay = False
+
+    def __init__(self):
+        self.last = 9
+
+    def note(self, *words):
+        with open(os.environ["LEDGER"], "a") as file:
+            print(*words, file=file)
+
+    async def request_pool(self, asked):
+        self.note("pool", asked.family, asked.subnet, dict(asked.options))
+        return Granted("p1", asked.subnet or ip_network("10.61.0.0/24"))
+
+    def release_pool(self, pool):
+        self.note("release-pool", pool)
+
+    def request_address(self, pool, asked):
+        self.last += 1
+        address = asked.address or f"10.61.0.{1 if asked.gateway else self.last}"
+        self.note("address", pool, address, bool(asked.mac))
+        return ip_interface(f"{address}/24")
+
+    async def release_address(self, pool, address):
+        self.note("release-address", pool, address)
+"""
+
+
+def test_another_ipam_driver_gives_subnets_and_addresses_and_gets_them_back(ledger, tmp_path):
+    made = ledger.network("n", IPAM={"Driver": "ledger", "Options": {"site": "north"}})
+    assert made["IPAM"]["Driver"] == "ledger" and made["IPAM"]["Options"] == {"site": "north"}
+    assert made["IPAM"]["Config"] == [{"Subnet": "10.61.0.0/24", "Gateway": "10.61.0.1"}]
+    web, db = ledger.sandbox("web", "n"), ledger.sandbox("db", {"n": static("10.61.0.77")})
+    assert (web.address("n"), db.address("n")) == ("10.61.0.11", "10.61.0.77")
+    ledger.lab.echo(db.node, 80)
+    assert reach(web.node, "10.61.0.77", 80) == "10.61.0.11"
+    words = ledger.refusal(403, "POST", "/netd/v1/sandboxes", ledger.request("thief", {"n": static("10.61.0.77")}))
+    assert "held by container db" in words
+    web.remove()
+    db.remove()
+    ledger.ask(204, "DELETE", "/networks/n")
+    ledger.stop()
+    ledger.start()
+    lines = (tmp_path / "ledger").read_text().splitlines()
+    assert lines[:4] == [
+        "pool 4 None {'site': 'north'}",
+        "address p1 10.61.0.1 False",
+        "address p1 10.61.0.11 True",
+        "address p1 10.61.0.77 True",
+    ]
+    assert lines[-1] == "release-pool p1"
+    assert lines.count("release-address p1 10.61.0.77") == 2 and "release-address p1 10.61.0.11" in lines
+
+
+def test_ipam_drivers_that_cannot_serve_are_refused_in_dockers_words(place):
+    body = {"Name": "n", "IPAM": {"Driver": "nosuch"}}
+    assert 'plugin "nosuch" not found' in place.refusal(404, "POST", "/networks/create", body)
+    body = {"Name": "n", "IPAM": {"Driver": "null"}}
+    assert "ipv4 pool is empty" in place.refusal(400, "POST", "/networks/create", body)

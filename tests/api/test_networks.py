@@ -86,7 +86,7 @@ def test_bad_names(place, name):
         (pool(Subnet="127.1.0.0/24"), 400, "127.1.0.0/24"),
         (pool(Subnet="172.17.128.0/24"), 403, "172.17.128.0/24 overlaps 172.17.0.0/16 of network bridge"),
         ({"IPAM": {"Config": [{"Subnet": "10.1.0.0/24"}, {"Subnet": "10.2.0.0/24"}]}}, 403, "multiple subnets"),
-        ({"IPAM": {"Driver": "dhcp"}}, 400, "dhcp"),
+        ({"IPAM": {"Driver": "dhcp"}}, 404, "dhcp"),
         ({"EnableIPv4": False}, 400, "IPv4 or IPv6 must be enabled"),
         ({"Options": {"com.docker.network.enable_ipv6": "zork"}}, 400, "enable_ipv6"),
         ({"Driver": "nosuch"}, 404, 'plugin "nosuch" not found'),

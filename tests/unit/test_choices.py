@@ -224,7 +224,6 @@ def test_a_create_body_is_read_as_docker_does():
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"ipam": IpamJson(driver="dhcp")}, "dhcp"),
         ({"ingress": True}, "Ingress"),
         ({"scope": "swarm"}, "swarm"),
     ],
