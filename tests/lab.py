@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -340,3 +341,10 @@ def reach(
 def unreachable(node: Node, address: str, port: int, protocol: str = "tcp", source: str = "") -> bool:
     """Whether nothing answers there: a shorter wait than ``reach`` has, for what should fail."""
     return reach(node, address, port, protocol, SILENCE, source) is None
+
+
+def all_unreachable(attempts: Iterable[tuple[Node, str, int, str, str]]) -> bool:
+    """The same for many, given as the arguments of ``unreachable``, in one wait."""
+    wanted = list(attempts)
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        return all(threads.map(lambda one: unreachable(*one), wanted))
