@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6NDOptPrefixInfo, IPv6
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6ND_RA, ICMPv6NDOptPrefixInfo, IPv6
 from scapy.layers.l2 import Ether
 
 from tests.kernel.conftest import Site
@@ -47,17 +47,6 @@ def test_routers_are_not_heeded_and_other_networks_have_no_ipv6(site: Site) -> N
     assert settings(site.machine, "nd-back") == ["1", "0"]
     for family in (4, 6):
         assert site.machine.sysctl(f"net/ipv{family}/conf/nd-front/accept_redirects") == "0"
-
-
-def test_neighbours_hear_at_once_who_has_an_ipv6_address_now(site: Site) -> None:
-    front = site.network("front", *DUAL)
-    site.container("pal", front, 3)
-    site.converge()
-    tap = site.lab.tap(site.inside("pal"), "eth0")
-    web = site.container("web", front, 2)
-    site.converge()
-    heard = tap.expect(lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == WEB6)
-    assert heard[Ether].src == web.mac and heard[ICMPv6ND_NA].O == 1
 
 
 # ------------------------------------------------------------------------------------------ forwarding
