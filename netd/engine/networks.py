@@ -54,9 +54,16 @@ class Networks:
                 else:
                     await making.make(self._world, network)
         if network.remote:
-            await live.make(self._world, network)
+            await self._make_remote(network)
         self._world.tell(network, "create")
         return network
+
+    async def _make_remote(self, network: Network) -> None:
+        try:
+            await live.make(self._world, network)
+        except BaseException:
+            await leases.release_pools(self._world, network)
+            raise
 
     def _check_unused(self, name: str) -> None:
         if self._world.state.network_named(name) is not None:
