@@ -5,6 +5,7 @@ netd's own choice passes through untouched.  While a driver is waited for, the t
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,7 @@ from netd.ipam.texts import read_address
 from netd.model import Endpoint, Network, NetworkSpec, Pool, PoolSpec
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _TRIES = 16
 """How often a driver is asked for a pool that overlaps no other."""
 
@@ -159,6 +161,33 @@ async def _give_back(world: World, network: Network, endpoint: Endpoint) -> None
         pool = next((one for one in network.pools if address.ip in one.subnet and one.id), None)
         if pool is not None and giver is not None:
             await _regardless(giver.release_address, pool.id, address.ip)
+
+
+async def replay(world: World) -> None:
+    """Ask drivers that keep nothing themselves for all that they gave, and is in use, once more."""
+    for network in world.state.networks:
+        for pool in network.pools if any(pool.id for pool in network.pools) else ():
+            try:
+                await _replay(world, network, pool)
+            except Problem as problem:
+                _log.error("network=%s replay=failed reason=%s", network.name, problem.message)
+
+
+async def _replay(world: World, network: Network, pool: Pool) -> None:
+    giver = await driver(world, network.ipam_driver)
+    if giver is None or not giver.replay:
+        return
+    family: Family = 4 if pool.subnet.version == 4 else 6
+    request = PoolRequest(family=family, subnet=pool.subnet, ip_range=pool.ip_range, options=network.ipam_options or {})
+    await ask(network.ipam_driver, giver.request_pool(request))
+    if not world.state.has_network(network.id):
+        return
+    endpoints = world.state.members(network.id).values()
+    wanted = [AddressRequest(address=pool.gateway, gateway=True)] if pool.gateway else []
+    wanted += [AddressRequest(address=address) for address in pool.auxiliary.values()]
+    wanted += [AddressRequest(address=found.ip, mac=one.mac) for one in endpoints if (found := one.address_of(family))]
+    for one in wanted:
+        await ask(network.ipam_driver, giver.request_address(pool.id, one))
 
 
 async def ask(name: str, soon: Soon[T]) -> T:

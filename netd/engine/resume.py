@@ -13,7 +13,7 @@ from netd.common.errors import Problem
 from netd.common.store import Drop, Put
 from netd.drivers.bridge_options import DEFAULT_OPTIONS
 from netd.drivers.live import RemoteDriver
-from netd.engine import change, live, making
+from netd.engine import change, leases, live, making
 from netd.engine.former import FORMER, Holder
 from netd.engine.mending import mend
 from netd.engine.networks import Networks
@@ -57,6 +57,7 @@ async def resume(world: World) -> None:
         await _answer(world, sandbox)
     await world.names.settle()
     await live.take_back_orphans(world)
+    world.errands.send(leases.replay(world), "replay-addresses")
 
 
 async def _with_todays_mtu(world: World, network: Network) -> Network:

@@ -63,3 +63,23 @@ def test_bridges_take_addresses_from_a_plugin_too(place, plugin):
     box = place.sandbox("web", "n")
     assert box.address("n") == "10.5.0.77" and box.gateway() == "10.5.0.1"
     assert not [method for method in plugin.methods() if method.startswith(ND)]
+
+
+def test_a_driver_that_keeps_nothing_is_told_again_after_a_restart(site):
+    plugin = site.plugin("both", implements=("IpamDriver",))
+    plugin.answers[IPAM + "GetDefaultAddressSpaces"] = {"LocalDefaultAddressSpace": "mine"}
+    plugin.answers[IPAM + "GetCapabilities"] = {"RequiresRequestReplay": True}
+    plugin.answers[IPAM + "RequestPool"] = POOL
+    plugin.answers[IPAM + "RequestAddress"] = lambda body: {
+        "Address": "10.5.0.1/24" if body["Options"].get("RequestAddressType") else "10.5.0.77/24"
+    }
+    site.network("n", IPAM={"Driver": "both"})
+    site.sandbox("web", "n")
+    site.kill()
+    seen = len(plugin.calls)
+    site.start()
+    plugin.await_call(IPAM + "RequestAddress", 4)
+    told = plugin.calls[seen:]
+    assert [body.get("Pool") for method, body in told if method == IPAM + "RequestPool"] == ["10.5.0.0/24"]
+    addresses = [body["Address"] for method, body in told if method == IPAM + "RequestAddress"]
+    assert addresses == ["10.5.0.1", "10.5.0.77"]
