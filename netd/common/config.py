@@ -40,6 +40,10 @@ class Settings:
     """Where drivers in other processes are looked for: NAME.sock, NAME.spec, NAME.json."""
     plugin_timeout: int = 15
     """Seconds until a plugin must have answered."""
+    default_address_pools: tuple[str, ...] = ()
+    """``"10.10.0.0/16 24"`` …: where subnets come from that nobody asks for, and the length of their prefix."""
+    avoid: tuple[str, ...] = ()
+    """Subnets that netd never chooses by itself."""
     firewall: str = "auto"
     """Whose rules keep networks apart and publish ports: nftables, iptables, or the first of them that works."""
     dns: tuple[str, ...] = field(default=())

@@ -19,6 +19,8 @@ from netd.ipam.drivers import NULL
 from netd.model import NetworkSpec, Pool
 
 _INSTALLATION = "installation"
+_NAMED = 10
+"""As many networks are named in an error."""
 
 
 class Installation(msgspec.Struct, frozen=True):
@@ -37,13 +39,16 @@ async def identity(store: Store) -> str:
 
 
 def sources(settings: Settings, installation: str) -> tuple[pools.Source, ...]:
-    """Return where subnets come from."""
-    return (*pools.DEFAULT, pools.local_source(installation))
+    """Return where subnets come from.  Raises BadRequest when the configuration says it unreadably."""
+    given = pools.configured(settings.default_address_pools)
+    own = () if pools.of_family(given, 6) else (pools.local_source(installation),)
+    return (*(given or pools.DEFAULT), *own)
 
 
 class Subnets:
     def __init__(self, world: World) -> None:
         self._world = world
+        self._avoided = pools.avoided(world.settings.avoid)
 
     async def pools(self, asked: NetworkSpec) -> tuple[Pool, ...]:
         """Return a pool for each that is asked for, then one for each family that is on and not asked about."""
@@ -72,12 +77,19 @@ class Subnets:
         sources = pools.of_family(self._world.sources, family)
         if size and not pools.has_size(sources, size):
             raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; give the subnet itself")
-        avoided = pools.spoken_for([*own, *await self._routed()])
+        avoided = pools.spoken_for([*own, *self._avoided, *await self._routed()])
         if (found := self._world.state.subnets.choose(sources, avoided, size or None)) is None:
-            raise BadRequest(
-                "all predefined address pools have been fully subnetted; give a subnet, or remove unused networks"
-            )
+            raise BadRequest(f"all predefined address pools have been fully subnetted: {self._remedy(sources)}")
         return found
+
+    def _remedy(self, sources: Sequence[pools.Source]) -> str:
+        """Say where nothing is left, and which networks could make room."""
+        state = self._world.state
+        unused = [one.name for one in state.networks if one.pools and not one.predefined and not state.members(one.id)]
+        named = ", ".join(unused[:_NAMED]) + (f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else "")
+        tried = ", ".join(map(str, sources))
+        room = f"remove networks that nobody uses ({named})" if unused else "no network is unused"
+        return f"nothing is left in {tried}; {room}, give a subnet, or set default_address_pools"
 
     async def _routed(self) -> list[Subnet]:
         """Return where the host gets to without us, and whom it asks for names."""

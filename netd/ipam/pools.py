@@ -10,9 +10,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netd.common.addresses import Family, Subnet, inside
+from netd.common.errors import BadRequest
 
 _NARROWEST_HALF_WORLD = 7
 """Routes as wide as this or wider (a VPN's halves of the world) say as little of who uses an address as a default."""
@@ -158,11 +159,40 @@ class Taken:
         return found if found.last >= first else None
 
 
-def configured(sources: Iterable[Source]) -> tuple[Source, ...]:
-    """Return the sources in order of their addresses, without those that lie in others."""
-    ordered = sorted(sources, key=lambda one: (one.base.version, int(one.base.network_address), one.base.prefixlen))
+def configured(texts: Iterable[str]) -> tuple[Source, ...]:
+    """Read sources like ``10.10.0.0/16 24``; in order of their addresses, without those that lie in others.
+
+    Raises BadRequest naming what cannot be read.
+    """
+    ordered = sorted(
+        map(_source, texts), key=lambda one: (one.base.version, int(one.base.network_address), one.base.prefixlen)
+    )
     found: list[Source] = []
     for source in ordered:
         if not any(inside(source.base, other.base) for other in found[-1:]):
             found.append(source)
     return tuple(found)
+
+
+def avoided(texts: Iterable[str]) -> tuple[Subnet, ...]:
+    """Read subnets of the configuration.  Raises BadRequest naming what cannot be read."""
+    return tuple(_subnet("avoid", text) for text in texts)
+
+
+def _source(text: str) -> Source:
+    base, _, size = text.partition(" ")
+    found = _subnet("default_address_pools", base)
+    length = size.strip().removeprefix("/")
+    if not length.isdecimal() or not found.prefixlen <= int(length) <= found.max_prefixlen:
+        raise BadRequest(
+            f'default_address_pools: "{text}" cannot be divided; write the pool and the length of the prefix of each'
+            ' network, like "10.10.0.0/16 24"'
+        )
+    return Source(found, int(length))
+
+
+def _subnet(setting: str, text: str) -> Subnet:
+    try:
+        return ip_network(text)
+    except ValueError as problem:
+        raise BadRequest(f"{setting}: {problem}; write a subnet like 10.10.0.0/16") from None

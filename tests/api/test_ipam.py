@@ -207,7 +207,7 @@ def ledger(lab, tmp_path, monkeypatch) -> Iterator[Site]:
     (package / "ledger-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1\n")
     (package / "ledger-1.dist-info/entry_points.txt").write_text("[netd.ipam]\nledger = ledger:Ledger\n")
     (package / "ledger.py").write_text(LEDGER)
-    made = Site(lab, tmp_path / "site")
+    made = Site(lab, tmp_path)
     made.environment |= {"PYTHONPATH": str(package), "LEDGER": str(tmp_path / "ledger")}
     made.start()
     yield made
@@ -278,3 +278,27 @@ def test_ipam_drivers_that_cannot_serve_are_refused_in_dockers_words(place):
     assert 'plugin "nosuch" not found' in place.refusal(404, "POST", "/networks/create", body)
     body = {"Name": "n", "IPAM": {"Driver": "null"}}
     assert "ipv4 pool is empty" in place.refusal(400, "POST", "/networks/create", body)
+
+
+@pytest.fixture
+def narrow(lab, tmp_path) -> Iterator[Site]:
+    """A site with room for three networks of its own choice."""
+    made = Site(lab, tmp_path)
+    config = tmp_path / "narrow.toml"
+    config.write_text('default_address_pools = ["10.71.0.0/24 26"]\navoid = ["10.71.0.64/28"]\n')
+    spawn = made.spawn
+    made.spawn = lambda *flags: spawn("--config", str(config), *flags)
+    made.start()
+    yield made
+    made.close()
+
+
+def test_the_configuration_says_where_subnets_come_from_and_what_is_left_alone(narrow):
+    assert narrow.network("a")["IPAM"]["Config"][0]["Subnet"] == "10.71.0.128/26"
+    assert narrow.network("b")["IPAM"]["Config"][0]["Subnet"] == "10.71.0.192/26"
+    narrow.sandbox("web", "b")
+    words = narrow.refusal(400, "POST", "/networks/create", {"Name": "c"})
+    assert words.startswith("all predefined address pools have been fully subnetted")
+    assert "10.71.0.0/24 in /26" in words and "nobody uses (a)" in words
+    narrow.ask(204, "DELETE", "/networks/a")
+    assert narrow.network("c")["IPAM"]["Config"][0]["Subnet"] == "10.71.0.128/26"

@@ -9,7 +9,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from netd.common.errors import BadRequest, ServerError
 from netd.ipam.addresses import EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
-from netd.ipam.pools import DEFAULT, DOCKERS, Spans, Taken, has_size, local_source, spoken_for
+from netd.ipam.pools import (
+    DEFAULT,
+    DOCKERS,
+    Spans,
+    Taken,
+    avoided,
+    configured,
+    has_size,
+    local_source,
+    spoken_for,
+)
 from netd.ipam.spec import Asked, lay_out, read
 from netd.model import Pool, PoolSpec
 
@@ -365,3 +375,30 @@ def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
 def test_a_slash_64_is_no_larger_than_another():
     addresses = Addresses(laid_out("fd00::/64"))
     assert [str(addresses.take_next("x")) for _ in range(3)] == ["fd00::2", "fd00::3", "fd00::4"]
+
+
+def test_pools_of_the_configuration_are_read_in_order_and_without_those_within_others():
+    found = configured(["10.20.0.0/16 24", "10.10.0.0/15 /20", "10.11.0.0/16 24", "fd00:1::/48 64"])
+    assert [str(one) for one in found] == ["10.10.0.0/15 in /20", "10.20.0.0/16 in /24", "fd00:1::/48 in /64"]
+
+
+@pytest.mark.parametrize("text", ["10.20.0.0/16", "10.20.0.0/16 8", "10.20.0.0/16 33", "10.20.0.1/16 24", "zork 24"])
+def test_pools_that_cannot_be_divided_are_refused_by_name(text):
+    with pytest.raises(BadRequest, match=r"default_address_pools: .*10.10.0.0/16"):
+        configured([text])
+    with pytest.raises(BadRequest, match="avoid"):
+        avoided(["10.20.0.1/16"])
+
+
+def test_two_thousand_networks_come_and_go():
+    taken, there = Taken(), []
+    for _ in range(2):
+        while len(there) < 2000:
+            subnet = taken.choose(DEFAULT, Spans())
+            taken.put(subnet, "x")
+            there.append(subnet)
+        assert len(set(there)) == 2000
+        for subnet in there:
+            taken.drop(subnet)
+        there.clear()
+    assert taken.choose(DEFAULT, Spans()) == DEFAULT[0].base
