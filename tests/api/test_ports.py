@@ -191,6 +191,25 @@ def test_five_hundred_ports_in_a_row_lead_where_they_should(place):
     assert "20250" in refused(place, "other", PortBindings=bindings(p80="20250"))
 
 
+def test_a_port_that_is_chosen_is_the_same_at_each_address_of_a_binding_and_another_for_each_binding(place):
+    anywhere = [{"HostIp": "", "HostPort": ""}]
+    pinned = [{"HostIp": "127.0.0.1", "HostPort": ""}, {"HostIp": UPLINK, "HostPort": ""}]
+    web = place.sandbox("web", PortBindings={"80/tcp": pinned, "81/tcp": anywhere, "82/tcp": anywhere})
+    ports = shown(web)
+    assert len(set(ports["80/tcp"])) == 1 and len(ports["80/tcp"]) == 2
+    assert len({port for many in ports.values() for port in many}) == 3
+
+
+def test_a_port_whose_last_connections_wait_out_their_time_can_be_published(place):
+    with place.machine.run(lambda: socket.create_server(("0.0.0.0", 8080))) as server:
+        client = place.outside.run(lambda: socket.create_connection((UPLINK, 8080), 5))
+        accepted, _ = server.accept()
+        accepted.close()
+        client.close()
+    assert "TIME-WAIT" in place.machine.command("ss", "-tan", "sport = :8080")
+    publish(place, "web", p80="8080")
+
+
 def test_a_failed_start_takes_no_port(place):
     publish(place, "first", p80="8081")
     refused(place, "second", PortBindings=bindings(p1="8080", p2="8081", p3="8082"))
