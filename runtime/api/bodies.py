@@ -14,6 +14,7 @@ from netd.common.web import Call
 
 T = TypeVar("T")
 
+_PLAIN = frozenset({str, int, bool, float})
 _MAPS = frozenset({"ExposedPorts", "PortBindings", "Volumes", "EndpointsConfig"})
 
 
@@ -31,13 +32,22 @@ def convert(plain: dict[str, Any], kind: type[T]) -> T:
 
 
 def _without_nulls(value: Any, keep: bool = False) -> Any:
-    """Texts and numbers, which are most of a body that publishes many ports, are not looked at."""
+    """Values without any null stay as they are: most of a body that publishes many ports are such."""
     if isinstance(value, dict):
         return {
-            key: _without_nulls(inner, key in _MAPS) if isinstance(inner, dict | list) else inner
+            key: _without_nulls(inner, key in _MAPS) if _may_hold_null(inner) else inner
             for key, inner in value.items()
             if keep or inner is not None
         }
     if isinstance(value, list):
-        return [_without_nulls(inner) if isinstance(inner, dict | list) else inner for inner in value]
+        return [_without_nulls(inner) if _may_hold_null(inner) else inner for inner in value]
     return value
+
+
+def _may_hold_null(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return not _PLAIN.issuperset(map(type, value.values()))
+    if kind is list and len(value) == 1:
+        return _may_hold_null(value[0])
+    return kind is list
