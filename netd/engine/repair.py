@@ -16,6 +16,9 @@ SETTLE = 0.05
 AGAIN, LONGEST = 5.0, 300.0
 """Seconds until what could not be mended is tried again, twice as many each time; a further change ends the wait."""
 
+PAUSE = 0.5
+"""Seconds between two attempts at least, should an attempt itself be what is told as a change."""
+
 
 async def watch(world: World) -> None:
     """Raise the alarm at every change that others make, until the host is closed."""
@@ -36,6 +39,7 @@ async def keep(world: World) -> None:
         if whole:
             patience = AGAIN
             continue
+        await asyncio.sleep(PAUSE)
         with suppress(TimeoutError):
             await asyncio.wait_for(world.alarm.wait(), patience)
         patience = min(2 * patience, LONGEST)
