@@ -31,6 +31,15 @@ def test_an_isolated_network_gives_its_first_address_to_a_container(place):
     assert unreachable(place.machine, "10.91.0.1", 80)
 
 
+def test_an_isolated_network_of_two_addresses_gives_both_to_containers(place):
+    """Behaviour 42."""
+    place.network("n", "10.91.0.0/31", Internal=True, Options={B + "gateway_mode_ipv4": "isolated"})
+    web, db = place.sandbox("web", "n"), place.sandbox("db", "n")
+    assert (web.address("n"), db.address("n")) == ("10.91.0.0", "10.91.0.1")
+    place.lab.echo(web.node, 80)
+    assert reach(db.node, "10.91.0.0", 80) == "10.91.0.1"
+
+
 def test_an_isolated_network_has_to_be_internal(place):
     body = {"Name": "n", "Options": {B + "gateway_mode_ipv4": "isolated"}}
     words = place.refusal(500, "POST", "/networks/create", body)
