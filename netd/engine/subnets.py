@@ -16,6 +16,7 @@ from netd.engine import files
 from netd.engine.world import META, World
 from netd.ipam import pools, spec
 from netd.ipam.drivers import NULL
+from netd.ipam.pools import Source
 from netd.model import NetworkSpec, Pool
 
 _INSTALLATION = "installation"
@@ -82,7 +83,7 @@ class Subnets:
             raise BadRequest(f"all predefined address pools have been fully subnetted: {self._remedy(sources)}")
         return found
 
-    def _remedy(self, sources: Sequence[pools.Source]) -> str:
+    def _remedy(self, sources: Sequence[Source]) -> str:
         """Say where nothing is left, and which networks could make room."""
         state = self._world.state
         unused = [one.name for one in state.networks if one.pools and not one.predefined and not state.members(one.id)]
