@@ -33,7 +33,7 @@ class NamedSite(Site):
 
     def spawn(self, *flags: str) -> subprocess.Popen[bytes]:
         self.root.mkdir(exist_ok=True)
-        path = self.root / "netd.toml"
+        path = self.root / "names.toml"
         self.resolv_conf = self.root / "resolv.conf"
         self.resolv_conf.write_text(f"nameserver {OUTSIDE}\n")
         path.write_text(f'resolv_conf = "{self.resolv_conf}"\n[dns_domains]\n"corp.test" = ["{CORP}"]\n')
