@@ -22,7 +22,7 @@ from netd.common.store import Store
 from netd.common.web import Front, Product
 from netd.dns.link import DnsLink
 from netd.drivers.registry import discover
-from netd.engine import repair
+from netd.engine import collisions, repair
 from netd.engine.connections import Connections
 from netd.engine.hostfiles import HostFileReader
 from netd.engine.networks import Networks
@@ -59,6 +59,7 @@ async def run(settings: Settings) -> None:
             helpers = [
                 tasks.create_task(repair.watch(world), name="watch"),
                 tasks.create_task(repair.keep(world), name="repair"),
+                tasks.create_task(collisions.keep(world), name="collisions"),
             ]
             closing = asyncio.Event()
             server = await serve(front(world, closing), settings.run_dir / "netd.sock", settings.group)

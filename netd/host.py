@@ -42,11 +42,20 @@ class Flows:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """Where a route of the host leads, and the link that it leaves by."""
+
+    destination: Subnet
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Something of ours was changed by somebody else."""
 
     what: str
-    """"link", "address", "firewall" (the table, or forwarding), or "lost" when events were dropped."""
+    """"link", "address", "firewall" (the table, or forwarding), "routes" (of the host, not ours), or "lost" when
+    events were dropped."""
     name: str = ""
     """The link's."""
 
@@ -103,6 +112,9 @@ class Host(Protocol):
 
         Those of every table; not the default routes, and not ours.
         """
+
+    async def ways(self) -> Sequence[Way]:
+        """Return the routes of every table that leave by links which are not ours, but for the default ones."""
 
     async def mtu(self, link: str = "") -> int:
         """Return the MTU of a link, or the smallest of those that default routes leave by; 0 where there is none."""

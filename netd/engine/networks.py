@@ -17,7 +17,7 @@ from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
 from netd.drivers import Driver
 from netd.drivers.live import RemoteDriver
-from netd.engine import leases, live, making, templates
+from netd.engine import collisions, leases, live, making, templates
 from netd.engine.lookup import prunable
 from netd.engine.reservations import forget_network
 from netd.engine.subnets import Subnets
@@ -57,6 +57,11 @@ class Networks:
             await self._make_remote(network)
         self._world.tell(network, "create")
         return network
+
+    async def warning(self, network: Network) -> str:
+        """Return what the host's routes make questionable about a network; "" for nothing."""
+        found = await collisions.of(self._world, network)
+        return "; ".join(collisions.sentence(self._world, one) for one in found)
 
     async def _make_remote(self, network: Network) -> None:
         try:

@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 
 from netd.common.addresses import Subnet
 from netd.facts import State, Step
-from netd.host import Change, Flows, Resolver
+from netd.host import Change, Flows, Resolver, Way
 from netd.kernel import libc
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.dying import Reaper
@@ -106,6 +106,9 @@ class Host:
     async def routed(self) -> Sequence[Subnet]:
         return await self._threads.run(self._worker.routed)
 
+    async def ways(self) -> Sequence[Way]:
+        return await self._threads.run(self._worker.ways)
+
     async def mtu(self, link: str = "") -> int:
         return await self._threads.run(lambda: self._worker.mtu(link))
 
@@ -139,7 +142,7 @@ class Host:
             or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost))
         ):
             changes.append(Change("firewall"))
-        return changes
+        return [*changes, Change("routes")] if seen.routes else changes
 
     async def _damaged(self) -> bool:
         firewall = self._worker.firewall

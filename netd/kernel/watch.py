@@ -1,4 +1,4 @@
-"""Listening to what happens to links, addresses, guards, forwarding and nftables on the host.
+"""Listening to what happens to links, addresses, routes, guards, forwarding and nftables on the host.
 
 Owns two multicast sockets and says only *where* something happened; whether it was ours and still
 matters is judged by the host, against what it last knew.
@@ -29,6 +29,8 @@ _GROUPS_OF_LINKS = (
     rtnl.RTNLGRP_TC,
     rtnl.RTNLGRP_IPV4_IFADDR,
     rtnl.RTNLGRP_IPV6_IFADDR,
+    rtnl.RTNLGRP_IPV4_ROUTE,
+    rtnl.RTNLGRP_IPV6_ROUTE,
     rtnl.RTNLGRP_IPV4_NETCONF,
     rtnl.RTNLGRP_IPV6_NETCONF,
 )
@@ -51,11 +53,12 @@ class Seen:
     indices: set[int] = field(default_factory=set)
     """Links of which only the index is told."""
     table: bool = False
+    routes: bool = False
     forwarding: bool = False
     lost: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.links or self.indices or self.table or self.forwarding or self.lost)
+        return bool(self.links or self.indices or self.table or self.routes or self.forwarding or self.lost)
 
 
 class Watch:
@@ -119,6 +122,8 @@ class Watch:
             self._note_link(attributes(message.body, 16).get(3))
         elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
             self._seen.indices.add(_INDEX.unpack_from(message.body)[0])
+        elif message.kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
+            self._seen.routes = True
         elif message.kind == rtnl.RTM_NEWNETCONF:
             self._note_forwarding(message)
 

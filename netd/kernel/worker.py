@@ -6,7 +6,7 @@ thread, whose network namespace is the host; :mod:`netd.kernel.host` is its asyn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from netd.facts import (
     Step,
     Verb,
 )
-from netd.host import Change, Resolver
+from netd.host import Change, Resolver, Way
 from netd.kernel import bridges, dying, macvlans, moved, observe, pairs, resolver, rtnl, segments, sysctl
 from netd.kernel.choice import choose
 from netd.kernel.firewall import Firewall
@@ -89,14 +89,25 @@ class Worker:
         return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._outside)])
 
     def routed(self) -> list[Subnet]:
-        marks = self._host.marks()
-        ours = {index for index, (name, alias) in marks.items() if name in self.known or alias == bridges.MARK}
+        ours = self._ours(self._host.marks())
         addresses = self._host.addresses()
         found = {one.network for index, there in addresses.items() if index not in ours for one in there}
         found |= {
             route.destination for route in self._host.routes() if route.link not in ours and rtnl.leads_somewhere(route)
         }
         return sorted(found, key=lambda one: (one.version, one.network_address.packed, one.prefixlen))
+
+    def ways(self) -> list[Way]:
+        marks = self._host.marks()
+        ours = self._ours(marks)
+        return [
+            Way(route.destination, marks[route.link][0])
+            for route in self._host.routes()
+            if route.link in marks and route.link not in ours and rtnl.leads_somewhere(route)
+        ]
+
+    def _ours(self, marks: Mapping[int, tuple[str, str]]) -> set[int]:
+        return {index for index, (name, alias) in marks.items() if name in self.known or alias == bridges.MARK}
 
     def mtu(self, name: str) -> int:
         """Return a link's, or the smallest of the ways out."""

@@ -63,8 +63,10 @@ class NetworkRoutes:
         asked = await call.body(shapes.CreateJson)
         if call.version < _SINCE_IPV4_AND_PRIORITY:
             asked = replace(asked, enable_ipv4=None)
-        network = await self._networks.create(shapes.spec(asked))
-        return json({"Id": network.id, "Warning": ""}, 201)
+        spec = shapes.spec(asked)
+        network = await self._networks.create(spec)
+        warning = await self._networks.warning(network) if spec.pools else ""
+        return json({"Id": network.id, "Warning": warning}, 201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
         await self._networks.remove(call.params["name"])

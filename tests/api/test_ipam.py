@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import socket
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 
 import pytest
 from scapy.layers.inet6 import ICMPv6EchoRequest
 
-from tests.api.conftest import Box, Site
+from tests.api.conftest import Box, Site, wait_until
 from tests.lab import PATIENCE, reach
 
 ECHO_REPLY = 129
@@ -302,3 +303,43 @@ def test_the_configuration_says_where_subnets_come_from_and_what_is_left_alone(n
     assert "10.71.0.0/24 in /26" in words and "nobody uses (a)" in words
     narrow.ask(204, "DELETE", "/networks/a")
     assert narrow.network("c")["IPAM"]["Config"][0]["Subnet"] == "10.71.0.128/26"
+
+
+def given(subnet: str) -> dict:
+    return {"IPAM": {"Config": [{"Subnet": subnet}]}}
+
+
+def events(place, since):
+    _, text = place.exchange("GET", f"/events?since={since}&until={time.time()}")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_route_that_comes_to_lie_over_a_network_is_told_by_name(place):
+    since = time.time()
+    network = place.network("over", "10.77.0.0/16")
+    uplink = next(link for link in place.links() if link.startswith("eth"))
+    place.machine.ip(f"route add 10.77.8.0/24 dev {uplink}")
+    try:
+        wait_until(lambda: any(one["Action"] == "conflict" for one in events(place, since)))
+        [told] = [one for one in events(place, since) if one["Action"] == "conflict"]
+        assert told["Actor"]["ID"] == network["Id"]
+        words = {"name": "over", "subnet": "10.77.0.0/16", "route": "10.77.8.0/24", "interface": uplink}
+        assert words.items() <= told["Actor"]["Attributes"].items()
+        assert f"network over overlaps the route to 10.77.8.0/24 by interface {uplink}" in place.log()
+    finally:
+        place.machine.ip(f"route del 10.77.8.0/24 dev {uplink}")
+        place.ask(204, "DELETE", "/networks/over")
+
+
+def test_a_subnet_that_the_host_has_a_route_to_is_made_with_a_warning(place):
+    uplink = next(link for link in place.links() if link.startswith("eth"))
+    place.machine.ip(f"route add 10.78.0.0/16 dev {uplink}")
+    try:
+        made = place.ask(201, "POST", "/networks/create", {"Name": "same", **given("10.78.0.0/16")})
+        assert f"10.78.0.0/16 by interface {uplink}" in made["Warning"]
+        clear = place.ask(201, "POST", "/networks/create", {"Name": "clear", **given("10.79.0.0/16")})
+        assert clear["Warning"] == ""
+    finally:
+        place.machine.ip(f"route del 10.78.0.0/16 dev {uplink}")
+        for name in ("same", "clear"):
+            place.call("DELETE", f"/networks/{name}")

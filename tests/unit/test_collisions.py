@@ -1,0 +1,29 @@
+"""Which routes of the host lie over a network of ours."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from netd.engine.collisions import find
+from netd.host import Way
+from tests.unit.making import network
+
+
+@pytest.mark.parametrize(
+    ("destination", "interface", "collides"),
+    [
+        ("10.1.0.0/16", "eth0", True),
+        ("10.1.2.0/24", "tun0", True),
+        ("10.0.0.0/8", "tun0", True),
+        ("0.0.0.0/1", "tun0", False),
+        ("10.2.0.0/16", "eth0", False),
+        ("fd00::/64", "eth0", False),
+        ("10.1.0.0/16", "br0", False),
+    ],
+)
+def test_a_route_collides_when_it_overlaps_and_leaves_by_another_link(destination, interface, collides):
+    on = network("n", "10.1.0.0/16")
+    found = find([(on, "br0")], [Way(ip_network(destination), interface)])
+    assert [(one.network, str(one.route), one.interface) for one in found] == (
+        [(on.id, destination, interface)] if collides else []
+    )
