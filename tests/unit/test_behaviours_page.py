@@ -13,7 +13,7 @@ def names_of_tests():
 
 
 def test_every_behaviour_has_its_row():
-    rows = re.findall(r"^\| (\d+) \| .+ \| (as Docker: `|differs: |open \()", PAGE, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| .+ \| (as Docker|differs)\b", PAGE, re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 101))
 
 
