@@ -54,8 +54,7 @@ class Change:
     """Something of ours was changed by somebody else."""
 
     what: str
-    """"link", "address", "firewall" (the table, or forwarding), "routes" (of the host, not ours), or "lost" when
-    events were dropped."""
+    """"link", "address", "firewall" (the table, or forwarding), or "lost" when events were dropped."""
     name: str = ""
     """The link's."""
 
@@ -115,6 +114,9 @@ class Host(Protocol):
 
     async def ways(self) -> Sequence[Way]:
         """Return the routes of every table that leave by links which are not ours, but for the default ones."""
+
+    async def rerouted(self) -> None:
+        """Return when a route of the host has changed since the last call, be it ours or not; for one who waits."""
 
     async def mtu(self, link: str = "") -> int:
         """Return the MTU of a link, or the smallest of those that default routes leave by; 0 where there is none."""

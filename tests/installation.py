@@ -5,6 +5,7 @@ Everything is thrown away at the end: daemons, containers, the namespace, the st
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -112,7 +113,8 @@ class Installation:
             if self.processes[name].poll() is not None:
                 raise AssertionError(f"{name} ended with {self.processes[name].returncode}:\n{self.log(name)}")
             try:
-                docker.APIClient(base_url=f"unix://{socket}", version="1.51").ping()
+                with contextlib.closing(docker.APIClient(base_url=f"unix://{socket}", version="1.51")) as client:
+                    client.ping()
                 return
             except Exception:
                 time.sleep(0.02)

@@ -78,8 +78,7 @@ async def keep(world: World) -> None:
             _tell(world, collision)
         told = found
         await asyncio.sleep(max(_REST, _SHARE * (time.monotonic() - begin)))
-        await world.routes_changed.wait()
-        world.routes_changed.clear()
+        await world.host.rerouted()
 
 
 def _routed(world: World, networks: Iterable[Network]) -> Iterator[tuple[Network, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from netd import facts
 from netd.common.errors import Problem
-from netd.common.store import Drop
+from netd.common.store import Drop, Put
 from netd.engine import change, live
 from netd.engine.sandboxes import give_back
 from netd.engine.world import SANDBOX, World
@@ -38,13 +38,15 @@ def _is_gone(sandbox: Sandbox, have: facts.State) -> bool:
 
 
 async def _forget(world: World, sandboxes: Sequence[Sandbox]) -> None:
+    remembered: list[Put | Drop] = []
     for sandbox in sandboxes:
         _log.warning("sandbox=%s name=%s forgotten=true reason=its-namespace-is-gone", sandbox.id[:12], sandbox.name)
         await change.forget(world, sandbox)
         give_back(world, sandbox)
+        remembered += world.state.former.note(sandbox.name, sandbox.endpoints)
     await live.abandon(world, sandboxes)
     if sandboxes:
-        await world.store.write(*(Drop(SANDBOX, sandbox.id) for sandbox in sandboxes), durable=False)
+        await world.store.write(*(Drop(SANDBOX, one.id) for one in sandboxes), *remembered, durable=False)
 
 
 async def _apply(world: World, steps: Iterable[Step]) -> bool:

@@ -23,9 +23,6 @@ PAUSE = 0.5
 async def watch(world: World) -> None:
     """Raise the alarm at every change that others make, until the host is closed."""
     async for change in world.host.changes():
-        if change.what == "routes":
-            world.routes_changed.set()
-            continue
         _log.warning("changed-by-others=%s name=%s", change.what, change.name)
         world.alarm.set()
 

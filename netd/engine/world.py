@@ -61,9 +61,6 @@ class World:
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something may not be as it should; whoever repairs clears it."""
 
-    routes_changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the host's routes have changed; whoever looks for collisions clears it."""
-
     @property
     def wanted(self) -> Wanted:
         return Wanted(self.state, self.drivers, respect=self.settings.host_firewall == "respect")

@@ -109,6 +109,10 @@ class Host:
     async def ways(self) -> Sequence[Way]:
         return await self._threads.run(self._worker.ways)
 
+    async def rerouted(self) -> None:
+        await self._watch.rerouted.wait()
+        self._watch.rerouted.clear()
+
     async def mtu(self, link: str = "") -> int:
         return await self._threads.run(lambda: self._worker.mtu(link))
 
@@ -142,7 +146,7 @@ class Host:
             or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost))
         ):
             changes.append(Change("firewall"))
-        return [*changes, Change("routes")] if seen.routes else changes
+        return changes
 
     async def _damaged(self) -> bool:
         firewall = self._worker.firewall

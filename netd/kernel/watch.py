@@ -53,12 +53,11 @@ class Seen:
     indices: set[int] = field(default_factory=set)
     """Links of which only the index is told."""
     table: bool = False
-    routes: bool = False
     forwarding: bool = False
     lost: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.links or self.indices or self.table or self.routes or self.forwarding or self.lost)
+        return bool(self.links or self.indices or self.table or self.forwarding or self.lost)
 
 
 class Watch:
@@ -70,6 +69,8 @@ class Watch:
         self._own_maker = _who_am_i()
         self._seen = Seen()
         self._something = asyncio.Event()
+        self.rerouted = asyncio.Event()
+        """Set when any route changes; whoever waits for it clears it."""
         self._closed = False
         self._table_touched = False
 
@@ -123,7 +124,7 @@ class Watch:
         elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
             self._seen.indices.add(_INDEX.unpack_from(message.body)[0])
         elif message.kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
-            self._seen.routes = True
+            self.rerouted.set()
         elif message.kind == rtnl.RTM_NEWNETCONF:
             self._note_forwarding(message)
 

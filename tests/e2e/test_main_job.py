@@ -176,8 +176,8 @@ def test_the_stock_docker_command_drives_it(house):
     )
     assert "0.0.0.0:8081->80/tcp" in docker("ps").stdout
     assert docker("exec", "s", "hostname").stdout.strip() == docker("ps", "-q").stdout.strip()
-    assert (
-        json.loads(docker("inspect", "s").stdout)[0]["NetworkSettings"]["Networks"]["n1"]["IPAddress"] == "172.30.0.2"
+    assert json.loads(docker("inspect", "s").stdout)[0]["NetworkSettings"]["Networks"]["n1"]["IPAddress"].startswith(
+        "172.30.0."
     )
     assert docker("exec", "s", "sh", "-c", "exit 4").returncode == 4
     assert "n1" in docker("network", "ls").stdout

@@ -65,6 +65,7 @@ def api(place):
         client.remove_container(one["Id"], force=True, v=True)
     for volume in client.volumes()["Volumes"]:
         client.remove_volume(volume["Name"])
+    client.close()
 
 
 @pytest.fixture

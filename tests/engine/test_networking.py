@@ -73,14 +73,14 @@ def test_connecting_a_running_container_adds_to_its_files_and_disconnecting_take
     assert refused(api.disconnect_container_from_network, made, "two")[0] == 500
 
 
-def test_a_hosts_file_that_its_owner_edited_is_left_alone(api, run, network):
+def test_what_its_owner_wrote_into_a_hosts_file_stays(api, run, network):
     network("one")
     network("two")
     made = run(**on("one"))
     api.exec_start(api.exec_create(made, ["sh", "-c", "echo 10.0.0.1 mine >> /etc/hosts"])["Id"])
     edited = hosts(api, made)
     api.connect_container_to_network(made, "two")
-    assert hosts(api, made) == edited and "mine" in edited
+    assert hosts(api, made).startswith(edited) and "mine" in edited
 
 
 def test_a_stopped_container_keeps_wishes_until_it_starts(api, make, network):

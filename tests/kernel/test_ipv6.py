@@ -110,15 +110,9 @@ def test_what_a_router_told_the_host_stays_and_is_still_heeded(site: Site) -> No
         return [route["dst"] for route in site.machine.json("-6 route show proto ra")]
 
     def heeded(prefix: str) -> bool:
-        """Whether the host takes an address of the prefix: it asks first whether somebody has that.
-
-        Routers repeat themselves: what comes before the link is ready is not heard.
-        """
-        for _ in range(20):
-            advertise(f"{prefix}::")
-            if router.find(lambda p: ICMPv6ND_NS in p and p[ICMPv6ND_NS].tgt.startswith(prefix), timeout=0.5):
-                return True
-        return False
+        """Whether the host takes an address of the prefix: it asks first whether somebody has that."""
+        advertise(f"{prefix}::")
+        return bool(router.expect(lambda p: ICMPv6ND_NS in p and p[ICMPv6ND_NS].tgt.startswith(prefix)))
 
     assert heeded("2001:db8:aaaa")
     assert "default" in routes()
