@@ -17,7 +17,6 @@ from netd.engine.world import META, World
 from netd.ipam import pools, spec
 from netd.ipam.drivers import NULL
 from netd.ipam.pools import Source
-from netd.ipam.pools import Source
 from netd.model import NetworkSpec, Pool
 
 _INSTALLATION = "installation"
