@@ -163,7 +163,8 @@ class Site:
     # The host
 
     def ruleset(self) -> str:
-        return self.machine.command("nft", "list", "ruleset")
+        """Return what the host's packet filters hold, of either kind."""
+        return self.machine.command("nft", "list", "ruleset") + "\n".join(self.machine.legacy())
 
     def links(self) -> list[str]:
         """Return the host's links but those that are being taken apart."""
