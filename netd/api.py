@@ -40,6 +40,17 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     global_ipv6_prefix_len: int = msgspec.field(default=0, name="GlobalIPv6PrefixLen")
     dns_names: list[str] | None = msgspec.field(default=None, name="DNSNames")
 
+    def requested(self) -> EndpointSettings:
+        """Return the requested part; the rest is netd's to fill in."""
+        return EndpointSettings(
+            ipam_config=self.ipam_config,
+            links=self.links,
+            aliases=self.aliases,
+            mac_address=self.mac_address,
+            driver_opts=self.driver_opts,
+            gw_priority=self.gw_priority,
+        )
+
 
 class PortBinding(msgspec.Struct, frozen=True):
     host_ip: str = msgspec.field(default="", name="HostIp")

@@ -173,6 +173,11 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[Subnet, ...] = ()
     """Who may come; empty is everybody."""
 
+    @property
+    def fixed(self) -> bool:
+        """Whether the host ports are asked for by number, and netd has no choice."""
+        return 0 < self.port == self.last
+
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """``count`` host ports from ``port`` on lead to the sandbox's ports from ``target`` on."""

@@ -71,6 +71,15 @@ def inside(inner: Subnet, outer: Subnet) -> bool:
     return isinstance(inner, IPv6Network) and isinstance(outer, IPv6Network) and inner.subnet_of(outer)
 
 
+def is_usable(text: str, family: Family) -> bool:
+    """Tell whether *text* is an address of the family that somebody can have."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return False
+    return found.version == family and not found.is_unspecified
+
+
 def in_order(address: Address) -> tuple[int, int]:
     """Return what to sort addresses of both families by: IPv4 first."""
     return address.version, int(address)

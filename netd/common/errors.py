@@ -7,6 +7,13 @@ names the thing and, where there is one, the remedy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+
+def listed(faults: Sequence[str]) -> str:
+    """Return one fault as it is, several as a list, as Docker writes them."""
+    return faults[0] if len(faults) == 1 else "\n".join(f"* {fault}" for fault in faults)
+
 
 class Problem(Exception):
     """An error whose message is meant for the person who made the request."""

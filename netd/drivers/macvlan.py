@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
 
+from netd.common import mac
 from netd.common.addresses import Address, Family, Interface
 from netd.common.errors import BadRequest
 from netd.drivers import Traits, endpoint_options, options
@@ -56,7 +57,7 @@ class MacvlanDriver(BareDriver):
         link = HostLink(
             name=name,
             parent=network.options[PARENT],
-            mac="02:42:" + bytes.fromhex(network.id[:8]).hex(":"),
+            mac=mac.following(bytes.fromhex(network.id[:8])),
             addresses=_host_addresses(network),
             mtu=_mtu(network),
         )

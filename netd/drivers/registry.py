@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
 
+from netd.common import installed
 from netd.common.errors import NotFound
 from netd.drivers import Driver, Traits
 from netd.drivers.bare import BareDriver
@@ -56,26 +56,17 @@ class AbsentDriver(BareDriver):
 
 
 def discover() -> Drivers:
-    """Return netd's own drivers and those of every installed package; one that cannot be used is left out."""
-    found: dict[str, Driver] = {
+    """Return netd's own drivers and those of every installed package."""
+    own: dict[str, Driver] = {
         "bridge": BridgeDriver(),
         "host": HostDriver(),
         "macvlan": MacvlanDriver(),
         "null": NullDriver(),
     }
-    for point in entry_points(group=GROUP):
-        if point.name not in found and (driver := _load(point)) is not None:
-            found[point.name] = driver
-    return Drivers(found)
+    return Drivers(own | installed.found(GROUP, _checked, own))
 
 
-def _load(point: EntryPoint) -> Driver | None:
-    try:
-        driver = point.load()()
-        if not isinstance(driver, Driver):
-            raise TypeError(f"{point.value} does not have all that a driver needs")
-    except Exception as problem:
-        _log.error("driver=%s left-out=true from=%s reason=%r", point.name, point.value, problem)
-        return None
-    _log.info("driver=%s from=%s", point.name, point.value)
-    return driver
+def _checked(made: object) -> Driver:
+    if not isinstance(made, Driver):
+        raise TypeError("it does not have all that a driver needs")
+    return made

@@ -71,11 +71,15 @@ async def remove(world: World, sandbox: Sandbox) -> None:
             raise problem
 
 
-async def forget(world: World, sandbox: Sandbox) -> None:
-    """Take a sandbox out of the state and the names; of the kernel's part there is nothing left."""
+async def forget(world: World, sandbox: Sandbox) -> list[Put | Drop]:
+    """Take a sandbox out of the state and the names, and return what is to be recorded.
+
+    Of the kernel's part there is nothing left.
+    """
     move = _enter(world, sandbox.id, sandbox, None)
     await world.names.close_sandbox(sandbox.id)
     _conclude(world, move)
+    return _records(world, move)
 
 
 def has_names(sandbox: Sandbox) -> bool:
@@ -181,19 +185,17 @@ async def _confirm(world: World, move: Move) -> None:
     """Record what is, and wait until names are in force."""
     if move.after is None:
         await world.names.close_sandbox(move.id)
-        record: Put | Drop = Drop(SANDBOX, move.id)
-    else:
-        if move.id in world.names.held:
-            world.names.set_view(move.id, world.view(move.after))
-        record = Put(SANDBOX, move.id, move.after)
-    records = [record, *_remembered(world, move)]
-    await asyncio.gather(world.store.write(*records, durable=False), _patiently(world.names.flush()))
+    elif move.id in world.names.held:
+        world.names.set_view(move.id, world.view(move.after))
+    recorded = world.store.write(*_records(world, move), durable=False)
+    await asyncio.gather(recorded, _patiently(world.names.flush()))
 
 
-def _remembered(world: World, move: Move) -> list[Put | Drop]:
-    """Keep in mind what the container had on the networks that it leaves."""
+def _records(world: World, move: Move) -> list[Put | Drop]:
+    """Return the sandbox's record, and what is kept in mind of the networks that it leaves."""
+    record = Put(SANDBOX, move.id, move.after) if move.after else Drop(SANDBOX, move.id)
     left = [endpoint for endpoint, _ in move.left]
-    return world.state.former.note(move.before.name, left) if move.before and left else []
+    return [record, *(world.state.former.note(move.before.name, left) if move.before and left else ())]
 
 
 async def _patiently(flush: Awaitable[None]) -> None:

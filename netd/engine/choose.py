@@ -11,8 +11,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from netd.api import EndpointSettings, IPAMConfig
-from netd.common.addresses import FAMILIES, Address, Family
-from netd.common.errors import BadRequest, Forbidden, ServerError
+from netd.common import mac
+from netd.common.addresses import FAMILIES, Address, Family, is_usable
+from netd.common.errors import BadRequest, Forbidden, ServerError, listed
 from netd.common.ids import new_id, short
 from netd.drivers import Driver, endpoint_options, options
 from netd.drivers.endpoint_options import IFNAME
@@ -21,23 +22,11 @@ from netd.engine.state import State
 from netd.ipam.addresses import AUXILIARY, EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
 from netd.model import Endpoint, Network, Sandbox
 
-_MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
 _ALIAS = re.compile(r"(?:\*\.)?[^*]+\Z")
 _RESERVED = {
     GATEWAY: "the gateway",
     EDGE: "the first or last, which nobody can have, of the subnet",
     AUXILIARY: "an auxiliary address",
-}
-_OPERATIONAL = {
-    "network_id": "",
-    "endpoint_id": "",
-    "gateway": "",
-    "ip_address": "",
-    "ip_prefix_len": 0,
-    "ipv6_gateway": "",
-    "global_ipv6_address": "",
-    "global_ipv6_prefix_len": 0,
-    "dns_names": None,
 }
 
 
@@ -47,7 +36,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     Raises BadRequest for settings that can never be met, Forbidden for an address that somebody has.
     """
     check(network, asked)
-    found = Endpoint(id=new_id(), network=network.id, asked=replace(asked, **_OPERATIONAL))
+    found = Endpoint(id=new_id(), network=network.id, asked=asked.requested())
     if not driver.traits.addressed:
         return found
     segment = state.roomy_segment(network, driver.traits.segment_size)
@@ -63,7 +52,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     return replace(
         found,
         interface=interface,
-        mac=_mac(asked.mac_address) or "02:42:" + packed.hex(":"),
+        mac=mac.plain(asked.mac_address) or mac.following(packed),
         address=address,
         address6=address6,
         gateway=_gateway(network, 4),
@@ -83,14 +72,9 @@ def release(state: State, endpoints: Iterable[Endpoint]) -> None:
 def check(network: Network, asked: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
     if wrong := list(_faults(network, asked)):
-        raise BadRequest("invalid endpoint settings:\n" + bullets(wrong))
+        raise BadRequest("invalid endpoint settings:\n" + listed(wrong))
     options.refuse_unknown(asked.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
     links(asked.links or ())
-
-
-def bullets(faults: Sequence[str]) -> str:
-    """Return one fault as it is, several as a list, as Docker writes them."""
-    return faults[0] if len(faults) == 1 else "\n".join(f"* {fault}" for fault in faults)
 
 
 def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
@@ -103,41 +87,26 @@ def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
             yield f"invalid alias {alias!r}: it may not be empty or contain spaces"
         elif not _ALIAS.match(alias):
             yield f"invalid alias {alias!r}: a * stands alone before the first dot, as in *.app"
-    if asked.mac_address and not _mac(asked.mac_address):
+    if asked.mac_address and not mac.plain(asked.mac_address):
         yield f"address {asked.mac_address}: invalid MAC address"
     yield from endpoint_options.faults(asked.driver_opts or {})
 
 
 def _address_faults(network: Network, asked: IPAMConfig) -> Iterator[str]:
-    given = {4: asked.ipv4_address, 6: asked.ipv6_address}
+    given: dict[Family, str] = {4: asked.ipv4_address, 6: asked.ipv6_address}
     if network.predefined and any(given.values()):
         yield "user-specified IP address is supported on user-defined networks only"
         return
     for family, text in given.items():
-        if text and not _usable(text, family):
+        if text and not is_usable(text, family):
             yield f"invalid IPv{family} address: {text}"
     for text in asked.link_local_ips or ():
-        if not _usable(text, 4) and not _usable(text, 6):
+        if not is_usable(text, 4) and not is_usable(text, 6):
             yield f"invalid link-local IP address: {text}"
         elif not ip_address(text).is_link_local:
             yield f"invalid link local IP address: {text}"
         else:
             yield f"link-local address {text} cannot be given: LinkLocalIPs is not supported; leave it out"
-
-
-def _usable(text: str, family: int) -> bool:
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return False
-    return found.version == family and not found.is_unspecified
-
-
-def _mac(text: str) -> str:
-    """Return the address of one interface in its usual form; "" when *text* is none."""
-    if not _MAC.match(text) or int(text[:2], 16) & 1:
-        return ""
-    return text.lower().replace("-", ":")
 
 
 def _interface(sandbox: Sandbox, network: Network, asked: EndpointSettings) -> str:

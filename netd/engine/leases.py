@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from netd.api import EndpointSettings, IPAMConfig
+from netd.common import mac
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.common.errors import NotFound, Problem, ServerError
 from netd.engine.world import World
@@ -39,7 +40,7 @@ class _Pools:
     options: Mapping[str, str]
     undo: AsyncExitStack
 
-    async def granted(self, family: Family, asked: PoolSpec, own: Sequence[Pool]) -> Granted:
+    async def granted(self, family: Family, asked: PoolSpec) -> Granted:
         """Return a pool that overlaps no other: those that do are held until a better one is there."""
         subnet = None if asked.subnet is None or asked.subnet.network_address.is_unspecified else asked.subnet
         request = PoolRequest(family=family, subnet=subnet, ip_range=asked.ip_range, options=self.options)
@@ -60,8 +61,8 @@ class _Pools:
             raise ServerError(f"IPAM driver {self.name} gave the address {found.ip}, which is not in {pool.subnet}")
         return found.ip
 
-    async def pool(self, family: Family, asked: PoolSpec, own: Sequence[Pool], *, has_gateway: bool) -> Pool:
-        granted = await self.granted(family, asked, own)
+    async def pool(self, family: Family, asked: PoolSpec, *, has_gateway: bool) -> Pool:
+        granted = await self.granted(family, asked)
         gateway = granted.gateway
         if gateway is None and (has_gateway or asked.gateway):
             gateway = await self.address(granted, AddressRequest(address=asked.gateway, gateway=True))
@@ -92,10 +93,8 @@ async def pools(
         return
     async with AsyncExitStack() as undo:
         giver = _Pools(world, asked.ipam_driver, found, asked.ipam_options or {}, undo)
-        given: list[Pool] = []
-        for family, one in spec.wanted(asked):
-            given.append(await giver.pool(family, one, given, has_gateway=has_gateway(asked, family)))
-        yield tuple(given)
+        wanted = spec.wanted(asked)
+        yield tuple([await giver.pool(family, one, has_gateway=has_gateway(asked, family)) for family, one in wanted])
         undo.pop_all()
 
 
@@ -133,18 +132,18 @@ async def held(
 async def _leased(world: World, network: Network, settings: EndpointSettings, undo: AsyncExitStack) -> EndpointSettings:
     config = settings.ipam_config or IPAMConfig()
     wished = {4: config.ipv4_address, 6: config.ipv6_address}
-    mac = settings.mac_address or "02:42:" + secrets.token_bytes(4).hex(":")
+    own = settings.mac_address or mac.following(secrets.token_bytes(4))
     given: dict[int, str] = {}
     giver = await driver(world, network.ipam_driver)
     for pool in map(network.pool, FAMILIES):
         if giver is None or pool is None or not pool.id:
             continue
-        request = AddressRequest(address=read_address(wished[pool.subnet.version]), mac=mac)
+        request = AddressRequest(address=read_address(wished[pool.subnet.version]), mac=own)
         found: Interface = await ask(network.ipam_driver, giver.request_address(pool.id, request))
         undo.push_async_callback(_regardless, giver.release_address, pool.id, found.ip)
         given[pool.subnet.version] = str(found.ip)
     addresses = replace(config, ipv4_address=given.get(4, ""), ipv6_address=given.get(6, ""))
-    return replace(settings, ipam_config=addresses, mac_address=mac)
+    return replace(settings, ipam_config=addresses, mac_address=own)
 
 
 def give_back(world: World, endpoints: Iterable[Endpoint]) -> None:

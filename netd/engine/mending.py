@@ -10,7 +10,7 @@ from netd.common.errors import Problem
 from netd.common.store import Drop, Put
 from netd.engine import change, live
 from netd.engine.sandboxes import give_back
-from netd.engine.world import SANDBOX, World
+from netd.engine.world import World
 from netd.facts import Step
 from netd.model import Sandbox
 
@@ -38,15 +38,14 @@ def _is_gone(sandbox: Sandbox, have: facts.State) -> bool:
 
 
 async def _forget(world: World, sandboxes: Sequence[Sandbox]) -> None:
-    remembered: list[Put | Drop] = []
+    records: list[Put | Drop] = []
     for sandbox in sandboxes:
         _log.warning("sandbox=%s name=%s forgotten=true reason=its-namespace-is-gone", sandbox.id[:12], sandbox.name)
-        await change.forget(world, sandbox)
+        records += await change.forget(world, sandbox)
         give_back(world, sandbox)
-        remembered += world.state.former.note(sandbox.name, sandbox.endpoints)
     await live.abandon(world, sandboxes)
-    if sandboxes:
-        await world.store.write(*(Drop(SANDBOX, one.id) for one in sandboxes), *remembered, durable=False)
+    if records:
+        await world.store.write(*records, durable=False)
 
 
 async def _apply(world: World, steps: Iterable[Step]) -> bool:

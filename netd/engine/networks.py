@@ -191,7 +191,7 @@ class Networks:
 
     async def _is_foreign(self, device: str | None) -> bool:
         """Tell whether somebody else has made this link."""
-        if device is None or device not in {name for _, name in socket.if_nameindex()}:
+        if device is None or not _is_there(device):
             return False
         found = (await self._world.host.observe()).get(("bridge", device))
         return not (isinstance(found, Bridge) and found.owned)
@@ -208,6 +208,13 @@ class Networks:
         members = self._world.state.members(network.id)
         named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
         return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
+
+
+def _is_there(link: str) -> bool:
+    try:
+        return bool(socket.if_nametoindex(link))
+    except OSError:
+        return False
 
 
 def check_name(name: str) -> None:

@@ -79,15 +79,13 @@ def ways_of(world: World, sandbox: Sandbox) -> Ways:
 
 
 def _way(world: World, network: Network, family: Family) -> Way | None:
-    driver = world.driver(network)
-    rules = driver.rules(network)
-    treatment = rules.treatment(family) if rules else None
-    if treatment is None or treatment.mode is GatewayMode.ISOLATED:
+    mode = routed.mode(world.drivers, network, family)
+    if mode in (None, GatewayMode.ISOLATED):
         return None
-    usual = tuple(one for one in driver.binding_addresses(network) if one.version == family)
     if network.internal:
         return Way(local=True)
-    return Way(usual, routed=treatment.mode is GatewayMode.ROUTED)
+    usual = tuple(one for one in world.driver(network).binding_addresses(network) if one.version == family)
+    return Way(usual, routed=mode is GatewayMode.ROUTED)
 
 
 def _publish(

@@ -6,8 +6,6 @@ Of two containers with one address, whoever declared it first has it; then the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from msgspec.structs import replace
 
 from netd.api import IPAMConfig, ReservationRequest, ReservationView
@@ -60,12 +58,12 @@ class Reservations:
 
     def _view(self, reservation: Reservation) -> ReservationView:
         state = self._world.state
-        networks: Mapping[str, tuple[Address, ...]] = reservation.addresses
-        return ReservationView(
-            id=reservation.id,
-            name=reservation.name,
-            networks={state.network(one).name: _config(addresses) for one, addresses in networks.items()},
-        )
+        networks = {
+            state.network(network).name: _config(addresses)
+            for network, addresses in reservation.addresses.items()
+            if state.has_network(network)
+        }
+        return ReservationView(id=reservation.id, name=reservation.name, networks=networks)
 
 
 def _address(text: str) -> Address | None:

@@ -12,10 +12,15 @@ from netd.model import Network, Publication, Sandbox, Wish
 from netd.portmap.rules import GatewayMode, Opened
 
 
-def is_routed(drivers: Drivers, network: Network, family: Family) -> bool:
+def mode(drivers: Drivers, network: Network, family: Family) -> GatewayMode | None:
+    """Return how a family's ports of the network's containers are reached; None where nothing is published."""
     rules = drivers.get(network.driver).rules(network)
     treatment = rules.treatment(family) if rules else None
-    return treatment is not None and treatment.mode is GatewayMode.ROUTED
+    return treatment.mode if treatment else None
+
+
+def is_routed(drivers: Drivers, network: Network, family: Family) -> bool:
+    return mode(drivers, network, family) is GatewayMode.ROUTED
 
 
 def opened(state: State, drivers: Drivers, sandbox: Sandbox) -> Iterator[Opened]:

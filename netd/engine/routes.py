@@ -37,13 +37,11 @@ def gateways(state: State, sandbox: Sandbox) -> tuple[Address, ...]:
 
 
 def _gateway(state: State, sandbox: Sandbox, family: Family) -> Address | None:
-    if (way := way_out(state, sandbox, family)) is not None:
-        return way[0].gateway_of(family)
-    for endpoint, network in in_order(state, sandbox):
-        pool = network.pool(family)
-        if pool is not None and pool.gateway is not None and endpoint.address_of(family) is not None:
-            return pool.gateway
-    return None
+    if (place := publisher(state, sandbox, family)) is None:
+        return None
+    endpoint, network = place
+    pool = network.pool(family)
+    return endpoint.gateway_of(family) if endpoint.leads_out(family) or pool is None else pool.gateway
 
 
 def _rank(pair: tuple[Endpoint, Network]) -> tuple[object, ...]:

@@ -7,12 +7,11 @@ of the group ``netd.ipam``: its name is the driver's, and it names a class made 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from netd.common import installed
 from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.common.errors import NotFound
 
@@ -22,7 +21,6 @@ Soon: TypeAlias = T | Awaitable[T]
 
 DEFAULT, NULL = "default", "null"
 GROUP = "netd.ipam"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,21 +108,11 @@ class IpamDrivers:
 
 
 def discover() -> IpamDrivers:
-    """Return the drivers of every installed package; one that cannot be used is left out."""
-    found: dict[str, IpamDriver] = {}
-    for point in entry_points(group=GROUP):
-        if point.name not in (DEFAULT, NULL, *found) and (driver := _load(point)) is not None:
-            found[point.name] = driver
-    return IpamDrivers(found)
+    """Return the drivers of every installed package."""
+    return IpamDrivers(installed.found(GROUP, _checked, (DEFAULT, NULL)))
 
 
-def _load(point: EntryPoint) -> IpamDriver | None:
-    try:
-        driver = point.load()()
-        if not isinstance(driver, IpamDriver):
-            raise TypeError(f"{point.value} does not have all that an IPAM driver needs")
-    except Exception as problem:
-        _log.error("ipam-driver=%s left-out=true from=%s reason=%r", point.name, point.value, problem)
-        return None
-    _log.info("ipam-driver=%s from=%s", point.name, point.value)
-    return driver
+def _checked(made: object) -> IpamDriver:
+    if not isinstance(made, IpamDriver):
+        raise TypeError("it does not have all that an IPAM driver needs")
+    return made

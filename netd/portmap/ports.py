@@ -118,7 +118,7 @@ class Ports:
 
     def _former(self, wish: Wish, open_range: Choice, had: Sequence[Publication]) -> Iterator[int]:
         """Yield the free port that was given for the wish before, where it is one of netd's choice."""
-        if 0 < wish.port == wish.last:
+        if wish.fixed:
             return
         first, last = (wish.port, wish.last) if wish.port else open_range[:2]
         for one in _bound(had):
@@ -129,7 +129,7 @@ class Ports:
 
     def _candidates(self, wish: Wish, open_range: Choice) -> Iterator[int]:
         """Yield the ports to try: the one asked for, or the free ones after the one that was last given."""
-        if 0 < wish.port == wish.last:
+        if wish.fixed:
             yield wish.port
             return
         first, last, reserved = (wish.port, wish.last, frozenset[int]()) if wish.port else open_range

@@ -99,7 +99,7 @@ def _is_asked(wish: Wish, part: Wish, publications: Sequence[Publication]) -> bo
     """Tell whether *part* is about ports of the wish; of those that netd chose, by what it chose."""
     if wish.protocol != part.protocol or not _overlap(wish.target, wish.count, part):
         return False
-    if 0 < wish.port == wish.last:
+    if wish.fixed:
         return not part.port or _meets(wish.port, wish.target, part)
     return not part.port or any(_is_of(one, part) and _came_of(one, wish) for one in publications)
 
@@ -110,7 +110,7 @@ def _came_of(one: Publication, wish: Wish) -> bool:
 
 
 def _piece(wish: Wish, first: int, end: int) -> Wish:
-    if not 0 < wish.port == wish.last:
+    if not wish.fixed:
         return wish
     port = wish.port + first - wish.target
     return replace(wish, target=first, count=end - first, port=port, last=port)

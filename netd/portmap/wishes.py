@@ -123,11 +123,11 @@ def _merged(found: Sequence[Wish]) -> list[Wish]:
     """Put fixed ports that follow one another on both sides together; what is asked for twice counts once."""
     kinds: dict[tuple[object, ...], tuple[Wish, set[_Run]]] = {}
     for wish in found:
-        if _is_fixed(wish):
+        if wish.fixed:
             kind = kinds.setdefault((wish.protocol, wish.addresses, wish.allow), (wish, set()))
             kind[1].add((wish.target - wish.port, wish.port, wish.count))
     runs = [one for wish, ports in kinds.values() for one in _wishes_of(wish, ports)]
-    return [*runs, *(wish for wish in found if not _is_fixed(wish))]
+    return [*runs, *(wish for wish in found if not wish.fixed)]
 
 
 def _wishes_of(wish: Wish, runs: Iterable[_Run]) -> list[Wish]:
@@ -145,10 +145,6 @@ def _joined(ports: Iterable[_Run]) -> list[_Run]:
         else:
             runs.append((shift, port, count))
     return runs
-
-
-def _is_fixed(wish: Wish) -> bool:
-    return 0 < wish.port == wish.last
 
 
 def _span(text: str) -> tuple[int, int, str]:

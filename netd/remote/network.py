@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from netd.common import mac
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import Forbidden, ServerError
+from netd.drivers import options
 from netd.model import Endpoint, Joined, Network, NetworkSpec, Route, Sandbox
 from netd.remote import wire
 from netd.remote.caller import Caller, Refused, Unknown
-from netd.remote.names import LINK, MAC, plain_mac
 
 T = TypeVar("T")
 _CONNECTED = 1
@@ -53,22 +54,22 @@ class RemoteNetworks:
         await self._ask("DeleteNetwork", {"NetworkID": network}, wire.Nothing, hurry=True)
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
-        mac = plain_mac(endpoint.asked.mac_address)
+        own = mac.plain(endpoint.asked.mac_address)
         body = {
             **_ids(network.id, endpoint.id),
-            "Interface": wire.interface(endpoint, mac),
-            "Options": wire.endpoint_options(sandbox, endpoint, mac),
+            "Interface": wire.interface(endpoint, own),
+            "Options": wire.endpoint_options(sandbox, endpoint, own),
         }
         given = (await self._ask("CreateEndpoint", body, wire.Created)).interface or wire.InterfaceJson()
         self._check_unset("IP", endpoint.address, given.address)
         self._check_unset("IPv6", endpoint.address6, given.address6)
-        self._check_unset("MAC address", mac, given.mac)
-        if given.mac and not MAC.match(given.mac):
-            raise self._wrong("NetworkDriver.CreateEndpoint", f"{given.mac!r} is no MAC address")
+        self._check_unset("MAC address", own, given.mac)
+        if given.mac and not mac.plain(given.mac):
+            raise self._wrong("NetworkDriver.CreateEndpoint", f"{given.mac!r} is no MAC address of an interface")
         method = "NetworkDriver.CreateEndpoint"
         return replace(
             endpoint,
-            mac=mac or plain_mac(given.mac or ""),
+            mac=own or mac.plain(given.mac or ""),
             address=endpoint.address or self._read(method, IPv4Interface, given.address),
             address6=endpoint.address6 or self._read(method, IPv6Interface, given.address6),
             gateway=None,
@@ -122,7 +123,7 @@ class RemoteNetworks:
         names = said.names or wire.NamesJson()
         source, prefix = names.src_name or "", names.dst_prefix or "eth"
         for name in (source, prefix):
-            if not LINK.match(name):
+            if not options.is_link_name(name):
                 raise self._wrong("NetworkDriver.Join", f"InterfaceName says {name!r}, which no link can be called")
         routes = tuple(map(self._route, said.routes or ()))
         gateways = {one.destination.version: one.via for one in routes if _is_gateway(one)}

@@ -123,8 +123,7 @@ class Network:
                 joined = networking.resolved({**endpoints, network: settings}, view.network_settings.networks)
                 await self._take(live, view, joined)
             elif networking.stored_name(endpoints, network) is None:
-                wish = networking.requested(settings)
-                await self._fleet.change(live, endpoints={**endpoints, network: wish})
+                await self._fleet.change(live, endpoints={**endpoints, network: settings.requested()})
             await self._declared.tell(live)
 
     async def disconnect(self, live: Live, network: str, force: bool) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import AddressValueError, IPv4Address, ip_address
+from ipaddress import ip_address
 
 import msgspec
 
-from netd.api import EndpointSettings, PortBindings, SandboxRequest
+from netd.api import EndpointSettings, IPAMConfig, PortBindings, SandboxRequest
 from netd.common import allow
-from netd.common.errors import BadRequest
+from netd.common.addresses import Family, is_usable
+from netd.common.errors import BadRequest, listed
 from runtime.config import Config, HostConfig, NetworkingConfig
 from runtime.engine import sysctls
 from runtime.record import ContainerRecord
@@ -18,17 +19,6 @@ from runtime.record import ContainerRecord
 PREDEFINED = ("bridge", "host", "none")
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
 _HIGHEST = 65535
-_OPERATIONAL = {
-    "network_id": "",
-    "endpoint_id": "",
-    "gateway": "",
-    "ip_address": "",
-    "ip_prefix_len": 0,
-    "ipv6_gateway": "",
-    "global_ipv6_address": "",
-    "global_ipv6_prefix_len": 0,
-    "dns_names": None,
-}
 
 
 def mode(host: HostConfig) -> str:
@@ -61,13 +51,8 @@ def endpoints(given: NetworkingConfig | None, host: HostConfig) -> dict[str, End
             raise BadRequest(f"invalid config for network {name}: EndpointsConfig is nil")
         network = "bridge" if name == "default" else name
         _check_endpoint(network, settings)
-        found[network] = requested(settings)
+        found[network] = settings.requested()
     return found or ({} if shares_network(host) else {mode(host): EndpointSettings()})
-
-
-def requested(settings: EndpointSettings) -> EndpointSettings:
-    """Return the part of endpoint settings that is a wish; the rest is netd's to fill in."""
-    return msgspec.structs.replace(settings, **_OPERATIONAL)
 
 
 def resolved(
@@ -75,7 +60,7 @@ def resolved(
 ) -> dict[str, EndpointSettings]:
     """Return the wishes under the names of the networks that were joined for them, with what outlives a stop."""
     names = {name: _name_of(name, joined) for name in asked}
-    known = {name: requested(asked[key]) for key, name in names.items() if name}
+    known = {name: asked[key].requested() for key, name in names.items() if name}
     for name, one in joined.items():
         kept = known.get(name, EndpointSettings())
         known[name] = msgspec.structs.replace(kept, network_id=one.network_id, dns_names=one.dns_names)
@@ -97,10 +82,8 @@ def stored_name(endpoints: Mapping[str, EndpointSettings], network: str) -> str 
 
 def check_endpoint(network: str, settings: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
-    problems = _problems(network, settings)
-    if problems:
-        text = problems[0] if len(problems) == 1 else "\n".join(f"* {one}" for one in problems)
-        raise BadRequest(f"invalid endpoint settings:\n{text}")
+    if problems := _problems(network, settings):
+        raise BadRequest(f"invalid endpoint settings:\n{listed(problems)}")
 
 
 def _check_endpoint(network: str, settings: EndpointSettings) -> None:
@@ -111,22 +94,16 @@ def _check_endpoint(network: str, settings: EndpointSettings) -> None:
 
 
 def _problems(network: str, settings: EndpointSettings) -> list[str]:
-    asked = settings.ipam_config
-    found = []
-    if network in PREDEFINED and asked and (asked.ipv4_address or asked.ipv6_address):
-        found.append("user-specified IP address is supported on user-defined networks only")
-    elif asked and asked.ipv4_address and not _is_ipv4(asked.ipv4_address):
-        found.append(f"invalid IPv4 address: {asked.ipv4_address}")
+    asked = settings.ipam_config or IPAMConfig()
+    given: dict[Family, str] = {4: asked.ipv4_address, 6: asked.ipv6_address}
+    if network in PREDEFINED and any(given.values()):
+        found = ["user-specified IP address is supported on user-defined networks only"]
+    else:
+        wrong = ((family, text) for family, text in given.items() if text and not is_usable(text, family))
+        found = [f"invalid IPv{family} address: {text}" for family, text in wrong]
     if network in PREDEFINED and settings.aliases:
         found.append("network-scoped aliases are only supported for user-defined networks")
     return found
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        return not IPv4Address(text).is_unspecified
-    except AddressValueError:
-        return False
 
 
 def check(config: Config, host: HostConfig, asked: Mapping[str, EndpointSettings]) -> None:
@@ -239,7 +216,7 @@ def request(record: ContainerRecord, shown_host: str) -> SandboxRequest:
         hostname=shown_host,
         domainname=config.domainname,
         network_mode="none" if disabled else mode(host),
-        networks=None if disabled else {name: requested(one) for name, one in record.endpoints.items()} or None,
+        networks=None if disabled else {name: one.requested() for name, one in record.endpoints.items()} or None,
         exposed_ports=sorted(config.exposed_ports or ()) or None,
         port_bindings=host.port_bindings,
         publish_all_ports=host.publish_all_ports,
