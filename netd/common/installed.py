@@ -28,7 +28,7 @@ def _load(point: EntryPoint, checked: Callable[[object], T]) -> T | None:
     try:
         driver = checked(point.load()())
     except Exception as problem:
-        _log.error("driver=%s group=%s left-out=true from=%s reason=%r", point.name, point.group, point.value, problem)
+        _log.error("driver=%s left-out=true group=%s from=%s reason=%r", point.name, point.group, point.value, problem)
         return None
     _log.info("driver=%s group=%s from=%s", point.name, point.group, point.value)
     return driver
