@@ -53,6 +53,7 @@ class Execs:
         detach.parse(config.detach_keys)
         process.check_strings("command", config.cmd)
         process.check_environment(config.env or ())
+        process.check_user(config.user)
         made = Exec(new_id(), live.id, config)
         self._forget_old()
         self._execs[made.id] = made

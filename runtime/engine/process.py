@@ -8,6 +8,7 @@ from netd.common.errors import BadRequest
 from runtime.config import Config
 from runtime.engine import resources
 from runtime.engine.security import privileges
+from runtime.inside import users
 from runtime.record import ContainerRecord, ExecConfig
 from runtime.supervise.spec import Process
 
@@ -41,6 +42,15 @@ def check_environment(entries: Iterable[str]) -> None:
         if not entry or entry.startswith("="):
             raise BadRequest(f"invalid environment variable: {entry}")
     check_strings("environment variable", entries)
+
+
+def check_user(user: str, group_add: Iterable[str] = ()) -> None:
+    """Raise BadRequest for what can be neither a name nor a number, whatever the image's files say."""
+    check_strings("user", (user, *group_add))
+    try:
+        users.check(user, tuple(group_add))
+    except users.UnknownUser as problem:
+        raise BadRequest(str(problem)) from None
 
 
 def check_strings(what: str, texts: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     """Raise BadRequest (NotImplementedYet for what we cannot do) in Docker's words; *config* is complete."""
     refusals.check(config, host)
     process.check(config, [*(words(config.entrypoint) or ()), *(words(config.cmd) or ())])
+    process.check_user(config.user, host.group_add or ())
     if config.stop_signal:
         signals.number(config.stop_signal)
     policy.check(host)

@@ -61,32 +61,61 @@ def resolve(user: str, group_add: Sequence[str], passwd: Passwd, groups: Groups)
     return Identity(uid, gid, tuple(dict.fromkeys(supplementary)), home)
 
 
+def check(user: str, group_add: Sequence[str]) -> None:
+    """Raise UnknownUser for what is neither a name nor a valid number, without any files."""
+    who, _colon, group = user.partition(":")
+    for text in (who, group, *group_add):
+        _number(text)
+
+
 def _user(text: str, passwd: Passwd) -> tuple[str, int, int, str]:
+    uid = _number(text)
+    if uid is not None:
+        return next((entry for entry in passwd if entry[1] == uid), ("", uid, 0, "/"))
     for entry in passwd:
         if entry[0] == text:
             return entry
-    uid = _number(text)
-    if uid is None:
-        raise UnknownUser(f"unable to find user {text}: no matching entries in passwd file")
-    return next((entry for entry in passwd if entry[1] == uid), ("", uid, 0, "/"))
+    raise UnknownUser(f"unable to find user {text}: no matching entries in passwd file")
 
 
 def _group(text: str, groups: Groups) -> int:
+    gid_given = _number(text)
+    if gid_given is not None:
+        return gid_given
     for name, gid, _members in groups:
         if name == text:
             return gid
-    gid_given = _number(text)
-    if gid_given is None:
-        raise UnknownUser(f"unable to find group {text}: no matching entries in group file")
-    return gid_given
+    raise UnknownUser(f"unable to find group {text}: no matching entries in group file")
 
 
 def _number(text: str) -> int | None:
-    if not (text.isascii() and text.isdigit()):
-        return None
-    if len(text) > 10 or int(text) > LARGEST:
-        raise UnknownUser(f"user and group numbers must be in the range 0-{LARGEST}, not {text}")
-    return int(text)
+    """Return the number that *text* is; None for a name.
+
+    Digits are never a name: the image could give the name ``1000`` to root.  Raises UnknownUser for a number out of
+    range and for other spellings of numbers, such as ``+7``, ``1_000`` and the digits of other scripts.
+    """
+    if text.isascii() and text.isdigit():
+        if len(text) > 10 or int(text) > LARGEST:
+            raise UnknownUser(f"user and group numbers must be in the range 0-{LARGEST}, not {_shown(text)}")
+        return int(text)
+    if _is_number(text) or "\0" in text:
+        raise UnknownUser(
+            f"user and group numbers must be in the range 0-{LARGEST} and written in the digits 0 to 9 alone,"
+            f" not {_shown(text)}"
+        )
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 32 else f"{text[:32]}...")
 
 
 def parse_passwd(text: str) -> Passwd:

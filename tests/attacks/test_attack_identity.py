@@ -1,0 +1,110 @@
+"""Identities: nothing that a client, an image or a container writes makes a process root by mistake."""
+
+import io
+import tarfile
+
+import docker
+import pytest
+
+from runtime.inside import users
+from tests.installation import IMAGE, busybox_tar
+
+NAMED_AS_NUMBERS = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/root:/bin/sh\n+7:x:0:0::/:\n-5:x:0:0::/:\n 7:x:0:0::/:\n"
+GROUPS_NAMED_AS_NUMBERS = "root:x:0:\n1000:x:0:\n2000:x:0:root\n"
+
+OTHER_SPELLINGS = [
+    "+7",
+    "-5",
+    " 7",
+    "7 ",
+    "1_000",
+    "٣",
+    "１０００",
+    "4294967295",
+    "4294967296",
+    "2147483648",
+    "9" * 5000,
+]
+"""What int() reads as a number, or a kernel that takes 32 bits as another one."""
+
+
+@pytest.fixture(scope="module")
+def image(place):
+    """An image whose users and groups have numbers for names and are all root (CVE-2026-46680)."""
+    layer = io.BytesIO(busybox_tar())
+    with tarfile.open(fileobj=layer, mode="a") as tar:
+        for path, text in (("etc/passwd", NAMED_AS_NUMBERS), ("etc/group", GROUPS_NAMED_AS_NUMBERS)):
+            entry = tarfile.TarInfo(path)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    place.docker.api.import_image_from_data(layer.getvalue(), repository="numbers", tag="latest")
+    return "numbers:latest"
+
+
+IDENTITY = "id -u; id -g; id -G"
+
+
+@pytest.mark.parametrize(
+    ("user", "add", "expected"),
+    [
+        ("1000", [], ["1000", "0", "0"]),
+        ("1000:1000", [], ["1000", "1000", "1000"]),
+        ("root:1000", [], ["0", "1000", "1000"]),
+        ("1000:1000", ["2000"], ["1000", "1000", "1000 2000"]),
+        ("", ["2000"], ["0", "0", "0 2000"]),
+    ],
+)
+def test_digits_are_a_number_though_the_image_gives_them_as_a_name_to_root(output, image, user, add, expected):
+    code, text = output("sh", "-c", IDENTITY, Image=image, User=user, host={"GroupAdd": add})
+    assert (code, text.splitlines()) == (0, expected)
+
+
+def test_digits_are_a_number_in_execs_restarts_and_health_checks_of_a_container_that_rewrote_its_users(api, run):
+    health = {"Test": ["CMD-SHELL", IDENTITY], "Interval": 10**8, "Retries": 1}
+    made = run("sh", "-c", f"{IDENTITY}; sleep 1000", User="1000", Healthcheck=health)
+    evil = f"printf '{NAMED_AS_NUMBERS}' > /etc/passwd; printf '{GROUPS_NAMED_AS_NUMBERS}' > /etc/group"
+    assert execute(api, made, "0", evil) == (0, "")
+    assert execute(api, made, "1000", IDENTITY) == (0, "1000\n0\n0\n")
+    assert execute(api, made, "1000:1000", IDENTITY) == (0, "1000\n1000\n1000\n")
+    assert execute(api, made, "", IDENTITY) == (0, "1000\n0\n0\n")
+    verdicts = api.events(decode=True, since=0, filters={"container": made, "event": "health_status"})
+    next(verdicts)
+    api.restart(made, timeout=0)
+    next(verdicts)
+    verdicts.close()
+    probes = api.inspect_container(made)["State"]["Health"]["Log"]
+    assert {probe["Output"] for probe in probes} == {"1000\n0\n0\n"}
+    assert api.logs(made).decode().splitlines()[-3:] == ["1000", "0", "0"]
+
+
+def execute(api, container, user, script):
+    started = api.exec_create(container, ["sh", "-c", script], user=user)["Id"]
+    text = api.exec_start(started).decode()
+    return api.exec_inspect(started)["ExitCode"], text
+
+
+@pytest.mark.parametrize("text", OTHER_SPELLINGS)
+def test_other_spellings_of_numbers_are_refused_before_anything_is_made(raw, run, text):
+    running = run("sleep", "1000")
+    asked = [("/containers/create", {"Image": IMAGE, "Cmd": ["true"], "User": user}) for user in (text, f"root:{text}")]
+    asked.append(("/containers/create", {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"GroupAdd": [text]}}))
+    asked += [(f"/containers/{running}/exec", {"Cmd": ["true"], "User": user}) for user in (text, f"0:{text}")]
+    for path, body in asked:
+        status, _headers, answer = raw.ask("POST", path, body)
+        assert status == 400, (path, body, answer)
+        assert "user and group numbers must be in the range 0-2147483647" in answer["message"]
+        assert len(answer["message"]) < 300
+
+
+@pytest.mark.parametrize("text", OTHER_SPELLINGS)
+def test_files_that_give_such_names_to_root_do_not_make_them_usable(text):
+    passwd, groups = users.parse_passwd(f"{text}:x:0:0::/:\n"), users.parse_group(f"{text}:x:0:\n")
+    for user, add in ((text, ()), (f"5:{text}", ()), ("5", (text,))):
+        with pytest.raises(users.UnknownUser):
+            users.resolve(user, add, passwd, groups)
+
+
+def test_a_name_that_is_not_there_is_refused_by_name(raw, api, make):
+    made = make("true", User="nobody-here")
+    with pytest.raises(docker.errors.APIError, match="unable to find user nobody-here"):
+        api.start(made)
