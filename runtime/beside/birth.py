@@ -230,16 +230,16 @@ def open_root(spec: Container) -> int:
 
 
 def open_trees(spec: Container) -> list[int]:
-    """Return detached copies of the sources: files first, then binds, in order."""
-    wanted = [(path, False, "private") for _target, path in spec.files]
-    wanted += [(m.source, m.read_only, m.propagation) for m in spec.mounts if m.kind == "bind"]
+    """Return detached copies of the sources of the binds, in order."""
     found: list[int] = []
-    for path, read_only, propagation in wanted:
+    for mount in spec.mounts:
+        if mount.kind != "bind":
+            continue
         try:
-            found.append(mounts.bind(path, read_only=read_only, propagation=propagation))
+            found.append(mounts.bind(mount.source, read_only=mount.read_only, propagation=mount.propagation))
         except OSError as problem:
             wire.close_all(found)
-            raise Failed(f"cannot mount {path}: {os.strerror(problem.errno or 0).lower()}") from None
+            raise Failed(f"cannot mount {mount.source}: {os.strerror(problem.errno or 0).lower()}") from None
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netd.common.errors import BadRequest
@@ -52,8 +51,7 @@ def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings
         work=str(own.work),
         root=str(own.root),
         read_only=host.readonly_rootfs,
-        mounts=mounts(record.mounts, record.tmpfs),
-        files=files(around.files, record.mounts),
+        mounts=mounts(record, around.files),
         devices=devices(host),
         sysctls=other_sysctls,
         shm_size=host.shm_size or _SHM,
@@ -71,13 +69,17 @@ def own_uts(host: HostConfig) -> bool:
     return host.uts_mode != "host"
 
 
-def mounts(points: Sequence[MountPoint], tmpfs: dict[str, str]) -> tuple[Mount, ...]:
-    """Return the mounts, parents before children; a volume is a bind of its folder."""
-    return tuple(_mount(point, tmpfs) for point in sorted(points, key=_depth))
+def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[Mount, ...]:
+    """Return all mounts, parents before children: a mount on /etc does not hide the files that netd writes there.
+
+    A volume is a bind of its folder.
+    """
+    asked = [_mount(point, record.tmpfs) for point in record.mounts]
+    return tuple(sorted([*asked, *_files(record, paths)], key=_depth))
 
 
-def _depth(point: MountPoint) -> tuple[int, str]:
-    return (point.destination.count("/"), point.destination)
+def _depth(mount: Mount) -> tuple[int, str]:
+    return (mount.target.count("/"), mount.target)
 
 
 def _mount(point: MountPoint, tmpfs: dict[str, str]) -> Mount:
@@ -92,15 +94,19 @@ def _mount(point: MountPoint, tmpfs: dict[str, str]) -> Mount:
     )
 
 
-def files(paths: ContainerPaths, points: Sequence[MountPoint]) -> tuple[tuple[str, str], ...]:
-    """Return the files that netd's words are shown in; a mount of the user's at such a place wins."""
-    taken = {point.destination for point in points}
+def _files(record: ContainerRecord, paths: ContainerPaths) -> list[Mount]:
+    """Return the mounts of the files that netd writes; a mount of the user's on one of them replaces it."""
+    taken = {point.destination for point in record.mounts}
     shown = (
         ("/etc/resolv.conf", paths.resolv_conf),
         ("/etc/hostname", paths.hostname),
         ("/etc/hosts", paths.hosts),
     )
-    return tuple((target, str(path)) for target, path in shown if target not in taken)
+    return [
+        Mount(kind="bind", target=target, source=str(path), read_only=record.host.readonly_rootfs)
+        for target, path in shown
+        if target not in taken
+    ]
 
 
 def devices(host: HostConfig) -> tuple[Device, ...]:

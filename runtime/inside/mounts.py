@@ -179,16 +179,23 @@ def _directory(root: int, parent: int, walked: str, part: str) -> int:
     return linux.openat2(root, walked, flags, resolve)
 
 
-def file_in(root: int, path: str) -> int:
-    """Return a descriptor of the file *path* inside *root*, made empty if it is missing; links stay inside."""
+def file_in(root: int, path: str, links: int = 8) -> int:
+    """Return a descriptor of the file *path* inside *root*, made empty if it is missing; links stay inside.
+
+    Where a link points at a missing file, that file is made, through at most *links* links.
+    """
     resolve = linux.IN_ROOT | linux.NO_MAGICLINKS
     try:
         return linux.openat2(root, path, os.O_PATH, resolve)
     except FileNotFoundError:
         parent = directory_in(root, os.path.dirname(path))
+    name = os.path.basename(path)
     try:
-        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-        os.close(os.open(os.path.basename(path), flags, 0o644, dir_fd=parent))
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+    except FileExistsError:
+        if not links:
+            raise
+        return file_in(root, os.path.join(os.path.dirname(path), os.readlink(name, dir_fd=parent)), links - 1)
     finally:
         os.close(parent)
     return linux.openat2(root, path, os.O_PATH, resolve)

@@ -41,15 +41,13 @@ class Refused(Exception):
 def assemble(spec: Container, root: int, trees: Sequence[int], nodes: Sequence[Node]) -> None:
     """Mount everything below the detached mount *root* and make it the root of this process.
 
-    *trees* are the detached sources of ``spec.files`` and of the binds in ``spec.mounts``, in order.
+    *trees* are the detached sources of the binds in ``spec.mounts``, in order.
     """
     linux.move_mount(root, linux.AT_FDCWD, "/root")
     covered = {mount.target for mount in spec.mounts}
     _system(spec, root, covered)
     _etc(root)
     left = list(trees)
-    for target, _source in spec.files:
-        _mount_file(root, target, left.pop(0), spec.read_only)
     for mount in spec.mounts:
         _mount(root, mount, left)
     _add_nodes(root, nodes)
@@ -115,23 +113,16 @@ def _move_staged(path: str, target: int) -> None:
 
 
 def _etc(root: int) -> None:
+    """Make the files of /etc that are mounted on, before any mount of the user's: links of the image give way."""
     etc = mounts.own_directory(root, "etc")
     try:
+        for name in ("resolv.conf", "hostname", "hosts"):
+            os.close(mounts.own_file(etc, name))
         os.symlink("/proc/mounts", "mtab", dir_fd=etc)
     except FileExistsError:
         pass
     finally:
         os.close(etc)
-
-
-def _mount_file(root: int, target: str, tree: int, read_only: bool) -> None:
-    directory = mounts.directory_in(root, os.path.dirname(target))
-    place = mounts.own_file(directory, os.path.basename(target))
-    os.close(directory)
-    if read_only:
-        linux.mount_setattr(tree, add=linux.ATTR_RDONLY)
-    mounts.attach(tree, place)
-    os.close(place)
 
 
 def _mount(root: int, mount: Mount, trees: list[int]) -> None:
@@ -176,6 +167,11 @@ def _unreachable(mount: Mount, problem: OSError) -> str:
         return (
             f"cannot mount {mount.source or mount.kind} on {mount.target}: not a directory:"
             " are you trying to mount a directory onto a file (or vice-versa)?"
+        )
+    if problem.errno == errno.EROFS:
+        return (
+            f"cannot mount {mount.source or mount.kind} on {mount.target}: a read-only mount has no such file or"
+            " directory: create it there first, or mount its directory writable"
         )
     return f"cannot mount {mount.source or mount.kind} on {mount.target}: {problem.strerror}"
 

@@ -100,8 +100,7 @@ class Container:
     """An empty directory on which the root is assembled (in the container's own mount namespace)."""
     read_only: bool = False
     mounts: tuple[Mount, ...] = ()
-    files: tuple[tuple[str, str], ...] = ()
-    """(target, host path) of resolv.conf, hostname and hosts."""
+    """In the order in which they are mounted; resolv.conf, hostname and hosts of /etc are among them."""
     devices: tuple[Device, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     shm_size: int = 67108864

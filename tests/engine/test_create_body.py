@@ -69,7 +69,7 @@ def test_the_defaults_are_dockers(tmp_path):
     assert process.seccomp and not process.no_new_privileges and not process.tty and not process.stdin
     assert (made.shm_size, made.read_only, made.privileged, made.init) == (64 << 20, False, False, False)
     assert made.limits == spec.Limits() and made.log_path.endswith("-json.log")
-    assert [target for target, _ in made.files] == ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"]
+    assert [mount.target for mount in made.mounts] == ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
 
 
 def test_every_option_arrives(tmp_path):
@@ -114,6 +114,7 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
         MountPoint(type="bind", source="/h", destination="/etc/hosts", rw=False, propagation="rslave"),
         MountPoint(type="volume", name="v", source="/v", destination="/a/b"),
         MountPoint(type="tmpfs", destination="/a"),
+        MountPoint(type="tmpfs", destination="/etc"),
     ]
     around = Surroundings(
         hostname="h",
@@ -125,14 +126,18 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
         online=1,
     )
     made = container(
-        msgspec.structs.replace(one, mounts=points, tmpfs={"/a": "size=1m"}), ContainerPaths(tmp_path), around
+        msgspec.structs.replace(one, mounts=points, tmpfs={"/a": "size=1m", "/etc": ""}),
+        ContainerPaths(tmp_path),
+        around,
     )
     assert made.mounts == (
         spec.Mount(kind="tmpfs", target="/a", options="size=1m"),
+        spec.Mount(kind="tmpfs", target="/etc", options=""),
         spec.Mount(kind="bind", target="/a/b", source="/v"),
+        spec.Mount(kind="bind", target="/etc/hostname", source=str(ContainerPaths(tmp_path).hostname)),
         spec.Mount(kind="bind", target="/etc/hosts", source="/h", read_only=True, propagation="rslave"),
+        spec.Mount(kind="bind", target="/etc/resolv.conf", source=str(ContainerPaths(tmp_path).resolv_conf)),
     )
-    assert [target for target, _ in made.files] == ["/etc/resolv.conf", "/etc/hostname"]
 
 
 HOST = {

@@ -213,7 +213,7 @@ def test_images_whose_system_directories_are_links_change_nothing_outside(box: B
         "-c",
         "cat /etc/hosts; ls -d /dev/null /proc/self/fd /sys/class",
         lower=(str(image),),
-        files=(("/etc/hosts", str(hosts)),),
+        mounts=(Mount(kind="bind", target="/etc/hosts", source=str(hosts)),),
     )
     code, out, _err = box.complete(spec)
     assert (code, out.split()) == (0, ["hosts", "/dev/null", "/proc/self/fd", "/sys/class"])

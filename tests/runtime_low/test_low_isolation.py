@@ -172,7 +172,7 @@ def test_read_only_roots_keep_only_their_temporary_places_writable(box: Box, tmp
     out = box.shell(
         "touch /x 2>/dev/null || echo root; echo y >> /etc/hosts 2>/dev/null || echo hosts;"
         " touch /dev/shm/x && echo shm; cat /etc/hosts",
-        read_only=True, files=(("/etc/hosts", str(hosts)),),
+        read_only=True, mounts=(Mount(kind="bind", target="/etc/hosts", source=str(hosts), read_only=True),),
     )  # fmt: skip
     assert out.split("\n")[:4] == ["root", "hosts", "shm", "127.0.0.1 localhost"]
     assert hosts.read_text() == "127.0.0.1 localhost\n"
@@ -187,7 +187,7 @@ def test_files_of_netd_are_shown_even_over_links_of_the_image(box: Box, tmp_path
     source.write_text("nameserver 127.0.0.11\n")
     out = box.shell(
         "cat /etc/resolv.conf; echo more >> /etc/resolv.conf",
-        lower=(str(image), str(box.image)), files=(("/etc/resolv.conf", str(source)),),
+        lower=(str(image), str(box.image)), mounts=(Mount(kind="bind", target="/etc/resolv.conf", source=str(source)),),
     )  # fmt: skip
     assert out == "nameserver 127.0.0.11\n"
     assert source.read_text().endswith("more\n")
