@@ -9,21 +9,24 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
+from netd.common import descriptors
 from netd.common.config import Settings
 from netd.common.errors import Conflict
 from netd.common.listen import lock, serve
 from netd.common.store import Store
+from netd.common.tasks import Tasks
 from netd.common.web import Front, Product
 from netd.dns.link import DnsLink
 from netd.drivers.registry import discover
 from netd.engine import collisions, repair
 from netd.engine.connections import Connections
+from netd.engine.errands import Errands
 from netd.engine.hostfiles import HostFileReader
 from netd.engine.networks import Networks
 from netd.engine.ports import PortChanges
@@ -51,24 +54,28 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    _allow_many_descriptors()
+    # Every container has three, and every published port one.
+    descriptors.raise_limit()
     async with AsyncExitStack() as stack:
-        world = await _open(settings, stack)
+        tasks = Tasks()
+        tasks.catch_strays()
+        stack.push_async_callback(tasks.close)
+        world = await _open(settings, tasks, stack)
         await resume(world)
-        async with asyncio.TaskGroup() as tasks:
-            helpers = [
-                tasks.create_task(repair.watch(world), name="watch"),
-                tasks.create_task(repair.keep(world), name="repair"),
-                tasks.create_task(collisions.keep(world), name="collisions"),
-            ]
-            closing = asyncio.Event()
-            server = await serve(front(world, closing), settings.run_dir / "netd.sock", settings.group)
-            _ready(settings, world)
-            await stop.wait()
-            closing.set()
-            await server.cleanup()
-            for helper in helpers:
-                helper.cancel()
+        helpers = [
+            tasks.loop(partial(repair.watch, world), "watch"),
+            tasks.loop(partial(repair.keep, world), "repair"),
+            tasks.loop(partial(collisions.keep, world), "collisions"),
+        ]
+        closing = asyncio.Event()
+        server = await serve(front(world, tasks, closing), settings.run_dir / "netd.sock", settings.group)
+        _ready(settings, world)
+        await stop.wait()
+        closing.set()
+        await server.cleanup()
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.wait(helpers)
         await _leave(world)
 
 
@@ -81,7 +88,7 @@ def _lock_state(settings: Settings) -> None:
         ) from None
 
 
-def front(world: World, closing: asyncio.Event) -> Front:
+def front(world: World, tasks: Tasks, closing: asyncio.Event) -> Front:
     """Return netd's HTTP front; *closing* ends streams that go on for ever."""
     product = Product("netd", _version(), api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
     sandboxes, connections = Sandboxes(world), Connections(world)
@@ -94,10 +101,10 @@ def front(world: World, closing: asyncio.Event) -> Front:
     return Front(product, [route for group in groups for route in group.routes()])
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> World:
+async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> World:
     store = Store(settings.state_dir / "netd.db")
     stack.callback(store.close)
-    names = DnsLink(settings.run_dir, settings.resolv_conf)
+    names = DnsLink(settings.run_dir, settings.resolv_conf, tasks)
     host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
@@ -113,6 +120,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> World:
         sources=sources(settings, await identity(store)),
         host_files=HostFileReader(settings.resolv_conf),
         plugins=Plugins(settings.plugin_dirs, settings.plugin_timeout),
+        errands=Errands(tasks),
     )
     stack.push_async_callback(world.plugins.close)
     stack.callback(world.ports.close)
@@ -139,12 +147,6 @@ def _ready(settings: Settings, world: World) -> None:
     if path := os.environ.get("NOTIFY_SOCKET", ""):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", "\0" + path[1:] if path.startswith("@") else path)
-
-
-def _allow_many_descriptors() -> None:
-    """Every container has three, and every published port one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _version() -> str:

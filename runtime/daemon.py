@@ -12,11 +12,13 @@ import signal
 from contextlib import AsyncExitStack
 
 from netd.client import NetdClient
+from netd.common import descriptors
 from netd.common.config import Settings
 from netd.common.errors import BadRequest
 from netd.common.events import Bus
 from netd.common.listen import lock, serve
 from netd.common.store import Store
+from netd.common.tasks import Tasks
 from netd.common.web import Front, Product
 from runtime import VERSION
 from runtime.api import missing
@@ -59,28 +61,29 @@ _STORAGE = "overlay2"
 class Daemon:
     """Every part, made but not started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tasks: Tasks, nofile: tuple[int, int]) -> None:
+        """*nofile* is the limit on descriptors that containers begin with."""
         paths = self.paths = Paths(settings.state_dir, settings.run_dir)
         self.product = Product("netd-runtime", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
         self.store = Store(paths.database)
         self.bus = Bus()
         self.endless = Endless()
-        self.trash = Trash(paths.scratch)
+        self.trash = Trash(paths.scratch, tasks)
         self.netd = NetdClient(paths.netd_socket)
-        self.supervisor = Shims(paths.run)
-        self.fleet = Fleet(self.store, self.bus)
+        self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile)
+        self.fleet = Fleet(self.store, self.bus, tasks)
         self.layers = Layers(paths, self.trash)
         self.images = Images(self.store, self.layers)
         self.volumes = Volumes(self.store, paths, self.trash, self.bus)
         self.declared = Declared(self.netd, self.fleet)
         self.remover = Remover(self.fleet, self.volumes, paths, self.trash, self.declared)
-        self.network = Network(self.netd, self.fleet, paths, self.declared)
+        self.network = Network(self.netd, self.fleet, paths, self.declared, tasks)
         launcher = Launcher(self.fleet, self.supervisor, self.network, paths)
         health = HealthChecks(self.fleet, self.supervisor)
-        self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover, health)
+        self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover, health, tasks)
         self.control = Control(self.fleet, self.supervisor, self.lifecycle, self.remover, self.network)
-        self.execs = Execs(self.fleet, self.supervisor)
-        self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd, self.declared)
+        self.execs = Execs(self.fleet, self.supervisor, tasks)
+        self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd, self.declared, tasks)
         self.watch = NetdWatch(self.netd, self.bus, self.recovery)
 
     def front(self) -> Front:
@@ -110,11 +113,9 @@ class Daemon:
         )
         return Front(self.product, [*(route for group in groups for route in group.routes()), *missing.routes()])
 
-    async def open(self, tasks: asyncio.TaskGroup) -> None:
+    async def open(self) -> None:
         """Read what is recorded, and bring it in line with what runs."""
-        self.trash.open(tasks)
-        self.lifecycle.open(tasks)
-        self.execs.open(tasks)
+        self.trash.open()
         self.images.load()
         self.volumes.load()
         self.fleet.load()
@@ -135,28 +136,25 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        daemon = Daemon(settings)
+        tasks = Tasks()
+        tasks.catch_strays()
+        stack.push_async_callback(tasks.close)
+        daemon = Daemon(settings, tasks, descriptors.raise_limit())
         stack.callback(daemon.store.close)
         stack.push_async_callback(daemon.netd.close)
         stack.push_async_callback(daemon.supervisor.close)
-        async with asyncio.TaskGroup() as tasks:
-            await daemon.open(tasks)
-            helpers = [
-                tasks.create_task(daemon.watch.run(), name="netd"),
-                tasks.create_task(daemon.recovery.start_always(), name="always"),
-            ]
-            server = await serve(daemon.front(), daemon.paths.socket, settings.group)
-            # What is there by now stays: the collector need not look at it again and again.
-            gc.collect()
-            gc.freeze()
-            _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.fleet.all()))
-            await stop.wait()
-            daemon.endless.end_all()
-            await server.cleanup()
-            daemon.paths.socket.unlink(missing_ok=True)
-            for task in helpers:
-                task.cancel()
-            await daemon.trash.settle()
-            await daemon.fleet.settle()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
+        await daemon.open()
+        tasks.loop(daemon.watch.run, "netd")
+        tasks.start(daemon.recovery.start_always(), "always")
+        server = await serve(daemon.front(), daemon.paths.socket, settings.group)
+        # What is there by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.fleet.all()))
+        await stop.wait()
+        daemon.endless.end_all()
+        await server.cleanup()
+        daemon.paths.socket.unlink(missing_ok=True)
+        await daemon.trash.settle()
+        await daemon.fleet.settle()
+        await tasks.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from netd.common.tasks import begin
 from runtime.inotify import Watch
 
 _BLOCK = 1 << 16
@@ -134,7 +135,7 @@ async def read(path: Path, wanted: Wanted, ended: Awaitable[object] | None = Non
             async for batch in _present(reader, wanted):
                 yield batch
             return
-        watch, over = Watch(str(path.parent)), asyncio.ensure_future(ended)
+        watch, over = Watch(str(path.parent)), begin(ended)
         try:
             async for batch in _following(reader, wanted, watch, over):
                 yield batch
@@ -158,7 +159,7 @@ async def _following(
             yield batch
         if last:
             return
-        changed = asyncio.ensure_future(watch.wait())
+        changed = begin(watch.wait())
         try:
             await asyncio.wait((changed, over), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -11,19 +11,21 @@ import shutil
 import uuid
 from pathlib import Path
 
+from netd.common.tasks import Tasks
+
 _log = logging.getLogger(__name__)
 
 
 class Trash:
     """*scratch* must be on the file system of what is thrown away."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, tasks: Tasks | None = None) -> None:
+        self._tasks = tasks or Tasks()
         self._scratch = scratch
         self._jobs: set[asyncio.Task[None]] = set()
 
-    def open(self, tasks: asyncio.TaskGroup) -> None:
+    def open(self) -> None:
         """Make the scratch folder and delete what an earlier run left in it."""
-        self._tasks = tasks
         self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._scratch.iterdir():
             self._delete_later(left)
@@ -46,7 +48,7 @@ class Trash:
         _delete(path)
 
     def _delete_later(self, path: Path) -> None:
-        job = self._tasks.create_task(asyncio.to_thread(_delete, path))
+        job = self._tasks.start(asyncio.to_thread(_delete, path), "delete")
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
 

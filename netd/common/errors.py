@@ -85,3 +85,7 @@ class NoSpace(Problem):
     """The disk that holds the state is full; nothing was changed."""
 
     status = 507
+
+
+class ReadOnly(Unavailable):
+    """The disk that holds the state cannot be written; nothing was changed."""

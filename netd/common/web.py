@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from netd.common import codec, spelling
+from netd.common import codec, shortage, spelling
 from netd.common.errors import BadRequest, NotFound, NotModified, Problem
 from netd.common.filters import Filters
 from netd.common.filters import parse as parse_filters
@@ -156,9 +156,8 @@ class Front:
             response = json({"message": problem.message}, problem.status)
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception:
-            _log.exception("request failed: method=%s path=%s", request.method, request.path)
-            response = json({"message": f"{request.method} {request.path} failed; the daemon's log has the cause"}, 500)
+        except Exception as error:
+            response = _unexpected(request, error)
         if not response.prepared:
             response.headers.update(self.product.headers)
         return response
@@ -189,6 +188,15 @@ class Front:
     async def _ping(self, call: Call) -> web.StreamResponse:
         headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", **self.product.ping}
         return web.Response(text="OK" if call.request.method == "GET" else "", headers=headers)
+
+
+def _unexpected(request: web.BaseRequest, error: Exception) -> web.Response:
+    what = f"{request.method} {request.path} failed"
+    if (problem := shortage.problem(error, what)) is not None:
+        _log.error("request failed: method=%s path=%s error=%s", request.method, request.path, error)
+        return json({"message": problem.message}, problem.status)
+    _log.error("request failed: method=%s path=%s", request.method, request.path, exc_info=error)
+    return json({"message": f"{what}; the daemon's log has the cause"}, 500)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netd.common.errors import Unavailable
+from netd.common.tasks import Tasks
 from netd.dns import protocol
 from netd.dns.greeting import Greeting
 from netd.dns.protocol import Message, Pipe
@@ -38,7 +39,8 @@ class DnsLink:
     ``held`` are the sandboxes that are being served: after ``start`` those of a server that outlived the last netd.
     """
 
-    def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf")) -> None:
+    def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf"), tasks: Tasks | None = None) -> None:
+        self._tasks = tasks or Tasks()
         self._servers = Servers(run_dir / "dns.sock", run_dir / "dns.log", resolv_conf)
         self._networks: dict[str, Ledger] = {}
         self._views: dict[str, View] = {}
@@ -61,7 +63,7 @@ class DnsLink:
     async def start(self) -> None:
         """Connect to the server, started if need be.  Raises Unavailable when there is one and it does not answer."""
         await self._connect(adopt=True)
-        self._keeper = asyncio.create_task(self._keep(), name="dns-link")
+        self._keeper = self._tasks.loop(self._keep, "dns-link")
 
     async def open_sandbox(self, sandbox: str, resolver: Resolver) -> None:
         """Hand a sandbox's sockets over; they are the link's from now on.  It answers from its first view on."""
@@ -185,7 +187,7 @@ class DnsLink:
             for message, _ in self._pipe.receive() if self._pipe is not None else ():
                 if isinstance(message, protocol.Synced):
                     self._confirm(message.number)
-        except (EOFError, ValueError) as problem:
+        except (EOFError, ValueError, OSError) as problem:
             self._break(problem)
 
     def _confirm(self, number: int) -> None:

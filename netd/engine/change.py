@@ -178,7 +178,7 @@ def _forget_flows(world: World, move: Move) -> None:
     if addresses or closed or new:
         forgetting = world.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
         about = {move.id, *(str(one) for one in addresses)}
-        world.errands.send(forgetting, f"forget-flows-of-{move.id[:12]}", about)
+        world.errands.send(forgetting, f"forget-flows {move.id[:12]}", about)
 
 
 async def _confirm(world: World, move: Move) -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Coroutine
 from typing import Any
 
-from netd.common.errors import Problem
-
-_log = logging.getLogger(__name__)
+from netd.common.tasks import Tasks
 
 
 class Errands:
     """Keeps hold of what is under way until it is done, and of what it is about."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Tasks | None = None) -> None:
+        self._background = tasks or Tasks()
         self._tasks: dict[asyncio.Task[None], frozenset[str]] = {}
 
     def send(self, errand: Coroutine[Any, Any, None], name: str, about: Collection[str] = ()) -> None:
         """Begin *errand*; what becomes of it is only logged."""
-        task = asyncio.get_running_loop().create_task(_run(errand, name), name=name)
+        task = self._background.start(errand, name)
         self._tasks[task] = frozenset(about)
         task.add_done_callback(self._tasks.pop)
 
@@ -31,10 +29,3 @@ class Errands:
     async def close(self) -> None:
         """Wait until all is done."""
         await asyncio.gather(*self._tasks)
-
-
-async def _run(errand: Coroutine[Any, Any, None], name: str) -> None:
-    try:
-        await errand
-    except (Problem, OSError) as problem:
-        _log.error("errand=%s failed=true reason=%s", name, problem)

@@ -151,7 +151,7 @@ def give_back(world: World, endpoints: Iterable[Endpoint]) -> None:
     for endpoint in endpoints:
         network = world.state.network(endpoint.network) if world.state.has_network(endpoint.network) else None
         if network is not None and any(pool.id for pool in network.pools):
-            world.errands.send(_give_back(world, network, endpoint), f"give-back-of-{endpoint.id[:12]}")
+            world.errands.send(_give_back(world, network, endpoint), f"give-back {endpoint.id[:12]}")
 
 
 async def _give_back(world: World, network: Network, endpoint: Endpoint) -> None:

@@ -220,7 +220,7 @@ async def _program(world: World, before: Sandbox | None, after: Sandbox) -> None
         raise
     for place in _difference(world, after, before):
         driver = world.plugins.networks(place.network.driver)
-        world.errands.send(driver.look(place.endpoint), f"look-at-{place.endpoint.id[:12]}")
+        world.errands.send(driver.look(place.endpoint), f"look {place.endpoint.id[:12]}")
 
 
 async def _go_back(world: World, before: Sandbox | None, after: Sandbox) -> None:

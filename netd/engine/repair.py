@@ -22,9 +22,14 @@ PAUSE = 0.5
 
 async def watch(world: World) -> None:
     """Raise the alarm at every change that others make, until the host is closed."""
-    async for change in world.host.changes():
-        _log.warning("changed-by-others=%s name=%s", change.what, change.name)
+    try:
+        async for change in world.host.changes():
+            _log.warning("changed-by-others=%s name=%s", change.what, change.name)
+            world.alarm.set()
+    except Exception:
+        # Changes that were read and not judged are found by the repair.
         world.alarm.set()
+        raise
 
 
 async def keep(world: World) -> None:
@@ -34,8 +39,12 @@ async def keep(world: World) -> None:
         await world.alarm.wait()
         await asyncio.sleep(SETTLE)
         world.alarm.clear()
-        async with world.turns.alone():
-            whole = await _mend(world)
+        try:
+            async with world.turns.alone():
+                whole = await _mend(world)
+        except Exception:
+            world.alarm.set()
+            raise
         if whole:
             patience = AGAIN
             continue

@@ -66,14 +66,16 @@ class Reaper:
     def work(self, enter: Callable[[], None]) -> None:
         """Delete what is retired until closed; *enter* takes the thread to the host's namespace."""
         enter()
-        with Rtnl() as host:
-            last = False
-            while not last:
-                last = not self._wait()
-                try:
+        last = False
+        while not last:
+            last = not self._wait()
+            try:
+                with Rtnl() as host:
                     delete_all(host)
-                except OSError as problem:
-                    logger.warning("links=dying action=leave-to-next-round reason=%s", problem)
+            except OSError as problem:
+                logger.warning("links=dying action=try-again reason=%s", problem)
+                if not last:
+                    self.touch(retired=True)
 
     def _wait(self) -> bool:
         """Return when the dying should be deleted; false means for the last time."""

@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
+from netd.common import shortage
 from netd.common.addresses import Subnet
+from netd.common.errors import KernelRefused
 from netd.facts import State, Step
 from netd.host import Change, Flows, Resolver, Way
 from netd.kernel import libc
@@ -172,16 +174,30 @@ class _Threads:
         self._reaping.start()
 
     async def run(self, body: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._ordered, body)
+        return await asyncio.get_running_loop().run_in_executor(self._ordered, _telling(body))
 
     async def run_beside(self, body: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._beside, body)
+        return await asyncio.get_running_loop().run_in_executor(self._beside, _telling(body))
 
     async def close(self) -> None:
         self.reaper.close()
         await self.run_beside(self._reaping.join)
         for executor in (self._beside, self._ordered):
             executor.shutdown()
+
+
+def _telling(body: Callable[[], T]) -> Callable[[], T]:
+    """Return *body* with the errors of the operating system, and threads that cannot be started, as Problems."""
+
+    def telling() -> T:
+        try:
+            return body()
+        except (OSError, RuntimeError) as error:
+            what = "cannot look at or change the host's network"
+            number = (error.errno if isinstance(error, OSError) else None) or 0
+            raise shortage.problem(error, what) or KernelRefused(f"{what}: {error}", number) from error
+
+    return telling
 
 
 def _nameservers(resolv_conf: Path) -> list[str]:

@@ -7,7 +7,6 @@ matters is judged by the host, against what it last knew.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import struct
 from contextlib import suppress
@@ -105,9 +104,8 @@ class Watch:
                 data = source.recv(_DATAGRAM)
             except BlockingIOError:
                 break
-            except OSError as problem:
-                if problem.errno != errno.ENOBUFS:
-                    raise
+            except OSError:
+                # Messages are lost, for want of buffers (ENOBUFS) or whatever else.
                 self._seen.lost = True
                 break
             # Of a transaction that is known to touch our table, thousands of elements may say no more.

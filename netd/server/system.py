@@ -13,6 +13,7 @@ from aiohttp import web
 from netd.common import codec
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.tasks import begin
 from netd.common.web import Call, Product, Route, json, stream, text
 
 _LOOK = 5.0
@@ -61,8 +62,8 @@ class SystemRoutes:
         self, call: Call, happening: AsyncIterator[Event], until: float | None
     ) -> AsyncIterator[Event]:
         """Yield events until the time is up, the client has left, or netd ends."""
-        following = asyncio.ensure_future(anext(happening))
-        closing = asyncio.ensure_future(self._closing.wait())
+        following = begin(anext(happening))
+        closing = begin(self._closing.wait())
         try:
             while not _is_gone(call) and not closing.done():
                 rest = _LOOK if until is None else min(_LOOK, until - time.time())
@@ -71,7 +72,7 @@ class SystemRoutes:
                 await asyncio.wait((following, closing), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
                     yield following.result()
-                    following = asyncio.ensure_future(anext(happening))
+                    following = begin(anext(happening))
         finally:
             for waiting in (following, closing):
                 waiting.cancel()

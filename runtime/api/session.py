@@ -10,6 +10,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
+from netd.common.tasks import begin
 from netd.common.web import Version
 from runtime.engine.detach import Detector
 from runtime.supervise.supervisor import Attachment
@@ -42,8 +43,8 @@ class Terms:
 
 async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, streams: Attachment, terms: Terms) -> None:
     """Serve one session until the output ends, the client leaves, or it presses the detach keys."""
-    sending = asyncio.ensure_future(_send(writer, streams, terms.tty))
-    receiving = asyncio.ensure_future(_receive(reader, streams, terms))
+    sending = begin(_send(writer, streams, terms.tty))
+    receiving = begin(_receive(reader, streams, terms))
     try:
         await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
         detached = receiving.done() and not receiving.cancelled() and not receiving.exception() and receiving.result()

@@ -20,6 +20,7 @@ from netd.common import web as front
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.ids import now
+from netd.common.tasks import begin
 from netd.common.web import Call, Product, Route, json, stream
 from runtime.api.endless import Endless
 from runtime.engine.fleet import Fleet
@@ -238,7 +239,7 @@ def _kept(common: dict[str, str]) -> dict[str, str]:
 
 async def _while_there(call: Call, happening: AsyncIterator[Event], until: float | None) -> AsyncGenerator[Event, None]:
     """Yield events until the time is up or the client has left, which is looked at now and then."""
-    following = asyncio.ensure_future(anext(happening))
+    following = begin(anext(happening))
     try:
         while (transport := call.request.transport) is not None and not transport.is_closing():
             rest = _LOOK if until is None else min(_LOOK, until - time.time())
@@ -246,7 +247,7 @@ async def _while_there(call: Call, happening: AsyncIterator[Event], until: float
                 return
             if (await asyncio.wait((following,), timeout=rest))[0]:
                 yield following.result()
-                following = asyncio.ensure_future(anext(happening))
+                following = begin(anext(happening))
     finally:
         following.cancel()
 

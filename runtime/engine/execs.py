@@ -5,7 +5,6 @@ An exec is known from its creation until its container is gone; its exit code st
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import msgspec
 
 from netd.common.errors import BadRequest, Conflict, NotFound
 from netd.common.ids import new_id
+from netd.common.tasks import Tasks
 from runtime.engine import detach, process
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
@@ -37,13 +37,11 @@ class Exec:
 
 
 class Execs:
-    def __init__(self, fleet: Fleet, supervisor: Supervisor) -> None:
+    def __init__(self, fleet: Fleet, supervisor: Supervisor, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._fleet = fleet
         self._supervisor = supervisor
         self._execs: dict[str, Exec] = {}
-
-    def open(self, tasks: asyncio.TaskGroup) -> None:
-        self._tasks = tasks
 
     def create(self, live: Live, config: ExecConfig) -> Exec:
         """Return a new exec of *live*, checked but not started."""
@@ -94,7 +92,7 @@ class Execs:
             one.code = _NOT_STARTED
             raise
         self._fleet.tell(live, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
-        self._tasks.create_task(self._watch(live, one, running), name=f"exec {one.id[:12]}")
+        self._tasks.start(self._watch(live, one, running), f"exec {one.id[:12]}")
         return streams
 
     async def _run(self, live: Live, one: Exec, attached: bool) -> tuple[Running, Attachment | None]:

@@ -15,6 +15,7 @@ import msgspec
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem
 from netd.common.events import Bus, event
 from netd.common.store import Drop, Put, Store
+from netd.common.tasks import Tasks
 from runtime.engine.live import Live
 from runtime.engine.names import free_name
 from runtime.record import ContainerRecord, State
@@ -24,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 class Fleet:
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, tasks: Tasks | None = None) -> None:
+        self._tasks = tasks or Tasks()
         self._store = store
         self._bus = bus
         self._containers: dict[str, Live] = {}
@@ -107,7 +109,7 @@ class Fleet:
         They hold even when they cannot be written, and nobody waits for that: a restarted daemon finds them out again.
         """
         live.record = msgspec.structs.replace(live.record, **fields)
-        job = asyncio.get_running_loop().create_task(self._write_noted(live), name=f"note {live.id[:12]}")
+        job = self._tasks.start(self._write_noted(live), f"note {live.id[:12]}")
         self._writing.add(job)
         job.add_done_callback(self._writing.discard)
 

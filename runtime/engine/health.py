@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from netd.common.ids import new_id, now
+from netd.common.tasks import begin
 from runtime.engine import process, verdict
 from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
@@ -32,7 +33,7 @@ class HealthChecks:
             return
         live.health = Health()
         began = time.monotonic()
-        ended = asyncio.ensure_future(running.wait())
+        ended = begin(running.wait())
         try:
             while not await _within(ended, plan.pause(live.health, time.monotonic() - began)):
                 if live.record.state.status == "running":
@@ -60,7 +61,7 @@ class HealthChecks:
 
     async def _follow(self, probe: Running, streams: Attachment, seconds: float) -> tuple[int, bytes]:
         output = bytearray()
-        reading = asyncio.ensure_future(_collect(streams, output))
+        reading = begin(_collect(streams, output))
         try:
             async with asyncio.timeout(seconds):
                 status = await probe.wait()

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 
+from netd.common import shortage
 from netd.common.errors import Conflict, NotModified, Problem, ServerError
+from netd.common.tasks import Tasks
 from runtime.engine import networking, policy
 from runtime.engine.fleet import Fleet
 from runtime.engine.health import HealthChecks
@@ -38,17 +41,15 @@ class Lifecycle:
         launcher: Launcher,
         remover: Remover,
         health: HealthChecks,
+        tasks: Tasks,
     ) -> None:
+        self._tasks = tasks
         self._fleet = fleet
         self._supervisor = supervisor
         self._network = network
         self._launcher = launcher
         self._remover = remover
         self._health = health
-
-    def open(self, tasks: asyncio.TaskGroup) -> None:
-        """Watch processes with tasks of this group."""
-        self._tasks = tasks
 
     async def start(self, live: Live) -> None:
         """Start the container.  Raises NotModified when it runs, Problems in Docker's words when it cannot be."""
@@ -73,9 +74,11 @@ class Lifecycle:
         except Problem as problem:
             await self._failed(live, problem.message, _DAEMONS_FAULT)
             raise
-        except OSError as error:
-            await self._failed(live, str(error), _DAEMONS_FAULT)
-            raise ServerError(f"cannot start container {live.record.name}: {error}") from error
+        except Exception as error:
+            what = f"cannot start container {live.record.name}"
+            told = shortage.problem(error, what) or ServerError(f"{what}: {error or type(error).__name__}")
+            await self._failed(live, told.message, _DAEMONS_FAULT)
+            raise told from error
         await self._is_up(live, running, joined, restarts)
 
     async def _is_up(self, live: Live, running: Running, joined: Joined, restarts: int) -> None:
@@ -99,14 +102,14 @@ class Lifecycle:
         self._fleet.note(live, state=state)
         live.ended.wake(live.code)
         if live.record.host.auto_remove:
-            await self._remover.remove(live, volumes=True)
+            await self.remove_ended(live)
 
     # The end of a process
 
     def watch(self, live: Live, running: Running) -> None:
         """Check the health of *running*, clear away when it has ended, and follow the restart policy."""
-        self._tasks.create_task(self._health.run(live, running), name=f"health {live.id[:12]}")
-        self._tasks.create_task(self._watch(live, running), name=f"watch {live.id[:12]}")
+        self._tasks.loop(partial(self._health.run, live, running), f"health {live.id[:12]}")
+        self._tasks.loop(partial(self._watch, live, running), f"watch {live.id[:12]}")
 
     async def _watch(self, live: Live, running: Running) -> None:
         status = await running.wait()
@@ -127,9 +130,22 @@ class Lifecycle:
         await asyncio.gather(leaving, self._discard(live))
         if again:
             live.delay = policy.next_delay(live.delay, lasted)
-            live.restart = self._tasks.create_task(self._restart_later(live), name=f"restart {live.id[:12]}")
+            live.restart = self._tasks.start(self._restart_later(live), f"restart {live.id[:12]}")
         elif over:
+            await self.remove_ended(live)
+
+    async def remove_ended(self, live: Live) -> None:
+        """Remove a container of ``--rm``; the caller holds the lock.  A removal that fails is tried again."""
+        try:
             await self._remover.remove(live, volumes=True)
+        except Exception as error:
+            _log.warning("removal failed and is tried again: container=%s error=%s", live.id[:12], error)
+            self._tasks.loop(partial(self._remove_later, live), f"remove {live.id[:12]}")
+
+    async def _remove_later(self, live: Live) -> None:
+        async with live.lock:
+            if self._fleet.get(live.id) is live and live.running is None:
+                await self._remover.remove(live, volumes=True)
 
     async def _discard(self, live: Live) -> None:
         try:
@@ -160,15 +176,25 @@ class Lifecycle:
         live.ended.wake(status.code)
 
     async def _restart_later(self, live: Live) -> None:
-        await asyncio.sleep(live.delay)
-        async with live.lock:
-            live.restart = None
-            if live.record.state.status != "restarting":
-                return
-            try:
-                await self._launch(live, live.record.restarts + 1)
-            except Problem as problem:
-                _log.warning("restart failed: container=%s error=%s", live.id[:12], problem.message)
+        while True:
+            await asyncio.sleep(live.delay)
+            async with live.lock:
+                if live.record.state.status != "restarting":
+                    live.restart = None
+                    return
+                before = live.record.state
+                # Calling a restart off cancels this task, which must not happen to a launch.
+                trying, live.restart = live.restart, None
+                try:
+                    await self._launch(live, live.record.restarts + 1)
+                    return
+                except Problem as problem:
+                    _log.warning("restart failed: container=%s error=%s", live.id[:12], problem.message)
+                    if not shortage.is_shortage(problem) or self._fleet.get(live.id) is not live:
+                        return
+                # Nothing is wrong with the container: it is tried again until there is room for it.
+                live.restart, live.delay = trying, policy.next_delay(live.delay, 0.0)
+                self._fleet.note(live, state=msgspec.structs.replace(before, error=live.record.state.error))
 
     def _call_off_restart(self, live: Live) -> bool:
         if live.restart is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxSettings, SandboxView
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
+from netd.common.tasks import Tasks
 from runtime.engine import folders, networking
 from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
@@ -37,7 +38,8 @@ class Joined:
 
 
 class Network:
-    def __init__(self, netd: NetdClient, fleet: Fleet, paths: Paths, declared: Declared) -> None:
+    def __init__(self, netd: NetdClient, fleet: Fleet, paths: Paths, declared: Declared, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._netd = netd
         self._declared = declared
         self._fleet = fleet
@@ -86,7 +88,7 @@ class Network:
 
     def leave(self, live: Live) -> asyncio.Task[None]:
         """Begin to take the container's sandbox away; when netd is down, that is done as soon as it is back."""
-        job = asyncio.get_running_loop().create_task(self._delete(live), name=f"leave {live.id[:12]}")
+        job = self._tasks.start(self._delete(live), f"leave {live.id[:12]}")
         self._leaving.add(job)
         job.add_done_callback(self._leaving.discard)
         return job

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from netd.client import NetdClient
 from netd.common.errors import Problem
 from netd.common.ids import now
+from netd.common.tasks import Tasks
 from runtime.engine import networking
 from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
@@ -26,8 +28,15 @@ _UNKNOWN_END = 255
 
 class Recovery:
     def __init__(
-        self, fleet: Fleet, supervisor: Supervisor, lifecycle: Lifecycle, netd: NetdClient, declared: Declared
+        self,
+        fleet: Fleet,
+        supervisor: Supervisor,
+        lifecycle: Lifecycle,
+        netd: NetdClient,
+        declared: Declared,
+        tasks: Tasks,
     ) -> None:
+        self._tasks = tasks
         self._declared = declared
         self._fleet = fleet
         self._supervisor = supervisor
@@ -35,23 +44,39 @@ class Recovery:
         self._netd = netd
 
     async def adopt_all(self) -> None:
-        """Bring every container's record in line with its process; to be called before any request is served."""
-        await asyncio.gather(*(self._adopt(live) for live in self._fleet.all()))
+        """Bring every container's record in line with its process; to be called before any request is served.
+
+        A container for which that fails is left as it is recorded, and tried again in the background.
+        """
+        await asyncio.gather(*(self._adopt_or_later(live) for live in self._fleet.all()))
+
+    async def _adopt_or_later(self, live: Live) -> None:
+        try:
+            await self._adopt(live)
+        except Exception as error:
+            self._tasks.failures.report(f"adopt {live.id[:12]}", error)
+            self._tasks.loop(partial(self._adopt, live), f"adopt {live.id[:12]}")
 
     async def _adopt(self, live: Live) -> None:
         async with live.lock:
             found = await self._supervisor.adopt(live.id)
+            if live.running is not None or self._fleet.get(live.id) is not live:
+                return
             if isinstance(found, ExitStatus):
                 await self._was_ended(live, found)
             elif found is not None:
                 await self._runs(live, found)
             elif live.record.state.counts_as_running:
                 await self._ended(live, None)
+            elif live.record.host.auto_remove and live.record.state.status == "exited":
+                await self._lifecycle.remove_ended(live)
 
     async def _was_ended(self, live: Live, status: ExitStatus) -> None:
         """Apply an end, or only finish the clearing away of one that was told before."""
         if live.record.state.status == "exited" and live.record.state.finished_at == status.finished:
             await self._supervisor.discard(live.id)
+            if live.record.host.auto_remove:
+                await self._lifecycle.remove_ended(live)
         else:
             await self._ended(live, status)
 

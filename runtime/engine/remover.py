@@ -36,13 +36,20 @@ class Remover:
             self._fleet.show_state(live, before)
             raise
         await self._declared.forget(live)
-        self._trash.throw(self._paths.container(live.id).folder)
+        self._throw_folder(live)
         if volumes:
             await self._remove_anonymous(live)
         self._fleet.tell(live, "destroy")
         live.dismiss_viewers()
         live.ended.wake(live.code)
         live.removed.wake(live.code)
+
+    def _throw_folder(self, live: Live) -> None:
+        try:
+            self._trash.throw(self._paths.container(live.id).folder)
+        except OSError as error:
+            # The container is forgotten by now, and the next start throws away what belongs to none.
+            _log.warning("folder stays until the next start: container=%s error=%s", live.id[:12], error)
 
     async def _forget(self, live: Live) -> None:
         try:

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
 
+from netd.common import shortage
+from netd.common.tasks import Failures, Tasks
 from runtime.beside import birth, shimdir, wire
 from runtime.kernel import cgroups
 from runtime.supervise.channel import Channel, connect
@@ -27,14 +29,22 @@ _LOST = "its shim was killed, and it ended before it was found again"
 class Launcher:
     """See :class:`runtime.supervise.supervisor.Supervisor`."""
 
-    def __init__(self, run_dir: Path, *, spares: int = 2) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        spares: int = 2,
+        failures: Failures | None = None,
+        nofile: tuple[int, int] | None = None,
+    ) -> None:
+        """*failures* is told of what goes wrong in the background; *nofile* is the containers' limit on descriptors."""
+        self._tasks = Tasks(failures)
         self._directory = run_dir / "shims"
         self._shims = -1
-        self._nursery = Nursery(spares)
+        self._nursery = Nursery(spares, self._tasks, nofile)
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
         self._parents = {birth.PARENT}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,8 +53,15 @@ class Launcher:
         execs = await asyncio.to_thread(self._sweep)
         await self._nursery.start(self._shims)
         for identifier in execs:
+            await self._adopt_exec(identifier)
+
+    async def _adopt_exec(self, identifier: str) -> None:
+        try:
             if not isinstance(await self.adopt(identifier), ShimProcess):
                 shimdir.remove(self._shims, identifier)
+        except (OSError, wire.Broken) as error:
+            # The end of its container removes what is left of it.
+            self._tasks.failures.report(f"adopt {identifier[:12]}", error)
 
     async def prepare(self, container: Container) -> ShimProcess:
         await self._make_room(container)
@@ -125,9 +142,8 @@ class Launcher:
         return group.pids() if group.exists() else ()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._nursery.settle()
+        await self._tasks.close()
         for process in self._known.values():
             process.let_go()
         await self._nursery.close()
@@ -163,8 +179,9 @@ class Launcher:
     async def _spare(self) -> Channel:
         try:
             return await self._nursery.spare()
-        except OSError as problem:
-            raise StartError(str(problem)) from None
+        except (OSError, wire.Broken) as error:
+            what = "no process can be prepared for containers"
+            raise shortage.problem(error, what) or StartError(str(error)) from error
 
     async def _make_room(self, container: Container) -> None:
         """Remove what an earlier start of the container has left.  Raises StartError when it is still running."""
@@ -241,9 +258,7 @@ class Launcher:
             os.close(directory)
 
     def _look_after(self, process: ShimProcess) -> None:
-        task = asyncio.create_task(self._follow(process))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.loop(partial(self._follow, process), f"follow {process.id[:12]}")
 
     async def _follow(self, process: ShimProcess) -> None:
         await process.follow(partial(self._revive, process))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import socket
 import sys
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
+from netd.common.tasks import Tasks
 from runtime.beside import wire
 from runtime.supervise.channel import Channel
 
@@ -46,7 +48,9 @@ def sealed_interpreter() -> int:
 class Nursery:
     """Hands out channels to fresh shims: spares, which hold a first process ready, and others on demand."""
 
-    def __init__(self, spares: int) -> None:
+    def __init__(self, spares: int, tasks: Tasks, nofile: tuple[int, int] | None) -> None:
+        self._tasks = tasks
+        self._nofile = nofile
         self._shims = -1
         self._wanted = spares
         self._interpreter = -1
@@ -86,12 +90,16 @@ class Nursery:
     def refill(self) -> None:
         """See to it, in the background, that the wanted number of spares is there."""
         if self._refilling is None or self._refilling.done():
-            self._refilling = asyncio.create_task(self._refill())
+            self._refilling = self._tasks.start(self._refill(), "refill")
+
+    async def settle(self) -> None:
+        """Return when no spare is being made."""
+        if self._refilling is not None:
+            await self._refilling
 
     async def close(self) -> None:
         """Stop the zygote and the spares; returns when the spares have removed what they had made."""
-        if self._refilling is not None:
-            await self._refilling
+        await self.settle()
         async with self._lock:
             for spare in self._spares:
                 await spare.finish()
@@ -141,6 +149,9 @@ class Nursery:
                 setsid=True,
                 setsigmask=(),
             )
+            if self._nofile is not None:
+                # Nothing is forked before the first request, so containers begin with this limit and not the daemon's.
+                resource.prlimit(self._pid, resource.RLIMIT_NOFILE, self._nofile)
         finally:
             theirs.close()
             wire.close_all([channel, shims])

@@ -301,10 +301,9 @@ def test_what_no_image_names_is_swept_away(place):
     place.unpack(Archive().add("b").bytes())
 
     async def sweep():
-        async with asyncio.TaskGroup() as tasks:
-            place.trash.open(tasks)
-            place.layers.sweep([chain])
-            await place.trash.settle()
+        place.trash.open()
+        place.layers.sweep([chain])
+        await place.trash.settle()
 
     asyncio.run(sweep())
     assert list(place.paths.layers.iterdir()) == [kept]

@@ -1,0 +1,19 @@
+"""The limit on this process's file descriptors, and how many are in use."""
+
+from __future__ import annotations
+
+import os
+import resource
+
+
+def raise_limit() -> tuple[int, int]:
+    """Raise the soft limit to the hard one, and return both as they were before."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
+
+
+def in_use() -> tuple[int, int]:
+    """Return how many descriptors are open, and the limit."""
+    with os.scandir("/proc/self/fd") as opened:
+        return sum(1 for _ in opened) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
