@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from netd.common.digits import Int64
+
 
 class IPAMConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
     ipv4_address: str = msgspec.field(default="", name="IPv4Address")
@@ -29,7 +31,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     aliases: list[str] | None = msgspec.field(default=None, name="Aliases")
     mac_address: str = msgspec.field(default="", name="MacAddress")
     driver_opts: dict[str, str] | None = msgspec.field(default=None, name="DriverOpts")
-    gw_priority: int = msgspec.field(default=0, name="GwPriority")
+    gw_priority: Int64 = msgspec.field(default=0, name="GwPriority")
     network_id: str = msgspec.field(default="", name="NetworkID")
     endpoint_id: str = msgspec.field(default="", name="EndpointID")
     gateway: str = msgspec.field(default="", name="Gateway")

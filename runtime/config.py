@@ -12,6 +12,7 @@ import msgspec
 from msgspec import field
 
 from netd.api import EndpointSettings, PortBinding
+from netd.common.digits import Int64
 
 Words = list[str] | str | None
 """A command: a list, or one word given as a plain string."""
@@ -30,11 +31,11 @@ class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, rename="pasca
     """How to find out whether a container is well; times are nanoseconds, 0 takes the default."""
 
     test: list[str] | None = None
-    interval: int = 0
-    timeout: int = 0
-    start_period: int = 0
-    start_interval: int = 0
-    retries: int = 0
+    interval: Int64 = 0
+    timeout: Int64 = 0
+    start_period: Int64 = 0
+    start_interval: Int64 = 0
+    retries: Int64 = 0
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -62,7 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     on_build: list[str] | None = None
     labels: dict[str, str] | None = None
     stop_signal: str = ""
-    stop_timeout: int | None = None
+    stop_timeout: Int64 | None = None
     shell: list[str] | None = None
 
 
@@ -73,7 +74,7 @@ class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
 
 class RestartPolicy(msgspec.Struct, frozen=True, rename="pascal"):
     name: str = ""
-    maximum_retry_count: int = 0
+    maximum_retry_count: Int64 = 0
 
 
 class BindOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
@@ -97,8 +98,8 @@ class VolumeOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pas
 
 
 class TmpfsOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
-    size_bytes: int = 0
-    mode: int = 0
+    size_bytes: Int64 = 0
+    mode: Int64 = 0
     options: list[list[str]] | None = None
 
 
@@ -117,8 +118,8 @@ class Mount(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
 
 class Ulimit(msgspec.Struct, frozen=True, rename="pascal"):
     name: str
-    hard: int = 0
-    soft: int = 0
+    hard: Int64 = 0
+    soft: Int64 = 0
 
 
 class DeviceMapping(msgspec.Struct, frozen=True, rename="pascal"):
@@ -139,7 +140,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     auto_remove: bool = False
     volume_driver: str = ""
     volumes_from: list[str] | None = None
-    console_size: list[int] | None = None
+    console_size: list[Int64] | None = None
     annotations: dict[str, str] | None = None
     cap_add: list[str] | None = None
     cap_drop: list[str] | None = None
@@ -152,7 +153,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     ipc_mode: str = ""
     cgroup: str = ""
     links: list[str] | None = None
-    oom_score_adj: int = 0
+    oom_score_adj: Int64 = 0
     pid_mode: str = ""
     privileged: bool = False
     publish_all_ports: bool = False
@@ -162,40 +163,40 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     tmpfs: dict[str, str] | None = None
     uts_mode: str = field(default="", name="UTSMode")
     userns_mode: str = ""
-    shm_size: int = 0
+    shm_size: Int64 = 0
     sysctls: dict[str, str] | None = None
     runtime: str = ""
     isolation: str = ""
-    cpu_shares: int = 0
-    memory: int = 0
-    nano_cpus: int = 0
+    cpu_shares: Int64 = 0
+    memory: Int64 = 0
+    nano_cpus: Int64 = 0
     cgroup_parent: str = ""
-    blkio_weight: int = 0
+    blkio_weight: Int64 = 0
     blkio_weight_device: list[Any] | None = None
     blkio_device_read_bps: list[Any] | None = None
     blkio_device_write_bps: list[Any] | None = None
     blkio_device_read_iops: list[Any] | None = field(default=None, name="BlkioDeviceReadIOps")
     blkio_device_write_iops: list[Any] | None = field(default=None, name="BlkioDeviceWriteIOps")
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpu_realtime_period: int = 0
-    cpu_realtime_runtime: int = 0
+    cpu_period: Int64 = 0
+    cpu_quota: Int64 = 0
+    cpu_realtime_period: Int64 = 0
+    cpu_realtime_runtime: Int64 = 0
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     devices: list[DeviceMapping] | None = None
     device_cgroup_rules: list[str] | None = None
     device_requests: list[Any] | None = None
-    kernel_memory: int = 0
-    memory_reservation: int = 0
-    memory_swap: int = 0
-    memory_swappiness: int | None = None
+    kernel_memory: Int64 = 0
+    memory_reservation: Int64 = 0
+    memory_swap: Int64 = 0
+    memory_swappiness: Int64 | None = None
     oom_kill_disable: bool | None = None
-    pids_limit: int | None = None
+    pids_limit: Int64 | None = None
     ulimits: list[Ulimit] | None = None
-    cpu_count: int = 0
-    cpu_percent: int = 0
-    io_maximum_iops: int = field(default=0, name="IOMaximumIOps")
-    io_maximum_bandwidth: int = field(default=0, name="IOMaximumBandwidth")
+    cpu_count: Int64 = 0
+    cpu_percent: Int64 = 0
+    io_maximum_iops: Int64 = field(default=0, name="IOMaximumIOps")
+    io_maximum_bandwidth: Int64 = field(default=0, name="IOMaximumBandwidth")
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     init: bool | None = None

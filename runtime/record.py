@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from netd.api import EndpointSettings, SandboxSettings
+from netd.common.digits import Int64
 from runtime.config import Config, HostConfig, words
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -103,4 +104,4 @@ class ExecConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     privileged: bool = False
     user: str = ""
     working_dir: str = ""
-    console_size: list[int] | None = None
+    console_size: list[Int64] | None = None

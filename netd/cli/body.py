@@ -10,6 +10,7 @@ import os
 
 from netd.cli.endpoints import networking
 from netd.cli.errors import Fault, UsageFault
+from netd.cli.flags import integer
 from netd.cli.mounts import mount, tmpfs, volume
 from netd.cli.ports import bindings, expose, publish
 from netd.cli.session import pairs
@@ -179,17 +180,18 @@ def _restart(options: Options) -> Json:
     name, colon, times = options.text("restart", "no").partition(":")
     if name not in ("no", "always", "unless-stopped", "on-failure") or (colon and name != "on-failure"):
         raise options.refuse("restart", f"{name}{colon}{times}", "say no, always, unless-stopped or on-failure[:TIMES]")
-    if colon and not times.isdecimal():
-        raise options.refuse("restart", f"{name}:{times}", "maximum retry count must be a whole number")
-    return {"Name": name, "MaximumRetryCount": int(times or 0)}
+    try:
+        return {"Name": name, "MaximumRetryCount": integer(times) if colon else 0}
+    except ValueError:
+        raise options.refuse("restart", f"{name}:{times}", "maximum retry count must be a whole number") from None
 
 
 def _ulimit(word: str) -> Json:
     name, _, limits = word.partition("=")
     soft, colon, hard = limits.partition(":")
     try:
-        low = int(soft)
-        return {"Name": name, "Soft": low, "Hard": int(hard) if colon else low}
+        low = integer(soft)
+        return {"Name": name, "Soft": low, "Hard": integer(hard) if colon else low}
     except ValueError:
         raise ValueError("say NAME=SOFT[:HARD], such as nofile=1024:2048") from None
 

@@ -7,6 +7,7 @@ Pure.  The short form names a network; the long one, ``name=…,alias=…,ip=…
 from __future__ import annotations
 
 from netd.cli.errors import UsageFault
+from netd.cli.flags import integer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _option(found: Json, value: str) -> None:
 
 def _priority(found: Json, value: str) -> None:
     try:
-        found["GwPriority"] = int(value)
+        found["GwPriority"] = integer(value)
     except ValueError:
         raise UsageFault(f"invalid gw-priority {value}: not a whole number") from None
 

@@ -107,9 +107,9 @@ class Options:
         if not value:
             return None
         try:
-            return int(value)
-        except ValueError:
-            raise self._flags[name].refuse(value, "not a whole number") from None
+            return integer(value)
+        except ValueError as error:
+            raise self._flags[name].refuse(value, str(error)) from None
 
     def converted(self, name: str, convert: Callable[[str], int]) -> int:
         """Return the text converted, 0 when it was not given.  The ValueError's words become the flag's error."""
@@ -121,6 +121,14 @@ class Options:
 
     def refuse(self, name: str, value: str, reason: str) -> UsageFault:
         return self._flags[name].refuse(value, reason)
+
+
+def integer(text: str) -> int:
+    """Return a whole number in ASCII digits with an optional minus sign.  Raises ValueError for anything else."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        raise ValueError("not a whole number")
+    return int(text)
 
 
 def parse(words: Sequence[str], flags: Sequence[Flag], flags_first: bool = False) -> Options:

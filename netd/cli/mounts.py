@@ -166,10 +166,9 @@ def _size(value: str) -> dict[str, Any]:
 
 
 def _octal(value: str) -> dict[str, Any]:
-    try:
-        return {"Mode": int(value, 8)}
-    except ValueError:
-        raise ValueError(f"invalid value for tmpfs-mode: {value} is no octal number") from None
+    if not value or value.strip("01234567"):
+        raise ValueError(f"invalid value for tmpfs-mode: {value} is no octal number")
+    return {"Mode": int(value, 8)}
 
 
 # Which type a key belongs to, and what it adds to that type's options.

@@ -102,7 +102,7 @@ def _indexed(values: list[Any]) -> Any:
 def _operand(word: str, dot: Any, names: Names) -> Any:
     if word.startswith('"'):
         return word[1:-1]
-    if word.isdecimal():
+    if word.isascii() and word.isdigit() and len(word) < 20:
         return int(word)
     found = _OPERAND.match(word)
     if not word or found is None or (found[1] and found[1] not in names):

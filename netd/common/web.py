@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from netd.common import codec, shortage, spelling
+from netd.common.digits import signed
 from netd.common.errors import BadRequest, NotFound, NotModified, Problem
 from netd.common.filters import Filters
 from netd.common.filters import parse as parse_filters
@@ -28,7 +29,7 @@ Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger(__name__)
 _FALSE = frozenset({"", "0", "no", "false", "none"})
-_VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)\Z", re.DOTALL)
+_VERSIONED = re.compile(r"/v(\d{1,4})\.(\d{1,4})(/.*)\Z", re.DOTALL | re.ASCII)
 _BODY_LIMIT = 4 << 20
 
 
@@ -84,10 +85,10 @@ class Call:
 
     def number(self, key: str, default: int) -> int:
         found = self.request.query.get(key, "")
-        try:
-            return int(found) if found else default
-        except ValueError:
-            raise BadRequest(f"{key} must be a number, not {found!r}") from None
+        number = signed(found) if found else default
+        if number is None:
+            raise BadRequest(f"{key} must be a number, not {found!r}")
+        return number
 
     def filters(self, allowed: frozenset[str]) -> Filters:
         return parse_filters(self.text("filters"), allowed)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from netd.common.addresses import Address, Family
+from netd.common.digits import signed
 from netd.common.errors import BadRequest
 
 PREFIX = "com.docker.network."
@@ -46,10 +47,10 @@ def is_flag(text: str) -> bool:
 
 def number(options: Mapping[str, str], name: str, default: int) -> int:
     text = options.get(name, "")
-    try:
-        return int(text) if text else default
-    except ValueError:
-        raise unreadable(name, text, "it is not a number") from None
+    found = signed(text) if text else default
+    if found is None:
+        raise unreadable(name, text, "it is not a number")
+    return found
 
 
 def address(options: Mapping[str, str], name: str) -> Address | None:

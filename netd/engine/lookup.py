@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from netd.common.digits import whole
 from netd.common.errors import BadRequest, ServerError
 from netd.common.filters import Filters
 from netd.engine.state import State
@@ -14,7 +15,7 @@ from netd.model import Network
 LIST_FILTERS = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
 PRUNE_FILTERS = frozenset(("label", "label!", "until"))
 _TYPES = ("builtin", "custom")
-_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z")
+_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z", re.ASCII)
 
 
 def listed(state: State, filters: Filters) -> list[Network]:
@@ -62,11 +63,11 @@ def _has(labels: Mapping[str, str], text: str) -> bool:
 def _moment(text: str) -> str:
     """Return the time, as records have it, of a time, of seconds since 1970 or of a span before now (``1h30m``)."""
     try:
-        if text.isdecimal():
-            moment = datetime.fromtimestamp(int(text), UTC)
+        if (seconds := whole(text)) is not None:
+            moment = datetime.fromtimestamp(seconds, UTC)
         elif text and (span := _SPAN.match(text)):
-            hours, minutes, seconds = (int(part or 0) for part in span.groups())
-            moment = datetime.now(UTC) - timedelta(hours=hours, minutes=minutes, seconds=seconds)
+            hours, minutes, rest = (int(part or 0) for part in span.groups())
+            moment = datetime.now(UTC) - timedelta(hours=hours, minutes=minutes, seconds=rest)
         else:
             moment = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -13,6 +13,7 @@ from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netd.common.addresses import Family, Subnet, inside
+from netd.common.digits import whole
 from netd.common.errors import BadRequest
 
 _NARROWEST_HALF_WORLD = 7
@@ -182,13 +183,13 @@ def avoided(texts: Iterable[str]) -> tuple[Subnet, ...]:
 def _source(text: str) -> Source:
     base, _, size = text.partition(" ")
     found = _subnet("default_address_pools", base)
-    length = size.strip().removeprefix("/")
-    if not length.isdecimal() or not found.prefixlen <= int(length) <= found.max_prefixlen:
+    length = whole(size.strip().removeprefix("/"))
+    if length is None or not found.prefixlen <= length <= found.max_prefixlen:
         raise BadRequest(
             f'default_address_pools: "{text}" cannot be divided; write the pool and the length of the prefix of each'
             ' network, like "10.10.0.0/16 24"'
         )
-    return Source(found, int(length))
+    return Source(found, length)
 
 
 def _subnet(setting: str, text: str) -> Subnet:

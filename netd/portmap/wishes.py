@@ -20,8 +20,8 @@ from netd.common.errors import BadRequest
 from netd.model import Wish
 
 PROTOCOLS = ("tcp", "udp", "sctp")
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z")
-_HOST_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z", re.ASCII)
+_HOST_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
 _HIGHEST, _DIGITS = 65535, 5
 _OPEN = (PortBinding(),)
 _Bindings = Mapping[str, Sequence[PortBinding] | None]

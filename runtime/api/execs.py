@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from netd.common.digits import Int64
 from netd.common.errors import Problem
 from netd.common.hijack import hijack
 from netd.common.web import Call, Route, empty, json
@@ -27,7 +28,7 @@ class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
     detach: bool = False
     tty: bool = False
-    console_size: list[int] | None = None
+    console_size: list[Int64] | None = None
 
 
 class ExecRoutes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from netd.common import codec
+from netd.common.digits import whole
 from netd.common.errors import BadRequest, Conflict
 from netd.common.hijack import hijack
 from netd.common.web import Call, Route, empty, stream
@@ -155,24 +156,22 @@ def _streams(call: Call) -> frozenset[int]:
 
 def _tail(text: str) -> int | None:
     """Return how many lines; anything that is not a number means all, as Docker has it."""
-    return int(text) if text.isdecimal() else None
+    return whole(text)
 
 
 def _moment(call: Call, key: str) -> int:
     """Return a time in nanoseconds, given as seconds with or without a fraction."""
     text = call.text(key) or "0"
     seconds, _, fraction = text.partition(".")
-    if not seconds.isdecimal() or (fraction and not fraction.isdecimal()):
+    number, part = whole(seconds), whole(f"{fraction[:9]:0<9}")
+    if number is None or part is None:
         raise BadRequest(f"{key} must be seconds since 1970, not {text!r}")
-    return int(seconds) * 10**9 + int(f"{fraction[:9]:0<9}")
+    return number * 10**9 + part
 
 
 def size(call: Call) -> tuple[int, int]:
     """Return (rows, columns) of a resize."""
-    try:
-        rows, columns = int(call.text("h")), int(call.text("w"))
-    except ValueError:
-        raise BadRequest("h and w must be numbers: the rows and columns of the terminal") from None
-    if not (0 <= rows < 65536 and 0 <= columns < 65536):
-        raise BadRequest("h and w must be between 0 and 65535")
+    rows, columns = whole(call.text("h"), 65535), whole(call.text("w"), 65535)
+    if rows is None or columns is None:
+        raise BadRequest("h and w must be numbers between 0 and 65535: the rows and columns of the terminal")
     return rows, columns

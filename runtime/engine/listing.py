@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from netd.api import PortBindings
+from netd.common.digits import signed
 from netd.common.errors import BadRequest, NotFound
 from netd.common.filters import Filters
 from runtime.engine.bindings import spans
@@ -20,8 +21,9 @@ _WORDS = "ancestor before exited expose health id is-task isolation label name n
 KEYS = frozenset(_WORDS.split())
 PRUNE_KEYS = frozenset({"label", "label!", "until"})
 _STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
-_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
+_SPAN = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
+_SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -62,10 +64,10 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
 
 
 def _numbers(filters: Filters, key: str) -> frozenset[int]:
-    try:
-        return frozenset(int(text) for text in filters.get(key))
-    except ValueError:
-        raise BadRequest(f"invalid filter '{key}': it takes a number") from None
+    found = [signed(text) for text in filters.get(key)]
+    if None in found:
+        raise BadRequest(f"invalid filter '{key}': it takes a number")
+    return frozenset(number for number in found if number is not None)
 
 
 def _by_network(filters: Filters) -> Callable[[ContainerRecord], bool]:
@@ -150,14 +152,17 @@ def prunable(fleet: Fleet, filters: Filters) -> Iterable[Live]:
 
 def deadline(text: str) -> str:
     """Return the RFC 3339 time of ``10m``, ``1h30m``, a number of seconds since 1970, or a time."""
-    if text.replace(".", "", 1).isdecimal():
-        moment = datetime.fromtimestamp(float(text), UTC)
-    elif spans := _SPAN.findall(text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in spans)
-        moment = datetime.now(UTC) - timedelta(seconds=seconds)
-    else:
-        try:
-            moment = datetime.fromisoformat(text).astimezone(UTC)
-        except ValueError:
-            raise BadRequest(f"invalid filter 'until': {text!r} is neither a time nor a span such as 10m") from None
+    try:
+        moment = _read_moment(text)
+    except (ValueError, OverflowError):
+        raise BadRequest(f"invalid filter 'until': {text!r} is neither a time nor a span such as 10m") from None
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond * 1000:09d}Z"
+
+
+def _read_moment(text: str) -> datetime:
+    if _SECONDS.match(text):
+        return datetime.fromtimestamp(float(text), UTC)
+    if spans := _SPAN.findall(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in spans)
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+    return datetime.fromisoformat(text).astimezone(UTC)

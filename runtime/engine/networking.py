@@ -11,13 +11,14 @@ import msgspec
 from netd.api import EndpointSettings, IPAMConfig, PortBindings, SandboxRequest
 from netd.common import allow
 from netd.common.addresses import Family, is_usable
+from netd.common.digits import whole
 from netd.common.errors import BadRequest, listed
 from runtime.config import Config, HostConfig, NetworkingConfig
 from runtime.engine import sysctls
 from runtime.record import ContainerRecord
 
 PREDEFINED = ("bridge", "host", "none")
-_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
 _HIGHEST = 65535
 
 
@@ -145,7 +146,7 @@ def _check_shared(config: Config, host: HostConfig) -> None:
 
 def _check_port(text: str) -> None:
     number, _, protocol = text.partition("/")
-    if number.isdecimal() and protocol in ("tcp", "udp") and 0 < int(number) <= _HIGHEST:
+    if protocol in ("tcp", "udp") and whole(number, _HIGHEST):
         return
     found = _PORT.match(text)
     if not found:
@@ -158,7 +159,7 @@ def _check_port(text: str) -> None:
 def _check_bindings(bindings: PortBindings) -> None:
     for port, many in bindings.items():
         for one in many or ():
-            if one.host_port.isdecimal() and int(one.host_port) <= _HIGHEST and not one.host_ip and not one.allow:
+            if whole(one.host_port, _HIGHEST) is not None and not one.host_ip and not one.allow:
                 continue
             found = _PORT.match(one.host_port)
             good = not one.host_port or (found and not found[3] and _in_order(found[1], found[2] or found[1]))

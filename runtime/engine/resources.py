@@ -11,8 +11,8 @@ from runtime.supervise.spec import Limits
 
 _SMALLEST_MEMORY = 6 << 20
 _PERIOD = 100_000
-_SETS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*\Z", re.ASCII)
-_RULE = re.compile(r"[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}\Z")
+_SETS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*\Z", re.ASCII)
+_RULE = re.compile(r"[acb] ([0-9]{1,7}|\*):([0-9]{1,7}|\*) [rwm]{1,3}\Z")
 _RLIMITS = {
     "core": resource.RLIMIT_CORE,
     "cpu": resource.RLIMIT_CPU,
@@ -62,6 +62,8 @@ def rlimits(ulimits: list[Ulimit] | None) -> tuple[tuple[int, int, int], ...]:
 def _rlimit(item: Ulimit) -> tuple[int, int, int]:
     if item.name not in _RLIMITS:
         raise BadRequest(f"invalid ulimit type: {item.name}")
+    if item.soft < -1 or item.hard < -1:
+        raise BadRequest(f"ulimit {item.name} must be a number, or -1 for no limit: soft {item.soft}, hard {item.hard}")
     if item.hard != -1 and (item.soft == -1 or item.soft > item.hard):
         raise BadRequest(
             f"ulimit soft limit must be less than or equal to hard limit: soft {item.soft}, hard {item.hard}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from netd.common.digits import whole
 from netd.common.errors import BadRequest
 
 _RTMIN, _RTMAX = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
@@ -13,13 +14,14 @@ _HIGHEST = 64
 
 def number(text: str) -> int:
     """Return the number of ``TERM``, ``SIGTERM``, ``15`` or ``RTMIN+3``.  Raises BadRequest for anything else."""
-    name = text.strip().upper().removeprefix("SIG") if text.isascii() else ""
-    if name.isdecimal() and 0 < int(name) <= _HIGHEST:
-        return int(name)
+    if found := whole(text, _HIGHEST):
+        return found
+    name = text.upper().removeprefix("SIG") if text.isascii() else ""
     if name in _NUMBERS:
         return _NUMBERS[name]
-    if name.startswith("RTMIN+") and name[6:].isdecimal() and _RTMIN + int(name[6:]) <= _RTMAX:
-        return _RTMIN + int(name[6:])
-    if name.startswith("RTMAX-") and name[6:].isdecimal() and _RTMAX - int(name[6:]) >= _RTMIN:
-        return _RTMAX - int(name[6:])
+    offset = whole(name[6:], _RTMAX - _RTMIN)
+    if offset is not None and name.startswith("RTMIN+"):
+        return _RTMIN + offset
+    if offset is not None and name.startswith("RTMAX-"):
+        return _RTMAX - offset
     raise BadRequest(f"invalid signal: {text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netd.common.digits import whole
 from netd.common.errors import BadRequest
 from runtime.config import HostConfig
 from runtime.engine import networking, process, resources, sysctls
@@ -129,23 +130,24 @@ def log_bounds(host: HostConfig) -> tuple[int, int]:
     """Return (bytes a log file may have, -1 for any; how many are kept)."""
     options = dict(host.log_config.config or {})
     size = _log_size(options.pop("max-size", "-1"))
-    count = options.pop("max-file", "1")
+    count = whole(options.pop("max-file", "1"))
     for harmless in ("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"):
         options.pop(harmless, None)
     if options:
         raise BadRequest(f"unknown log opt '{next(iter(options))}' for json-file log driver")
-    if not count.isdecimal() or int(count) < 1:
+    if not count:
         raise BadRequest("max-file cannot be less than 1")
-    if int(count) > 1 and size == -1:
+    if count > 1 and size == -1:
         raise BadRequest("max-file cannot be set when max-size is unlimited: set max-size as well")
-    return size, int(count)
+    return size, count
 
 
 def _log_size(text: str) -> int:
     if text == "-1":
         return -1
-    number = text.lower().removesuffix("b").rstrip("kmg")
-    unit = text.lower().removesuffix("b")[len(number) :]
-    if not number.isdecimal() or unit not in _UNITS or not int(number):
+    digits = text.lower().removesuffix("b").rstrip("kmg")
+    unit = text.lower().removesuffix("b")[len(digits) :]
+    number = whole(digits)
+    if not number or unit not in _UNITS:
         raise BadRequest(f"invalid value for max-size: {text!r}; use a number with k, m or g, or -1")
-    return int(number) * _UNITS[unit]
+    return number * _UNITS[unit]

@@ -1,0 +1,122 @@
+"""Numbers in requests: what int() reads as a number is not one, and none is too long for an answer."""
+
+import urllib.parse
+
+import pytest
+
+from netd.common.digits import signed, whole
+from tests.installation import IMAGE
+
+LONG = "9" * 5000
+"""int() refuses this with ValueError; isdecimal() is true of it."""
+OTHER_SPELLINGS = ["+7", " 7", "7 ", "1_0", "\u0663", "0x10", LONG]
+
+
+@pytest.mark.parametrize("text", ["", "-", "--5", "+5", "- 5", "5.0", *OTHER_SPELLINGS, str(2**63)])
+def test_only_digits_of_ascii_are_a_number(text):
+    assert whole(text) is None
+    assert signed(text) is None
+
+
+def test_numbers_are_read_within_their_bounds():
+    assert [whole(text) for text in ("0", "007", str(2**63 - 1))] == [0, 7, 2**63 - 1]
+    assert (whole("65535", 65535), whole("65536", 65535), whole("-5")) == (65535, None, None)
+    assert (signed("-5"), signed("5"), signed("-0")) == (-5, 5, 0)
+
+
+@pytest.fixture
+def container(run):
+    return run("sleep", "1000")
+
+
+QUERIES = [
+    ("POST", "/containers/{}/kill?signal={}"),
+    ("POST", "/containers/{}/stop?signal={}"),
+    ("POST", "/containers/{}/stop?t={}"),
+    ("POST", "/containers/{}/restart?t={}"),
+    ("POST", "/containers/{}/resize?h={}&w=1"),
+    ("POST", "/containers/{}/resize?h=1&w={}"),
+    ("GET", "/containers/{}/logs?stdout=1&since={}"),
+    ("GET", "/containers/{}/logs?stdout=1&until={}"),
+]
+FILTERS = [
+    ("GET", "/containers/json", "exited"), ("GET", "/containers/json", "publish"),
+    ("GET", "/containers/json", "expose"), ("POST", "/containers/prune", "until"), ("POST", "/networks/prune", "until"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def refused(raw):
+    def ask(method, path, body=None):
+        status, _headers, answer = raw.ask(method, path, body)
+        assert (status, "message" in answer) == (400, True), (method, path[:80], status, answer)
+
+    return ask
+
+
+@pytest.mark.parametrize("text", OTHER_SPELLINGS)
+def test_queries_and_filters_take_only_plain_numbers(raw, refused, container, text):
+    quoted = urllib.parse.quote(text)
+    for method, path in QUERIES:
+        refused(method, path.format(container, quoted))
+    refused("GET", f"/containers/json?limit={quoted}")
+    for method, path, key in FILTERS:
+        refused(method, f"{path}?filters=" + urllib.parse.quote(f'{{"{key}":["{text}"]}}'))
+    assert raw.ask("GET", f"/containers/{container}/json")[2]["State"]["Running"]
+    assert raw.ask("GET", f"/v{LONG}.1/_ping")[0] == 404
+    assert raw.ask("GET", "/v1.%D9%A4%D9%A1/_ping")[0] == 404
+
+
+BODIES = [
+    {"StopSignal": "{}"},
+    {"ExposedPorts": {"{}/tcp": {}}},
+    {"ExposedPorts": {"{}": {}}},
+    {"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "{}"}]}}},
+    {"HostConfig": {"PortBindings": {"{}/tcp": [{"HostPort": "80"}]}}},
+    {"HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "{}"}}}},
+    {"HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "{}"}}}},
+    {"HostConfig": {"CpusetCpus": "{}"}},
+    {"HostConfig": {"CpusetMems": "{}"}},
+    {"HostConfig": {"DeviceCgroupRules": ["c {}:1 rwm"]}},
+    {"HostConfig": {"DeviceCgroupRules": ["c 1:{} rwm"]}},
+]
+
+
+@pytest.mark.parametrize("text", OTHER_SPELLINGS)
+def test_bodies_take_only_plain_numbers(refused, text):
+    for body in BODIES:
+        refused("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["true"], **filled(body, text)})
+    for option in ("mtu", "advertise_addr_nmsgs"):
+        options = {f"com.docker.network.{'driver.' if option == 'mtu' else ''}{option}": text}
+        refused("POST", "/networks/create", {"Name": "numbers", "Options": options})
+
+
+def filled(value, text):
+    if isinstance(value, dict):
+        return {key.replace("{}", text): filled(inner, text) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, text) for inner in value]
+    return value.replace("{}", text) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 10**30])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"StopTimeout": 0}, {"HostConfig": {"Memory": 0}}, {"HostConfig": {"CpuShares": 0}},
+        {"HostConfig": {"ShmSize": 0}}, {"HostConfig": {"PidsLimit": 0}}, {"HostConfig": {"OomScoreAdj": 0}},
+        {"HostConfig": {"ConsoleSize": [0, 1]}}, {"HostConfig": {"Ulimits": [{"Name": "core", "Soft": 0, "Hard": -1}]}},
+        {"NetworkingConfig": {"EndpointsConfig": {"bridge": {"GwPriority": 0}}}},
+        {"HostConfig": {"Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 0}}]}},
+    ],
+)  # fmt: skip
+def test_numbers_of_more_than_64_bits_are_refused(refused, number, body):
+    refused("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["true"], **big(body, number)})
+
+
+def big(value, number):
+    if isinstance(value, dict):
+        return {key: big(inner, number) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [big(inner, number) for inner in value]
+    return number if value == 0 else value
