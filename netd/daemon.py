@@ -15,10 +15,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
-from netd.common import descriptors
+from netd.common import descriptors, folders
 from netd.common.config import Settings
-from netd.common.errors import Conflict
-from netd.common.listen import lock, serve
+from netd.common.exclusive import lock, lock_namespace, lock_state
+from netd.common.listen import serve
 from netd.common.store import Store
 from netd.common.tasks import Tasks
 from netd.common.web import Front, Product
@@ -49,14 +49,16 @@ _log = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.  Raises a Problem when it cannot begin."""
+    folders.prepare(settings)
     lock(settings.run_dir / "netd.lock", "netd")
-    _lock_state(settings)
+    lock_state(settings.state_dir / "netd.lock", "netd")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Every container has three, and every published port one.
     descriptors.raise_limit()
     async with AsyncExitStack() as stack:
+        stack.enter_context(lock_namespace("netd"))
         tasks = Tasks()
         tasks.catch_strays()
         stack.push_async_callback(tasks.close)
@@ -77,15 +79,6 @@ async def run(settings: Settings) -> None:
             helper.cancel()
         await asyncio.wait(helpers)
         await _leave(world)
-
-
-def _lock_state(settings: Settings) -> None:
-    try:
-        lock(settings.state_dir / "netd.lock", "netd")
-    except Conflict:
-        raise Conflict(
-            f"another netd keeps its state in {settings.state_dir}; stop it, or choose another --state-dir"
-        ) from None
 
 
 def front(world: World, tasks: Tasks, closing: asyncio.Event) -> Front:

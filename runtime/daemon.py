@@ -12,11 +12,12 @@ import signal
 from contextlib import AsyncExitStack
 
 from netd.client import NetdClient
-from netd.common import descriptors
+from netd.common import descriptors, folders
 from netd.common.config import Settings
 from netd.common.errors import BadRequest
 from netd.common.events import Bus
-from netd.common.listen import lock, serve
+from netd.common.exclusive import lock, lock_state
+from netd.common.listen import serve
 from netd.common.store import Store
 from netd.common.tasks import Tasks
 from netd.common.web import Front, Product
@@ -131,7 +132,9 @@ async def run(settings: Settings) -> None:
             f"the storage driver {settings.storage_driver} is not supported by netd-runtime: set storage_driver ="
             f' "{_STORAGE}", which works on every kernel with overlayfs'
         )
+    folders.prepare(settings)
     lock(settings.run_dir / "netd-runtime.lock", "netd-runtime")
+    lock_state(settings.state_dir / "netd-runtime.lock", "netd-runtime")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -11,6 +11,7 @@ import shutil
 import uuid
 from pathlib import Path
 
+from netd.common import folders
 from netd.common.tasks import Tasks
 
 _log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Trash:
 
     def open(self) -> None:
         """Make the scratch folder and delete what an earlier run left in it."""
-        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folders.make(self._scratch, folders.PRIVATE)
         for left in self._scratch.iterdir():
             self._delete_later(left)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from netd.common import folders
 from netd.common.errors import BadRequest, NotFound
 from netd.common.events import Bus, event
 from netd.common.ids import new_id, now
@@ -34,7 +35,7 @@ class Volumes:
         self._volumes: dict[str, VolumeRecord] = {}
 
     def load(self) -> None:
-        self._paths.volumes.mkdir(parents=True, exist_ok=True, mode=0o701)
+        folders.make(self._paths.volumes, folders.CLOSED)
         self._volumes = self._store.load(_KIND, VolumeRecord)
 
     def all(self) -> list[VolumeRecord]:
@@ -94,7 +95,7 @@ class Volumes:
 
     def _make(self, name: str) -> None:
         folder = self._paths.volumes / name
-        folder.mkdir(exist_ok=True, mode=0o701)
+        folders.make(folder, folders.CLOSED)
         data = self.folder(name)
         data.mkdir(exist_ok=True)
         data.chmod(0o755)

@@ -46,9 +46,9 @@ def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
     """
     if answers(place.socket(name)):
         return False
-    place.state.mkdir(parents=True, exist_ok=True)
+    place.state.mkdir(parents=True, exist_ok=True, mode=0o710)
     command = [*within, str(BIN / name), "--state-dir", str(place.state), "--run-dir", str(place.run)]
-    with place.log(name).open("ab") as log:
+    with open(place.log(name), "ab", opener=_private) as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + PATIENCE
     while not answers(place.socket(name)):
@@ -96,6 +96,10 @@ def listener(path: Path) -> int | None:
 
 def tail(path: Path, lines: int = 15) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)
 
 
 def _connected(path: Path) -> socket.socket:

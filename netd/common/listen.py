@@ -5,7 +5,6 @@ The socket appears by rename, so a client sees the old one or the ready new one,
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import os
 import socket
@@ -14,21 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from netd.common.errors import Conflict
 from netd.common.hijack import HijackServer
 from netd.common.web import Front
-
-
-def lock(path: Path, program: str) -> int:
-    """Hold *path* for this process's life and return its descriptor.  Raises Conflict when another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise Conflict(f"another {program} runs on {path.parent}; stop it, or choose another --run-dir") from None
-    return handle
 
 
 async def serve(front: Front, path: Path, group: str) -> web.ServerRunner:

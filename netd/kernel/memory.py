@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from netd.common import folders
+
 Settings: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -17,7 +19,7 @@ class Memory:
 
     def put(self, link: str, settings: Settings) -> None:
         if settings:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            folders.make(self._folder, folders.PRIVATE)
             self._folder.joinpath(link).write_text("".join(f"{name}={value}\n" for name, value in settings))
         else:
             self.drop(link)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from netd.common import folders
 from netd.common.errors import KernelRefused
 from netd.common.ids import short
 from netd.facts import DefaultRoute, Namespace
@@ -31,8 +32,8 @@ class Sandboxes:
 
     def open(self) -> None:
         """Make the folders, and drop what a killed daemon or a reboot left in them without a namespace."""
-        self._mounts.mkdir(parents=True, exist_ok=True)
-        self._records.mkdir(parents=True, exist_ok=True)
+        folders.make(self._mounts, folders.PRIVATE)
+        folders.make(self._records, folders.PRIVATE)
         for record in self._records.iterdir():
             if not netns.exists(self.path(record.name)):
                 record.unlink()

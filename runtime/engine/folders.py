@@ -7,12 +7,13 @@ import stat
 from collections import Counter
 from pathlib import Path
 
+from netd.common import folders
 from runtime.paths import ContainerPaths
 
 
 def make(own: ContainerPaths, top_layer: str) -> None:
     """Make the folders that are not there: the writable layer's root looks like the image's."""
-    own.folder.mkdir(exist_ok=True, mode=0o710)
+    folders.make(own.folder, folders.CLOSED)
     for folder in (own.work, own.root):
         folder.mkdir(exist_ok=True, mode=0o755)
     if not own.upper.exists():
@@ -64,7 +65,6 @@ def edited(text: str, before: str, after: str) -> str:
 
 def make_volume(path: str) -> None:
     """Make a volume's folder if it is not there."""
-    try:
-        os.makedirs(path, mode=0o755)
-    except FileExistsError:
-        return
+    folder = Path(path)
+    folders.make(folder.parent, folders.CLOSED)
+    folder.mkdir(mode=0o755, exist_ok=True)

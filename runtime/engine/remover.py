@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from netd.common import folders
 from netd.common.errors import NoSpace, Problem
 from runtime.engine.declared import Declared
 from runtime.engine.fleet import Fleet
@@ -75,7 +76,7 @@ class Remover:
     def sweep(self) -> None:
         """Throw away the folders of containers that there are no records of."""
         folder: Path = self._paths.containers
-        folder.mkdir(parents=True, exist_ok=True, mode=0o710)
+        folders.make(folder, folders.CLOSED)
         for found in folder.iterdir():
             if self._fleet.get(found.name) is None:
                 self._trash.throw(found)

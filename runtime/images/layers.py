@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from netd.common import folders
 from netd.common.errors import NoSpace
 from runtime.images.beneath import syncfs
 from runtime.images.inflate import Inflated
@@ -40,7 +41,7 @@ class Layers:
 
     def sweep(self, known: Iterable[str]) -> None:
         """Throw away what no image names: the remains of a crash between two steps."""
-        self._paths.layers.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folders.make(self._paths.layers, folders.PRIVATE)
         keep = {self._paths.layer(chain).name for chain in known}
         for found in self._paths.layers.iterdir():
             if found.name not in keep:

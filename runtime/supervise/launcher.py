@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
 
-from netd.common import shortage
+from netd.common import folders, shortage
 from netd.common.tasks import Failures, Tasks
 from runtime.beside import birth, shimdir, wire
 from runtime.kernel import cgroups
@@ -47,7 +47,7 @@ class Launcher:
         self._parents = {birth.PARENT}
 
     async def start(self) -> None:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.make(self._directory, folders.PRIVATE)
         self._shims = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         self._hierarchies = cgroups.find()
         execs = await asyncio.to_thread(self._sweep)

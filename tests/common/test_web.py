@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from netd.common.errors import Conflict, NotModified
+from netd.common.exclusive import lock
 from netd.common.hijack import hijack
-from netd.common.listen import lock, serve
+from netd.common.listen import serve
 from netd.common.web import Front, Product, Route, empty
 from netd.common.web import json as answer
 
