@@ -1,7 +1,7 @@
 """Fills a new volume with what the image has at its place: owners, modes, attributes and links as they are.
 
-The source is an image's read-only tree and the target a folder that nobody uses yet; both are walked by descriptors
-and no symbolic link is followed once inside.
+The copy is made in a folder that only the daemon can reach and moved into the volume when it is whole, because a
+running container may have the volume mounted already and could put a symbolic link in the way of any change by name.
 """
 
 from __future__ import annotations
@@ -12,38 +12,45 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.images.beneath import open_in
-from runtime.kernel import linux
+from runtime.kernel import linux, openat, tree
+from runtime.trash import Trash
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 
 
-def fill(target: Path, layers: Sequence[str], path: str) -> bool:
+def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
     """Copy the folder *path* of the image of *layers* (top first) into *target*; blocks.
 
-    Nothing happens and False is returned when *target* has entries already or the image has no such folder.
+    Nothing happens and False is returned when *target* has entries already or the image has no such folder.  What a
+    container puts into *target* meanwhile stays.
     """
-    if any(target.iterdir()):
-        return False
-    with _image(layers) as root:
-        try:
-            source = open_in(root, path.encode(), os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
+    volume = openat.open_tree_root(target)
+    try:
+        if _has_entries(volume):
             return False
-        copy = os.open(target, _FOLDER)
-        try:
-            _Copy(copy).folder(source, copy, "")
-            return True
-        finally:
-            os.close(source)
-            os.close(copy)
+        with _image(layers) as root:
+            try:
+                source = openat.open_in(root, path.encode(), os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                return False
+            try:
+                _copy_into(volume, source, trash)
+                return True
+            finally:
+                os.close(source)
+    finally:
+        os.close(volume)
+
+
+def _has_entries(folder: int) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is not None
 
 
 @contextmanager
 def _image(layers: Sequence[str]) -> Iterator[int]:
     """Open the root of the image: its only layer, or an overlay that no mount table shows."""
-    root = os.open(layers[0], _FOLDER) if len(layers) == 1 else _overlay(layers)
+    root = openat.open_tree_root(layers[0]) if len(layers) == 1 else _overlay(layers)
     try:
         yield root
     finally:
@@ -61,73 +68,97 @@ def _overlay(layers: Sequence[str]) -> int:
         os.close(context)
 
 
-class _Copy:
-    """One tree on its way; files that are one in the source are one in the copy."""
-
-    def __init__(self, root: int) -> None:
-        self._root = root
-        self._links: dict[int, str] = {}
-
-    def folder(self, source: int, target: int, path: str) -> None:
-        """Copy all that *source* holds into *target*, then owner, mode and times; *path* is where it is in the copy."""
-        for entry in os.scandir(source):
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                self._subfolder(source, target, entry.name, path)
-            elif status.st_nlink > 1 and status.st_ino in self._links:
-                os.link(self._links[status.st_ino], entry.name, src_dir_fd=self._root, dst_dir_fd=target)
-            else:
-                self._links[status.st_ino] = f"{path}{entry.name}"
-                _leaf(source, target, entry.name, status)
-        _describe(source, target)
-
-    def _subfolder(self, source: int, target: int, name: str, path: str) -> None:
-        inner = os.open(name, _FOLDER, dir_fd=source)
+def _copy_into(volume: int, source: int, trash: Trash) -> None:
+    scratch = trash.fresh("copy-up")
+    scratch.mkdir(mode=0o700)
+    try:
+        for name in ("tree", "links"):
+            (scratch / name).mkdir(mode=0o700)
+        made, links = openat.open_tree_root(scratch / "tree"), openat.open_tree_root(scratch / "links")
         try:
-            os.mkdir(name, 0o700, dir_fd=target)
-            copy = os.open(name, _FOLDER, dir_fd=target)
-            try:
-                self.folder(inner, copy, f"{path}{name}/")
-            finally:
-                os.close(copy)
+            _Copy(made, links).run(source)
+            _move_all(made, volume)
         finally:
-            os.close(inner)
+            os.close(made)
+            os.close(links)
+        openat.copy_metadata(source, volume)
+    finally:
+        trash.throw_now(scratch)
 
 
-def _leaf(source: int, target: int, name: str, status: os.stat_result) -> None:
+def _move_all(made: int, volume: int) -> None:
+    with os.scandir(made) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        with suppress(FileExistsError):
+            openat.move_new(made, name, volume, name)
+
+
+class _Copy:
+    """One tree on its way; files that are one in the source are one in the copy.
+
+    *links* holds the first copy of every file that has several names, under its inode.
+    """
+
+    def __init__(self, target: int, links: int) -> None:
+        self._target = os.dup(target)
+        self._links = links
+
+    def run(self, source: int) -> None:
+        """Copy all that *source* holds."""
+        try:
+            for step in tree.walk(source):
+                if step.kind == "enter":
+                    os.mkdir(step.name, 0o700, dir_fd=self._target)
+                    self._move_to(openat.open_folder(self._target, step.name))
+                elif step.kind == "leave":
+                    openat.copy_metadata(step.inner, self._target)
+                    # Nobody else can move folders here: the parent is the one it came from.
+                    self._move_to(openat.open_parent(self._target))
+                else:
+                    self._file(step.folder, step.name)
+        finally:
+            os.close(self._target)
+
+    def _move_to(self, folder: int) -> None:
+        os.close(self._target)
+        self._target = folder
+
+    def _file(self, source: int, name: bytes) -> None:
+        status = openat.lstat(source, name)
+        if status is None:
+            return
+        inode = f"{status.st_dev}-{status.st_ino}"
+        if status.st_nlink > 1 and openat.lstat(self._links, inode) is not None:
+            openat.link(self._links, inode, self._target, name)
+            return
+        _leaf(source, self._target, name, status)
+        if status.st_nlink > 1:
+            openat.link(self._target, name, self._links, inode)
+
+
+def _leaf(source: int, target: int, name: bytes, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
-        _file(source, target, name)
+        _content(source, target, name)
         return
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
     else:
-        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+        os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=target)
+    openat.chown(target, name, status.st_uid, status.st_gid)
     if not stat.S_ISLNK(status.st_mode):
-        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
+        openat.chmod(target, name, stat.S_IMODE(status.st_mode))
 
 
-def _file(source: int, target: int, name: str) -> None:
-    original = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+def _content(source: int, target: int, name: bytes) -> None:
+    original = openat.open_file(source, name)
     try:
-        copy = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
+        copy = openat.create(target, name)
         try:
             while os.sendfile(copy, original, None, _CHUNK):
                 pass
-            _describe(original, copy)
+            openat.copy_metadata(original, copy)
         finally:
             os.close(copy)
     finally:
         os.close(original)
-
-
-def _describe(source: int, target: int) -> None:
-    """Give *target* the owner, mode, attributes and times of *source*."""
-    status = os.fstat(source)
-    os.fchown(target, status.st_uid, status.st_gid)
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
-    for key in os.listxattr(source):
-        if key.startswith("user.") or key == "security.capability":
-            with suppress(OSError):
-                os.setxattr(target, key, os.getxattr(source, key))
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

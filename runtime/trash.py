@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import uuid
 from pathlib import Path
 
 from netd.common import folders
 from netd.common.tasks import Tasks
+from runtime.kernel import tree
 
 _log = logging.getLogger(__name__)
 
@@ -61,10 +61,7 @@ class Trash:
 
 def _delete(path: Path) -> None:
     try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        tree.remove_path(path)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -16,6 +16,7 @@ from netd.common.events import Bus, event
 from netd.common.ids import new_id, now
 from netd.common.store import Drop, Put, Store
 from runtime import copyup
+from runtime.kernel import tree
 from runtime.paths import Paths
 from runtime.record import VolumeRecord
 from runtime.trash import Trash
@@ -84,11 +85,11 @@ class Volumes:
     async def fill(self, name: str, layers: Sequence[str], path: str) -> None:
         """Copy what the image has at *path* into the volume, if that is empty."""
         async with self._lock:
-            await asyncio.to_thread(copyup.fill, self.folder(name), layers, path)
+            await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._trash)
 
     def size(self, name: str) -> int:
         """Return the bytes of all files; walks the volume, so call it in a thread."""
-        return tree_size(self.folder(name))
+        return tree.size(self.folder(name))
 
     def tell(self, name: str, action: str, **attributes: str) -> None:
         self._bus.publish(event("volume", action, name, {"driver": "local", **attributes}))
@@ -99,11 +100,6 @@ class Volumes:
         data = self.folder(name)
         data.mkdir(exist_ok=True)
         data.chmod(0o755)
-
-
-def tree_size(folder: Path) -> int:
-    """Return the bytes of all files below *folder*."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def _check(name: str, driver: str, options: Mapping[str, str] | None) -> None:

@@ -21,9 +21,9 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.engine.ports import Ports
 from runtime.images.store import Images
+from runtime.kernel import tree
 from runtime.paths import Paths
 from runtime.supervise.supervisor import Supervisor
-from runtime.volumes import tree_size
 
 
 class ContainerRoutes:
@@ -86,7 +86,7 @@ class ContainerRoutes:
         return json(shown)
 
     async def _sizes(self, live: Live) -> dict[str, int]:
-        written = await asyncio.to_thread(tree_size, self._paths.container(live.id).upper)
+        written = await asyncio.to_thread(tree.size, self._paths.container(live.id).upper)
         image = self._images.by_id(live.record.image)
         return {"SizeRw": written, "SizeRootFs": written + (image.size if image else 0)}
 

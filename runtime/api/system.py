@@ -26,8 +26,9 @@ from runtime.api.endless import Endless
 from runtime.engine.fleet import Fleet
 from runtime.images.importer import architecture
 from runtime.images.store import Images
+from runtime.kernel import tree
 from runtime.paths import Paths
-from runtime.volumes import Volumes, tree_size
+from runtime.volumes import Volumes
 
 _LEGACY = (1, 52)
 """Below this version, events of containers and images repeat their parts under older names."""
@@ -123,7 +124,7 @@ class SystemRoutes:
     def _usage(self) -> dict[str, Any]:
         layers = {chain for image in self._images.all() for chain in image.layers}
         return {
-            "LayersSize": sum(tree_size(self._paths.layer(chain)) for chain in layers),
+            "LayersSize": sum(tree.size(self._paths.layer(chain)) for chain in layers),
             "Images": [
                 {
                     "Id": image.id,
@@ -142,7 +143,7 @@ class SystemRoutes:
                     "Image": live.record.config.image,
                     "State": live.record.state.status,
                     "Status": live.record.state.status,
-                    "SizeRw": tree_size(self._paths.container(live.id).upper),
+                    "SizeRw": tree.size(self._paths.container(live.id).upper),
                     "Created": 0,
                     "LocalVolumes": sum(point.type == "volume" for point in live.record.mounts),
                 }

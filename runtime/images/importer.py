@@ -59,7 +59,8 @@ class Importer:
 
     def _unpack(self, spool: Path) -> Layer:
         with spool.open("rb") as archive:
-            return self._layers.unpack(archive)
+            # Docker takes nothing of the root's own entry, which often is that of a private temporary folder.
+            return self._layers.unpack(archive, private_root=False)
 
 
 async def _spool(archive: AsyncIterator[bytes], path: Path) -> None:

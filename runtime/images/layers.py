@@ -14,11 +14,11 @@ from typing import BinaryIO
 
 from netd.common import folders
 from netd.common.errors import NoSpace
-from runtime.images.beneath import syncfs
 from runtime.images.inflate import Inflated
 from runtime.images.model import chain_ids
 from runtime.images.tarstream import BadArchive, TarStream
 from runtime.images.unpack import unpack
+from runtime.kernel.openat import open_tree_root, syncfs
 from runtime.paths import Paths
 from runtime.trash import Trash
 
@@ -53,15 +53,18 @@ class Layers:
     def drop(self, chain: str) -> None:
         self._trash.throw(self._paths.layer(chain))
 
-    def unpack(self, archive: BinaryIO, diffs_below: Sequence[str] = ()) -> Layer:
+    def unpack(self, archive: BinaryIO, diffs_below: Sequence[str] = (), *, private_root: bool = True) -> Layer:
         """Unpack *archive* as the layer above those of *diffs_below*; blocks, so call it in a thread.
+
+        Unless *private_root*, a root folder that not everybody may enter becomes one of root's with mode 0755.
 
         Raises BadArchive, or NoSpace when the disk is full; nothing is left then.
         """
         fresh = self._trash.fresh("layer")
         try:
-            fresh.mkdir(mode=0o755)
-            diff, size = self._fill(fresh, archive, chain_ids(list(diffs_below)))
+            fresh.mkdir()
+            fresh.chmod(0o755)
+            diff, size = self._fill(fresh, archive, chain_ids(list(diffs_below)), private_root)
             return Layer(chain_ids([*diffs_below, diff])[-1], diff, size, fresh)
         except BaseException as error:
             self._trash.throw_now(fresh)
@@ -82,13 +85,13 @@ class Layers:
         finally:
             os.close(parent)
 
-    def _fill(self, fresh: Path, archive: BinaryIO, below: Sequence[str]) -> tuple[str, int]:
+    def _fill(self, fresh: Path, archive: BinaryIO, below: Sequence[str], private_root: bool) -> tuple[str, int]:
         lower = [os.open(self._paths.layer(chain), os.O_PATH | os.O_DIRECTORY) for chain in reversed(below)]
-        root = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
+        root = open_tree_root(fresh)
         try:
             source = Inflated(archive)
             stream = TarStream(source)
-            size = unpack(stream, root, lower)
+            size = unpack(stream, root, lower, private_root=private_root)
             stream.drain()
             if not source.size:
                 raise BadArchive("the archive is empty")

@@ -4,93 +4,108 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from runtime.images.tarstream import BadArchive, Entry
+from runtime.kernel import openat, tree
 
 _OPAQUE = "trusted.overlay.opaque"
-_REAL = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_HIGHEST_MAJOR, _HIGHEST_MINOR = (1 << 12) - 1, (1 << 20) - 1
+_LONGEST_LINK = 4095
+_LONGEST_KEY, _LARGEST_VALUE = 255, 1 << 16
+_KINDS = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}
+
+_FAULTS_OF_ARCHIVE = frozenset(
+    {
+        errno.E2BIG, errno.EACCES, errno.EEXIST, errno.EFBIG, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EMLINK,
+        errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EOVERFLOW, errno.EPERM, errno.ERANGE,
+    }
+)  # fmt: skip
+"""What the kernel says to names, numbers and orders of entries that cannot be; not what a failing disk gives."""
 
 
 def check(entry: Entry) -> None:
-    if entry.kind == "char" and entry.device == (0, 0):
-        raise BadArchive(f"{entry.shown} is a forged overlay whiteout")
-    for key in entry.xattrs:
+    """Raise BadArchive for what no layer may hold."""
+    if entry.kind in _KINDS:
+        major, minor = entry.device
+        if entry.kind == "char" and entry.device == (0, 0):
+            raise BadArchive(f"{entry.shown} is a forged overlay whiteout")
+        if not (0 <= major <= _HIGHEST_MAJOR and 0 <= minor <= _HIGHEST_MINOR):
+            raise BadArchive(f"{entry.shown} has an impossible device number {major}:{minor}")
+    if entry.kind == "symlink" and (not entry.link or b"\0" in entry.link or len(entry.link) > _LONGEST_LINK):
+        raise BadArchive(f"{entry.shown} is a symbolic link to nothing, or to more than {_LONGEST_LINK} bytes")
+    for key, value in entry.xattrs.items():
         if key.startswith(("trusted.", "user.overlay.")):
-            raise BadArchive(f"{entry.shown} carries the attribute {key}, which no layer may have")
+            raise BadArchive(f"{entry.shown} carries the attribute {key[:80]}, which no layer may have")
+        if key.startswith("user.") and not _is_possible(key, value):
+            raise BadArchive(f"{entry.shown} carries an attribute whose name or value is impossible: {key[:80]!r}")
     if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
         raise BadArchive(f"{entry.shown} has an impossible owner {entry.uid}:{entry.gid}")
 
 
-def own(entry: Entry, folder: int, name: bytes) -> None:
-    """Set owner, mode, attributes and time, in this order: a change of owner takes setuid bits away."""
-    os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
-    if entry.kind == "symlink":
-        with suppress(OSError, OverflowError):
-            os.utime(name, ns=ns(entry.mtime), dir_fd=folder, follow_symlinks=False)
-        return
-    os.chmod(name, entry.mode, dir_fd=folder)
-    if entry.kind in ("file", "directory") and entry.xattrs:
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            set_xattrs(entry, handle)
-        finally:
-            os.close(handle)
-    if entry.kind != "directory":
-        with suppress(OSError, OverflowError):
-            os.utime(name, ns=ns(entry.mtime), dir_fd=folder, follow_symlinks=False)
+def _is_possible(key: str, value: bytes) -> bool:
+    return key != "user." and "\0" not in key and len(key.encode()) <= _LONGEST_KEY and len(value) <= _LARGEST_VALUE
 
 
-def set_xattrs(entry: Entry, handle: int) -> None:
+@contextmanager
+def faults(entry: Entry) -> Iterator[None]:
+    """Raise BadArchive for what the kernel refuses because of the entry; other OSErrors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_ARCHIVE:
+            raise
+        raise BadArchive(f"the entry {entry.shown[:200]} cannot be made: {error.strerror}") from None
+
+
+def describe(entry: Entry, handle: int) -> None:
+    """Set owner, mode and attributes of an open file, in this order: a change of owner takes setuid bits away."""
+    os.fchown(handle, entry.uid, entry.gid)
+    os.fchmod(handle, entry.mode)
     for key, value in entry.xattrs.items():
         if key.startswith("user.") or key == "security.capability":
-            try:
-                os.setxattr(handle, key, value)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
-                    raise
+            _set_xattr(entry, handle, key, value)
 
 
-def touch(handle: int, mtime: float) -> None:
+def _set_xattr(entry: Entry, handle: int, key: str, value: bytes) -> None:
+    try:
+        openat.set_xattr(handle, key, value)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # of the file's own room for attributes
+            raise BadArchive(f"{entry.shown} carries more attributes than the file system takes") from None
+        if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+            raise
+
+
+def touch(handle: int, mtime: int) -> None:
     with suppress(OSError, OverflowError):
-        os.utime(handle, ns=ns(mtime))
-
-
-def ns(mtime: float) -> tuple[int, int]:
-    moment = int(mtime * 10**9)
-    return (moment, moment)
+        os.utime(handle, ns=(mtime, mtime))
 
 
 def symlink(entry: Entry, folder: int, name: bytes) -> None:
-    if not entry.link or b"\0" in entry.link:
-        raise BadArchive(f"{entry.shown} is a symbolic link to nothing")
-    remove(folder, name, lstat(folder, name))
+    remove(folder, name, openat.lstat(folder, name))
     os.symlink(entry.link, name, dir_fd=folder)
+    openat.chown(folder, name, entry.uid, entry.gid)
+    _touch_name(entry, folder, name)
 
 
 def node(entry: Entry, folder: int, name: bytes) -> None:
-    kinds = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}
-    remove(folder, name, lstat(folder, name))
-    os.mknod(name, kinds[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=folder)
+    remove(folder, name, openat.lstat(folder, name))
+    os.mknod(name, _KINDS[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=folder)
+    openat.chown(folder, name, entry.uid, entry.gid)
+    openat.chmod(folder, name, entry.mode)
+    _touch_name(entry, folder, name)
 
 
-def write(handle: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(handle, view) :]
+def _touch_name(entry: Entry, folder: int, name: bytes) -> None:
+    with suppress(OSError, OverflowError):
+        openat.utime(folder, name, entry.mtime)
 
 
 def text(path: bytes) -> str:
     return path.decode(errors="backslashreplace")
-
-
-def lstat(folder: int, name: bytes) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
 
 
 def remove(folder: int, name: bytes, was: os.stat_result | None) -> None:
@@ -98,7 +113,7 @@ def remove(folder: int, name: bytes, was: os.stat_result | None) -> None:
     if was is None:
         return
     if stat.S_ISDIR(was.st_mode):
-        shutil.rmtree(name, dir_fd=folder)
+        tree.remove(folder, name)
     else:
         os.unlink(name, dir_fd=folder)
 
@@ -108,14 +123,12 @@ def is_whiteout(was: os.stat_result) -> bool:
 
 
 def mark_opaque(folder: int, name: bytes) -> None:
-    handle = os.open(name, _REAL, dir_fd=folder)
+    handle = openat.open_folder(folder, name)
     try:
-        os.setxattr(handle, _OPAQUE, b"y")
+        openat.set_xattr(handle, _OPAQUE, b"y")
     finally:
         os.close(handle)
 
 
 def no_source(entry: Entry) -> BadArchive:
-    return BadArchive(
-        f"{entry.shown} is a hard link to {entry.link.decode(errors='backslashreplace')}, which is not there"
-    )
+    return BadArchive(f"{entry.shown} is a hard link to {text(entry.link)}, which is not there")

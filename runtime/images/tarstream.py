@@ -6,6 +6,7 @@ believed, names stay bytes, and nothing here touches a file system.  Formats: v7
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,6 +15,7 @@ from netd.common.errors import BadRequest
 
 BLOCK = 512
 _LONGEST_EXTENDED = 1 << 20
+_LARGEST_GLOBAL = 1 << 16
 _MOST_ENTRIES = 1_000_000
 _LONGEST_NAME, _LONGEST_PART, _DEEPEST = 4096, 255, 128
 _KINDS = {
@@ -28,6 +30,13 @@ _KINDS = {
     b"6": "fifo",
 }
 _XATTR = "SCHILY.xattr."
+_USED = frozenset({b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"})
+_USED_PREFIXES = (b"SCHILY.xattr.", b"GNU.sparse.")
+_DECIMAL = re.compile(rb"-?\d{1,20}\Z")
+_MOMENT = re.compile(rb"(-?)(\d{1,20})(?:\.(\d*))?\Z")
+_NANOSECONDS = 10**9
+_LATEST = (1 << 62) * _NANOSECONDS
+_NEWLINE = 0x0A
 
 
 class Source(Protocol):
@@ -44,7 +53,8 @@ class Entry:
     uid: int
     gid: int
     size: int
-    mtime: float
+    mtime: int
+    """Nanoseconds since 1970."""
     link: bytes = b""
     device: tuple[int, int] = (0, 0)
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
@@ -70,9 +80,9 @@ class TarStream:
         defaults: dict[str, bytes] = {}
         count = 0
         while (header := self._header()) is not None:
-            extended = dict(defaults)
+            extended, room = dict(defaults), _LONGEST_EXTENDED
             while header[156:157] in (b"x", b"g", b"L", b"K"):
-                self._extend(header, extended, defaults)
+                room -= self._extend(header, extended, defaults, room)
                 if (following := self._header()) is None:
                     raise BadArchive("the archive ends after an extended header")
                 header = following
@@ -108,11 +118,14 @@ class TarStream:
         _verify(block)
         return block
 
-    def _extend(self, header: bytes, extended: dict[str, bytes], defaults: dict[str, bytes]) -> None:
+    def _extend(self, header: bytes, extended: dict[str, bytes], defaults: dict[str, bytes], room: int) -> int:
+        """Read one extended header of at most *room* bytes; return what it takes of the room, its blocks."""
         kind, size = header[156:157], _number(header[124:136], "size")
-        if not 0 <= size <= _LONGEST_EXTENDED:
+        if not 0 <= size <= room:
             raise BadArchive(
-                f"the archive has an extended header of {size} bytes; at most {_LONGEST_EXTENDED} are allowed"
+                f"the archive has extended headers of more than {_LONGEST_EXTENDED} bytes for one entry"
+                if size >= 0
+                else "the archive has an extended header of negative size"
             )
         data = self._exactly(size)
         self._exactly(-size % BLOCK)
@@ -123,8 +136,12 @@ class TarStream:
         elif kind == b"x":
             extended.update(_pax(data))
         else:
-            defaults.update(_pax(data))
-            extended.update(_pax(data))
+            found = _pax(data)
+            defaults.update(found)
+            extended.update(found)
+            if sum(len(key) + len(value) for key, value in defaults.items()) > _LARGEST_GLOBAL:
+                raise BadArchive(f"the archive has global extended headers of more than {_LARGEST_GLOBAL} bytes")
+        return BLOCK + size
 
     def _entry(self, header: bytes, extended: Mapping[str, bytes]) -> Entry:
         if any(key.startswith("GNU.sparse.") for key in extended) or header[156:157] == b"S":
@@ -215,28 +232,38 @@ def _number(field_: bytes, what: str) -> int:
 def _decimal(extended: Mapping[str, bytes], key: str, fallback: bytes) -> int:
     if key not in extended:
         return _number(fallback, key)
-    try:
-        return int(extended[key])
-    except ValueError:
-        raise BadArchive(f"the archive has a {key} that is not a number") from None
+    if not _DECIMAL.match(extended[key]):
+        raise BadArchive(f"the archive has a {key} that is not a number")
+    return int(extended[key])
 
 
-def _mtime(header: bytes, extended: Mapping[str, bytes]) -> float:
-    try:
-        return float(extended["mtime"]) if "mtime" in extended else float(_number(header[136:148], "mtime"))
-    except ValueError:
-        raise BadArchive("the archive has an mtime that is not a number") from None
+def _mtime(header: bytes, extended: Mapping[str, bytes]) -> int:
+    if "mtime" not in extended:
+        moment = _number(header[136:148], "mtime") * _NANOSECONDS
+    elif found := _MOMENT.match(extended["mtime"]):
+        sign, whole, fraction = found.groups(default=b"")
+        moment = int(whole) * _NANOSECONDS + int(fraction[:9].ljust(9, b"0"))
+        moment = -moment if sign else moment
+    else:
+        raise BadArchive("the archive has an mtime that is not a number")
+    if not -_LATEST <= moment <= _LATEST:
+        raise BadArchive("the archive has an mtime beyond all times")
+    return moment
 
 
 def _pax(data: bytes) -> dict[str, bytes]:
     found = {}
-    while data:
-        digits, _, _ = data.partition(b" ")
-        if not digits.isdigit() or len(digits) > 7 or not len(digits) + 3 <= int(digits) <= len(data):
+    start = 0
+    while start < len(data):
+        space = data.find(b" ", start, start + 8)
+        digits = data[start : max(space, start)]
+        end = start + int(digits) if digits.isdigit() else 0
+        if not space + 1 < end <= len(data) or data[end - 1] != _NEWLINE:
             raise BadArchive("the archive has an extended header that cannot be read")
-        record, data = data[len(digits) + 1 : int(digits)], data[int(digits) :]
-        key, equals, value = record.partition(b"=")
-        if not equals or not value.endswith(b"\n"):
+        key, equals, value = data[space + 1 : end - 1].partition(b"=")
+        if not equals:
             raise BadArchive("the archive has an extended header that cannot be read")
-        found[key.decode(errors="replace")] = value[:-1]
+        start = end
+        if key in _USED or key.startswith(_USED_PREFIXES):
+            found[key.decode(errors="replace")] = value
     return found

@@ -12,29 +12,35 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from runtime.images import making
-from runtime.images.beneath import open_in
 from runtime.images.tarstream import BadArchive, Entry, TarStream, split
+from runtime.kernel import openat
+from runtime.kernel.openat import open_in
 
 _WHITEOUT = b".wh."
 _OPAQUE_MARK = b".wh..wh..opq"
-_FOLDER = os.O_PATH | os.O_DIRECTORY
+_FOLDER = openat.PARENT
+_NAMES_KEPT = 64 << 20
+_ENTERED = 0o555
 
 
-def unpack(stream: TarStream, root: int, lower: Sequence[int] = ()) -> int:
+def unpack(stream: TarStream, root: int, lower: Sequence[int] = (), *, private_root: bool = True) -> int:
     """Write every entry of *stream* below the folder *root* and return the bytes of all files.
 
     *lower* are the layers under it, top first: a folder that the archive only passes through is made as it is there.
+    Unless *private_root*, a root that not everybody may enter is ignored: it stays as it was given.
     Raises BadArchive for what no layer may hold, OSError when the disk does not take it.
     """
-    return _Unpacker(stream, root, lower).run()
+    return _Unpacker(stream, root, lower, private_root).run()
 
 
 class _Unpacker:
-    def __init__(self, stream: TarStream, root: int, lower: Sequence[int]) -> None:
+    def __init__(self, stream: TarStream, root: int, lower: Sequence[int], private_root: bool) -> None:
         self._stream = stream
         self._root = root
         self._lower = lower
-        self._times: dict[tuple[bytes, ...], float] = {}
+        self._private_root = private_root
+        self._times: dict[bytes, int] = {}
+        self._names_kept = 0
         self._parent: tuple[tuple[bytes, ...], int] | None = None
         self._makers: dict[str, Callable[[Entry, int, bytes], None]] = {
             "file": self._file,
@@ -51,15 +57,16 @@ class _Unpacker:
         try:
             for entry in self._stream:
                 size += entry.size
-                self._one(entry)
+                making.check(entry)
+                with making.faults(entry):
+                    self._make(entry)
         finally:
             self._forget_parent()
-        for parts, mtime in self._times.items():
-            self._set_time(parts, mtime)
+        for path, mtime in self._times.items():
+            self._set_time(path, mtime)
         return size
 
-    def _one(self, entry: Entry) -> None:
-        making.check(entry)
+    def _make(self, entry: Entry) -> None:
         if not entry.parts:
             self._describe_root(entry)
             return
@@ -68,8 +75,6 @@ class _Unpacker:
             self._whiteout(entry, folder, name)
             return
         self._makers[entry.kind](entry, folder, name)
-        if entry.kind != "hardlink":
-            making.own(entry, folder, name)
 
     # Folders
 
@@ -86,28 +91,46 @@ class _Unpacker:
 
     def _open_folder(self, parts: tuple[bytes, ...]) -> int:
         path = b"/".join(parts)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return self._follow(path)
+        above = self._follow(b"")
+        for depth in range(1, len(parts) + 1):
+            try:
+                inner = self._follow_or_make(parts[:depth], above)
+            finally:
+                os.close(above)
+            above = inner
+        return above
+
+    def _follow(self, path: bytes) -> int:
+        """Open a folder of the layer, links resolved inside.  Raises FileNotFoundError, NotADirectoryError."""
         try:
             return open_in(self._root, path, _FOLDER)
         except (FileNotFoundError, NotADirectoryError):
-            self._make_missing(parts)
+            raise
         except OSError as error:
-            raise BadArchive(f"{making.text(path)} cannot be followed: {error.strerror}") from None
-        return open_in(self._root, path, _FOLDER)
+            raise BadArchive(f"{making.text(path[:200])} cannot be followed: {error.strerror}") from None
 
-    def _make_missing(self, parts: tuple[bytes, ...]) -> None:
-        above, name = self._open_folder(parts[:-1]), parts[-1]
-        try:
-            if (was := making.lstat(above, name)) is not None and not making.is_whiteout(was):
-                raise BadArchive(f"{making.text(b'/'.join(parts))} is not a folder, but has entries below it")
-            making.remove(above, name, was)
-            os.mkdir(name, 0o755, dir_fd=above)
-            if was is not None:
-                making.mark_opaque(above, name)
-            elif model := self._below(parts):
-                os.chown(name, model.st_uid, model.st_gid, dir_fd=above)
-                os.chmod(name, stat.S_IMODE(model.st_mode), dir_fd=above)
-        finally:
-            os.close(above)
+    def _follow_or_make(self, parts: tuple[bytes, ...], above: int) -> int:
+        path = b"/".join(parts)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return self._follow(path)
+        self._make_missing(parts, above)
+        return self._follow(path)
+
+    def _make_missing(self, parts: tuple[bytes, ...], above: int) -> None:
+        name = parts[-1]
+        was = openat.lstat(above, name)
+        if was is not None and not making.is_whiteout(was):
+            raise BadArchive(f"{making.text(b'/'.join(parts))} is not a folder, but has entries below it")
+        making.remove(above, name, was)
+        os.mkdir(name, 0o700, dir_fd=above)
+        model = self._below(parts) if was is None else None
+        if was is not None:
+            making.mark_opaque(above, name)
+        if model:
+            openat.chown(above, name, model.st_uid, model.st_gid)
+        openat.chmod(above, name, stat.S_IMODE(model.st_mode) if model else 0o755)
 
     def _below(self, parts: tuple[bytes, ...]) -> os.stat_result | None:
         """Return what the layers below say of a folder that this one only passes through."""
@@ -123,22 +146,30 @@ class _Unpacker:
     # Kinds
 
     def _directory(self, entry: Entry, folder: int, name: bytes) -> None:
-        was = making.lstat(folder, name)
+        was = openat.lstat(folder, name)
         if was is None or not stat.S_ISDIR(was.st_mode):
             making.remove(folder, name, was)
             os.mkdir(name, 0o700, dir_fd=folder)
             if was is not None and making.is_whiteout(was):
                 making.mark_opaque(folder, name)
-        self._times[entry.parts] = entry.mtime
+        handle = openat.open_folder(folder, name)
+        try:
+            making.describe(entry, handle)
+        finally:
+            os.close(handle)
+        self._keep_time(b"/".join(entry.parts), entry.mtime)
 
     def _file(self, entry: Entry, folder: int, name: bytes) -> None:
-        making.remove(folder, name, making.lstat(folder, name))
-        handle = os.open(
-            name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
-        )
+        try:
+            handle = openat.create(folder, name)
+        except FileExistsError:
+            making.remove(folder, name, openat.lstat(folder, name))
+            handle = openat.create(folder, name)
         try:
             for chunk in self._stream.content():
-                making.write(handle, chunk)
+                openat.write(handle, chunk)
+            making.describe(entry, handle)
+            making.touch(handle, entry.mtime)
         finally:
             os.close(handle)
 
@@ -153,10 +184,10 @@ class _Unpacker:
         except OSError:
             raise making.no_source(entry) from None
         try:
-            if making.lstat(source, target[-1]) is None:
+            if openat.lstat(source, target[-1]) is None:
                 raise making.no_source(entry)
-            making.remove(folder, name, making.lstat(folder, name))
-            os.link(target[-1], name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False)
+            making.remove(folder, name, openat.lstat(folder, name))
+            openat.link(source, target[-1], folder, name)
         except (FileNotFoundError, PermissionError):
             raise making.no_source(entry) from None
         finally:
@@ -169,7 +200,7 @@ class _Unpacker:
             return
         if hidden in (b"", b".", b"..") or hidden.startswith(_WHITEOUT) or entry.kind != "file":
             raise BadArchive(f"{entry.shown} is not a whiteout that means anything")
-        was = making.lstat(folder, hidden)
+        was = openat.lstat(folder, hidden)
         if was is None:
             os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0), dir_fd=folder)
         elif stat.S_ISDIR(was.st_mode):
@@ -180,17 +211,21 @@ class _Unpacker:
     def _describe_root(self, entry: Entry) -> None:
         if entry.kind != "directory":
             raise BadArchive("the archive's root is not a folder")
-        handle = open_in(self._root, b".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fchown(handle, entry.uid, entry.gid)
-            os.fchmod(handle, entry.mode)
-            making.set_xattrs(entry, handle)
-        finally:
-            os.close(handle)
+        if not self._private_root and entry.mode & _ENTERED != _ENTERED:
+            return
+        making.describe(entry, self._root)
 
-    def _set_time(self, parts: tuple[bytes, ...], mtime: float) -> None:
+    def _keep_time(self, path: bytes, mtime: int) -> None:
+        """Remember a folder's time until nothing is made in it any more."""
+        if path not in self._times:
+            self._names_kept += len(path)
+            if self._names_kept > _NAMES_KEPT:
+                raise BadArchive(f"the names of all folders of the archive are longer than {_NAMES_KEPT} bytes")
+        self._times[path] = mtime
+
+    def _set_time(self, path: bytes, mtime: int) -> None:
         with suppress(OSError):
-            handle = open_in(self._root, b"/".join(parts), os.O_RDONLY | os.O_DIRECTORY, links=False)
+            handle = open_in(self._root, path, os.O_RDONLY | os.O_DIRECTORY, links=False)
             try:
                 making.touch(handle, mtime)
             finally:

@@ -38,6 +38,8 @@ NO_SYMLINKS = 4
 BENEATH = 8
 IN_ROOT = 0x10
 
+RENAME_NOREPLACE = 1
+
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
@@ -53,7 +55,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
 _RT_SIGACTION, _RT_SIGPROCMASK = 13, 14
-_PIVOT_ROOT, _KEYCTL, _CLOSE_RANGE = 155, 250, 436
+_PIVOT_ROOT, _GETDENTS, _KEYCTL, _RENAMEAT2, _CLOSE_RANGE = 155, 217, 250, 316, 436
 _BPF, _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 321, 428, 429, 430, 431, 432
 _CLONE3, _OPENAT2, _MOUNT_SETATTR = 435, 437, 442
 
@@ -132,6 +134,19 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
             return _syscall("openat2", _OPENAT2, directory, os.fsencode(path), how, len(how))
         except BlockingIOError:  # a rename elsewhere raced with ".." resolution
             continue
+
+
+def renameat2(source: int, name: bytes, target: int, new: bytes, flags: int) -> None:
+    _syscall("renameat2", _RENAMEAT2, source, name, target, new, flags)
+
+
+def getdents(directory: int, room: ctypes.Array[ctypes.c_char]) -> int:
+    """Fill *room* with linux_dirent64 records from where *directory* stands; return their bytes, 0 at the end."""
+    return _syscall("getdents64", _GETDENTS, directory, address(room), len(room))
+
+
+def syncfs(descriptor: int) -> None:
+    _call("syncfs", _libc.syncfs, descriptor)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:

@@ -1,0 +1,203 @@
+"""Files by descriptor: everything the daemon does to a file in a tree that an image or a container wrote.
+
+A path below such a tree is resolved by openat2 and cannot leave it.  A last component is a name in an open folder and
+is never followed: whoever can write there may turn it into a symbolic link to a file of the host at any moment.
+``runtime/kernel/tree.py`` walks whole trees with these functions.  Every function raises OSError as the kernel does.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+
+from runtime.kernel import linux
+
+PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+"""Flags of a folder in which names are looked up, and nothing is listed."""
+
+_STAY = linux.BENEATH | linux.NO_SYMLINKS | linux.NO_XDEV
+_LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
+_FLAGS_IMMUTABLE_APPEND = 0x30
+
+Name = bytes | str
+"""One path component; str as os.fsdecode returns it."""
+
+
+class TooLarge(OSError):
+    """The file is larger than the caller reads."""
+
+
+# Opening
+
+
+def open_in(root: int, path: bytes, flags: int, *, links: bool = True) -> int:
+    """Open *path* as if *root* were ``/``; with *links* false, a symbolic link on the way is an error."""
+    resolve = linux.IN_ROOT | linux.NO_MAGICLINKS | (0 if links else linux.NO_SYMLINKS)
+    return linux.openat2(root, os.fsdecode(path or b"."), flags, resolve)
+
+
+def open_tree_root(path: str | os.PathLike[str]) -> int:
+    """Open a folder of the daemon's own, the root of a tree, for listing."""
+    return os.open(path, _LISTED)
+
+
+def open_folder(folder: int, name: Name) -> int:
+    """Open the folder *name* in *folder* for listing.  EXDEV: another file system is mounted there."""
+    return linux.openat2(folder, os.fsdecode(name), _LISTED, _STAY)
+
+
+def open_parent(folder: int) -> int:
+    """Open the folder that *folder* lies in.  Only for trees in which nobody moves folders, or with a check after."""
+    return os.open("..", _LISTED, dir_fd=folder)
+
+
+def open_file(folder: int, name: Name) -> int:
+    """Open the regular file *name* in *folder* for reading; a pipe or device raises EINVAL and is not waited for."""
+    handle = os.open(name, _READ, dir_fd=folder)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "not a regular file")
+
+
+def create(folder: int, name: Name) -> int:
+    """Make the file *name* in *folder*, mode 0600, and open it for writing.  Raises FileExistsError."""
+    return os.open(name, _CREATE, 0o600, dir_fd=folder)
+
+
+# Content
+
+
+def read_path(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Return the content of a file that a container sees under another path.  Raises TooLarge beyond *limit* bytes."""
+    handle = os.open(path, _READ)
+    try:
+        return read(handle, limit)
+    finally:
+        os.close(handle)
+
+
+def read(handle: int, limit: int) -> bytes:
+    """Return the content of an open regular file.  Raises TooLarge beyond *limit* bytes."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    data = b""
+    while len(data) <= limit and (more := os.read(handle, limit + 1 - len(data))):
+        data += more
+    if len(data) > limit:
+        raise TooLarge(errno.EFBIG, f"larger than {limit} bytes")
+    return data
+
+
+def overwrite_path(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write *data* in place of the content of the regular file *path*, made when missing; its inode stays."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o644)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        write(handle, data)
+        os.ftruncate(handle, len(data))
+    finally:
+        os.close(handle)
+
+
+def write(handle: int, data: bytes) -> None:
+    """Write all of *data*."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def syncfs(handle: int) -> None:
+    """Bring the file system of *handle* to the disk."""
+    linux.syncfs(handle)
+
+
+# Names in a folder
+
+
+def lstat(folder: int, name: Name) -> os.stat_result | None:
+    """Return what *name* is, None when there is nothing."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def link(source: int, name: Name, target: int, new: Name) -> None:
+    """Make a hard link; a symbolic link is linked itself."""
+    os.link(name, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+
+
+def move_new(source: int, name: Name, target: int, new: Name) -> None:
+    """Rename.  Raises FileExistsError where *new* is there already."""
+    linux.renameat2(source, os.fsencode(name), target, os.fsencode(new), linux.RENAME_NOREPLACE)
+
+
+def chown(folder: int, name: Name, uid: int, gid: int) -> None:
+    os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+
+
+def chmod(folder: int, name: Name, mode: int) -> None:
+    """Set the mode of anything but a symbolic link, which raises EOPNOTSUPP."""
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if stat.S_ISLNK(os.fstat(handle).st_mode):
+            raise OSError(errno.EOPNOTSUPP, "a symbolic link has no mode")
+        os.chmod(f"/proc/self/fd/{handle}", mode)
+    finally:
+        os.close(handle)
+
+
+def utime(folder: int, name: Name, nanoseconds: int) -> None:
+    os.utime(name, ns=(nanoseconds, nanoseconds), dir_fd=folder, follow_symlinks=False)
+
+
+def set_xattr(handle: int, key: str, value: bytes) -> None:
+    os.setxattr(handle, key, value)
+
+
+def copy_metadata(source: int, target: int) -> None:
+    """Give the open *target* the owner, mode, times, user attributes and file capabilities of the open *source*."""
+    status = os.fstat(source)
+    os.fchown(target, status.st_uid, status.st_gid)
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    for key in os.listxattr(source):
+        if key.startswith("user.") or key == "security.capability":
+            try:
+                os.setxattr(target, key, os.getxattr(source, key))
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA):
+                    raise
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def clear_flags(folder: int, name: Name) -> None:
+    """Take ``chattr +i`` and ``+a`` from a folder or regular file; what has no such flags stays as it is."""
+    status = lstat(folder, name)
+    if status is None or not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        return
+    handle = os.open(name, _READ, dir_fd=folder)
+    try:
+        clear_flags_of(handle)
+    finally:
+        os.close(handle)
+
+
+def clear_flags_of(handle: int) -> None:
+    """Do as :func:`clear_flags` for an open folder or regular file."""
+    try:
+        (flags,) = struct.unpack("i4x", fcntl.ioctl(handle, _GETFLAGS, bytes(8)))
+        if flags & _FLAGS_IMMUTABLE_APPEND:
+            fcntl.ioctl(handle, _SETFLAGS, struct.pack("i4x", flags & ~_FLAGS_IMMUTABLE_APPEND))
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):
+            raise

@@ -1,0 +1,325 @@
+"""Walks and removes trees that images and containers wrote, however deep, wide or odd they are.
+
+Iterative, with a bounded number of descriptors and no path that grows with the depth: the kernel takes no path above
+4,096 bytes, and a container can nest folders much deeper.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+import uuid
+from array import array
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from runtime.kernel import linux, openat
+
+_NEAR = 32
+"""Levels whose folders stay open; each costs two descriptors at most."""
+_DEEPEST = 1 << 22
+_ROOM = 1 << 15
+_UNKNOWN, _DIRECTORY, _OTHER = 0, 4, 8
+_RECORD = struct.Struct("=QqHB")
+
+
+class Step(NamedTuple):
+    """``folder`` holds ``name``; ``inner`` is the open folder that is entered or left, -1 for other files."""
+
+    kind: str
+    """``enter``, ``leave`` or ``file``; the root itself is neither entered nor left."""
+    folder: int
+    name: bytes
+    inner: int = -1
+
+
+class _Level:
+    """An open folder of a walk and what is still to come of the last batch of its entries."""
+
+    __slots__ = ("batch", "folder", "name", "position")
+
+    def __init__(self, folder: int, name: bytes) -> None:
+        self.folder = folder
+        self.name = name
+        self.batch: Iterator[tuple[bytes, int, int]] = iter(())
+        self.position = 0
+        """Where the entries after the last one that was taken begin."""
+
+    def next(self, room: ctypes.Array[ctypes.c_char]) -> tuple[bytes, int] | None:
+        """Return the next (name, type); None at the end."""
+        while True:
+            if (found := next(self.batch, None)) is not None:
+                name, kind, self.position = found
+                return name, kind
+            try:
+                size = linux.getdents(self.folder, room)
+            except FileNotFoundError:  # deleted meanwhile
+                return None
+            if not size:
+                return None
+            self.batch = _records(room.raw[:size])
+
+
+def _records(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    start = 0
+    while start < len(data):
+        _inode, position, length, kind = _RECORD.unpack_from(data, start)
+        name = data[start + _RECORD.size : data.index(b"\0", start + _RECORD.size)]
+        start += length
+        if name not in (b".", b".."):
+            yield name, kind, position
+
+
+class _Walk:
+    """The nearest levels are open.  Of those above only inode and position are kept; they are found again as ``..``."""
+
+    def __init__(self, root: int) -> None:
+        self._room = ctypes.create_string_buffer(_ROOM)
+        self._near = [_Level(openat.open_folder(root, b"."), b"")]
+        self._inodes = array("Q")
+        self._positions = array("q")
+
+    def run(self) -> Iterator[Step]:
+        while self._near:
+            level = self._near[-1]
+            found = level.next(self._room)
+            if found is not None:
+                yield from self._visit(level, *found)
+                continue
+            try:
+                above = self._above(level)
+                if above is not None:
+                    yield Step("leave", above.folder, level.name, level.folder)
+            finally:
+                os.close(level.folder)
+
+    def close(self) -> None:
+        for level in self._near:
+            os.close(level.folder)
+        self._near.clear()
+
+    def _visit(self, level: _Level, name: bytes, kind: int) -> Iterator[Step]:
+        if kind == _UNKNOWN:
+            status = openat.lstat(level.folder, name)
+            kind = _DIRECTORY if status and stat.S_ISDIR(status.st_mode) else _OTHER
+        if kind != _DIRECTORY:
+            yield Step("file", level.folder, name)
+            return
+        try:
+            inner = openat.open_folder(level.folder, name)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
+                raise
+            return  # deleted or replaced meanwhile, or another file system
+        if len(self._positions) >= _DEEPEST:
+            os.close(inner)
+            raise OSError(errno.ELOOP, f"folders are nested deeper than {_DEEPEST}")
+        self._near.append(_Level(inner, name))
+        yield Step("enter", level.folder, name, inner)
+        if len(self._near) > _NEAR:
+            self._let_go(self._near.pop(0))
+
+    def _let_go(self, level: _Level) -> None:
+        status = os.fstat(level.folder)
+        self._inodes.extend((status.st_dev, status.st_ino))
+        self._positions.append(level.position)
+        os.close(level.folder)
+
+    def _above(self, level: _Level) -> _Level | None:
+        """Drop *level* from the open ones and return its parent, opened again where it had to be let go."""
+        self._near.pop()
+        if not self._near and self._positions:
+            position, inode, device = self._positions.pop(), self._inodes.pop(), self._inodes.pop()
+            parent = openat.open_parent(level.folder)
+            status = os.fstat(parent)
+            if (status.st_dev, status.st_ino) != (device, inode):
+                os.close(parent)
+                return None  # moved meanwhile: where the walk was is not there any more
+            self._near.append(_Level(parent, b""))
+            self._near[-1].position = position
+            os.lseek(parent, position, os.SEEK_SET)
+        return self._near[-1] if self._near else None
+
+
+def walk(root: int) -> Iterator[Step]:
+    """Yield what is below the open folder *root*: a folder is entered, all in it follows, then it is left.
+
+    The tree may change meanwhile.  The descriptors of a step are open until the next one is asked for.  The names of
+    folders that are left are empty where the tree is deeper than some thirty levels.
+    """
+    state = _Walk(root)
+    try:
+        yield from state.run()
+    finally:
+        state.close()
+
+
+def size(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of all files below the folder *path*, 0 when it is gone; blocks for as long as that takes."""
+    try:
+        root = openat.open_tree_root(path)
+    except FileNotFoundError:
+        return 0
+    try:
+        total = 0
+        for step in walk(root):
+            if step.kind == "file" and (status := openat.lstat(step.folder, step.name)):
+                total += status.st_size
+        return total
+    finally:
+        os.close(root)
+
+
+# Removal
+
+
+def remove(folder: int, name: openat.Name) -> None:
+    """Delete *name* in *folder* with all below it; what is not there is no error.
+
+    What lies deeper than some thirty levels is first moved up into *folder*, under a name that begins with ``gone-``.
+    Where something cannot be deleted the rest is, and the first OSError is raised.
+    """
+    status = openat.lstat(folder, name)
+    if status is None:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        _despite_flags(os.unlink, folder, os.fsencode(name))
+        return
+    left: bytes | None = os.fsencode(name)
+    failures: list[OSError] = []
+    while left is not None:
+        removal = _Removal(folder)
+        removal.run(left)
+        failures += removal.failures
+        left = removal.aside
+    if failures:
+        raise failures[0]
+
+
+def remove_path(path: str | os.PathLike[str]) -> None:
+    """Delete *path*, whose parents are the daemon's own, with all below it."""
+    above, name = os.path.split(path)
+    folder = openat.open_tree_root(above)
+    try:
+        remove(folder, name)
+    finally:
+        os.close(folder)
+
+
+class _Emptied:
+    """A folder that is being emptied."""
+
+    __slots__ = ("entries", "failed", "folder", "name")
+
+    def __init__(self, folder: int, name: bytes) -> None:
+        self.folder = folder
+        self.name = name
+        self.failed = False
+        self.entries = os.scandir(folder)
+
+    def next(self) -> os.DirEntry[str] | None:
+        return next(self.entries, None)
+
+    def again(self) -> None:
+        """List it once more: what is deleted meanwhile may have hidden entries from the last time."""
+        self.entries.close()
+        self.entries = os.scandir(self.folder)
+
+    def close(self) -> None:
+        self.entries.close()
+        os.close(self.folder)
+
+
+class _Removal:
+    """The removal of one tree, as deep as folders can be kept open; ``aside`` is the folder of what lay deeper."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._open: list[_Emptied] = []
+        self._moved = 0
+        self.aside: bytes | None = None
+        self.failures: list[OSError] = []
+
+    def run(self, name: bytes) -> None:
+        try:
+            self._enter(self._top, name)
+            while self._open:
+                emptied = self._open[-1]
+                entry = emptied.next()
+                if entry is None:
+                    self._leave(emptied)
+                    continue
+                try:
+                    self._delete(emptied, entry)
+                except OSError as error:
+                    self._fail(emptied, error)
+        finally:
+            for emptied in self._open:
+                emptied.close()
+
+    def _delete(self, emptied: _Emptied, entry: os.DirEntry[str]) -> None:
+        name = os.fsencode(entry.name)
+        if not entry.is_dir(follow_symlinks=False):
+            _despite_flags(os.unlink, emptied.folder, name)
+        elif len(self._open) < _NEAR:
+            self._enter(emptied.folder, name)
+        else:
+            self._move_aside(emptied.folder, name)
+
+    def _enter(self, above: int, name: bytes) -> None:
+        try:
+            self._open.append(_Emptied(openat.open_folder(above, name), name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise OSError(errno.EBUSY, "another file system is mounted there", os.fsdecode(name)) from None
+            raise
+
+    def _leave(self, emptied: _Emptied) -> None:
+        above = self._open[-2] if len(self._open) > 1 else None
+        try:
+            _despite_flags(os.rmdir, above.folder if above else self._top, emptied.name)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY and not emptied.failed:
+                emptied.failed = True
+                emptied.again()
+                return
+            self._fail(above, error)
+        self._open.pop().close()
+
+    def _fail(self, emptied: _Emptied | None, error: OSError) -> None:
+        if emptied is not None:
+            emptied.failed = True
+        if not self.failures:
+            self.failures.append(error)
+
+    def _move_aside(self, folder: int, name: bytes) -> None:
+        if self.aside is None:
+            self.aside = f"gone-{uuid.uuid4().hex}".encode()
+            os.mkdir(self.aside, 0o700, dir_fd=self._top)
+        new = self.aside + b"/%d" % self._moved
+        self._moved += 1
+
+        def rename(what: bytes, *, dir_fd: int) -> None:
+            os.rename(what, new, src_dir_fd=dir_fd, dst_dir_fd=self._top)
+
+        _despite_flags(rename, folder, name)
+
+
+def _despite_flags(change: Callable[..., None], folder: int, name: bytes) -> None:
+    """Delete or move *name*; where ``chattr +i`` or ``+a`` forbids it, clear that and try again."""
+    try:
+        change(name, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        try:
+            openat.clear_flags_of(folder)
+        except OSError:  # opened without leave to read
+            pass
+        openat.clear_flags(folder, name)
+        change(name, dir_fd=folder)

@@ -1,0 +1,292 @@
+"""Trees that images and containers wrote: whatever is in them, the daemon changes nothing else and goes on."""
+
+import errno
+import io
+import os
+import stat
+import subprocess
+import tarfile
+import threading
+
+import pytest
+
+from runtime import copyup
+from runtime.kernel import openat, tree
+from runtime.trash import Trash
+from tests.installation import busybox_tar, wait_until
+
+NESTED = 1100
+"""More folders in one another than Python recurses, and more than a path of 4,096 bytes can name."""
+DEEP_SCRIPT = f"i=0; while [ $i -lt {NESTED} ]; do mkdir directory && cd directory; i=$((i+1)); done; echo bottom > f"
+
+
+def image_with(api, name, *members):
+    """Import busybox and *members*, (name, type, link target) each, as the image *name*."""
+    data = io.BytesIO(busybox_tar())
+    with tarfile.open(fileobj=data, mode="a") as archive:
+        for path, kind, target in members:
+            info = tarfile.TarInfo(path)
+            info.type, info.linkname, info.mode = kind, target, 0o755
+            archive.addfile(info)
+    api.import_image_from_data(data.getvalue(), repository=name, tag="latest", changes=["VOLUME /data"])
+
+
+@pytest.fixture
+def canary(tmp_path):
+    """A file of the host that nothing may change."""
+    file = tmp_path / "canary"
+    file.write_text("secret\n")
+    file.chmod(0o600)
+    return file
+
+
+def assert_untouched(canary):
+    status = canary.stat()
+    assert canary.read_text() == "secret\n"
+    assert (status.st_nlink, status.st_uid, stat.S_IMODE(status.st_mode)) == (1, 0, 0o600)
+
+
+@pytest.fixture
+def trash(tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return Trash(scratch)
+
+
+def make_deep(folder, levels=NESTED, name="directory"):
+    """Nest folders below *folder*, by descriptor because no path is long enough, with a file in every hundredth."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    for level in range(levels):
+        os.mkdir(name, dir_fd=handle)
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+        if level % 100 == 99:
+            os.close(os.open(b"f\xff", os.O_WRONLY | os.O_CREAT, dir_fd=handle))
+            os.truncate(f"/proc/self/fd/{handle}/".encode() + b"f\xff", 5)
+    os.close(handle)
+
+
+# Copy-up
+
+
+def test_hard_linked_links_of_an_image_do_not_give_it_files_of_the_host(api, output, canary):
+    link, hard = tarfile.SYMTYPE, tarfile.LNKTYPE
+    image_with(api, "evil", ("data", tarfile.DIRTYPE, ""), ("data/s", link, str(canary)), ("data/t", hard, "data/s"))
+    script = "for f in /data/*; do echo owned > $f; done; readlink /data/s; readlink /data/t"
+    _, text = output("sh", "-c", script, Image="evil")
+    assert_untouched(canary)
+    assert text.splitlines()[-2:] == [str(canary)] * 2, "both are still links"
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFLNK])
+def test_files_with_several_names_are_one_file_in_the_volume_too(tmp_path, trash, canary, kind):
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    (layer / "data/inner").mkdir(parents=True)
+    volume.mkdir()
+    if kind == stat.S_IFLNK:
+        (layer / "data/a").symlink_to(canary)
+    else:
+        os.mknod(layer / "data/a", kind | 0o640)
+    for name in ("data/b", "data/inner/c"):
+        os.link(layer / "data/a", layer / name, follow_symlinks=False)
+    assert copyup.fill(volume, [str(layer)], "/data", trash)
+    found = [(volume / name).lstat() for name in ("a", "b", "inner/c")]
+    assert len({status.st_ino for status in found}) == 1 and found[0].st_nlink == 3
+    assert stat.S_IFMT(found[0].st_mode) == kind
+    assert_untouched(canary)
+
+
+def test_a_container_that_shares_the_volume_cannot_lead_the_copy_away(tmp_path, trash, canary):
+    """Another container swaps every name that appears in the volume for a link to a file of the host."""
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    (layer / "data").mkdir(parents=True)
+    for number in range(200):
+        os.mkfifo(layer / f"data/{number}", 0o666)
+    over = threading.Event()
+
+    def swap():
+        while not over.is_set():
+            for name in os.listdir(volume):
+                os.symlink(canary, tmp_path / "scratch-link")
+                os.rename(tmp_path / "scratch-link", volume / name)
+
+    for _ in range(3):
+        volume.mkdir()
+        over.clear()
+        attacker = threading.Thread(target=swap)
+        attacker.start()
+        try:
+            copyup.fill(volume, [str(layer)], "/data", trash)
+        finally:
+            over.set()
+            attacker.join()
+        assert_untouched(canary)
+        tree.remove_path(volume)
+
+
+def test_what_a_container_wrote_meanwhile_stays(tmp_path, trash, monkeypatch):
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    (layer / "data").mkdir(parents=True)
+    (layer / "data/mine").write_text("of the image")
+    (layer / "data/other").write_text("of the image")
+    volume.mkdir()
+    original = tree.walk
+
+    def walk(root):
+        (volume / "mine").write_text("of the container")
+        yield from original(root)
+
+    monkeypatch.setattr(tree, "walk", walk)
+    assert copyup.fill(volume, [str(layer)], "/data", trash)
+    assert (volume / "mine").read_text() == "of the container" and (volume / "other").read_text() == "of the image"
+    assert not any((tmp_path / "scratch").iterdir())
+
+
+def test_a_volume_is_filled_from_a_tree_of_any_depth(tmp_path, trash):
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    (layer / "data").mkdir(parents=True)
+    volume.mkdir()
+    make_deep(layer / "data")
+    assert copyup.fill(volume, [str(layer)], "/data", trash)
+    assert tree.size(volume) == tree.size(layer) == 5 * (NESTED // 100)
+    for folder in (layer, volume):
+        tree.remove_path(folder)
+
+
+# Walks and removal
+
+
+def test_a_container_with_folders_nested_deeper_than_any_path_is_measured_and_removed(api, run, place):
+    made = run("sh", "-c", DEEP_SCRIPT)
+    assert api.wait(made, timeout=60)["StatusCode"] == 0
+    (shown,) = api.containers(all=True, filters={"id": made}, size=True)
+    assert shown["SizeRw"] == len("bottom\n") + len("/proc/mounts"), "the file and the link /etc/mtab"
+    assert api.df()["Containers"]
+    api.remove_container(made)
+    assert api.ping() and not (place.state / "containers" / made).exists()
+
+
+def test_a_deep_volume_is_measured_and_removed(api, output, place):
+    assert output("sh", "-c", f"cd /v; {DEEP_SCRIPT}", host={"Binds": ["deep:/v"]})[0] == 0
+    assert [one["UsageData"]["Size"] for one in api.df()["Volumes"]] == [len("bottom\n")]
+    api.remove_container(api.containers(all=True)[0]["Id"])
+    api.remove_volume("deep")
+    assert not (place.state / "volumes/deep").exists() and api.ping()
+
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_walks_and_removals_keep_few_descriptors_open(tmp_path):
+    make_deep(tmp_path, 3000, "d")
+    before = most = open_descriptors()
+    root = openat.open_tree_root(tmp_path)
+    for step in tree.walk(root):
+        if step.kind == "enter":
+            most = max(most, open_descriptors())
+    os.close(root)
+    assert most - before < 80
+    tree.remove_path(tmp_path / "d")
+    assert not any(tmp_path.iterdir()) and open_descriptors() == before
+
+
+def test_a_walk_sees_everything_once_though_it_goes_deep_from_wide_folders(tmp_path):
+    expected = set()
+    for number in range(3000):
+        (tmp_path / f"file{number}").touch()
+        expected.add(f"file{number}".encode())
+    for number in range(3):
+        (tmp_path / f"folder{number}").mkdir()
+        make_deep(tmp_path / f"folder{number}", 100)
+    root = openat.open_tree_root(tmp_path)
+    found = [step.name for step in tree.walk(root) if step.kind == "file"]
+    os.close(root)
+    assert len(found) == 3003 and set(found) == expected | {b"f\xff"}
+    assert tree.size(tmp_path) == 15
+
+
+def test_folders_that_move_during_a_walk_lead_it_nowhere_else(tmp_path):
+    """The deepest folder is moved out of the tree: its parent then is one that the walk must not go on in."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir(), outside.mkdir()
+    (outside / "secret").touch()
+    make_deep(inside, 60, "d")
+    root = openat.open_tree_root(inside)
+    seen, depth = [], 0
+    for step in tree.walk(root):
+        seen.append(step.name)
+        depth += step.kind == "enter"
+        if depth == 60:
+            os.rename(inside / "/".join("d" * 25), outside / "moved")
+            depth += 1
+    os.close(root)
+    assert b"secret" not in seen
+    tree.remove_path(inside), tree.remove_path(outside)
+
+
+def test_files_that_vanish_during_a_walk_are_no_error(tmp_path):
+    for number in range(5000):
+        (tmp_path / f"f{number}").touch()
+    over = threading.Thread(target=lambda: [path.unlink() for path in tmp_path.iterdir()])
+    over.start()
+    assert tree.size(tmp_path) == 0
+    over.join()
+    assert tree.size(tmp_path / "never there") == 0
+
+
+def test_links_in_a_tree_are_removed_and_what_they_lead_to_stays(tmp_path, canary):
+    victim = tmp_path / "victim"
+    (victim / "d").mkdir(parents=True)
+    (victim / "d/file").symlink_to(canary)
+    (victim / "folder").symlink_to(tmp_path)
+    tree.remove_path(victim)
+    assert_untouched(canary)
+    (tmp_path / "link").symlink_to(tmp_path / "scratch")
+    (tmp_path / "scratch").mkdir()
+    tree.remove_path(tmp_path / "link")
+    assert (tmp_path / "scratch").is_dir()
+
+
+def test_what_chattr_protects_is_removed_too(tmp_path):
+    victim = tmp_path / "victim"
+    make_deep_and_flagged(victim)
+    tree.remove_path(victim)
+    assert not victim.exists() and sorted(path.name for path in tmp_path.iterdir()) == []
+
+
+def make_deep_and_flagged(victim):
+    victim.mkdir()
+    make_deep(victim, 40, "d")
+    (victim / "file").touch()
+    protected = [victim / "file", victim / "d", victim / "/".join("d" * 33), victim / "/".join("d" * 34)]
+    for path, flag in zip(reversed(protected), ("+i", "+a", "+i", "+a"), strict=True):
+        done = subprocess.run(["chattr", flag, path], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("the file system of the tests has no such flags")
+
+
+def test_a_mount_in_a_tree_is_left_alone_and_told(tmp_path):
+    victim, treasure = tmp_path / "victim", tmp_path / "treasure"
+    (victim / "d").mkdir(parents=True), treasure.mkdir()
+    (victim / "gone").touch(), (treasure / "kept").touch()
+    subprocess.run(["mount", "--bind", treasure, victim / "d"], check=True)
+    try:
+        with pytest.raises(OSError) as raised:
+            tree.remove_path(victim)
+    finally:
+        subprocess.run(["umount", victim / "d"], check=True)
+    assert raised.value.errno in (errno.EBUSY, errno.EXDEV)
+    assert (treasure / "kept").exists() and not (victim / "gone").exists()
+
+
+def test_left_overs_of_a_crash_that_are_deep_do_not_stop_the_next_start(api, place):
+    """What made the daemon end at each start: it deleted the same tree again."""
+    made = place.state / "tmp" / "gone-left"
+    made.mkdir()
+    make_deep(made)
+    place.kill("runtime")
+    place.start("runtime")
+    assert api.ping()
+    wait_until(lambda: not made.exists())
