@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from netd.common import shortage
 from netd.common.config import load, log_to_stderr
 from netd.common.errors import Problem
 from netd.daemon import run
@@ -17,6 +18,10 @@ def main() -> None:
         asyncio.run(run(settings))
     except Problem as problem:
         sys.exit(f"netd: {problem.message}")
+    except OSError as error:
+        what = "cannot start"
+        told = shortage.problem(error, what)
+        sys.exit(f"netd: {told.message if told else f'{what}: {error}'}")
 
 
 if __name__ == "__main__":

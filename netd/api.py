@@ -148,3 +148,12 @@ class ConnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
 class DisconnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
     container: str = ""
     force: bool = False
+
+
+class SystemView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The condition of netd."""
+
+    warnings: list[str] = []
+    """One sentence for everything that is wrong."""
+    descriptors: int = 0
+    descriptor_limit: int = 0

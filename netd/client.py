@@ -23,6 +23,7 @@ from netd.api import (
     ReservationView,
     SandboxRequest,
     SandboxView,
+    SystemView,
 )
 from netd.common import codec
 from netd.common.errors import (
@@ -109,6 +110,10 @@ class NetdClient:
     async def reserve(self, container: str, request: ReservationRequest) -> None:
         """Keep addresses for a container, in place of what was kept for it; an empty request keeps nothing."""
         await self._checked("PUT", f"{_ROOT}/reservations/{_part(container)}", request)
+
+    async def system(self) -> SystemView:
+        """Return netd's own condition."""
+        return await self._call("GET", f"{_ROOT}/system", SystemView)
 
     async def reservations(self) -> list[ReservationView]:
         return await self._call("GET", f"{_ROOT}/reservations", list[ReservationView])

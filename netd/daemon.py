@@ -16,6 +16,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from netd.common import descriptors, folders
+from netd.common.condition import Condition
 from netd.common.config import Settings
 from netd.common.exclusive import lock, lock_namespace, lock_state
 from netd.common.listen import serve
@@ -65,6 +66,7 @@ async def run(settings: Settings) -> None:
         world = await _open(settings, tasks, stack)
         await resume(world)
         helpers = [
+            tasks.loop(world.store.keep_reserve, "reserve"),
             tasks.loop(partial(repair.watch, world), "watch"),
             tasks.loop(partial(repair.keep, world), "repair"),
             tasks.loop(partial(collisions.keep, world), "collisions"),
@@ -89,13 +91,13 @@ def front(world: World, tasks: Tasks, closing: asyncio.Event) -> Front:
         NetworkRoutes(world.state, Networks(world), connections),
         SandboxRoutes(sandboxes, connections, PortChanges(world)),
         ReservationRoutes(Reservations(world)),
-        SystemRoutes(product, world.bus, closing),
+        SystemRoutes(product, world.bus, Condition("netd", tasks.failures, world.store), closing),
     )
     return Front(product, [route for group in groups for route in group.routes()])
 
 
 async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> World:
-    store = Store(settings.state_dir / "netd.db")
+    store = Store(settings.state_dir / "netd.db", copies=settings.run_dir / "copies")
     stack.callback(store.close)
     names = DnsLink(settings.run_dir, settings.resolv_conf, tasks)
     host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)

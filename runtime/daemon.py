@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 
 from netd.client import NetdClient
 from netd.common import descriptors, folders
+from netd.common.condition import Condition
 from netd.common.config import Settings
 from netd.common.errors import BadRequest
 from netd.common.events import Bus
@@ -66,7 +67,8 @@ class Daemon:
         """*nofile* is the limit on descriptors that containers begin with."""
         paths = self.paths = Paths(settings.state_dir, settings.run_dir)
         self.product = Product("netd-runtime", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
-        self.store = Store(paths.database)
+        self.store = Store(paths.database, copies=paths.run / "copies")
+        self.condition = Condition("netd-runtime", tasks.failures, self.store)
         self.bus = Bus()
         self.endless = Endless()
         self.trash = Trash(paths.scratch, tasks)
@@ -110,7 +112,17 @@ class Daemon:
             ImageRoutes(images, importer, removal, fleet, paths=paths, bus=self.bus),
             VolumeRoutes(volumes, fleet),
             NetworkRoutes(self.netd, self.network, fleet),
-            SystemRoutes(self.product, fleet, images, volumes, paths=paths, bus=self.bus, endless=self.endless),
+            SystemRoutes(
+                self.product,
+                fleet,
+                images,
+                volumes,
+                paths=paths,
+                bus=self.bus,
+                endless=self.endless,
+                condition=self.condition,
+                netd=self.netd,
+            ),
         )
         return Front(self.product, [*(route for group in groups for route in group.routes()), *missing.routes()])
 
@@ -147,6 +159,7 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(daemon.netd.close)
         stack.push_async_callback(daemon.supervisor.close)
         await daemon.open()
+        tasks.loop(daemon.store.keep_reserve, "reserve")
         tasks.loop(daemon.watch.run, "netd")
         tasks.start(daemon.recovery.start_always(), "always")
         server = await serve(daemon.front(), daemon.paths.socket, settings.group)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from netd.common import folders
@@ -29,7 +31,7 @@ class Trash:
         """Make the scratch folder and delete what an earlier run left in it."""
         folders.make(self._scratch, folders.PRIVATE)
         for left in self._scratch.iterdir():
-            self._delete_later(left)
+            self.delete(left)
 
     def fresh(self, what: str) -> Path:
         """Return a path for something that is being made; :meth:`throw` it away when that fails."""
@@ -37,21 +39,35 @@ class Trash:
 
     def throw(self, path: Path) -> None:
         """Make *path* vanish now.  What is not there is no error."""
+        self.delete(self.put_aside(path))
+
+    def put_aside(self, path: Path) -> Path:
+        """Make *path* vanish now, and return where it is until :meth:`delete`.  What is not there is no error."""
         aside = self.fresh("gone")
-        try:
+        with suppress(FileNotFoundError):
             path.rename(aside)
-        except FileNotFoundError:
-            return
-        self._delete_later(aside)
+        return aside
+
+    def sweep(self, folder: Path, keep: Callable[[str], object]) -> None:
+        """Throw away everything in *folder* whose name is not to be kept, or leave it to the next start."""
+        for found in folder.iterdir():
+            if keep(found.name):
+                continue
+            try:
+                self.throw(found)
+            except OSError as error:
+                _log.warning("cannot delete left-over: path=%s error=%s", found, error)
 
     def throw_now(self, path: Path) -> None:
         """Delete *path* if it is there; blocks, and may be called in any thread."""
         _delete(path)
 
-    def _delete_later(self, path: Path) -> None:
+    def delete(self, path: Path) -> asyncio.Task[None]:
+        """Begin to delete what was put aside; the task ends when that is done."""
         job = self._tasks.start(asyncio.to_thread(_delete, path), "delete")
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
+        return job
 
     async def settle(self) -> None:
         """Return when all that was thrown away so far is deleted."""

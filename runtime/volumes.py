@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from netd.common import folders
-from netd.common.errors import BadRequest, NotFound
+from netd.common.errors import BadRequest, NoSpace, NotFound
 from netd.common.events import Bus, event
 from netd.common.ids import new_id, now
 from netd.common.store import Drop, Put, Store
@@ -77,9 +77,20 @@ class Volumes:
         """Forget the volume and delete what is in it; the caller has made sure that nobody uses it."""
         async with self._lock:
             self.find(name)
-            self._trash.throw(self._paths.volumes / name)
-            await self._store.write(Drop(_KIND, name))
+            folder = self._paths.volumes / name
+            aside = self._trash.put_aside(folder)
+            try:
+                await self._store.write(Drop(_KIND, name))
+            except NoSpace:
+                # On a full disk even forgetting needs some room: what is in the volume makes it.
+                await self._trash.delete(aside)
+                await self._store.write(Drop(_KIND, name))
+            except BaseException:
+                if aside.exists():
+                    aside.rename(folder)
+                raise
             del self._volumes[name]
+            self._trash.delete(aside)
         self.tell(name, "destroy")
 
     async def fill(self, name: str, layers: Sequence[str], path: str) -> None:

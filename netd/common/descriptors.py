@@ -15,5 +15,9 @@ def raise_limit() -> tuple[int, int]:
 
 def in_use() -> tuple[int, int]:
     """Return how many descriptors are open, and the limit."""
-    with os.scandir("/proc/self/fd") as opened:
-        return sum(1 for _ in opened) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        with os.scandir("/proc/self/fd") as opened:
+            return sum(1 for _ in opened) - 1, limit
+    except OSError:
+        return limit, limit  # None is left to look with.

@@ -6,6 +6,7 @@ closed on exec: processes that outlive a daemon hold none of them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -62,7 +63,7 @@ def lock_namespace(program: str) -> socket.socket:
 
 
 def _lock(path: Path, fault: str, flag: str) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    handle = _open(path)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -75,6 +76,16 @@ def _lock(path: Path, fault: str, flag: str) -> int:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    # On a read-only disk a file that can be read is locked as well, and the folder where there is none.
+    return os.open(path if path.exists() else path.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _listener() -> tuple[int, int]:

@@ -45,7 +45,7 @@ async def _forget(world: World, sandboxes: Sequence[Sandbox]) -> None:
         give_back(world, sandbox)
     await live.abandon(world, sandboxes)
     if records:
-        await world.store.write(*records, durable=False)
+        await world.store.note(*records)
 
 
 async def _apply(world: World, steps: Iterable[Step]) -> bool:

@@ -70,7 +70,7 @@ async def _with_todays_mtu(world: World, network: Network) -> Network:
     if found == network.mtu or (parent and not found):
         return network
     network = replace(network, mtu=found)
-    await world.store.write(Put(NETWORK, network.id, network), durable=False)
+    await world.store.note(Put(NETWORK, network.id, network))
     return network
 
 
@@ -93,7 +93,7 @@ async def _take_up_sandboxes(world: World) -> None:
         _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
         await live.abandon(world, lost)
         remembered = [change for sandbox in lost for change in world.state.former.note(sandbox.name, sandbox.endpoints)]
-        await world.store.write(*(Drop(SANDBOX, one.id) for one in lost), *remembered, durable=False)
+        await world.store.note(*(Drop(SANDBOX, one.id) for one in lost), *remembered)
 
 
 def _take_up_addresses(world: World) -> None:
@@ -113,7 +113,7 @@ async def _same_boot(world: World) -> bool:
     boot = Boot(_BOOT.read_text().strip())
     same = world.store.load(META, Boot).get(_BOOT.name) == boot
     if not same:
-        await world.store.write(Put(META, _BOOT.name, boot))
+        await world.store.note(Put(META, _BOOT.name, boot))
     return same
 
 

@@ -1,4 +1,4 @@
-"""``/version`` and ``/events``."""
+"""``/version``, ``/events`` and ``/netd/v1/system``, the condition of netd."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from netd.common import codec
+from netd.api import SystemView
+from netd.common import codec, descriptors
+from netd.common.condition import Condition
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.tasks import begin
@@ -21,14 +23,24 @@ _LOOK = 5.0
 
 
 class SystemRoutes:
-    def __init__(self, product: Product, bus: Bus, closing: asyncio.Event) -> None:
+    def __init__(self, product: Product, bus: Bus, condition: Condition, closing: asyncio.Event) -> None:
         """*closing* ends the streams that would go on for ever."""
+        self._condition = condition
         self._product = product
         self._bus = bus
         self._closing = closing
 
     def routes(self) -> Sequence[Route]:
-        return [Route("GET", "/version", self.version), Route("GET", "/events", self.events)]
+        return [
+            Route("GET", "/version", self.version),
+            Route("GET", "/events", self.events),
+            Route("GET", "/netd/v1/system", self.system),
+        ]
+
+    async def system(self, _: Call) -> web.StreamResponse:
+        used, limit = descriptors.in_use()
+        view = SystemView(warnings=self._condition.warnings(), descriptors=used, descriptor_limit=limit)
+        return json(view)
 
     async def version(self, _: Call) -> web.StreamResponse:
         product, kernel = self._product, platform.release()

@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from netd.common import codec
+from netd.client import NetdClient
+from netd.common import codec, descriptors
 from netd.common import web as front
-from netd.common.errors import BadRequest
+from netd.common.condition import Condition
+from netd.common.errors import BadRequest, Problem
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.ids import now
 from netd.common.tasks import begin
@@ -46,7 +48,11 @@ class SystemRoutes:
         paths: Paths,
         bus: Bus,
         endless: Endless,
+        condition: Condition,
+        netd: NetdClient,
     ) -> None:
+        self._condition = condition
+        self._netd = netd
         self._product = product
         self._fleet = fleet
         self._images = images
@@ -98,8 +104,16 @@ class SystemRoutes:
                 "SystemTime": now(),
                 **_machine(),
                 **_FIXED,
+                "NFd": descriptors.in_use()[0],
+                "Warnings": [*self._condition.warnings(), *await self._warnings_of_netd()] or None,
             }
         )
+
+    async def _warnings_of_netd(self) -> list[str]:
+        try:
+            return (await self._netd.system()).warnings
+        except Problem as problem:
+            return [problem.message]
 
     async def events(self, call: Call) -> web.StreamResponse:
         """Tell what happens, and first what happened since the time that was asked for."""
@@ -211,7 +225,6 @@ _FIXED: dict[str, Any] = {
     "Isolation": "",
     "InitBinary": "",
     "SecurityOptions": ["name=seccomp,profile=builtin"],
-    "Warnings": None,
 }
 
 

@@ -77,6 +77,4 @@ class Remover:
         """Throw away the folders of containers that there are no records of."""
         folder: Path = self._paths.containers
         folders.make(folder, folders.CLOSED)
-        for found in folder.iterdir():
-            if self._fleet.get(found.name) is None:
-                self._trash.throw(found)
+        self._trash.sweep(folder, self._fleet.get)

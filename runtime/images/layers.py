@@ -42,10 +42,7 @@ class Layers:
     def sweep(self, known: Iterable[str]) -> None:
         """Throw away what no image names: the remains of a crash between two steps."""
         folders.make(self._paths.layers, folders.PRIVATE)
-        keep = {self._paths.layer(chain).name for chain in known}
-        for found in self._paths.layers.iterdir():
-            if found.name not in keep:
-                self._trash.throw(found)
+        self._trash.sweep(self._paths.layers, {self._paths.layer(chain).name for chain in known}.__contains__)
 
     def folders(self, chains: Sequence[str]) -> tuple[str, ...]:
         return tuple(str(self._paths.layer(chain)) for chain in chains)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -69,6 +70,18 @@ def test_a_full_disk_is_told_and_changes_nothing(tmp_path):
     store.close()
 
 
+def test_opening_a_store_writes_nothing_to_it(tmp_path):
+    store = Store(tmp_path / "s.db")
+    asyncio.run(store.write(Put("thing", "a", Thing("x"))))
+    store.close()
+    before = {path.name: (path.read_bytes(), path.stat().st_ctime_ns) for path in tmp_path.iterdir()}
+    store = Store(tmp_path / "s.db")
+    assert store.load("thing", Thing) == {"a": Thing("x")}
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()}["s.db-wal"] == 0
+    store.close()
+    assert {path.name: (path.read_bytes(), path.stat().st_ctime_ns) for path in tmp_path.iterdir()} == before
+
+
 def test_a_newer_store_is_refused_and_an_older_one_is_migrated(tmp_path):
     Store(tmp_path / "s.db").close()
     migrated = Store(
@@ -82,7 +95,7 @@ def test_a_newer_store_is_refused_and_an_older_one_is_migrated(tmp_path):
 
 def test_a_value_that_cannot_be_read_is_named(tmp_path):
     Store(tmp_path / "s.db").close()
-    with sqlite3.connect(tmp_path / "s.db") as db:
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as db:
         db.execute("INSERT INTO documents VALUES ('thing', 'bad', '{\"name\":7}')")
     store = Store(tmp_path / "s.db")
     with pytest.raises(ServerError, match="thing bad"):

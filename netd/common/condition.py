@@ -1,0 +1,25 @@
+"""What a daemon tells of its own condition: what fails in the background, its disk, its file descriptors."""
+
+from __future__ import annotations
+
+from netd.common import descriptors
+from netd.common.store import Store
+from netd.common.tasks import Failures
+
+_MANY = 0.9
+"""The share of all file descriptors that is worth a warning."""
+
+
+class Condition:
+    def __init__(self, program: str, failures: Failures, store: Store) -> None:
+        self._program = program
+        self._failures = failures
+        self._store = store
+
+    def warnings(self) -> list[str]:
+        """Return one sentence for everything that is wrong."""
+        found = [*self._store.warnings(), *self._failures.sentences()]
+        used, limit = descriptors.in_use()
+        if used > _MANY * limit:
+            found.append(f"{used} of {limit} file descriptors are in use: raise the limit (LimitNOFILE)")
+        return [f"{self._program}: {sentence}" for sentence in found]
