@@ -19,6 +19,8 @@ from netd.common.tasks import begin
 from runtime.inotify import Watch
 
 _BLOCK = 1 << 16
+_LONGEST_ENTRY = 1 << 20
+"""Ten times what the shim writes as one line; anything longer is damage."""
 _STREAMS = {"stdout": 1, "stderr": 2}
 
 
@@ -98,6 +100,8 @@ class Reader:
 
     def _lines(self, data: bytes) -> list[Line]:
         *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST_ENTRY:
+            self._rest = b"\0"  # so that the rest of the line is no entry either
         return [line for text in whole if text and (line := _line(text))]
 
     def _next(self) -> bool:

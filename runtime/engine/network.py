@@ -150,8 +150,8 @@ class Network:
     async def _take(self, live: Live, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
         await self._fleet.change(live, endpoints=endpoints, network=view.network_settings)
         own = self._paths.container(live.id)
-        await asyncio.to_thread(folders.rewrite_hosts, own, live.hosts, view.hosts)
-        live.hosts = view.hosts
+        if await asyncio.to_thread(folders.rewrite_hosts, own, live.hosts, view.hosts):
+            live.hosts = view.hosts
 
 
 def _check_mode(record: ContainerRecord, network: str) -> None:

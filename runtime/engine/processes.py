@@ -13,6 +13,8 @@ from netd.common.errors import BadRequest
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_LONGEST_COMMAND = 4096
+"""A process can have megabytes of arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def _read(pid: int) -> _Process | None:
     folder = Path("/proc", str(pid))
     try:
         head, _, tail = (folder / "stat").read_text().rpartition(")")
-        line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        with (folder / "cmdline").open("rb") as file:
+            line = file.read(_LONGEST_COMMAND).replace(b"\0", b" ").decode(errors="replace").strip()
         user = folder.stat().st_uid
     except (FileNotFoundError, ProcessLookupError):
         return None

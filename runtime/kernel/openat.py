@@ -99,7 +99,11 @@ def read(handle: int, limit: int) -> bytes:
 def overwrite_path(path: str | os.PathLike[str], data: bytes) -> None:
     """Write *data* in place of the content of the regular file *path*, made when missing; its inode stays."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o644)
+    try:
+        handle = os.open(path, flags, 0o644)
+    except PermissionError:
+        clear_flags(linux.AT_FDCWD, os.fspath(path))
+        handle = os.open(path, flags, 0o644)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
 from runtime.images.tarstream import BadArchive, TarStream
+from runtime.kernel import tree
 from tests.engine.test_layers import Archive, Place
 from tests.installation import busybox_tar
 
@@ -21,7 +22,10 @@ BLOCK = 512
 
 @pytest.fixture
 def ground(tmp_path):
-    return Place(tmp_path)
+    """Where layers are made; emptied after the test, because pytest fails to delete what is nested too deep."""
+    yield Place(tmp_path)
+    for left in tmp_path.iterdir():
+        tree.remove_path(left)
 
 
 def sealed(header: bytes) -> bytes:

@@ -32,6 +32,14 @@ def image_with(api, name, *members):
 
 
 @pytest.fixture
+def tmp_path(tmp_path):
+    """A folder that is emptied after the test: pytest fails to delete what is nested too deep."""
+    yield tmp_path
+    for left in tmp_path.iterdir():
+        tree.remove_path(left)
+
+
+@pytest.fixture
 def canary(tmp_path):
     """A file of the host that nothing may change."""
     file = tmp_path / "canary"
