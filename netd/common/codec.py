@@ -5,6 +5,7 @@ Decoding is strict about types and names the path of what is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,6 +29,29 @@ def _decode(kind: type, value: Any) -> Any:
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode)
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+
+
+def nul_place(data: bytes) -> str | None:
+    """Return the place of the first string with a NUL character in the JSON *data*, such as ``$.Binds[0]``, or None.
+
+    The kernel ends a text at its first NUL, so that what was checked would not be what is used.
+    """
+    if b"\\u0000" not in data:
+        return None
+    return next(_nul_places(msgspec.json.decode(data), "$"), None)
+
+
+def _nul_places(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, str) and "\0" in value:
+        yield place
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if "\0" in key:
+                yield f"{place}[...]"
+            yield from _nul_places(inner, f"{place}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _nul_places(inner, f"{place}[{number}]")
 
 
 def encode(value: Any) -> bytes:

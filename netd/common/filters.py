@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from netd.common.errors import BadRequest
 
@@ -59,8 +60,8 @@ def parse(text: str, allowed: frozenset[str]) -> Filters:
     if not text:
         return Filters()
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise BadRequest("invalid filter") from None
     if not isinstance(found, dict):
         raise BadRequest("invalid filter")

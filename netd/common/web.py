@@ -76,7 +76,15 @@ class Call:
         self.version = version
 
     def text(self, key: str, default: str = "") -> str:
-        return self.request.query.get(key, default)
+        found = self.texts(key)
+        return found[0] if found else default
+
+    def texts(self, key: str) -> list[str]:
+        """Return all values of a query parameter that may be repeated."""
+        found: list[str] = self.request.query.getall(key, [])
+        if any("\0" in text for text in found):
+            raise BadRequest(f"the query parameter {key} holds a NUL character: remove it")
+        return found
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Return a query boolean by Docker's rule: empty, 0, no, false and none are false, all else is true."""
@@ -105,6 +113,8 @@ class Call:
             given = self.request.headers.get("Content-Type", "")
             raise BadRequest(f"unsupported Content-Type header ({given}): must be 'application/json'")
         try:
+            if (place := codec.nul_place(data)) is not None:
+                raise BadRequest(f"invalid JSON: the string at `{place}` holds a NUL character: remove it")
             return codec.decode(spelling.mend(data, spelled_as or kind), kind)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise BadRequest(_json_error(error)) from None

@@ -46,6 +46,6 @@ def _open_files(process: Path) -> Iterator[str]:
 
 def _name(process: Path) -> str:
     try:
-        return (process / "comm").read_text().strip()
+        return (process / "comm").read_text(errors="replace").strip()
     except OSError:
         return "a program"

@@ -119,7 +119,7 @@ class ImageRoutes:
         name = _named(repository, call.text("tag")) if repository else None
         if not call.request.can_read_body:
             raise BadRequest("there is no archive in the request")
-        changes = call.request.query.getall("changes", [])
+        changes = call.texts("changes")
         image = await self._importer.run(call.request.content.iter_any(), name, changes, call.text("message"))
         self._tell("import", image, name.short if name else image.id)
         response = await stream(call, {"Content-Type": "application/json"})

@@ -62,7 +62,7 @@ def _titles(arguments: str) -> list[str]:
 def _read(pid: int) -> _Process | None:
     folder = Path("/proc", str(pid))
     try:
-        head, _, tail = (folder / "stat").read_text().rpartition(")")
+        head, _, tail = (folder / "stat").read_text(errors="replace").rpartition(")")
         with (folder / "cmdline").open("rb") as file:
             line = file.read(_LONGEST_COMMAND).replace(b"\0", b" ").decode(errors="replace").strip()
         user = folder.stat().st_uid

@@ -70,7 +70,7 @@ def _groups(pid: int) -> dict[str, Path]:
     found = {}
     places = {name: tree.path for tree in cgroups.find() for name in tree.controllers}
     second = next((tree.path for tree in cgroups.find() if tree.version == 2), None)
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines():
         _, names, path = line.split(":", 2)
         for name in names.split(","):
             place = places.get(name) if name else second
@@ -151,7 +151,7 @@ _COLUMNS = {0: "rx_bytes", 1: "rx_packets", 2: "rx_errors", 3: "rx_dropped"} | {
 
 
 def _networks(pid: int) -> Iterator[tuple[str, dict[str, int]]]:
-    for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]:
+    for line in Path(f"/proc/{pid}/net/dev").read_text(errors="replace").splitlines()[2:]:
         name, _, counters = line.partition(":")
         values = counters.split()
         if name.strip() != "lo":

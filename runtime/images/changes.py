@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterable
@@ -85,8 +84,8 @@ def _listed(text: str) -> list[str]:
     if not text.startswith("["):
         return text.split()
     try:
-        return list(map(str, json.loads(text)))
-    except (ValueError, TypeError):
+        return list(map(str, msgspec.json.decode(text)))
+    except (msgspec.DecodeError, ValueError, TypeError):
         raise BadRequest(f"{text} is not a JSON list of words") from None
 
 

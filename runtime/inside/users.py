@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LARGEST = 2147483647
 """Larger numbers have wrapped to root in other runtimes."""
 _FILE_LIMIT = 1 << 20
+_PSEUDO = frozenset({0x9FA0, 0x62656572})
+"""Magic numbers of procfs and sysfs, whose files are no plain files: reading one can block or have an effect."""
 
 Passwd = list[tuple[str, int, int, str]]
 """(name, uid, gid, home)."""
@@ -42,10 +44,23 @@ class Identity:
 
 
 def lookup(user: str, group_add: Sequence[str], root: int) -> Identity:
-    """Return the identity that *user* (``user``, ``uid``, each with ``:group`` or ``:gid``) has in the tree *root*."""
-    passwd = parse_passwd(read_file(root, "/etc/passwd"))
-    groups = parse_group(read_file(root, "/etc/group"))
+    """Return the identity that *user* (``user``, ``uid``, each with ``:group`` or ``:gid``) has in the tree *root*.
+
+    A file that cannot be read counts as empty where only numbers are asked for.  Raises UnknownUser.
+    """
+    who, _colon, group = user.partition(":")
+    passwd = parse_passwd(_read(root, "/etc/passwd", (who,)))
+    groups = parse_group(_read(root, "/etc/group", (group, *group_add)))
     return resolve(user, group_add, passwd, groups)
+
+
+def _read(root: int, path: str, asked: Sequence[str]) -> str:
+    try:
+        return read_file(root, path)
+    except UnknownUser:
+        if any(text and _number(text) is None for text in asked):
+            raise
+        return ""
 
 
 def resolve(user: str, group_add: Sequence[str], passwd: Passwd, groups: Groups) -> Identity:
@@ -151,15 +166,24 @@ def read_file(root: int, path: str) -> str:
     Raises UnknownUser for what is no plain file of at most 1 MiB: reading a pipe would hang, a device act.
     """
     try:
-        descriptor = linux.openat2(root, path, os.O_RDONLY | os.O_NONBLOCK, linux.IN_ROOT | linux.NO_MAGICLINKS)
+        # By O_PATH first: opening a device has effects.
+        os.close(_open_plain(root, path, os.O_PATH))
+        descriptor = _open_plain(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as problem:
-        raise UnknownUser(f"cannot read {path} of the image: {problem.strerror}") from None
+        raise UnknownUser(f"cannot read {path} of the image: {os.strerror(problem.errno or 0)}") from None
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _FILE_LIMIT:
-            raise UnknownUser(f"{path} of the image is not a plain file of at most 1 MiB")
         return os.read(descriptor, _FILE_LIMIT).decode("utf-8", "surrogateescape")
     finally:
         os.close(descriptor)
+
+
+def _open_plain(root: int, path: str, flags: int) -> int:
+    descriptor = linux.openat2(root, path, flags, linux.IN_ROOT | linux.NO_MAGICLINKS)
+    status = os.fstat(descriptor)
+    plain = stat.S_ISREG(status.st_mode) and linux.filesystem_type(descriptor) not in _PSEUDO
+    if plain and status.st_size <= _FILE_LIMIT:
+        return descriptor
+    os.close(descriptor)
+    raise UnknownUser(f"{path} of the image is not a plain file of at most 1 MiB")

@@ -261,7 +261,7 @@ def _read(path: str) -> str:
         parts = []
         while part := os.read(descriptor, 65536):
             parts.append(part)
-        return b"".join(parts).decode()
+        return b"".join(parts).decode(errors="surrogateescape")
     finally:
         os.close(descriptor)
 

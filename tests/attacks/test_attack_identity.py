@@ -108,3 +108,44 @@ def test_a_name_that_is_not_there_is_refused_by_name(raw, api, make):
     made = make("true", User="nobody-here")
     with pytest.raises(docker.errors.APIError, match="unable to find user nobody-here"):
         api.start(made)
+
+
+UNREADABLE = {
+    "fifo": "mkfifo {}",
+    "directory": "mkdir {}",
+    "device": "mknod {} c 1 5",
+    "huge": "head -c 1048577 /dev/zero > {}",
+    "sparse": "truncate -s 10G {}",
+    "link to the host": "ln -s /proc/1/root/etc/passwd {}",
+    "link to a descriptor": "ln -s /proc/self/fd/0 {}",
+    "link to the kernel's log": "ln -s /proc/kmsg {}",
+    "link to itself": "ln -s {0} {0}",
+}
+
+
+@pytest.mark.parametrize("file", ["passwd", "group"])
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_files_of_users_that_cannot_be_read_keep_only_names_from_being_used(api, run, kind, file):
+    """CVE-2026-47262: nothing is waited for and nothing outside the container is read."""
+    made = run("sleep", "1000", User="0:0")
+    path = f"/etc/{file}"
+    assert execute(api, made, "0:0", f"rm {path}; {UNREADABLE[kind].format(path)}") == (0, "")
+    for user, uid in (("", "0"), ("1000:1000", "1000")):
+        # Not by id, which would itself wait for the pipe.
+        code, text = execute(api, made, user, "grep -E '^(Uid|Groups):' /proc/self/status")
+        assert (code, text.split()) == (0, ["Uid:", *[uid] * 4, "Groups:", uid])
+    named = execute(api, made, "user" if file == "passwd" else "0:user", "true")
+    assert named[0] == 125
+    assert path in named[1]
+    api.restart(made, timeout=0)
+    assert api.inspect_container(made)["State"]["Running"]
+
+
+@pytest.mark.parametrize(
+    "put", ["", "echo text > /dev/null", "mkfifo /dev/null", "mkdir /dev/null", "ln -s /proc/sysrq-trigger /dev/null",
+            "mknod /dev/null c 1 5", "ln -s null /dev/null"],
+)  # fmt: skip
+def test_execs_have_an_empty_input_whatever_the_container_put_at_dev_null(api, run, put):
+    made = run("sleep", "1000")
+    assert execute(api, made, "", f"rm /dev/null; {put or 'true'}") == (0, "")
+    assert execute(api, made, "1000", "cat; echo end") == (0, "end\n")
