@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netd.cli.body import environment
+from netd.cli.errors import Fault
 from netd.cli.flags import Command, many, switch, text
 from netd.cli.session import warn
 
@@ -57,7 +58,10 @@ def _attached(session: Session, options: Options, id: str, *, tty: bool, stdin: 
     if not stream(target, answer, tty=tty, stdin=stdin, keys=keys, proxy=False, begin=target.resize if tty else _go):
         warn("detached; the program goes on")
         return 0
-    return int(session.engine.get(f"{path}/json")["ExitCode"] or 0)
+    code = session.engine.get(f"{path}/json")["ExitCode"]
+    if code is None:
+        raise Fault("the connection ended before the program did; it may go on")
+    return int(code)
 
 
 def _go() -> None:

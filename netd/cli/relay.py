@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from netd.cli.terminal import Signals
 
 _CHUNK = 1 << 15
+_LOST = "the connection was lost before the end of the output; the program may go on"
 
 
 class Relay:
@@ -85,7 +86,9 @@ class Relay:
         except BlockingIOError:
             return True
         except ConnectionResetError:
-            return False
+            raise Fault(_LOST) from None
+        if not data and self._frames is not None and not self._frames.complete:
+            raise Fault(_LOST)
         self._show(data)
         return bool(data)
 

@@ -17,6 +17,11 @@ class Frames:
         self._stream = 1
         self._left = 0
 
+    @property
+    def complete(self) -> bool:
+        """Whether what came so far ends with a whole frame."""
+        return not self._left and not self._header
+
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield (stream, bytes): 1 is standard output, 2 standard error, 3 a message of the daemon's.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiohttp import web
@@ -17,17 +19,28 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import HttpRequestParserPy
 from aiohttp.web_protocol import RequestHandler
 
+from netd.common.hangups import Hangups
 from netd.common.web import Call
 
+_DISCARD_SECONDS = 5.0
+_DISCARD_BYTES = 64 << 20
+_CHUNK = 1 << 16
 _UPGRADE = re.compile(rb"(?:POST|GET) .*? HTTP/1\.1\r\n(?:.*\r\n)*?upgrade: *tcp\r\n", re.IGNORECASE)
 
 
 class _Handler(RequestHandler):
-    __slots__ = ("ended",)
+    __slots__ = ("ended", "hangups", "tied")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, manager: web.Server, hangups: Hangups, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self.hangups = hangups
         self.ended = False
+        self.tied: set[asyncio.Task[Any]] = set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        for task in tuple(self.tied):
+            task.cancel()
 
     def data_received(self, data: bytes) -> None:
         idle = self._current_request is None and not self._messages and not self._upgraded
@@ -43,24 +56,60 @@ class _Handler(RequestHandler):
 class HijackServer(web.Server):
     """aiohttp's low-level server whose connections can be taken over with :func:`hijack`."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._hangups = Hangups()
+
     def __call__(self) -> RequestHandler:
-        return _Handler(self, loop=self._loop, **self._kwargs)
+        return _Handler(self, self._hangups, loop=self._loop, **self._kwargs)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        await super().shutdown(timeout)
+        self._hangups.close()
 
 
 class _Raw(asyncio.StreamReaderProtocol):
     """Feeds the stream and tells the HTTP handler, which still owns the connection, when it is lost."""
 
-    def __init__(self, reader: asyncio.StreamReader, before: RequestHandler) -> None:
+    def __init__(self, reader: asyncio.StreamReader, before: _Handler, descriptor: int) -> None:
         super().__init__(reader)
         self._before = before
+        self._descriptor = descriptor
+        self.gone = before.hangups.watch(descriptor)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._before.hangups.forget(self._descriptor)
         super().connection_lost(exc)
         self._before.connection_lost(exc)
 
 
+@contextmanager
+def tied_to_client(call: Call) -> Iterator[None]:
+    """Cancel the current task as soon as the client has closed its connection."""
+    task, handler = asyncio.current_task(), call.request.protocol
+    assert task is not None
+    assert isinstance(handler, _Handler)
+    if handler.transport is None:
+        raise ConnectionResetError("the client left before the stream began")
+    handler.tied.add(task)
+    try:
+        yield
+    finally:
+        handler.tied.discard(task)
+
+
 class Hijacked(web.StreamResponse):
-    """Stands for the answer that was already sent raw; the connection ends with the handler that returns it."""
+    """Stands for the answer that was already sent raw; the connection ends with the handler that returns it.
+
+    ``gone`` is done as soon as the client has closed the connection.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gone: asyncio.Future[None]) -> None:
+        super().__init__()
+        self.reader, self.writer = reader, writer
+        self.gone = gone
 
     @property
     def prepared(self) -> bool:
@@ -70,23 +119,35 @@ class Hijacked(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        return None
+        """End our side, and read what the client still sends.
+
+        A socket that is closed with unread bytes in it resets the connection: the client would get an error, and not
+        the end of what it was sent.
+        """
+        with suppress(ConnectionError, TimeoutError):
+            self.writer.transport.set_write_buffer_limits(0)
+            await self.writer.drain()
+            self.writer.write_eof()
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                await self._discard(_DISCARD_BYTES)
+
+    async def _discard(self, left: int) -> None:
+        while left > 0 and (data := await self.reader.read(_CHUNK)):
+            left -= len(data)
 
 
-async def hijack(
-    call: Call, content_type: str, headers: dict[str, str]
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Hijacked]:
+async def hijack(call: Call, content_type: str, headers: dict[str, str]) -> Hijacked:
     """Answer 101 (or 200 to a client that did not ask to upgrade) and take the connection over.
 
     The reader ends when the client shuts its sending side; writing goes on until the writer is closed.
-    The handler returns the third value when it is done, and the connection is closed then.
+    The handler returns the result when it is done, and the connection is closed then.
     """
     request = call.request
     transport, handler = request.transport, request.protocol
     if transport is None or not isinstance(handler, _Handler):
         raise ConnectionResetError("the client left before the stream began")
     reader = asyncio.StreamReader()
-    protocol = _Raw(reader, handler)
+    protocol = _Raw(reader, handler, transport.get_extra_info("socket").fileno())
     tail, handler._message_tail = handler._message_tail, b""
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
@@ -98,7 +159,7 @@ async def hijack(
     transport.resume_reading()
     writer.write(_head(call, content_type, headers))
     handler.keep_alive(False)
-    return reader, writer, Hijacked()
+    return Hijacked(reader, writer, protocol.gone)
 
 
 def _head(call: Call, content_type: str, headers: dict[str, str]) -> bytes:

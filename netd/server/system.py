@@ -15,6 +15,7 @@ from netd.common import codec, descriptors
 from netd.common.condition import Condition
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.hijack import tied_to_client
 from netd.common.tasks import begin
 from netd.common.web import Call, Product, Route, json, stream, text
 
@@ -60,7 +61,7 @@ class SystemRoutes:
         """Tell what happens, and first what happened since the time that was asked for."""
         filters = call.filters(FILTERS)
         since, until = _moment(call, "since"), _moment(call, "until")
-        with self._bus.listen() as happening, suppress(ConnectionError, Lagging):
+        with tied_to_client(call), self._bus.listen() as happening, suppress(ConnectionError, Lagging):
             response = await stream(call, {"Content-Type": "application/json"})
             for happened in self._bus.past(since, until or time.time()) if since is not None else ():
                 if wanted(happened, filters):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+
+from netd.common.hijack import tied_to_client
+from netd.common.web import Call
 
 
 class Endless:
@@ -12,13 +15,17 @@ class Endless:
         self._tasks: set[asyncio.Task[object]] = set()
 
     @contextmanager
-    def session(self) -> Iterator[None]:
-        """Mark what the current request does inside as something that may be cut off."""
+    def session(self, call: Call | None = None) -> Iterator[None]:
+        """Mark what the current request does inside as something that may be cut off at the daemon's end.
+
+        With *call* it is cut off as soon as that client leaves, too.
+        """
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            yield
+            with tied_to_client(call) if call else nullcontext():
+                yield
         finally:
             self._tasks.discard(task)
 

@@ -75,16 +75,18 @@ class ExecRoutes:
         )
         upgrade = "Upgrade" in call.request.headers
         kind = session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
-        reader, writer, taken = await hijack(call, kind, {})
+        taken = await hijack(call, kind, {})
         try:
             streams = await self._execs.start(one, attached=True)
         except (StartError, Problem) as error:
             text = f"OCI runtime exec failed: {error.message}\r\n".encode()
-            writer.write(text if config.tty else session.frame(1, text))
+            taken.writer.write(text if config.tty else session.frame(1, text))
             return taken
         if streams is not None:
             with self._endless.session():
-                await session.run(reader, writer, streams, terms)
+                if await session.run(taken, streams, terms) and one.running is not None:
+                    # The client asks for the exit code as soon as the stream has ended.
+                    await one.running.wait()
         return taken
 
     async def resize(self, call: Call) -> web.StreamResponse:

@@ -6,19 +6,27 @@ To the client, output without a terminal is framed by stream; from it, bytes are
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
+from netd.common.hijack import Hijacked
 from netd.common.tasks import begin
 from netd.common.web import Version
 from runtime.engine.detach import Detector
+from runtime.supervise.spec import StreamLost
 from runtime.supervise.supervisor import Attachment
 
 _MULTIPLEXED = (1, 42)
 _CHUNK = 1 << 16
+_LAST_INPUT_SECONDS = 2.0
+_ERROR = 3
+"""The stream of messages that clients report as an error of the daemon."""
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+
+_log = logging.getLogger(__name__)
 
 
 def content_type(*, tty: bool, version: Version, upgrade: bool = True) -> str:
@@ -41,27 +49,40 @@ class Terms:
     """Detach keys."""
 
 
-async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, streams: Attachment, terms: Terms) -> None:
-    """Serve one session until the output ends, the client leaves, or it presses the detach keys."""
-    sending = begin(_send(writer, streams, terms.tty))
-    receiving = begin(_receive(reader, streams, terms))
+async def run(taken: Hijacked, streams: Attachment, terms: Terms) -> bool:
+    """Serve one session until the output ends, the client leaves, or it presses the detach keys.
+
+    Returns whether all of the output was sent.
+    """
+    sending = begin(_send(taken.writer, streams, terms.tty))
+    receiving = begin(_receive(taken.reader, streams, terms))
     try:
-        await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((sending, receiving, taken.gone), return_when=asyncio.FIRST_COMPLETED)
         detached = receiving.done() and not receiving.cancelled() and not receiving.exception() and receiving.result()
         if not detached and not sending.done():
-            await asyncio.wait((sending,))
+            await asyncio.wait((sending, taken.gone), return_when=asyncio.FIRST_COMPLETED)
+        if taken.gone.done() and not receiving.done():
+            # What the client wrote before it left is still the program's.
+            await asyncio.wait((receiving,), timeout=_LAST_INPUT_SECONDS)
     finally:
         for task in (sending, receiving):
             task.cancel()
         await asyncio.gather(sending, receiving, return_exceptions=True)
         await streams.close()
+    return sending.done() and not sending.cancelled() and not sending.exception() and sending.result()
 
 
-async def _send(writer: asyncio.StreamWriter, streams: Attachment, tty: bool) -> None:
+async def _send(writer: asyncio.StreamWriter, streams: Attachment, tty: bool) -> bool:
     with suppress(ConnectionError):
-        async for stream, data in streams:
-            writer.write(data if tty else frame(stream, data))
-            await writer.drain()
+        try:
+            async for stream, data in streams:
+                writer.write(data if tty else frame(stream, data))
+                await writer.drain()
+            return True
+        except StreamLost as lost:
+            _log.warning("client disconnected from a stream: error=%s", lost)
+            writer.write(f"\r\n{lost}\r\n".encode() if tty else frame(_ERROR, str(lost).encode()))
+    return False
 
 
 async def _receive(reader: asyncio.StreamReader, streams: Attachment, terms: Terms) -> bool:

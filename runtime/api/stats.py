@@ -45,7 +45,7 @@ class StatsRoutes:
     async def _every_second(self, call: Call, live: Live) -> web.StreamResponse:
         response = await stream(call, {"Content-Type": "application/json"})
         before = _NOTHING
-        with suppress(ConnectionError), self._endless.session():
+        with suppress(ConnectionError), self._endless.session(call):
             while self._fleet.get(live.id) is live:
                 now = await _sample(live)
                 await response.write(codec.encode(_shape(live, now, before)) + b"\n")

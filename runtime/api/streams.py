@@ -13,7 +13,7 @@ from aiohttp import web
 from netd.common import codec
 from netd.common.digits import whole
 from netd.common.errors import BadRequest, Conflict
-from netd.common.hijack import hijack
+from netd.common.hijack import Hijacked, hijack
 from netd.common.web import Call, Route, empty, stream
 from runtime import logs
 from runtime.api import session
@@ -24,9 +24,6 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live, Viewer
 from runtime.paths import Paths
 from runtime.supervise.supervisor import Attachment, Running
-
-_LOOK = 5.0
-"""Seconds between two looks at whether a silent client is still there."""
 
 
 class Streams:
@@ -57,13 +54,13 @@ class Streams:
         )
         upgrade = "Upgrade" in call.request.headers
         kind = session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
-        reader, writer, taken = await hijack(call, kind, {})
+        taken = await hijack(call, kind, {})
         self._fleet.tell(live, "attach")
         with self._endless.session():
             if call.flag("logs"):
-                await self._replay(live, writer, _streams(call))
-            if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin)) is not None:
-                await session.run(reader, writer, streams, terms)
+                await self._replay(live, taken.writer, _streams(call))
+            if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin, taken)) is not None:
+                await session.run(taken, streams, terms)
         return taken
 
     async def _replay(self, live: Live, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
@@ -72,8 +69,8 @@ class Streams:
                 writer.write(_shown(line, tty=live.record.config.tty, stamped=False))
             await writer.drain()
 
-    async def _streams(self, live: Live, call: Call, stdin: bool) -> Attachment | None:
-        """Return the streams of the process there is, or wait for the next one."""
+    async def _streams(self, live: Live, call: Call, stdin: bool, taken: Hijacked) -> Attachment | None:
+        """Return the streams of the process there is, or of the next one; None when the client leaves before."""
         wanted = _streams(call)
         connect = partial(_connect, stdin=stdin, stdout=1 in wanted, stderr=2 in wanted)
         if live.running is not None:
@@ -82,7 +79,13 @@ class Streams:
             return None
         viewer = Viewer(connect, asyncio.get_running_loop().create_future())
         live.viewers.append(viewer)
-        return await viewer.ready
+        try:
+            await asyncio.wait((viewer.ready, taken.gone), return_when=asyncio.FIRST_COMPLETED)
+            return viewer.ready.result() if viewer.ready.done() else None
+        finally:
+            viewer.ready.cancel()
+            with suppress(ValueError):
+                live.viewers.remove(viewer)
 
     async def logs(self, call: Call) -> web.StreamResponse:
         live = self._fleet.find(call.params["name"])
@@ -101,21 +104,27 @@ class Streams:
         tty, stamped = live.record.config.tty, call.flag("timestamps")
         kind = session.content_type(tty=tty, version=call.version)
         ended = live.ended.add() if call.flag("follow") and live.record.state.counts_as_running else None
-        response = await stream(call, {"Content-Type": kind})
-        async with aclosing(logs.read(self._log(live), wanted, ended)) as batches:
-            with suppress(ConnectionError), self._endless.session():
-                async for lines in batches:
-                    await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
+        try:
+            response = await stream(call, {"Content-Type": kind})
+            async with aclosing(logs.read(self._log(live), wanted, ended)) as batches:
+                with suppress(ConnectionError), self._endless.session(call):
+                    async for lines in batches:
+                        await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
+        finally:
+            if ended is not None:
+                ended.cancel()
         return response
 
     async def wait(self, call: Call) -> web.StreamResponse:
         live = self._fleet.find(call.params["name"])
         future = self._control.wait(live, call.text("condition"))
-        response = await stream(call, {"Content-Type": "application/json"})
-        with suppress(ConnectionError), self._endless.session():
-            if not await _while_there(call, future):
-                return response
-            await response.write(codec.encode({"StatusCode": future.result()}) + b"\n")
+        try:
+            response = await stream(call, {"Content-Type": "application/json"})
+            with suppress(ConnectionError), self._endless.session(call):
+                code = await future
+                await response.write(codec.encode({"StatusCode": code}) + b"\n")
+        finally:
+            future.cancel()
         return response
 
     async def resize(self, call: Call) -> web.StreamResponse:
@@ -137,17 +146,6 @@ async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool)
 def _shown(line: logs.Line, *, tty: bool, stamped: bool) -> bytes:
     data = line.stamped() if stamped else line.text
     return data if tty else session.frame(line.stream, data)
-
-
-async def _while_there(call: Call, future: asyncio.Future[int]) -> bool:
-    """Wait for *future*; False when the client leaves before."""
-    while not future.done():
-        transport = call.request.transport
-        if transport is None or transport.is_closing():
-            future.cancel()
-            return False
-        await asyncio.wait((future,), timeout=_LOOK)
-    return not future.cancelled()
 
 
 def _streams(call: Call) -> frozenset[int]:

@@ -121,7 +121,7 @@ class SystemRoutes:
         since, until = _time(call, "since"), _time(call, "until")
         legacy = call.version < _LEGACY
         response = await stream(call, {"Content-Type": "application/json"})
-        with self._endless.session(), self._bus.listen() as happening, suppress(ConnectionError, Lagging):
+        with self._endless.session(call), self._bus.listen() as happening, suppress(ConnectionError, Lagging):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
                     if wanted(event, filters):

@@ -1,8 +1,12 @@
-"""Who is connected to a shim: daemons that wait for the end, and attached clients of the streams.
+"""The connections to a shim: daemons that wait for the end, and attached clients of the streams.
 
-Owns the listening socket and the connections.  Output is kept for every attached client up to :data:`HIGH`; when one is
-full, the process's output waits, as under Docker, so that nobody who reads slowly misses anything.  A client that has
-taken nothing for :data:`PATIENCE` seconds while others wait for it is disconnected: the log has it all.
+Owns the listening socket and the connections.  Output is kept for every attached client up to :data:`HIGH`; when one
+buffer is full, the shim stops reading the process's output until it has room, as Docker does, so a slow reader misses
+nothing.  A client attached with :data:`KEEP` is waited for as long as its connection stands.  Another one is
+disconnected after :data:`PATIENCE` seconds without progress: it attached to a process that has a log and an owner, and
+a forgotten terminal must not stop that for ever.
+
+A client gets ``OUTPUT_END`` after the last output, before its connection is closed; without it the output was cut off.
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ if TYPE_CHECKING:
 HIGH = 256 << 10
 LOW = 64 << 10
 PATIENCE = 60.0
-IN, OUT, ERR = 4, 1, 2
+IN, OUT, ERR, KEEP = 4, 1, 2, 8
+_STREAMS = IN | OUT | ERR
 
 
 class Client:
@@ -47,6 +52,8 @@ class Client:
         self.moved = time.monotonic()
         self.streams = 0
         self.waits = False
+        self.keep = False
+        self.deaf = False
         self.paused = False
 
 
@@ -80,6 +87,8 @@ class Clients:
             except OSError:
                 self.drop(client)
             return
+        if client.deaf:
+            return
         if not client.pending:
             client.moved = time.monotonic()
         client.pending += wire.frame(kind, payload)
@@ -88,6 +97,11 @@ class Clients:
     def tell_waiting(self, kind: int, payload: bytes = b"") -> None:
         for client in [c for c in self._clients if c.waits]:
             self.send(client, kind, payload)
+
+    def end_output(self) -> None:
+        """Tell all attached clients that they have had all the output."""
+        for client in [c for c in self._clients if c.streams]:
+            self.send(client, wire.OUTPUT_END)
 
     def output(self, stream: int, data: bytes) -> None:
         """Hand output to all who are attached to *stream*."""
@@ -106,11 +120,11 @@ class Clients:
 
     def patience(self) -> float:
         """Return for how many seconds the loop may sleep: -1 unless a slow client has to be watched."""
-        return 1.0 if any(c.pending for c in self._clients) else -1
+        return 1.0 if any(c.pending and not c.keep for c in self._clients) else -1
 
     def drop_stalled(self) -> None:
         now = time.monotonic()
-        for client in [c for c in self._clients if c.pending and now - c.moved > PATIENCE]:
+        for client in [c for c in self._clients if c.pending and not c.keep and now - c.moved > PATIENCE]:
             self.drop(client)
 
     def idle(self) -> bool:
@@ -170,8 +184,9 @@ class Clients:
             client.waits = True
             self.send(client, wire.STATE, *self._owner.describe())
         elif kind == wire.ATTACH:
-            client.streams = payload[0]
-            self.send(client, wire.STATE)
+            client.streams = payload[0] & _STREAMS
+            client.keep = bool(payload[0] & KEEP)
+            self.send(client, wire.STATE, wire.pack({"ends": True}))
         else:
             self._owner.command(kind, payload)
 
@@ -183,9 +198,9 @@ class Clients:
                 client.moved = time.monotonic()
         except BlockingIOError:
             pass
-        except OSError:
-            self.drop(client)
-            return
+        except OSError:  # it has gone; what it has sent before is read first, and its end after that
+            client.deaf = True
+            client.pending.clear()
         if client in self._clients:
             self._watch(client)
         self._reopen()

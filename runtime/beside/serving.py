@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 import struct
+import time
 
 from runtime.beside import loop, shimdir, streams, wire
 from runtime.beside.clients import IN, Client, Clients
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from runtime.kernel import cgroups
 
 _SIZE = struct.Struct("<HH")
+LINGER = 2.0
+"""Seconds for which output of the ended process's children is still read, as in Docker."""
 
 
 class Shim:
@@ -65,7 +68,7 @@ class Shim:
 
     def finish(self, group: cgroups.Group, shims: int, code: int, error: str = "") -> None:
         """Log what is left, record the exit, tell all, and leave only the record behind."""
-        self.streams.drain()
+        self._read_rest()
         if self._log is not None:
             self._log.close()
         killed = self._clear_group(group) if self.state["id"] == self.state["container"] else False
@@ -74,9 +77,18 @@ class Shim:
         # From here on the name may be taken by the next start.
         self.clients.stop_listening()
         self.clients.tell_waiting(wire.ENDED, wire.pack(status))
+        self.clients.end_output()
         while not self.clients.idle():
             self._turn()
         self.clients.close()
+
+    def _read_rest(self) -> None:
+        """Read what the process has left, and what its children write, until they close it or time is up."""
+        self.streams.expect_end()
+        deadline = time.monotonic() + LINGER
+        while self.streams.reading and (left := deadline - time.monotonic()) > 0:
+            self.loop.turn(left)
+        self.streams.close()
 
     def _turn(self) -> None:
         self.loop.turn(self.clients.patience())

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _CHUNK = 32768
 _INPUT_LIMIT = 64 << 10
 _WRITE = 16384
+_PIPE = 1 << 20
+"""The most that a pipe holds unless a privileged process has enlarged it further."""
 _OUTPUTS = {"stdout": wire.STDOUT, "stderr": wire.STDERR}
 
 
@@ -67,16 +69,40 @@ class Streams:
             self._ending = True
             self._push()
 
-    def drain(self) -> None:
-        """Read what the ended process has left, and let everything go."""
-        if self._slave >= 0:
-            os.close(self._slave)  # from now on the terminal tells its end
-        for descriptor in list(self._outputs):
-            while self._read(descriptor):
-                pass
+    @property
+    def reading(self) -> bool:
+        """Whether somebody may still write to the outputs."""
+        return bool(self._outputs)
+
+    def expect_end(self) -> None:
+        """Read what the ended process has left; from now on an output is closed when its last writer is gone."""
         self._close_input()
+        if self._slave >= 0:
+            os.close(self._slave)
+        else:
+            self._stop_writing()
+        self._read_held()
+        self._watch_outputs()
+
+    def close(self) -> None:
+        """Read what the outputs hold, and let everything go."""
+        self._read_held()
         for descriptor in list(self._outputs):
             self._close_output(descriptor)
+
+    def _stop_writing(self) -> None:
+        """Replace our ends, which are open for writing too, by ends that see the last writer go."""
+        for descriptor, stream in list(self._outputs.items()):
+            reader = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._close_output(descriptor)
+            self._outputs[reader] = stream
+
+    def _read_held(self) -> None:
+        """Read what is there at most; a child that writes without end does not make this longer."""
+        for descriptor in list(self._outputs):
+            left = _PIPE
+            while left > 0 and (taken := self._read(descriptor)):
+                left -= taken
 
     def _watch_outputs(self) -> None:
         for descriptor in self._outputs:
@@ -94,20 +120,22 @@ class Streams:
     def _ready(self, descriptor: int, events: int) -> None:
         if events & loop.WRITE or (events & loop.GONE and descriptor not in self._outputs):
             self._push()
-        if events & loop.READ and descriptor in self._outputs:
+        if events & (loop.READ | loop.GONE) and descriptor in self._outputs:
             self._read(descriptor)
 
-    def _read(self, descriptor: int) -> bool:
-        """Move one chunk; return whether there was one."""
+    def _read(self, descriptor: int) -> int:
+        """Move one chunk; return its size, 0 when there is none."""
         try:
             data = os.read(descriptor, _CHUNK)
-        except OSError:  # nothing now, or the terminal's last user has gone
-            return False
+        except BlockingIOError:
+            return 0
+        except OSError:  # the terminal's last user has gone
+            data = b""
         if not data:
-            return False
-        stream = self._outputs[descriptor]
-        self._output(stream, data)
-        return True
+            self._close_output(descriptor)
+            return 0
+        self._output(self._outputs[descriptor], data)
+        return len(data)
 
     def _push(self) -> None:
         full = len(self._pending) > _INPUT_LIMIT

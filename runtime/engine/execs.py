@@ -107,7 +107,12 @@ class Execs:
             streams = await running.attach(
                 stdin=config.attach_stdin, stdout=config.attach_stdout, stderr=config.attach_stderr
             )
-        await self._supervisor.release(running)
+        try:
+            await self._supervisor.release(running)
+        except BaseException:
+            if streams is not None:
+                await streams.close()
+            raise
         return running, streams
 
     async def _watch(self, live: Live, one: Exec, running: Running) -> None:

@@ -24,7 +24,13 @@ class Waiters:
     def add(self) -> asyncio.Future[int]:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.futures.append(future)
+        future.add_done_callback(self._forget)
         return future
+
+    def _forget(self, future: asyncio.Future[int]) -> None:
+        """Drop a future that was cancelled, because its client has left."""
+        if future.cancelled() and future in self.futures:
+            self.futures.remove(future)
 
     def wake(self, code: int) -> None:
         waiting, self.futures = self.futures, []
@@ -39,7 +45,17 @@ class Viewer:
 
     connect: Callable[[Running], Awaitable[Attachment]]
     ready: asyncio.Future[Attachment | None]
-    """None when the container went away without one."""
+    """None when the container went away without one; cancelled when the client did."""
+
+    async def give(self, running: Running) -> None:
+        try:
+            streams = await self.connect(running)
+        except ProcessLookupError:
+            streams = None
+        if not self.ready.done():
+            self.ready.set_result(streams)
+        elif streams is not None:
+            await streams.close()
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +92,7 @@ class Live:
         waiting, self.viewers = self.viewers, []
         for viewer in waiting:
             if not viewer.ready.done():
-                viewer.ready.set_result(await viewer.connect(running))
+                await viewer.give(running)
 
     def dismiss_viewers(self) -> None:
         """End the wait of everyone whose container is gone."""

@@ -10,27 +10,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from runtime.beside import shimdir, wire
+from runtime.beside import clients, shimdir, wire
 from runtime.supervise.channel import Channel, connect
-from runtime.supervise.spec import ExitStatus, StartError
+from runtime.supervise.spec import ExitStatus, StartError, StreamLost
 
 _CHUNK = 32768
+_CUT_OFF = "the output was cut off because it was not read for too long, or because its shim was killed; attach again"
 
 
 class ShimAttachment:
     """One client's view of the streams, over a connection of its own to the shim."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, *, tells_end: bool) -> None:
+        """*tells_end* is false for a shim of an earlier version, which only closes the connection."""
         self._channel = channel
+        self._tells_end = tells_end
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
         while True:
             try:
                 kind, payload = await self._channel.receive()
             except wire.Broken:
+                if self._tells_end:
+                    raise StreamLost(_CUT_OFF) from None
                 return
             if kind == wire.OUTPUT:
                 yield payload[0], payload[1:]
+            elif kind == wire.OUTPUT_END:
+                return
+            elif kind == wire.STATE:
+                self._tells_end = bool(payload)
 
     async def write(self, data: bytes) -> None:
         """Send to standard input; what the process no longer reads is lost."""
@@ -88,16 +97,20 @@ class ShimProcess:
             channel = await connect(self._shims, self.id + shimdir.SOCKET_SUFFIX)
         except OSError:
             raise ProcessLookupError(f"process {self.pid} has ended") from None
-        flags = (4 if stdin else 0) | (1 if stdout else 0) | (2 if stderr and not self.state["tty"] else 0)
+        flags = (clients.IN if stdin else 0) | (clients.OUT if stdout else 0)
+        flags |= clients.ERR if stderr and not self.state["tty"] else 0
+        flags |= clients.KEEP if not self.started or not self.state["log"][0] else 0
+        tells_end = False
         try:
             await channel.send(wire.ATTACH, bytes((flags,)))
             if self.started:
                 # Before the start it is enough to have asked: the shim takes note of all before it reads any output.
-                await channel.receive()
+                _kind, payload = await channel.receive()
+                tells_end = bool(payload)
         except wire.Broken:
             channel.close()
             raise ProcessLookupError(f"process {self.pid} has ended") from None
-        return ShimAttachment(channel)
+        return ShimAttachment(channel, tells_end=tells_end)
 
     async def signal(self, number: int) -> None:
         if self.ended or self._pidfd < 0:

@@ -125,6 +125,10 @@ class ExitStatus:
     error: str = ""
 
 
+class StreamLost(Exception):
+    """The output of a process was cut off before its end."""
+
+
 class StartError(Exception):
     """The process could not be started.  ``code`` is what Docker reports: 125, 126, 127 or 128."""
 

@@ -15,7 +15,10 @@ class Attachment(Protocol):
     """One client's view of a process's streams.  Closing it never ends the process."""
 
     def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield (1 stdout | 2 stderr, bytes) until the last output after the exit; a tty's output is all stream 1."""
+        """Yield (1 stdout | 2 stderr, bytes) until the last output after the exit; a tty's output is all stream 1.
+
+        Raises StreamLost when the output was cut off before.
+        """
 
     async def write(self, data: bytes) -> None:
         """Send to standard input."""
@@ -36,7 +39,10 @@ class Running(Protocol):
         """Return when the process has ended and its output is in the log; may be called often and at once by many."""
 
     async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> Attachment:
-        """Deliver what is written from now on.  Attaching before ``release`` misses nothing."""
+        """Deliver what is written from now on.  Attaching before ``release`` misses nothing.
+
+        Who attached before ``release``, or to a process without a log, is waited for as long as it does not read.
+        """
 
     async def signal(self, number: int) -> None:
         """Send a signal to the process.  Raises ProcessLookupError when it has ended."""

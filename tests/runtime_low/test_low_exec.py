@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from low_box import Box, groups_of, parent_of, read_all, read_until, wait_gone
 
-from runtime.supervise.spec import ExitStatus, StartError
+from runtime.supervise.spec import ExitStatus, StartError, StreamLost
 
 
 def test_an_exec_shares_everything_with_the_container(box: Box) -> None:
@@ -123,7 +123,8 @@ def test_an_exec_is_found_after_its_shim_was_killed(box: Box) -> None:
         await box.launcher.release(running)
         await read_until(attachment, b"up\n")
         os.kill(parent_of(running.pid), signal.SIGKILL)
-        await read_all(attachment)
+        with pytest.raises(StreamLost):
+            await read_all(attachment)
         await running.signal(signal.SIGTERM)
         return await running.wait()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from low_box import Box, parent_of, read_all, read_until
 
-from runtime.beside import clients, loop
+from runtime.beside import clients, loop, wire
 from runtime.supervise.spec import ExitStatus
 
 
@@ -249,4 +249,22 @@ def test_a_client_that_has_taken_nothing_for_too_long_is_dropped(monkeypatch: py
     theirs.setblocking(False)
     while theirs.recv(1 << 20):
         pass
+    listener.close()
+
+
+def test_a_client_that_the_process_belongs_to_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "PATIENCE", -1.0)
+    listener, events = socket.socket(socket.AF_UNIX), loop.Loop()
+    ours, theirs = socket.socketpair()
+    listed = clients.Clients(Quiet(), events, listener)
+    client = listed.add(ours)
+    wire.send(theirs, wire.ATTACH, bytes((clients.OUT | clients.KEEP,)))
+    events.turn(1)
+    while not client.pending:
+        listed.output(1, b"x" * 65536)
+    listed.drop_stalled()
+    assert not listed.idle() and listed.patience() == -1
+    theirs.close()
+    events.turn(1)
+    assert listed.idle()
     listener.close()
