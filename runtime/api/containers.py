@@ -117,6 +117,7 @@ class ContainerRoutes:
 
     async def top(self, call: Call) -> web.StreamResponse:
         live = self._fleet.find(call.params["name"])
+        live.refuse_restarting()
         if live.running is None:
             raise Conflict(f"container {live.id} is not running")
         titles, rows = processes.table(self._supervisor.pids(live.id), call.text("ps_args", "-ef"))

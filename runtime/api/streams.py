@@ -45,6 +45,7 @@ class Streams:
         live = self._fleet.find(call.params["name"])
         if live.record.state.status == "paused":
             raise Conflict(f"Container {live.record.name} is paused. Unpause the container before attach")
+        live.refuse_restarting()
         config = live.record.config
         terms = session.Terms(
             tty=config.tty,

@@ -79,11 +79,16 @@ class Control:
                 self._fleet.tell(live, "kill", signal=str(number))
 
     async def kill(self, live: Live, signal: str) -> None:
-        """Send a signal; after SIGKILL, return when the container has ended."""
+        """Send a signal; after SIGKILL, return when the container has ended.
+
+        A container that waits for its restart has no process: whatever the signal, it is not started again.
+        """
         try:
             number = signals.number(signal or str(_KILL))
         except BadRequest as problem:
             raise BadRequest(f"cannot kill container: {live.record.name}: {problem.message}") from None
+        if live.record.state.status == "restarting" and await self._lifecycle.give_up_restart(live):
+            return
         self._running(live, f"cannot kill container: {live.record.name}: ")
         if number in (_KILL, self._stop_signal(live, "")):
             self._fleet.note(live, stopped=True)
@@ -131,6 +136,8 @@ class Control:
                 self._fleet.note_state(live, status="running")
 
     def _running(self, live: Live, prefix: str = "") -> Running:
+        if not prefix:
+            live.refuse_restarting()
         if live.running is None:
             raise Conflict(f"{prefix}container {live.id} is not running")
         return live.running

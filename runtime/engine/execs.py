@@ -133,6 +133,7 @@ class Execs:
     def _check_running(self, live: Live) -> None:
         if live.record.state.status == "paused":
             raise Conflict(f"Container {live.record.name} is paused, unpause the container before exec")
+        live.refuse_restarting()
         if live.running is None:
             raise Conflict(f"container {live.id} is not running")
 

@@ -59,9 +59,8 @@ class Lifecycle:
                 raise Conflict("cannot start a paused container, try unpause instead")
             if state.status == "removing":
                 raise Conflict("container is marked for removal and cannot be started")
-            if live.running is not None:
+            if live.running is not None or state.status == "restarting":
                 raise NotModified("already running")
-            self._call_off_restart(live)
             live.delay = 0.0
             await self._launch(live, restarts=0)
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from netd.common.errors import Conflict
 from runtime.engine.verdict import Health
 from runtime.record import ContainerRecord
 from runtime.supervise.supervisor import Attachment, Running
@@ -86,6 +87,11 @@ class Live:
     @property
     def code(self) -> int:
         return self.record.state.exit_code
+
+    def refuse_restarting(self) -> None:
+        """Raise Conflict for what needs a process while the container waits for its next one."""
+        if self.record.state.status == "restarting":
+            raise Conflict(f"Container {self.id} is restarting, wait until the container is running")
 
     async def connect_viewers(self, running: Running) -> None:
         """Give everyone who waits for the streams theirs: first while the program is still held back."""
