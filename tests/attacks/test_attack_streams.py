@@ -156,8 +156,10 @@ def test_the_input_of_an_exec_ends_when_its_client_dies(api, run, place):
 def test_a_client_that_waits_for_a_container_that_never_starts_is_forgotten_when_it_leaves(api, make, place):
     made = make()
     before = descriptors(place.processes["runtime"])
-    socks = [Raw(place.run / "docker.sock").upgrade(STREAM.format(made))[2] for _ in range(5)]
-    wait_until(lambda: descriptors(place.processes["runtime"]) >= before + 5)
+    socks = [Raw(place.run / "docker.sock").upgrade(STREAM.format(made))[2] for _ in range(9)]
+    wait_until(lambda: descriptors(place.processes["runtime"]) >= before + 9)
     for sock in socks:
         sock.close()
-    wait_until(lambda: descriptors(place.processes["runtime"]) <= before, 4)
+    wait_until(
+        lambda: descriptors(place.processes["runtime"]) <= before + 3, 4
+    )  # of connections to netd some may be new
