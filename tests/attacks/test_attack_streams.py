@@ -136,7 +136,6 @@ def test_clients_that_vanish_free_everything_at_once(api, run, place):
         raw = Raw(place.run / "docker.sock")
         raw.request("POST" if path.endswith("wait") else "GET", path)
         socks.append(raw.sock)
-    wait_until(lambda: descriptors(place.processes["runtime"]) > before + 10)
     for sock in socks:
         sock.close()
     # What stays is what the daemon holds for each exec that goes on: its process, its input and its shim.
@@ -156,8 +155,7 @@ def test_the_input_of_an_exec_ends_when_its_client_dies(api, run, place):
 def test_a_client_that_waits_for_a_container_that_never_starts_is_forgotten_when_it_leaves(api, make, place):
     made = make()
     before = descriptors(place.processes["runtime"])
-    socks = [Raw(place.run / "docker.sock").upgrade(STREAM.format(made))[2] for _ in range(9)]
-    wait_until(lambda: descriptors(place.processes["runtime"]) >= before + 9)
+    socks = [Raw(place.run / "docker.sock").upgrade(STREAM.format(made))[2] for _ in range(30)]
     for sock in socks:
         sock.close()
     wait_until(
