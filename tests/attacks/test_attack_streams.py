@@ -148,7 +148,7 @@ def test_the_input_of_an_exec_ends_when_its_client_dies(api, run, place):
     sock = Raw(place.run / "docker.sock").upgrade(f"/exec/{name}/start", b"{}")[2]
     sock.sendall(b"typed ")
     sock.close()
-    wait_until(lambda: not api.exec_inspect(name)["Running"], 4)
+    wait_until(lambda: api.exec_inspect(name)["ExitCode"] == 0, 4)
     assert api.exec_start(api.exec_create(made, ["cat", "/got"])["Id"]) == b"typed end\n"
 
 
