@@ -12,7 +12,7 @@ import time
 
 from runtime.beside import wire
 from runtime.inside import init, init_exec, mounts
-from runtime.kernel import cgroups, devices, linux
+from runtime.kernel import cgroups, cmdline, devices, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from runtime.supervise.spec import Container, Process
 
 PARENT = "netd"
+COMMAND = "netd-init"
+"""The command line of processes on their way into a container."""
 _SPARE = "spare-"
 _BURIAL_SECONDS = 5.0
 
@@ -98,6 +100,7 @@ class Joining(Waiting):
         self.pid = linux.clone(linux.CLONE_PARENT)
         if self.pid == 0:
             linux.close_others(theirs.fileno(), target, *stdio)
+            _forget_host()
             init_exec.born(theirs, group, target, process, stdio)
         theirs.close()
 
@@ -170,8 +173,15 @@ class Birth(Waiting):
         self.pid = linux.clone(linux.CLONE_PARENT | init.birth_flags(self.group, plan))
         if self.pid == 0:
             linux.close_others(theirs.fileno())
+            _forget_host()
             init.born(theirs, self.group, plan)
         theirs.close()
+
+
+def _forget_host() -> None:
+    """Let go of what a container, whose processes see this one from now on, could reach or read of the host."""
+    linux.detach_stdio()
+    cmdline.replace((COMMAND,))
 
 
 def sweep_spares(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
@@ -208,7 +218,9 @@ def _remove_stale(group: cgroups.Group) -> None:
 
 
 def _open_namespaces(spec: Container, group: cgroups.Group, held: dict[str, int]) -> None:
-    paths = {"netns": spec.netns, "cgroup": group.path_v2()}
+    if group.path_v2() is not None:
+        held["cgroup"] = group.open_version2()
+    paths = {"netns": spec.netns}
     if spec.pid_mode not in ("private", "host"):
         paths["pid"] = spec.pid_mode
     for name, path in paths.items():

@@ -15,7 +15,7 @@ import signal
 import sys
 
 from runtime.beside import shim
-from runtime.kernel import cgroups, linux
+from runtime.kernel import cgroups, cmdline, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def main() -> NoReturn:
     linux.close_range(_SHIMS + 1)
     for descriptor in (_CHANNEL, _SHIMS):
         os.set_inheritable(descriptor, False)
+    _detach_shims()
+    cmdline.find()
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     linux.prctl(linux.PR_SET_NAME, b"netd-zygote\0")
     os.chdir("/")
@@ -45,6 +47,16 @@ def main() -> NoReturn:
     gc.freeze()
     _serve(channel, hierarchies)
     os._exit(0)
+
+
+def _detach_shims() -> None:
+    """See the shims' folder through a mount of its own: containers read the names of their pipes in /proc/PID/fd.
+
+    Without it those are paths of the host; with it they begin at the folder.
+    """
+    tree = linux.open_tree(_SHIMS, "", recursive=False)
+    os.dup2(tree, _SHIMS, inheritable=False)
+    os.close(tree)
 
 
 def _spare_from_oom() -> None:

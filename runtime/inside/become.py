@@ -16,7 +16,7 @@ import termios
 
 from runtime.beside import wire
 from runtime.inside import reaper, users
-from runtime.kernel import linux
+from runtime.kernel import cmdline, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,6 +218,7 @@ def finish(process: Process, identity: users.Identity, errors: int, *, reap: boo
     program = find_program(process.argv[0], env.get("PATH", DEFAULT_PATH))
     linux.prctl(linux.PR_SET_PDEATHSIG, 0)
     if reap:
+        cmdline.replace(("/sbin/docker-init", "--", *process.argv))
         reaper.run_as_child(terminal=process.tty)
     execute(program, process.argv, env, errors)
 

@@ -56,6 +56,7 @@ def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: P
     group.join()
     cgroup = group.open_version2()
     _enter(target)
+    os.close(target)
     child = linux.clone(linux.CLONE_PARENT, cgroup)
     if child:
         wire.send(channel, wire.STATE, wire.pack(child))

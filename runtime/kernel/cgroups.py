@@ -117,9 +117,17 @@ class Group:
                 write(f"{hierarchy.path}/{self.name}/tasks", "0")
 
     def open_version2(self) -> int:
-        """Return a descriptor of the version 2 directory, to be born in; -1 where there is none."""
+        """Return a descriptor of the version 2 directory, to be born in; -1 where there is none.
+
+        A detached read-only mount: the process that is born has it for a moment, in which the container could open it
+        and would find the host's tree above the directory.
+        """
         path = self.path_v2()
-        return -1 if path is None else os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if path is None:
+            return -1
+        tree = linux.open_tree(linux.AT_FDCWD, path, recursive=False)
+        linux.mount_setattr(tree, add=linux.ATTR_RDONLY)
+        return tree
 
     def limit(self, wanted: Limits) -> None:
         """Set the limits.  Raises OSError naming the file that the kernel refused, or the controller that it lacks."""

@@ -115,6 +115,17 @@ def close_others(*descriptors: int) -> None:
             close_range(low + 1, high - 1)
 
 
+def detach_stdio() -> None:
+    """Replace standard input, output and error by a descriptor that leads nowhere.
+
+    Those of the daemon, its log, would be within reach of a container that the process enters.
+    """
+    nowhere = os.eventfd(0)
+    for number in (0, 1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
 def reset_signals() -> None:
     """Give every signal its default action, and block none; the interpreter ignores some, and exec would keep that.
 

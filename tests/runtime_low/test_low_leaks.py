@@ -117,11 +117,11 @@ def test_spares_that_are_killed_are_replaced_and_their_groups_removed(box: Box, 
 
 def spares(box: Box) -> list[int]:
     """Return the shims and midwives that serve this box: those that have its folder of shims open."""
-    shims = str(box.folder / "run/shims")
+    shims = box.folder / "run/shims"
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(process / "fd/4") == shims:
+            if shims.samefile(process / "fd/4"):
                 found.append(int(process.name))
         except OSError:
             continue

@@ -1,0 +1,126 @@
+"""Ways out of a container: descriptors, paths and processes of the host that its processes could reach."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.kernel import capabilities, seccomp
+from runtime.supervise.running import ShimProcess
+from runtime.supervise.spec import Container
+from tests.runtime_low.low_box import Box, make_image
+
+ALL_CAPABILITIES = capabilities.DEFAULT | capabilities.BIT["SYS_PTRACE"]
+STREAMS = r"/[0-9a-f]{64}/std(in|out|err)"
+"""Pipes as a container sees them: no path of the host leads to them."""
+LINKS = "ls -ld /proc/[0-9]*/fd/* /proc/[0-9]*/cwd /proc/[0-9]*/root | sed -n 's/.* -> //p'"
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_image(tmp_path_factory.mktemp("image") / "root")
+
+
+@pytest.fixture
+def box(tmp_path: Path, image: Path) -> Iterator[Box]:
+    made = Box(tmp_path, image, "/proc/self/ns/net")
+    yield made
+    made.close()
+
+
+def prepared_exec(box: Box, spec: Container, running: ShimProcess, **changes: Any) -> ShimProcess:
+    """Return an exec that has everything but its program, in the namespaces of the container."""
+    process = box.process("true", **changes)
+    made: ShimProcess = box.run(box.launcher.exec(spec.id, running.pid, process, secrets.token_hex(32)))
+    return made
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    return {int(name): os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+
+
+def assert_harmless(found: dict[int, str], *, terminal: bool = False) -> None:
+    streams = r"/dev/pts/(\d+|ptmx)" if terminal else f"{STREAMS}|/dev/null"
+    assert all(re.fullmatch(streams, found[number]) for number in (0, 1, 2)), found
+    others = {number: link for number, link in found.items() if number > 2}
+    kinds = sorted(re.sub(r"\d+|" + STREAMS, "", link) for link in others.values())
+    assert [kind for kind in kinds if kind.startswith("socket:")] == ["socket:[]"], "the channel to the host's side"
+    assert all(re.fullmatch(rf"socket:\[\d+\]|{streams}", link) for link in others.values()), others
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("stdin", [False, True])
+def test_processes_before_their_program_hold_their_streams_and_one_socket(
+    box: Box, terminal: bool, stdin: bool
+) -> None:
+    options = {"tty": terminal, "stdin": stdin}
+    spec = box.spec("sleep", "1000", process=options)
+    first = box.run(box.launcher.prepare(spec))
+    assert_harmless(descriptors(first.pid), terminal=terminal)
+    box.run(box.launcher.release(first))
+    assert sorted(descriptors(first.pid)) == [0, 1, 2]
+    assert not any("/run/" in link for link in descriptors(first.pid).values())
+    further = prepared_exec(box, spec, first, **options)
+    assert_harmless(descriptors(further.pid), terminal=terminal)
+    assert b"netd-init\0" in Path(f"/proc/{further.pid}/cmdline").read_bytes()
+    box.run(box.launcher.release(further))
+
+
+def test_spares_hold_nothing_of_the_daemon(box: Box) -> None:
+    assert box.shell("echo 1") == "1\n"
+    box.run(box.launcher._nursery.settle())
+    groups = Path("/sys/fs/cgroup").glob("*/netd/spare-*/cgroup.procs")
+    pids = {int(line) for group in groups for line in group.read_text().split()}
+    mine = {pid for pid in pids if box.launcher._nursery._pid in ancestors(pid)}
+    assert mine
+    for pid in mine:
+        kinds = sorted(re.sub(r"\d+", "", link) for link in descriptors(pid).values())
+        assert kinds == ["anon_inode:[eventfd]"] * 3 + ["socket:[]"]
+        assert Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0") == b"netd-init"
+
+
+def ancestors(pid: int) -> set[int]:
+    """Return the session leaders and parents above a process; a zygote's shims have it as parent."""
+    found: set[int] = set()
+    while pid > 1:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        found.add(pid)
+    return found
+
+
+def test_a_container_that_may_trace_sees_no_descriptor_of_the_host_in_what_enters_it(box: Box) -> None:
+    """With SYS_PTRACE, /proc/PID/fd can be read and opened at every moment of an exec (CVE-2016-9962)."""
+    script = f"echo up; while :; do {LINKS}; done 2>/dev/null"
+    powers = {"capabilities": ALL_CAPABILITIES, "seccomp": seccomp.default_program(ALL_CAPABILITIES)}
+    spec = box.spec("sh", "-c", script, process=powers)
+    running = box.start(spec)
+    log = Path(spec.log_path)
+    box.until(lambda: b"up" in log.read_bytes())
+    for _ in range(20):
+        made = prepared_exec(box, spec, running, **powers)
+        size = log.stat().st_size
+        box.until(lambda size=size: log.stat().st_size > size + 4096)  # type: ignore[misc]
+        box.run(box.launcher.release(made))
+        box.run(made.wait())
+    box.run(box.launcher.kill_all(spec.id))
+    links = set(re.findall(r'"log":"(.*?)\\n"', log.read_text()))
+    assert any(link.startswith("socket:") for link in links), "it did not see any exec"
+    own = f"{STREAMS}|/|/dev/null|/proc|/etc/(passwd|group)"
+    allowed = re.compile(rf"{own}|(pipe|socket):\[\d+\]|anon_inode:\[eventfd\]|up")
+    assert {link for link in links if not allowed.fullmatch(link)} == set()
+
+
+def test_the_first_process_of_a_container_with_init_names_nothing_of_the_host(box: Box) -> None:
+    script = "tr '\\0' ' ' < /proc/1/cmdline; echo; cat /proc/1/comm"
+    out = box.shell(script, init=True)
+    assert re.fullmatch(r"/sbin/docker-init -- sh -c .*\ninit\n", out), out
+    powers = {"capabilities": ALL_CAPABILITIES, "seccomp": seccomp.default_program(ALL_CAPABILITIES)}
+    links = box.shell(f"{LINKS}; tr '\\0' '\\n' < /proc/1/environ", init=True, process=powers).split()
+    assert len(links) > 10
+    assert all(re.fullmatch(rf"{STREAMS}|/dev/null|/|/proc/\d+/fd|pipe:\[\d+\]", link) for link in links), links
