@@ -47,6 +47,7 @@ def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings
         pid_mode=around.pid_mode,
         ipc_mode=around.ipc_mode,
         uts_mode="private" if own_uts(host) else "host",
+        cgroup_namespace=host.cgroupns_mode == "private",
         lower=around.lower,
         upper=str(own.upper),
         work=str(own.work),

@@ -174,6 +174,8 @@ def _prepare(channel: _socket.socket, delivery: Delivery) -> None:
     if netns >= 0:
         linux.setns(netns, linux.CLONE_NEWNET)
         os.close(netns)
+    if spec.cgroup_namespace:
+        linux.unshare(linux.CLONE_NEWCGROUP)
     _name(spec)
     _write_sysctls(spec)
     if spec.ipc_mode == "private" and spec.shm_size != stage.SHM_SIZE:

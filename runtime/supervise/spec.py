@@ -92,6 +92,8 @@ class Container:
     """``private``, ``host``, or ``/proc/N/ns/pid`` of a container to join; ipc likewise; uts is private or host."""
     ipc_mode: str = "private"
     uts_mode: str = "private"
+    cgroup_namespace: bool = False
+    """Of its own also with version 1 control groups; with version 2 every container has one."""
     lower: tuple[str, ...] = ()
     """Layer directories, top first."""
     upper: str = ""

@@ -124,3 +124,18 @@ def test_the_first_process_of_a_container_with_init_names_nothing_of_the_host(bo
     links = box.shell(f"{LINKS}; tr '\\0' '\\n' < /proc/1/environ", init=True, process=powers).split()
     assert len(links) > 10
     assert all(re.fullmatch(rf"{STREAMS}|/dev/null|/|/proc/\d+/fd|pipe:\[\d+\]", link) for link in links), links
+
+
+def test_a_private_control_group_namespace_hides_the_hosts_tree(box: Box) -> None:
+    groups = "cut -d: -f3 /proc/self/cgroup; grep -E ' - cgroup2? ' /proc/self/mountinfo | cut -d' ' -f4"
+    spec = box.spec("sleep", "1000", cgroup_namespace=True)
+    running = box.start(spec)
+    code, out, _err = box.exec(spec, running.pid, box.process("sh", "-c", groups))
+    assert code == 0
+    assert set(out.split()) == {"/"}
+    assert set(box.shell(groups, cgroup_namespace=True).split()) == {"/"}
+
+
+def test_a_private_control_group_namespace_can_be_asked_for(output: Any) -> None:
+    _code, text = output("cut", "-d:", "-f3", "/proc/self/cgroup", host={"CgroupnsMode": "private"})
+    assert set(text.split()) == {"/"}
