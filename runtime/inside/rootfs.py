@@ -188,16 +188,39 @@ def _check_place(place: int, tree: int, mount: Mount) -> None:
 
 
 def _add_nodes(root: int, nodes: Sequence[Node]) -> None:
+    dev = linux.openat2(root, "dev", os.O_PATH | os.O_DIRECTORY, linux.NO_SYMLINKS | linux.BENEATH)
+    own = {os.fstat(descriptor).st_dev for descriptor in (root, dev)}
+    os.close(dev)
     for path, mode, number in nodes:
-        directory = mounts.directory_in(root, os.path.dirname(path))
-        name = os.path.basename(path)
         try:
-            os.mknod(name, stat.S_IFMT(mode) | 0o666, number, dir_fd=directory)
-        except FileExistsError:
-            os.unlink(name, dir_fd=directory)
-            os.mknod(name, stat.S_IFMT(mode) | 0o666, number, dir_fd=directory)
+            directory = mounts.directory_in(root, os.path.dirname(path))
+        except OSError as problem:
+            raise Refused(f"cannot make the device {path}: {problem.strerror}") from None
+        try:
+            _add_node(directory, path, stat.S_IFMT(mode) | 0o666, number, replace=os.fstat(directory).st_dev in own)
         finally:
             os.close(directory)
+
+
+def _add_node(directory: int, path: str, mode: int, number: int, *, replace: bool) -> None:
+    """Make the node; what is in its place gives way with *replace*, else only the same device may be there.
+
+    A mount of the user's shows files of the host.
+    """
+    name = os.path.basename(path)
+    try:
+        os.mknod(name, mode, number, dir_fd=directory)
+        return
+    except FileExistsError:
+        there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError as problem:
+        raise Refused(f"cannot make the device {path}: {problem.strerror}") from None
+    if stat.S_IFMT(there.st_mode) == stat.S_IFMT(mode) and there.st_rdev == number:
+        return
+    if not replace or stat.S_ISDIR(there.st_mode):
+        raise Refused(f"cannot make the device {path}: something else is there already, choose another path")
+    os.unlink(name, dir_fd=directory)
+    os.mknod(name, mode, number, dir_fd=directory)
 
 
 def _make_workdir(root: int, path: str) -> None:

@@ -1,6 +1,7 @@
 """Mounts of the user's: they hide nothing that netd provides, and change nothing of the host but what they name."""
 
 import os
+import stat
 
 import pytest
 
@@ -82,3 +83,31 @@ def test_a_read_only_etc_without_the_files_is_refused_with_a_remedy(raw, make, t
     for name in ("resolv.conf", "hosts", "hostname"):
         (tmp_path / name).touch()
     assert raw.ask("POST", f"/containers/{made}/start")[0] == 204
+
+
+def test_a_device_never_replaces_a_file_of_the_host(raw, make, output, tmp_path):
+    (tmp_path / "file").write_text("mine\n")
+    os.mknod(tmp_path / "zero", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    before = os.stat(tmp_path / "zero")
+
+    def host(name, device):
+        path = f"/data/{name}"
+        return {"Binds": [f"{tmp_path}:/data"], "Devices": [{"PathOnHost": f"/dev/{device}", "PathInContainer": path}]}
+
+    for name, device in (("file", "null"), ("zero", "null")):
+        made = make("true", host=host(name, device))
+        status, _headers, answer = raw.ask("POST", f"/containers/{made}/start")
+        assert status == 500
+        assert "something else is there already, choose another path" in answer["message"]
+    assert (tmp_path / "file").read_text() == "mine\n"
+    assert output("head", "-c", "3", "/data/zero", host=host("zero", "zero")) == (0, "\0\0\0")
+    after = os.stat(tmp_path / "zero")
+    assert (after.st_ino, after.st_mode, after.st_rdev) == (before.st_ino, before.st_mode, before.st_rdev)
+    assert output("stat", "-c", "%t:%T", "/data/new", host=host("new", "full")) == (0, "1:7\n")
+
+
+def test_a_device_takes_the_place_of_a_file_of_the_container(output):
+    """The image's, the usual devices' and that of its own last start."""
+    for target in ("/etc/passwd", "/dev/zero", "/dev/deep/full"):
+        host = {"Devices": [{"PathOnHost": "/dev/full", "PathInContainer": target}]}
+        assert output("stat", "-c", "%t:%T", target, host=host) == (0, "1:7\n")
