@@ -15,10 +15,12 @@ from typing import Protocol, TypeAlias
 
 from netd.dns.loop import READ, WRITE, Loop
 from netd.dns.records import Upstream
-from netd.dns.wire import HEADER, question_end
+from netd.dns.replies import is_reply
 
 PORT = 53
 _LARGEST = 65535
+_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EADDRNOTAVAIL))
+"""What this host lacks: descriptors, memory, ports."""
 
 Heard: TypeAlias = Callable[["Attempt", bytes | None], None]
 """Told the reply, with its id, or None when there will be none."""
@@ -28,6 +30,8 @@ Open: TypeAlias = Callable[[int, int], socket.socket]
 
 class Attempt(Protocol):
     upstream: Upstream
+    query: bytes
+    """As it was sent, with its id."""
     begun: float
     """Monotonic seconds."""
 
@@ -42,11 +46,11 @@ class Datagram:
         self.begun = time.monotonic()
         self._loop = loop
         self._heard = heard
-        self._query = os.urandom(2) + question
+        self.query = os.urandom(2) + question
         self._sock = open_socket(_family(upstream), socket.SOCK_DGRAM)
         try:
             self._sock.connect((upstream.address, PORT))
-            self._sock.send(self._query)
+            self._sock.send(self.query)
         except OSError:
             self._sock.close()
             raise
@@ -65,7 +69,7 @@ class Datagram:
         except OSError:
             self._heard(self, None)
             return
-        if is_reply(self._query, reply):
+        if is_reply(self.query, reply):
             self._heard(self, reply)
 
 
@@ -77,8 +81,8 @@ class Stream:
         self.begun = time.monotonic()
         self._loop = loop
         self._heard = heard
-        self._query = os.urandom(2) + question
-        self._unsent = (len(self._query)).to_bytes(2) + self._query
+        self.query = os.urandom(2) + question
+        self._unsent = (len(self.query)).to_bytes(2) + self.query
         self._received = bytearray()
         self._sock = open_socket(_family(upstream), socket.SOCK_STREAM)
         try:
@@ -116,7 +120,7 @@ class Stream:
         end = int.from_bytes(self._received[:2]) + 2
         if 2 < end <= len(self._received):
             reply = bytes(self._received[2:end])
-            self._heard(self, reply if is_reply(self._query, reply) else None)
+            self._heard(self, reply if is_reply(self.query, reply) else None)
         elif not data:
             self._heard(self, None)
 
@@ -125,12 +129,10 @@ def _family(upstream: Upstream) -> int:
     return socket.AF_INET6 if ":" in upstream.address else socket.AF_INET
 
 
-def is_reply(query: bytes, reply: bytes) -> bool:
-    """Whether *reply* answers *query*: the same id and question; one that reports an error may lack the question."""
-    if len(reply) < HEADER or reply[:2] != query[:2] or not reply[2] & 0x80:
-        return False
-    if reply[4:6] == bytes(2):
-        return reply[3] & 15 != 0
-    end = question_end(query)
-    asked, echoed = query[HEADER:end], reply[HEADER:end]
-    return reply[4:6] == b"\0\1" and echoed[-4:] == asked[-4:] and echoed[:-4].lower() == asked[:-4].lower()
+def socket_here(family: int, kind: int) -> socket.socket:
+    return socket.socket(family, kind | socket.SOCK_NONBLOCK)
+
+
+def is_shortage(problem: OSError) -> bool:
+    """Whether a question could not be sent for a reason that says nothing about the server."""
+    return problem.errno in _SHORTAGES

@@ -1,7 +1,9 @@
 """Questions over TCP: length-prefixed, many on a connection, answered in the order in which replies are ready.
 
 A connection gets one question per turn.  A container has a bounded number of connections; one more ends the one
-that has been idle longest, so that only the container itself suffers from leaving them open.
+that has been idle longest, so that only the container itself suffers from leaving them open.  A connection that waits
+for an answer is never ended for another: while all do, new ones wait in the listening socket.  A client may close its
+side after its last question (RFC 7766, section 6.2.3) and still gets the answers.
 """
 
 from __future__ import annotations
@@ -9,21 +11,23 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections.abc import Collection
 from functools import partial
 
 from netd.dns.loop import READ, WRITE, Loop
 from netd.dns.respond import Responder
 from netd.dns.sandbox import Sandbox
+from netd.dns.wire import is_query
 
 IDLE = 10.0
 """Seconds after which a silent connection is closed."""
-MOST_CONNECTIONS = 32
+MOST_CONNECTIONS = 64
 """Per container."""
 _MOST_UNSENT = 1 << 18
 """Bytes of replies kept for somebody who asks and does not read."""
 _READ_SIZE = 16384
-_NO_ROOM_PAUSE = 0.5
-"""Seconds without accepting after the descriptors have run out."""
+_NO_ROOM_PAUSE = 0.1
+"""Seconds without accepting when there is no room for a connection."""
 
 
 class Streams:
@@ -44,22 +48,35 @@ class Streams:
             connection.close()
 
     def _accept(self, sandbox: Sandbox, events: int) -> None:
+        connections = self._connections[sandbox.id]
+        if len(connections) >= MOST_CONNECTIONS and not _end_idlest(connections):
+            self._pause(sandbox)
+            return
         try:
             sock, _ = sandbox.tcp.accept()
         except (BlockingIOError, ConnectionError):
             return
         except OSError:
-            self._loop.forget(sandbox.tcp.fileno())
-            self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
+            _end_idlest(max(self._connections.values(), key=len))
+            self._pause(sandbox)
             return
-        connections = self._connections[sandbox.id]
-        if len(connections) >= MOST_CONNECTIONS:
-            min(connections, key=lambda connection: connection.used).close()
         connections.add(_Connection(self._loop, self._responder, sandbox, sock, connections))
+
+    def _pause(self, sandbox: Sandbox) -> None:
+        self._loop.forget(sandbox.tcp.fileno())
+        self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
     def _resume(self, sandbox: Sandbox) -> None:
         if not sandbox.closed:
             self._loop.watch(sandbox.tcp.fileno(), READ, partial(self._accept, sandbox))
+
+
+def _end_idlest(connections: Collection[_Connection]) -> bool:
+    """End the connection that nobody has used for longest; False when all of them wait for answers."""
+    idle = [connection for connection in connections if not connection.waits]
+    if idle:
+        min(idle, key=lambda connection: connection.used).close()
+    return bool(idle)
 
 
 class _Connection:
@@ -78,11 +95,18 @@ class _Connection:
         self._asked = bytearray()
         self._unsent = bytearray()
         self._open = True
+        self._under_way = 0
+        """Questions whose answers are still to come."""
+        self._half_closed = False
         self._waiting = False
         """A turn for questions that are already here has been asked for."""
         self._blocked = False
         loop.watch(sock.fileno(), READ, self._ready)
         self._timer = loop.later(IDLE, self._expire)
+
+    @property
+    def waits(self) -> bool:
+        return self._under_way > 0
 
     def close(self) -> None:
         if self._open:
@@ -100,9 +124,12 @@ class _Connection:
             self._timer = self._loop.later(left, self._expire)
 
     def _ready(self, events: int) -> None:
+        if events & (select.EPOLLHUP | select.EPOLLERR):
+            self.close()
+            return
         if events & WRITE:
             self._push()
-        if self._open and events & (READ | select.EPOLLHUP | select.EPOLLERR):
+        if self._open and events & READ:
             self._pull()
 
     def _pull(self) -> None:
@@ -114,9 +141,12 @@ class _Connection:
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
             self.close()
+            return
+        if not data:
+            self._half_closed = True
+            self._watch()
+            self._leave()
             return
         self.used = time.monotonic()
         self._asked += data
@@ -127,19 +157,24 @@ class _Connection:
         self._waiting = False
         size = int.from_bytes(self._asked[:2]) + 2
         if not self._open or len(self._asked) < 2 or len(self._asked) < size:
+            self._leave()
             return
         packet = bytes(self._asked[2:size])
         del self._asked[:size]
+        if self._asked:
+            self._waiting = True
+            self._loop.soon(self._turn)
+        self._under_way += is_query(packet)
         reply = self._responder.respond(self._sandbox, packet, True, partial(self._deliver, packet[:2]))
         if reply is not None:
             self._deliver(packet[:2], reply)
-        if self._asked and not self._waiting:
-            self._waiting = True
-            self._loop.soon(self._turn)
+        else:
+            self._leave()
 
     def _deliver(self, query_id: bytes, reply: bytes) -> None:
         if not self._open:
             return
+        self._under_way -= 1
         self.used = time.monotonic()
         self._unsent += (len(reply) + 2).to_bytes(2) + query_id + reply
         self._push()
@@ -158,4 +193,14 @@ class _Connection:
             return
         if self._blocked != bool(self._unsent):
             self._blocked = not self._blocked
-            self._loop.watch(self._sock.fileno(), READ | WRITE if self._blocked else READ, self._ready)
+            self._watch()
+        self._leave()
+
+    def _watch(self) -> None:
+        read = 0 if self._half_closed else READ
+        self._loop.watch(self._sock.fileno(), read | WRITE if self._blocked else read, self._ready)
+
+    def _leave(self) -> None:
+        """Close a connection that the client has closed its side of, once it has all answers."""
+        if self._open and self._half_closed and not (self._under_way or self._unsent or self._waiting):
+            self.close()

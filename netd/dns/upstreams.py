@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from netd.dns.casing import Casing
 from netd.dns.records import Upstream
 
 MOST = 3
@@ -64,35 +65,45 @@ class Health:
     """Remembers who did not answer.  Resolvers asked from inside a sandbox are that sandbox's own affair."""
 
     def __init__(self) -> None:
-        self._suspects: dict[tuple[str, Upstream], float] = {}
+        self.casing = Casing()
+        self._suspects: dict[Hashable, float] = {}
         """→ when to try again."""
-        self._heard: dict[tuple[str, Upstream], float] = {}
+        self._heard: dict[Hashable, float] = {}
         """→ when it last answered."""
 
     def course(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> Course:
         """Put those that did not answer lately behind the others; those due for a new try are probes."""
-        good = [upstream for upstream in upstreams if _key(sandbox, upstream) not in self._suspects]
+        good = [upstream for upstream in upstreams if server(sandbox, upstream) not in self._suspects]
         bad = [upstream for upstream in upstreams if upstream not in good]
-        due = [upstream for upstream in bad if good and self._suspects[_key(sandbox, upstream)] <= now]
+        due = [upstream for upstream in bad if good and self._suspects[server(sandbox, upstream)] <= now]
         for upstream in due:
-            self._suspects[_key(sandbox, upstream)] = now + RETRY
+            self._suspects[server(sandbox, upstream)] = now + RETRY
         return Course((*good, *(upstream for upstream in bad if upstream not in due)), tuple(due))
 
     def silent(self, sandbox: str, upstream: Upstream, since: float, now: float) -> None:
         """Note that nothing came since the question was put; one that answered others meanwhile is only slow."""
-        key = _key(sandbox, upstream)
-        if self._heard.get(key, since) <= since:
-            self._suspects.setdefault(key, now + RETRY)
+        if not self.is_known(sandbox, upstream, since):
+            self._suspects.setdefault(server(sandbox, upstream), now + RETRY)
+
+    def is_known(self, sandbox: str, upstream: Upstream, since: float) -> bool:
+        """Whether it answered a question after *since*."""
+        return self._heard.get(server(sandbox, upstream), since) > since
+
+    def is_suspect(self, sandbox: str, upstream: Upstream) -> bool:
+        return server(sandbox, upstream) in self._suspects
 
     def answered(self, sandbox: str, upstream: Upstream, now: float) -> None:
-        self._heard[_key(sandbox, upstream)] = now
-        self._suspects.pop(_key(sandbox, upstream), None)
+        self._heard[server(sandbox, upstream)] = now
+        self._suspects.pop(server(sandbox, upstream), None)
 
     def forget(self, sandbox: str) -> None:
-        for table in (self._suspects, self._heard):
-            for key in [key for key in table if key[0] == sandbox]:
-                del table[key]
+        gone = {key for key in (*self._suspects, *self._heard) if isinstance(key, tuple) and key[0] == sandbox}
+        for key in gone:
+            self._suspects.pop(key, None)
+            self._heard.pop(key, None)
+        self.casing.forget(gone)
 
 
-def _key(sandbox: str, upstream: Upstream) -> tuple[str, Upstream]:
+def server(sandbox: str, upstream: Upstream) -> Hashable:
+    """Return the key of a resolver: one that is asked from inside belongs to its sandbox."""
     return (sandbox if upstream.inside else "", upstream)

@@ -94,9 +94,14 @@ class Turns:
         return self._head + self._ring[start : start + self._shown] + self._tail
 
 
+def is_query(packet: bytes) -> bool:
+    """Whether *packet* is to be answered; anything else could be a reply, and answers to those go on for ever."""
+    return len(packet) >= HEADER and not packet[2] & 0x80
+
+
 def read(packet: bytes) -> Message | Code | None:
     """Return the query in *packet*, the code to refuse it with, or None for what must not be answered at all."""
-    if len(packet) < HEADER or packet[2] & 0x80:
+    if not is_query(packet):
         return None
     if (packet[2] >> 3) & 15 != _QUERY:
         return Code.NOTIMP

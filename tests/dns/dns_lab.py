@@ -148,12 +148,14 @@ def in_namespace(ns: int, main: Callable[[], Awaitable[None]]) -> None:
 class Upstream53:
     """A resolver on UDP and TCP port 53 of an address, in the namespace it is told; records what it is asked.
 
-    ``answer`` gets the packet and returns the reply, or None to stay silent.
+    ``answer`` gets the packet and returns the reply, or None to stay silent.  ``probes`` are questions for the root,
+    which only look whether it answers at all.
     """
 
     def __init__(self, ns: int, address: str, answer: Callable[[bytes], bytes | None]) -> None:
         self.answer = answer
         self.asked: list[bytes] = []
+        self.probes: list[bytes] = []
         self.sources: list[int] = []
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._udp = netns.socket_in(ns, family, socket.SOCK_DGRAM)
@@ -167,7 +169,11 @@ class Upstream53:
             thread.start()
 
     def names(self) -> list[str]:
-        return [str(DNSRecord.parse(packet).q.qname) for packet in self.asked]
+        """Return what it was asked for, in lower case: the case of a question in a datagram is drawn at random."""
+        return [str(DNSRecord.parse(packet).q.qname).lower() for packet in self.asked]
+
+    def _note(self, packet: bytes) -> None:
+        (self.probes if packet[12:15] == b"\0\0\2" else self.asked).append(packet)
 
     def say(self, packet: bytes) -> None:
         """Send something besides the reply to whoever asked last."""
@@ -187,7 +193,7 @@ class Upstream53:
             packet, source = self._udp.recvfrom(65535)
             if not packet:
                 return
-            self.asked.append(packet)
+            self._note(packet)
             self.sources.append(source[1])
             if (reply := self.answer(packet)) is not None:
                 with suppress(BrokenPipeError):
@@ -201,7 +207,7 @@ class Upstream53:
                 return
             with sock:
                 packet = read_frame(sock)
-                self.asked.append(packet)
+                self._note(packet)
                 if (reply := self.answer(packet)) is not None:
                     sock.sendall(len(reply).to_bytes(2) + reply)
 

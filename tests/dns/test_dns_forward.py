@@ -15,6 +15,8 @@ import pytest
 from dns_lab import World, fails, found, inside, says, upstream
 from dnslib import QTYPE, RR, A, DNSRecord
 
+from netd.dns import forward
+from netd.dns.probes import is_probe
 from netd.dns.records import NetworkRecords, Patch, Upstream, View
 from netd.kernel import netns
 
@@ -73,7 +75,9 @@ def test_a_circle_of_resolvers_ends(on_host):
     async def story(world: World) -> None:
         asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
-        def back(packet: bytes) -> bytes:
+        def back(packet: bytes) -> bytes | None:
+            if is_probe(packet[2:]):
+                return None
             with asker.udp() as sock:
                 sock.send(packet)
                 return sock.recv(4096)
@@ -83,7 +87,7 @@ def test_a_circle_of_resolvers_ends(on_host):
             begin = time.monotonic()
             assert asker.ask("example.com", id=1).rcode() == dns.rcode.SERVFAIL
             assert time.monotonic() - begin < 1, "the silence is remembered"
-        assert len(circle.asked) <= 2
+        assert len(circle.asked) <= 4
 
     on_host(story)
 
@@ -143,7 +147,7 @@ def test_a_silent_resolver_is_passed_over_after_the_first_time(on_host):
             for n in range(20):
                 assert asker.addresses(f"{n}.test") == ["198.51.100.2"]
             assert time.monotonic() - begin < 1
-        assert dead.names() == ["first.test."]
+        assert set(dead.names()) <= {"first.test.", "0.test."} and dead.probes
 
     on_host(story)
 
@@ -152,14 +156,14 @@ def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
     async def story(world: World) -> None:
         asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", lambda packet: None), asker.udp() as sock:
-            for n in range(400):
+            for n in range(forward.MOST_PER_SANDBOX):
                 sock.send(dns.message.make_query(f"{n}.test", "A").to_wire())
             begin = time.monotonic()
             assert asker.addresses("web") == ["10.1.0.2"]
             assert time.monotonic() - begin < 3, "the others wait for four seconds and more"
-            early = [dns.message.from_wire(sock.recv(512)) for _ in range(100)]
-            assert {reply.rcode() for reply in early} == {dns.rcode.SERVFAIL}, "a container has 256 under way at most"
-            assert time.monotonic() - begin < 4
+            sock.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                sock.recv(512)
 
     on_host(story)
 
@@ -175,7 +179,7 @@ def test_what_travels_is_the_query_itself_with_fresh_ids_and_ports(on_host):
                     sock.send(query.to_wire())
                     reply = dns.message.from_wire(sock.recv(4096))
                     assert query.is_response(reply) and found(reply) == ["198.51.100.1"]
-            assert [packet[2:] for packet in server.asked] == [query.to_wire()[2:] for query in queries]
+            assert [packet[2:].lower() for packet in server.asked] == [query.to_wire()[2:].lower() for query in queries]
             assert len({packet[:2] for packet in server.asked}) > 25
             assert len(set(server.sources)) > 25
 
@@ -190,8 +194,8 @@ def test_replies_that_do_not_fit_the_question_are_not_believed(on_host):
             true = says("198.51.100.1")(packet)
             false = says("203.0.113.66")(packet)
             other_id = bytes([false[0] ^ 1]) + false[1:]
-            other_name = false.replace(b"\7example", b"\7exbmple")
-            other_type = false.replace(b"\3com\0\0\1", b"\3com\0\0\x1c")
+            other_name = false[:14] + b"?" + false[15:]
+            other_type = false[:26] + b"\x1c" + false[27:]
             not_a_reply = false[:2] + bytes([false[2] & 0x7F]) + false[3:]
             for lie in (other_id, other_name, other_type, not_a_reply, false[:8], b""):
                 server.say(lie)
@@ -213,8 +217,8 @@ def test_truncated_and_oversized_replies_pass_as_they_are(on_host):
 
         def answer(packet: bytes) -> bytes:
             reply = DNSRecord.parse(packet).reply(aa=0)
-            reply.header.tc = int(b"cut" in packet)
-            for n in range(0 if b"cut" in packet else 50):
+            reply.header.tc = int(b"cut" in packet.lower())
+            for n in range(0 if b"cut" in packet.lower() else 50):
                 reply.add_answer(RR(reply.q.qname, QTYPE.A, rdata=A(f"198.51.100.{n}")))
             return bytes(reply.pack())
 
@@ -333,7 +337,7 @@ def test_a_domain_has_its_own_resolvers(on_host, resolv_conf):
             resolv_conf.write_text("nameserver 127.0.0.53\n")
             assert asker.addresses("a.CORP") == asker.addresses("corp") == ["198.51.100.2"]
             assert asker.addresses("acorp") == asker.addresses("corp.test") == ["198.51.100.1"]
-            assert (usual.names(), corp.names()) == (["acorp.", "corp.test."], ["a.CORP.", "corp."])
+            assert (usual.names(), corp.names()) == (["acorp.", "corp.test."], ["a.corp.", "corp."])
             world.link.set_view("a", replace(view, forward=False))
             await world.link.flush()
             assert asker.ask("b.corp").rcode() == dns.rcode.NXDOMAIN

@@ -22,6 +22,7 @@ from dns_lab import World, found, inside, read_frame, upstream
 
 from netd.dns import protocol
 from netd.dns.records import NetworkRecords, Patch, Service, View
+from netd.dns.streams import MOST_CONNECTIONS
 
 T = TypeVar("T")
 
@@ -161,10 +162,10 @@ def test_a_connection_carries_many_questions(on_host):
 def test_open_connections_are_bounded_and_the_oldest_goes(on_host):
     async def story(world: World) -> None:
         asker = await world.container("a", View(("n1",)))
-        socks = [asker.tcp() for _ in range(40)]
+        socks = [asker.tcp() for _ in range(MOST_CONNECTIONS + 8)]
         assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
         assert socks[0].recv(1) == b"", "the oldest idle connection was closed"
-        assert len(os.listdir(f"/proc/{world.server_pid()}/fd")) < 60
+        assert len(os.listdir(f"/proc/{world.server_pid()}/fd")) < MOST_CONNECTIONS + 28
         for sock in socks:
             sock.close()
 

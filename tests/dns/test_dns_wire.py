@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.dns.attempts import is_reply
 from netd.dns.decide import Code, Question, Refuse, Reply
+from netd.dns.replies import is_reply
 from netd.dns.wire import Message, Turns, complaint, question_end, read, refuse, write
 
 labels = st.binary(min_size=1, max_size=63)

@@ -1,0 +1,119 @@
+"""A container that asks for what nobody answers: it takes names from no other, and little from itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import dns.message
+from dns_lab import World, found, inside, read_frame, says, upstream
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netd.dns.forward import MOST, MOST_PER_SANDBOX
+from netd.dns.records import View
+from netd.dns.shares import Shares
+from netd.dns.streams import MOST_CONNECTIONS
+
+
+def silent_on(word: bytes, address: str) -> Callable[[bytes], bytes | None]:
+    """Answer all names but those that hold *word*."""
+    return lambda packet: None if word in packet.lower() else says(address)(packet)
+
+
+def test_containers_that_ask_a_silent_zone_leave_all_others_their_names(on_host, resolv_conf):
+    async def story(world: World) -> None:
+        resolv_conf.write_text("nameserver 127.0.0.53\n")
+        greedy = [await world.container(f"g{n}", View(("n1",))) for n in range(MOST // MOST_PER_SANDBOX)]
+        other = await world.container("other", View(("n1",)))
+        with upstream(world.host, "127.0.0.53", silent_on(b"silent", "198.51.100.1")), ExitStack() as stack:
+            for asker in greedy:
+                sock = stack.enter_context(asker.udp())
+                for n in range(MOST_PER_SANDBOX + 20):
+                    sock.send(dns.message.make_query(f"{n}.silent", "A").to_wire())
+            for n in range(5):
+                assert other.addresses(f"{n}.live") == ["198.51.100.1"]
+                assert greedy[0].addresses(f"{n}.own") == ["198.51.100.1"], "not even itself"
+
+    on_host(story)
+
+
+def test_connections_that_wait_for_an_answer_are_not_ended_for_others(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        release = threading.Event()
+
+        def late(packet: bytes) -> bytes:
+            release.wait(5)
+            return says("198.51.100.1")(packet)
+
+        with upstream(asker.ns, "127.0.0.1", late), ExitStack() as stack:
+            idle = [stack.enter_context(asker.tcp()) for _ in range(4)]
+            socks = []
+            for n in range(MOST_CONNECTIONS + 8):
+                socks.append(sock := stack.enter_context(asker.tcp()))
+                wire = dns.message.make_query(f"{n}.test", "A").to_wire()
+                sock.sendall(len(wire).to_bytes(2) + wire)
+            assert idle[0].recv(1) == b"", "it waited for nothing"
+            release.set()
+            for sock in socks:
+                assert found(dns.message.from_wire(read_frame(sock))) == ["198.51.100.1"]
+
+    on_host(story)
+
+
+def test_a_slow_name_is_not_held_against_its_resolver(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+        with (
+            upstream(asker.ns, "127.0.0.1", silent_on(b"slow", "198.51.100.1")) as first,
+            upstream(asker.ns, "127.0.0.2", says("198.51.100.2")),
+        ):
+            for n in range(4):
+                begin = time.monotonic()
+                assert asker.addresses(f"{n}.slow.test") == ["198.51.100.2"]
+                assert time.monotonic() - begin < 1
+                while len(first.probes) <= n:
+                    assert time.monotonic() - begin < 5
+                assert asker.addresses(f"{n}.test") == ["198.51.100.1"], "the first still comes first"
+
+    on_host(story)
+
+
+def test_a_client_may_close_its_side_after_its_questions(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+
+        def slow(packet: bytes) -> bytes:
+            time.sleep(0.2)  # the end of the connection arrives meanwhile
+            return says("198.51.100.1")(packet)
+
+        with upstream(asker.ns, "127.0.0.1", slow), asker.tcp() as sock:
+            wires = [dns.message.make_query(name, "A").to_wire() for name in ("x.test", "web", "y.test", "db")]
+            sock.sendall(b"".join(len(wire).to_bytes(2) + wire for wire in wires) + b"\0\7half")
+            sock.shutdown(1)
+            received = b""
+            while data := sock.recv(4096):
+                received += data
+            answers = []
+            while received:
+                end = 2 + int.from_bytes(received[:2])
+                answers += found(dns.message.from_wire(received[2:end]))
+                received = received[end:]
+        assert sorted(answers) == ["10.1.0.2", "10.1.0.3", "198.51.100.1", "198.51.100.1"]
+
+    on_host(story)
+
+
+@given(st.lists(st.sampled_from("abcde"), max_size=60))
+def test_who_has_few_under_way_is_never_asked_to_give_way(askers):
+    shares = Shares(12, 8)
+    for asker in askers:
+        while (gives := shares.who_gives_way(asker)) is not None:
+            assert gives == asker or shares[gives] >= max(shares[asker], 2)
+            shares.end(gives)
+        shares.begin(asker)
+        held = [shares[name] for name in "abcde"]
+        assert sum(held) <= 12 and max(held) <= 8
