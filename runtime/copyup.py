@@ -26,7 +26,7 @@ def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
     """
     volume = openat.open_tree_root(target)
     try:
-        if _has_entries(volume):
+        if any(openat.names(volume)):
             return False
         with _image(layers) as root:
             try:
@@ -40,11 +40,6 @@ def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
                 os.close(source)
     finally:
         os.close(volume)
-
-
-def _has_entries(folder: int) -> bool:
-    with os.scandir(folder) as entries:
-        return next(entries, None) is not None
 
 
 @contextmanager
@@ -87,9 +82,7 @@ def _copy_into(volume: int, source: int, trash: Trash) -> None:
 
 
 def _move_all(made: int, volume: int) -> None:
-    with os.scandir(made) as entries:
-        names = [entry.name for entry in entries]
-    for name in names:
+    for name in list(openat.names(made)):
         with suppress(FileExistsError):
             openat.move_new(made, name, volume, name)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import stat
 from collections import Counter
 from pathlib import Path
 
@@ -23,9 +21,7 @@ def make(own: ContainerPaths, top_layer: str) -> None:
         folder.mkdir(exist_ok=True, mode=0o755)
     if not own.upper.exists():
         own.upper.mkdir(mode=0o755)
-        model = os.stat(top_layer)
-        os.chown(own.upper, model.st_uid, model.st_gid)
-        own.upper.chmod(stat.S_IMODE(model.st_mode))
+        openat.copy_owner_and_mode(top_layer, own.upper)
 
 
 def write_files(own: ContainerPaths, *, hostname: str, hosts: str, resolv_conf: str) -> None:

@@ -76,14 +76,14 @@ class Layers:
             self._trash.throw_now(layer.folder)
             return
         layer.folder.rename(target)
-        parent = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        parent = open_tree_root(target.parent)
         try:
             os.fsync(parent)
         finally:
             os.close(parent)
 
     def _fill(self, fresh: Path, archive: BinaryIO, below: Sequence[str], private_root: bool) -> tuple[str, int]:
-        lower = [os.open(self._paths.layer(chain), os.O_PATH | os.O_DIRECTORY) for chain in reversed(below)]
+        lower = [open_tree_root(self._paths.layer(chain)) for chain in reversed(below)]
         root = open_tree_root(fresh)
         try:
             source = Inflated(archive)

@@ -81,7 +81,7 @@ def _set_xattr(entry: Entry, handle: int, key: str, value: bytes) -> None:
 
 def touch(handle: int, mtime: int) -> None:
     with suppress(OSError, OverflowError):
-        os.utime(handle, ns=(mtime, mtime))
+        openat.set_time(handle, mtime)
 
 
 def symlink(entry: Entry, folder: int, name: bytes) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 
 from runtime.kernel import linux
 
@@ -128,6 +129,13 @@ def syncfs(handle: int) -> None:
 # Names in a folder
 
 
+def names(folder: int) -> Iterator[str]:
+    """Yield what an open folder holds, in no order."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
+
+
 def lstat(folder: int, name: Name) -> os.stat_result | None:
     """Return what *name* is, None when there is nothing."""
     try:
@@ -165,6 +173,10 @@ def utime(folder: int, name: Name, nanoseconds: int) -> None:
     os.utime(name, ns=(nanoseconds, nanoseconds), dir_fd=folder, follow_symlinks=False)
 
 
+def set_time(handle: int, nanoseconds: int) -> None:
+    os.utime(handle, ns=(nanoseconds, nanoseconds))
+
+
 def set_xattr(handle: int, key: str, value: bytes) -> None:
     os.setxattr(handle, key, value)
 
@@ -182,6 +194,18 @@ def copy_metadata(source: int, target: int) -> None:
                 if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA):
                     raise
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def copy_owner_and_mode(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give the root of the tree *target* the owner and mode of the root of *source*."""
+    model, handle = open_tree_root(source), open_tree_root(target)
+    try:
+        status = os.fstat(model)
+        os.fchown(handle, status.st_uid, status.st_gid)
+        os.fchmod(handle, stat.S_IMODE(status.st_mode))
+    finally:
+        os.close(model)
+        os.close(handle)
 
 
 def clear_flags(folder: int, name: Name) -> None:

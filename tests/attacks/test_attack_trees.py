@@ -81,10 +81,10 @@ def make_deep(folder, levels=NESTED, name="directory"):
 def test_hard_linked_links_of_an_image_do_not_give_it_files_of_the_host(api, output, canary):
     link, hard = tarfile.SYMTYPE, tarfile.LNKTYPE
     image_with(api, "evil", ("data", tarfile.DIRTYPE, ""), ("data/s", link, str(canary)), ("data/t", hard, "data/s"))
-    script = "for f in /data/*; do echo owned > $f; done; readlink /data/s; readlink /data/t"
+    script = "{ for f in /data/*; do echo owned > $f; done; } 2>/dev/null; readlink /data/s; readlink /data/t"
     _, text = output("sh", "-c", script, Image="evil")
     assert_untouched(canary)
-    assert text.splitlines()[-2:] == [str(canary)] * 2, "both are still links"
+    assert text.splitlines() == [str(canary)] * 2, "both are still links"
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFLNK])
