@@ -66,6 +66,11 @@ class Launcher:
         donor = self._fleet.find(mode.removeprefix("container:"))
         if donor.running is None:
             raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
+        if kind == "ipc" and donor.record.host.ipc_mode in ("", "private"):
+            raise Conflict(
+                f"can't join IPC of container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor"
+                " container)"
+            )
         return f"/proc/{donor.running.pid}/ns/{kind}"
 
     def _ready(self, live: Live, joined: Joined) -> None:

@@ -175,7 +175,9 @@ def _change_identity(capabilities: int, identity: users.Identity) -> None:
         if not capabilities >> number & 1:
             try:
                 linux.prctl(linux.PR_CAPBSET_DROP, number)
-            except OSError:
+            except OSError as problem:
+                if problem.errno != errno.EINVAL:
+                    raise
                 break  # beyond the kernel's last
     linux.prctl(linux.PR_SET_KEEPCAPS, 1)
     os.setgroups(identity.groups)

@@ -191,7 +191,7 @@ def _prepare(channel: _socket.socket, delivery: Delivery) -> None:
 
 
 def _name(spec: Container) -> None:
-    linux.join_session_keyring(f"_ses.{spec.id}")
+    linux.join_session_keyring()
     if spec.uts_mode == "private":
         linux.sethostname(spec.hostname)
         linux.setdomainname(spec.domainname or "(none)")

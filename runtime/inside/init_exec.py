@@ -83,7 +83,7 @@ def _enter(target: int) -> None:
 
 
 def _prepare(channel: _socket.socket, process: Process, stdio: list[int]) -> None:
-    linux.join_session_keyring("_ses")
+    linux.join_session_keyring()
     master = -1
     if process.tty:
         devpts = _open_devpts()

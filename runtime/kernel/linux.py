@@ -254,9 +254,12 @@ def buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(data, len(data))
 
 
-def join_session_keyring(name: str) -> None:
-    """Take a new, empty session keyring, so that the host's keys stay the host's."""
-    _syscall("keyctl", _KEYCTL, 1, name.encode())
+def join_session_keyring() -> None:
+    """Take a new, empty session keyring, so that the host's keys stay the host's.
+
+    Without a name: by name the kernel would join a keyring that a container has made under it for others to find.
+    """
+    _syscall("keyctl", _KEYCTL, 1, None)
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:

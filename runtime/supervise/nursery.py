@@ -10,6 +10,7 @@ import fcntl
 import os
 import resource
 import socket
+import struct
 import sys
 from collections import deque
 from contextlib import suppress
@@ -24,6 +25,8 @@ _ATTEMPTS = 5
 _QUIET = 0.03
 """Seconds."""
 _MFD_EXEC = 0x10
+_SETFLAGS, _IMMUTABLE = 0x40086602, 0x10
+"""Of linux/fs.h: FS_IOC_SETFLAGS and FS_IMMUTABLE_FL."""
 _SEALS = (0x3F, 0x0F)
 """With F_SEAL_EXEC, and without for kernels before 6.3."""
 
@@ -42,6 +45,9 @@ def sealed_interpreter() -> int:
         with suppress(OSError):
             fcntl.fcntl(copy, fcntl.F_ADD_SEALS, seals)
             break
+    # Seals leave owner, mode and attributes open to a container that reaches the file; kernels before 6.1 have no more.
+    with suppress(OSError):
+        fcntl.ioctl(copy, _SETFLAGS, struct.pack("l", _IMMUTABLE))
     return copy
 
 

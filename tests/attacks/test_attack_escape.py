@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from runtime.kernel import capabilities, seccomp
 from runtime.supervise.running import ShimProcess
 from runtime.supervise.spec import Container
+from tests.installation import IMAGE
 from tests.runtime_low.low_box import Box, make_image
 
 ALL_CAPABILITIES = capabilities.DEFAULT | capabilities.BIT["SYS_PTRACE"]
@@ -139,3 +142,86 @@ def test_a_private_control_group_namespace_hides_the_hosts_tree(box: Box) -> Non
 def test_a_private_control_group_namespace_can_be_asked_for(output: Any) -> None:
     _code, text = output("cut", "-d:", "-f3", "/proc/self/cgroup", host={"CgroupnsMode": "private"})
     assert set(text.split()) == {"/"}
+
+
+def test_another_containers_memory_is_shared_only_by_one_that_offers_it(raw: Any, make: Any, run: Any) -> None:
+    for mode, status in (("private", 409), ("", 409), ("shareable", 204)):
+        donor = run("sleep", "1000", host={"IpcMode": mode})
+        joining = make("true", host={"IpcMode": f"container:{donor}"})
+        answer = raw.ask("POST", f"/containers/{joining}/start")
+        assert answer[0] == status
+        assert status == 204 or "non-shareable IPC" in answer[2]["message"]
+
+
+PLANTED = """
+import ctypes, sys
+call = ctypes.CDLL(None).syscall
+call(250, 1, sys.argv[1].encode())
+ring = call(250, 0, -3, 1)
+assert call(250, 5, ring, 0x3F3F3F3F) == 0
+print(f"{ring:08x}", flush=True)
+input()
+"""
+"""Joins a session keyring of this name and lets everybody of the same user find it."""
+
+
+def test_no_process_joins_a_keyring_that_another_has_laid_out_for_it(box: Box) -> None:
+    """keyctl joins a keyring by its name where one may be found; a container without a filter can make any."""
+    spec = box.spec("sleep", "1000")
+    for name in ("_ses", f"_ses.{spec.id}"):
+        with subprocess.Popen([sys.executable, "-c", PLANTED, name], stdin=-1, stdout=-1, text=True) as planted:
+            assert planted.stdout is not None
+            ring = planted.stdout.readline().strip()
+            before = uses(ring)
+            if name == "_ses":
+                running = box.start(box.spec("sleep", "1000"))
+                prepared_exec(box, box.specs[-1], running)
+            else:
+                box.start(spec)
+            assert uses(ring) == before
+            planted.kill()
+
+
+def uses(ring: str) -> int:
+    """Return how many processes and others hold the keyring."""
+    line = next(line for line in Path("/proc/keys").read_text().splitlines() if line.startswith(ring))
+    return int(line.split()[2])
+
+
+def test_the_interpreter_of_what_enters_a_container_cannot_be_spoiled(box: Box) -> None:
+    """It is one file in memory for all containers: one that may trace could take its right to be run."""
+    powers = {"capabilities": ALL_CAPABILITIES, "seccomp": seccomp.default_program(ALL_CAPABILITIES)}
+    spec = box.spec("sleep", "1000", process=powers)
+    running = box.start(spec)
+    further = prepared_exec(box, spec, running, **powers)
+    executable = f"/proc/{further.pid}/exe"
+    before = os.stat(executable)
+    assert os.readlink(executable).startswith("/memfd:netd")
+    script = (
+        "for p in /proc/[0-9]*; do case $(readlink $p/exe) in /memfd:*) echo found; chmod 0 $p/exe;"
+        " chmod 4755 $p/exe; echo > $p/exe; truncate -s 0 $p/exe; esac; done 2>/dev/null"
+    )
+    code, out, _err = box.exec(spec, running.pid, box.process("sh", "-c", script, **powers))
+    assert (code, out.split()[:1]) == (0, ["found"])
+    after = os.stat(executable)
+    assert (after.st_mode, after.st_size) == (before.st_mode, before.st_size)
+    box.restart()
+    assert box.shell("echo on") == "on\n"
+
+
+def test_sysctls_reach_nothing_beside_the_containers_own(raw: Any) -> None:
+    """CVE-2025-52881, CVE-2022-0811: names that lead elsewhere, and values that add a second one."""
+    kernel = Path("/proc/sys/kernel")
+    before = (kernel / "core_pattern").read_text(), (kernel / "panic").read_text()
+    for name, value in (
+        ("kernel.core_pattern", "|/evil"), ("net.x/../../kernel/panic", "9"), ("net/../kernel/panic", "9"),
+        ("net...kernel.panic", "9"), ("kernel.shm_rmid_forced", "1\n+kernel.core_pattern=|/evil"),
+        ("kernel/panic", "9"), ("kernel.shm_rmid_forced+kernel.panic", "1"), ("", "1"), ("net", "1"), (".", "1"),
+    ):  # fmt: skip
+        body = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"Sysctls": {name: value}}}
+        status, _headers, answer = raw.ask("POST", "/containers/create", body)
+        if status == 201:
+            status, _headers, answer = raw.ask("POST", f"/containers/{answer['Id']}/start")
+        assert status in (400, 500), (name, answer)
+        assert "message" in answer
+    assert before == ((kernel / "core_pattern").read_text(), (kernel / "panic").read_text())
