@@ -2,12 +2,15 @@
 
 The copy is made in a folder that only the daemon can reach and moved into the volume when it is whole, because a
 running container may have the volume mounted already and could put a symbolic link in the way of any change by name.
+Where the volume is on another file system it is filled directly: by descriptor too, and giving up when folders move.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,6 +76,10 @@ def _copy_into(volume: int, source: int, trash: Trash) -> None:
         try:
             _Copy(made, links).run(source)
             _move_all(made, volume)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _Copy(volume).run(source)
         finally:
             os.close(made)
             os.close(links)
@@ -90,28 +97,43 @@ def _move_all(made: int, volume: int) -> None:
 class _Copy:
     """One tree on its way; files that are one in the source are one in the copy.
 
-    *links* holds the first copy of every file that has several names, under its inode.
+    *links* holds the first copy of every file that has several names, under its inode; without it they become several.
     """
 
-    def __init__(self, target: int, links: int) -> None:
+    def __init__(self, target: int, links: int | None = None) -> None:
         self._target = os.dup(target)
         self._links = links
+        self._above = array("Q")
 
     def run(self, source: int) -> None:
-        """Copy all that *source* holds."""
+        """Copy all that *source* holds; what is there already stays."""
         try:
             for step in tree.walk(source):
                 if step.kind == "enter":
-                    os.mkdir(step.name, 0o700, dir_fd=self._target)
-                    self._move_to(openat.open_folder(self._target, step.name))
+                    self._enter(step.name)
                 elif step.kind == "leave":
                     openat.copy_metadata(step.inner, self._target)
-                    # Nobody else can move folders here: the parent is the one it came from.
-                    self._move_to(openat.open_parent(self._target))
+                    self._leave()
                 else:
-                    self._file(step.folder, step.name)
+                    with suppress(FileExistsError):
+                        self._file(step.folder, step.name)
         finally:
             os.close(self._target)
+
+    def _enter(self, name: bytes) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self._target)
+        inner = openat.open_folder(self._target, name)
+        self._above.extend(_identity(self._target))
+        self._move_to(inner)
+
+    def _leave(self) -> None:
+        parent = openat.open_parent(self._target)
+        inode, device = self._above.pop(), self._above.pop()
+        if _identity(parent) != (device, inode):
+            os.close(parent)
+            raise OSError(errno.ESTALE, "a folder of the volume was moved while it was filled")
+        self._move_to(parent)
 
     def _move_to(self, folder: int) -> None:
         os.close(self._target)
@@ -119,15 +141,27 @@ class _Copy:
 
     def _file(self, source: int, name: bytes) -> None:
         status = openat.lstat(source, name)
-        if status is None:
+        if status is None or _is_whiteout(status):
+            return
+        if status.st_nlink < 2 or self._links is None:
+            _leaf(source, self._target, name, status)
             return
         inode = f"{status.st_dev}-{status.st_ino}"
-        if status.st_nlink > 1 and openat.lstat(self._links, inode) is not None:
-            openat.link(self._links, inode, self._target, name)
-            return
-        _leaf(source, self._target, name, status)
-        if status.st_nlink > 1:
+        if openat.lstat(self._links, inode) is None:
+            _leaf(source, self._target, name, status)
             openat.link(self._target, name, self._links, inode)
+        else:
+            openat.link(self._links, inode, self._target, name)
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    """Tell whether overlayfs would hide the file: the only layer of an image is read without overlayfs."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _leaf(source: int, target: int, name: bytes, status: os.stat_result) -> None:

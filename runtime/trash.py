@@ -9,6 +9,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from netd.common.tasks import Tasks
 from runtime.kernel import tree
 
 _log = logging.getLogger(__name__)
+_THREADS = 2
 
 
 class Trash:
@@ -25,6 +27,8 @@ class Trash:
     def __init__(self, scratch: Path, tasks: Tasks | None = None) -> None:
         self._tasks = tasks or Tasks()
         self._scratch = scratch
+        # Its own, because trees of millions of files would keep all threads that starts of containers need.
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="delete")
         self._jobs: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
@@ -64,10 +68,13 @@ class Trash:
 
     def delete(self, path: Path) -> asyncio.Task[None]:
         """Begin to delete what was put aside; the task ends when that is done."""
-        job = self._tasks.start(asyncio.to_thread(_delete, path), "delete")
+        job = self._tasks.start(self._delete_in_pool(path), "delete")
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         return job
+
+    async def _delete_in_pool(self, path: Path) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, _delete, path)
 
     async def settle(self) -> None:
         """Return when all that was thrown away so far is deleted."""

@@ -20,6 +20,8 @@ _WHITEOUT = b".wh."
 _OPAQUE_MARK = b".wh..wh..opq"
 _FOLDER = openat.PARENT
 _NAMES_KEPT = 64 << 20
+_MOST_MISSING = 100_000
+"""Folders that are made without an entry of their own: a small archive could ask for a hundred by each entry."""
 _ENTERED = 0o555
 
 
@@ -41,6 +43,7 @@ class _Unpacker:
         self._private_root = private_root
         self._times: dict[bytes, int] = {}
         self._names_kept = 0
+        self._missing = 0
         self._parent: tuple[tuple[bytes, ...], int] | None = None
         self._makers: dict[str, Callable[[Entry, int, bytes], None]] = {
             "file": self._file,
@@ -124,6 +127,7 @@ class _Unpacker:
         if was is not None and not making.is_whiteout(was):
             raise BadArchive(f"{making.text(b'/'.join(parts))} is not a folder, but has entries below it")
         making.remove(above, name, was)
+        self._count_missing()
         os.mkdir(name, 0o700, dir_fd=above)
         model = self._below(parts) if was is None else None
         if was is not None:
@@ -131,6 +135,11 @@ class _Unpacker:
         if model:
             openat.chown(above, name, model.st_uid, model.st_gid)
         openat.chmod(above, name, stat.S_IMODE(model.st_mode) if model else 0o755)
+
+    def _count_missing(self) -> None:
+        self._missing += 1
+        if self._missing > _MOST_MISSING:
+            raise BadArchive(f"the archive leaves out more than {_MOST_MISSING} folders that its entries are in")
 
     def _below(self, parts: tuple[bytes, ...]) -> os.stat_result | None:
         """Return what the layers below say of a folder that this one only passes through."""

@@ -152,6 +152,16 @@ def test_folder_names_are_not_kept_without_end(ground, monkeypatch):
     assert ground.is_clean()
 
 
+def test_a_small_archive_does_not_ask_for_folders_without_end(ground, monkeypatch):
+    monkeypatch.setattr("runtime.images.unpack._MOST_MISSING", 1000)
+    archive = Archive()
+    for number in range(20):
+        archive.add("/".join([str(number)] * 100))
+    with pytest.raises(BadArchive, match="leaves out more than"):
+        ground.unpack(archive.bytes())
+    assert ground.is_clean()
+
+
 def test_a_folder_of_any_depth_is_replaced(ground):
     """Each link leads to the deepest folder made so far, so that short names make a tree deeper than any path."""
     archive = Archive()

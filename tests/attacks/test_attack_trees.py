@@ -1,5 +1,6 @@
 """Trees that images and containers wrote: whatever is in them, the daemon changes nothing else and goes on."""
 
+import asyncio
 import errno
 import io
 import os
@@ -162,6 +163,53 @@ def test_a_volume_is_filled_from_a_tree_of_any_depth(tmp_path, trash):
         tree.remove_path(folder)
 
 
+@pytest.fixture
+def mounted(tmp_path):
+    """A volume on a file system of its own, and a layer with folders and linked files."""
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    (layer / "data/a/b").mkdir(parents=True), volume.mkdir()
+    (layer / "data/a/b/f").write_text("x")
+    os.link(layer / "data/a/b/f", layer / "data/g")
+    subprocess.run(["mount", "-t", "tmpfs", "none", volume], check=True)
+    yield layer, volume
+    subprocess.run(["umount", volume], check=True)
+
+
+def test_a_volume_on_another_file_system_is_filled_too(mounted, trash):
+    layer, volume = mounted
+    assert copyup.fill(volume, [str(layer)], "/data", trash)
+    assert (volume / "a/b/f").read_text() == (volume / "g").read_text() == "x"
+
+
+def test_folders_that_a_container_moves_while_a_volume_is_filled_lead_the_copy_nowhere_else(
+    mounted, trash, tmp_path, monkeypatch
+):
+    """The way back from a folder that was moved up would lead out of the volume."""
+    layer, volume = mounted
+    (layer / "data/z").mkdir()
+    original = tree.walk
+
+    def walk(root):
+        for step in original(root):
+            yield step
+            if step.name == b"b" and step.kind == "enter" and (volume / "a/b").exists():
+                os.rename(volume / "a/b", volume / "moved")
+
+    monkeypatch.setattr(tree, "walk", walk)
+    with pytest.raises(OSError, match="moved while it was filled"):
+        copyup.fill(volume, [str(layer)], "/data", trash)
+    assert {path.name for path in tmp_path.iterdir()} == {"layer", "volume", "scratch"}
+
+
+def test_whiteouts_of_the_only_layer_are_no_devices_of_the_volume(tmp_path, trash):
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    (layer / "data").mkdir(parents=True), volume.mkdir()
+    os.mknod(layer / "data/hidden", stat.S_IFCHR, os.makedev(0, 0))
+    os.mknod(layer / "data/shown", stat.S_IFCHR, os.makedev(1, 3))
+    assert copyup.fill(volume, [str(layer)], "/data", trash)
+    assert os.listdir(volume) == ["shown"]
+
+
 # Walks and removal
 
 
@@ -298,3 +346,22 @@ def test_left_overs_of_a_crash_that_are_deep_do_not_stop_the_next_start(api, pla
     place.start("runtime")
     assert api.ping()
     wait_until(lambda: not made.exists())
+
+
+def test_deletions_of_huge_trees_leave_threads_for_everything_else(tmp_path, monkeypatch):
+    """Each removed container took one of the few threads for as long as its files are many."""
+    (tmp_path / "scratch").mkdir()
+    release = threading.Event()
+    monkeypatch.setattr(tree, "remove_path", lambda path: release.wait(20))
+
+    async def main():
+        trash = Trash(tmp_path / "scratch")
+        for number in range(40):
+            trash.delete(tmp_path / str(number))
+        try:
+            await asyncio.wait_for(asyncio.to_thread(str), 5)
+        finally:
+            release.set()
+        await trash.settle()
+
+    asyncio.run(main())
