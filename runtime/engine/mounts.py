@@ -17,6 +17,12 @@ _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _IGNORED = ("z", "Z", "consistent", "cached", "delegated", "default", "")
 _FORBIDDEN = ("/", "/proc", "/sys", "/dev")
+_TMPFS_OPTION = re.compile(
+    r"(?:ro|rw|(?:no)?(?:suid|dev|exec|atime|diratime)|strictatime|relatime|async|defaults|mpol=[a-z0-9:=-]+"
+    r"|size=\d{1,19}[kmgtKMGT%]?|nr_(?:inodes|blocks)=\d{1,19}[kmgKMG]?|mode=[0-7]{1,4}|[ug]id=\d{1,10}"
+    r"|huge=(?:never|always|within_size|advise))\Z",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,12 @@ def _anonymous(target: str) -> Wanted:
 
 def _tmpfs(target: str, options: str) -> Wanted:
     words = [word for word in options.split(",") if word]
+    for word in words:
+        if not _TMPFS_OPTION.match(word):
+            raise BadRequest(
+                f"invalid tmpfs option {word[:80]!r} of {target}: use size, mode, uid, gid, nr_inodes, nr_blocks, huge"
+                " or mpol with a value, or a flag such as noexec"
+            )
     return Wanted(kind="tmpfs", target=_target(target, target), read_only="ro" in words, options=options)
 
 

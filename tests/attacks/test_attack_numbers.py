@@ -4,6 +4,7 @@ import urllib.parse
 
 import pytest
 
+from netd.cli.flags import integer
 from netd.common.digits import signed, whole
 from tests.installation import IMAGE
 
@@ -75,6 +76,10 @@ BODIES = [
     {"HostConfig": {"PortBindings": {"{}/tcp": [{"HostPort": "80"}]}}},
     {"HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "{}"}}}},
     {"HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "{}"}}}},
+    {"HostConfig": {"Tmpfs": {"/t": "size={}"}}},
+    {"HostConfig": {"Tmpfs": {"/t": "mode={}"}}},
+    {"HostConfig": {"Tmpfs": {"/t": "uid={}"}}},
+    {"HostConfig": {"Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"Options": [["nr_inodes", "{}"]]}}]}},
     {"HostConfig": {"CpusetCpus": "{}"}},
     {"HostConfig": {"CpusetMems": "{}"}},
     {"HostConfig": {"DeviceCgroupRules": ["c {}:1 rwm"]}},
@@ -120,3 +125,26 @@ def big(value, number):
     if isinstance(value, list):
         return [big(inner, number) for inner in value]
     return number if value == 0 else value
+
+
+@pytest.mark.parametrize("options", [{"Mode": -1}, {"Mode": 0o10000}, {"SizeBytes": -1}, {"Options": [["evil", "1"]]}])
+def test_options_of_tmpfs_that_the_kernel_does_not_take_are_refused_at_once(refused, options):
+    host = {"Mounts": [{"Type": "tmpfs", "Target": "/t", "TmpfsOptions": options}]}
+    refused("POST", "/containers/create", {"Image": IMAGE, "Cmd": ["true"], "HostConfig": host})
+
+
+def test_options_of_tmpfs_that_the_kernel_takes_are_passed_on(output):
+    tmpfs = "rw,nosuid,exec,noatime,size=50%,mode=1750,uid=7,gid=8,nr_inodes=4k,nr_blocks=100"
+    assert output("stat", "-c", "%a %u %g", "/t", host={"Tmpfs": {"/t": tmpfs}}) == (0, "1750 7 8\n")
+    tmpfs = tmpfs.replace(",nr_blocks=100", "")
+    assert output("stat", "-c", "%a %u %g", "/t", host={"Tmpfs": {"/t": tmpfs}}) == (0, "1750 7 8\n")
+
+
+@pytest.mark.parametrize("text", ["", "+5", " 5", "5 ", "1_0", "\u0663", LONG])
+def test_netctl_takes_only_plain_numbers(text):
+    with pytest.raises(ValueError, match="not a whole number"):
+        integer(text)
+
+
+def test_netctl_takes_numbers_with_and_without_a_sign():
+    assert [integer(text) for text in ("5", "-5", "007", str(2**63 - 1))] == [5, -5, 7, 2**63 - 1]
