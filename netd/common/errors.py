@@ -49,6 +49,12 @@ class Conflict(Problem):
     status = 409
 
 
+class RequestTimeout(Problem):
+    """The client has stopped sending the body of its request."""
+
+    status = 408
+
+
 class NotModified(Problem):
     """Already so; the answer has no body."""
 

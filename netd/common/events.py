@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -53,7 +53,7 @@ class Lagging(Exception):
 class Bus:
     def __init__(self) -> None:
         self._past: deque[Event] = deque(maxlen=_KEPT)
-        self._listeners: set[asyncio.Queue[Event | None]] = set()
+        self._listeners: dict[asyncio.Queue[Event | None], Callable[[], None]] = {}
 
     def publish(self, happened: Event) -> None:
         self._past.append(happened)
@@ -61,23 +61,28 @@ class Bus:
             try:
                 queue.put_nowait(happened)
             except asyncio.QueueFull:
-                self._listeners.discard(queue)
+                on_lag = self._listeners.pop(queue)
                 queue.get_nowait()
                 queue.put_nowait(None)
+                on_lag()
 
     def past(self, since: float, until: float) -> Iterator[Event]:
         """Yield the remembered events of a span, in seconds since the epoch."""
         return (e for e in tuple(self._past) if since * 1e9 <= e.time_nano <= until * 1e9)
 
     @contextmanager
-    def listen(self) -> Iterator[AsyncIterator[Event]]:
-        """Collect events from this moment on; the iterator raises Lagging when the listener falls too far behind."""
+    def listen(self, on_lag: Callable[[], None] = lambda: None) -> Iterator[AsyncIterator[Event]]:
+        """Collect events from this moment on.
+
+        When the listener falls too far behind, the iterator raises Lagging and *on_lag* is called at once, because the
+        listener may be waiting for its client and not for an event.
+        """
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUE)
-        self._listeners.add(queue)
+        self._listeners[queue] = on_lag
         try:
             yield _drain(queue)
         finally:
-            self._listeners.discard(queue)
+            self._listeners.pop(queue, None)
 
 
 async def _drain(queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:

@@ -2,76 +2,29 @@
 
 After the answer's head both directions are raw bytes, and each may be closed on its own.  aiohttp closes a
 connection whose client has shut its sending side, which Docker's clients do at once when they have no input;
-the handler here keeps it open once an upgrade was asked for.  aiohttp's compiled parser knows no upgrade but
-WebSocket's, its Python one knows Docker's ``tcp`` too, so a request that asks for it is read by that one.
+:mod:`netd.common.connections` keeps it open once an upgrade was asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import HttpRequestParserPy
-from aiohttp.web_protocol import RequestHandler
 
-from netd.common.hangups import Hangups
+from netd.common.connections import Handler
 from netd.common.web import Call
 
 _DISCARD_SECONDS = 5.0
 _DISCARD_BYTES = 64 << 20
 _CHUNK = 1 << 16
-_UPGRADE = re.compile(rb"(?:POST|GET) .*? HTTP/1\.1\r\n(?:.*\r\n)*?upgrade: *tcp\r\n", re.IGNORECASE)
-
-
-class _Handler(RequestHandler):
-    __slots__ = ("ended", "hangups", "tied")
-
-    def __init__(self, manager: web.Server, hangups: Hangups, **kwargs: Any) -> None:
-        super().__init__(manager, **kwargs)
-        self.hangups = hangups
-        self.ended = False
-        self.tied: set[asyncio.Task[Any]] = set()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        for task in tuple(self.tied):
-            task.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        idle = self._current_request is None and not self._messages and not self._upgraded
-        if idle and b"tcp" in data and _UPGRADE.match(data):
-            self._parser = HttpRequestParserPy(self, self._loop, 2**16)
-        super().data_received(data)
-
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's contract, which aiohttp narrows
-        self.ended = True
-        return self._upgraded or None
-
-
-class HijackServer(web.Server):
-    """aiohttp's low-level server whose connections can be taken over with :func:`hijack`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._hangups = Hangups()
-
-    def __call__(self) -> RequestHandler:
-        return _Handler(self, self._hangups, loop=self._loop, **self._kwargs)
-
-    async def shutdown(self, timeout: float | None = None) -> None:
-        await super().shutdown(timeout)
-        self._hangups.close()
 
 
 class _Raw(asyncio.StreamReaderProtocol):
     """Feeds the stream and tells the HTTP handler, which still owns the connection, when it is lost."""
 
-    def __init__(self, reader: asyncio.StreamReader, before: _Handler, descriptor: int) -> None:
+    def __init__(self, reader: asyncio.StreamReader, before: Handler, descriptor: int) -> None:
         super().__init__(reader)
         self._before = before
         self._descriptor = descriptor
@@ -83,21 +36,6 @@ class _Raw(asyncio.StreamReaderProtocol):
         self._before.hangups.forget(self._descriptor)
         super().connection_lost(exc)
         self._before.connection_lost(exc)
-
-
-@contextmanager
-def tied_to_client(call: Call) -> Iterator[None]:
-    """Cancel the current task as soon as the client has closed its connection."""
-    task, handler = asyncio.current_task(), call.request.protocol
-    assert task is not None
-    assert isinstance(handler, _Handler)
-    if handler.transport is None:
-        raise ConnectionResetError("the client left before the stream began")
-    handler.tied.add(task)
-    try:
-        yield
-    finally:
-        handler.tied.discard(task)
 
 
 class Hijacked(web.StreamResponse):
@@ -144,7 +82,7 @@ async def hijack(call: Call, content_type: str, headers: dict[str, str]) -> Hija
     """
     request = call.request
     transport, handler = request.transport, request.protocol
-    if transport is None or not isinstance(handler, _Handler):
+    if transport is None or not isinstance(handler, Handler):
         raise ConnectionResetError("the client left before the stream began")
     reader = asyncio.StreamReader()
     protocol = _Raw(reader, handler, transport.get_extra_info("socket").fileno())

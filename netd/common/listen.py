@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import grp
 import os
+import resource
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
 
-from netd.common.hijack import HijackServer
+from netd.common.admission import Bounds
+from netd.common.connections import Server
 from netd.common.web import Front
 
 
-async def serve(front: Front, path: Path, group: str) -> web.ServerRunner:
+async def serve(front: Front, path: Path, group: str, bounds: Bounds | None = None) -> web.ServerRunner:
     """Listen on *path* for root and the members of *group*; ``cleanup()`` of what is returned stops it."""
-    runner = web.ServerRunner(HijackServer(front.handle, access_log=None, keepalive_timeout=75), shutdown_timeout=2.0)
+    server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
+    runner = web.ServerRunner(server, shutdown_timeout=2.0)
     await runner.setup()
     await web.SockSite(runner, _bound(path, group), backlog=512).start()
     return runner
+
+
+def _bounds() -> Bounds:
+    """Leave half of the process's descriptors to what is not a client."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Bounds(connections=max(min(Bounds().connections, descriptors // 2), 64))
 
 
 def _bound(path: Path, group: str) -> socket.socket:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from aiohttp import web
 
 from netd.common import codec, shortage, spelling
 from netd.common.digits import signed
-from netd.common.errors import BadRequest, NotFound, NotModified, Problem
+from netd.common.errors import BadRequest, NotFound, NotModified, Problem, RequestTimeout
 from netd.common.filters import Filters
 from netd.common.filters import parse as parse_filters
 
@@ -31,6 +31,10 @@ _log = logging.getLogger(__name__)
 _FALSE = frozenset({"", "0", "no", "false", "none"})
 _VERSIONED = re.compile(r"/v(\d{1,4})\.(\d{1,4})(/.*)\Z", re.DOTALL | re.ASCII)
 _BODY_LIMIT = 4 << 20
+_BODY_SECONDS = 60.0
+"""For the whole of a body in JSON."""
+_ARCHIVE_SECONDS = 300.0
+"""Between two parts of an archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +124,30 @@ class Call:
             raise BadRequest(_json_error(error)) from None
 
     async def raw(self) -> bytes:
-        """Return the whole body.  Raises BadRequest when it is over 4 MiB."""
+        """Return the whole body.  Raises BadRequest when it is over 4 MiB, RequestTimeout when it takes too long."""
         if not self.request.can_read_body:
             return b""
         data = bytearray()
-        async for chunk in self.request.content.iter_any():
+        deadline = asyncio.get_running_loop().time() + _BODY_SECONDS
+        while chunk := await self._chunk(deadline, _BODY_SECONDS):
             data += chunk
             if len(data) > _BODY_LIMIT:
                 raise BadRequest("the request body is larger than 4 MiB")
         return bytes(data)
+
+    async def archive(self) -> AsyncIterator[bytes]:
+        """Yield a body of any size as it comes.  Raises RequestTimeout when nothing comes for five minutes."""
+        loop = asyncio.get_running_loop()
+        while chunk := await self._chunk(loop.time() + _ARCHIVE_SECONDS, _ARCHIVE_SECONDS):
+            yield chunk
+
+    async def _chunk(self, deadline: float, seconds: float) -> bytes:
+        """Return the next part of the body, b"" at its end."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.request.content.readany()
+        except TimeoutError:
+            raise RequestTimeout(f"the request body did not come within {seconds:g} seconds; send it again") from None
 
 
 def json(value: Any, status: int = 200) -> web.Response:

@@ -7,15 +7,16 @@ import platform
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 
 from netd.api import SystemView
 from netd.common import codec, descriptors
 from netd.common.condition import Condition
+from netd.common.connections import disconnect, tied_to_client
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
-from netd.common.hijack import tied_to_client
 from netd.common.tasks import begin
 from netd.common.web import Call, Product, Route, json, stream, text
 
@@ -61,7 +62,8 @@ class SystemRoutes:
         """Tell what happens, and first what happened since the time that was asked for."""
         filters = call.filters(FILTERS)
         since, until = _moment(call, "since"), _moment(call, "until")
-        with tied_to_client(call), self._bus.listen() as happening, suppress(ConnectionError, Lagging):
+        lagging = partial(disconnect, call.request, "it does not read the events")
+        with tied_to_client(call.request), self._bus.listen(lagging) as happening, suppress(ConnectionError, Lagging):
             response = await stream(call, {"Content-Type": "application/json"})
             for happened in self._bus.past(since, until or time.time()) if since is not None else ():
                 if wanted(happened, filters):

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from netd.common.hijack import tied_to_client
+from netd.common.connections import tied_to_client
 from netd.common.web import Call
 
 
@@ -24,7 +24,7 @@ class Endless:
         assert task is not None
         self._tasks.add(task)
         try:
-            with tied_to_client(call) if call else nullcontext():
+            with tied_to_client(call.request) if call else nullcontext():
                 yield
         finally:
             self._tasks.discard(task)

@@ -120,7 +120,7 @@ class ImageRoutes:
         if not call.request.can_read_body:
             raise BadRequest("there is no archive in the request")
         changes = call.texts("changes")
-        image = await self._importer.run(call.request.content.iter_any(), name, changes, call.text("message"))
+        image = await self._importer.run(call.archive(), name, changes, call.text("message"))
         self._tell("import", image, name.short if name else image.id)
         response = await stream(call, {"Content-Type": "application/json"})
         await response.write(codec.encode({"status": image.id}) + b"\r\n")

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from netd.client import NetdClient
 from netd.common import codec, descriptors
 from netd.common import web as front
 from netd.common.condition import Condition
+from netd.common.connections import disconnect
 from netd.common.errors import BadRequest, Problem
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.ids import now
@@ -121,7 +123,8 @@ class SystemRoutes:
         since, until = _time(call, "since"), _time(call, "until")
         legacy = call.version < _LEGACY
         response = await stream(call, {"Content-Type": "application/json"})
-        with self._endless.session(call), self._bus.listen() as happening, suppress(ConnectionError, Lagging):
+        lagging = partial(disconnect, call.request, "it does not read the events")
+        with self._endless.session(call), self._bus.listen(lagging) as happening, suppress(ConnectionError, Lagging):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
                     if wanted(event, filters):

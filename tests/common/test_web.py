@@ -40,10 +40,10 @@ async def taken(call):
 
 async def raw(call):
     body = await call.body(Body)
-    reader, writer, done = await hijack(call, "application/vnd.docker.raw-stream", {})
-    writer.write(f"[{body.name}]".encode() + await reader.read())
-    await writer.drain()
-    return done
+    taken = await hijack(call, "application/vnd.docker.raw-stream", {})
+    taken.writer.write(f"[{body.name}]".encode() + await taken.reader.read())
+    await taken.writer.drain()
+    return taken
 
 
 ROUTES = [
