@@ -1,12 +1,14 @@
 """Further programs in running containers.
 
-An exec is known from its creation until its container is gone; its exit code stays readable for as long.
+An exec that has ended is known for five minutes, so that its exit code can be asked for, and at most 256 of a
+container are; one that was never started is dropped after as long when a container has too many of them.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,6 +24,11 @@ from runtime.supervise.supervisor import Attachment, Running, Supervisor
 
 _log = logging.getLogger(__name__)
 _NOT_STARTED = 126
+_KEPT_SECONDS, _KEPT = 300.0, 256
+"""Of the ended execs of a container."""
+_SWEEP_EACH = 64
+_MANY = 1024
+"""Execs of a container that have not ended, beyond which those that were not started are dropped."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +41,8 @@ class Exec:
     started: bool = False
     size: tuple[int, int] | None = None
     """(rows, columns) asked for before there was a terminal."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was created, and from its end on when it ended."""
 
 
 class Execs:
@@ -42,6 +51,7 @@ class Execs:
         self._fleet = fleet
         self._supervisor = supervisor
         self._execs: dict[str, Exec] = {}
+        self._created = 0
 
     def create(self, live: Live, config: ExecConfig) -> Exec:
         """Return a new exec of *live*, checked but not started."""
@@ -53,7 +63,8 @@ class Execs:
         process.check_environment(config.env or ())
         process.check_user(config.user)
         made = Exec(new_id(), live.id, config)
-        self._forget_old()
+        self._sweep()
+        self._drop_unstarted(live)
         self._execs[made.id] = made
         live.execs.add(made.id)
         self._fleet.tell(live, f"exec_create: {' '.join(config.cmd)}", execID=made.id)
@@ -83,13 +94,13 @@ class Execs:
         try:
             running, streams = await self._run(live, one, attached)
         except StartError as error:
-            one.code = error.code
+            self._end(live, one, error.code)
             raise
         except ProcessLookupError as error:
-            one.code = _NOT_STARTED
+            self._end(live, one, _NOT_STARTED)
             raise StartError(str(error), _NOT_STARTED) from error
         except BaseException:
-            one.code = _NOT_STARTED
+            self._end(live, one, _NOT_STARTED)
             raise
         self._fleet.tell(live, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
         self._tasks.start(self._watch(live, one, running), f"exec {one.id[:12]}")
@@ -117,8 +128,7 @@ class Execs:
 
     async def _watch(self, live: Live, one: Exec, running: Running) -> None:
         status = await running.wait()
-        one.code = status.code
-        live.execs.discard(one.id)
+        self._end(live, one, status.code)
         self._fleet.tell(live, "exec_die", execID=one.id, exitCode=str(status.code))
 
     async def resize(self, one: Exec, rows: int, columns: int) -> None:
@@ -137,7 +147,29 @@ class Execs:
         if live.running is None:
             raise Conflict(f"container {live.id} is not running")
 
-    def _forget_old(self) -> None:
-        """Drop what no longer has a container."""
-        if len(self._execs) % 64 == 0:
-            self._execs = {key: one for key, one in self._execs.items() if self._fleet.get(one.container)}
+    def _end(self, live: Live, one: Exec, code: int) -> None:
+        """Record the exit code, and make room for it among the ended execs of the container."""
+        one.code, one.since = code, time.monotonic()
+        live.execs.discard(one.id)
+        live.ended_execs.append(one.id)
+        if len(live.ended_execs) > _KEPT:
+            self._execs.pop(live.ended_execs.popleft(), None)
+
+    def _sweep(self) -> None:
+        """Drop now and then the execs that ended long ago, and those whose container is gone."""
+        self._created += 1
+        if self._created % _SWEEP_EACH == 0:
+            before = time.monotonic() - _KEPT_SECONDS
+            self._execs = {
+                key: one
+                for key, one in self._execs.items()
+                if self._fleet.get(one.container) and (one.code is None or one.since > before)
+            }
+
+    def _drop_unstarted(self, live: Live) -> None:
+        if len(live.execs) < _MANY:
+            return
+        before = time.monotonic() - _KEPT_SECONDS
+        for key in [key for key in live.execs if not (one := self._execs[key]).started and one.since < before]:
+            live.execs.discard(key)
+            del self._execs[key]

@@ -7,6 +7,7 @@ ending and removing follow one another.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -79,6 +80,9 @@ class Live:
     delay: float = 0.0
     """Seconds that its latest restart was put off."""
     execs: set[str] = field(default_factory=set)
+    """Ids of the execs that have not ended."""
+    ended_execs: deque[str] = field(default_factory=deque)
+    """Ids of those that have, oldest first."""
 
     @property
     def id(self) -> str:

@@ -1,0 +1,122 @@
+"""Storms of calls leave nothing behind in the daemons: no descriptors, no memory of what has ended."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from runtime.engine import execs as execs_module
+from runtime.engine.execs import Exec, Execs
+from runtime.engine.live import Live
+from runtime.record import ExecConfig
+from tests.installation import IMAGE, wait_until
+
+
+def descriptors(process) -> dict[str, int]:
+    """Return how many descriptors of each kind the process has open."""
+    found: dict[str, int] = {}
+    for name in os.listdir(f"/proc/{process.pid}/fd"):
+        try:
+            kind = os.readlink(f"/proc/{process.pid}/fd/{name}").split(":")[0]
+        except OSError:
+            continue
+        found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+def storm(place, long_lived) -> None:
+    def work(number):
+        client = place.docker
+        for turn in range(2):
+            name = f"storm-{number}-{turn}"
+            made = client.containers.run(IMAGE, "true", detach=True, name=name, ports={"80/tcp": None})
+            made.wait()
+            made.logs()
+            made.remove(force=True)
+            client.api.exec_start(client.api.exec_create(long_lived, ["true"])["Id"])
+            network = client.networks.create(name)
+            network.remove()
+        client.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+
+
+def test_a_second_storm_leaves_no_more_descriptors_than_the_first(place, api, run):
+    made = run()
+    counts = []
+    for _ in range(3):
+        storm(place, made)
+        # The daemons' connections to one another are kept for a minute, as many as there were calls at once.
+        wait_until(lambda: all(descriptors(p).get("socket", 0) < 60 for p in place.processes.values()))
+        counts.append({name: descriptors(process) for name, process in place.processes.items()})
+    for name, last in counts[-1].items():
+        others = {kind: number for kind, number in last.items() if kind != "socket"}
+        before = {kind: number for kind, number in counts[0][name].items() if kind != "socket"}
+        assert others == before, (name, counts)
+        assert last["socket"] <= counts[0][name]["socket"] + 6, (name, counts)
+
+
+class Fleet:
+    """A fleet that has every container but those that are gone."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+
+    def get(self, identifier):
+        return None if identifier in self.gone else identifier
+
+
+@pytest.fixture
+def kept():
+    fleet = Fleet()
+    return fleet, Execs(fleet, None, None)
+
+
+def ended(execs: Execs, live: Live, number: int) -> Exec:
+    made = Exec(f"{live.id}-{number}", live.id, ExecConfig(cmd=["true"]))
+    execs._sweep()
+    execs._drop_unstarted(live)
+    execs._execs[made.id] = made
+    live.execs.add(made.id)
+    execs._end(live, made, 0)
+    return made
+
+
+class Record:
+    def __init__(self, identifier: str) -> None:
+        self.id = identifier
+
+
+def test_of_ended_execs_the_latest_are_known(kept):
+    _, execs = kept
+    live = Live(Record("c"))
+    made = [ended(execs, live, number) for number in range(1000)]
+    assert len(execs._execs) == execs_module._KEPT
+    assert made[-1].id in execs._execs and made[0].id not in execs._execs and not live.execs
+
+
+def test_execs_are_dropped_after_a_while_and_with_their_container(kept, monkeypatch):
+    fleet, execs = kept
+    old, removed, young = Live(Record("old")), Live(Record("removed")), Live(Record("young"))
+    for number in range(50):
+        ended(execs, old, number)
+        ended(execs, removed, number)
+    for one in execs._execs.values():
+        if one.container == "old":
+            one.since -= execs_module._KEPT_SECONDS + 1
+    fleet.gone.add("removed")
+    for number in range(64):
+        ended(execs, young, number)
+    assert {one.container for one in execs._execs.values()} == {"young"}
+
+
+def test_execs_that_nobody_starts_are_dropped(kept):
+    _, execs = kept
+    live = Live(Record("c"))
+    for number in range(execs_module._MANY):
+        made = Exec(str(number), "c", ExecConfig(cmd=["true"]), since=-1000.0)
+        execs._execs[made.id] = made
+        live.execs.add(made.id)
+    ended(execs, live, -1)
+    assert len(execs._execs) == 1 and not live.execs
