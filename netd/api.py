@@ -88,6 +88,8 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal")
     sysctls: dict[str, str] | None = None
     """The ``net.*`` ones, set in the new namespace."""
     labels: dict[str, str] | None = None
+    netns: str = ""
+    """Path of a fresh network namespace to use, which another user namespace may own; empty: netd makes one."""
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):

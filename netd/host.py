@@ -103,6 +103,9 @@ class Host(Protocol):
         Takes 12 ms and more; runs beside everything else.  An address should not be given to another before.
         """
 
+    async def take_namespace(self, sandbox: str, path: str) -> None:
+        """Use the network namespace at *path* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
+
     def namespace_path(self, sandbox: str) -> Path:
         """Where the sandbox's namespace is mounted."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -14,6 +14,7 @@ from netd.common.errors import BadRequest, Conflict, NotFound
 from netd.engine import asked, change, choose, files, growth, leases, live, shown, templates
 from netd.engine.publishing import publications
 from netd.engine.world import World
+from netd.facts import Namespace, Step, Verb
 from netd.model import Endpoint, Network, Sandbox
 
 
@@ -32,9 +33,25 @@ class Sandboxes:
             async with leases.held(self._world, self._places(wishes)) as leased:
                 with ExitStack() as undo:
                     sandbox = self._decide(draft, wishes, leased, undo)
-                    sandbox = await live.carry_out(self._world, None, sandbox, published(self._world, None, undo))
+                    async with self._taken(sandbox, request.netns):
+                        sandbox = await live.carry_out(self._world, None, sandbox, published(self._world, None, undo))
                     undo.pop_all()
         return self.view(sandbox)
+
+    @asynccontextmanager
+    async def _taken(self, sandbox: Sandbox, path: str) -> AsyncIterator[None]:
+        """Use the namespace at *path*, if any, for a new sandbox; let go of it when the sandbox fails."""
+        if not path:
+            yield
+            return
+        if sandbox.on_host or not path.startswith("/"):
+            raise BadRequest(f"the network namespace {path} cannot be used: give an absolute path, and not for host")
+        await self._world.host.take_namespace(sandbox.id, path)
+        try:
+            yield
+        except BaseException:
+            await self._world.host.apply([Step(Verb.DEL, Namespace(sandbox=sandbox.id))])
+            raise
 
     async def rename(self, identifier: str, name: str) -> SandboxView:
         """Change a container's name wherever it is seen.  Raises NotFound."""

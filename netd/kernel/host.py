@@ -102,6 +102,9 @@ class Host:
         """Takes 12 ms and more; nothing else waits for it."""
         await self._threads.run_beside(lambda: self._conntrack.forget(flows))
 
+    async def take_namespace(self, sandbox: str, path: str) -> None:
+        await self._threads.run(lambda: self._worker.sandboxes.take(sandbox, path))
+
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)
 

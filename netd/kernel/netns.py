@@ -51,6 +51,22 @@ def create(path: Path, prepare: Callable[[], None]) -> None:
     in_fresh_thread(body)
 
 
+def take(source: Path, path: Path, prepare: Callable[[], None]) -> None:
+    """Mount the namespace at *source* on *path* too, after *prepare* has run in it.
+
+    Raises OSError when it is no network namespace, or the caller's own.
+    """
+    if not exists(source) or source.stat().st_ino == os.stat("/proc/self/ns/net").st_ino:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    path.touch()
+
+    def body() -> None:
+        prepare()
+        libc.bind_mount("/proc/thread-self/ns/net", str(path))
+
+    run_in(source, body)
+
+
 def exists(path: Path) -> bool:
     """Whether a namespace is mounted on *path*, not merely a file there."""
     try:

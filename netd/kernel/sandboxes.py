@@ -65,6 +65,17 @@ class Sandboxes:
         else:
             netns.create(self.path(fact.sandbox), lambda: _furnish(fact))
 
+    def take(self, sandbox: str, source: str) -> None:
+        """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
+        try:
+            netns.take(Path(source), self.path(sandbox), lambda: _talk(rtnl.set_link(_LOOPBACK, up=True)))
+        except OSError as problem:
+            raise KernelRefused(
+                f"{source} cannot be used for sandbox {short(sandbox)}: {problem.strerror or problem}; name a network"
+                " namespace other than netd's own",
+                problem.errno or 0,
+            ) from None
+
     def drop(self, sandbox: str) -> None:
         """Let go of the namespace; the kernel ends it, and every link in it, with its last process."""
         netns.remove(self.path(sandbox))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import _socket
 import os
+import resource
 import time
 
 from runtime.beside import wire
-from runtime.inside import init, init_exec, mounts
+from runtime.inside import init, init_exec, mapped, mounts, shifted
 from runtime.kernel import cgroups, cmdline, devices, linux
 
 TYPE_CHECKING = False
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runtime.kernel.devices import Node
-    from runtime.supervise.spec import Container, Process
+    from runtime.supervise.spec import Container, Mount, Process
 
 PARENT = "netd"
 COMMAND = "netd-init"
@@ -139,8 +140,9 @@ class Birth(Waiting):
         trees: list[int] = []
         try:
             _open_namespaces(spec, self.group, held)
-            held["root"] = open_root(spec)
-            trees += open_trees(spec)
+            shift = held.get("userns", -1)
+            held["root"] = open_root(spec, shift)
+            trees += open_trees(spec, shift)
             names = (*held, *("tree" for _ in trees))
             payload = wire.pack((packed, names, tuple(nodes)))
             wire.send(self.channel, wire.PREPARE, payload, (*held.values(), *trees))
@@ -154,6 +156,12 @@ class Birth(Waiting):
         elif not spec.privileged:
             self.group.allow_devices((*devices.RULES, *rules))
         self.group.limit(spec.limits)
+
+    def settle(self, process: Process) -> None:
+        """Give a process in a user namespace what it has no right to take itself: limits and the OOM score."""
+        for kind, soft, hard in process.rlimits:
+            resource.prlimit(self.pid, kind, (soft, hard))
+        cgroups.write(f"/proc/{self.pid}/oom_score_adj", str(process.oom_score_adj))
 
     def undo(self) -> None:
         """Kill what has been made and remove the group."""
@@ -174,7 +182,7 @@ class Birth(Waiting):
         if self.pid == 0:
             linux.close_others(theirs.fileno())
             _forget_host()
-            init.born(theirs, self.group, plan)
+            (mapped if plan.mapped else init).born(theirs, self.group, plan)
         theirs.close()
 
 
@@ -220,7 +228,7 @@ def _remove_stale(group: cgroups.Group) -> None:
 def _open_namespaces(spec: Container, group: cgroups.Group, held: dict[str, int]) -> None:
     if group.path_v2() is not None:
         held["cgroup"] = group.open_version2()
-    paths = {"netns": spec.netns}
+    paths = {"netns": spec.netns, "userns": spec.userns or None}
     if spec.pid_mode not in ("private", "host"):
         paths["pid"] = spec.pid_mode
     for name, path in paths.items():
@@ -231,28 +239,44 @@ def _open_namespaces(spec: Container, group: cgroups.Group, held: dict[str, int]
                 raise Failed(f"cannot open {path}: {problem.strerror}") from None
 
 
-def open_root(spec: Container) -> int:
-    """Return the root as a detached mount: an overlay of the layers, or the directory ``root`` where there are none."""
+def open_root(spec: Container, shift: int = -1) -> int:
+    """Return the root as a detached mount: an overlay of the layers, or the directory ``root`` where there are none.
+
+    With *shift*, a user namespace, owners are shown as that maps them.
+    """
     try:
-        if spec.lower:
+        if not spec.lower:
+            return mounts.bind(spec.root) if shift < 0 else shifted.bind(spec.root, shift)
+        if shift < 0:
             return mounts.overlay(spec.lower, spec.upper, spec.work)
-        return mounts.bind(spec.root)
+        return shifted.overlay(spec.lower, spec.upper, spec.work, shift, spec.process.root)
+    except shifted.CannotShift as problem:
+        raise Failed(str(problem)) from None
     except OSError as problem:
         raise Failed(f"cannot mount the root of the container: {problem}") from None
 
 
-def open_trees(spec: Container) -> list[int]:
-    """Return detached copies of the sources of the binds, in order."""
+def open_trees(spec: Container, shift: int = -1) -> list[int]:
+    """Return detached copies of the sources of the binds, in order; *shift* as in :func:`open_root`."""
     found: list[int] = []
     for mount in spec.mounts:
         if mount.kind != "bind":
             continue
         try:
-            found.append(mounts.bind(mount.source, read_only=mount.read_only, propagation=mount.propagation))
+            found.append(_open_tree(mount, shift))
+        except shifted.CannotShift as problem:
+            wire.close_all(found)
+            raise Failed(str(problem)) from None
         except OSError as problem:
             wire.close_all(found)
             raise Failed(f"cannot mount {mount.source}: {os.strerror(problem.errno or 0).lower()}") from None
     return found
+
+
+def _open_tree(mount: Mount, shift: int) -> int:
+    if shift < 0:
+        return mounts.bind(mount.source, read_only=mount.read_only, propagation=mount.propagation)
+    return shifted.bind(mount.source, shift, read_only=mount.read_only, propagation=mount.propagation)
 
 
 def find_nodes(spec: Container) -> list[tuple[Node, str]]:

@@ -10,7 +10,7 @@ import _socket
 import os
 import select
 
-from runtime.beside import birth, orphan, pipes, shimdir, wire
+from runtime.beside import birth, namespaces, orphan, pipes, shimdir, wire
 from runtime.kernel import cgroups, devices, linux
 
 _WAKING = frozenset({"stdout", "stderr", "master", "listener", "control", "pidfd"})
@@ -67,7 +67,12 @@ def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> 
         hall = Hall(call, control, hierarchies, shims)
     except (OSError, wire.Broken):
         os._exit(1)
-    attendance = {wire.SPARE: attend_container, wire.JOIN: attend_exec, wire.SUCCEED: attend_orphan}
+    attendance = {
+        wire.SPARE: attend_container,
+        wire.JOIN: attend_exec,
+        wire.SUCCEED: attend_orphan,
+        wire.NAMESPACES: attend_namespaces,
+    }
     attendance[kind](hall)
 
 
@@ -106,6 +111,18 @@ def attend_orphan(hall: Hall) -> NoReturn:
     os._exit(1)
 
 
+def attend_namespaces(hall: Hall) -> NoReturn:
+    """Make namespaces for a container that is to be made; the shim that called is not needed."""
+    try:
+        _kind, payload, _none = wire.receive(hall.control)
+        first, count, donor, network = wire.unpack_tuple(payload)
+        made = namespaces.make(first, count, donor, network=network)
+        wire.send(hall.control, wire.READY, b"", tuple(made))
+    except Exception as problem:
+        _report(hall.control, problem)
+    os._exit(1)
+
+
 def _report(control: _socket.socket, problem: Exception) -> None:
     """Tell the daemon, if it is still there, why nothing has come of it."""
     code = problem.code if isinstance(problem, birth.Failed) else 128
@@ -124,10 +141,18 @@ def _make_container(hall: Hall, made: birth.Birth, payload: bytes) -> None:
         nodes = birth.find_nodes(spec)
         stdio = _make_pipes(directory, spec.process)
         made.deliver(spec, payload, [node for node, _access in nodes], stdio)
-        made.limit(spec, devices.rules_for(nodes, spec.limits.device_rules))
+        rules = devices.rules_for(nodes, spec.limits.device_rules)
+        if spec.userns:
+            # Several processes make it, which would count against its limits.
+            master = made.wait_prepared()
+            made.settle(spec.process)
+            made.limit(spec, rules)
+        else:
+            made.limit(spec, rules)
+            master = made.wait_prepared()
         state = _state(spec.id, spec.id, made.group, spec.process)
         state["log"] = _make_log(spec.log_path), spec.log_max_size, spec.log_max_files
-        _hand_over(hall, made, directory, state)
+        _hand_over(hall, made, master, directory, state)
     except BaseException:
         shimdir.remove(hall.shims, spec.id)
         raise
@@ -143,7 +168,8 @@ def _make_exec(hall: Hall, payload: bytes, target: int) -> None:
         made = birth.Joining(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
         wire.close_all([*stdio.values(), target])
         try:
-            _hand_over(hall, made, directory, _state(exec_id, container, group, process))
+            master = made.wait_prepared()
+            _hand_over(hall, made, master, directory, _state(exec_id, container, group, process))
         except BaseException:
             made.undo()
             raise
@@ -152,9 +178,8 @@ def _make_exec(hall: Hall, payload: bytes, target: int) -> None:
         raise
 
 
-def _hand_over(hall: Hall, made: birth.Waiting, directory: int, state: dict[str, Any]) -> None:
+def _hand_over(hall: Hall, made: birth.Waiting, master: int, directory: int, state: dict[str, Any]) -> None:
     """Say that the process is ready, start it at the word, and give the shim its ends."""
-    master = made.wait_prepared()
     pidfd = os.pidfd_open(made.pid)
     ends = pipes.terminal_for_shim(master) if master >= 0 else pipes.open_for_shim(directory, stdin=state["stdin"])
     state.update(pid=made.pid, start_time=shimdir.start_time(made.pid))
@@ -184,7 +209,11 @@ def _make_pipes(directory: int, process: Process) -> dict[str, int]:
     if process.tty:
         return {}
     pipes.make(directory, stdin=process.stdin)
-    return pipes.open_for_process(directory, stdin=process.stdin)
+    found = pipes.open_for_process(directory, stdin=process.stdin)
+    if process.root:
+        for descriptor in found.values():
+            os.fchown(descriptor, process.root, process.root)
+    return found
 
 
 def _make_log(path: str) -> str:

@@ -68,6 +68,19 @@ def take_stdio(descriptors: Sequence[int], *, terminal: bool) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+def take_root() -> None:
+    """Become root of the user namespace that was entered; be killed with the parent still."""
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+
+
+def set_limits(process: Process) -> None:
+    for kind, soft, hard in process.rlimits:
+        resource.setrlimit(kind, (soft, hard))
+
+
 def identify(process: Process) -> users.Identity:
     """Look up the user in the container's files.  Raises CannotStart."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -164,8 +177,7 @@ def _own_stdio(identity: users.Identity) -> None:
 
 def _reset(process: Process) -> None:
     """Undo what the process inherited from us: limits, umask."""
-    for kind, soft, hard in process.rlimits:
-        resource.setrlimit(kind, (soft, hard))
+    set_limits(process)
     os.umask(0o022)
 
 

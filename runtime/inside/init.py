@@ -16,6 +16,7 @@ from runtime.kernel import cgroups, linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from runtime.kernel.devices import Node
@@ -25,15 +26,25 @@ if TYPE_CHECKING:
 class Plan:
     """Which namespaces the stage is built in; a spare is built by the default plan."""
 
-    __slots__ = ("guarded", "ipc", "own_pid", "own_uts")
+    __slots__ = ("guarded", "ipc", "mapped", "own_pid", "own_uts")
 
-    def __init__(self, ipc: str = "private", own_pid: bool = True, own_uts: bool = True, guarded: bool = True) -> None:
+    def __init__(
+        self,
+        ipc: str = "private",
+        own_pid: bool = True,
+        own_uts: bool = True,
+        guarded: bool = True,
+        mapped: bool = False,
+    ) -> None:
         self.ipc = ipc
         self.own_pid = own_pid
         self.own_uts = own_uts
         self.guarded = guarded
+        self.mapped = mapped
 
     def flags(self) -> int:
+        if self.mapped:
+            return linux.CLONE_NEWNS  # the others are made in the user namespace
         found = linux.CLONE_NEWNS | linux.CLONE_NEWTIME
         found |= linux.CLONE_NEWIPC if self.ipc == "private" else 0
         return found | (linux.CLONE_NEWUTS if self.own_uts else 0)
@@ -43,7 +54,9 @@ class Plan:
 
 
 def plan_for(spec: Container) -> Plan:
-    return Plan(spec.ipc_mode, spec.pid_mode == "private", spec.uts_mode == "private", not spec.privileged)
+    return Plan(
+        spec.ipc_mode, spec.pid_mode == "private", spec.uts_mode == "private", not spec.privileged, bool(spec.userns)
+    )
 
 
 class Delivery:
@@ -65,8 +78,13 @@ class Delivery:
 
 def born(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> NoReturn:
     """Live the life of a first process.  With version 2 control groups it has yet to be born again in its own."""
+    guarded(channel, lambda: _live(channel, group, plan))
+
+
+def guarded(channel: _socket.socket, life: Callable[[], None]) -> NoReturn:
+    """Run *life*; report what it raises, and end."""
     try:
-        _live(channel, group, plan)
+        life()
     except (become.CannotStart, rootfs.Refused) as problem:
         _fail(channel, str(problem), getattr(problem, "code", 128))
     except wire.Broken:
@@ -84,7 +102,7 @@ def _fail(channel: _socket.socket, message: str, code: int) -> None:
 
 
 def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
-    _be_born()
+    be_born()
     whole = is_whole(group, plan)
     group.join()
     _build_stage(group, plan)
@@ -102,7 +120,7 @@ def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
 
 def is_whole(group: cgroups.Group, plan: Plan) -> bool:
     """Whether the process itself can become the first: it is pid 1, and version 1 groups can be joined and renamed."""
-    return plan.own_pid and group.path_v2() is None
+    return plan.own_pid and not plan.mapped and group.path_v2() is None
 
 
 def birth_flags(group: cgroups.Group, plan: Plan) -> int:
@@ -110,7 +128,8 @@ def birth_flags(group: cgroups.Group, plan: Plan) -> int:
     return plan.flags() | (linux.CLONE_NEWPID if is_whole(group, plan) else 0)
 
 
-def _be_born() -> None:
+def be_born() -> None:
+    """End with the parent, and keep nothing of its session, signals and umask."""
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     os.setsid()
     linux.reset_signals()
@@ -130,18 +149,19 @@ def _be_born_again(channel: _socket.socket, delivery: Delivery, plan: Plan) -> N
     for descriptor in (pids, cgroup):
         if descriptor >= 0:
             os.close(descriptor)
-    _be_born()
+    be_born()
 
 
 def _build_stage(group: cgroups.Group, plan: Plan) -> None:
-    shm = -1
-    if plan.ipc == "host":
-        shm = linux.open_tree(linux.AT_FDCWD, "/dev/shm")
-    elif plan.ipc != "private":
-        shm = _join_ipc(plan.ipc)
+    shm = linux.open_tree(linux.AT_FDCWD, "/dev/shm") if plan.ipc == "host" else take_ipc(plan)
     stage.enter(group)
     if shm >= 0:
         stage.share_shm(shm)
+
+
+def take_ipc(plan: Plan) -> int:
+    """Enter the ipc namespace of another container where *plan* says so; return its shared memory, or -1."""
+    return _join_ipc(plan.ipc) if plan.ipc not in ("private", "host") else -1
 
 
 def _join_ipc(path: str) -> int:
@@ -169,29 +189,41 @@ def _own_version2(group: cgroups.Group, plan: Plan) -> None:
 
 def _prepare(channel: _socket.socket, delivery: Delivery) -> None:
     spec = delivery.spec
-    process = spec.process
     netns = delivery.take("netns")
     if netns >= 0:
         linux.setns(netns, linux.CLONE_NEWNET)
         os.close(netns)
     if spec.cgroup_namespace:
         linux.unshare(linux.CLONE_NEWCGROUP)
-    _name(spec)
+    linux.join_session_keyring()
+    name(spec)
+    become.set_oom_score(spec.process.oom_score_adj)
+    master, stdio = furnish(delivery)
+    run(channel, spec, master, stdio)
+
+
+def furnish(delivery: Delivery) -> tuple[int, list[int]]:
+    """Finish the stage as described and make it the root; return (master of the terminal or -1, stdio)."""
+    spec = delivery.spec
     _write_sysctls(spec)
     if spec.ipc_mode == "private" and spec.shm_size != stage.SHM_SIZE:
         stage.resize_shm(spec.shm_size)
-    become.set_oom_score(process.oom_score_adj)
-    master, stdio = _open_stdio(delivery)
+    opened = _open_stdio(delivery)
     rootfs.assemble(spec, delivery.take("root"), delivery.trees, delivery.nodes)
-    become.take_stdio(stdio, terminal=process.tty)
-    identity = become.identify(process)
+    return opened
+
+
+def run(channel: _socket.socket, spec: Container, master: int, stdio: list[int]) -> None:
+    """Say that all is ready, wait for the word, and turn into the program."""
+    become.take_stdio(stdio, terminal=spec.process.tty)
+    identity = become.identify(spec.process)
     wire.send(channel, wire.PREPARED, b"", (master,) if master >= 0 else ())
     wire.receive(channel)
-    become.finish(process, identity, channel.fileno(), reap=spec.init)
+    become.finish(spec.process, identity, channel.fileno(), reap=spec.init)
 
 
-def _name(spec: Container) -> None:
-    linux.join_session_keyring()
+def name(spec: Container) -> None:
+    """Set the names of the host in a uts namespace of the container's own."""
     if spec.uts_mode == "private":
         linux.sethostname(spec.hostname)
         linux.setdomainname(spec.domainname or "(none)")

@@ -53,9 +53,11 @@ def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: P
     os.umask(0)
     # While /proc is still the host's: the container's could lead the write elsewhere.
     become.set_oom_score(process.oom_score_adj)
+    if process.root:
+        become.set_limits(process)  # the container's root may not raise them
     group.join()
     cgroup = group.open_version2()
-    _enter(target)
+    _enter(target, _ALL | (linux.CLONE_NEWUSER if process.root else 0))
     os.close(target)
     child = linux.clone(linux.CLONE_PARENT, cgroup)
     if child:
@@ -65,12 +67,14 @@ def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: P
         os.close(cgroup)
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     os.setsid()
+    if process.root:
+        become.take_root()
     _prepare(channel, process, stdio)
 
 
-def _enter(target: int) -> None:
+def _enter(target: int, kinds: int) -> None:
     try:
-        linux.setns(target, _ALL)
+        linux.setns(target, kinds)
     except OSError as problem:
         if problem.errno == errno.ESRCH:
             raise become.CannotStart("the container is not running") from None

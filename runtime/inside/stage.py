@@ -25,11 +25,15 @@ READ_ONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 SHM_SIZE = 64 << 20
 """Bytes of /dev/shm unless a container asks for another size."""
 
+_TTY_GROUP = 5
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def enter(group: cgroups.Group | None) -> None:
-    """Leave the host's mounts for an empty root with /dev, and /cgroup where *group* has version 1 directories."""
+def enter(group: cgroups.Group | None, *, root: int = 0) -> None:
+    """Leave the host's mounts for an empty root with /dev, and /cgroup where *group* has version 1 directories.
+
+    *root* is the host's id of the container's user and group 0.
+    """
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     binds = _own_groups(group) if group else []
     top = mounts.filesystem("tmpfs", 0, [("mode", "700")])
@@ -39,7 +43,7 @@ def enter(group: cgroups.Group | None) -> None:
     swap_root()
     for name in ("root", "dev", "proc", "cgroup"):
         os.mkdir("/" + name, 0o755)
-    _make_dev()
+    _make_dev(root)
     if binds:
         _make_cgroup(binds)
 
@@ -128,7 +132,7 @@ def _mount_at(tree: int, path: str) -> None:
         os.close(target)
 
 
-def _make_dev() -> None:
+def _make_dev(root: int) -> None:
     attributes = linux.ATTR_NOSUID | linux.ATTR_STRICTATIME
     _mount_at(mounts.filesystem("tmpfs", attributes, [("mode", "755"), ("size", "65536k")]), "/dev")
     for name, major, minor in devices.NODES:
@@ -137,7 +141,7 @@ def _make_dev() -> None:
         os.symlink(target, f"/dev/{name}")
     for name in ("pts", "shm", "mqueue"):
         os.mkdir(f"/dev/{name}", 0o755)
-    options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")]
+    options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", str(root + _TTY_GROUP))]
     _mount_at(mounts.filesystem("devpts", linux.ATTR_NOSUID | linux.ATTR_NOEXEC, options), "/dev/pts")
     _mount_at(mounts.filesystem("mqueue", mounts.GUARDED), "/dev/mqueue")
     _mount_at(_shm(SHM_SIZE), "/dev/shm")

@@ -91,6 +91,19 @@ class Launcher:
         finally:
             os.close(target)
 
+    async def namespaces(self, first: int, count: int, donor: str, *, network: bool) -> list[int]:
+        channel = await self._nursery.fresh(wire.NAMESPACES)
+        try:
+            await channel.send(wire.NAMESPACES, wire.pack((first, count, donor, network)))
+            kind, payload = await channel.receive()
+            if kind == wire.FAILED:
+                raise StartError(f"cannot make a user namespace: {wire.unpack_tuple(payload)[1]}")
+            return channel.take_descriptors()
+        except wire.Broken:
+            raise StartError("cannot make a user namespace: the process that was to make it was killed") from None
+        finally:
+            channel.close()
+
     async def release(self, running: Running) -> None:
         process = self._known[running.id]
         try:

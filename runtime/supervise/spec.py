@@ -37,6 +37,8 @@ class Process:
     stdin_once: bool = False
     """Close standard input when the first client that sends it leaves."""
     oom_score_adj: int = 0
+    root: int = 0
+    """The host's id of the user and group 0 of the container's user namespace; 0 without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,8 @@ class Container:
     domainname: str = ""
     netns: str | None = None
     """Path of a network namespace; None to share the daemon's."""
+    userns: str = ""
+    """Path of a user namespace, which the network namespace must belong to; empty for the daemon's."""
     pid_mode: str = "private"
     """``private``, ``host``, or ``/proc/N/ns/pid`` of a container to join; ipc likewise; uts is private or host."""
     ipc_mode: str = "private"

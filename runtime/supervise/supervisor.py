@@ -60,6 +60,13 @@ class Supervisor(Protocol):
         Raises StartError when that cannot be done (all is undone then).
         """
 
+    async def namespaces(self, first: int, count: int, donor: str, *, network: bool) -> list[int]:
+        """Return descriptors of a new user namespace and, with *network*, of a network namespace that it owns.
+
+        The ids from 0 to *count* - 1 inside are the host's from *first* on.  With *donor*, the path of a user
+        namespace, that one is returned.  The caller closes them.  Raises StartError.
+        """
+
     async def release(self, running: Running) -> None:
         """Let the prepared process run its program; returns when exec has succeeded.
 

@@ -1,0 +1,124 @@
+"""A first process in a user namespace: root inside, nobody outside.
+
+It takes three processes more, all gone when the program starts.  The *helper* enters the user namespace and starts the
+*first* process there, so that its other namespaces belong to it.  The process that the shim has made stays root of the
+host and joins all of them but the user namespace; its child, the *builder*, is in the process namespace too, and mounts
+everything in a mount namespace of the host's.  At last the first process takes a copy of those mounts: in a copy that
+belongs to another user namespace, the kernel lets nobody unmount, or make writable, what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.beside import wire
+from runtime.inside import become, init, stage
+from runtime.kernel import cgroups, linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import NoReturn
+
+
+def born(channel: _socket.socket, group: cgroups.Group, plan: init.Plan) -> NoReturn:
+    """Do what :func:`init.born` does, in the user namespace that comes with the description."""
+    init.guarded(channel, lambda: _live(channel, group, plan))
+
+
+def _live(channel: _socket.socket, group: cgroups.Group, plan: init.Plan) -> None:
+    init.be_born()
+    group.join()
+    wire.send(channel, wire.READY)
+    _kind, payload, descriptors = wire.receive(channel)
+    delivery = init.Delivery(payload, descriptors)
+    group = cgroups.Group(group.hierarchies, f"{delivery.spec.cgroup_parent}/{delivery.spec.id}")  # renamed meanwhile
+    shm = init.take_ipc(plan)
+    ours, theirs = wire.pair()
+    if linux.clone(linux.CLONE_PARENT) == 0:
+        ours.close()
+        _help(channel, theirs, delivery, group, plan)
+        return
+    theirs.close()
+    _kind, _payload, (first,) = wire.receive(ours)
+    _join(first)
+    if (builder := linux.clone(0)) == 0:
+        linux.act_as(delivery.spec.process.root)
+        linux.prctl(linux.PR_SET_PDEATHSIG, 9)
+        _build(ours, delivery, group, plan, shm)
+        os._exit(0)
+    # Collected first: a process namespace ends only when every process in it is collected, and the shim sleeps.
+    _pid, status = os.waitpid(builder, 0)
+    if status == 0:
+        wire.send(ours, wire.GO)
+    os._exit(0)
+
+
+def _help(
+    channel: _socket.socket, builder: _socket.socket, delivery: init.Delivery, group: cgroups.Group, plan: init.Plan
+) -> None:
+    """Enter the user namespace, and go on as the first process: a child of the shim."""
+    for name, kind in (
+        ("userns", linux.CLONE_NEWUSER),
+        ("netns", linux.CLONE_NEWNET),
+        ("pid", linux.CLONE_NEWPID),
+    ):
+        if (descriptor := delivery.take(name)) >= 0:
+            linux.setns(descriptor, kind)
+            os.close(descriptor)
+    cgroup = delivery.take("cgroup")
+    child = linux.clone(linux.CLONE_PARENT | _own_namespaces(plan), cgroup)
+    if child:
+        wire.send(channel, wire.STATE, wire.pack(child))
+        os._exit(0)
+    if cgroup >= 0:
+        os.close(cgroup)
+    _be_first(channel, builder, delivery, group)
+
+
+def _own_namespaces(plan: init.Plan) -> int:
+    found = linux.CLONE_NEWTIME
+    found |= linux.CLONE_NEWPID if plan.own_pid else 0
+    found |= linux.CLONE_NEWIPC if plan.ipc == "private" else 0
+    return found | (linux.CLONE_NEWUTS if plan.own_uts else 0)
+
+
+def _be_first(channel: _socket.socket, builder: _socket.socket, delivery: init.Delivery, group: cgroups.Group) -> None:
+    """Let the builder in, wait until it is done, and take what it has made."""
+    init.be_born()
+    become.take_root()
+    if group.path_v2() is not None or delivery.spec.cgroup_namespace:
+        linux.unshare(linux.CLONE_NEWCGROUP)
+    own = os.pidfd_open(os.getpid())
+    wire.send(builder, wire.READY, b"", (own,))
+    os.close(own)
+    _kind, payload, stdio = wire.receive(builder)
+    wire.receive(builder)
+    builder.close()
+    (terminal,) = wire.unpack_tuple(payload)
+    linux.unshare(linux.CLONE_NEWNS)
+    os.chdir("/")
+    linux.join_session_keyring()
+    init.run(channel, delivery.spec, stdio.pop() if terminal else -1, stdio)
+
+
+def _join(first: int) -> None:
+    """Enter the namespaces of the first process; children of this one will be in its process namespace too."""
+    linux.setns(
+        first,
+        linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWNET | linux.CLONE_NEWCGROUP | linux.CLONE_NEWPID,
+    )
+    os.close(first)
+
+
+def _build(first: _socket.socket, delivery: init.Delivery, group: cgroups.Group, plan: init.Plan, shm: int) -> None:
+    stage.enter(group, root=delivery.spec.process.root)
+    if shm >= 0:
+        stage.share_shm(shm)
+    stage.make_proc(guarded=plan.guarded)
+    if all(hierarchy.version == 2 for hierarchy in group.hierarchies):
+        stage.mount_version2(read_only=plan.guarded)
+    init.name(delivery.spec)
+    master, stdio = init.furnish(delivery)
+    terminal = (master,) if master >= 0 else ()
+    wire.send(first, wire.PREPARED, wire.pack((bool(terminal),)), (*stdio, *terminal))
