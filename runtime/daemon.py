@@ -48,6 +48,7 @@ from runtime.engine.network import Network
 from runtime.engine.ports import Ports
 from runtime.engine.recovery import Recovery
 from runtime.engine.remover import Remover
+from runtime.engine.user_namespaces import UserNamespaces
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
 from runtime.images.store import Images
@@ -70,18 +71,20 @@ class Daemon:
         self.store = Store(paths.database, copies=paths.run / "copies")
         self.condition = Condition("netd-runtime", tasks.failures, self.store)
         self.bus = Bus()
+        self.userns = settings.userns != "none"
         self.endless = Endless()
         self.trash = Trash(paths.scratch, tasks)
         self.netd = NetdClient(paths.netd_socket)
         self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile)
         self.fleet = Fleet(self.store, self.bus, tasks)
+        self.user_namespaces = UserNamespaces(settings, self.fleet, self.supervisor, paths)
         self.layers = Layers(paths, self.trash)
         self.images = Images(self.store, self.layers)
         self.volumes = Volumes(self.store, paths, self.trash, self.bus)
         self.declared = Declared(self.netd, self.fleet)
         self.remover = Remover(self.fleet, self.volumes, paths, self.trash, self.declared)
         self.network = Network(self.netd, self.fleet, paths, self.declared, tasks)
-        launcher = Launcher(self.fleet, self.supervisor, self.network, paths)
+        launcher = Launcher(self.fleet, self.supervisor, self.network, paths, self.user_namespaces)
         health = HealthChecks(self.fleet, self.supervisor)
         self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover, health, tasks)
         self.control = Control(self.fleet, self.supervisor, self.lifecycle, self.remover, self.network)
@@ -91,7 +94,7 @@ class Daemon:
 
     def front(self) -> Front:
         paths, images, fleet, volumes = self.paths, self.images, self.fleet, self.volumes
-        creator = Creator(fleet, images, volumes, paths, self.trash, self.declared)
+        creator = Creator(fleet, images, volumes, paths, self.trash, self.declared, self.user_namespaces)
         importer = Importer(images, self.layers, self.trash)
         removal = ImageRemoval(images, fleet, self.bus)
         groups = (
@@ -122,6 +125,7 @@ class Daemon:
                 endless=self.endless,
                 condition=self.condition,
                 netd=self.netd,
+                userns=self.userns,
             ),
         )
         return Front(self.product, [*(route for group in groups for route in group.routes()), *missing.routes()])
@@ -134,6 +138,7 @@ class Daemon:
         self.fleet.load()
         self.remover.sweep()
         await self.supervisor.start()
+        await self.user_namespaces.open()
         await self.recovery.adopt_all()
 
 

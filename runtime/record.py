@@ -31,6 +31,15 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     propagation: str = ""
 
 
+class IdRange(msgspec.Struct, frozen=True, kw_only=True):
+    """User and group ids of the host that are a container's from 0 on."""
+
+    first: int
+    count: int
+    shared: bool = False
+    """With other containers."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     status: Status = "created"
     pid: int = 0
@@ -73,6 +82,8 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody stopped it by hand: ``unless-stopped`` and ``on-failure`` leave it so."""
     network: SandboxSettings | None = None
     """What netd answered, while running."""
+    userns: IdRange | None = None
+    """Of its user namespace; None without one."""
 
     @property
     def argv(self) -> list[str]:

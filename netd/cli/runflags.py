@@ -85,7 +85,7 @@ SECURITY = (
     text("pid", "", "MODE", "Process namespace: host, container:NAME"),
     text("ipc", "", "MODE", "IPC namespace: private, shareable, host, container:NAME"),
     text("uts", "", "MODE", "UTS namespace: host"),
-    text("userns", "", "MODE", "User namespace: host"),
+    text("userns", "", "MODE", "User namespace: host for none, auto for one with ids of its own"),
     text("cgroupns", "", "MODE", "Control group namespace: private, host"),
 )
 

@@ -20,7 +20,8 @@ from netd.common.errors import BadRequest
 FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
 HOST_FIREWALL = ("ignore", "respect")
-_CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS, "host_firewall": HOST_FIREWALL}
+USERNS = ("none", "remap", "auto")
+_CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS, "host_firewall": HOST_FIREWALL, "userns": USERNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class Settings:
     """Members of this group may use the sockets."""
     resolv_conf: Path = Path("/etc/resolv.conf")
     storage_driver: str = "overlay2"
+    userns: str = "none"
+    """User namespaces of containers: none, one range of ids for all (remap), or a range for each (auto)."""
+    userns_range: str = ""
+    """``START:COUNT``, the host's ids that they get; empty: the entry of ``netd`` in /etc/subuid and /etc/subgid."""
     plugin_dirs: tuple[str, ...] = field(
         default=("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
     )

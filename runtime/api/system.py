@@ -37,6 +37,7 @@ from runtime.volumes import Volumes
 _LEGACY = (1, 52)
 """Below this version, events of containers and images repeat their parts under older names."""
 _LOOK = 5.0
+_SECCOMP = "name=seccomp,profile=builtin"
 
 
 class SystemRoutes:
@@ -52,7 +53,9 @@ class SystemRoutes:
         endless: Endless,
         condition: Condition,
         netd: NetdClient,
+        userns: bool,
     ) -> None:
+        self._security = [_SECCOMP, "name=userns"] if userns else [_SECCOMP]
         self._condition = condition
         self._netd = netd
         self._product = product
@@ -106,6 +109,7 @@ class SystemRoutes:
                 "SystemTime": now(),
                 **_machine(),
                 **_FIXED,
+                "SecurityOptions": self._security,
                 "NFd": descriptors.in_use()[0],
                 "Warnings": [*self._condition.warnings(), *await self._warnings_of_netd()] or None,
             }
@@ -227,7 +231,6 @@ _FIXED: dict[str, Any] = {
     "LiveRestoreEnabled": True,
     "Isolation": "",
     "InitBinary": "",
-    "SecurityOptions": ["name=seccomp,profile=builtin"],
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import os
 import resource
+import select
 import time
 
 from runtime.beside import wire
@@ -138,6 +139,11 @@ class Birth(Waiting):
         """Send the description with everything that has to be opened outside; *stdio* is closed."""
         held = dict(stdio)
         trees: list[int] = []
+        if spec.userns:
+            # Taking mounts apart takes the kernel long: the last holder of the builder's is the midwife, whose end
+            # nobody waits for, and not the builder, of which the sleeping shim would then keep a zombie.
+            self._builder = os.pidfd_open(self.pid)
+            self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
             _open_namespaces(spec, self.group, held)
             shift = held.get("userns", -1)
@@ -158,10 +164,19 @@ class Birth(Waiting):
         self.group.limit(spec.limits)
 
     def settle(self, process: Process) -> None:
-        """Give a process in a user namespace what it has no right to take itself: limits and the OOM score."""
-        for kind, soft, hard in process.rlimits:
-            resource.prlimit(self.pid, kind, (soft, hard))
-        cgroups.write(f"/proc/{self.pid}/oom_score_adj", str(process.oom_score_adj))
+        """Give a process in a user namespace what it has no right to take itself: limits and the OOM score.
+
+        Returns when the builder has ended.
+        """
+        ended = select.poll()
+        ended.register(self._builder, select.POLLIN)
+        ended.poll(_BURIAL_SECONDS * 1000)
+        try:
+            for kind, soft, hard in process.rlimits:
+                resource.prlimit(self.pid, kind, (soft, hard))
+            cgroups.write(f"/proc/{self.pid}/oom_score_adj", str(process.oom_score_adj))
+        except (OSError, ValueError) as problem:
+            raise Failed(f"cannot set the limits or the OOM score of the container: {problem}") from None
 
     def undo(self) -> None:
         """Kill what has been made and remove the group."""

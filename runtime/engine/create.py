@@ -25,6 +25,7 @@ from runtime.engine.live import Live
 from runtime.engine.merge import with_image
 from runtime.engine.mounts import Wanted
 from runtime.engine.names import check_name
+from runtime.engine.user_namespaces import UserNamespaces
 from runtime.images.model import ImageRecord
 from runtime.images.store import Images
 from runtime.paths import Paths
@@ -35,8 +36,16 @@ from runtime.volumes import Volumes
 
 class Creator:
     def __init__(
-        self, fleet: Fleet, images: Images, volumes: Volumes, paths: Paths, trash: Trash, declared: Declared
+        self,
+        fleet: Fleet,
+        images: Images,
+        volumes: Volumes,
+        paths: Paths,
+        trash: Trash,
+        declared: Declared,
+        user_namespaces: UserNamespaces,
     ) -> None:
+        self._user_namespaces = user_namespaces
         self._fleet = fleet
         self._declared = declared
         self._images = images
@@ -54,14 +63,15 @@ class Creator:
         draft = self._draft(asked, image, identifier, name)
         wanted = mounts.wanted(draft.config, draft.host)
         self._fleet.reserve(name, identifier)
-        async with AsyncExitStack() as undo:
+        async with AsyncExitStack() as stay, AsyncExitStack() as undo:
             undo.callback(self._fleet.release, name)
+            userns = await stay.enter_async_context(self._user_namespaces.assigned(identifier, draft.host))
             points = [*await self._mount_points(wanted, draft, undo), *self._inherited(draft, wanted)]
             own = self._paths.container(identifier)
             undo.callback(self._trash.throw, own.folder)
             await asyncio.to_thread(folders.make, own, self._layers(draft)[0])
             tmpfs = {one.target: one.options for one in wanted if one.kind == "tmpfs"}
-            live = await self._fleet.add(msgspec.structs.replace(draft, mounts=points, tmpfs=tmpfs))
+            live = await self._fleet.add(msgspec.structs.replace(draft, mounts=points, tmpfs=tmpfs, userns=userns))
             if self._images.by_id(image.id) is None:
                 await self._fleet.forget(live)
                 raise NotFound(f"No such image: {asked.image}")

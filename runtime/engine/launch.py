@@ -15,6 +15,7 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.engine.network import Joined, Network
 from runtime.engine.translate import Surroundings
+from runtime.engine.user_namespaces import UserNamespaces
 from runtime.paths import Paths
 from runtime.supervise.spec import Container, StartError
 from runtime.supervise.supervisor import Running, Supervisor
@@ -24,7 +25,15 @@ _USERS_FAULT = (126, 127)
 
 
 class Launcher:
-    def __init__(self, fleet: Fleet, supervisor: Supervisor, network: Network, paths: Paths) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        supervisor: Supervisor,
+        network: Network,
+        paths: Paths,
+        user_namespaces: UserNamespaces,
+    ) -> None:
+        self._user_namespaces = user_namespaces
         self._fleet = fleet
         self._supervisor = supervisor
         self._network = network
@@ -32,10 +41,10 @@ class Launcher:
 
     async def launch(self, live: Live) -> tuple[Running, Joined]:
         """Return the running process and its networking.  Raises a Problem or StartError; nothing is left then."""
-        async with AsyncExitStack() as undo:
-            joined = await self._network.join(live)
+        async with self._user_namespaces.held(live) as held, AsyncExitStack() as undo:
+            joined = await self._network.join(live, held.network)
             undo.push_async_callback(self._leave, live)
-            spec = self._spec(live, joined)
+            spec = self._spec(live, joined, held.user)
             await asyncio.to_thread(self._ready, live, joined)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, live.id)
@@ -47,11 +56,12 @@ class Launcher:
     async def _leave(self, live: Live) -> None:
         await self._network.leave(live)
 
-    def _spec(self, live: Live, joined: Joined) -> Container:
+    def _spec(self, live: Live, joined: Joined, userns: str) -> Container:
         record = live.record
         around = Surroundings(
             hostname=joined.hostname,
             netns=joined.netns,
+            userns=userns,
             pid_mode=self._namespace(record.host.pid_mode, "pid"),
             ipc_mode=self._namespace(record.host.ipc_mode, "ipc"),
             lower=tuple(str(self._paths.layer(chain)) for chain in record.layers),

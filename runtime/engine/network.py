@@ -51,8 +51,8 @@ class Network:
         if self._leaving:
             await asyncio.wait(set(self._leaving))
 
-    async def join(self, live: Live) -> Joined:
-        """Make the container's sandbox, or join another container's.
+    async def join(self, live: Live, netns: str = "") -> Joined:
+        """Make the container's sandbox, of the namespace at *netns* if that is given, or join another container's.
 
         Raises the Problem that netd tells, in Docker's words; nothing is left then.
         """
@@ -61,7 +61,7 @@ class Network:
         hostname = live.record.config.hostname
         await self.settled()
         try:
-            view = await self._netd.create_sandbox(networking.request(live.record, hostname))
+            view = await self._netd.create_sandbox(networking.request(live.record, hostname, netns))
         except Problem as problem:
             raise _prefixed(problem) from problem
         own = self._paths.container(live.id)

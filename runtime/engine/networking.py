@@ -204,8 +204,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def request(record: ContainerRecord, shown_host: str) -> SandboxRequest:
-    """Return the call for all the networking of a container; *shown_host* is its host name."""
+def request(record: ContainerRecord, shown_host: str, netns: str = "") -> SandboxRequest:
+    """Return the call for all the networking of a container; *shown_host* is its host name.
+
+    *netns* is the path of its network namespace, where netd is not to make it.
+    """
     config, host = record.config, record.host
     network_sysctls, _ = sysctls.split(
         host.sysctls, own_network=owns_network(host), own_ipc=True, own_uts=host.uts_mode != "host"
@@ -228,4 +231,5 @@ def request(record: ContainerRecord, shown_host: str) -> SandboxRequest:
         links=host.links,
         sysctls=network_sysctls or None,
         labels=config.labels,
+        netns=netns,
     )

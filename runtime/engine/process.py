@@ -82,6 +82,7 @@ def first(record: ContainerRecord, hostname: str) -> Process:
         stdin=config.open_stdin,
         stdin_once=config.stdin_once,
         oom_score_adj=host.oom_score_adj,
+        root=record.userns.first if record.userns else 0,
     )
 
 
@@ -105,6 +106,7 @@ def further(record: ContainerRecord, asked: ExecConfig, hostname: str) -> Proces
         stdin=asked.attach_stdin,
         stdin_once=True,
         oom_score_adj=record.host.oom_score_adj,
+        root=record.userns.first if record.userns else 0,
     )
 
 

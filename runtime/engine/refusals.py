@@ -11,7 +11,6 @@ from netd.common.errors import BadRequest, NotImplementedYet
 from runtime.config import Config, HostConfig
 
 _FIELDS: Mapping[str, tuple[str, Callable[[HostConfig], object]]] = {
-    "UsernsMode": ("--userns", lambda h: h.userns_mode != "host" and h.userns_mode),
     "CgroupnsMode": ("--cgroupns", lambda h: h.cgroupns_mode != "private" and h.cgroupns_mode),
     "Cgroup": ("the cgroup of another container", lambda h: h.cgroup),
     "StorageOpt": ("--storage-opt", lambda h: h.storage_opt),
@@ -35,6 +34,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[HostConfig], object]]] = {
     "MaskedPaths": ("--security-opt systempaths", lambda h: h.masked_paths is not None),
     "ReadonlyPaths": ("--security-opt systempaths", lambda h: h.readonly_paths is not None),
 }
+_USERNS_MODES = ("", "host", "auto")
 _RUNTIMES = ("", "runc", "netd", "io.containerd.runc.v2")
 _LOG_DRIVERS = ("", "json-file", "none")
 
@@ -46,6 +46,8 @@ def check(config: Config, host: HostConfig) -> None:
             f"invalid isolation '{host.isolation}': process and hyperv isolation need a Windows host; leave"
             " --isolation out"
         )
+    if host.userns_mode not in _USERNS_MODES:
+        raise BadRequest(f"invalid USER mode: {host.userns_mode}: use auto or host")
     if host.runtime not in _RUNTIMES:
         raise BadRequest(f"unknown or invalid runtime name: {host.runtime}")
     if host.log_config.type not in _LOG_DRIVERS:

@@ -21,6 +21,7 @@ class Surroundings:
 
     hostname: str
     netns: str | None
+    userns: str = ""
     pid_mode: str
     ipc_mode: str
     lower: tuple[str, ...]
@@ -44,6 +45,7 @@ def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings
         hostname=around.hostname,
         domainname=record.config.domainname,
         netns=around.netns,
+        userns=around.userns,
         pid_mode=around.pid_mode,
         ipc_mode=around.ipc_mode,
         uts_mode="private" if own_uts(host) else "host",

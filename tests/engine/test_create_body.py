@@ -141,7 +141,7 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
 
 
 HOST = {
-    "Isolation": ("hyperv", 400), "UsernsMode": ("remap", 501), "Runtime": ("kata", 400), "CgroupParent": ("/x", 501),
+    "Isolation": ("hyperv", 400), "UsernsMode": ("remap", 400), "Runtime": ("kata", 400), "CgroupParent": ("/x", 501),
     "SecurityOpt": (["apparmor=mine"], 400), "DeviceRequests": ([{"Count": -1}], 501), "BlkioWeight": (10, 501),
     "StorageOpt": ({"size": "1G"}, 501), "MemorySwappiness": (50, 501), "OomKillDisable": (True, 501),
     "MaskedPaths": ([], 501), "LogConfig": ({"Type": "syslog"}, 400), "VolumeDriver": ("nfs", 400),
