@@ -22,6 +22,7 @@ from netd.dns.protocol import version
 from netd.dns.service import Service
 
 _PR_SET_NAME = 15
+_BACKLOG = 128
 _MOST_LINES = 60
 """Of log, per minute."""
 
@@ -38,7 +39,9 @@ def main() -> int:
     _allow_many_descriptors()
     loop = Loop()
     _stop_on_signal(loop)
-    Control(loop, socket.socket(fileno=flags.control), Service(loop, flags.resolv_conf), version())
+    listener = socket.socket(fileno=flags.control)
+    listener.listen(_BACKLOG)  # again, so that the kernel names this process as the peer of whoever connects
+    Control(loop, listener, Service(loop, flags.resolv_conf), version())
     gc.collect()
     gc.freeze()
     logging.getLogger("netd.dns").info("event=started pid=%d", os.getpid())

@@ -21,6 +21,9 @@ from netd.dns.service import Service
 
 log = logging.getLogger(__name__)
 
+_NO_ROOM_PAUSE = 0.1
+"""Seconds without accepting after the descriptors have run out."""
+
 
 class Control:
     """Accepts netd on a listening socket and serves it."""
@@ -32,12 +35,19 @@ class Control:
         self._version = version
         self._speaker: Pipe | None = None
         listener.setblocking(False)
-        loop.watch(listener.fileno(), READ, self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._loop.watch(self._listener.fileno(), READ, self._accept)
 
     def _accept(self, events: int) -> None:
         try:
             sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            self._loop.forget(self._listener.fileno())
+            self._loop.later(_NO_ROOM_PAUSE, self._listen)
             return
         if not _is_ours(sock):
             log.warning("event=stranger-refused")
@@ -70,7 +80,12 @@ class Control:
             self._speaker = pipe
             self._greet()
         elif pipe is self._speaker:
-            self._obey(message, descriptors)
+            try:
+                self._obey(message, descriptors)
+            except OSError:
+                raise  # netd connects again and says it all anew
+            except Exception:
+                log.exception("event=message-failed kind=%s", type(message).__name__)
         else:
             for descriptor in descriptors:
                 os.close(descriptor)

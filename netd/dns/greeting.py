@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import dataclass, field
 
@@ -19,10 +20,31 @@ class Greeting:
     networks: tuple[str, ...] = ()
     held: dict[str, Resolver] = field(default_factory=dict)
 
+    def close(self) -> None:
+        """Close the sockets that nobody has taken."""
+        for resolver in self.held.values():
+            close_resolver(resolver)
+        self.held.clear()
+
+
+def close_resolver(resolver: Resolver) -> None:
+    resolver.udp.close()
+    resolver.tcp.close()
+    os.close(resolver.netns)
+
 
 async def greet(pipe: Pipe, version: str) -> Greeting:
     """Say hello and return what the server holds.  Raises EOFError when it leaves meanwhile."""
     greeting = Greeting()
+    try:
+        await _listen(pipe, version, greeting)
+    except BaseException:
+        greeting.close()
+        raise
+    return greeting
+
+
+async def _listen(pipe: Pipe, version: str, greeting: Greeting) -> None:
     pipe.queue(protocol.Hello(version))
     pipe.push()
     while True:
@@ -35,7 +57,7 @@ async def greet(pipe: Pipe, version: str) -> Greeting:
                     udp, tcp, netns = descriptors
                     greeting.held[sandbox] = Resolver(socket.socket(fileno=udp), socket.socket(fileno=tcp), netns)
                 case protocol.Ready():
-                    return greeting
+                    return
                 case _:
                     raise EOFError(f"unexpected {type(message).__name__}")
 

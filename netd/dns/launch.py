@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+import struct
 import sys
 from pathlib import Path
 
 import netd
 
+log = logging.getLogger(__name__)
+
 _CONTROL = 3
 """The descriptor at which a new server finds its listening socket."""
 _LOG_SIZE = 1 << 20
 """Bytes after which the log of a starting server begins anew."""
-_BACKLOG = 8
+_BACKLOG = 128
+KILL_LIMIT = 3.0
+"""Seconds that a killed process has to end; one that waits for the kernel takes longer."""
 
 
 def dial(path: Path) -> socket.socket | None:
-    """Connect to the server that listens at *path*; None if there is none."""
+    """Connect to the server that listens at *path*; None if there is none, or none that accepts."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
         sock.connect(str(path))
-    except (FileNotFoundError, ConnectionRefusedError):
+    except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
         sock.close()
         return None
     return sock
 
 
-def spawn(path: Path, log_path: Path, resolv_conf: Path) -> Child:
+def spawn(path: Path, log_path: Path, resolv_conf: Path) -> Process:
     """Start a server that listens at *path*, in a session of its own; it can be dialled at once, before it has loaded.
 
     Its log is a file and not our standard error, which may be a pipe that somebody waits to see closed.
@@ -57,7 +63,7 @@ def spawn(path: Path, log_path: Path, resolv_conf: Path) -> Child:
     finally:
         listener.close()
         os.close(log)
-    return Child(pid)
+    return Process(os.pidfd_open(pid), pid)
 
 
 def _listen(path: Path) -> socket.socket:
@@ -79,23 +85,42 @@ def _open_log(path: Path) -> int:
     return os.open(path, flags, 0o600)
 
 
-class Child:
-    """A server that is our child: taken off the process table when it ends, and left alone otherwise."""
+def process_behind(sock: socket.socket, path: Path) -> Process | None:
+    """Return the server at the other end of a connection, which says who it is by listening itself; None if unknown."""
+    pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    try:
+        is_server = f"--socket={path}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        is_server = False
+    if not is_server:
+        os.close(pidfd)
+        return None
+    return Process(pidfd)
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._pidfd = os.pidfd_open(pid)
+
+class Process:
+    """A server: taken off the process table when it ends if it is our child, and left alone otherwise."""
+
+    def __init__(self, pidfd: int, child: int | None = None) -> None:
+        self._pidfd = pidfd
+        self._child = child
         self._ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
-
-    async def ended(self) -> None:
-        await self._ended.wait()
 
     async def kill(self) -> None:
         """End it if it still runs; one that cannot be reached would go on answering with what it last knew."""
         if not self._ended.is_set():
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        await self.ended()
+        try:
+            async with asyncio.timeout(KILL_LIMIT):
+                await self._ended.wait()
+        except TimeoutError:
+            log.error("event=dns-unkillable limit=%s", KILL_LIMIT)
+            self.release()
 
     def release(self) -> None:
         """Stop waiting for it; it goes on."""
@@ -106,4 +131,5 @@ class Child:
 
     def _reap(self) -> None:
         self.release()
-        os.waitpid(self._pid, 0)
+        if self._child is not None:
+            os.waitpid(self._child, 0)

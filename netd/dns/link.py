@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from netd.common.errors import Unavailable
 from netd.common.tasks import Tasks
 from netd.dns import protocol
-from netd.dns.greeting import Greeting
+from netd.dns.greeting import Greeting, close_resolver
 from netd.dns.protocol import Message, Pipe
 from netd.dns.records import Ledger, NetworkRecords, Patch, View, difference
 from netd.dns.servers import Servers
+from netd.dns.watchdog import until_hung
 from netd.host import Resolver
 
 log = logging.getLogger(__name__)
 
-FLUSH_LIMIT = 10.0
-"""Seconds until names that are not in force count as a failure; covers one replacement of the server."""
+FLUSH_LIMIT = 0.5
+"""Seconds for which a container's start waits until its names are in force."""
+SETTLE_LIMIT = 10.0
+"""The same for the start of netd, when everything is told."""
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before each new try to bring a server back; the last repeats."""
 _STEADY = 5.0
@@ -54,16 +56,24 @@ class DnsLink:
         """The rest goes when the server has read."""
         self._syncs: dict[int, asyncio.Future[None]] = {}
         self._number = 0
-        self._keeper: asyncio.Task[None] | None = None
+        self._confirmed = 0
+        """The last number that the server confirmed."""
+        self._is_late = False
+        """Somebody waited in vain since then: nobody else does, until it answers."""
+        self.doubted = asyncio.Event()
+        self._running: list[asyncio.Task[None]] = []
 
     @property
     def held(self) -> set[str]:
         return set(self._sandboxes)
 
     async def start(self) -> None:
-        """Connect to the server, started if need be.  Raises Unavailable when there is one and it does not answer."""
+        """Connect to the server, started if need be.  Raises Unavailable when none can be made to answer."""
         await self._connect(adopt=True)
-        self._keeper = self._tasks.loop(self._keep, "dns-link")
+        self._running = [
+            self._tasks.loop(self._keep, "dns-link"),
+            self._tasks.loop(self._watch, "dns-watchdog"),
+        ]
 
     async def open_sandbox(self, sandbox: str, resolver: Resolver) -> None:
         """Hand a sandbox's sockets over; they are the link's from now on.  It answers from its first view on."""
@@ -105,22 +115,25 @@ class DnsLink:
             self._views[sandbox] = view
             self._say(protocol.SetView(sandbox, view))
 
-    async def flush(self) -> None:
+    async def flush(self, limit: float | None = None) -> None:
         """Return when all that was said is in force, through a replacement of the server if one is under way.
 
-        Raises Unavailable when that takes too long; what was said stays said, and is in force some time.
+        Raises Unavailable when that takes longer than *limit* seconds (``FLUSH_LIMIT``), and at once while a server is
+        known to be late; what was said stays said, and is in force some time.
         """
         loop = asyncio.get_running_loop()
         self._number += 1
         number, confirmed = self._number, loop.create_future()
         self._syncs[number] = confirmed
-        limit = loop.call_later(FLUSH_LIMIT, self._give_up, confirmed)
+        if limit is None:
+            limit = 0.0 if self._is_late else FLUSH_LIMIT
+        timer = loop.call_later(limit, self._give_up, confirmed)
         self._say(protocol.Sync(number))
         self._push()
         try:
             await confirmed
         finally:
-            limit.cancel()
+            timer.cancel()
             del self._syncs[number]
 
     async def settle(self) -> None:
@@ -130,13 +143,26 @@ class DnsLink:
         self._unmentioned.clear()
         for sandbox in self.held - self._views.keys():
             await self.close_sandbox(sandbox)
-        await self.flush()
+        try:
+            await self.flush(SETTLE_LIMIT)
+        except Unavailable as problem:
+            log.error("event=dns-late reason=%s", problem.message)
+
+    def ping(self) -> Callable[[], bool]:
+        """Ask for a sign of life, as ``watchdog`` does."""
+        self._number += 1
+        pipe, number = self._pipe, self._number
+        self._say(protocol.Sync(number))
+        return lambda: pipe is None or self._pipe is not pipe or self._confirmed >= number
+
+    def progress(self) -> Hashable:
+        return self._confirmed, self._pipe.sent if self._pipe is not None else 0
 
     async def close(self, stop_server: bool) -> None:
         """Leave; the server goes on answering unless *stop_server*."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
         pipe = self._detach()
         if stop_server:
             await self._servers.stop(pipe)
@@ -151,7 +177,7 @@ class DnsLink:
         """Close our copies of a sandbox's sockets."""
         resolver = self._sandboxes.pop(sandbox, None)
         if resolver is not None:
-            _close(resolver)
+            close_resolver(resolver)
 
     def _say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send with whatever else is said in this turn; without a server it waits in what we remember."""
@@ -181,6 +207,8 @@ class DnsLink:
     def _give_up(self, confirmed: asyncio.Future[None]) -> None:
         if not confirmed.done():
             confirmed.set_exception(self._servers.silent())
+            self._is_late = True
+            self.doubted.set()
 
     def _listen(self) -> None:
         try:
@@ -191,6 +219,7 @@ class DnsLink:
             self._break(problem)
 
     def _confirm(self, number: int) -> None:
+        self._confirmed, self._is_late = number, False
         confirmed = self._syncs.get(number)
         if confirmed is not None and not confirmed.done():
             confirmed.set_result(None)
@@ -225,6 +254,16 @@ class DnsLink:
                 log.error("event=dns-not-back reason=%s", problem)
                 self._lost.set()
 
+    async def _watch(self) -> None:
+        """End a server that hangs; the keeper puts another in its place."""
+        while True:
+            await until_hung(self)
+            log.error("event=dns-hung action=replace")
+            pipe = self._pipe
+            await self._servers.kill()
+            if pipe is not None and self._pipe is pipe:
+                self._break(TimeoutError("no sign of life"))
+
     async def _connect(self, adopt: bool) -> None:
         """Meet a server of our version and tell it everything; *adopt* takes on the sandboxes that we do not know."""
         pipe, greeting = await self._servers.meet()
@@ -241,7 +280,7 @@ class DnsLink:
             if adopt and sandbox not in self._sandboxes:
                 self._sandboxes[sandbox] = resolver
             else:
-                _close(resolver)
+                close_resolver(resolver)
 
     def _retell(self, greeting: Greeting, adopt: bool) -> None:
         """Say everything that we remember to a server that may know part of it."""
@@ -265,9 +304,3 @@ class DnsLink:
 
 def _descriptors(resolver: Resolver) -> tuple[int, int, int]:
     return resolver.udp.fileno(), resolver.tcp.fileno(), resolver.netns
-
-
-def _close(resolver: Resolver) -> None:
-    resolver.udp.close()
-    resolver.tcp.close()
-    os.close(resolver.netns)

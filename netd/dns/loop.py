@@ -15,6 +15,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ _CROWDED = 25e-6
 """Seconds; a yield that takes longer has let somebody else run."""
 _RESPITE = 1.0
 _EVENTS_PER_TURN = 64
+REST = 0.1
+"""Seconds for which a descriptor is left alone whose handler raised: what made it raise is often still there."""
 
 
 class Timer:
@@ -49,6 +52,9 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._events: dict[int, int] = {}
+        """What is waited for."""
+        self._resting: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._left_over: deque[Callable[[], None]] = deque()
@@ -58,14 +64,18 @@ class Loop:
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call *handler* with the events of *fd*; watching it again replaces events and handler."""
+        self._resting.pop(fd, None)
         if fd in self._handlers:
             self._epoll.modify(fd, events)
         else:
             self._epoll.register(fd, events)
         self._handlers[fd] = handler
+        self._events[fd] = events
 
     def forget(self, fd: int) -> None:
         """Stop watching *fd*, before it is closed; repeating it is harmless."""
+        self._events.pop(fd, None)
+        self._resting.pop(fd, None)
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
@@ -87,8 +97,8 @@ class Loop:
         while self._running:
             for fd, events in self._linger() or self._wait():
                 handler = handlers.get(fd)
-                if handler is not None:
-                    self._call(handler, events)
+                if handler is not None and not self._call(handler, events):
+                    self._rest(fd, handler)
             if self._left_over:
                 self._do_left_over()
             if self._timers:
@@ -139,8 +149,24 @@ class Loop:
             if timer.call is not None:
                 self._call(timer.call)
 
-    def _call(self, function: Callable[..., None], *arguments: int) -> None:
+    def _rest(self, fd: int, handler: Callable[[int], None]) -> None:
+        """Leave a descriptor alone for a moment, unless it is no longer watched by the same handler."""
+        if self._handlers.get(fd) is handler:
+            events = self._events[fd]
+            self.forget(fd)
+            self._resting[fd] = (events, handler)
+            self.later(REST, partial(self._resume, fd, handler))
+
+    def _resume(self, fd: int, handler: Callable[[int], None]) -> None:
+        events, resting = self._resting.get(fd, (0, None))
+        if resting is handler:
+            self.watch(fd, events, handler)
+
+    def _call(self, function: Callable[..., None], *arguments: int) -> bool:
+        """Return whether it ended without an exception."""
         try:
             function(*arguments)
         except Exception:
             log.exception("event=failed handler=%s", getattr(function, "__qualname__", function))
+            return False
+        return True

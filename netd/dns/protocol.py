@@ -214,6 +214,8 @@ class Pipe:
         self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._received = bytearray()
         self._descriptors: deque[int] = deque()
+        self.sent = 0
+        """Bytes so far."""
 
     def queue(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Put a message in line for ``push``, with copies of the descriptors, so that they may be closed meanwhile."""
@@ -243,6 +245,7 @@ class Pipe:
 
     def _drop(self, sent: int) -> None:
         """Take what was sent out of the queue; descriptors have gone with the first byte."""
+        self.sent += sent
         while sent:
             frame, descriptors = self._unsent.popleft()
             for descriptor in descriptors:
@@ -259,7 +262,7 @@ class Pipe:
         """
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(self.sock, _READ_SIZE, _MOST_DESCRIPTORS)
+                data, descriptors, flags, _ = socket.recv_fds(self.sock, _READ_SIZE, _MOST_DESCRIPTORS)
             except BlockingIOError:
                 return
             except OSError as problem:
@@ -268,6 +271,8 @@ class Pipe:
                 raise EOFError("closed")
             self._received += data
             self._descriptors.extend(descriptors)
+            if flags & socket.MSG_CTRUNC:
+                raise EOFError("no descriptors left to receive what was sent")
             yield from self._frames()
             if len(data) < _READ_SIZE and not descriptors:
                 return
@@ -280,6 +285,8 @@ class Pipe:
             count = self._received[4]
             message = decode(bytes(self._received[5:end]))
             del self._received[:end]
+            if count > len(self._descriptors):
+                raise ValueError(f"{type(message).__name__} came without its descriptors")
             yield message, tuple(self._descriptors.popleft() for _ in range(count))
 
     def close(self) -> None:

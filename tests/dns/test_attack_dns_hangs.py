@@ -1,0 +1,214 @@
+"""A name server that is stopped, out of descriptors or confused: it is replaced, and hardly anybody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Hashable
+from pathlib import Path
+
+import pytest
+from dns_lab import Container, World, resolver_in
+
+from netd.common.errors import Unavailable
+from netd.dns import loop, servers, watchdog
+from netd.dns.link import DnsLink
+from netd.dns.loop import READ, Loop
+from netd.dns.records import NetworkRecords, Patch, View
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Make the watchdog look more often."""
+    monkeypatch.setattr(watchdog, "INTERVAL", 0.2)
+    monkeypatch.setattr(watchdog, "TICK", 0.05)
+    monkeypatch.setattr(servers, "HELLO_LIMIT", 0.3)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def readable(fd: int) -> None:
+    ready = asyncio.Event()
+    asyncio.get_running_loop().add_reader(fd, ready.set)
+    await ready.wait()
+    asyncio.get_running_loop().remove_reader(fd)
+
+
+async def replaced(world: World, pid: int) -> None:
+    """Return when another server answers."""
+    if is_running(pid):
+        pidfd = os.pidfd_open(pid)
+        await readable(pidfd)
+        os.close(pidfd)
+    await world.link.flush(10)
+    assert world.server_pid() != pid
+
+
+def test_a_stopped_server_costs_a_start_a_fraction_of_a_second_and_is_replaced(on_host, quick):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False))
+        pid = world.server_pid()
+        os.kill(pid, signal.SIGSTOP)
+        world.link.patch_network("n1", Patch({"web": ("10.1.0.66",)}))
+        begin = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(Unavailable, match="names follow"):
+                await world.link.flush()
+        assert time.monotonic() - begin < 0.9, "the first waits, and the others know"
+        assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.66"]
+        await replaced(world, pid)
+        assert not is_running(pid)
+        other = await world.container("b", View(("n1",), forward=False))
+        assert other.addresses("web", tcp=True) == ["10.1.0.66"]
+
+    on_host(story)
+
+
+def test_a_stopped_server_is_noticed_when_nobody_starts_anything(on_host, quick):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False))
+        pid = world.server_pid()
+        for _ in range(2):
+            os.kill(pid, signal.SIGSTOP)
+            assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.2"]
+            await replaced(world, pid)
+            pid = world.server_pid()
+
+    on_host(story)
+
+
+def test_a_server_that_answers_stays(on_host, quick):
+    async def story(world: World) -> None:
+        pid = world.server_pid()
+        world.link.doubted.set()
+        await asyncio.sleep(watchdog.INTERVAL + 2 * watchdog.TICK * watchdog.TICKS)  # that nothing happens is awaited
+        assert world.server_pid() == pid and is_running(pid)
+
+    on_host(story)
+
+
+def test_the_next_netd_replaces_a_stopped_server_that_it_did_not_start(on_host, quick, resolv_conf, tmp_path):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False))
+        await world.link.close(stop_server=False)
+        pid = world.server_pid()
+        os.kill(pid, signal.SIGSTOP)
+        heir = DnsLink(tmp_path, resolv_conf)
+        await heir.start()
+        assert heir.held == set() and not is_running(pid)
+        with pytest.raises(ConnectionRefusedError):
+            asker.addresses("web")
+        heir.set_network("n1", NetworkRecords("front-end", {"web": ("10.1.0.2",)}))
+        fresh = Container("b", world.new_namespace())
+        await heir.open_sandbox("b", resolver_in(fresh.ns))
+        heir.set_view("b", View(("n1",), forward=False))
+        await heir.flush(10)
+        assert fresh.addresses("web") == ["10.1.0.2"]
+        await heir.close(stop_server=True)
+
+    on_host(story)
+
+
+def test_a_stopped_server_is_ended_with_netd(on_host, quick, monkeypatch, resolv_conf, tmp_path):
+    async def story(world: World) -> None:
+        monkeypatch.setattr(servers, "STOP_LIMIT", 0.2)
+        await world.link.close(stop_server=False)
+        heir = DnsLink(tmp_path, resolv_conf)
+        await heir.start()
+        pid = world.server_pid()
+        os.kill(pid, signal.SIGSTOP)
+        await heir.close(stop_server=True)
+        assert not is_running(pid)
+
+    on_host(story)
+
+
+def test_a_server_without_descriptors_is_replaced(on_host, quick):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n1",), forward=False))
+        pid = world.server_pid()
+        held = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (held + 1, held + 1))
+        other = Container("b", world.new_namespace())
+        await world.link.open_sandbox("b", resolver_in(other.ns))
+        world.link.set_view("b", View(("n1",), forward=False))
+        assert await asyncio.to_thread(other.addresses, "web") == ["10.1.0.2"]
+        assert asker.addresses("web") == ["10.1.0.2"]
+        await replaced(world, pid)
+        assert not is_running(pid)
+
+    on_host(story)
+
+
+def test_a_message_that_cannot_be_obeyed_takes_no_other_with_it(on_host):
+    async def story(world: World) -> None:
+        asker = await world.container("a", View(("n3",), forward=False))
+        pid = world.server_pid()
+        world.link.set_network("bad", NetworkRecords("bad", {}, {}, ("no subnet",)))
+        world.link.set_network("n3", NetworkRecords("n3", {"web": ("10.3.0.2",)}))
+        await world.link.flush(10)
+        assert asker.addresses("web") == ["10.3.0.2"]
+        assert world.server_pid() == pid
+        assert "event=message-failed" in (world.run / "dns.log").read_text()
+
+    on_host(story)
+
+
+class Playing:
+    """A server that works for some ticks, and answers after that or never."""
+
+    def __init__(self, works: int, answers: bool) -> None:
+        self.doubted = asyncio.Event()
+        self._left = works
+        self._answers = answers
+
+    def ping(self):
+        return lambda: self._answers and not self._left
+
+    def progress(self) -> Hashable:
+        self._left = max(0, self._left - 1)
+        return self._left
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_server_is_hung_when_it_makes_no_progress_and_not_when_it_takes_long(quick, monkeypatch, answers):
+    monkeypatch.setattr(watchdog, "TICK", 0.001)
+
+    async def main() -> None:
+        async with asyncio.timeout(1 if answers else 10):
+            await watchdog.until_hung(Playing(3 * watchdog.TICKS, answers))
+
+    if answers:
+        with pytest.raises(TimeoutError):
+            asyncio.run(main())
+    else:
+        asyncio.run(main())
+
+
+def test_a_handler_that_always_raises_leaves_the_loop_to_others():
+    loops, calls = Loop(), []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as broken:
+        broken.bind(("127.0.0.1", 0))
+        broken.sendto(b"x", broken.getsockname())
+
+        def fail(events: int) -> None:
+            calls.append(events)
+            raise RuntimeError("as always")
+
+        loops.watch(broken.fileno(), READ, fail)
+        loops.later(3.5 * loop.REST, loops.stop)
+        loops.run()
+        assert 2 <= len(calls) <= 5
+        loops.forget(broken.fileno())
+        loops.later(1.5 * loop.REST, loops.stop)
+        loops.run()
+        assert len(calls) <= 5
