@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
             tasks.loop(partial(collisions.keep, world), "collisions"),
         ]
         closing = asyncio.Event()
-        server = await serve(front(world, tasks, closing), settings.run_dir / "netd.sock", settings.group)
+        server = await serve(front(world, tasks, closing), settings.run_dir / "netd.sock", settings.group, tasks=tasks)
         _ready(settings, world)
         await stop.wait()
         closing.set()

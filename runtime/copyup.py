@@ -34,7 +34,7 @@ def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
         with _image(layers) as root:
             try:
                 source = openat.open_in(root, path.encode(), os.O_RDONLY | os.O_DIRECTORY)
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 return False
             try:
                 _copy_into(volume, source, trash)

@@ -167,7 +167,7 @@ async def run(settings: Settings) -> None:
         tasks.loop(daemon.store.keep_reserve, "reserve")
         tasks.loop(daemon.watch.run, "netd")
         tasks.start(daemon.recovery.start_always(), "always")
-        server = await serve(daemon.front(), daemon.paths.socket, settings.group)
+        server = await serve(daemon.front(), daemon.paths.socket, settings.group, tasks=tasks)
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from netd.common.connections import Handler
-from netd.common.web import Call
+from netd.common.web import TAKEN, Call
 
 _DISCARD_SECONDS = 5.0
 _DISCARD_BYTES = 64 << 20
@@ -97,7 +97,8 @@ async def hijack(call: Call, content_type: str, headers: dict[str, str]) -> Hija
     transport.resume_reading()
     writer.write(_head(call, content_type, headers))
     handler.keep_alive(False)
-    return Hijacked(reader, writer, protocol.gone)
+    taken = request[TAKEN] = Hijacked(reader, writer, protocol.gone)
+    return taken
 
 
 def _head(call: Call, content_type: str, headers: dict[str, str]) -> bytes:

@@ -5,6 +5,7 @@ The socket appears by rename, so a client sees the old one or the ready new one,
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import resource
@@ -12,20 +13,41 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from aiohttp import web
-
+from netd.common.accept import Acceptor
 from netd.common.admission import Bounds
 from netd.common.connections import Server
+from netd.common.tasks import Tasks
 from netd.common.web import Front
 
+_BACKLOG = 512
+_PATIENCE = 2.0
+"""Seconds that requests have when the daemon ends."""
 
-async def serve(front: Front, path: Path, group: str, bounds: Bounds | None = None) -> web.ServerRunner:
-    """Listen on *path* for root and the members of *group*; ``cleanup()`` of what is returned stops it."""
+
+class Serving:
+    """A daemon's socket that is being served."""
+
+    def __init__(self, server: Server, acceptor: Acceptor) -> None:
+        self._server = server
+        self._acceptor = acceptor
+
+    async def cleanup(self) -> None:
+        """Accept nothing more, and end the connections: idle ones now, those with a request within two seconds."""
+        self._acceptor.close()
+        # Requests that have come by now begin first.
+        await asyncio.sleep(0)
+        self._server.pre_shutdown()
+        await self._server.shutdown(_PATIENCE)
+
+
+async def serve(
+    front: Front, path: Path, group: str, bounds: Bounds | None = None, tasks: Tasks | None = None
+) -> Serving:
+    """Listen on *path* for root and the members of *group*."""
     server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
-    runner = web.ServerRunner(server, shutdown_timeout=2.0)
-    await runner.setup()
-    await web.SockSite(runner, _bound(path, group), backlog=512).start()
-    return runner
+    listener = _bound(path, group)
+    listener.listen(_BACKLOG)
+    return Serving(server, Acceptor(listener, server, tasks or Tasks()))
 
 
 def _bounds() -> Bounds:

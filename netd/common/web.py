@@ -35,6 +35,8 @@ _BODY_SECONDS = 60.0
 """For the whole of a body in JSON."""
 _ARCHIVE_SECONDS = 300.0
 """Between two parts of an archive."""
+TAKEN = web.RequestKey("taken", web.StreamResponse)
+"""The key of a request under which the answer is kept that stands for a connection that was taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,9 @@ class Front:
             raise
         except Exception as error:
             response = _unexpected(request, error)
+            if (taken := request.get(TAKEN)) is not None:
+                # The client reads a raw stream by now, whose end is all that can be told.
+                response = taken
         if not response.prepared:
             response.headers.update(self.product.headers)
         return response

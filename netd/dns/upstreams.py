@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from netd.dns.casing import Casing
 from netd.dns.records import Upstream
+
+log = logging.getLogger(__name__)
 
 MOST = 3
 """As many as the C library uses of a resolv.conf."""
@@ -33,8 +36,10 @@ class HostFile:
             if seen != self._seen:
                 self._upstreams = parse(self._path.read_text(errors="replace"))
                 self._seen = seen
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
             self._upstreams, self._seen = (), ()
+        except OSError as error:
+            log.warning("event=resolv-conf-not-read reason=%s", error)
         return self._upstreams
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from netd.engine.files import HostFiles
 
+_log = logging.getLogger(__name__)
 _HOSTS = Path("/etc/hosts")
 
 
@@ -33,6 +35,8 @@ class _Watched:
             if seen != self._seen:
                 self._text = self._path.read_text(errors="replace")
                 self._seen = seen
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
             self._seen, self._text = (), ""
+        except OSError as error:
+            _log.warning("file not read, its last text is used: path=%s error=%s", self._path, error)
         return self._text

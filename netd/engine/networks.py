@@ -7,7 +7,6 @@ the kernel does for others queues up behind what it does for it.
 from __future__ import annotations
 
 import logging
-import socket
 
 from msgspec.structs import replace
 
@@ -23,6 +22,7 @@ from netd.engine.reservations import forget_network
 from netd.engine.subnets import Subnets
 from netd.engine.world import World
 from netd.facts import Bridge
+from netd.kernel.lookup import index_of
 from netd.model import PREDEFINED, Network, NetworkSpec, Pool
 
 _log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ class Networks:
 
     async def _is_foreign(self, device: str | None) -> bool:
         """Tell whether somebody else has made this link."""
-        if device is None or not _is_there(device):
+        if device is None or not index_of(device):
             return False
         found = (await self._world.host.observe()).get(("bridge", device))
         return not (isinstance(found, Bridge) and found.owned)
@@ -208,13 +208,6 @@ class Networks:
         members = self._world.state.members(network.id)
         named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
         return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
-
-
-def _is_there(link: str) -> bool:
-    try:
-        return bool(socket.if_nametoindex(link))
-    except OSError:
-        return False
 
 
 def check_name(name: str) -> None:

@@ -6,6 +6,7 @@ Owns the mark by which ours are known.  A bridge that somebody else made is used
 from __future__ import annotations
 
 import errno
+import re
 from hashlib import blake2s
 
 from netd.common.errors import KernelRefused
@@ -14,6 +15,7 @@ from netd.kernel import dying, rtnl, sysctl
 from netd.kernel.lookup import Rtnl, index_of
 from netd.kernel.netlink import Request
 
+_OWN_NAME = re.compile(r"nd-[0-9a-f]{12}\Z")
 MARK = "netd"
 """The ifalias of bridges that we made."""
 _MTU_AT_BIRTH = 1280
@@ -24,13 +26,26 @@ A smaller one than this would hide the IPv6 settings from us until it is changed
 
 
 def is_ours(link: rtnl.Link) -> bool:
-    return link.kind == "bridge" and link.alias == MARK
+    return link.kind == "bridge" and (link.alias == MARK or _is_half_made(link))
+
+
+def _is_half_made(link: rtnl.Link) -> bool:
+    """Tell whether a killed netd had made the link and not got to its mark, which it gets when it is set up."""
+    return not link.up and not link.alias and _OWN_NAME.match(link.name) is not None
 
 
 def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
     """Make the bridge, or bring the one that is there into this shape."""
-    if fact.owned:
-        _make(host, fact)
+    made = fact.owned and _make(host, fact)
+    try:
+        _shape(host, fact, was)
+    except BaseException:
+        if made:
+            host.talk(rtnl.delete_link(fact.name))
+        raise
+
+
+def _shape(host: Rtnl, fact: Bridge, was: Bridge | None) -> None:
     index = index_of(fact.name)
     if index is None:
         raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
@@ -65,7 +80,8 @@ def _listen_to_nobody(fact: Bridge) -> None:
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not has)))
 
 
-def _make(host: Rtnl, fact: Bridge) -> None:
+def _make(host: Rtnl, fact: Bridge) -> bool:
+    """Make the bridge if it is not there, and tell whether it was not."""
     try:
         host.talk(rtnl.new_bridge(fact.name, _MTU_AT_BIRTH, _mac(fact)))
     except OSError as problem:
@@ -75,6 +91,8 @@ def _make(host: Rtnl, fact: Bridge) -> None:
         if there and not is_ours(there):
             message = f"a link named {fact.name} exists already and is not netd's"
             raise KernelRefused(message, errno.EEXIST) from problem
+        return False
+    return True
 
 
 def _mac(fact: Bridge) -> str:

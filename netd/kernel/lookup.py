@@ -6,12 +6,19 @@ It speaks for the network namespace of the thread that made it, wherever it is u
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
 from typing import Self
 
 from netd.common.addresses import FAMILIES, Interface
 from netd.kernel import rtnl, traffic
 from netd.kernel.netlink import Netlink
+
+_NAME_SIZE = 16
+_SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
+_REQUEST = struct.Struct(f"{_NAME_SIZE}si20x")
+"""struct ifreq of linux/if.h, with an index."""
 
 
 class Rtnl(Netlink):
@@ -80,16 +87,30 @@ class Rtnl(Netlink):
 
 
 def index_of(name: str) -> int | None:
-    """Return the index of a link of the calling thread's namespace."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
+    """Return the index of a link of the calling thread's namespace, None when there is none.
+
+    ``socket.if_nametoindex`` does not tell that from a lack of descriptors.
+    """
+    if len(field := name.encode()) >= _NAME_SIZE:
         return None
+    answer = _ask(_SIOCGIFINDEX, _REQUEST.pack(field, 0))
+    found: int | None = _REQUEST.unpack(answer)[1] if answer else None
+    return found
 
 
 def name_of(index: int) -> str:
     """Return the name of a link of the calling thread's namespace; "" when it is gone."""
-    try:
-        return socket.if_indextoname(index)
-    except OSError:
-        return ""
+    answer = _ask(_SIOCGIFNAME, _REQUEST.pack(b"", index))
+    name: bytes = _REQUEST.unpack(answer)[0] if answer else b""
+    return name.rstrip(b"\0").decode(errors="replace")
+
+
+def _ask(what: int, request: bytes) -> bytes:
+    """Return the answer to a request about a link, b"" when the link does not exist."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        try:
+            return fcntl.ioctl(asking, what, request)
+        except OSError as problem:
+            if problem.errno not in (errno.ENODEV, errno.ENXIO):
+                raise
+            return b""

@@ -71,7 +71,7 @@ def exists(path: Path) -> bool:
     """Whether a namespace is mounted on *path*, not merely a file there."""
     try:
         return path.stat().st_dev == os.stat("/proc/self/ns/net").st_dev
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -6,12 +6,14 @@ numbers, and needs no low one, is moved above that.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _FLOOR = 1024
+_NONE = 1 << 31
 
 
 def lift(descriptor: int) -> int:
@@ -24,15 +26,30 @@ def lift(descriptor: int) -> int:
     return high
 
 
+def _next(descriptor: int) -> int:
+    """Return a copy of the descriptor with the lowest number that is free."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        return _NONE
+
+
 @contextmanager
 def only_high() -> Iterator[None]:
     """While this lasts, new descriptors get high numbers whoever opens them."""
     taken = []
     with open(os.devnull, "rb") as nothing:
         try:
-            while (low := fcntl.fcntl(nothing.fileno(), fcntl.F_DUPFD_CLOEXEC, 0)) < _FLOOR:
+            while (low := _next(nothing.fileno())) < _FLOOR:
                 taken.append(low)
-            os.close(low)
+            if low == _NONE:
+                # The limit is below: then there are too few to become a danger.
+                while taken:
+                    os.close(taken.pop())
+            else:
+                os.close(low)
             yield
         finally:
             for low in taken:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from netd.common.errors import BadRequest, Conflict, NotFound
+from netd.common import shortage
+from netd.common.errors import BadRequest, Conflict, NotFound, ServerError
 from netd.common.ids import new_id
 from netd.common.tasks import Tasks
 from runtime.engine import detach, process
@@ -99,6 +100,10 @@ class Execs:
         except ProcessLookupError as error:
             self._end(live, one, _NOT_STARTED)
             raise StartError(str(error), _NOT_STARTED) from error
+        except OSError as error:
+            one.code = _NOT_STARTED
+            what = "cannot start the exec"
+            raise shortage.problem(error, what) or ServerError(f"{what}: {error}") from error
         except BaseException:
             self._end(live, one, _NOT_STARTED)
             raise

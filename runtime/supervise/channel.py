@@ -9,6 +9,9 @@ from contextlib import suppress
 
 from runtime.beside import wire
 
+GONE = (ConnectionError, FileNotFoundError)
+"""What connecting raises where nobody listens; any other error says nothing about that."""
+
 
 class Channel:
     """Frames over one socket.  Reading pauses while nobody takes what has come, so a slow reader slows the sender."""
@@ -81,7 +84,7 @@ class Channel:
             self._ready += self._frames.feed(data)
         except BlockingIOError:
             return
-        except (OSError, wire.Broken):
+        except (ConnectionError, wire.Broken):
             data = b""
         self._ended = self._ended or not data
 

@@ -16,7 +16,7 @@ from netd.common import folders, shortage
 from netd.common.tasks import Failures, Tasks
 from runtime.beside import birth, shimdir, wire
 from runtime.kernel import cgroups
-from runtime.supervise.channel import Channel, connect
+from runtime.supervise.channel import GONE, Channel, connect
 from runtime.supervise.nursery import Nursery
 from runtime.supervise.running import ShimProcess
 from runtime.supervise.spec import Container, ExitStatus, Process, StartError
@@ -244,7 +244,7 @@ class Launcher:
         """Return the process by its living shim."""
         try:
             channel = await connect(self._shims, identifier + shimdir.SOCKET_SUFFIX)
-        except OSError:
+        except GONE:
             return None
         try:
             await channel.send(wire.HELLO)

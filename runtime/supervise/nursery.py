@@ -6,6 +6,7 @@ Owns the zygote process and the channels of shims that nobody uses yet.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import resource
@@ -83,6 +84,9 @@ class Nursery:
             except wire.Broken:
                 channel.close()
                 continue
+            except OSError:
+                channel.close()
+                raise
             if kind == wire.READY:
                 return channel
             channel.close()
@@ -134,8 +138,12 @@ class Nursery:
         assert self._zygote is not None
         await self._zygote.send(kind)
         await self._zygote.receive()
-        (descriptor,) = self._zygote.take_descriptors()
-        return Channel(socket.socket(fileno=descriptor))
+        descriptors = self._zygote.take_descriptors()
+        if len(descriptors) != 1:
+            # The kernel drops what this process has no number for.
+            wire.close_all(descriptors)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return Channel(socket.socket(fileno=descriptors[0]))
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from runtime.beside import clients, shimdir, wire
-from runtime.supervise.channel import Channel, connect
+from runtime.supervise.channel import GONE, Channel, connect
 from runtime.supervise.spec import ExitStatus, StartError, StreamLost
 
 _CHUNK = 32768
@@ -95,7 +95,7 @@ class ShimProcess:
         """Raises ProcessLookupError when the process has ended."""
         try:
             channel = await connect(self._shims, self.id + shimdir.SOCKET_SUFFIX)
-        except OSError:
+        except GONE:
             raise ProcessLookupError(f"process {self.pid} has ended") from None
         flags = (clients.IN if stdin else 0) | (clients.OUT if stdout else 0)
         flags |= clients.ERR if stderr and not self.state["tty"] else 0
@@ -205,10 +205,12 @@ def _open_process(pid: int, start_time: int) -> int:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return -1
+    same = False
     try:
-        if shimdir.start_time(pid) == start_time:
-            return pidfd
-    except OSError:
+        same = shimdir.start_time(pid) == start_time
+    except (FileNotFoundError, ProcessLookupError):
         pass
-    os.close(pidfd)
-    return -1
+    finally:
+        if not same:
+            os.close(pidfd)
+    return pidfd if same else -1
