@@ -47,6 +47,8 @@ class Waiting:
 
     channel: _socket.socket
     pid: int
+    patience: int | None = None
+    """Milliseconds that each step may take; None for as long as it takes."""
     moves = True
     """Whether it goes on as another process, of which it tells, before it is prepared."""
 
@@ -62,7 +64,7 @@ class Waiting:
     def wait_running(self) -> None:
         """Return when the program runs.  Raises Failed when it cannot."""
         try:
-            _kind, payload, _none = wire.receive(self.channel)
+            _kind, payload, _none = self._receive()
         except wire.Broken:
             self.channel.close()
             return
@@ -74,12 +76,22 @@ class Waiting:
         self.channel.close()
         kill(self.pid)
 
+    def _receive(self) -> tuple[int, bytes, list[int]]:
+        coming = select.poll()
+        coming.register(self.channel, select.POLLIN)
+        if not coming.poll(self.patience):
+            raise Failed(
+                "the process did not become ready in time: a process of the container stopped it, or the container was"
+                " paused; try again"
+            )
+        return wire.receive(self.channel)
+
     def _expect(self, wanted: int, *, moved: bool) -> list[int]:
         """Return the descriptors that come with *wanted*; the word of a move may come before or after it."""
         found: list[int] | None = None
         while found is None or not moved:
             try:
-                kind, payload, descriptors = wire.receive(self.channel)
+                kind, payload, descriptors = self._receive()
             except (wire.Broken, ConnectionResetError):
                 raise Failed("the process was killed while it was being made") from None
             if kind == wire.STATE:
@@ -94,7 +106,9 @@ class Waiting:
 
 
 class Joining(Waiting):
-    """An exec's process."""
+    """An exec's process.  Processes of the container can stop it before its program runs."""
+
+    patience = 60_000
 
     def __init__(self, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
         """Fork it; *target* is a pidfd of the container's first process."""

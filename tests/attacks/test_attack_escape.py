@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 from runtime.kernel import capabilities, seccomp
+from runtime.supervise import nursery
 from runtime.supervise.running import ShimProcess
-from runtime.supervise.spec import Container
+from runtime.supervise.spec import Container, StartError
 from tests.installation import IMAGE
 from tests.runtime_low.low_box import Box, make_image
 
@@ -105,7 +107,7 @@ def test_a_container_that_may_trace_sees_no_descriptor_of_the_host_in_what_enter
     running = box.start(spec)
     log = Path(spec.log_path)
     box.until(lambda: b"up" in log.read_bytes())
-    for _ in range(20):
+    for _ in range(8):
         made = prepared_exec(box, spec, running, **powers)
         size = log.stat().st_size
         box.until(lambda size=size: log.stat().st_size > size + 4096)  # type: ignore[misc]
@@ -158,34 +160,34 @@ import ctypes, sys
 call = ctypes.CDLL(None).syscall
 call(250, 1, sys.argv[1].encode())
 ring = call(250, 0, -3, 1)
-assert call(250, 5, ring, 0x3F3F3F3F) == 0
+assert call(250, 5, ring, 0x3F080000) == 0
 print(f"{ring:08x}", flush=True)
 input()
 """
-"""Joins a session keyring of this name and lets everybody of the same user find it."""
+"""Joins a session keyring of this name.  Others of the same user find it, but see it only when they have joined it."""
+
+
+@contextlib.contextmanager
+def planted(name: str) -> Iterator[str]:
+    with subprocess.Popen([sys.executable, "-c", PLANTED, name], stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.write("\n")
 
 
 def test_no_process_joins_a_keyring_that_another_has_laid_out_for_it(box: Box) -> None:
     """keyctl joins a keyring by its name where one may be found; a container without a filter can make any."""
-    spec = box.spec("sleep", "1000")
-    for name in ("_ses", f"_ses.{spec.id}"):
-        with subprocess.Popen([sys.executable, "-c", PLANTED, name], stdin=-1, stdout=-1, text=True) as planted:
-            assert planted.stdout is not None
-            ring = planted.stdout.readline().strip()
-            before = uses(ring)
-            if name == "_ses":
-                running = box.start(box.spec("sleep", "1000"))
-                prepared_exec(box, box.specs[-1], running)
-            else:
-                box.start(spec)
-            assert uses(ring) == before
-            planted.kill()
-
-
-def uses(ring: str) -> int:
-    """Return how many processes and others hold the keyring."""
-    line = next(line for line in Path("/proc/keys").read_text().splitlines() if line.startswith(ring))
-    return int(line.split()[2])
+    spec = box.spec("sleep", "1000", privileged=True)
+    running = box.start(spec)
+    with planted("_ses") as ring:
+        code, keys, _err = box.exec(spec, running.pid, box.process("cat", "/proc/keys"))
+        assert (code, ring in keys) == (0, False)
+        assert "keyring" in keys
+    spec = box.spec("cat", "/proc/keys", privileged=True)
+    with planted(f"_ses.{spec.id}") as ring:
+        code, keys, _err = box.complete(spec)
+        assert (code, ring in keys) == (0, False)
 
 
 def test_the_interpreter_of_what_enters_a_container_cannot_be_spoiled(box: Box) -> None:
@@ -225,3 +227,34 @@ def test_sysctls_reach_nothing_beside_the_containers_own(raw: Any) -> None:
         assert status in (400, 500), (name, answer)
         assert "message" in answer
     assert before == ((kernel / "core_pattern").read_text(), (kernel / "panic").read_text())
+
+
+STOPPER = (
+    "echo up; while :; do for x in /proc/[0-9]*; do [ $x = /proc/1 ] || kill -STOP ${x#/proc/}; done; done 2>/dev/null"
+)
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_container_cannot_hold_up_execs_by_stopping_them(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exec is visible to the container before its program runs; a health check must still get an answer."""
+    hurried = nursery._MAIN.replace("main()", "from runtime.beside import birth; birth.Joining.patience = 100; main()")
+    monkeypatch.setattr(nursery, "_MAIN", hurried)
+    box = Box(tmp_path, image, "/proc/self/ns/net")
+    try:
+        spec = box.spec("sh", "-c", STOPPER)
+        running = box.start(spec)
+        box.until(lambda: b"up" in Path(spec.log_path).read_bytes())
+        for _ in range(3):
+            with pytest.raises(StartError, match="did not become ready in time"):
+                # Either step: it is stopped at the latest while it waits to be released.
+                made = prepared_exec(box, spec, running)
+                box.until(lambda made=made: is_stopped(made.pid))  # type: ignore[misc]
+                box.run(box.launcher.release(made))
+        box.until(lambda: box.launcher.pids(spec.id) == [running.pid])
+    finally:
+        box.close()
