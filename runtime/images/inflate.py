@@ -16,6 +16,8 @@ from netd.common.errors import BadRequest
 from runtime.images.tarstream import BadArchive
 
 _CHUNK = 1 << 18
+_PACKED_CHUNK = 1 << 14
+"""Smaller, because what follows a member is copied at its end, and an archive can be made of tiny members."""
 _MEMORY = 256 << 20
 _FREE_RATIO = 1000
 _ALLOWANCE = 16 << 20
@@ -63,9 +65,12 @@ class Inflated:
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
-        self._pending = raw.read(_CHUNK)
-        self._taken = len(self._pending)
+        self._taken = 0
+        self._chunk = _PACKED_CHUNK
+        self._pending = self._more()
         self._make = self._format()
+        if self._make is None:
+            self._chunk = _CHUNK
         self._inner = self._make() if self._make else None
         self._hash = hashlib.sha256()
         self.size = 0
@@ -89,7 +94,7 @@ class Inflated:
         return next((make for magic, make in _FORMATS.items() if self._pending.startswith(magic)), None)
 
     def _more(self) -> bytes:
-        data = self._raw.read(_CHUNK)
+        data = self._raw.read(self._chunk)
         self._taken += len(data)
         return data
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runtime.images.tarstream import BadArchive, Entry
+from runtime.images.tarstream import BadArchive, Entry, shown
 from runtime.kernel import openat, tree
 
 _OPAQUE = "trusted.overlay.opaque"
@@ -38,7 +38,7 @@ def check(entry: Entry) -> None:
         raise BadArchive(f"{entry.shown} is a symbolic link to nothing, or to more than {_LONGEST_LINK} bytes")
     for key, value in entry.xattrs.items():
         if key.startswith(("trusted.", "user.overlay.")):
-            raise BadArchive(f"{entry.shown} carries the attribute {key[:80]}, which no layer may have")
+            raise BadArchive(f"{entry.shown} carries the attribute {key[:80]!r}, which no layer may have")
         if key.startswith("user.") and not _is_possible(key, value):
             raise BadArchive(f"{entry.shown} carries an attribute whose name or value is impossible: {key[:80]!r}")
     if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
@@ -57,7 +57,7 @@ def faults(entry: Entry) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FAULTS_OF_ARCHIVE:
             raise
-        raise BadArchive(f"the entry {entry.shown[:200]} cannot be made: {error.strerror}") from None
+        raise BadArchive(f"the entry {entry.shown} cannot be made: {error.strerror}") from None
 
 
 def describe(entry: Entry, handle: int) -> None:
@@ -104,10 +104,6 @@ def _touch_name(entry: Entry, folder: int, name: bytes) -> None:
         openat.utime(folder, name, entry.mtime)
 
 
-def text(path: bytes) -> str:
-    return path.decode(errors="backslashreplace")
-
-
 def remove(folder: int, name: bytes, was: os.stat_result | None) -> None:
     """Take away what a later entry replaces."""
     if was is None:
@@ -131,4 +127,4 @@ def mark_opaque(folder: int, name: bytes) -> None:
 
 
 def no_source(entry: Entry) -> BadArchive:
-    return BadArchive(f"{entry.shown} is a hard link to {text(entry.link)}, which is not there")
+    return BadArchive(f"{entry.shown} is a hard link to {shown(entry.link)}, which is not there")

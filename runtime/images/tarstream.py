@@ -18,6 +18,7 @@ _LONGEST_EXTENDED = 1 << 20
 _LARGEST_GLOBAL = 1 << 16
 _MOST_ENTRIES = 1_000_000
 _LONGEST_NAME, _LONGEST_PART, _DEEPEST = 4096, 255, 128
+_LONGEST_SHOWN = 200
 _KINDS = {
     b"0": "file",
     b"\0": "file",
@@ -61,7 +62,7 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        return b"/".join(self.parts).decode(errors="backslashreplace") or "/"
+        return shown(b"/".join(self.parts)) or "/"
 
 
 class BadArchive(BadRequest):
@@ -176,10 +177,10 @@ class TarStream:
         return size
 
     def _some(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size and (more := self._source.read(size - len(data))):
-            data += more
-        return data
+        gathered = bytearray()
+        while len(gathered) < size and (more := self._source.read(size - len(gathered))):
+            gathered += more
+        return bytes(gathered)
 
     def _exactly(self, size: int) -> bytes:
         data = self._some(size)
@@ -188,17 +189,22 @@ class TarStream:
         return data
 
 
+def shown(path: bytes) -> str:
+    """Return a path for a message: one line of at most 200 characters, what a terminal could act on escaped."""
+    text = path[:_LONGEST_SHOWN].decode(errors="backslashreplace")
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped if len(path) <= _LONGEST_SHOWN and len(escaped) <= _LONGEST_SHOWN else f"{escaped[:_LONGEST_SHOWN]}…"
+
+
 def split(name: bytes) -> tuple[bytes, ...]:
     """Return a path's parts below the root.  Raises BadArchive for ``..`` and for what no file system takes."""
     if b"\0" in name or len(name) > _LONGEST_NAME:
         raise BadArchive(f"the archive has an impossible name of {len(name)} bytes")
     parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
     if b".." in parts:
-        raise BadArchive(f"the archive has a name that leaves its root: {name.decode(errors='backslashreplace')}")
+        raise BadArchive(f"the archive has a name that leaves its root: {shown(name)}")
     if len(parts) > _DEEPEST or any(len(part) > _LONGEST_PART for part in parts):
-        raise BadArchive(
-            f"the archive has a name that is too long or too deep: {name[:80].decode(errors='backslashreplace')}…"
-        )
+        raise BadArchive(f"the archive has a name that is too long or too deep: {shown(name)}")
     return parts
 
 

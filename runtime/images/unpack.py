@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from runtime.images import making
-from runtime.images.tarstream import BadArchive, Entry, TarStream, split
+from runtime.images.tarstream import BadArchive, Entry, TarStream, shown, split
 from runtime.kernel import openat
 from runtime.kernel.openat import open_in
 
@@ -112,7 +112,7 @@ class _Unpacker:
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:
-            raise BadArchive(f"{making.text(path[:200])} cannot be followed: {error.strerror}") from None
+            raise BadArchive(f"{shown(path)} cannot be followed: {error.strerror}") from None
 
     def _follow_or_make(self, parts: tuple[bytes, ...], above: int) -> int:
         path = b"/".join(parts)
@@ -125,7 +125,7 @@ class _Unpacker:
         name = parts[-1]
         was = openat.lstat(above, name)
         if was is not None and not making.is_whiteout(was):
-            raise BadArchive(f"{making.text(b'/'.join(parts))} is not a folder, but has entries below it")
+            raise BadArchive(f"{shown(b'/'.join(parts))} is not a folder, but has entries below it")
         making.remove(above, name, was)
         self._count_missing()
         os.mkdir(name, 0o700, dir_fd=above)
