@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from netd.common import descriptors, folders
 from netd.common.condition import Condition
 from netd.common.config import Settings
+from netd.common.events import damaged
 from netd.common.exclusive import lock, lock_namespace, lock_state
 from netd.common.listen import serve
 from netd.common.store import Store
@@ -65,6 +66,8 @@ async def run(settings: Settings) -> None:
         stack.push_async_callback(tasks.close)
         world = await _open(settings, tasks, stack)
         await resume(world)
+        for fault in world.store.faults:
+            world.bus.publish(damaged(fault))
         helpers = [
             tasks.loop(world.store.keep_reserve, "reserve"),
             tasks.loop(partial(repair.watch, world), "watch"),
@@ -97,8 +100,14 @@ def front(world: World, tasks: Tasks, closing: asyncio.Event) -> Front:
 
 
 async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> World:
-    store = Store(settings.state_dir / "netd.db", copies=settings.run_dir / "copies")
+    store = Store(
+        settings.state_dir / "netd.db",
+        copies=settings.run_dir / "copies",
+        in_use=lambda: folders.hold_anything(settings.run_dir / "netns"),
+    )
     stack.callback(store.close)
+    if settings.discard_unknown:
+        store.accept()
     names = DnsLink(settings.run_dir, settings.resolv_conf, tasks)
     host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)
     stack.push_async_callback(host.close)
@@ -125,7 +134,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Worl
 
 async def _leave(world: World) -> None:
     """With containers running all goes on without us; without any, nothing is to be left."""
-    idle = not world.state.sandboxes
+    idle = not world.state.sandboxes and not world.store.incidents
     await world.names.close(stop_server=idle)
     if idle:
         await world.host.remove_everything()

@@ -16,7 +16,7 @@ from netd.common import descriptors, folders
 from netd.common.condition import Condition
 from netd.common.config import Settings
 from netd.common.errors import BadRequest
-from netd.common.events import Bus
+from netd.common.events import Bus, damaged
 from netd.common.exclusive import lock, lock_state
 from netd.common.listen import serve
 from netd.common.store import Store
@@ -46,6 +46,7 @@ from runtime.engine.lifecycle import Lifecycle
 from runtime.engine.netd_watch import NetdWatch
 from runtime.engine.network import Network
 from runtime.engine.ports import Ports
+from runtime.engine.record_copies import RecordCopies
 from runtime.engine.recovery import Recovery
 from runtime.engine.remover import Remover
 from runtime.engine.user_namespaces import UserNamespaces
@@ -68,7 +69,12 @@ class Daemon:
         """*nofile* is the limit on descriptors that containers begin with."""
         paths = self.paths = Paths(settings.state_dir, settings.run_dir)
         self.product = Product("netd-runtime", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
-        self.store = Store(paths.database, copies=paths.run / "copies")
+        self._discard_unknown = settings.discard_unknown
+        self.store = Store(
+            paths.database,
+            copies=paths.run / "copies",
+            in_use=lambda: folders.hold_anything(paths.containers, paths.layers, paths.volumes),
+        )
         self.condition = Condition("netd-runtime", tasks.failures, self.store)
         self.bus = Bus()
         self.userns = settings.userns != "none"
@@ -76,7 +82,7 @@ class Daemon:
         self.trash = Trash(paths.scratch, tasks)
         self.netd = NetdClient(paths.netd_socket)
         self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile)
-        self.fleet = Fleet(self.store, self.bus, tasks)
+        self.fleet = Fleet(self.store, self.bus, RecordCopies(paths), tasks)
         self.user_namespaces = UserNamespaces(settings, self.fleet, self.supervisor, paths)
         self.layers = Layers(paths, self.trash)
         self.images = Images(self.store, self.layers)
@@ -136,10 +142,23 @@ class Daemon:
         self.images.load()
         self.volumes.load()
         self.fleet.load()
-        self.remover.sweep()
+        await self._settle_records()
         await self.supervisor.start()
         await self.user_namespaces.open()
         await self.recovery.adopt_all()
+
+    async def _settle_records(self) -> None:
+        """Delete what has no record, unless records may be lost: then restore what can be restored."""
+        if self._discard_unknown:
+            self.store.accept()
+        if self.store.faults and not self.store.read_only:
+            await self.volumes.restore()
+            await self.fleet.restore()
+        for fault in self.store.faults:
+            self.bus.publish(damaged(fault))
+        if not self.store.incidents:
+            self.images.sweep(chain for live in self.fleet.all() for chain in live.record.layers)
+            self.remover.sweep()
 
 
 async def run(settings: Settings) -> None:

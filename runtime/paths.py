@@ -40,6 +40,10 @@ class ContainerPaths:
         return self.folder / "resolv.conf"
 
     @property
+    def record(self) -> Path:
+        return self.folder / "config.json"
+
+    @property
     def log(self) -> Path:
         return self.folder / f"{self.folder.name}-json.log"
 

@@ -6,6 +6,7 @@ The one owner of volume records.  Who uses a volume is the caller's to say.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from runtime.trash import Trash
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _LONGEST = 255
 _KIND = "volume"
+_log = logging.getLogger(__name__)
 
 
 class Volumes:
@@ -38,6 +40,15 @@ class Volumes:
     def load(self) -> None:
         folders.make(self._paths.volumes, folders.CLOSED)
         self._volumes = self._store.load(_KIND, VolumeRecord)
+
+    async def restore(self) -> None:
+        """Make records of the folders that have none, as anybody's: nothing tells what was in the lost ones."""
+        for found in sorted(self._paths.volumes.iterdir()):
+            if found.name not in self._volumes and _NAME.match(found.name) and self.folder(found.name).is_dir():
+                volume = VolumeRecord(name=found.name, created=now())
+                await self._store.write(Put(_KIND, volume.name, volume))
+                self._volumes[volume.name] = volume
+                _log.warning("volume restored from its folder: volume=%s", volume.name)
 
     def all(self) -> list[VolumeRecord]:
         return list(self._volumes.values())

@@ -75,6 +75,8 @@ class Installation:
         self.state, self.run = self.root / "state", self.root / "run"
         self.config = self.root / "netd.toml"
         self.config.write_text(config)
+        self.flags: list[str] = []
+        """Further words for daemons that are started from now on."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._clients: list[docker.DockerClient] = []
 
@@ -98,6 +100,7 @@ class Installation:
                         self.config,
                         "--log-level",
                         "info",
+                        *self.flags,
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -18,8 +18,15 @@ class Condition:
 
     def warnings(self) -> list[str]:
         """Return one sentence for everything that is wrong."""
-        found = [*self._store.warnings(), *self._failures.sentences()]
+        found = [f"{fault}; {self._remedy()}" for fault in self._store.incidents]
+        found += [*self._store.warnings(), *self._failures.sentences()]
         used, limit = descriptors.in_use()
         if used > _MANY * limit:
             found.append(f"{used} of {limit} file descriptors are in use: raise the limit (LimitNOFILE)")
         return [f"{self._program}: {sentence}" for sentence in found]
+
+    def _remedy(self) -> str:
+        return (
+            "nothing without a record is deleted until you have looked through it and started"
+            f" {self._program} once with --discard-unknown"
+        )

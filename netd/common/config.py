@@ -57,6 +57,8 @@ class Settings:
     """``respect``: what comes from outside to a published port must pass the host's own input rules first."""
     dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Domain → name servers that the host asks for it and all below it; the longest domain counts."""
+    discard_unknown: bool = False
+    """Only by the flag: what a damaged store has no records of is deleted at this start."""
 
 
 def load(program: str, description: str, argv: list[str] | None = None) -> Settings:
@@ -68,6 +70,12 @@ def load(program: str, description: str, argv: list[str] | None = None) -> Setti
     )
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="sockets and namespaces (default /run/netd)")
     parser.add_argument("--log-level", choices=LEVELS, help="default info")
+    parser.add_argument(
+        "--discard-unknown",
+        action="store_true",
+        default=None,
+        help="after damage to the store: delete what it has no records of, and go on with those that it has",
+    )
     flags = parser.parse_args(argv)
     path = flags.config or Path("/etc/netd/netd.toml")
     given = {name: value for name, value in vars(flags).items() if value is not None and name != "config"}
@@ -90,7 +98,7 @@ def _read(path: Path, required: bool) -> Settings:
         return Settings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the configuration file {path} cannot be read: {error}") from error
-    known = {setting.name: setting.type for setting in fields(Settings)}
+    known = {setting.name: setting.type for setting in fields(Settings) if setting.type != "bool"}
     return Settings(**{key: _value(path, key, value, known) for key, value in found.items()})
 
 

@@ -60,10 +60,10 @@ def is_writable(path: Path) -> bool:
 
 
 def copy_database(path: Path, folder: Path) -> Path:
-    """Copy a database and its write-ahead log into *folder*, because SQLite opens neither on a read-only disk."""
+    """Copy a database and what it is rebuilt from into *folder*, because SQLite opens neither on a read-only disk."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = folder / path.name
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", ".good", ".changes", ".changes.old"):
         target = copy.with_name(copy.name + suffix)
         target.unlink(missing_ok=True)
         with suppress(FileNotFoundError):

@@ -46,6 +46,11 @@ def event(type_: str, action: str, identifier: str, attributes: Mapping[str, str
     return Event(type=type_, action=action, actor=actor, scope="local", time=moment // 10**9, time_nano=moment)
 
 
+def damaged(fault: str) -> Event:
+    """Return the event of a daemon whose records were damaged."""
+    return event("daemon", "damaged", "", {"reason": fault})
+
+
 class Lagging(Exception):
     """The listener was too slow; it has missed events."""
 

@@ -44,6 +44,11 @@ def make(path: Path, mode: int) -> None:
     _enforce(path, mode)
 
 
+def hold_anything(*paths: Path) -> bool:
+    """Tell whether one of the folders is there and not empty."""
+    return any(path.is_dir() and any(path.iterdir()) for path in paths)
+
+
 def _enforce(path: Path, mode: int) -> None:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -2,6 +2,10 @@
 
 One thread does all writing, in the order of the calls.  A transaction is whole or absent after a crash; a
 durable one has also reached the disk when ``write`` returns.  The store knows nothing of what it keeps.
+
+Beside the file are a copy of it and a log of the changes since, from which a lost or damaged file is rebuilt
+(:mod:`netd.common.store_recovery`).  What was wrong is remembered until ``accept``: until then records may be missing,
+and nothing may be deleted for having none.
 """
 
 from __future__ import annotations
@@ -9,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import stat
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +23,23 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from netd.common import codec, disk
+from netd.common import codec, disk, store_file
 from netd.common.disk import Reserve
-from netd.common.errors import Problem, ReadOnly, ServerError
+from netd.common.errors import Problem, ReadOnly
+from netd.common.store_changes import Changes, Row
+from netd.common.store_file import Migration
+from netd.common.store_recovery import INCIDENT, Incident, good, incident, open_store
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _AGAIN = 2.0
 """Seconds until the reserve is tried again."""
-
-Migration = Callable[[sqlite3.Connection], None]
+_QUARANTINED = "quarantined-"
+_LONGEST_LOG = 1 << 18
+"""Bytes of changes after which a new copy is made."""
+_PAUSE = 60.0
+"""Seconds between two copies at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,19 @@ class Drop:
 class Store:
     """Documents in one file.  Open it once per process; close it before the loop ends."""
 
-    def __init__(self, path: Path, migrations: Sequence[Migration] = (), *, copies: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[Migration] = (),
+        *,
+        copies: Path | None = None,
+        in_use: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Open or make the store at *path*; of a store that is there and whole nothing is written.
 
         *migrations* bring a store of schema 1, 2, … one further each; a store newer than this program is refused.
         On a read-only disk a copy in the folder *copies* is read, and changes are refused until the disk is writable.
+        An empty store is a lost one when *in_use* says so.
         """
         self.path = path
         self._migrations = migrations
@@ -65,11 +83,29 @@ class Store:
         self._short = asyncio.Event()
         """Set while the reserve is not there."""
         self.read_only = False
+        self._in_use = in_use
+        self.faults: list[str] = []
+        """What this process found to be wrong with the records; a part of ``incidents``."""
+        self._incidents: list[str] = []
+        self._number = 0
+        self._changes = Changes(path)
+        self._copying: Future[None] | None = None
+        self._copy_again = 0.0
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="store-copy")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._db = self._thread.submit(self._begin).result()
 
+    @property
+    def incidents(self) -> list[str]:
+        """Return what was wrong with the records and nobody has accepted, oldest first."""
+        return list(self._incidents)
+
+    def accept(self) -> None:
+        """Take the records for what they are: forget what was wrong, and those that cannot be read."""
+        self._thread.submit(self._accept).result()
+
     def load(self, kind: str, of: type[T]) -> dict[str, T]:
-        """Return all values of a kind by id.  Raises ServerError naming the first that cannot be read."""
+        """Return all values of a kind by id.  One that cannot be read is kept apart, and is an incident."""
         return self._thread.submit(self._load, kind, of).result()
 
     async def write(self, *changes: Put | Drop, durable: bool = True) -> None:
@@ -114,19 +150,44 @@ class Store:
         return []
 
     def close(self) -> None:
+        self._copier.shutdown()
         self._thread.submit(self._db.close).result()
         self._thread.shutdown()
+        self._changes.close()
 
     def _load(self, kind: str, of: type[T]) -> dict[str, T]:
-        found = {}
-        for key, body in self._db.execute("SELECT id, body FROM documents WHERE kind = ? ORDER BY rowid", (kind,)):
+        found: dict[str, T] = {}
+        select = "SELECT id, CAST(body AS BLOB) FROM documents WHERE kind = ? ORDER BY rowid"
+        for key, body in self._db.execute(select, (kind,)).fetchall():
             try:
                 found[key] = codec.decode(body, of)
-            except msgspec.DecodeError as error:
-                raise ServerError(f"{self.path} holds a {kind} {key} that cannot be read: {error}") from error
+            except (msgspec.DecodeError, ValueError, TypeError) as error:
+                self._quarantine(kind, key, body, error)
         return found
 
-    def _write(self, rows: list[tuple[str, str, bytes | None]], durable: bool) -> None:
+    def _quarantine(self, kind: str, key: str, body: bytes, error: Exception) -> None:
+        fault = f"the store {self.path} held a {kind} {key} that cannot be read and is kept apart: {error}"
+        self._blame([fault])
+        try:
+            self._write([(kind, key, None), (f"{_QUARANTINED}{kind}", key, body), incident(fault)], True)
+        except Problem as problem:
+            _log.warning("record stays where it is: kind=%s id=%s error=%s", kind, key, problem.message)
+
+    def _blame(self, faults: Sequence[str]) -> None:
+        for fault in faults:
+            _log.error("%s", fault)
+            self.faults.append(fault)
+            if fault not in self._incidents:
+                self._incidents.append(fault)
+
+    def _accept(self) -> None:
+        select = "SELECT kind, id FROM documents WHERE kind = ? OR kind LIKE ?"
+        found = self._db.execute(select, (INCIDENT, f"{_QUARANTINED}%")).fetchall()
+        self._write([(kind, key, None) for kind, key in found], True)
+        self._incidents.clear()
+        self.faults.clear()
+
+    def _write(self, rows: list[Row], durable: bool) -> None:
         try:
             self._execute(rows, durable)
         except sqlite3.Error as error:
@@ -139,7 +200,7 @@ class Store:
     def _fill(self) -> bool:
         return not self.read_only and self._reserve.fill()
 
-    def _write_in_reserve(self, rows: list[tuple[str, str, bytes | None]], durable: bool) -> bool:
+    def _write_in_reserve(self, rows: list[Row], durable: bool) -> bool:
         """Try again where the log has room already, then with the room of the reserve."""
         for with_reserve in (False, True):
             if with_reserve and not self._reserve.release():
@@ -155,7 +216,7 @@ class Store:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o710)
         self.read_only = not disk.is_writable(self.path)
         if not self.read_only:
-            found = _open(self.path, self._migrations)
+            found = self._open(self.path)
             if not self._reserve.fill():
                 self._short.set()
                 _log.warning("disk is full: %s", self.path.parent)
@@ -163,19 +224,47 @@ class Store:
         if self._copies is None or not self.path.exists():
             raise ReadOnly(f"cannot open {self.path}: the disk is read-only; make it writable and start again")
         _log.warning("disk is read-only, changes are refused until it is writable: %s", self.path.parent)
-        return _open(disk.copy_database(self.path, self._copies), self._migrations)
+        return self._open(disk.copy_database(self.path, self._copies))
 
-    def _execute(self, rows: list[tuple[str, str, bytes | None]], durable: bool) -> None:
+    def _open(self, path: Path) -> sqlite3.Connection:
+        opened = open_store(path, self._migrations, self._in_use)
+        self._db, self._number = opened.db, opened.number
+        self._changes.size = opened.logged
+        self._incidents = [found.text for found in self._load(INCIDENT, Incident).values()]
+        self._blame(opened.faults)
+        if opened.needs_copy and not self.read_only:
+            self._copy()
+        return opened.db
+
+    def _execute(self, rows: list[Row], durable: bool) -> None:
         if self.read_only:
             self._return_to_disk()
         self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            for kind, key, body in rows:
-                if body is None:
-                    self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, key))
-                else:
-                    self._db.execute(_PUT, (kind, key, body))
+        if not store_file.change(self._db, self._number + 1, rows):
+            return
+        self._number += 1
+        if not self._changes.append(self._number, rows) or self._changes.size > _LONGEST_LOG:
+            self._copy()
+
+    # The copy
+
+    def _copy(self) -> None:
+        """Make a copy unless one was made just now: read here, written in another thread while changes go on."""
+        if time.monotonic() < self._copy_again or (self._copying is not None and not self._copying.done()):
+            return
+        self._copy_again = time.monotonic() + _PAUSE
+        try:
+            self._changes.rotate()
+            self._copying = self._copier.submit(self._put_copy, self._db.serialize())
+        except (OSError, sqlite3.Error, MemoryError) as error:
+            _log.warning("no copy of the store was made: path=%s error=%s", self.path, error)
+
+    def _put_copy(self, data: bytes) -> None:
+        try:
+            store_file.put_copy(good(self.path), data)
+            self._changes.forget_old()
+        except (OSError, sqlite3.Error, store_file.Damaged) as error:
+            _log.warning("no copy of the store was made: path=%s error=%s", self.path, error)
 
     def _return_to_disk(self) -> None:
         """Leave the copy, in which nothing was changed, when the disk can be written by now."""
@@ -188,37 +277,5 @@ class Store:
         _log.warning("disk is writable again: %s", self.path.parent)
 
 
-_PUT = (
-    "INSERT INTO documents (kind, id, body) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body"
-)
-
-
-def _row(change: Put | Drop) -> tuple[str, str, bytes | None]:
+def _row(change: Put | Drop) -> Row:
     return (change.kind, change.id, codec.encode(change.value) if isinstance(change, Put) else None)
-
-
-def _open(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
-    current = len(migrations) + 1
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    if stat.S_IMODE(path.stat().st_mode) != 0o600:
-        path.chmod(0o600)
-    # No other process opens it: then the index of the log is in memory, and not in a file that takes room.
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-    db.execute("PRAGMA busy_timeout = 5000")
-    db.execute("PRAGMA journal_mode = WAL")
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if version > current:
-        db.close()
-        raise ServerError(
-            f"{path} was written by a newer netd (schema {version}, this one knows {current}); upgrade netd"
-        )
-    if version == current:
-        return db
-    db.execute("BEGIN IMMEDIATE")
-    if version == 0:
-        db.execute("CREATE TABLE documents (kind TEXT, id TEXT, body BLOB NOT NULL, PRIMARY KEY (kind, id))")
-    for migrate in migrations[max(version - 1, 0) :] if version else ():
-        migrate(db)
-    db.execute(f"PRAGMA user_version = {current}")
-    db.execute("COMMIT")
-    return db

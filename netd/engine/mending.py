@@ -11,7 +11,7 @@ from netd.common.store import Drop, Put
 from netd.engine import change, live
 from netd.engine.sandboxes import give_back
 from netd.engine.world import World
-from netd.facts import Step
+from netd.facts import Step, Verb
 from netd.model import Sandbox
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ async def mend(world: World) -> bool:
     have = await world.host.observe()
     await _forget(world, [one for one in world.state.sandboxes if _is_gone(one, have)])
     steps = facts.plan(world.wanted.everything(), have)
+    if world.store.incidents:
+        # What has no record may have lost it.
+        steps = tuple(step for step in steps if step.verb is not Verb.DEL)
     if steps:
         _log.info("mending=%s", " ".join(f"{step.verb.value}:{'/'.join(step.fact.key)}" for step in steps))
     whole = await _apply(world, steps)

@@ -55,7 +55,7 @@ async def resume(world: World) -> None:
         world.alarm.set()
     for sandbox in world.state.sandboxes:
         await _answer(world, sandbox)
-    await world.names.settle()
+    await (world.names.flush() if world.store.incidents else world.names.settle())
     await live.take_back_orphans(world)
     world.errands.send(leases.replay(world), "replay-addresses")
 
@@ -89,7 +89,9 @@ async def _take_up_sandboxes(world: World) -> None:
     stored = world.store.load(SANDBOX, Sandbox).values()
     kept = await _same_boot(world)
     lost = [sandbox for sandbox in stored if not (kept and _enter(world, sandbox))]
-    if lost:
+    if lost and kept and world.store.incidents:
+        _log.error("sandboxes-unserved=%d reason=their-networks-have-no-record", len(lost))
+    elif lost:
         _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
         await live.abandon(world, lost)
         remembered = [change for sandbox in lost for change in world.state.former.note(sandbox.name, sandbox.endpoints)]

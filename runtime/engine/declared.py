@@ -41,7 +41,7 @@ class Declared:
         self._told = set(kept)
         for live in self._fleet.all():
             await self.tell(live)
-        for identifier, name in kept.items():
+        for identifier, name in kept.items() if not self._fleet.may_lack_records else ():
             if self._fleet.get(identifier) is None:
                 await self._put(identifier, ReservationRequest(name=name))
 

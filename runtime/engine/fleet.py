@@ -18,6 +18,7 @@ from netd.common.store import Drop, Put, Store
 from netd.common.tasks import Tasks
 from runtime.engine.live import Live
 from runtime.engine.names import free_name
+from runtime.engine.record_copies import RecordCopies
 from runtime.record import ContainerRecord, State
 
 _KIND = "container"
@@ -25,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 
 class Fleet:
-    def __init__(self, store: Store, bus: Bus, tasks: Tasks | None = None) -> None:
+    def __init__(self, store: Store, bus: Bus, copies: RecordCopies, tasks: Tasks | None = None) -> None:
+        self._copies = copies
         self._tasks = tasks or Tasks()
         self._store = store
         self._bus = bus
@@ -41,7 +43,21 @@ class Fleet:
             self._names[record.name] = record.id
         return self.all()
 
+    async def restore(self) -> None:
+        """Take the containers up whose records the store has lost and whose folders have a copy."""
+        for found in await asyncio.to_thread(list, self._copies.read_missing(self._containers)):
+            name = f"{found.name}-{found.short_id}" if found.name in self._names else found.name
+            record = msgspec.structs.replace(found, name=name)
+            self._names[record.name] = record.id
+            await self.add(record)
+            _log.warning("container restored from its folder: container=%s name=%s", record.short_id, record.name)
+
     # Questions
+
+    @property
+    def may_lack_records(self) -> bool:
+        """There may be containers that are not known here: the store was damaged."""
+        return bool(self._store.incidents)
 
     def all(self) -> list[Live]:
         return list(self._containers.values())
@@ -86,6 +102,7 @@ class Fleet:
 
     async def add(self, record: ContainerRecord) -> Live:
         """Keep a new container, whose name is reserved."""
+        await asyncio.to_thread(self._copies.write, record)
         await self._store.write(Put(_KIND, record.id, record))
         live = self._containers[record.id] = Live(record)
         return live
@@ -102,6 +119,7 @@ class Fleet:
             old = {name: getattr(before, name) for name in fields}
             live.record = msgspec.structs.replace(live.record, **old)
             raise
+        await asyncio.to_thread(self._copies.write, live.record)
 
     def note(self, live: Live, **fields: Any) -> None:
         """Give the record values that tell what the kernel has already done.

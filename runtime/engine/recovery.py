@@ -114,10 +114,11 @@ class Recovery:
         Raises Unavailable while netd is down.
         """
         await self._declared.agree()
+        lost = self._fleet.may_lack_records
         views = {view.id: view for view in await self._netd.sandboxes()}
         for identifier in views:
             live = self._fleet.get(identifier)
-            if live is None or (live.running is None and not live.lock.locked()):
+            if (live is None and not lost) or (live and live.running is None and not live.lock.locked()):
                 await self._delete(identifier)
         for live in self._fleet.all():
             if live.running is None or networking.shares_network(live.record.host):

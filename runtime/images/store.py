@@ -7,7 +7,7 @@ first, and takes a layer's folder away only after nothing names it any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -31,10 +31,13 @@ class Images:
         self._tags: dict[str, str] = {}
 
     def load(self) -> None:
-        """Read the records and throw away layers that none of them names."""
+        """Read the records."""
         self._images = self._store.load("image", ImageRecord)
         self._tags = {name: tag.image for name, tag in self._store.load("tag", TagRecord).items()}
-        self._layers.sweep(chain for image in self._images.values() for chain in image.layers)
+
+    def sweep(self, used: Iterable[str]) -> None:
+        """Throw away the layers that no image has and that are not in *used*."""
+        self._layers.sweep([*used, *(chain for image in self._images.values() for chain in image.layers)])
 
     # Questions
 
@@ -120,5 +123,8 @@ class Images:
             return names
 
     def _orphans(self, chains: Sequence[str]) -> list[str]:
+        if self._store.incidents:
+            # An image whose record is lost may have them.
+            return []
         used = {chain for image in self._images.values() for chain in image.layers}
         return [chain for chain in chains if chain not in used]
