@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
-from netd.dns import lookup, reverse
+from netd.dns import lookup, reverse, special
 from netd.dns.lookup import Offer
 from netd.dns.records import NetworkRecords, Upstream, View, names_above
 from netd.dns.reverse import Spot, Zones
@@ -93,7 +93,9 @@ def decide(
         if zones is None:
             zones = Zones(subnet for network in networks.values() for subnet in network.subnets)
         return _by_address(question, spot, known, zones) or _elsewhere(question, view, _surrounds(spot, known))
-    return _by_name(question, view, known) or _elsewhere(question, view, lookup.is_above(question.name, view, known))
+    found = None if question.name == special.LOCALHOST else _by_name(question, view, known)
+    found = found or _everywhere(question)
+    return found or _elsewhere(question, view, lookup.is_above(question.name, view, known))
 
 
 def _by_name(question: Question, view: View, networks: Sequence[NetworkRecords]) -> Decision | None:
@@ -111,6 +113,13 @@ def _by_name(question: Question, view: View, networks: Sequence[NetworkRecords])
     return Refuse(Code.NXDOMAIN) if lookup.is_below_ours(name, view, networks) else None
 
 
+def _everywhere(question: Question) -> Decision | None:
+    """Decide on names that mean the same on all hosts; names of ours may be below localhost."""
+    if special.is_loopback(question.name):
+        return Reply(_of_type(special.LOOPBACK, question.type))
+    return Refuse(Code.NXDOMAIN) if special.is_invalid(question.name) else None
+
+
 def _of_type(addresses: Iterable[str], wanted: int) -> tuple[str, ...]:
     if wanted == Type.ANY:
         return tuple(addresses)
@@ -124,7 +133,9 @@ def _by_address(question: Question, spot: Spot, networks: Sequence[NetworkRecord
     for network in networks if address else ():
         if (name := network.pointers.get(str(address))) is not None:
             return Reply(pointers=(name,) if question.type in (Type.PTR, Type.ANY) else ())
-    if not zones.holds(spot):
+    if special.holds(spot) and address in special.LOOPBACK:
+        return Reply(pointers=(special.LOCALHOST,) if question.type in (Type.PTR, Type.ANY) else ())
+    if not (zones.holds(spot) or special.holds(spot)):
         return None
     return Refuse(Code.NXDOMAIN) if address or not spot.exact else Reply()
 

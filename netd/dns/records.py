@@ -14,9 +14,17 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 
 
+_CAPITALS = {code: code | 0x20 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def lower(name: str) -> str:
+    """Return *name* in lower case as DNS has it: of ASCII letters only (RFC 4343)."""
+    return name.lower() if name.isascii() else name.translate(_CAPITALS)
+
+
 def fold(name: str) -> str:
     """Return *name* as it is compared: without case and without the final dot."""
-    return name.lower().removesuffix(".")
+    return lower(name).removesuffix(".")
 
 
 def names_above(name: str) -> Iterator[str]:

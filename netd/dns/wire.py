@@ -34,6 +34,7 @@ from dnslib.buffer import BufferError as DNSBufferError
 
 from netd.dns.decide import Code, Question, Refuse, Reply
 from netd.dns.lookup import Offer
+from netd.dns.records import lower
 from netd.dns.walk import Type, records
 
 TTL = 5
@@ -48,7 +49,7 @@ _ONE_QUESTION = bytes((0, 1, 0, 0, 0, 0))
 """And no answers, and no authorities."""
 _LARGEST_QUERY = 4096
 _OPT = bytes((0, 0, 41))
-"""How an OPT record begins: at the root, with its type.  It comes first of the additional records or goes unseen."""
+"""How an OPT record begins: at the root, with its type."""
 _TRUNCATED = 0x02
 _CLASSES = (1, 255)
 """IN and ANY; in other classes our names exist and have nothing."""
@@ -110,11 +111,32 @@ def read(packet: bytes) -> Message | Code | None:
         return Code.FORMERR
     buffer = DNSBuffer(packet)
     try:
-        header, asked = DNSHeader.parse(buffer), DNSQuestion.parse(buffer)
-        edns = RR.parse(buffer) if header.ar and packet[end : end + 3] == _OPT else None
+        header, asked = DNSHeader.parse(buffer), _asked(packet, end)
+        edns = _edns(packet, end, header.ar)
         return Message(DNSRecord(header, q=asked), _question(asked), edns)
-    except (DNSError, DNSBufferError, UnicodeDecodeError, struct.error):
+    except (DNSError, DNSBufferError, struct.error):
         return Code.FORMERR
+
+
+def _asked(packet: bytes, end: int) -> DNSQuestion:
+    """Return the question that ends at *end*; its labels are any octets, where dnslib takes text only."""
+    labels, at = [], HEADER
+    while size := packet[at]:
+        labels.append(packet[at + 1 : at + 1 + size])
+        at += size + 1
+    return DNSQuestion(DNSLabel(labels), *struct.unpack_from("!HH", packet, end - 4))
+
+
+def _edns(packet: bytes, end: int, count: int) -> RR | None:
+    """Return the OPT record, wherever it is among the additional records (RFC 6891)."""
+    at = end
+    for place in records(packet, end, count):
+        if packet[at : at + 3] == _OPT:
+            buffer = DNSBuffer(packet)
+            buffer.offset = at
+            return RR.parse(buffer)
+        at = place.end
+    return None
 
 
 def _has_two_opts(packet: bytes, end: int) -> bool:
@@ -124,8 +146,8 @@ def _has_two_opts(packet: bytes, end: int) -> bool:
 
 
 def _question(asked: DNSQuestion) -> Question:
-    labels = [label.decode().replace(".", "\\.") for label in asked.qname.label]
-    return Question(".".join(labels).lower(), asked.qtype if asked.qclass in _CLASSES else 0)
+    labels = [label.decode(errors="surrogateescape").replace(".", "\\.") for label in asked.qname.label]
+    return Question(lower(".".join(labels)), asked.qtype if asked.qclass in _CLASSES else 0)
 
 
 def question_end(packet: bytes) -> int:
@@ -205,14 +227,18 @@ def _address(text: str) -> RD:
 
 
 def _pointers(names: Iterable[str]) -> list[RD]:
-    """Return PTR records; a name that DNS cannot carry (a label over 63 bytes) has none."""
+    """Return PTR records; a name that DNS cannot carry has none."""
     return [PTR(label) for label in _labels(names)]
 
 
 def _labels(names: Iterable[str]) -> list[DNSLabel]:
-    """Return the names that DNS can carry."""
-    split = [[label.encode() for label in name.split(".")] for name in names]
-    return [DNSLabel(labels) for labels in split if all(0 < len(label) < 64 for label in labels)]
+    """Return the names that DNS can carry: labels of 63 bytes at most, 255 in all with their lengths (RFC 1035)."""
+    split = [[label.encode(errors="surrogateescape") for label in name.split(".")] for name in names]
+    return [DNSLabel(labels) for labels in split if _can_carry(labels)]
+
+
+def _can_carry(labels: Sequence[bytes]) -> bool:
+    return all(0 < len(label) < 64 for label in labels) and sum(len(label) + 1 for label in labels) < 255
 
 
 def _pack(
