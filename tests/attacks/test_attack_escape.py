@@ -151,7 +151,7 @@ def test_another_containers_memory_is_shared_only_by_one_that_offers_it(raw: Any
         donor = run("sleep", "1000", host={"IpcMode": mode})
         joining = make("true", host={"IpcMode": f"container:{donor}"})
         answer = raw.ask("POST", f"/containers/{joining}/start")
-        assert answer[0] == status
+        assert answer[0] == status, answer[2]
         assert status == 204 or "non-shareable IPC" in answer[2]["message"]
 
 
@@ -258,3 +258,67 @@ def test_a_container_cannot_hold_up_execs_by_stopping_them(
         box.until(lambda: box.launcher.pids(spec.id) == [running.pid])
     finally:
         box.close()
+
+
+HARMLESS = {
+    "proc": "mkdir -p /m && mount -t proc proc /m",
+    "tmpfs": "mount -t tmpfs none /mnt",
+    "namespace": "unshare -m true",
+    "user namespace": "unshare -U true",
+    "keys": "grep -q . /proc/keys",
+    "host name": "hostname evil",
+}
+"""Done by a privileged container too, as proof that they are attempts at all."""
+ATTEMPTS = {
+    **HARMLESS,
+    # Opened for writing and not written to: a failure of this test is not to harm the machine.
+    "core_pattern": ": > /proc/sys/kernel/core_pattern",
+    "sysrq": ": > /proc/sysrq-trigger",
+    "caches": ": > /proc/sys/vm/drop_caches",
+    "irq": ": > /proc/irq/default_smp_affinity",
+    "uevent": ": > /sys/kernel/uevent_helper",
+    "devices": ": > /sys/fs/cgroup/devices/devices.allow",
+    "cgroup": "mount -t cgroup -o memory none /m",
+    "remount": "mount -o remount,rw /sys",
+    "unmask": "umount /proc/keys",
+    "kernel's memory": "mknod /mem c 1 1 && head -c 1 /mem | grep -q .",
+    "block device": "mknod /b b $(awk 'NR > 2 {print $1, $2; exit}' /proc/partitions) && head -c 1 /b | grep -q .",
+    "kcore": "head -c 1 /proc/kcore | grep -q .",
+    "log": "dmesg | grep -q .",
+    "release agent": "find /sys/fs/cgroup -name release_agent | grep -q .",
+    "own group": "mkdir /sys/fs/cgroup/pids/evil",
+    "root of the first": "[ $(stat -c %d:%i /proc/1/root/..) != $(stat -c %d:%i /) ]",
+    "inheritable capability": "grep -q 'CapInh:.*[1-9a-f]' /proc/self/status",
+}
+
+
+def script_of(attempts: dict[str, str]) -> str:
+    """Return a script that prints the names of those that succeed."""
+    return "\n".join(f'({attempt}) >/dev/null 2>&1 && echo "{name}"' for name, attempt in attempts.items()) + "\ntrue"
+
+
+def test_the_usual_ways_out_are_shut(box: Box) -> None:
+    """CVE-2022-0492, CVE-2022-24769 and what no container may do to its host, by its root user and in an exec."""
+    script = script_of(ATTEMPTS)
+    assert box.shell(script) == ""
+    spec = box.spec("sleep", "1000")
+    running = box.start(spec)
+    assert box.exec(spec, running.pid, box.process("sh", "-c", script))[:2] == (0, "")
+    powers = {"capabilities": capabilities.resolve(privileged=True), "seccomp": b""}
+    out = box.shell(script_of(HARMLESS), privileged=True, process=powers)
+    assert {"proc", "namespace", "keys", "host name"} <= set(out.splitlines())
+
+
+def test_links_of_an_image_in_dev_do_not_redirect_the_console(box: Box, tmp_path: Path) -> None:
+    """CVE-2025-52565: /dev/console and /dev/pts of the image point at files that the container may not write."""
+    victim, image = tmp_path / "victim", tmp_path / "layer"
+    victim.write_text("safe")
+    (image / "dev/pts").mkdir(parents=True)
+    for name in ("console", "null", "ptmx", "pts/0", "pts/ptmx", "tty"):
+        (image / "dev" / name).symlink_to(victim)
+    lower = (str(image), str(box.image))
+    script = "stat -c %F /dev/console /dev/null /dev/pts/ptmx; tty; echo x > /dev/console"
+    spec = box.spec("sh", "-c", script, lower=lower, process={"tty": True})
+    code, out, _err = box.complete(spec)
+    assert (code, out.split("\r\n")[:4]) == (0, [*["character special file"] * 3, "/dev/pts/0"])
+    assert victim.read_text() == "safe"
