@@ -69,7 +69,7 @@ class Handler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         idle = self._current_request is None and not self._messages and not self._upgraded
         if idle and b"tcp" in data and _UPGRADE.match(data):
-            self._parser = HttpRequestParserPy(self, self._loop, 2**16)
+            self._parser = HttpRequestParserPy(self, self._loop, 2**16, auto_decompress=False)
         awaited = self._waiter is not None and not self._waiter.done()
         super().data_received(data)
         if awaited:
@@ -93,7 +93,7 @@ class Handler(RequestHandler):
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
         """Log faults of the daemon; malformed requests and clients that leave are none."""
         error = kwargs.get("exc_info")
-        if isinstance(error, HttpProcessingError) or self.transport is None:
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError) or self.transport is None:
             _log.debug("malformed request: client=%d error=%s", self.client, error)
         else:
             super().log_exception(*args, **kwargs)
@@ -143,7 +143,8 @@ class Server(web.Server):
     def __init__(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], bounds: Bounds, **kwargs: Any
     ) -> None:
-        super().__init__(self._answer, **kwargs)
+        # As Docker, we take bodies as they are: what a client has compressed is not blown up here.
+        super().__init__(self._answer, auto_decompress=False, **kwargs)
         self._handler = handler
         self.bounds = bounds
         self.admission = Admission(bounds)

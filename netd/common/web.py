@@ -150,6 +150,8 @@ class Call:
                 return await self.request.content.readany()
         except TimeoutError:
             raise RequestTimeout(f"the request body did not come within {seconds:g} seconds; send it again") from None
+        except web.RequestPayloadError as error:
+            raise BadRequest(f"the request body cannot be read: {' '.join(str(error).split())}") from None
 
 
 def json(value: Any, status: int = 200) -> web.Response:

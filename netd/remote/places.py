@@ -13,6 +13,8 @@ import msgspec
 from netd.common.errors import ServerError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
+_LONGEST = 200
+"""Characters of a name, so that the name of its file is not too long."""
 _LARGEST = 64 << 10
 
 
@@ -40,7 +42,7 @@ def find(name: str, folders: Sequence[Path]) -> Place | None:
     Sockets come before files that name an address, folders in their order.  Raises ServerError naming a file that
     cannot be used.
     """
-    if not _NAME.match(name):
+    if len(name) > _LONGEST or not _NAME.match(name):
         return None
     for path in _candidates(folders, name, ("sock",)):
         if path.is_socket():
