@@ -74,6 +74,8 @@ class Installation:
         self.root = Path(tempfile.mkdtemp(prefix="ndt-"))
         self.state, self.run = self.root / "state", self.root / "run"
         self.config = self.root / "netd.toml"
+        if os.environ.get("NETD_TEST_USERNS") and "userns" not in config:
+            config = 'userns = "auto"\nuserns_range = "1000000:6553600"\n' + config
         self.config.write_text(config)
         self.flags: list[str] = []
         """Further words for daemons that are started from now on."""

@@ -28,6 +28,7 @@ COMMAND = "netd-init"
 """The command line of processes on their way into a container."""
 _SPARE = "spare-"
 _BURIAL_SECONDS = 5.0
+_FOREIGN_SECONDS = 60
 
 
 class Failed(Exception):
@@ -201,7 +202,7 @@ class Birth(Waiting):
     def _begin(self, plan: init.Plan, parent: str) -> None:
         self.plan = plan
         self.parent = parent
-        self.group = cgroups.Group(self._hierarchies, f"{parent}/{_SPARE}{os.getpid()}-{time.monotonic_ns():x}")
+        self.group = cgroups.Group(self._hierarchies, f"{parent}/{_spare_name()}")
         self.group.create(versions=(1,))
         if self.group.path("devices") is not None:
             self.group.allow_devices(devices.RULES if plan.guarded else devices.EVERYTHING)
@@ -229,8 +230,20 @@ def sweep_spares(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
         except FileNotFoundError:
             continue
         for name in names:
-            if not os.path.exists(f"/proc/{name.split('-')[1]}"):
+            if _is_left_over(name):
                 cgroups.remove_empty(f"{hierarchy.path}/{PARENT}/{name}")
+
+
+def _spare_name() -> str:
+    return f"{_SPARE}{os.getpid()}-{time.monotonic_ns():x}-{os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether the midwife of a spare is gone; of another process namespace, which cannot be seen, after a minute."""
+    pid, made, *namespace = name.removeprefix(_SPARE).split("-")
+    if namespace and namespace[0] != str(os.stat("/proc/self/ns/pid").st_ino):
+        return time.monotonic_ns() - int(made, 16) > _FOREIGN_SECONDS * 10**9
+    return not os.path.exists(f"/proc/{pid}")
 
 
 def kill(pid: int) -> None:

@@ -99,7 +99,30 @@ def _be_first(channel: _socket.socket, builder: _socket.socket, delivery: init.D
     linux.unshare(linux.CLONE_NEWNS)
     os.chdir("/")
     linux.join_session_keyring()
-    init.run(channel, delivery.spec, stdio.pop() if terminal else -1, stdio)
+    master = stdio.pop() if terminal else -1
+    init.run(channel, delivery.spec, master, [_reopened(descriptor) for descriptor in stdio])
+
+
+def _reopened(descriptor: int) -> int:
+    """Return a device opened by the mounts that are the container's own now, so that its name leads to it.
+
+    What is not to be found there under its name stays as it is.
+    """
+    name = os.readlink(f"/proc/self/fd/{descriptor}").rpartition("/")[2]
+    place = f"/dev/pts/{name}" if name.isdigit() else f"/dev/{name}"
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = linux.openat2(root, place, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK, linux.IN_ROOT | linux.NO_SYMLINKS)
+    except OSError:
+        return descriptor
+    finally:
+        os.close(root)
+    if not os.path.samestat(os.fstat(found), os.fstat(descriptor)):
+        os.close(found)
+        return descriptor
+    os.set_blocking(found, True)
+    os.close(descriptor)
+    return found
 
 
 def _join(first: int) -> None:

@@ -83,6 +83,10 @@ class Launcher:
         try:
             if pid not in group.pids():
                 raise StartError(f"container {container_id[:12]} is not running")
+            if _has_own_users(pid) != bool(process.root):
+                raise StartError(
+                    f"container {container_id[:12]} is not in the user namespace of its record: restart it"
+                )
             channel = await self._nursery.fresh(wire.JOIN)
             words = wire.pack((wire.pack_spec(process), group.name, container_id, exec_id))
             return await self._begin(channel, _send_with(channel, words, target))
@@ -285,6 +289,11 @@ class Launcher:
         names = [name for name in os.listdir(self._shims) if not name.endswith(shimdir.SOCKET_SUFFIX)]
         states = {name: self._read_state(name) for name in names}
         return [name for name, state in states.items() if state and state["container"] != name]
+
+
+def _has_own_users(pid: int) -> bool:
+    """Whether the process has another user namespace: what enters only its other ones would be root of the host."""
+    return os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
 
 
 async def _send_with(channel: Channel, payload: bytes, descriptor: int) -> None:

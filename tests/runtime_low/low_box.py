@@ -14,12 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from runtime.kernel import capabilities, seccomp
 from runtime.supervise.launcher import Launcher
 from runtime.supervise.running import ShimProcess
 from runtime.supervise.spec import Container, ExitStatus, Process
 
 DEADLINE = 20.0
+MAPPED = bool(os.environ.get("NETD_TEST_USERNS"))
+"""Run every container that can have one in a user namespace."""
+FIRST_ID = 200_000
+needs_host_root = pytest.mark.skipif(MAPPED, reason="root of a user namespace cannot do that")
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -49,6 +55,8 @@ class Box:
         self.launcher = Launcher(folder / "run")
         self.run(self.launcher.start())
         self.specs: list[Container] = []
+        self.held: list[int] = []
+        self.shared = self.namespaces() if MAPPED else None
 
     def run(self, coroutine: Any, seconds: float = DEADLINE) -> Any:
         async def bounded() -> Any:
@@ -75,12 +83,28 @@ class Box:
             self.run(self.launcher.discard(spec.id))
         self.run(self.launcher.close())
         self.runner.close()
+        for descriptor in self.held:
+            os.close(descriptor)
 
     def process(self, *argv: str, **changes: Any) -> Process:
         given = capabilities.DEFAULT
         program = seccomp.default_program(given)
-        made = Process(argv=argv, env=(PATH,), capabilities=given, seccomp=program)
+        root = FIRST_ID if self.shared else 0
+        made = Process(argv=argv, env=(PATH,), capabilities=given, seccomp=program, root=root)
         return replace(made, **changes)
+
+    def namespaces(self) -> tuple[str, str]:
+        """Return the paths of a user namespace and of a network with lo up that it owns; the box keeps them."""
+        made = self.run(self.launcher.namespaces(FIRST_ID, 65536, "", network=True))
+        self.held += made
+        user, network = (f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in made)
+        subprocess.run(["nsenter", f"--net={network}", "ip", "link", "set", "lo", "up"], check=True)
+        return user, network
+
+    def mapped_spec(self, *argv: str, process: dict[str, Any] | None = None, **changes: Any) -> Container:
+        """Describe a container in a user namespace of its own."""
+        user, network = self.namespaces()
+        return self.spec(*argv, process={"root": FIRST_ID, **(process or {})}, userns=user, netns=network, **changes)
 
     def spec(self, *argv: str, process: dict[str, Any] | None = None, **changes: Any) -> Container:
         """Describe a container with a writable layer and a log of its own."""
@@ -99,6 +123,15 @@ class Box:
             process=self.process(*argv, **(process or {})),
         )
         made = replace(made, **changes)
+        if self.shared and not made.userns and not _can_be_mapped(made):
+            made = replace(made, process=replace(made.process, root=0))
+        elif self.shared and not made.userns:
+            own_network = made.netns == self.netns
+            made = replace(
+                made,
+                userns=self.shared[0],
+                netns=self.shared[1] if own_network else made.netns,
+            )
         self.specs.append(made)
         return made
 
@@ -147,7 +180,8 @@ class Box:
 
     def exec(self, spec: Container, pid: int, process: Process) -> tuple[int, str, str]:
         async def story() -> tuple[ExitStatus, bytes, bytes]:
-            running = await self.launcher.exec(spec.id, pid, process, secrets.token_hex(32))
+            mapped = replace(process, root=spec.process.root)
+            running = await self.launcher.exec(spec.id, pid, mapped, secrets.token_hex(32))
             attachment = await running.attach(stdin=False)
             await self.launcher.release(running)
             out, err = await read_all(attachment)
@@ -155,6 +189,10 @@ class Box:
 
         status, out, err = self.run(story())
         return status.code, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+def _can_be_mapped(spec: Container) -> bool:
+    return bool(spec.netns) and not spec.privileged and "host" not in (spec.pid_mode, spec.ipc_mode)
 
 
 async def collect(running: ShimProcess) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from low_box import Box, read_until
+from low_box import Box, needs_host_root, read_until
 
 from runtime.kernel import linux
 from runtime.supervise.nursery import sealed_interpreter
@@ -153,6 +153,7 @@ def test_nothing_covers_what_protects_the_host(box: Box, tmp_path: Path, target:
         box.start(box.spec("true", mounts=(mount,), lower=(str(image), str(box.image))))
 
 
+@needs_host_root
 def test_a_volume_may_show_the_hosts_own_sys_and_single_files_of_proc(box: Box, tmp_path: Path) -> None:
     (tmp_path / "uptime").write_text("1.00 1.00\n")
     mounts = (

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from low_box import Box, groups_of, parent_of, read_all, read_until, wait_gone
+from low_box import FIRST_ID, Box, groups_of, parent_of, read_all, read_until, wait_gone
 
 from runtime.supervise.spec import ExitStatus, StartError, StreamLost
 
@@ -163,6 +163,15 @@ def test_a_foreign_process_is_not_taken_for_the_container(box: Box) -> None:
     box.start(spec)
     with pytest.raises(StartError, match="is not running"):
         box.exec(spec, os.getpid(), box.process("true"))
+
+
+def test_nothing_enters_a_mapped_container_as_root_of_the_host(box: Box) -> None:
+    spec = box.mapped_spec("sleep", "1000")
+    pid = box.start(spec).pid
+    _code, out, _err = box.exec(spec, pid, box.process("cat", "/proc/self/uid_map"))
+    assert out.split()[1] == str(FIRST_ID)
+    with pytest.raises(StartError, match="user namespace"):
+        box.run(box.launcher.exec(spec.id, pid, box.process("true", root=0), secrets.token_hex(32)))
 
 
 def test_two_hundred_execs_leak_nothing(box: Box) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from low_box import Box
+from low_box import Box, needs_host_root
 
 from runtime.inside import mounts
 from runtime.kernel import capabilities
@@ -89,6 +89,7 @@ def test_devices_are_the_usual_ones_and_no_others_open(box: Box) -> None:
     assert "not permitted" in err
 
 
+@needs_host_root
 def test_a_device_that_was_asked_for_opens_and_keeps_its_access(box: Box, tmp_path: Path) -> None:
     os.mknod(tmp_path / "loop", 0o600 | stat.S_IFBLK, os.makedev(7, 0))
     read = "dd if=/dev/some/loop of=/dev/null bs=512 count=1"
@@ -308,6 +309,7 @@ def test_layers_are_stacked_by_an_ordinary_mount_on_kernels_without_the_new_way(
         mounts.overlay_by_mount(["/does/not/exist"], spec.upper, spec.work)
 
 
+@needs_host_root
 def test_mounts_made_inside_reach_the_host_only_through_shared_ones(box: Box, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from low_box import Box, read_until
+from low_box import Box, needs_host_root, read_until
 
 from runtime.kernel import cgroups, linux
 from runtime.supervise.spec import ExitStatus, Limits, StartError
@@ -105,6 +105,7 @@ def test_freezing_and_killing(box2: Box) -> None:
     assert box2.run(story()).code == 137
 
 
+@needs_host_root
 def test_devices_are_filtered(box2: Box) -> None:
     script = "mknod /tmp/z c 1 5 && head -c 1 /tmp/z | wc -c; mknod /tmp/l b 7 0 && cat /tmp/l"
     code, out, err = box2.try_shell(script)
