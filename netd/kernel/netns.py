@@ -58,10 +58,10 @@ def take(source: Path, path: Path, prepare: Callable[[], None]) -> None:
     """
     if not exists(source) or source.stat().st_ino == os.stat("/proc/self/ns/net").st_ino:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    path.touch()
 
     def body() -> None:
         prepare()
+        path.touch()
         libc.bind_mount("/proc/thread-self/ns/net", str(path))
 
     run_in(source, body)

@@ -252,3 +252,47 @@ def test_bodies_are_read_as_docker_reads_them(place):
     assert place.refusal(400, "POST", "/netd/v1/sandboxes", None)
     status, said = place.call("POST", "/networks/create", [1])
     assert status == 400 and "invalid JSON" in said["message"]
+
+
+def mounted(place):
+    return sorted(path.name for path in (place.run / "netns").iterdir())
+
+
+def test_a_namespace_that_the_runtime_made_is_furnished_and_let_go(place):
+    """As that of a container with a user namespace: netd could not make it."""
+    made = place.lab.make_host("given")
+    path = f"/proc/{os.getpid()}/fd/{made.fd}"
+    box = place.sandbox("web", Netns=path, Sysctls={"net.ipv4.ip_unprivileged_port_start": "7"})
+    assert os.stat(box.view["Netns"]).st_ino == os.fstat(made.fd).st_ino
+    assert json.loads(made.ip("-j -4 addr show eth0"))[0]["addr_info"][0]["local"] == box.address()
+    assert made.command("sysctl", "-n", "net.ipv4.ip_unprivileged_port_start").strip() == "7"
+    box.remove()
+    assert mounted(place) == []
+
+
+@pytest.mark.parametrize("kind", ["own", "file", "absent", "relative", "other"])
+def test_what_is_no_namespace_for_a_sandbox_is_refused_and_nothing_is_left(place, kind, tmp_path):
+    (tmp_path / "file").touch()
+    paths = {
+        "own": f"/proc/{os.getpid()}/fd/{place.machine.fd}",
+        "file": str(tmp_path / "file"),
+        "absent": str(tmp_path / "absent"),
+        "relative": "netns/x",
+        "other": "/proc/self/ns/uts",
+    }
+    status, said = place.call("POST", "/netd/v1/sandboxes", place.request("web", Netns=paths[kind]))
+    assert status in (400, 500) and paths[kind] in said["message"]
+    assert mounted(place) == []
+
+
+def test_a_given_namespace_is_let_go_when_the_sandbox_fails(place):
+    made = place.lab.make_host("given")
+    place.sandbox("first", PortBindings={"80/tcp": [{"HostPort": "8080"}]})
+    before = mounted(place)
+    body = place.request("web", Netns=f"/proc/{os.getpid()}/fd/{made.fd}", NetworkMode="nosuch")
+    assert place.call("POST", "/netd/v1/sandboxes", body)[0] == 404
+    conflicting = place.request(
+        "web", Netns=f"/proc/{os.getpid()}/fd/{made.fd}", PortBindings={"80/tcp": [{"HostPort": "8080"}]}
+    )
+    assert place.call("POST", "/netd/v1/sandboxes", conflicting)[0] >= 400
+    assert mounted(place) == before
