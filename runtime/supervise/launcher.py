@@ -83,10 +83,7 @@ class Launcher:
         try:
             if pid not in group.pids():
                 raise StartError(f"container {container_id[:12]} is not running")
-            if _has_own_users(pid) != bool(process.root):
-                raise StartError(
-                    f"container {container_id[:12]} is not in the user namespace of its record: restart it"
-                )
+            _check_users(container_id, pid, process)
             channel = await self._nursery.fresh(wire.JOIN)
             words = wire.pack((wire.pack_spec(process), group.name, container_id, exec_id))
             return await self._begin(channel, _send_with(channel, words, target))
@@ -291,9 +288,14 @@ class Launcher:
         return [name for name, state in states.items() if state and state["container"] != name]
 
 
-def _has_own_users(pid: int) -> bool:
-    """Whether the process has another user namespace: what enters only its other ones would be root of the host."""
-    return os.stat(f"/proc/{pid}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
+def _check_users(container_id: str, pid: int, process: Process) -> None:
+    """Raise StartError for a process that would enter another user namespace as root of the host, or the reverse."""
+    try:
+        theirs = os.stat(f"/proc/{pid}/ns/user").st_ino
+    except FileNotFoundError:
+        raise StartError(f"container {container_id[:12]} is not running") from None
+    if (theirs != os.stat("/proc/self/ns/user").st_ino) != bool(process.root):
+        raise StartError(f"container {container_id[:12]} is not in the user namespace of its record: restart it")
 
 
 async def _send_with(channel: Channel, payload: bytes, descriptor: int) -> None:
