@@ -13,7 +13,7 @@ from runtime.engine.fleet import Fleet
 from runtime.engine.live import Live
 from runtime.engine.verdict import Health, Plan, Result
 from runtime.record import ExecConfig
-from runtime.supervise.spec import ExitStatus, StartError
+from runtime.supervise.spec import ExitStatus, StartError, StreamLost
 from runtime.supervise.supervisor import Attachment, Running, Supervisor
 
 _KILL = 9
@@ -77,9 +77,10 @@ class HealthChecks:
 
 
 async def _collect(streams: Attachment, output: bytearray) -> None:
-    async for _, data in streams:
-        if len(output) < _READ:
-            output += data
+    with suppress(StreamLost):
+        async for _, data in streams:
+            if len(output) < _READ:
+                output += data
 
 
 async def _within(ended: asyncio.Future[ExitStatus], seconds: float) -> bool:
