@@ -171,7 +171,8 @@ def _own_stdio(identity: users.Identity) -> None:
         try:
             os.fchown(number, identity.uid, status.st_gid if stat.S_ISCHR(status.st_mode) else identity.gid)
         except OSError as problem:
-            if problem.errno not in (errno.EPERM, errno.EROFS):
+            # EINVAL: a number that the user namespace does not map, which _take_ids refuses by name.
+            if problem.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL):
                 raise
 
 
@@ -192,13 +193,27 @@ def _change_identity(capabilities: int, identity: users.Identity) -> None:
                     raise
                 break  # beyond the kernel's last
     linux.prctl(linux.PR_SET_KEEPCAPS, 1)
-    os.setgroups(identity.groups)
-    os.setresgid(identity.gid, identity.gid, identity.gid)
-    os.setresuid(identity.uid, identity.uid, identity.uid)
+    _take_ids(identity)
     linux.prctl(linux.PR_SET_KEEPCAPS, 0)
     held = capabilities if identity.uid == 0 else 0
     linux.capset(held, held, 0)
     linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def _take_ids(identity: users.Identity) -> None:
+    try:
+        os.setgroups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+        groups = ", ".join(map(str, identity.groups))
+        raise CannotStart(
+            f"user {identity.uid} or one of its groups {groups} does not exist in the user namespace of the container:"
+            " use smaller numbers",
+            125,
+        ) from None
 
 
 def find_program(name: str, path: str) -> str:

@@ -1,14 +1,19 @@
 """Identities: nothing that a client, an image or a container writes makes a process root by mistake."""
 
 import io
+import os
+import socket
 import tarfile
+from pathlib import Path
 
 import docker
 import pytest
 
-from runtime.inside import users
+from runtime.inside import become, users
+from runtime.kernel import linux
 from tests.installation import IMAGE, busybox_tar
 
+CLONE_NEWUSER = 0x10000000
 NAMED_AS_NUMBERS = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/root:/bin/sh\n+7:x:0:0::/:\n-5:x:0:0::/:\n 7:x:0:0::/:\n"
 GROUPS_NAMED_AS_NUMBERS = "root:x:0:\n1000:x:0:\n2000:x:0:root\n"
 
@@ -149,3 +154,30 @@ def test_execs_have_an_empty_input_whatever_the_container_put_at_dev_null(api, r
     made = run("sleep", "1000")
     assert execute(api, made, "", f"rm /dev/null; {put or 'true'}") == (0, "")
     assert execute(api, made, "1000", "cat; echo end") == (0, "end\n")
+
+
+@pytest.mark.parametrize(("uid", "gid", "groups"), [(70000, 0, (0,)), (0, 70000, (0,)), (0, 0, (0, 70000))])
+def test_a_number_that_a_user_namespace_does_not_have_is_named(uid, gid, groups):
+    """Without the refusal the process would go on as somebody else."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            linux.unshare(CLONE_NEWUSER)
+            theirs.send(b"ready")
+            theirs.recv(1)
+            become._change_identity(0, users.Identity(uid, gid, groups, "/"))
+        except become.CannotStart as refused:
+            theirs.send(refused.message.encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    with ours:
+        assert ours.recv(5) == b"ready"
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{child}/{name}").write_text("0 0 1")
+        ours.send(b"1")
+        said = ours.recv(1000).decode()
+    os.waitpid(child, 0)
+    assert "does not exist in the user namespace of the container: use smaller numbers" in said
+    assert "70000" in said
