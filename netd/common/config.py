@@ -96,7 +96,7 @@ def _read(path: Path, required: bool) -> Settings:
         if required:
             raise BadRequest(f"the configuration file {path} does not exist") from None
         return Settings()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise BadRequest(f"the configuration file {path} cannot be read: {error}") from error
     known = {setting.name: setting.type for setting in fields(Settings) if setting.type != "bool"}
     return Settings(**{key: _value(path, key, value, known) for key, value in found.items()})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -9,6 +11,25 @@ from typing import TypeAlias
 from netd.common import folders
 
 Settings: TypeAlias = tuple[tuple[str, str], ...]
+
+_log = logging.getLogger(__name__)
+_LINE = re.compile(r"(?P<name>net[./](?:(?!\.\.)[^\s\ufffd])+)=(?P<value>[^=\ufffd]*)")
+"""Parameters below net. only, and no way out of there."""
+
+
+def read(path: Path) -> Settings:
+    """Return the lines NAME=VALUE of a file; what a crash or others made unreadable is left out and logged."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        _log.warning("remembered settings lost: path=%s error=%s", path, error.strerror)
+        return ()
+    found = [_LINE.fullmatch(line) for line in lines]
+    if None in found:
+        _log.warning("remembered settings damaged: path=%s lines=%d", path, found.count(None))
+    return tuple((line["name"], line["value"]) for line in found if line)
 
 
 class Memory:
@@ -25,11 +46,7 @@ class Memory:
             self.drop(link)
 
     def get(self, link: str) -> Settings:
-        try:
-            lines = self._folder.joinpath(link).read_text().splitlines()
-        except FileNotFoundError:
-            return ()
-        return tuple((name, value) for name, _, value in (line.partition("=") for line in lines))
+        return read(self._folder / link)
 
     def drop(self, link: str) -> None:
         self._folder.joinpath(link).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ neither can be asked of the kernel).
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +18,13 @@ from netd.common import folders
 from netd.common.errors import KernelRefused
 from netd.common.ids import short
 from netd.facts import DefaultRoute, Namespace
-from netd.kernel import netns, rtnl, sysctl
+from netd.kernel import memory, netns, rtnl, sysctl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.netlink import Request
 
 T = TypeVar("T")
 _LOOPBACK = 1
+_log = logging.getLogger(__name__)
 
 
 class Sandboxes:
@@ -36,10 +38,10 @@ class Sandboxes:
         folders.make(self._records, folders.PRIVATE)
         for record in self._records.iterdir():
             if not netns.exists(self.path(record.name)):
-                record.unlink()
+                _delete(record)
         for mount in self._mounts.iterdir():
             if not netns.exists(mount):
-                mount.unlink()
+                _delete(mount)
 
     def close(self) -> None:
         """Remove the folders if nothing is left in them."""
@@ -99,8 +101,7 @@ class Sandboxes:
         return self._read(record) if record.exists() else Namespace(sandbox=sandbox)
 
     def _read(self, record: Path) -> Namespace:
-        pairs = (line.partition("=") for line in record.read_text().splitlines())
-        return Namespace(sandbox=record.name, sysctls=tuple((name, value) for name, _, value in pairs))
+        return Namespace(sandbox=record.name, sysctls=memory.read(record))
 
     def put_route(self, fact: DefaultRoute) -> None:
         self.run_in(fact.sandbox, lambda: _talk(rtnl.put_default_route(fact.gateway)))
@@ -109,6 +110,13 @@ class Sandboxes:
         """Remove the default route; without the namespace it is gone already."""
         if netns.exists(self.path(fact.sandbox)):
             self.run_in(fact.sandbox, lambda: _talk(rtnl.drop_default_route(fact.gateway)))
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        _log.warning("left-over stays: path=%s error=%s", path, error.strerror)
 
 
 def _furnish(fact: Namespace) -> None:

@@ -5,13 +5,16 @@ They belong to the network namespace of the thread that touches them.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
+from netd.kernel.memory import read as remembered
 
+_log = logging.getLogger(__name__)
 _ROOT = Path("/proc/sys")
 _SWITCHES: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 _OURS = "nd"
@@ -84,11 +87,12 @@ class Forwarding:
     def restore(self) -> None:
         for family in _SWITCHES:
             memory = self._file(family)
-            if memory.exists():
-                for line in memory.read_text().splitlines():
-                    name, _, value = line.rpartition("=")
+            for name, value in remembered(memory):
+                try:
                     write_optional(name, value)
-                memory.unlink()
+                except KernelRefused as refused:
+                    _log.warning("not put back: %s", refused.message)
+            memory.unlink(missing_ok=True)
 
     def _switch_on(self, family: Family) -> None:
         memory = self._file(family)

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 SOCKET_SUFFIX = ".sock"
+_STATE = {
+    "id": str,
+    "container": str,
+    "pid": int,
+    "start_time": int,
+    "started": str,
+    "group": str,
+    "log": tuple,
+    "tty": bool,
+    "stdin": bool,
+}
+_EXIT = (int, str, bool, str)
 
 
 def write_state(directory: int, state: dict[str, Any]) -> None:
@@ -25,7 +37,7 @@ def write_state(directory: int, state: dict[str, Any]) -> None:
 def read_state(directory: int) -> dict[str, Any] | None:
     """Return the state of the process that runs or ran here; None when it was never started, or in another boot."""
     found = _read(directory, "state")
-    return found if found and found.pop("boot", "") == boot_id() else None
+    return found if found and found.pop("boot", "") == boot_id() and _fits(found, _STATE) else None
 
 
 def write_exit(directory: int, status: tuple[int, str, bool, str]) -> None:
@@ -46,7 +58,15 @@ def write_end(shims: int, name: str, status: tuple[int, str, bool, str]) -> None
 
 def read_exit(directory: int) -> tuple[int, str, bool, str] | None:
     found = _read(directory, "exit")
-    return found["status"] if found else None
+    status = found.get("status") if found else None
+    if not isinstance(status, tuple) or not _fits(dict(enumerate(status)), dict(enumerate(_EXIT))):
+        return None
+    return status
+
+
+def _fits(found: dict[Any, Any], wanted: dict[Any, type]) -> bool:
+    """Tell whether a damaged file lacks nothing that is needed."""
+    return all(isinstance(found.get(name), kind) for name, kind in wanted.items())
 
 
 def _write(directory: int, name: str, data: bytes) -> None:
@@ -65,7 +85,7 @@ def _read(directory: int, name: str) -> dict[str, Any] | None:
         return None
     try:
         found = wire.unpack(os.read(descriptor, 1 << 20))
-    except (EOFError, ValueError, TypeError):
+    except (EOFError, ValueError, TypeError, OverflowError, MemoryError):
         return None
     finally:
         os.close(descriptor)
@@ -103,7 +123,7 @@ def remove(shims: int, name: str) -> None:
     unlink(name + SOCKET_SUFFIX, shims)
     try:
         directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shims)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     try:
         for entry in os.listdir(directory):

@@ -122,7 +122,7 @@ class Launcher:
             return self._known[container_id]
         try:
             directory = os.open(container_id, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._shims)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return await self._find(container_id, directory)
@@ -176,7 +176,7 @@ class Launcher:
     def _read_state(self, identifier: str) -> dict[str, str] | None:
         try:
             directory = os.open(identifier, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._shims)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return shimdir.read_state(directory)
