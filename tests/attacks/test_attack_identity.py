@@ -156,7 +156,7 @@ def test_execs_have_an_empty_input_whatever_the_container_put_at_dev_null(api, r
     assert execute(api, made, "1000", "cat; echo end") == (0, "end\n")
 
 
-@pytest.mark.parametrize(("uid", "gid", "groups"), [(70000, 0, (0,)), (0, 70000, (0,)), (0, 0, (0, 70000))])
+@pytest.mark.parametrize(("uid", "gid", "groups"), [(70000, 0, (0,)), (0, 70000, (70000,)), (0, 0, (0, 70000))])
 def test_a_number_that_a_user_namespace_does_not_have_is_named(uid, gid, groups):
     """Without the refusal the process would go on as somebody else."""
     ours, theirs = socket.socketpair()
