@@ -10,6 +10,8 @@ import tarfile
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from runtime import copyup
 from runtime.kernel import openat, tree
@@ -236,7 +238,7 @@ def open_descriptors():
 
 
 def test_walks_and_removals_keep_few_descriptors_open(tmp_path):
-    make_deep(tmp_path, 3000, "d")
+    make_deep(tmp_path, 2000, "d")
     before = most = open_descriptors()
     root = openat.open_tree_root(tmp_path)
     for step in tree.walk(root):
@@ -263,6 +265,49 @@ def test_a_walk_sees_everything_once_though_it_goes_deep_from_wide_folders(tmp_p
     assert tree.size(tmp_path) == 15
 
 
+names = st.binary(min_size=1, max_size=8).filter(lambda name: not {0, 0x2F} & set(name) and name not in (b".", b".."))
+shapes = st.recursive(st.none(), lambda inner: st.dictionaries(names, inner, max_size=4), max_leaves=25)
+
+
+def build(folder, shape):
+    for name, inner in (shape or {}).items():
+        if inner is None:
+            os.close(os.open(name, os.O_CREAT, dir_fd=folder))
+        else:
+            os.mkdir(name, dir_fd=folder)
+            handle = os.open(name, os.O_RDONLY, dir_fd=folder)
+            build(handle, inner)
+            os.close(handle)
+
+
+def rebuilt(root):
+    """Return the shape that a walk shows, going by its steps alone."""
+    found = [{}]
+    for step in tree.walk(root):
+        if step.kind == "file":
+            found[-1][step.name] = None
+        elif step.kind == "enter":
+            found.append(found[-1].setdefault(step.name, {}))
+        else:
+            found.pop()
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("near", [2, 3, 32])
+@given(shape=shapes)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_walks_see_all_and_removals_leave_nothing_however_few_folders_stay_open(tmp_path, monkeypatch, near, shape):
+    monkeypatch.setattr(tree, "_NEAR", near)
+    (tmp_path / "tree").mkdir()
+    root = openat.open_tree_root(tmp_path / "tree")
+    build(root, shape)
+    assert rebuilt(root) == (shape or {})
+    os.close(root)
+    tree.remove_path(tmp_path / "tree")
+    assert not any(tmp_path.iterdir())
+
+
 def test_folders_that_move_during_a_walk_lead_it_nowhere_else(tmp_path):
     """The deepest folder is moved out of the tree: its parent then is one that the walk must not go on in."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
@@ -283,7 +328,7 @@ def test_folders_that_move_during_a_walk_lead_it_nowhere_else(tmp_path):
 
 
 def test_files_that_vanish_during_a_walk_are_no_error(tmp_path):
-    for number in range(5000):
+    for number in range(2000):
         (tmp_path / f"f{number}").touch()
     over = threading.Thread(target=lambda: [path.unlink() for path in tmp_path.iterdir()])
     over.start()
