@@ -6,6 +6,7 @@ given back as it came, but for its TTLs, which have gone down.  What is no answe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ MOST_BYTES = 2 << 20
 MOST_ENTRIES = 4096
 LONGEST = 3600
 """Seconds for which an answer is kept at most, however long it says that it holds."""
+_ENTRY = MOST_BYTES // MOST_ENTRIES
 _CUT = 0x02
 _NOERROR, _NXDOMAIN = 0, 3
 _PLAIN_OPT = 11
@@ -31,16 +33,22 @@ class _Entry:
     since: float
     until: float
     size: int
+    owner: str
+    """The container that asked first."""
 
 
 class Cache:
-    """Bounded; what came first goes first.  Times are monotonic seconds."""
+    """Bounded; of the container with the most in it, what came first goes first.  Times are monotonic seconds."""
 
     def __init__(self, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES) -> None:
         self._entries: dict[Hashable, _Entry] = {}
         self._most_entries = most_entries
         self._most_bytes = most_bytes
         self._bytes = 0
+        self._owned: dict[str, dict[Hashable, None]] = {}
+        """Container → what it asked for first, the oldest first."""
+        self._weights: Counter[str] = Counter()
+        """Container → what that costs; an entry weighs something besides its bytes."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -55,21 +63,30 @@ class Cache:
             return None
         return _aged(entry, int(now - entry.since))
 
-    def put(self, key: Hashable, query: bytes, reply: bytes, now: float) -> None:
-        """Keep the *reply* to a *query*, both without their ids, if it may be kept."""
+    def put(self, key: Hashable, query: bytes, reply: bytes, now: float, owner: str = "") -> None:
+        """Keep the *reply* to a *query*, both without their ids, if it may be kept; *owner* is who asked."""
         if not is_plain(query) or (found := lifetime(reply)) is None:
             return
         seconds, places = found
         if key in self._entries:
             self._drop(key)
         size = len(query) + len(reply)
-        self._entries[key] = _Entry(reply, places, now, now + min(seconds, LONGEST), size)
+        self._entries[key] = _Entry(reply, places, now, now + min(seconds, LONGEST), size, owner)
+        self._owned.setdefault(owner, {})[key] = None
+        self._weights[owner] += size + _ENTRY
         self._bytes += size
         while len(self._entries) > self._most_entries or self._bytes > self._most_bytes:
-            self._drop(next(iter(self._entries)))
+            heaviest = max(self._weights, key=self._weights.__getitem__)
+            self._drop(next(iter(self._owned[heaviest])))
 
     def _drop(self, key: Hashable) -> None:
-        self._bytes -= self._entries.pop(key).size
+        entry = self._entries.pop(key)
+        self._bytes -= entry.size
+        self._weights[entry.owner] -= entry.size + _ENTRY
+        owned = self._owned[entry.owner]
+        del owned[key]
+        if not owned:
+            del self._owned[entry.owner], self._weights[entry.owner]
 
 
 def _aged(entry: _Entry, seconds: int) -> bytes:

@@ -106,7 +106,7 @@ class Forwarder:
                 seconds = PROBE_MEMORY if is_probe(errand.packet[2:]) else MEMORY
                 self._loop.later(seconds, partial(self._failures.__delitem__, key))
             else:
-                self._cache.put(errand.place, errand.packet[2:], reply, time.monotonic())
+                self._cache.put(errand.place, errand.packet[2:], reply, time.monotonic(), key[0])
 
         return done
 

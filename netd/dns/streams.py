@@ -21,6 +21,8 @@ from netd.dns.wire import is_query
 
 IDLE = 10.0
 """Seconds after which a silent connection is closed."""
+GRACE = 0.5
+"""Seconds for which a connection is not ended for another after it was opened or used."""
 MOST_CONNECTIONS = 64
 """Per container."""
 _MOST_UNSENT = 1 << 18
@@ -72,11 +74,12 @@ class Streams:
 
 
 def _end_idlest(connections: Collection[_Connection]) -> bool:
-    """End the connection that nobody has used for longest; False when all of them wait for answers."""
-    idle = [connection for connection in connections if not connection.waits]
-    if idle:
-        min(idle, key=lambda connection: connection.used).close()
-    return bool(idle)
+    """End the connection that nobody has used for longest; False when all wait for answers or were used just now."""
+    for connection in sorted(connections, key=lambda connection: connection.used):
+        if not connection.waits():
+            connection.close()
+            return True
+    return False
 
 
 class _Connection:
@@ -104,9 +107,14 @@ class _Connection:
         loop.watch(sock.fileno(), READ, self._ready)
         self._timer = loop.later(IDLE, self._expire)
 
-    @property
     def waits(self) -> bool:
-        return self._under_way > 0
+        """Whether an answer is still to come, or a question may be on its way or unread."""
+        if self._under_way or self._waiting or time.monotonic() - self.used < GRACE:
+            return True
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def close(self) -> None:
         if self._open:

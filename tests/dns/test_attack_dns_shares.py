@@ -46,11 +46,11 @@ def test_connections_that_wait_for_an_answer_are_not_ended_for_others(on_host):
         release = threading.Event()
 
         def late(packet: bytes) -> bytes:
-            release.wait(5)
+            release.wait(10)
             return says("198.51.100.1")(packet)
 
         with upstream(asker.ns, "127.0.0.1", late), ExitStack() as stack:
-            idle = [stack.enter_context(asker.tcp()) for _ in range(4)]
+            idle = [stack.enter_context(asker.tcp(12)) for _ in range(4)]
             socks = []
             for n in range(MOST_CONNECTIONS + 8):
                 socks.append(sock := stack.enter_context(asker.tcp()))

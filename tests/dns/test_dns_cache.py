@@ -119,3 +119,18 @@ def test_it_stays_within_its_bounds_and_the_first_goes_first():
         assert [key for key in range(10) if cache.get(key, 1.0)] == [7, 8, 9]
     cache.put(10, body(asked), body(answer(asked, *[300] * 200)), 0.0)
     assert len(cache) == 0, "one that is larger than all that there may be"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_container_that_asks_for_ever_new_names_pushes_out_its_own_answers_only(large):
+    """With few large answers as with many small ones."""
+    cache, asked = Cache(most_entries=100, most_bytes=60_000), query()
+    small = body(answer(asked, 300))
+    for n in range(20):
+        cache.put(("quiet", n), body(asked), small, 0.0, "quiet")
+    for n in range(500):
+        reply = body(answer(asked, *[300] * 250)) if large else small
+        cache.put(("greedy", n), body(asked), reply, 0.0, "greedy")
+    assert all(cache.get(("quiet", n), 1.0) for n in range(20))
+    assert cache.get(("greedy", 499), 1.0) and not cache.get(("greedy", 0), 1.0)
+    assert len(cache) <= 100
