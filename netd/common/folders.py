@@ -45,8 +45,8 @@ def make(path: Path, mode: int) -> None:
 
 
 def hold_anything(*paths: Path) -> bool:
-    """Tell whether one of the folders is there and not empty."""
-    return any(path.is_dir() and any(path.iterdir()) for path in paths)
+    """Tell whether one of the folders is there and has anything in it that its file system did not put there."""
+    return any(path.is_dir() and any(found.name != "lost+found" for found in path.iterdir()) for path in paths)
 
 
 def _enforce(path: Path, mode: int) -> None:
