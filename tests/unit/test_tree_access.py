@@ -41,17 +41,21 @@ EXCEPTIONS = {
     "runtime/engine/folders.py": (OWN, ".mkdir"),
     "runtime/engine/launch.py": (OWN + "; " + HOST, ".is_dir os.path.lexists"),
     "runtime/engine/processes.py": (KERNEL, ".read_text"),
+    "runtime/engine/record_copies.py": (OWN, ".is_dir .iterdir .read_bytes open os.open"),
     "runtime/engine/usage.py": (KERNEL, ".read_text open"),
+    "runtime/engine/user_namespaces.py": (KERNEL, "os.stat"),
     "runtime/images/layers.py": (OWN, ".mkdir .chmod"),
     "runtime/inside/become.py": (INSIDE, "open os.access os.open os.path.isdir os.stat"),
     "runtime/inside/init.py": (STAGE, "os.open"),
     "runtime/inside/init_exec.py": (INSIDE, "os.open"),
+    "runtime/inside/mapped.py": (INSIDE, "os.chdir os.open os.readlink"),
     "runtime/inside/mounts.py": (OWN, "os.chdir os.open"),
     "runtime/inside/rootfs.py": (STAGE, "os.listdir os.open os.path.ismount"),
+    "runtime/inside/shifted.py": (KERNEL + "; " + HOST, "open os.stat"),
     "runtime/inside/stage.py": (STAGE, "os.chdir os.mkdir os.mknod os.open os.symlink"),
     "runtime/logs.py": (OWN, "os.open os.stat"),
     "runtime/trash.py": (OWN, ".iterdir"),
-    "runtime/volumes.py": (OWN, ".mkdir .chmod"),
+    "runtime/volumes.py": (OWN, ".chmod .is_dir .iterdir .mkdir"),
 }
 """Why, and which calls."""
 FOLDERS = {
@@ -63,7 +67,7 @@ OTHER_MODULES = ("openat", "tree", "making", "folders", "capabilities")
 """Modules of ours whose functions are called as methods of paths are."""
 
 
-PURE = frozenset({"basename", "dirname", "join", "split", "normpath", "relpath"})
+PURE = frozenset({"basename", "dirname", "join", "split", "normpath", "relpath", "samestat"})
 
 
 def called(node: ast.Call) -> str:
