@@ -1,7 +1,8 @@
 """What a container may send: the program that the kernel runs on every frame that comes from its port.
 
 Pure.  Classic BPF for a ``clsact`` qdisc in direct-action mode: it goes with the port, ``tc filter show dev PORT
-ingress`` shows it, and it needs no firewall.  A container speaks with its own MAC and addresses, and never as a router.
+ingress`` shows it, and it needs no firewall.  A container speaks ARP, IPv4 and IPv6 with its own MAC and
+addresses, and never as a router, a multicast router or a DHCP server.
 """
 
 from __future__ import annotations
@@ -27,14 +28,22 @@ _INSTRUCTION = struct.Struct("=HBBI")
 # linux/filter.h, linux/bpf_common.h
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
 _BEHIND_WORD, _BEHIND_HALF, _BEHIND_BYTE = 0x40, 0x48, 0x50
+_BEHIND_IPV4 = 0xB1
+"""Sets X to the length of the IPv4 header that begins there."""
 _SET_A, _SET_X, _RECALL, _STORE = 0x00, 0x01, 0x60, 0x02
 _ADD, _SHIFT, _ADD_X, _A_TO_X = 0x04, 0x64, 0x0C, 0x07
 _EQUAL, _ANY_OF, _GO, _RETURN = 0x15, 0x45, 0x05, 0x06
 _HAS_VLAN_TAG = 0xFFFFF000 + 48
 
-_VLANS, _IPV4, _ARP, _RARP, _IPV6 = (0x8100, 0x88A8, 0x9100), 0x0800, 0x0806, 0x8035, 0x86DD
+_IPV4, _ARP, _IPV6 = 0x0800, 0x0806, 0x86DD
+_ICMP, _IGMP, _UDP, _PIM = 1, 2, 17, 103
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _ICMPV6, _OPTIONS = 0, 43, 44, 58, 60
 _SOLICITATION, _ADVERTISEMENT, _ROUTER, _REDIRECT = 135, 136, 134, 137
+_MLD_QUERY, _MLD_REPORTS, _ROUTER_SOLICITATION, _MULTICAST_ROUTER = 130, (131, 132, 143), 133, 151
+_OF_ROUTERS = {_ICMP: (5, 9), _IGMP: (0x11, 0x30)}
+"""Types: redirects and router advertisements; queries and advertisements of multicast routers."""
+_DHCP_SERVER, _DHCPV6_SERVER = 67, 547
+_DHCP_QUESTION = 68 << 16 | _DHCP_SERVER
 _NEXT, _UNSPECIFIED, _LENGTH = 0, 1, 2
 """Cells of the program's memory: the next header's kind, whether the source is ``::``, a header's length."""
 
@@ -89,12 +98,14 @@ def _words(name: str, packed: bytes) -> Iterator[tuple[str, int]]:
 @cache
 def _assembled(ipv4: bool, ipv6: bool) -> tuple[bytes, tuple[tuple[int, str], ...]]:
     """Return the instructions for any endpoint with these families, and where which of its values belongs."""
-    lines = (*_frame(), *_ipv4(ipv4), *_arp(ipv4), *_ipv6(ipv6), "pass", _Op(_RETURN, PASS), "drop", _Op(_RETURN, DROP))
-    places: dict[str, int] = {}
+    # Jumps reach 255 instructions, so there are ends in the middle too.
+    end: tuple[_Line, ...] = ("pass", _Op(_RETURN, PASS), "drop", _Op(_RETURN, DROP))
+    lines = (*_frame(), *_ipv4(ipv4), *_arp(ipv4), *end, *_ipv6(ipv6), *end)
+    places: dict[str, list[int]] = {}
     ops: list[_Op] = []
     for line in lines:
         if isinstance(line, str):
-            places[line] = len(ops)
+            places.setdefault(line, []).append(len(ops))
         else:
             ops.append(line)
     packed, holes = [], []
@@ -105,8 +116,12 @@ def _assembled(ipv4: bool, ipv6: bool) -> tuple[bytes, tuple[tuple[int, str], ..
     return b"".join(packed), tuple(holes)
 
 
-def _encoded(op: _Op, following: int, places: dict[str, int]) -> bytes:
-    yes, no = ((places[label] - following) if label else 0 for label in (op.yes, op.no))
+def _encoded(op: _Op, following: int, places: dict[str, list[int]]) -> bytes:
+    """Jumps lead to the next place with the label."""
+    yes, no = (
+        next(place for place in places[label] if place >= following) - following if label else 0
+        for label in (op.yes, op.no)
+    )
     if op.code == _GO:
         return _INSTRUCTION.pack(op.code, 0, 0, yes)
     return _INSTRUCTION.pack(op.code, yes, no, 0 if isinstance(op.k, str) else op.k)
@@ -121,27 +136,62 @@ def _frame() -> Iterator[_Line]:
     yield _Op(_LOAD_HALF, 10)
     yield _Op(_EQUAL, "mac tail", no="drop")
     yield _Op(_LOAD_HALF, 12)
-    for kind in (*_VLANS, _RARP):
-        yield _Op(_EQUAL, kind, yes="drop")
     yield _Op(_EQUAL, _IPV4, yes="ipv4")
     yield _Op(_EQUAL, _ARP, yes="arp")
-    yield _Op(_EQUAL, _IPV6, yes="ipv6", no="pass")
+    yield _Op(_EQUAL, _IPV6, no="drop")
+    yield _Op(_GO, yes="ipv6")
 
 
 def _ipv4(has: bool) -> Iterator[_Line]:
-    """From the endpoint's address; from none only to everybody, as DHCP asks for one."""
+    """From the endpoint's address, and not to the host's 127.0.0.0/8; from none only DHCP's question for one."""
     yield "ipv4"
     yield _Op(_LOAD_WORD, 26)
+    yield _Op(_EQUAL, 0, yes="nobody")
     if has:
-        yield _Op(_EQUAL, "ipv4", yes="pass")
-    yield _Op(_EQUAL, 0, no="drop")
-    yield _Op(_LOAD_WORD, 30)
-    yield _Op(_EQUAL, 0xFFFFFFFF, yes="pass", no="drop")
+        yield _Op(_EQUAL, "ipv4", no="drop")
+        yield _Op(_LOAD_BYTE, 30)
+        yield _Op(_EQUAL, 127, yes="drop")
+        yield from _ipv4_payload()
+    else:
+        yield _Op(_GO, yes="drop")
+    yield "nobody"
+    for load, offset, expected in ((_LOAD_WORD, 30, 0xFFFFFFFF), (_LOAD_BYTE, 14, 0x45), (_LOAD_BYTE, 23, _UDP)):
+        yield _Op(load, offset)
+        yield _Op(_EQUAL, expected, no="drop")
+    yield _Op(_LOAD_HALF, 20)
+    yield _Op(_ANY_OF, 0x3FFF, yes="drop")
+    yield _Op(_LOAD_WORD, 34)
+    yield _Op(_EQUAL, _DHCP_QUESTION, yes="pass", no="drop")
+
+
+def _ipv4_payload() -> Iterator[_Line]:
+    """Nothing that only routers and DHCP servers say; the first fragment of a packet tells."""
+    yield _Op(_LOAD_HALF, 20)
+    yield _Op(_ANY_OF, 0x1FFF, yes="pass")
+    yield _Op(_BEHIND_IPV4, 14)
+    yield _Op(_LOAD_BYTE, 23)
+    yield _Op(_EQUAL, _PIM, yes="drop")
+    yield _Op(_EQUAL, _UDP, no="not udp")
+    yield _Op(_BEHIND_HALF, 14)
+    yield _Op(_EQUAL, _DHCP_SERVER, yes="drop", no="pass")
+    yield "not udp"
+    for number in _OF_ROUTERS:
+        yield _Op(_EQUAL, number, yes=f"protocol {number}")
+    yield _Op(_GO, yes="pass")
+    for number, kinds in _OF_ROUTERS.items():
+        yield f"protocol {number}"
+        yield _Op(_BEHIND_BYTE, 14)
+        for kind in kinds:
+            yield _Op(_EQUAL, kind, yes="drop")
+        yield _Op(_GO, yes="pass")
 
 
 def _arp(has: bool) -> Iterator[_Line]:
-    """Only of Ethernet and IPv4, with the endpoint's MAC and address, or with none as who probes for one."""
+    """Only of Ethernet and IPv4, with the endpoint's MAC and address; with none only a probe for the endpoint's own."""
     yield "arp"
+    if not has:
+        yield _Op(_GO, yes="drop")
+        return
     for offset, expected in ((14, 0x00010800), (22, "mac")):
         yield _Op(_LOAD_WORD, offset)
         yield _Op(_EQUAL, expected, no="drop")
@@ -149,13 +199,14 @@ def _arp(has: bool) -> Iterator[_Line]:
         yield _Op(_LOAD_HALF, offset)
         yield _Op(_EQUAL, expected, no="drop")
     yield _Op(_LOAD_WORD, 28)
-    if has:
-        yield _Op(_EQUAL, "ipv4", yes="pass")
-    yield _Op(_EQUAL, 0, yes="pass", no="drop")
+    yield _Op(_EQUAL, "ipv4", yes="pass")
+    yield _Op(_EQUAL, 0, no="drop")
+    yield _Op(_LOAD_WORD, 38)
+    yield _Op(_EQUAL, "ipv4", yes="pass", no="drop")
 
 
 def _ipv6(has: bool) -> Iterator[_Line]:
-    """From the endpoint's addresses; from none only to groups, as who looks for duplicates and joins groups does."""
+    """From the endpoint's addresses; from none only to groups."""
     yield "ipv6"
     if not has:
         yield _Op(_GO, yes="drop")
@@ -187,15 +238,17 @@ def _is_own(load: int, start: int, yes: str, no: str) -> Iterator[_Line]:
 
 
 def _headers() -> Iterator[_Line]:
-    """Go to "icmp" with X at its header, behind extension headers too; pass what leads to anything else."""
+    """Go to "icmp" or "udp" with X at its header, behind extension headers too, and to "other" with anything else.
+
+    Routing headers are dropped: they name further destinations, about which no rule decides.
+    """
     yield _Op(_SET_X, 54)
     yield _Op(_LOAD_BYTE, 20)
     for number in range(LONGEST_CHAIN):
-        yield _Op(_EQUAL, _ICMPV6, yes="icmp")
         yield _Op(_EQUAL, _FRAGMENT, yes=f"fragment {number}")
-        for kind in (_HOP_BY_HOP, _ROUTING, _OPTIONS):
+        for kind in (_HOP_BY_HOP, _OPTIONS):
             yield _Op(_EQUAL, kind, yes=f"skip {number}")
-        yield _Op(_GO, yes="pass")
+        yield _Op(_GO, yes="payload")
         yield f"fragment {number}"
         yield _Op(_BEHIND_HALF, 2)
         yield _Op(_ANY_OF, 0xFFF8, yes="pass")  # what the first fragment begins is judged there
@@ -213,20 +266,32 @@ def _headers() -> Iterator[_Line]:
         yield _Op(_ADD_X)
         yield _Op(_A_TO_X)
         yield _Op(_RECALL, _NEXT)
-    yield _Op(_EQUAL, _ICMPV6, yes="icmp")
-    for kind in (_HOP_BY_HOP, _ROUTING, _FRAGMENT, _OPTIONS):
+    yield "payload"
+    for kind in (_HOP_BY_HOP, _ROUTING, _FRAGMENT, _OPTIONS, _PIM):
         yield _Op(_EQUAL, kind, yes="drop")
-    yield _Op(_GO, yes="pass")
+    yield _Op(_EQUAL, _ICMPV6, yes="icmp")
+    yield _Op(_EQUAL, _UDP, no="other")
+    yield _Op(_BEHIND_HALF, 0)
+    yield _Op(_EQUAL, _DHCPV6_SERVER, yes="drop", no="other")
 
 
 def _neighbours() -> Iterator[_Line]:
-    """Never as a router; as a neighbour only of itself.  Looking for duplicates of another's address would take it."""
+    """Never as a router; as a neighbour only of itself.  Looking for duplicates of another's address would take it.
+
+    From no address only that, reports of groups and the question for routers.
+    """
     yield "icmp"
     yield _Op(_BEHIND_BYTE, 0)
-    yield _Op(_EQUAL, _ROUTER, yes="drop")
-    yield _Op(_EQUAL, _REDIRECT, yes="drop")
+    for kind in (_ROUTER, _REDIRECT, _MLD_QUERY, _MULTICAST_ROUTER):
+        yield _Op(_EQUAL, kind, yes="drop")
     yield _Op(_EQUAL, _ADVERTISEMENT, yes="target")
-    yield _Op(_EQUAL, _SOLICITATION, no="pass")
+    yield _Op(_EQUAL, _SOLICITATION, yes="solicitation")
+    for kind in (*_MLD_REPORTS, _ROUTER_SOLICITATION):
+        yield _Op(_EQUAL, kind, yes="pass")
+    yield "other"
+    yield _Op(_RECALL, _UNSPECIFIED)
+    yield _Op(_EQUAL, 0, yes="pass", no="drop")
+    yield "solicitation"
     yield _Op(_RECALL, _UNSPECIFIED)
     yield _Op(_EQUAL, 0, yes="pass")
     yield "target"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import (
+    ICMPv6MLQuery2,
     ICMPv6ND_RA,
     ICMPv6ND_Redirect,
     ICMPv6NDOptPrefixInfo,
@@ -14,7 +15,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrFragment,
 )
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from netd.kernel.guard import link_local
 from tests.lab import Lab, Node
@@ -49,6 +50,20 @@ def test_an_advertisement_does_not_leave_the_port(town: Town, lab: Lab, hidden: 
     never_arrives(eve, pal, advertisement(mac, *hidden), honest, b"a mark at the end")
     for node in (town.nodes["pal"], town.machine):
         assert fooled(node) == []
+
+
+def test_a_container_is_no_dhcp_server_and_no_multicast_router(town: Town, lab: Lab) -> None:
+    eve, pal, mac = lab.tap(town.nodes["eve"], "eth0"), lab.tap(town.nodes["pal"], "eth0"), town.mac("eve")
+    to = Ether(src=mac, dst=town.mac("pal"))
+    for forged, honest in (
+        (IP(src=FOUR.eve, dst=FOUR.pal) / UDP(sport=67, dport=68), IP(src=FOUR.eve, dst=FOUR.pal) / UDP(dport=9)),
+        (IP(src=FOUR.eve, dst=FOUR.pal, proto=2) / Raw(b"\x11" + bytes(7)), IP(src=FOUR.eve, dst=FOUR.pal) / UDP()),
+        (IPv6(src=SIX.eve, dst=SIX.pal) / UDP(sport=547, dport=546), IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)),
+        (IPv6(src=SIX.eve, dst=SIX.pal) / ICMPv6MLQuery2(), IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)),
+    ):
+        never_arrives(eve, pal, to / forged, to / honest, b"a mark at the end")
+    unknown = Ether(src=mac, dst=town.mac("pal"), type=0x88B5)
+    never_arrives(eve, pal, unknown, to / IP(src=FOUR.eve, dst=FOUR.pal) / UDP(dport=9), b"a mark at the end")
 
 
 def test_nobody_heeds_one_that_gets_through(town: Town, lab: Lab) -> None:

@@ -7,15 +7,16 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, ip_interface
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP, DHCP
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
+    ICMPv6MLQuery2,
     ICMPv6MLReport2,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -82,17 +83,23 @@ def ether(source: str = MAC, to: str = "02:42:ac:12:00:01") -> Ether:
     return Ether(src=source, dst=to)
 
 
-def arp(mac: str = MAC, address: str = IPV4, **more: object) -> Packet:
-    return ether(to="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=mac, psrc=address, pdst=GATEWAY, **more)
+def arp(mac: str = MAC, address: str = IPV4, to: str = GATEWAY, **more: object) -> Packet:
+    return ether(to="ff:ff:ff:ff:ff:ff") / ARP(hwsrc=mac, psrc=address, pdst=to, **more)
 
 
+ALERT = IPOption_Router_Alert()
+DHCP_OFFER = UDP(sport=67, dport=68) / BOOTP(op=2) / DHCP(options=[("message-type", "offer"), "end"])
 OWN = {
     "ipv4": ether() / IP(src=IPV4, dst="203.0.113.9") / TCP(dport=80),
     "a later fragment": ether() / IP(src=IPV4, dst=GATEWAY, frag=100) / Raw(b"x" * 64),
-    "dhcp": ether(to="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255") / UDP() / BOOTP() / DHCP(),
+    "dhcp": ether(to="ff:ff:ff:ff:ff:ff")
+    / IP(src="0.0.0.0", dst="255.255.255.255")
+    / UDP(sport=68, dport=67)
+    / BOOTP()
+    / DHCP(),
     "arp request": arp(),
     "arp answer": arp(op=2),
-    "arp probe": arp(address="0.0.0.0"),
+    "arp probe": arp(address="0.0.0.0", to=IPV4),
     "ipv6": ether() / IPv6(src=IPV6, dst="2001:db8::9") / TCP(dport=80),
     "link-local": ether() / IPv6(src=LOCAL, dst="fe80::1") / ICMPv6EchoRequest(),
     "solicitation": ether() / IPv6(src=LOCAL, dst="ff02::1:ff00:1") / ICMPv6ND_NS(tgt=GATEWAY6),
@@ -101,13 +108,17 @@ OWN = {
     "duplicate detection": ether() / IPv6(src="::", dst="ff02::1:ff00:2") / ICMPv6ND_NS(tgt=LOCAL),
     "router solicitation": ether() / IPv6(src=LOCAL, dst="ff02::2") / ICMPv6ND_RS(),
     "multicast report": ether() / IPv6(src="::", dst="ff02::16") / IPv6ExtHdrHopByHop() / ICMPv6MLReport2(),
-    "extension headers": ether() / IPv6(src=IPV6, dst=GATEWAY6) / IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting() / UDP(),
+    "extension headers": ether() / IPv6(src=IPV6, dst=GATEWAY6) / IPv6ExtHdrDestOpt() / UDP(),
     "a big ping's beginning": ether() / IPv6(src=IPV6, dst=GATEWAY6) / IPv6ExtHdrFragment(m=1) / ICMPv6EchoRequest(),
     "a big ping's end": ether()
     / IPv6(src=IPV6, dst=GATEWAY6)
     / IPv6ExtHdrFragment(offset=99, nh=58)
     / Raw(b"\x86" * 40),
-    "something else": Ether(src=MAC, dst=OTHER_MAC, type=0x88B5) / Raw(b"x" * 64),
+    "dhcp renewal": ether() / IP(src=IPV4, dst=GATEWAY) / UDP(sport=68, dport=67) / BOOTP(),
+    "dhcpv6": ether() / IPv6(src=LOCAL, dst="ff02::1:2") / UDP(sport=546, dport=547) / Raw(b"x" * 8),
+    "ping": ether() / IP(src=IPV4, dst=GATEWAY) / ICMP(),
+    "group report": ether() / IP(src=IPV4, dst="224.0.0.22", proto=2, options=ALERT) / Raw(b"\x22" + bytes(15)),
+    "router solicitation from none": ether() / IPv6(src="::", dst="ff02::2") / ICMPv6ND_RS(),
 }
 
 RA = ICMPv6ND_RA()
@@ -137,6 +148,33 @@ FORGED = {
     "router behind more": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / RA,
     "router in a fragment": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrFragment(m=1) / RA,
     "router behind a routing header": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrRouting() / RA,
+    "something else": Ether(src=MAC, dst=OTHER_MAC, type=0x88B5) / Raw(b"x" * 64),
+    "spanning tree": Ether(src=MAC, dst="01:80:c2:00:00:00", type=38) / Raw(b"\x42\x42\x03" + bytes(60)),
+    "dhcp offer": ether() / IP(src=IPV4, dst=OTHER_IPV4) / DHCP_OFFER,
+    "dhcp offer behind options": ether() / IP(src=IPV4, dst=OTHER_IPV4, options=ALERT) / DHCP_OFFER,
+    "dhcp offer in fragments": ether() / IP(src=IPV4, dst=OTHER_IPV4, flags="MF") / DHCP_OFFER,
+    "dhcp offer from none": ether() / IP(src="0.0.0.0", dst="255.255.255.255") / DHCP_OFFER,
+    "another datagram from none": ether() / IP(src="0.0.0.0", dst="255.255.255.255") / UDP(sport=68, dport=53),
+    "ping from none": ether() / IP(src="0.0.0.0", dst="255.255.255.255") / ICMP(),
+    "dhcp question in fragments": ether()
+    / IP(src="0.0.0.0", dst="255.255.255.255", flags="MF")
+    / UDP(sport=68, dport=67),
+    "dhcpv6 answer": ether() / IPv6(src=LOCAL, dst=OTHER_LOCAL) / UDP(sport=547, dport=546) / Raw(b"x" * 8),
+    "dhcpv6 answer behind options": ether()
+    / IPv6(src=LOCAL, dst=OTHER_LOCAL)
+    / IPv6ExtHdrDestOpt()
+    / UDP(sport=547, dport=546),
+    "to the host's loopback": ether() / IP(src=IPV4, dst="127.0.0.1") / UDP(),
+    "redirect of ipv4": ether() / IP(src=IPV4, dst=OTHER_IPV4) / ICMP(type=5),
+    "router of ipv4": ether() / IP(src=IPV4, dst="224.0.0.1") / ICMP(type=9),
+    "group query": ether() / IP(src=IPV4, dst="224.0.0.1", proto=2, options=ALERT) / Raw(b"\x11" + bytes(7)),
+    "pim": ether() / IP(src=IPV4, dst="224.0.0.13", proto=103) / Raw(b"\x20" + bytes(31)),
+    "pim of ipv6": ether() / IPv6(src=LOCAL, dst="ff02::d", nh=103) / Raw(b"\x20" + bytes(31)),
+    "mld query": ether() / IPv6(src=LOCAL, dst="ff02::1") / IPv6ExtHdrHopByHop() / ICMPv6MLQuery2(),
+    "datagram from no ipv6": ether() / IPv6(src="::", dst="ff02::1") / UDP(),
+    "ping from no ipv6": ether() / IPv6(src="::", dst="ff02::1") / ICMPv6EchoRequest(),
+    "routing header": ether() / IPv6(src=IPV6, dst=GATEWAY6) / IPv6ExtHdrRouting() / UDP(),
+    "arp probe for another": arp(address="0.0.0.0", to=OTHER_IPV4),
     "behind a vlan tag": ether() / Dot1Q(vlan=7) / IP(src=IPV4, dst=GATEWAY) / UDP(),
     "behind a service tag": ether() / Dot1AD(vlan=7) / IP(src=IPV4, dst=GATEWAY) / UDP(),
 }
@@ -172,11 +210,14 @@ def test_without_an_address_of_a_family_there_is_nothing_to_say_in_it() -> None:
         assert not any(only4.passes(OWN[what]) for what in ("ipv6", "link-local", "duplicate detection"))
     with port(f"{IPV6}/64") as only6:
         assert only6.passes(OWN["ipv6"]) and only6.passes(OWN["dhcp"])
-        assert not any(only6.passes(OWN[what]) for what in ("ipv4", "arp request"))
+        assert not any(only6.passes(OWN[what]) for what in ("ipv4", "arp request", "arp probe"))
 
 
 @given(st.binary(min_size=6, max_size=6), st.ip_addresses(v=4), st.ip_addresses(v=6), st.binary(max_size=40))
-def test_every_endpoint_has_its_own_voice_and_no_other(mac: bytes, ipv4: object, ipv6: object, payload: bytes) -> None:
+def test_every_endpoint_has_its_own_voice_and_no_other(
+    mac: bytes, ipv4: IPv4Address, ipv6: object, payload: bytes
+) -> None:
+    assume(int(ipv4))
     mine, text = (ip_interface(f"{ipv4}/16"), ip_interface(f"{ipv6}/64")), mac.hex(":")
     made = Port(guard.program(text, mine))
     four = Ether(src=text, dst=OTHER_MAC) / IP(src=str(ipv4), dst=GATEWAY) / UDP() / Raw(payload)
