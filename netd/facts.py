@@ -27,6 +27,8 @@ class Bridge:
     localnet: bool
     """Let packets from 127.0.0.0/8 leave by it (``route_localnet``): the host's way to ports published on 127.0.0.1."""
     owned: bool = True
+    barred: bool = True
+    """The program of ``kernel/barrier.py`` is on its egress.  Owned ones always get it, adopted ones never."""
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -106,6 +106,12 @@ class Host(Protocol):
     async def take_namespace(self, sandbox: str, path: str) -> None:
         """Use the network namespace at *path* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
 
+    async def forget_strays(self, rules: Ruleset) -> int:
+        """Drop the conntrack entries of connections that *rules* would not have admitted; returns their number.
+
+        They began while the rules were gone.  Reads the whole table, beside everything else.
+        """
+
     def namespace_path(self, sandbox: str) -> Path:
         """Where the sandbox's namespace is mounted."""
 

@@ -23,6 +23,7 @@ async def mend(world: World) -> bool:
     Sandboxes whose namespace is gone have no process left that could use another: they are forgotten.  To be called
     while nothing else changes anything.
     """
+    restored = await _restore_firewall(world)
     have = await world.host.observe()
     await _forget(world, [one for one in world.state.sandboxes if _is_gone(one, have)])
     steps = facts.plan(world.wanted.everything(), have)
@@ -32,8 +33,21 @@ async def mend(world: World) -> bool:
     if steps:
         _log.info("mending=%s", " ".join(f"{step.verb.value}:{'/'.join(step.fact.key)}" for step in steps))
     whole = await _apply(world, steps)
-    await world.host.reset_firewall(world.wanted.ruleset())
+    rules = world.wanted.ruleset()
+    await (world.host.publish(rules) if restored else world.host.reset_firewall(rules))
+    if strays := await world.host.forget_strays(rules):
+        _log.warning("connections-dropped=%d reason=began-while-the-firewall-was-gone", strays)
     return whole
+
+
+async def _restore_firewall(world: World) -> bool:
+    """Rebuild the firewall before anything else, because networks are open without it, and tell whether that worked."""
+    try:
+        await world.host.reset_firewall(world.wanted.ruleset())
+    except Problem as problem:
+        _log.error("firewall=not-restored reason=%s", problem.message)
+        return False
+    return True
 
 
 def _is_gone(sandbox: Sandbox, have: facts.State) -> bool:

@@ -11,7 +11,7 @@ from hashlib import blake2s
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge
-from netd.kernel import dying, rtnl, sysctl
+from netd.kernel import barrier, dying, rtnl, sysctl, traffic
 from netd.kernel.lookup import Rtnl, index_of
 from netd.kernel.netlink import Request
 
@@ -59,7 +59,8 @@ def _shape(host: Rtnl, fact: Bridge, was: Bridge | None) -> None:
     _listen_to_nobody(fact)
     old = [rtnl.drop_address(index, one) for one in (was.addresses if was else ()) if one not in fact.addresses]
     up = rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK)
-    host.talk(*old, *address, up, *_loopback6(index, fact))
+    bar = traffic.attach(index, barrier.PROGRAM, traffic.EGRESS)
+    host.talk(*old, *bar, *address, up, *_loopback6(index, fact))
 
 
 def _loopback6(index: int, fact: Bridge) -> list[Request]:

@@ -19,13 +19,13 @@ from netd.common.addresses import FAMILIES, Address, Family
 from netd.host import Flows
 from netd.kernel import rtnl, sysctl
 from netd.kernel.netlink import Message, Netlink, Request, attribute, attributes, nest, u8, u32
-from netd.portmap.rules import Published
+from netd.kernel.strays import PROTOCOLS, Strays
+from netd.portmap.rules import Published, Ruleset
 
 _NETLINK_NETFILTER = 12
 _GET, _DELETE = 0x101, 0x102
 _HEADER = struct.Struct("=BBH")
 _FAMILY_NUMBERS: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 # linux/netfilter/nfnetlink_conntrack.h
 _TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
 _TUPLE_IP, _TUPLE_PROTO, _PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 1, 2, 3
@@ -47,6 +47,7 @@ class _Entry:
     port: int
     answers: Address
     answering_port: int
+    answers_to: Address
 
 
 class Conntrack:
@@ -67,9 +68,25 @@ class Conntrack:
         ours = _own_addresses() if flows.opened else frozenset[Address]()
         searches = _everything(flows) if held <= _SHORT else _searches(flows)
         found = [one for search in searches for one in self._netlink.dump(search) if _is_meant(_read(one), flows, ours)]
-        for start in range(0, len(found), _BATCH):
-            self._netlink.talk(*map(_deletion, found[start : start + _BATCH]))
+        self._delete(found)
         return len(found)
+
+    def forget_strays(self, rules: Ruleset) -> int:
+        """Delete the entries that *rules* would not have admitted; returns how many there were.
+
+        To be called in the host's namespace, after rules that others had flushed hold again.  Reads the whole table.
+        """
+        if _count() == 0 or not rules.bridges:
+            return 0
+        strays = Strays(rules, _own_addresses())
+        everything = (Request(_GET, _header(family)) for family in FAMILIES)
+        found = [one for search in everything for one in self._netlink.dump(search) if strays.include(_read(one))]
+        self._delete(found)
+        return len(found)
+
+    def _delete(self, entries: list[Message]) -> None:
+        for start in range(0, len(entries), _BATCH):
+            self._netlink.talk(*map(_deletion, entries[start : start + _BATCH]))
 
 
 def _count() -> int:
@@ -109,7 +126,7 @@ def _went_to_the_host(entry: _Entry, rule: Published, ours: frozenset[Address]) 
 
 def _comes_to(entry: _Entry, rule: Published) -> bool:
     return (
-        entry.protocol == _PROTOCOLS[rule.protocol]
+        entry.protocol == PROTOCOLS[rule.protocol]
         and rule.port <= entry.port < rule.port + rule.count
         and entry.destination.version == rule.address.version
         and (rule.address.is_unspecified or entry.destination == rule.address)
@@ -143,7 +160,7 @@ def _naming(address: Address) -> Iterator[Request]:
 
 
 def _coming_to(rule: Published) -> Iterator[Request]:
-    protocol, family = u8(_PROTO_NUM, _PROTOCOLS[rule.protocol]), rule.address.version
+    protocol, family = u8(_PROTO_NUM, PROTOCOLS[rule.protocol]), rule.address.version
     if rule.count > _WALKS:
         yield _search(family, _TUPLE_ORIG, nest(_TUPLE_PROTO, protocol), _BY_PROTOCOL)
         return
@@ -179,6 +196,7 @@ def _read(message: Message) -> _Entry:
         port=int.from_bytes(flow.get(_DST_PORT, b""), "big"),
         answers=kind(back[_SOURCE[family]]),
         answering_port=int.from_bytes(answer.get(_SRC_PORT, b""), "big"),
+        answers_to=kind(back[_DESTINATION[family]]),
     )
 
 

@@ -105,6 +105,9 @@ class Host:
     async def take_namespace(self, sandbox: str, path: str) -> None:
         await self._threads.run(lambda: self._worker.sandboxes.take(sandbox, path))
 
+    async def forget_strays(self, rules: Ruleset) -> int:
+        return await self._threads.run_beside(lambda: self._conntrack.forget_strays(rules))
+
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)
 

@@ -75,10 +75,10 @@ class Rtnl(Netlink):
         """Return the routes of both families in one table, or in all."""
         return [rtnl.read_route(one) for family in FAMILIES for one in self.dump(rtnl.list_routes(family, table))]
 
-    def program(self, port: int) -> bytes:
-        """Return the program that judges first what comes from a port; b"" where none does."""
+    def program(self, link: int, where: int = traffic.INGRESS) -> bytes:
+        """Return the program that judges first what enters by a link, or leaves by it; b"" where none does."""
         try:
-            found = map(traffic.read_program, self.dump(traffic.list_guards(port)))
+            found = map(traffic.read_program, self.dump(traffic.list_programs(link, where)))
         except OSError as problem:
             if problem.errno not in (errno.ENODEV, errno.EINVAL):
                 raise

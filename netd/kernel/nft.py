@@ -25,8 +25,9 @@ def _load() -> ctypes.CDLL:
     library.nft_ctx_new.argtypes = [ctypes.c_uint32]
     for name in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
-    library.nft_ctx_get_error_buffer.argtypes = [ctypes.c_void_p]
-    library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).argtypes = [ctypes.c_void_p]
+        getattr(library, name).restype = ctypes.c_char_p
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return library
 
@@ -58,12 +59,17 @@ class Nft:
     def close(self) -> None:
         self._library.nft_ctx_free(self._context)
 
-    def run(self, script: str) -> None:
-        """Carry the script out as a whole or not at all.  Raises KernelRefused with nft's own words."""
+    def run(self, script: str) -> str:
+        """Carry the script out as a whole or not at all, and return what it lists.
+
+        Raises KernelRefused with nft's own words.
+        """
         failed = self._library.nft_run_cmd_from_buffer(self._context, script.encode())
         said = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
         if failed:
             raise KernelRefused(_explain(said))
+        listed: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+        return listed.decode(errors="replace")
 
 
 def _explain(said: str) -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import bridges, guard, macvlans, moved, segments, sysctl
+from netd.kernel import barrier, bridges, guard, macvlans, moved, segments, sysctl
 from netd.kernel.lookup import Rtnl
 from netd.kernel.memory import Settings
 from netd.kernel.rtnl import MAIN_TABLE, Link, Route
@@ -45,23 +45,29 @@ def is_pair(link: Link) -> bool:
     return link.kind == "veth" and link.name.startswith(PREFIX) and not segments.is_joint(link.name)
 
 
-def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None) -> Bridge:
-    """Tell of a bridge.  One that is down has no MTU; of one that is not ours only what we set is told."""
+def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None, leaving: bytes) -> Bridge:
+    """Tell of a bridge.  One that is down has no MTU; of one that is not ours only what we set is told.
+
+    *leaving* is the program on its egress.
+    """
     found = Bridge(
         name=link.name,
         addresses=_one_of_each(addresses, known.addresses if known else ()),
         mtu=link.mtu if link.up else 0,
         localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
+        barred=leaving == barrier.PROGRAM,
     )
     if known and not known.owned:
-        return replace(found, mtu=known.mtu if link.up else 0, owned=False)
+        return replace(found, mtu=known.mtu if link.up else 0, owned=False, barred=known.barred)
     return found
 
 
-def bridge_facts(links: Iterable[Link], addresses: Addresses, known: Mapping[str, Bridge]) -> list[Bridge]:
+def bridge_facts(
+    links: Iterable[Link], addresses: Addresses, known: Mapping[str, Bridge], leaving: Callable[[int], bytes]
+) -> list[Bridge]:
     """Tell of the bridges with our mark, and of those we were told to use."""
     return [
-        bridge_fact(link, addresses.get(link.index, []), known.get(link.name))
+        bridge_fact(link, addresses.get(link.index, []), known.get(link.name), leaving(link.index))
         for link in links
         if bridges.is_ours(link) or (link.name in known and not known[link.name].owned)
     ]

@@ -122,8 +122,8 @@ def _names(fact: Pair) -> list[Request]:
 def _guard(fact: Pair) -> tuple[Request, ...]:
     port = socket.if_nametoindex(fact.host)
     if not fact.guard:
-        return (traffic.unguard(port),)
-    return traffic.guard(port, guard.program(fact.mac, fact.addresses))
+        return (traffic.detach(port),)
+    return traffic.attach(port, guard.program(fact.mac, fact.addresses))
 
 
 def _find(name: str) -> rtnl.Link | None:

@@ -1,4 +1,4 @@
-"""The guard's place on a port: the requests that put it there, and what the kernel says of it.
+"""Programs on links, the guard of a port and the barrier of a bridge: requests that attach them, and what is attached.
 
 Pure, as rtnl.py is: builds requests and reads answers.
 """
@@ -14,7 +14,7 @@ from netd.kernel.netlink import CREATE, REPLACE, Message, Request, attribute, at
 
 # linux/pkt_sched.h, linux/pkt_cls.h
 _TCMSG = struct.Struct("=BxxxiIII")
-_QDISC, _QDISC_PARENT, _INGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2
+_QDISC, _QDISC_PARENT, INGRESS, EGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3
 _FIRST, _EVERY_PROTOCOL = 1 << 16, 0x0300
 _HANDLE = 1
 _KIND, _OPTIONS = 1, 2
@@ -23,8 +23,8 @@ _INSTRUCTION = 8
 _NONE = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
 
 
-def guard(index: int, program: bytes) -> tuple[Request, Request]:
-    """Let *program* decide about every frame that comes from the port, in place of another that we put there."""
+def attach(index: int, program: bytes, where: int = INGRESS) -> tuple[Request, Request]:
+    """Let *program* decide about every frame that enters or leaves by the link, in place of an earlier one of ours."""
     qdisc = Request(
         rtnl.RTM_NEWQDISC,
         _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0) + text(_KIND, "clsact"),
@@ -38,16 +38,16 @@ def guard(index: int, program: bytes) -> tuple[Request, Request]:
         text(_NAME, "netd"),
         u32(_FLAGS, _DIRECT_ACTION),
     )
-    header = _TCMSG.pack(0, index, _HANDLE, _INGRESS, _FIRST | _EVERY_PROTOCOL)
+    header = _TCMSG.pack(0, index, _HANDLE, where, _FIRST | _EVERY_PROTOCOL)
     return qdisc, Request(rtnl.RTM_NEWTFILTER, header + text(_KIND, "bpf") + options, CREATE | REPLACE)
 
 
-def unguard(index: int) -> Request:
+def detach(index: int) -> Request:
     return Request(rtnl.RTM_DELQDISC, _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0), tolerate=_NONE)
 
 
-def list_guards(index: int) -> Request:
-    return Request(rtnl.RTM_GETTFILTER, _TCMSG.pack(0, index, 0, _INGRESS, 0))
+def list_programs(index: int, where: int = INGRESS) -> Request:
+    return Request(rtnl.RTM_GETTFILTER, _TCMSG.pack(0, index, 0, where, 0))
 
 
 def read_program(message: Message) -> bytes:

@@ -31,7 +31,7 @@ from netd.facts import (
     Verb,
 )
 from netd.host import Change, Resolver, Way
-from netd.kernel import bridges, dying, macvlans, moved, observe, pairs, resolver, rtnl, segments, sysctl
+from netd.kernel import bridges, dying, macvlans, moved, observe, pairs, resolver, rtnl, segments, sysctl, traffic
 from netd.kernel.choice import choose
 from netd.kernel.firewall import Firewall
 from netd.kernel.lookup import Rtnl, name_of
@@ -70,7 +70,9 @@ class Worker:
         links = {link.index: link for link in self._host.links()}
         bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
         there = replace(self._outside, link=links.get)
-        found: list[Fact] = [*observe.bridge_facts(links.values(), self._host.addresses(), bridges_known)]
+        found: list[Fact] = [
+            *observe.bridge_facts(links.values(), self._host.addresses(), bridges_known, self._leaving)
+        ]
         found += [*segments.facts(links.values()), *self._macvlans.facts(links)]
         for namespace in self.sandboxes.all():
             inside = self.sandboxes.run_in(namespace.sandbox, observe.look_inside)
@@ -121,6 +123,9 @@ class Worker:
         names = {*names, *filter(None, map(name_of, indices))}
         return [change for name in names if (change := self._deviation(name))]
 
+    def _leaving(self, link: int) -> bytes:
+        return self._host.program(link, traffic.EGRESS)
+
     def is_known(self, name: str) -> bool:
         return name in self.known or self._macvlans.stand_on(name)
 
@@ -140,7 +145,8 @@ class Worker:
             return None if self._macvlans.access_is(known, link) else Change("link", name)
         if isinstance(known, Pair):
             return None if observe.port_is(known, link, self._outside) else Change("link", name)
-        bridge = observe.bridge_fact(link, self._host.addresses().get(link.index, []), known)
+        addresses = self._host.addresses().get(link.index, [])
+        bridge = observe.bridge_fact(link, addresses, known, self._leaving(link.index))
         if bridge == known:
             return None
         return Change("address" if replace(bridge, addresses=known.addresses) == known else "link", name)

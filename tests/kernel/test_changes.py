@@ -77,6 +77,13 @@ def test_forwarding_switched_off_is_noticed(busy: Site, switch: str) -> None:
     noticed(busy, lambda: busy.machine.sysctl(switch, "0"), Change("firewall"))
 
 
+@pytest.mark.parametrize("damage", ["qdisc del dev nd-front clsact", "filter del dev nd-front egress"])
+def test_a_barrier_that_was_taken_away_is_noticed_and_put_back(busy: Site, damage: str) -> None:
+    noticed(busy, lambda: busy.machine.command("tc", *damage.split()), Change("link", "nd-front"))
+    assert busy.have() != busy.wanted
+    busy.converge()
+
+
 @pytest.mark.parametrize("damage", ["qdisc del dev {} clsact", "filter del dev {} ingress"])
 def test_a_guard_that_was_taken_away_is_noticed_and_put_back(busy: Site, damage: str) -> None:
     words = damage.format("ndpwebront").split()

@@ -69,7 +69,7 @@ def test_what_others_have_in_the_tables_stays_byte_for_byte(site: Site) -> None:
         for family in (4, 6)
         for table, chains in (
             ("nat", ("PREROUTING", "OUTPUT", "POSTROUTING")),
-            ("mangle", ("INPUT", "FORWARD")),
+            ("mangle", ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING")),
             ("raw", ("PREROUTING",) if family == 4 else ()),
         )
         for chain in chains

@@ -29,6 +29,7 @@ def test_a_container_with_ipv6_is_reached_at_once(site: Site, gateways: tuple[st
     site.container("web", front, 2)
     site.container("pal", front, 3)
     site.converge()
+    site.publish()
     web = site.inside("web")
     assert flags_of(web, "eth0", WEB6)["nodad"] and "tentative" not in flags_of(web, "eth0", WEB6)
     assert "tentative" not in flags_of(site.machine, "nd-front", GATEWAY6)

@@ -133,6 +133,7 @@ def test_changed_facts_are_changed_in_the_kernel(site: Site) -> None:
 def test_damage_is_seen_and_mended(site: Site, damage: str) -> None:
     pair = site.container("web", site.network("front", *DUAL), 2)
     site.converge()
+    site.publish()
     site.machine.ip(damage.format(pair=pair.host))
     assert site.have() != site.wanted
     site.converge()

@@ -33,6 +33,7 @@ def test_segments_are_one_network(site: Site) -> None:
     before = site.machine.snapshot()
     _, pairs = place(site)
     site.converge()
+    site.publish()
     assert site.have() == site.wanted
     for sandbox in ("one", "two", "three", "four"):
         site.lab.echo(site.inside(sandbox), 80)
@@ -50,6 +51,7 @@ def test_segments_are_one_network(site: Site) -> None:
 def test_containers_kept_apart_are_apart_on_all_segments(site: Site) -> None:
     _, pairs = place(site, isolated=True)
     site.converge()
+    site.publish()
     site.lab.echo(site.machine, 80)
     for sandbox in ("one", "two", "three", "four"):
         site.lab.echo(site.inside(sandbox), 80)

@@ -7,10 +7,25 @@ from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.l2 import Ether
 
-from tests.lab import Lab, unreachable
+from tests.lab import Lab, reach, unreachable
 from tests.packets.town import Book, Town, never_arrives
 
 pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indirect=True, scope="module")
+
+
+def test_the_gateway_of_another_network_answers_no_ping_but_the_hosts_services_do(
+    town: Town, lab: Lab, book: Book
+) -> None:
+    eve = lab.tap(town.nodes["eve"], "eth0")
+    four = book.too_big is ICMP
+    for number, address in enumerate((book.shop_gateway, book.gateway, book.uplink)):
+        ping = ICMP(id=7, seq=number) if four else ICMPv6EchoRequest(id=7, seq=number)
+        eve.send(town.to_gateway() / book.packet(book.eve, address) / ping)
+    before = eve.until(lambda p: book.is_from(p, book.uplink))
+    answered = {packet[book.ip].src for packet in before if book.ip in packet and packet[book.ip].dst == book.eve}
+    assert book.gateway in answered and book.shop_gateway not in answered
+    lab.echo(town.machine, 90, address="0.0.0.0" if four else "::")
+    assert reach(town.nodes["eve"], book.shop_gateway, 90) == book.eve
 
 
 @pytest.mark.parametrize(("of", "to"), [("web", "shop"), ("shop", "web"), ("vault", "web")])

@@ -46,6 +46,17 @@ def test_the_world_sees_no_forged_address(town: Town, lab: Lab, book: Book) -> N
         never_arrives(eve, wire, forged, honest, MARK)
 
 
+def test_a_source_inside_a_network_comes_by_its_bridge_alone(town: Town, lab: Lab, book: Book) -> None:
+    """Else a neighbour host passes for a container where a port is published for a container's subnet alone."""
+    wire, web = lab.tap(town.outside, "eth0"), lab.tap(town.nodes["web"], "eth0")
+    to = town.to_host()
+    honest = to / book.packet(book.outside, book.uplink) / UDP(sport=6, dport=8080)
+    for source in (book.pal, book.shop):
+        never_arrives(wire, web, to / book.packet(source, book.uplink) / UDP(sport=7, dport=8080), honest, MARK)
+    assert reach(town.nodes["shop"], book.uplink, 8080) == book.shop
+    assert reach(town.machine, book.gateway, 8080) is not None
+
+
 def test_where_there_is_no_guard_the_host_still_drops_what_is_not_of_the_network(
     town: Town, lab: Lab, book: Book
 ) -> None:

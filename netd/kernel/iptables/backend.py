@@ -9,15 +9,15 @@ from contextlib import suppress
 
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
-from netd.kernel import sysctl
+from netd.kernel import barrier, sysctl
 from netd.kernel.detour import close_detour, open_detour
 from netd.kernel.held import Held
 from netd.kernel.iptables import library, look, tables
-from netd.kernel.iptables.layout import TABLES, Bridged, Content, layout
+from netd.kernel.iptables.layout import MARKING, PREFIX, TABLES, Bridged, Content, layout
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
-_LOOK = 2.0
+_LOOK = 0.5
 """Seconds; a look takes some tens of microseconds."""
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
@@ -105,6 +105,9 @@ class Iptables:
         if self._written.get(key) == content and look.size(family, table) == self._sizes.get(key):
             return
         self._written.pop(key, None)
+        if table == MARKING[0] and content.chains and not (table in look.there(family) and tables.marks(family)):
+            tables.write(family, table, Content({**content.chains, PREFIX + MARKING[1]: []}))
+            barrier.wait_for_packets()
         tables.write(family, table, content)
         self._written[key] = content
         self._sizes[key] = look.size(family, table)

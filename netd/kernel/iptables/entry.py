@@ -18,7 +18,7 @@ PROTOCOLS: Final = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132}
 _NAME = 16
 _GOTO: dict[Family, int] = {4: 0x02, 6: 0x04}
 _HAS_PROTOCOL: dict[Family, int] = {4: 0, 6: 0x01}
-_NOT_OUTGOING, _NOT_SOURCE, _NOT_DESTINATION = 0x02, 0x08, 0x10
+_NOT_INCOMING, _NOT_OUTGOING, _NOT_SOURCE, _NOT_DESTINATION = 0x01, 0x02, 0x08, 0x10
 _LOCAL = 1 << 2
 _MAP_ADDRESSES, _MAP_PORTS, _MAP_OFFSET = 1, 2, 32
 _SYN_OR_RST, _SYN = 0x06, 0x02
@@ -69,7 +69,14 @@ class Copy:
     link: str
 
 
-Then: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Copy
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Set these bits of the packet's mark."""
+
+    bits: int
+
+
+Then: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Copy | Mark
 """ACCEPT, DROP, RETURN, the name of a chain, or one of the targets."""
 
 
@@ -82,6 +89,7 @@ class Rule:
     """Do not come back from the chain."""
     incoming: str = ""
     """A link's name; one that ends in + stands for all that begin so."""
+    not_incoming: bool = False
     outgoing: str = ""
     not_outgoing: bool = False
     source: Subnet | None = None
@@ -120,7 +128,10 @@ def _header(rule: Rule, family: Family) -> bytes:
     number = PROTOCOLS.get(rule.protocol, 0)
     flags = (_GOTO[family] if rule.goto else 0) | (_HAS_PROTOCOL[family] if number else 0)
     inverted = (
-        rule.not_outgoing * _NOT_OUTGOING | rule.not_source * _NOT_SOURCE | rule.not_destination * _NOT_DESTINATION
+        rule.not_incoming * _NOT_INCOMING
+        | rule.not_outgoing * _NOT_OUTGOING
+        | rule.not_source * _NOT_SOURCE
+        | rule.not_destination * _NOT_DESTINATION
     )
     addresses = source + destination + source_mask + destination_mask
     links = incoming + outgoing + incoming_mask + outgoing_mask
@@ -200,6 +211,8 @@ def _target(then: Then, family: Family) -> bytes:
             return _extension("MASQUERADE", 0, bytes(40))
         case Copy(next_hop, link):
             return _extension("TEE", 1, _in_sixteen(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
+        case Mark(bits):
+            return _extension("MARK", 2, struct.pack("<II", bits, bits))
         case ClampMss():
             return _extension("TCPMSS", 0, struct.pack("<H", _TO_THE_PATHS))
 

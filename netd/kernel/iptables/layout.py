@@ -14,18 +14,25 @@ from ipaddress import ip_address, ip_network
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
+from netd.kernel.barrier import MARK
 from netd.kernel.detour import IN, NEXT_HOP, NEXT_HOP6, OUT
-from netd.kernel.iptables.entry import ClampMss, Copy, Masquerade, Rule, Snat, State
+from netd.kernel.iptables.entry import ClampMss, Copy, Mark, Masquerade, Rule, Snat, State
 from netd.kernel.iptables.published import asked, guards, opened, published
-from netd.kernel.iptables.trees import Chains, by_link, by_source
+from netd.kernel.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.portmap.rules import BridgeRules, GatewayMode, Ruleset, Treatment
 
 PREFIX = "NETD-"
 """How all chains of ours begin.  No other chain is touched, but for one rule that leads to ours."""
+MARKING = ("mangle", "POSTROUTING")
+"""The table and the built-in chain where packets get the mark that the barriers pass.
+
+There our rule is the last, so that no rule of others sees the mark.
+"""
 TABLES = ("raw", "mangle", "nat")
 """In the order in which they are made: what closes comes first."""
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _LOOPBACK: dict[Family, Subnet] = {4: ip_network("127.0.0.0/8"), 6: ip_network("::1/128")}
+_PINGS: dict[Family, str] = {4: "icmp", 6: "icmpv6"}
 _LINK_LOCAL = ip_network("fe80::/10")
 _NOBODY: dict[Family, Subnet] = {4: ip_network(EVERY_IPV4), 6: ip_network(EVERY_IPV6)}
 _KNOWN = State.ESTABLISHED | State.RELATED
@@ -95,13 +102,26 @@ def _raw(bridges: list[BridgeRules]) -> Chains:
 
 
 def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chains:
-    chains: Chains = {}
+    subnets = [(bridge.name, subnet) for bridge in bridges for subnet in _subnets(bridge, family)]
+    elsewhere = Rule(then="DROP", not_incoming=True)
+    spoofed, pinged = f"{PREFIX}SPOOFED", f"{PREFIX}PINGED"
+    # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.
+    # The gateways of other networks do not answer pings.
+    chains: Chains = {
+        **by_source(spoofed, (replace(elsewhere, incoming=name, source=subnet) for name, subnet in subnets)),
+        **by_destination(pinged, (replace(elsewhere, incoming=name, destination=subnet) for name, subnet in subnets)),
+    }
     guarded = guards(f"{PREFIX}GUARDED", rules.published, family)
+    chains[f"{PREFIX}PREROUTING"] = [Rule(then="RETURN", incoming="lo"), Rule(then=spoofed, state=State.NEW)]
     if guarded:
-        chains[f"{PREFIX}PREROUTING"] = [Rule(then=f"{PREFIX}GUARDED", goto=True, to_host=True, state=State.NEW)]
+        chains[f"{PREFIX}PREROUTING"].append(Rule(then=f"{PREFIX}GUARDED", goto=True, to_host=True, state=State.NEW))
         chains |= guarded
-    chains[f"{PREFIX}INPUT"] = [Rule(then=f"{PREFIX}ARRIVING")]
+    ping = Rule(then=pinged, protocol=_PINGS[family], ping=True)
+    chains[f"{PREFIX}INPUT"] = [replace(ping, incoming=links) for links in _all_links(bridges)]
+    chains[f"{PREFIX}INPUT"].append(Rule(then=f"{PREFIX}ARRIVING"))
     chains[f"{PREFIX}FORWARD"] = [Rule(then=f"{PREFIX}LEAVING"), Rule(then=f"{PREFIX}ENTERING")]
+    # In one table with the filters, so that who flushes those closes the bridges' barrier too.
+    chains[f"{PREFIX}POSTROUTING"] = [Rule(then=Mark(MARK), outgoing=links) for links in _all_links(bridges)]
     arriving, leaving, entering = [], [], []
     for bridge in bridges:
         name = bridge.name

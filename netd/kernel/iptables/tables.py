@@ -20,7 +20,7 @@ from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
 from netd.kernel.iptables import library
 from netd.kernel.iptables.entry import Rule, pack
-from netd.kernel.iptables.layout import PREFIX, Content
+from netd.kernel.iptables.layout import MARKING, PREFIX, Content
 
 _LOCK = Path("/run/xtables.lock")
 _PATIENCE = 5.0
@@ -36,7 +36,7 @@ def write(family: Family, name: str, content: Content) -> None:
         for attempt in range(_TRIES):
             try:
                 with _opened(iptc, family, name) as table:
-                    _replace(table, family, content)
+                    _replace(table, family, name, content)
                     table.commit()
                 return
             except iptc.IPTCError as problem:
@@ -57,6 +57,14 @@ def hold(family: Family, name: str, content: Content) -> bool:
         )
 
 
+def marks(family: Family) -> bool:
+    """Tell whether packets pass the barriers now."""
+    name, hook = MARKING
+    chain = PREFIX + hook
+    with _locked(), _opened(library.load(), family, name) as table:
+        return chain.encode() in _targets(table, hook) and table.first_rule(chain) is not None
+
+
 def _refused(family: Family, name: str, problem: Exception) -> KernelRefused:
     return KernelRefused(f"iptables refused the change of table {name} for IPv{family} ({problem})")
 
@@ -73,33 +81,36 @@ def _opened(iptc: Any, family: Family, name: str) -> Iterator[Any]:
         table.close()
 
 
-def _replace(table: Any, family: Family, content: Content) -> None:
+def _replace(table: Any, family: Family, name: str, content: Content) -> None:
     names = [chain.name for chain in table.chains]
     ours = {name for name in names if name.startswith(PREFIX)}
-    for name in content.chains.keys() - ours:
-        table.create_chain(name)
+    for chain in content.chains.keys() - ours:
+        table.create_chain(chain)
     for hook in names:
         if hook not in ours and table.builtin_chain(hook):
-            _lead(table, family, hook, wanted=hook in content.hooks)
-    for name in ours:
-        table.flush_entries(name)
-    for name, rules in content.chains.items():
+            _lead(table, family, hook, wanted=hook in content.hooks, last=(name, hook) == MARKING)
+    for chain in ours:
+        table.flush_entries(chain)
+    for chain, rules in content.chains.items():
         for rule in rules:
-            table.append_entry(name, pack(rule, family))
-    for name in ours - content.chains.keys():
-        table.delete_chain(name)
+            table.append_entry(chain, pack(rule, family))
+    for chain in ours - content.chains.keys():
+        table.delete_chain(chain)
 
 
-def _lead(table: Any, family: Family, hook: str, *, wanted: bool) -> None:
-    """Have exactly one rule at the top of a built-in chain lead to ours, or none."""
+def _lead(table: Any, family: Family, hook: str, *, wanted: bool, last: bool) -> None:
+    """Have exactly one rule at the top of a built-in chain, or at its end, lead to ours, or none."""
     target = PREFIX + hook
-    places = [place for place, found in enumerate(_targets(table, hook)) if found == target.encode()]
-    if places == [0] and wanted:
+    there = list(_targets(table, hook))
+    places = [place for place, found in enumerate(there) if found == target.encode()]
+    if wanted and places == [len(there) - 1 if last else 0]:
         return
     jump = pack(Rule(then=target), family)
     for _ in places:
         table.delete_entry(hook, jump, b"\xff" * len(jump))
-    if wanted:
+    if wanted and last:
+        table.append_entry(hook, jump)
+    elif wanted:
         table.insert_entry(hook, jump, 0)
 
 

@@ -10,11 +10,11 @@ import logging
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
-from netd.kernel import detour, sysctl
+from netd.kernel import barrier, detour, sysctl
 from netd.kernel.held import Held
 from netd.kernel.nft import Nft
 from netd.kernel.nftables import script as scripts
-from netd.kernel.nftables.table import removal
+from netd.kernel.nftables.table import MARKED, MARKING, removal
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
@@ -91,10 +91,23 @@ class Nftables:
         if rules.respect:
             detour.open_detour()
         filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
-        self._nft.run(scripts.rebuild(rules, bridges_filter_ipv6=filtered))
+        script = scripts.rebuild(rules, bridges_filter_ipv6=filtered)
+        if self._marks():
+            self._nft.run(script + MARKING)
+        else:
+            self._nft.run(script)
+            barrier.wait_for_packets()
+            self._nft.run(MARKING)
         if not rules.respect:
             detour.close_detour()
         self._known = True
+
+    def _marks(self) -> bool:
+        """Tell whether packets pass the barriers now."""
+        try:
+            return "vmap" in self._nft.run(MARKED)
+        except KernelRefused:
+            return False
 
     def _forward(self) -> None:
         """Only now that the table is there may the host forward."""

@@ -50,7 +50,11 @@ def parts(rules: Ruleset) -> Elements:
 
 def of_bridge(rules: BridgeRules) -> Iterator[Element]:
     name = _link(rules.name)
+    yield ("marked", name), "goto mark_packet"
     yield ("bridges", name), ""
+    yield ("homes", name), ""
+    for subnet in rules.subnets:
+        yield ("subnets" + suffix(subnet.network_address), str(subnet)), ""
     yield ("within", f"{name} . {name}"), ""
     if rules.isolated:
         yield ("isolated", name), ""

@@ -10,13 +10,18 @@ this host too, and dropped, before the connection is known.  The copy comes in a
 translated; the rest of the connection follows by the straight way.
 """
 
+from netd.kernel.barrier import MARK
 from netd.kernel.detour import IN, NEXT_HOP, NEXT_HOP6, OUT
 
 TABLE = "inet netd"
 
 _SKELETON = """
 table inet netd {
+  map marked { type ifname : verdict; }
   set bridges { type ifname; }
+  set homes { typeof fib saddr oifname; }
+  set subnets { type ipv4_addr; flags interval; }
+  set subnets6 { type ipv6_addr; flags interval; }
   set within { type ifname . ifname; }
   set isolated { type ifname; }
   set trusted { type ifname . ifname; }
@@ -83,6 +88,13 @@ table inet netd {
     ip saddr 127.0.0.0/8 iifname @bridges drop
   }
 
+  # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.
+  chain spoofed {
+    type filter hook prerouting priority -150; policy accept;
+    ip6 saddr fe80::/10 accept
+    ct state new iifname != @bridges fib saddr oifname @homes drop
+  }
+
   # A neighbour that routes 127.0.0.1 to us must not reach what is published there.  What comes from an address of
   # its link alone cannot be led on to another link.
   chain prerouting {
@@ -116,6 +128,17 @@ table inet netd {
     meta nfproto . iifname @masquerading oifname != @bridges masquerade
   }
 
+  # The barrier of a bridge passes only what is marked here, so it is closed while this table is gone.  The priority is
+  # the last one, so that no rule of others sees the mark.  @marked is the first map of the table: a flush empties maps,
+  # one after the other, before it removes rules and sets.
+  chain mark_packet {
+    meta mark set meta mark or @mark@
+  }
+
+  chain marking {
+    type filter hook postrouting priority 2147483646; policy accept;
+  }
+
   # Peers that never hear of a smaller MTU on the way would go on sending what does not come through.
   chain clamping {
     type filter hook forward priority -150; policy accept;
@@ -123,9 +146,12 @@ table inet netd {
     oifname @bridges tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
   }
 
-  # From a bridge comes only what would be answered by way of it: who is nobody yet has no address.
+  # From a bridge comes only what would be answered by way of it: who is nobody yet has no address.  The gateways of
+  # other networks do not answer pings.
   chain input {
     type filter hook input priority 0; policy accept;
+    iifname @bridges icmp type echo-request ip daddr @subnets fib daddr . iif type != local drop
+    iifname @bridges icmpv6 type echo-request ip6 daddr @subnets6 fib daddr . iif type != local drop
     iifname @bridges ip saddr != 0.0.0.0 fib saddr . iif oif missing drop
     iifname @bridges ip6 saddr != :: fib saddr . iif oif missing drop
   }
@@ -229,15 +255,20 @@ table ip6 netd {{
 }}
 """
 
+MARKING = f"add rule {TABLE} marking oifname vmap @marked\n"
+MARKED = f"list chain {TABLE} marking\n"
+"""What lets packets pass the barriers, and what shows whether it is there."""
+
 ASKED = ("ports", "ports_at", "ranges", "ranges_at", "ports6", "ports6_at", "ranges6", "ranges6_at")
 """The maps whose keys are in sets too, with "asked_" before their names, where the host's rules are respected."""
 
 
 def skeleton(respect: bool) -> str:
     """Return the tables; *respect* is for the host's own input rules."""
+    skeleton = _SKELETON.replace("@mark@", f"{MARK:#x}")
     if not respect:
-        return _SKELETON.replace("    @first@\n", "")
-    return _SKELETON.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _RESPECTFUL
+        return skeleton.replace("    @first@\n", "")
+    return skeleton.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _RESPECTFUL
 
 
 def removal() -> str:
