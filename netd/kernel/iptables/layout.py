@@ -38,6 +38,7 @@ _NOBODY: dict[Family, Subnet] = {4: ip_network(EVERY_IPV4), 6: ip_network(EVERY_
 _KNOWN = State.ESTABLISHED | State.RELATED
 _DROP, _RETURN = Rule(then="DROP"), Rule(then="RETURN")
 _OWN = "nd-"
+_SEGMENTS = "nds+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,13 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     elsewhere = Rule(then="DROP", not_incoming=True)
     spoofed, pinged = f"{PREFIX}SPOOFED", f"{PREFIX}PINGED"
     # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.
+    # By a network's further bridges br_netfilter shows what goes from port to port.
     # The gateways of other networks do not answer pings.
     chains: Chains = {
         **by_source(spoofed, (replace(elsewhere, incoming=name, source=subnet) for name, subnet in subnets)),
         **by_destination(pinged, (replace(elsewhere, incoming=name, destination=subnet) for name, subnet in subnets)),
     }
+    chains[spoofed].insert(0, Rule(then="RETURN", incoming=_SEGMENTS))
     guarded = guards(f"{PREFIX}GUARDED", rules.published, family)
     chains[f"{PREFIX}PREROUTING"] = [Rule(then="RETURN", incoming="lo"), Rule(then=spoofed, state=State.NEW)]
     if guarded:

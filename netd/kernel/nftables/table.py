@@ -88,10 +88,12 @@ table inet netd {
     ip saddr 127.0.0.0/8 iifname @bridges drop
   }
 
-  # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.
+  # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.  By a
+  # network's further bridges br_netfilter shows what goes from port to port.
   chain spoofed {
     type filter hook prerouting priority -150; policy accept;
     ip6 saddr fe80::/10 accept
+    iifname "nds*" accept
     ct state new iifname != @bridges fib saddr oifname @homes drop
   }
 
