@@ -102,13 +102,13 @@ def test_execs_are_dropped_after_a_while_and_with_their_container(kept, monkeypa
     for number in range(50):
         ended(execs, old, number)
         ended(execs, removed, number)
-    for one in execs._execs.values():
-        if one.container == "old":
-            one.since -= execs_module._KEPT_SECONDS + 1
+    for known in execs._execs.values():
+        if known.container == "old":
+            known.since -= execs_module._KEPT_SECONDS + 1
     fleet.gone.add("removed")
     for number in range(64):
         ended(execs, young, number)
-    assert {one.container for one in execs._execs.values()} == {"young"}
+    assert {known.container for known in execs._execs.values()} == {"young"}
 
 
 def test_execs_that_nobody_starts_are_dropped(kept):
