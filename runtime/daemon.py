@@ -81,7 +81,7 @@ class Daemon:
         self.endless = Endless()
         self.trash = Trash(paths.scratch, tasks)
         self.netd = NetdClient(paths.netd_socket)
-        self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile)
+        self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile, mapped=settings.userns != "none")
         self.fleet = Fleet(self.store, self.bus, RecordCopies(paths), tasks)
         self.user_namespaces = UserNamespaces(settings, self.fleet, self.supervisor, paths)
         self.layers = Layers(paths, self.trash)

@@ -20,9 +20,15 @@ import time
 from pathlib import Path
 
 import docker
+import pytest
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = "busybox:latest"
+
+
+MAPPED = bool(os.environ.get("NETD_TEST_USERNS"))
+"""Run every container that can have one in a user namespace."""
+needs_host_namespaces = pytest.mark.skipif(MAPPED, reason="a user namespace excludes the host's namespaces")
 
 
 def busybox_tar() -> bytes:
@@ -74,7 +80,7 @@ class Installation:
         self.root = Path(tempfile.mkdtemp(prefix="ndt-"))
         self.state, self.run = self.root / "state", self.root / "run"
         self.config = self.root / "netd.toml"
-        if os.environ.get("NETD_TEST_USERNS") and "userns" not in config:
+        if MAPPED and "userns" not in config:
             config = 'userns = "auto"\nuserns_range = "1000000:6553600"\n' + config
         self.config.write_text(config)
         self.flags: list[str] = []

@@ -125,10 +125,10 @@ class Joining(Waiting):
 class Birth(Waiting):
     """A container's first process, with its control group."""
 
-    def __init__(self, hierarchies: Sequence[cgroups.Hierarchy]) -> None:
+    def __init__(self, hierarchies: Sequence[cgroups.Hierarchy], *, mapped: bool = False) -> None:
         """Make a spare: the usual kind, with no container yet."""
         self._hierarchies = hierarchies
-        self._begin(init.Plan(), PARENT)
+        self._begin(init.Plan(mapped=mapped), PARENT)
 
     def suit(self, spec: Container) -> None:
         """Start again where the container needs other namespaces, or another place, than a spare has."""

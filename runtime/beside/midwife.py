@@ -69,6 +69,7 @@ def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> 
         os._exit(1)
     attendance = {
         wire.SPARE: attend_container,
+        wire.SPARE_MAPPED: attend_mapped_container,
         wire.JOIN: attend_exec,
         wire.SUCCEED: attend_orphan,
         wire.NAMESPACES: attend_namespaces,
@@ -76,9 +77,14 @@ def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> 
     attendance[kind](hall)
 
 
-def attend_container(hall: Hall) -> NoReturn:
+def attend_mapped_container(hall: Hall) -> NoReturn:
+    """Do what :func:`attend_container` does; the container is expected to have a user namespace."""
+    attend_container(hall, mapped=True)
+
+
+def attend_container(hall: Hall, *, mapped: bool = False) -> NoReturn:
     """Keep a first process ready, and make it the container's that the daemon asks for."""
-    made = birth.Birth(hall.hierarchies)
+    made = birth.Birth(hall.hierarchies, mapped=mapped)
     try:
         made.wait_ready()
         wire.send(hall.control, wire.READY)

@@ -36,12 +36,16 @@ class Launcher:
         spares: int = 2,
         failures: Failures | None = None,
         nofile: tuple[int, int] | None = None,
+        mapped: bool = False,
     ) -> None:
-        """*failures* is told of what goes wrong in the background; *nofile* is the containers' limit on descriptors."""
+        """*failures* is told of what goes wrong in the background; *nofile* is the containers' limit on descriptors.
+
+        With *mapped*, what waits ready is for containers with user namespaces.
+        """
         self._tasks = Tasks(failures)
         self._directory = run_dir / "shims"
         self._shims = -1
-        self._nursery = Nursery(spares, self._tasks, nofile)
+        self._nursery = Nursery(spares, self._tasks, nofile, mapped=mapped)
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
         self._parents = {birth.PARENT}

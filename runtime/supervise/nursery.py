@@ -55,7 +55,8 @@ def sealed_interpreter() -> int:
 class Nursery:
     """Hands out channels to fresh shims: spares, which hold a first process ready, and others on demand."""
 
-    def __init__(self, spares: int, tasks: Tasks, nofile: tuple[int, int] | None) -> None:
+    def __init__(self, spares: int, tasks: Tasks, nofile: tuple[int, int] | None, *, mapped: bool = False) -> None:
+        self._kind = wire.SPARE_MAPPED if mapped else wire.SPARE
         self._tasks = tasks
         self._nofile = nofile
         self._shims = -1
@@ -78,7 +79,7 @@ class Nursery:
         """Return the channel of a spare that is ready.  Raises OSError when none can be made."""
         reason = "they were killed"
         for _ in range(_ATTEMPTS):
-            channel = self._spares.popleft() if self._spares else await self._request(wire.SPARE)
+            channel = self._spares.popleft() if self._spares else await self._request(self._kind)
             try:
                 kind, payload = await channel.receive()
             except wire.Broken:
@@ -123,7 +124,7 @@ class Nursery:
         # A process that was just started has the processors to itself for as long as there is a spare for the next.
         await asyncio.sleep(_QUIET if self._spares else 0)
         while len(self._spares) < self._wanted:
-            self._spares.append(await self._request(wire.SPARE))
+            self._spares.append(await self._request(self._kind))
 
     async def _request(self, kind: int) -> Channel:
         async with self._lock:

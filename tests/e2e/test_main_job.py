@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installation import wait_until
+from tests.installation import needs_host_namespaces, wait_until
 
 MISSION_FIELDS = {
     "IPAMConfig", "Links", "Aliases", "NetworkID", "EndpointID", "Gateway", "IPAddress", "IPPrefixLen",
@@ -49,6 +49,7 @@ def test_the_default_bridge_resolves_names_and_follows_a_restart(house):
     assert address in house.netctl("exec", "b", "nslookup", "a", "127.0.0.11").stdout
 
 
+@needs_host_namespaces
 def test_host_mode_shares_the_ports_of_the_host(house):
     house.netctl("run", "-d", "--name", "h1", "--network", "host", "busybox", "httpd", "-f", "-p", "5000", "-h", "/etc")
     wait_until(lambda: "root:x:0:0" in page(house, "http://127.0.0.1:5000/passwd").stdout)

@@ -7,6 +7,7 @@ import pytest
 from docker.errors import APIError
 
 from tests.engine.test_lifecycle import read_line, refused
+from tests.installation import needs_host_namespaces
 
 
 @pytest.fixture
@@ -102,6 +103,7 @@ def test_a_stopped_container_keeps_wishes_until_it_starts(api, make, network):
     assert (state["Status"], state["ExitCode"], state["Error"]) == ("exited", 128, words)
 
 
+@needs_host_namespaces
 def test_what_modes_exclude_is_refused(api, run, network):
     network("one")
     alone, shared = run(), run(host={"NetworkMode": "host"})

@@ -52,7 +52,7 @@ class Box:
         self.image = image
         self.netns = netns
         self.runner = asyncio.Runner()
-        self.launcher = Launcher(folder / "run")
+        self.launcher = Launcher(folder / "run", mapped=MAPPED)
         self.run(self.launcher.start())
         self.specs: list[Container] = []
         self.held: list[int] = []
@@ -71,7 +71,7 @@ class Box:
         self.restart_after_drop()
 
     def restart_after_drop(self) -> None:
-        self.launcher = Launcher(self.folder / "run")
+        self.launcher = Launcher(self.folder / "run", mapped=MAPPED)
         self.run(self.launcher.start())
 
     def drop(self) -> None:
