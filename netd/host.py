@@ -139,6 +139,9 @@ class Host(Protocol):
         A link is ours once it was observed or applied; what is changed inside sandboxes is not told.
         """
 
+    async def reap(self) -> None:
+        """Return when the links that were taken away so far are deleted: some 30 ms, which nobody else waits."""
+
     async def remove_everything(self) -> None:
         """Take down all that is ours: namespaces, links, the table, sysctls that we changed."""
 

@@ -117,7 +117,11 @@ class Networks:
         return replace(network, adopted=await self._is_foreign(device))
 
     async def remove(self, term: str) -> None:
-        """Remove a network that nobody is on.  Raises NotFound, Forbidden."""
+        """Remove a network that nobody is on; no link of it exists afterwards.  Raises NotFound, Forbidden."""
+        await self._remove(term)
+        await self._world.host.reap()
+
+    async def _remove(self, term: str) -> None:
         async with self._world.turns.of(_TURN):
             network = self._world.state.find_network(term)
             if network.predefined:
@@ -156,12 +160,13 @@ class Networks:
         try:
             for network in prunable(self._world.state, filters):
                 try:
-                    await self.remove(network.id)
+                    await self._remove(network.id)
                     removed.append(network.name)
                 except Problem as problem:
                     _log.info("network=%s pruned=false reason=%s", network.name, problem.message)
         finally:
             self._pruning = False
+        await self._world.host.reap()
         self._world.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
 

@@ -26,6 +26,8 @@ from netd.kernel.worker import Worker
 from netd.portmap.rules import Ruleset, RulesetChange
 
 T = TypeVar("T")
+_LONGEST_REAPING = 2.0
+"""Seconds; the reaper goes on after it."""
 
 
 class Host:
@@ -159,6 +161,10 @@ class Host:
     async def _damaged(self) -> bool:
         firewall = self._worker.firewall
         return firewall.look_every is not None and await self._threads.run(firewall.damaged)
+
+    async def reap(self) -> None:
+        reaping = asyncio.wrap_future(self._threads.reaper.finish())
+        await asyncio.wait((reaping,), timeout=_LONGEST_REAPING)
 
     async def remove_everything(self) -> None:
         await self._threads.run(self._worker.remove_everything)

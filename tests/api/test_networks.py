@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.api.conftest import wait_until
 from tests.lab import reach
 
 
@@ -44,6 +45,18 @@ def test_a_network_is_made_and_removed_in_the_kernel_and_on_the_list(place):
     place.ask(204, "DELETE", "/networks/shop")
     assert state(place) == before
     place.refusal(404, "GET", "/networks/shop")
+
+
+def test_no_link_of_a_removed_network_or_its_containers_is_seen_by_anybody(place):
+    wait_until(lambda: set(place.links()) == place.machine.links())
+    before = place.machine.links()
+    place.network("shop")
+    place.sandbox("a", "shop").remove()
+    place.ask(204, "DELETE", "/networks/shop")
+    assert place.machine.links() == before
+    place.network("shop")
+    assert place.ask(200, "POST", "/networks/prune") == {"NetworksDeleted": ["shop"]}
+    assert place.machine.links() == before
 
 
 def test_pools_are_taken_in_order_and_avoid_what_the_host_has(place):
