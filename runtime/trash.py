@@ -19,6 +19,8 @@ from runtime.kernel import tree
 
 _log = logging.getLogger(__name__)
 _THREADS = 2
+_PAUSES = (0.5, 3.0)
+"""Seconds before a deletion that failed is tried again; then it is left to the next start."""
 
 
 class Trash:
@@ -64,7 +66,7 @@ class Trash:
 
     def throw_now(self, path: Path) -> None:
         """Delete *path* if it is there; blocks, and may be called in any thread."""
-        _delete(path)
+        _delete_or_log(path)
 
     def delete(self, path: Path) -> asyncio.Task[None]:
         """Begin to delete what was put aside; the task ends when that is done."""
@@ -74,7 +76,12 @@ class Trash:
         return job
 
     async def _delete_in_pool(self, path: Path) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, _delete, path)
+        for pause in _PAUSES:
+            with suppress(OSError, RuntimeError):
+                await asyncio.get_running_loop().run_in_executor(self._pool, _delete, path)
+                return
+            await asyncio.sleep(pause)
+        await asyncio.get_running_loop().run_in_executor(self._pool, _delete_or_log, path)
 
     async def settle(self) -> None:
         """Return when all that was thrown away so far is deleted."""
@@ -83,9 +90,12 @@ class Trash:
 
 
 def _delete(path: Path) -> None:
-    try:
+    with suppress(FileNotFoundError):
         tree.remove_path(path)
-    except FileNotFoundError:
-        return
+
+
+def _delete_or_log(path: Path) -> None:
+    try:
+        _delete(path)
     except OSError as error:
         _log.warning("cannot delete left-over: path=%s error=%s", path, error)

@@ -93,7 +93,11 @@ class Tasks:
             await asyncio.wait(set(self._running))
 
     def catch_strays(self) -> None:
-        """Report exceptions of callbacks, of tasks whose result is never taken, and of threads in the same way."""
+        """Report exceptions of callbacks, of tasks whose result is never taken, and of threads in the same way.
+
+        A connection whose callback failed is closed: nothing would be read from it any more.
+        """
+        _tick(asyncio.get_running_loop())
         asyncio.get_running_loop().set_exception_handler(self._stray)
         threading.excepthook = self._stray_thread
 
@@ -128,12 +132,26 @@ class Tasks:
         error = context.get("exception")
         if isinstance(error, Exception):
             self.failures.report(str(context["message"]).replace(" ", "-"), error)
+            _abort(context.get("handle"))
         else:
             loop.default_exception_handler(context)
 
     def _stray_thread(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
             self.failures.report(f"thread-{args.thread.name if args.thread else 'unknown'}", args.exc_value)
+
+
+def _abort(handle: object) -> None:
+    """Close the connection that a callback of the loop belongs to, by itself or by what it is called with."""
+    for part in (getattr(handle, "_callback", None), *(getattr(handle, "_args", None) or ())):
+        owner = getattr(part, "__self__", None)
+        if isinstance(owner, asyncio.Transport):
+            owner.abort()
+
+
+def _tick(loop: asyncio.AbstractEventLoop) -> None:
+    """Wake the loop up every second: a thread that could not tell it that it is done (ENOMEM) is noticed then."""
+    loop.call_later(1.0, _tick, loop)
 
 
 def begin(work: Awaitable[T]) -> asyncio.Future[T]:

@@ -40,6 +40,12 @@ class Control:
     def _listen(self) -> None:
         self._loop.watch(self._listener.fileno(), READ, self._accept)
 
+    def _listen_again(self) -> None:
+        try:
+            self._listen()
+        except OSError:
+            self._loop.later(_NO_ROOM_PAUSE, self._listen_again)
+
     def _accept(self, events: int) -> None:
         try:
             sock, _ = self._listener.accept()
@@ -47,7 +53,7 @@ class Control:
             return
         except OSError:
             self._loop.forget(self._listener.fileno())
-            self._loop.later(_NO_ROOM_PAUSE, self._listen)
+            self._loop.later(_NO_ROOM_PAUSE, self._listen_again)
             return
         if not _is_ours(sock):
             log.warning("event=stranger-refused")

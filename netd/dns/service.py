@@ -62,8 +62,16 @@ class Service:
         if before is not None:
             self.scopes.leave(before)
             return
-        self._datagrams.open(sandbox)
-        self._streams.open(sandbox)
+        try:
+            self._datagrams.open(sandbox)
+            self._streams.open(sandbox)
+        except OSError:
+            # netd connects again and says it all anew: this is then the first view again.
+            self._datagrams.close(sandbox)
+            self._streams.close(sandbox)
+            self.scopes.leave(sandbox.scope)
+            sandbox.scope = None
+            raise
 
     def close(self, sandbox_id: str) -> None:
         sandbox = self._sandboxes.pop(sandbox_id, None)

@@ -69,8 +69,12 @@ class Streams:
         self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
     def _resume(self, sandbox: Sandbox) -> None:
-        if not sandbox.closed:
+        if sandbox.closed:
+            return
+        try:
             self._loop.watch(sandbox.tcp.fileno(), READ, partial(self._accept, sandbox))
+        except OSError:
+            self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
 
 def _end_idlest(connections: Collection[_Connection]) -> bool:

@@ -8,12 +8,16 @@ whoever writes them.
 from __future__ import annotations
 
 import ctypes
+import errno
+import os
 import socket
 
 from netd.common.errors import KernelRefused
 
 _LIBRARY = "libnftables.so.1"
 _NETLINK_NETFILTER = 12
+_SELECTABLE = 1024
+_SHORTAGES = ("Cannot allocate memory", "Too many open files", "No buffer space")
 
 
 def _load() -> ctypes.CDLL:
@@ -33,9 +37,11 @@ def _load() -> ctypes.CDLL:
 
 
 def _probe() -> None:
-    """Refuse where the library would end the whole process: it does when it gets no socket."""
+    """Refuse where the library would end the whole process: it does without a socket of a low number."""
     try:
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER).close()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as tried:
+            if tried.fileno() >= _SELECTABLE:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     except OSError as problem:
         raise KernelRefused(f"nftables cannot be reached: {problem.strerror}", problem.errno or 0) from problem
 
@@ -45,6 +51,10 @@ class Nft:
 
     def __init__(self) -> None:
         self._library = _load()
+        self._context: int | None = None
+        self._open()
+
+    def _open(self) -> None:
         _probe()
         self._context = self._library.nft_ctx_new(0)
         self._library.nft_ctx_buffer_output(self._context)
@@ -57,16 +67,23 @@ class Nft:
         self.close()
 
     def close(self) -> None:
-        self._library.nft_ctx_free(self._context)
+        if self._context is not None:
+            self._library.nft_ctx_free(self._context)
+            self._context = None
 
     def run(self, script: str) -> str:
         """Carry the script out as a whole or not at all, and return what it lists.
 
         Raises KernelRefused with nft's own words.
         """
+        if self._context is None:
+            self._open()
         failed = self._library.nft_run_cmd_from_buffer(self._context, script.encode())
         said = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
         if failed:
+            # The socket may hold answers to a command that was broken off.  The library would take them for answers
+            # to the next one, and end the process.
+            self.close()
             raise KernelRefused(_explain(said))
         listed: bytes = self._library.nft_ctx_get_output_buffer(self._context)
         return listed.decode(errors="replace")
@@ -75,6 +92,6 @@ class Nft:
 def _explain(said: str) -> str:
     reason = said.strip().splitlines()[0].removeprefix("Error: ") if said.strip() else "no reason given"
     hint = ""
-    if "not supported" in reason or "cache initialization" in reason:
+    if "not supported" in reason or ("cache initialization" in reason and not any(map(reason.count, _SHORTAGES))):
         hint = ": this kernel or network namespace has no nftables with nat and fib"
     return f"nftables refused the change ({reason}){hint}"

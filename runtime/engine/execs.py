@@ -120,9 +120,13 @@ class Execs:
         running = one.running = await self._supervisor.exec(live.id, live.running.pid, program, one.id)
         streams = None
         if attached:
-            streams = await running.attach(
-                stdin=config.attach_stdin, stdout=config.attach_stdout, stderr=config.attach_stderr
-            )
+            try:
+                streams = await running.attach(
+                    stdin=config.attach_stdin, stdout=config.attach_stdout, stderr=config.attach_stderr
+                )
+            except BaseException:
+                await self._supervisor.cancel(running)
+                raise
         try:
             await self._supervisor.release(running)
         except BaseException:

@@ -52,9 +52,13 @@ class HealthChecks:
         program = process.further(live.record, ExecConfig(cmd=plan.argv), live.record.config.hostname)
         try:
             probe = await self._supervisor.exec(live.id, running.pid, program, new_id())
-            streams = await probe.attach(stdin=False)
+            try:
+                streams = await probe.attach(stdin=False)
+            except BaseException:
+                await self._supervisor.cancel(probe)
+                raise
             await self._supervisor.release(probe)
-        except (StartError, ProcessLookupError) as error:
+        except (StartError, OSError) as error:
             return Result(start, now(), -1, str(error))
         code, output = await self._follow(probe, streams, plan.timeout)
         return Result(start, now(), code, output.decode(errors="replace"))

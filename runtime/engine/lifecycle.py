@@ -150,7 +150,13 @@ class Lifecycle:
         try:
             await self._supervisor.discard(live.id)
         except OSError as error:
-            _log.warning("remains of the process stay: container=%s error=%s", live.id[:12], error)
+            _log.warning("remains of the process stay for now: container=%s error=%s", live.id[:12], error)
+            self._tasks.loop(partial(self._discard_later, live), f"discard {live.id[:12]}")
+
+    async def _discard_later(self, live: Live) -> None:
+        async with live.lock:
+            if live.running is None:
+                await self._supervisor.discard(live.id)
 
     def _is_wanted_again(self, live: Live, code: int, found: bool) -> bool:
         record = live.record

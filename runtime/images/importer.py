@@ -44,7 +44,7 @@ class Importer:
             await _spool(archive, spool)
             layer = await asyncio.to_thread(self._unpack, spool)
         finally:
-            await asyncio.to_thread(self._trash.throw_now, spool)
+            await self._trash.delete(spool)
         moment = now()
         document = ImageDocument(
             architecture=architecture(),

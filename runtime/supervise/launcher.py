@@ -121,6 +121,12 @@ class Launcher:
             self._nursery.refill()
         self._look_after(process)
 
+    async def cancel(self, running: Running) -> None:
+        process = self._known.pop(running.id, None)
+        if process is not None:
+            await process.cancel()
+            shimdir.remove(self._shims, running.id)
+
     async def adopt(self, container_id: str) -> ShimProcess | ExitStatus | None:
         if container_id in self._known:
             return self._known[container_id]
@@ -218,10 +224,10 @@ class Launcher:
             if kind == wire.FAILED:
                 code, message = wire.unpack_tuple(payload)
                 raise StartError(message, code)
+            process = ShimProcess(self._shims, channel, wire.unpack(payload))  # type: ignore[arg-type]
         except BaseException:
             channel.close()
             raise
-        process = ShimProcess(self._shims, channel, wire.unpack(payload))  # type: ignore[arg-type]
         self._remember(process)
         return process
 
@@ -254,10 +260,13 @@ class Launcher:
         try:
             await channel.send(wire.HELLO)
             _kind, payload = await channel.receive()
+            return ShimProcess(self._shims, channel, wire.unpack(payload))  # type: ignore[arg-type]
         except wire.Broken:
             channel.close()
             return None
-        return ShimProcess(self._shims, channel, wire.unpack(payload))  # type: ignore[arg-type]
+        except BaseException:
+            channel.close()
+            raise
 
     async def _revive(self, process: ShimProcess) -> None:
         """Give a process whose shim is gone another one, or its end."""

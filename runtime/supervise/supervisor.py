@@ -73,6 +73,9 @@ class Supervisor(Protocol):
         Raises StartError (126, 127) when it has not.
         """
 
+    async def cancel(self, running: Running) -> None:
+        """Undo a process that was prepared and not released."""
+
     async def exec(self, container_id: str, pid: int, process: Process, exec_id: str) -> Running:
         """Prepare a further process in a container's namespaces and control groups; it needs ``release`` too."""
 

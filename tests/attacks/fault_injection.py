@@ -1,0 +1,352 @@
+"""Makes single calls of the C library fail in the daemons, one after the other, while a fixed script runs.
+
+Which calls there are is found out by running each step once and writing them down.  ``fault_shim.c`` is what is
+preloaded.  See README.md for running all of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import io
+import json
+import mmap
+import os
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.installation import IMAGE, Installation
+
+DAEMONS = ("netd", "runtime", "netd.dns")
+_HEADER = struct.Struct("6i160s")
+_SIZE = _HEADER.size + (1 << 20)
+_OFF, _TRACE, _FAIL = 0, 1, 2
+_DISK = (errno.ENOSPC, errno.EROFS)
+_ERRORS = {
+    "open": (errno.EMFILE, errno.ENOMEM),
+    "open-to-write": (errno.EMFILE, errno.ENOSPC, errno.EROFS),
+    "write": (errno.ENOSPC, errno.EROFS, errno.ENOMEM),
+    "thread": (errno.EAGAIN,),
+    "spawn": (errno.EAGAIN, errno.ENOMEM),
+    "mount": (errno.ENOMEM, errno.ENOSPC),
+    "unshare": (errno.ENOMEM, errno.ENOSPC),
+    "setns": (errno.ENOMEM,),
+    "epoll_ctl": (errno.ENOMEM, errno.ENOSPC),
+    "send": (errno.ENOMEM, errno.EAGAIN),
+    "accept": (errno.EMFILE,),
+    "receive": (errno.ENOMEM,),
+    "read": (errno.ENOMEM,),
+    "connect": (errno.EAGAIN, errno.ENOMEM),
+    "bind": (errno.ENOMEM,),
+    **dict.fromkeys(("socket", "socketpair", "pipe"), (errno.EMFILE, errno.ENOMEM)),
+    **dict.fromkeys(("sync", "truncate", "mkdir", "rename", "unlink"), _DISK),
+}
+
+
+def build(folder: Path) -> Path:
+    """Compile the library to preload."""
+    library = folder / "fault_shim.so"
+    source = Path(__file__).with_name("fault_shim.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+class Faults:
+    """What is to fail in one daemon: the file that it maps."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(bytes(_SIZE))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), _SIZE)
+
+    def trace(self) -> None:
+        self._set(_TRACE)
+
+    def arm(self, label: str, occurrence: int, error: int) -> None:
+        """Let the call of that label fail which is made after *occurrence* others of it."""
+        self._set(_OFF, error, occurrence, label)
+        self._map[0:4] = struct.pack("i", _FAIL)
+
+    def disarm(self) -> bool:
+        """Tell whether a call has failed."""
+        self._map[0:4] = struct.pack("i", _OFF)
+        return bool(_HEADER.unpack_from(self._map)[4])
+
+    def calls(self) -> list[str]:
+        """Return the labels of all calls since :meth:`trace`."""
+        length = _HEADER.unpack_from(self._map)[5]
+        self.disarm()
+        return self._map[_HEADER.size : _HEADER.size + length].decode(errors="replace").splitlines()
+
+    def _set(self, mode: int, error: int = 0, occurrence: int = 0, label: str = "") -> None:
+        self._map[0 : _HEADER.size] = _HEADER.pack(mode, error, occurrence, 0, 0, 0, label.encode())
+
+
+@dataclass(frozen=True)
+class Point:
+    daemon: str
+    step: str
+    label: str
+    occurrence: int
+    error: int
+
+    def __str__(self) -> str:
+        return f"{self.daemon}: {self.step}: {self.label} ({self.occurrence}): {errno.errorcode[self.error]}"
+
+
+class Place(Installation):
+    """An installation whose daemons have the library preloaded."""
+
+    def __init__(self, library: Path) -> None:
+        super().__init__()
+        self._library = library
+        self._preload: list[str] = []
+        self.faults = {name: Faults(self.root / f"faults-{name}") for name in ("netd", "runtime")}
+        self.faults["netd.dns"] = Faults(self.root / "faults-netd.dns")
+
+    @property
+    def within(self) -> list[str]:
+        return [*super().within, *self._preload]
+
+    def start(self, *names: str) -> None:
+        for name in names or ("netd", "runtime"):
+            self._preload = ["env", f"LD_PRELOAD={self._library}", f"FAULT_FILE={self.root}/faults-{name}"]
+            try:
+                super().start(name)
+            finally:
+                self._preload = []
+
+    def prepare(self) -> None:
+        """Start, with an image and a network for the script."""
+        self.start()
+        self.load_busybox()
+        status, answer = self.ask("POST", "/networks/create", {"Name": "n0"})
+        assert status == 201, answer
+
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        """Ask netd-runtime on a connection of its own."""
+        connection = http.client.HTTPConnection("docker", timeout=20)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(20)
+        try:
+            connection.sock.connect(str(self.run / "docker.sock"))
+            data = body if isinstance(body, bytes) else json.dumps(body) if body is not None else None
+            kind = "application/x-tar" if isinstance(body, bytes) else "application/json"
+            connection.request(method, path, data, {"Content-Type": kind} if data is not None else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def look(self) -> dict[str, object]:
+        """Return everything that a step may leave behind."""
+        links = (line.split(": ")[1].split("@")[0] for line in self.on_host("ip", "-o", "link").stdout.splitlines())
+        return {
+            "links": sorted(name for name in links if not name.startswith("ndx")),
+            "rules": self.on_host("nft", "list", "ruleset").stdout,
+            **{name: self._names(folder) for name, folder in self._folders().items()},
+            "containers": sorted(one["Names"][0] for one in json.loads(self.ask("GET", "/containers/json?all=1")[1])),
+            "networks": sorted(one["Name"] for one in json.loads(self.ask("GET", "/networks")[1])),
+        }
+
+    def _folders(self) -> dict[str, Path]:
+        below = {"sandboxes": self.run / "netns", "shims": self.run / "shims"}
+        return below | {name: self.state / name for name in ("containers", "volumes", "layers", "tmp")}
+
+    @staticmethod
+    def _names(folder: Path) -> list[str]:
+        with suppress(FileNotFoundError):
+            return sorted(entry for entry in os.listdir(folder) if not entry.startswith("spare"))
+        return []
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    do: Callable[[Place], tuple[int, bytes]]
+    done: tuple[int, ...] = ()
+    """Statuses that mean that it was done before."""
+
+
+def _container() -> dict[str, object]:
+    host = {"NetworkMode": "n0", "Binds": ["v1:/v"], "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}
+    exposed: dict[str, object] = {"80/tcp": {}}
+    return {"Image": IMAGE, "Cmd": ["sleep", "100000"], "ExposedPorts": exposed, "HostConfig": host}
+
+
+def _execute(place: Place) -> tuple[int, bytes]:
+    status, answer = place.ask("POST", "/containers/c1/exec", {"Cmd": ["echo", "hello"], "AttachStdout": True})
+    if status != 201:
+        return status, answer
+    status, answer = place.ask("POST", f"/exec/{json.loads(answer)['Id']}/start", {})
+    if b"hello" in answer:
+        return status, answer
+    # What fails after the streams have begun is told on them.
+    return (status if status >= 400 else 500), answer[8:] if status < 400 else answer
+
+
+def _look_up(place: Place) -> tuple[int, bytes]:
+    status, answer = place.ask("GET", "/containers/c1/json")
+    if status != 200:
+        return status, answer
+    pid = json.loads(answer)["State"]["Pid"]
+    command = ["nsenter", "-t", str(pid), "-n", "busybox", "nslookup", "c1", "127.0.0.11"]
+    done = subprocess.run(command, capture_output=True, timeout=20)
+    return (500 if done.returncode else 200), done.stdout + done.stderr
+
+
+def _archive() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("only"))
+    return out.getvalue()
+
+
+def _call(method: str, path: str, body: object = None) -> Callable[[Place], tuple[int, bytes]]:
+    return lambda place: place.ask(method, path, body)
+
+
+NETWORK = (
+    Step("network create", _call("POST", "/networks/create", {"Name": "n1"}), (409,)),
+    Step("network list", _call("GET", "/networks")),
+    Step("network rm", _call("DELETE", "/networks/n1"), (404,)),
+)
+CONTAINER = (
+    Step("create", _call("POST", "/containers/create?name=c1", _container()), (409,)),
+    Step("start", _call("POST", "/containers/c1/start"), (304,)),
+    Step("exec", _execute),
+    Step("look up", _look_up),
+    Step("connect", _call("POST", "/networks/bridge/connect", {"Container": "c1"}), (403, 409)),
+    Step("disconnect", _call("POST", "/networks/bridge/disconnect", {"Container": "c1"}), (403, 404, 500)),
+    Step("stop", _call("POST", "/containers/c1/stop?t=0"), (304,)),
+    Step("rm", _call("DELETE", "/containers/c1?v=1&force=1"), (404,)),
+    Step("volume rm", _call("DELETE", "/volumes/v1"), (404,)),
+)
+IMAGES = (
+    Step("import", _call("POST", "/images/create?fromSrc=-&repo=tiny&tag=1", _archive())),
+    Step("rmi", _call("DELETE", "/images/tiny:1"), (404,)),
+)
+SCRIPTS = (NETWORK, CONTAINER, IMAGES)
+
+
+def find_points(place: Place) -> dict[tuple[Step, ...], list[Point]]:
+    """Run every script once and return all points of each."""
+    found: dict[tuple[Step, ...], list[Point]] = {}
+    for script in SCRIPTS:
+        found[script] = []
+        for step in script:
+            for faults in place.faults.values():
+                faults.trace()
+            status, answer = step.do(place)
+            assert status < 400, (step.name, status, answer)
+            for daemon, faults in place.faults.items():
+                found[script] += _points(daemon, step.name, faults.calls())
+    return found
+
+
+def _points(daemon: str, step: str, labels: list[str]) -> Iterator[Point]:
+    for label, count in Counter(labels).items():
+        for error in _ERRORS.get(label.split(" ")[0], ()):
+            yield from (Point(daemon, step, label, number, error) for number in range(count))
+
+
+def sample(points: list[Point], every: int) -> list[Point]:
+    """Return one error for the first call of each label in each step, every so many of them; all when *every* is 0."""
+    if not every:
+        return points
+    first: dict[tuple[str, str, str], list[Point]] = {}
+    for point in points:
+        if point.occurrence == 0:
+            first.setdefault((point.daemon, point.step, point.label), []).append(point)
+    chosen = [alike[number % len(alike)] for number, alike in enumerate(first.values())]
+    return chosen[::every]
+
+
+def attempt(place: Place, script: tuple[Step, ...], point: Point, before: dict[str, object]) -> list[str]:
+    """Run the script with one call failing in one step, and return what is wrong with what came of it."""
+    wrong: list[str] = []
+    for step in script:
+        if step.name == point.step:
+            place.faults[point.daemon].arm(point.label, point.occurrence, point.error)
+            began = time.monotonic()
+            status = 0
+            with _told(wrong, "the failing try"):
+                try:
+                    status, answer = step.do(place)
+                    wrong += _judge(status, answer)
+                except (ConnectionError, http.client.HTTPException):
+                    # A connection that cannot be served can only be closed.
+                    if not point.label.endswith(" unix") and not point.label.startswith("accept"):
+                        raise
+            if time.monotonic() - began > 8:
+                wrong.append("it took longer than 8 s")
+            place.faults[point.daemon].disarm()
+            if 0 < status < 400:
+                continue
+        with _told(wrong, f"{step.name} afterwards"):
+            wrong += _insist(place, step)
+    dead = [name for name, process in place.processes.items() if process.poll() is not None]
+    return wrong + [f"{name} has ended" for name in dead] + ([] if dead else _left(place, before))
+
+
+@contextmanager
+def _told(wrong: list[str], what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        wrong.append(f"{what}: {error!r}")
+
+
+def _judge(status: int, answer: bytes) -> list[str]:
+    if status < 400:
+        return []
+    if b"Traceback" in answer or b"the daemon's log has the cause" in answer or len(answer) < 20:
+        return [f"answered {status} {answer!r}"]
+    return []
+
+
+def _insist(place: Place, step: Step) -> list[str]:
+    """Do the step, which may be done already; once more when something may be under way still."""
+    for pause in (0.3, 2.0, 6.0, 0.0):
+        status, answer = step.do(place)
+        if status < 400 or status in step.done:
+            return []
+        time.sleep(pause)
+    return [f"{step.name} does not succeed afterwards: {status} {answer!r}"]
+
+
+def _left(place: Place, before: dict[str, object]) -> list[str]:
+    deadline = time.monotonic() + 8
+    while (now := place.look()) != before:
+        if time.monotonic() > deadline:
+            return [f"left over: {key}: {before[key]} became {now[key]}" for key in before if before[key] != now[key]]
+        time.sleep(0.05)
+    return []
+
+
+def main(daemon: str, step: str, label: str, error: str) -> None:
+    """Try one point and print what is wrong, and the logs."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(build(Path(folder)))
+        try:
+            place.prepare()
+            script = next(script for script in SCRIPTS if any(one.name == step for one in script))
+            point = Point(daemon, step, label, 0, getattr(errno, error))
+            print(attempt(place, script, point, place.look()) or "nothing is wrong")
+            print(place.log("netd"), place.log("runtime"), (place.run / "dns.log").read_text(), sep="\n")
+        finally:
+            place.destroy()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,51 @@
+"""Attack: every call of the C library that a daemon makes fails once, for want of disk, memory, descriptors, processes.
+
+The daemon lives, the request succeeds or is refused in words, the next try succeeds, and nothing is left over.
+"""
+
+import os
+
+import pytest
+
+from tests.attacks import fault_injection as faults
+
+EVERY = int(os.environ.get("NETD_FAULTS_EVERY", "8"))
+"""One in so many points; 0 is all, with every error and every repetition of a call."""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return faults.build(tmp_path_factory.mktemp("faults"))
+
+
+def begin(library):
+    place = faults.Place(library)
+    place.prepare()
+    return place
+
+
+@pytest.mark.timeout(120 if EVERY > 2 else 3600)
+@pytest.mark.parametrize("daemon", faults.DAEMONS)
+def test_a_call_that_fails_is_told_and_leaves_nothing(library, daemon):
+    place = begin(library)
+    found, tried, unfired = [], 0, 0
+    try:
+        scripts = faults.find_points(place)
+        every = min(EVERY, 1) if daemon == "netd.dns" else EVERY  # it has few
+        before = place.look()
+        for script, points in scripts.items():
+            for point in faults.sample([one for one in points if one.daemon == daemon], every):
+                wrong = faults.attempt(place, script, point, before)
+                tried += 1
+                unfired += not place.faults[daemon].disarm()
+                if wrong:
+                    found.append(f"{point}: {'; '.join(wrong)}")
+                    print(found[-1], flush=True)
+                    place.destroy()
+                    place = begin(library)
+                    before = place.look()
+    finally:
+        place.destroy()
+    print(f"{daemon}: tried={tried} unfired={unfired} found={len(found)}")
+    assert tried and unfired < tried / 2
+    assert not found, "\n".join(found)
