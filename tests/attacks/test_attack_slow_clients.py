@@ -10,10 +10,13 @@ import pytest
 
 from netd.common import web
 from netd.common.admission import Admission, Bounds
+from netd.common.condition import Condition
 from netd.common.events import Bus, event
 from netd.common.hijack import hijack
 from netd.common.listen import serve
+from netd.common.tasks import Failures
 from netd.common.web import Front, Product, Route
+from netd.server.system import SystemRoutes
 from tests.engine.conftest import Raw
 
 BOUNDS = Bounds(
@@ -231,3 +234,24 @@ def test_slow_clients_do_not_stop_others(place, api, name):
     assert time.monotonic() - began < 5
     for sock in socks:
         sock.close()
+
+
+def test_a_client_that_does_not_read_events_is_disconnected_and_named_in_the_log(tmp_path, caplog):
+    async def story():
+        bus, closing = Bus(), asyncio.Event()
+        system = SystemRoutes(Product("test", "1"), bus, Condition("netd", Failures(), None), closing)
+        runner = await serve(Front(Product("test", "1"), system.routes()), tmp_path / "s.sock", "no-such-group")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s.sock", limit=1024)
+        writer.write(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(8):
+            while "does not read the events" not in caplog.text:
+                bus.publish(event("network", "create", "x", {"name": "n" * 2000}))
+                await asyncio.sleep(0)
+            assert not bus._listeners
+            while await reader.read(1 << 20):  # what it was sent before, and then the end
+                pass
+        writer.close()
+        await runner.cleanup()
+
+    asyncio.run(story())
