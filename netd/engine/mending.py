@@ -13,6 +13,7 @@ from netd.engine.sandboxes import give_back
 from netd.engine.world import World
 from netd.facts import Step, Verb
 from netd.model import Sandbox
+from netd.portmap.rules import Ruleset
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +36,21 @@ async def mend(world: World) -> bool:
     whole = await _apply(world, steps)
     rules = world.wanted.ruleset()
     await (world.host.publish(rules) if restored else world.host.reset_firewall(rules))
-    if strays := await world.host.forget_strays(rules):
-        _log.warning("connections-dropped=%d reason=began-while-the-firewall-was-gone", strays)
+    if world.strays_possible.is_set():
+        await _drop_strays(world, rules)
     return whole
+
+
+async def _drop_strays(world: World, rules: Ruleset) -> None:
+    """Drop the connections that the firewall would not have admitted; a change meanwhile asks for it again."""
+    world.strays_possible.clear()
+    try:
+        strays = await world.host.forget_strays(rules)
+    except Exception:
+        world.strays_possible.set()
+        raise
+    if strays:
+        _log.warning("connections-dropped=%d reason=began-while-the-firewall-was-gone", strays)
 
 
 async def _restore_firewall(world: World) -> bool:

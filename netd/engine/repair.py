@@ -25,9 +25,12 @@ async def watch(world: World) -> None:
     try:
         async for change in world.host.changes():
             _log.warning("changed-by-others=%s name=%s", change.what, change.name)
+            if change.what in ("firewall", "lost"):
+                world.strays_possible.set()
             world.alarm.set()
     except Exception:
         # Changes that were read and not judged are found by the repair.
+        world.strays_possible.set()
         world.alarm.set()
         raise
 

@@ -51,6 +51,7 @@ async def resume(world: World) -> None:
     _take_up_addresses(world)
     for identifier, book in world.books.items():
         world.names.set_network(identifier, book.records())
+    world.strays_possible.set()  # What others did to the firewall while no netd ran is not known.
     if not await mend(world):
         world.alarm.set()
     for sandbox in world.state.sandboxes:

@@ -60,6 +60,8 @@ class World:
     """Held while a network gets a further segment."""
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something may not be as it should; whoever repairs clears it."""
+    strays_possible: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when connections may have begun while the firewall's rules were gone; the repair clears it."""
 
     @property
     def wanted(self) -> Wanted:

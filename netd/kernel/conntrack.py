@@ -27,7 +27,9 @@ _GET, _DELETE = 0x101, 0x102
 _HEADER = struct.Struct("=BBH")
 _FAMILY_NUMBERS: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 # linux/netfilter/nfnetlink_conntrack.h
-_TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
+_TRANSLATED = 1 << 4 | 1 << 5
+"""Bits of an entry's status: by its source, by its destination."""
 _TUPLE_IP, _TUPLE_PROTO, _PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 1, 2, 3
 _SOURCE: dict[Family, int] = {4: 1, 6: 3}
 _DESTINATION: dict[Family, int] = {4: 2, 6: 4}
@@ -74,13 +76,18 @@ class Conntrack:
     def forget_strays(self, rules: Ruleset) -> int:
         """Delete the entries that *rules* would not have admitted; returns how many there were.
 
-        To be called in the host's namespace, after rules that others had flushed hold again.  Reads the whole table.
+        To be called in the host's namespace, after rules that others had flushed hold again.  Reads all entries that
+        are not translated; older kernels send the others too.
         """
         if _count() == 0 or not rules.bridges:
             return 0
         strays = Strays(rules, _own_addresses())
-        everything = (Request(_GET, _header(family)) for family in FAMILIES)
-        found = [one for search in everything for one in self._netlink.dump(search) if strays.include(_read(one))]
+        found = [
+            one
+            for search in map(_untranslated, FAMILIES)
+            for one in self._netlink.dump(search)
+            if strays.include(_read(one))
+        ]
         self._delete(found)
         return len(found)
 
@@ -140,6 +147,11 @@ def _everything(flows: Flows) -> Iterator[Request]:
     named = {one.version for one in flows.addresses}
     named |= {one.address.version for one in (*flows.closed, *flows.opened)}
     return (Request(_GET, _header(family)) for family in FAMILIES if family in named)
+
+
+def _untranslated(family: Family) -> Request:
+    by_status = attribute(_STATUS, bytes(4)) + attribute(_STATUS_MASK, struct.pack("!I", _TRANSLATED))
+    return Request(_GET, _header(family) + by_status)
 
 
 def _searches(flows: Flows) -> Iterator[Request]:
