@@ -71,8 +71,7 @@ def _help(
     if child:
         wire.send(channel, wire.STATE, wire.pack(child))
         os._exit(0)
-    if cgroup >= 0:
-        os.close(cgroup)
+    linux.close_others(channel.fileno(), builder.fileno())  # what was delivered is the builder's
     _be_first(channel, builder, delivery, group)
 
 

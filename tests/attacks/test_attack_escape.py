@@ -19,7 +19,7 @@ from runtime.supervise import nursery
 from runtime.supervise.running import ShimProcess
 from runtime.supervise.spec import Container, StartError
 from tests.installation import IMAGE
-from tests.runtime_low.low_box import Box, make_image
+from tests.runtime_low.low_box import Box, make_image, needs_host_root
 
 ALL_CAPABILITIES = capabilities.DEFAULT | capabilities.BIT["SYS_PTRACE"]
 STREAMS = r"/[0-9a-f]{64}/std(in|out|err)"
@@ -57,6 +57,14 @@ def assert_harmless(found: dict[int, str], *, terminal: bool = False) -> None:
     kinds = sorted(re.sub(r"\d+|" + STREAMS, "", link) for link in others.values())
     assert [kind for kind in kinds if kind.startswith("socket:")] == ["socket:[]"], "the channel to the host's side"
     assert all(re.fullmatch(rf"socket:\[\d+\]|{streams}", link) for link in others.values()), others
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_first_process_in_a_user_namespace_holds_its_streams_and_one_socket(box: Box, terminal: bool) -> None:
+    first = box.run(box.launcher.prepare(box.mapped_spec("sleep", "1000", process={"tty": terminal})))
+    assert_harmless(descriptors(first.pid), terminal=terminal)
+    box.run(box.launcher.release(first))
+    assert sorted(descriptors(first.pid)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -99,6 +107,7 @@ def ancestors(pid: int) -> set[int]:
     return found
 
 
+@needs_host_root
 def test_a_container_that_may_trace_sees_no_descriptor_of_the_host_in_what_enters_it(box: Box) -> None:
     """With SYS_PTRACE, /proc/PID/fd can be read and opened at every moment of an exec (CVE-2016-9962)."""
     script = f"echo up; while :; do {LINKS}; done 2>/dev/null"
@@ -121,6 +130,7 @@ def test_a_container_that_may_trace_sees_no_descriptor_of_the_host_in_what_enter
     assert {link for link in links if not allowed.fullmatch(link)} == set()
 
 
+@needs_host_root
 def test_the_first_process_of_a_container_with_init_names_nothing_of_the_host(box: Box) -> None:
     script = "tr '\\0' ' ' < /proc/1/cmdline; echo; cat /proc/1/comm"
     out = box.shell(script, init=True)
@@ -190,6 +200,7 @@ def test_no_process_joins_a_keyring_that_another_has_laid_out_for_it(box: Box) -
         assert (code, ring in keys) == (0, False)
 
 
+@needs_host_root
 def test_the_interpreter_of_what_enters_a_container_cannot_be_spoiled(box: Box) -> None:
     """It is one file in memory for all containers: one that may trace could take its right to be run."""
     powers = {"capabilities": ALL_CAPABILITIES, "seccomp": seccomp.default_program(ALL_CAPABILITIES)}
