@@ -159,8 +159,13 @@ class Loop:
 
     def _resume(self, fd: int, handler: Callable[[int], None]) -> None:
         events, resting = self._resting.get(fd, (0, None))
-        if resting is handler:
+        if resting is not handler:
+            return
+        try:
             self.watch(fd, events, handler)
+        except OSError:
+            self._resting[fd] = (events, handler)
+            self.later(REST, partial(self._resume, fd, handler))
 
     def _call(self, function: Callable[..., None], *arguments: int) -> bool:
         """Return whether it ended without an exception."""
