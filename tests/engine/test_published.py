@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.engine.test_lifecycle import refused
+from tests.installation import needs_host_namespaces
 
 
 def bound(port="", address=""):
@@ -91,6 +92,7 @@ def test_ports_are_found_by_what_is_published_and_exposed(api, run, make):
     assert rows[80, 8080] == {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}
 
 
+@needs_host_namespaces
 def test_what_is_discarded_is_said_when_the_container_is_created(api, make):
     def warnings(**host):
         body = {"Image": "busybox:latest", "Cmd": ["true"], "HostConfig": host}
@@ -117,6 +119,7 @@ def test_a_long_range_is_shown_port_by_port_and_one_of_it_can_go(place, api):
     assert shown(api, made) == shown_now
 
 
+@needs_host_namespaces
 def test_host_mode_maps_nothing(api, run):
     made = run(host={"NetworkMode": "host", "PortBindings": {"80/tcp": [bound("8080")]}})
     assert shown(api, made) == {}
