@@ -18,9 +18,11 @@ def main() -> None:
         asyncio.run(run(settings))
     except Problem as problem:
         sys.exit(f"netd-runtime: {problem.message}")
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         what = "cannot start"
         told = shortage.problem(error, what)
+        if told is None and isinstance(error, RuntimeError):
+            raise  # nothing but a thread that cannot be started is a matter of what is left
         sys.exit(f"netd-runtime: {told.message if told else f'{what}: {error}'}")
 
 

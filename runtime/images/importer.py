@@ -55,7 +55,12 @@ class Importer:
             rootfs=RootFS(diff_ids=[layer.diff]),
             history=[History(created=moment, comment=comment or "Imported from -")],
         )
-        return await self._images.add(document, layer, name)
+        try:
+            return await self._images.add(document, layer, name)
+        finally:
+            # It is there only when it was not published.
+            if layer.folder.exists():
+                self._trash.delete(layer.folder)
 
     def _unpack(self, spool: Path) -> Layer:
         with spool.open("rb") as archive:

@@ -307,6 +307,39 @@ def _told(wrong: list[str], what: str) -> Iterator[None]:
         wrong.append(f"{what}: {error!r}")
 
 
+def find_points_of_start(place: Place, daemon: str) -> list[Point]:
+    """Kill and start a daemon, and return the points of its own code, not of the imports before."""
+    place.kill(daemon)
+    place.faults[daemon].trace()
+    place.start(daemon)
+    labels = place.faults[daemon].calls()
+    own = ("netlink", " unix", "thread", "spawn", "mount", "unshare", "setns", "ndt-", "/proc/sys")
+    chosen = [label for label in labels if any(map(label.count, own)) and ".py" not in label]
+    return list(_points(daemon, "start of the daemon", chosen))
+
+
+def attempt_start(place: Place, point: Point, before: dict[str, object]) -> list[str]:
+    """Kill and start a daemon with one call failing: it starts, or ends with a sentence, and then starts."""
+    wrong: list[str] = []
+    name = point.daemon
+    place.kill(name)
+    log = place.root / f"{name}.log"
+    said_before = log.stat().st_size
+    place.faults[name].arm(point.label, point.occurrence, point.error)
+    try:
+        place.start(name)
+    except AssertionError:
+        said = log.read_text()[said_before:]
+        if "Traceback" in said or not said.splitlines()[-1].startswith("netd"):
+            wrong.append(f"it said {said[-600:]}")
+        if place.processes[name].poll() is None:
+            wrong.append("it neither answers nor ends")
+            place.kill(name)
+        place.faults[name].disarm()
+        place.start(name)
+    return wrong + _left(place, before)
+
+
 def _judge(status: int, answer: bytes) -> list[str]:
     if status < 400:
         return []

@@ -49,3 +49,20 @@ def test_a_call_that_fails_is_told_and_leaves_nothing(library, daemon):
     print(f"{daemon}: tried={tried} unfired={unfired} found={len(found)}")
     assert tried and unfired < tried / 2
     assert not found, "\n".join(found)
+
+
+@pytest.mark.timeout(120 if EVERY > 2 else 3600)
+@pytest.mark.parametrize("daemon", ["netd", "runtime"])
+def test_a_call_that_fails_at_a_start_is_told_and_the_next_start_is_as_ever(library, daemon):
+    place = begin(library)
+    try:
+        for step in faults.CONTAINER[:2]:
+            status, answer = step.do(place)
+            assert status < 400, answer
+        before = place.look()
+        points = faults.sample(faults.find_points_of_start(place, daemon), EVERY)
+        found = [f"{point}: {wrong}" for point in points if (wrong := faults.attempt_start(place, point, before))]
+        print(f"{daemon}: starts={len(points)} found={len(found)}")
+        assert points and not found, "\n".join(found)
+    finally:
+        place.destroy()
