@@ -40,6 +40,8 @@ from netd.engine.world import World
 from netd.ipam.drivers import discover as discover_ipam
 from netd.kernel.host import Host
 from netd.portmap.descriptors import only_high
+from netd.portmap.ports import Ports
+from netd.portmap.sockets import HeldPorts
 from netd.remote.plugins import Plugins
 from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
@@ -123,6 +125,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Worl
         ipam=discover_ipam(),
         sources=sources(settings, await identity(store)),
         host_files=HostFileReader(settings.resolv_conf),
+        ports=Ports(HeldPorts()),
         plugins=Plugins(settings.plugin_dirs, settings.plugin_timeout),
         errands=Errands(tasks),
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 
+from netd.cli.common_flags import pairs
 from netd.cli.endpoints import networking
 from netd.cli.errors import Fault, UsageFault
 from netd.cli.flags import integer
 from netd.cli.mounts import mount, tmpfs, volume
 from netd.cli.ports import bindings, expose, publish
-from netd.cli.session import pairs
 from netd.cli.units import memory, memory_or_none, nano_cpus
 
 TYPE_CHECKING = False

@@ -37,3 +37,7 @@ class Left(Exception):
     def __init__(self, code: int) -> None:
         super().__init__()
         self.code = code
+
+
+def daemon_gone(what: str) -> Fault:
+    return Fault(f"the daemon went away; {what}", 125)

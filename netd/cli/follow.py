@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 from contextlib import nullcontext
 
-from netd.cli.errors import ApiFault, Fault, Left
+from netd.cli.errors import ApiFault, Fault, Left, daemon_gone
 from netd.cli.relay import Relay
-from netd.cli.session import daemon_gone
 from netd.cli.terminal import STDIN, STDOUT, Raw, Signals, is_terminal, size
 
 TYPE_CHECKING = False

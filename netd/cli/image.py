@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from netd.cli.common_flags import filters, wants_json
 from netd.cli.errors import Fault
 from netd.cli.flags import Command, many, switch, text
 from netd.cli.inspect import FORMAT, one_kind
-from netd.cli.session import dump, each, filters, say, wants_json
+from netd.cli.session import dump, each, say
 from netd.cli.table import cut, short, table
 
 TYPE_CHECKING = False

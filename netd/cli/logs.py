@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from netd.cli.common_flags import filters, wants_json
 from netd.cli.flags import Command, many, switch, text
-from netd.cli.session import filters, say, wants_json
+from netd.cli.session import say
 from netd.cli.table import plain
 
 TYPE_CHECKING = False

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from netd.cli.common_flags import filters, wants_json
 from netd.cli.flags import Command, many, switch, text
-from netd.cli.session import dump, filters, say, wants_json
+from netd.cli.session import dump, say
 from netd.cli.table import cut, short, table
 
 TYPE_CHECKING = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from netd.cli.common_flags import wants_json
 from netd.cli.flags import Command, switch, text
 from netd.cli.human import binary_size, size
-from netd.cli.session import dump, each, wants_json
+from netd.cli.session import dump, each
 from netd.cli.table import short, table
 
 TYPE_CHECKING = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from netd.cli.common_flags import wants_json
 from netd.cli.errors import Unreachable
 from netd.cli.flags import Command, text
-from netd.cli.session import dump, say, wants_json, warn
+from netd.cli.session import dump, say, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from netd.cli.common_flags import confirmed, filters, pairs, wants_json
 from netd.cli.flags import Command, many, switch, text
 from netd.cli.inspect import FORMAT, one_kind
-from netd.cli.session import confirmed, dump, each, filters, pairs, say, wants_json
+from netd.cli.session import dump, each, say
 from netd.cli.table import table
 
 TYPE_CHECKING = False

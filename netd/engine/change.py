@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +20,8 @@ from netd.common.store import Drop, Put
 from netd.dns.records import Patch
 from netd.engine.world import SANDBOX, World
 from netd.facts import Step
-from netd.host import Flows, Resolver
+from netd.host import Flows
 from netd.model import Endpoint, Network, Sandbox
-from netd.portmap.descriptors import lift
 from netd.portmap.removal import minus
 from netd.portmap.rules import Opened, Published, Ruleset, RulesetChange
 
@@ -90,18 +88,13 @@ def has_names(sandbox: Sandbox) -> bool:
 async def open_resolver(world: World, sandbox: Sandbox) -> None:
     """Let the name server answer in the sandbox, if it should and does not yet; its view is not told here."""
     if has_names(sandbox) and sandbox.id not in world.names.held:
-        await world.names.open_sandbox(sandbox.id, _lifted(await world.host.open_resolver(sandbox.id)))
+        await world.names.open_sandbox(sandbox.id, await world.host.open_resolver(sandbox.id))
 
 
 async def move_resolver(world: World, sandbox: Sandbox) -> None:
     """Where another firewall led to the sandbox's resolver before, let the one that is in use do so."""
     if has_names(sandbox) and (moved := await world.host.move_resolver(sandbox.id)):
-        await world.names.open_sandbox(sandbox.id, _lifted(moved))
-
-
-def _lifted(given: Resolver) -> Resolver:
-    udp, tcp = (socket.socket(fileno=lift(one.detach())) for one in (given.udp, given.tcp))
-    return Resolver(udp, tcp, lift(given.netns))
+        await world.names.open_sandbox(sandbox.id, moved)
 
 
 def _enter(world: World, identifier: str, before: Sandbox | None, after: Sandbox | None) -> Move:

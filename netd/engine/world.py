@@ -42,12 +42,12 @@ class World:
     drivers: Drivers
     host_files: HostFileReader
     plugins: Plugins
+    ports: Ports
     sources: tuple[Source, ...] = DEFAULT
     """Where subnets of netd's choice come from."""
     ipam: IpamDrivers = field(default_factory=IpamDrivers)
     bus: Bus = field(default_factory=Bus)
     state: State = field(default_factory=State)
-    ports: Ports = field(default_factory=Ports)
     turns: Turns = field(default_factory=Turns)
     errands: Errands = field(default_factory=Errands)
     books: dict[str, Book] = field(default_factory=dict)

@@ -7,6 +7,7 @@ remove.  A host is bound to one network namespace for life.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from netd.kernel.conntrack import Conntrack
 from netd.kernel.dying import Reaper
 from netd.kernel.watch import Seen, Watch
 from netd.kernel.worker import Worker
+from netd.portmap.descriptors import lift
 from netd.portmap.rules import Ruleset, RulesetChange
 
 T = TypeVar("T")
@@ -93,12 +95,12 @@ class Host:
         await self._threads.run(lambda: self._worker.firewall.reset(rules))
 
     async def open_resolver(self, sandbox: str) -> Resolver:
-        return await self._threads.run(lambda: self._worker.open_resolver(sandbox))
+        return _lifted(await self._threads.run(lambda: self._worker.open_resolver(sandbox)))
 
     async def move_resolver(self, sandbox: str) -> Resolver | None:
         if await self._threads.run(lambda: self._worker.resolver_leads(sandbox)):
             return None
-        return await self._threads.run(lambda: self._worker.move_resolver(sandbox))
+        return _lifted(await self._threads.run(lambda: self._worker.move_resolver(sandbox)))
 
     async def forget_flows(self, flows: Flows) -> None:
         """Takes 12 ms and more; nothing else waits for it."""
@@ -210,6 +212,12 @@ def _telling(body: Callable[[], T]) -> Callable[[], T]:
             raise shortage.problem(error, what) or KernelRefused(f"{what}: {error}", number) from error
 
     return telling
+
+
+def _lifted(given: Resolver) -> Resolver:
+    """Return the same sockets under high numbers: the low ones are scarce (see :mod:`netd.portmap.descriptors`)."""
+    udp, tcp = (socket.socket(fileno=lift(opened.detach())) for opened in (given.udp, given.tcp))
+    return Resolver(udp, tcp, lift(given.netns))
 
 
 def _nameservers(resolv_conf: Path) -> list[str]:

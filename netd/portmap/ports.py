@@ -1,7 +1,7 @@
 """Reservations of host ports: what a sandbox's wishes come to, all of it or nothing.
 
-Owns the table of what is given and the sockets that hold it.  A reservation is taken in one go, without giving the
-loop a chance to run anything between the choice and the bind.
+Owns the table of the ports that sandboxes have; a :class:`PortHolder` keeps them from the host's programs.  A
+reservation is made without awaiting anything between the choice and the bind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from netd.common.addresses import Address, in_order
 from netd.common.errors import ServerError
 from netd.model import Publication, Wish
-from netd.portmap.sockets import HOLD_LIMIT, Held, InUse, ephemeral
+from netd.portmap.holder import HOLD_LIMIT, InUse, PortHolder
 from netd.portmap.table import PortTable, Taken
 from netd.portmap.ways import Ways, resolved
 
@@ -36,9 +36,9 @@ class PortTaken(Exception):
 
 
 class Ports:
-    def __init__(self) -> None:
+    def __init__(self, holder: PortHolder) -> None:
         self._table = PortTable()
-        self._held = Held()
+        self._held = holder
         self._last_given: dict[_Rotation, int] = {}
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Ports:
         Raises PortTaken, or ServerError where the host itself does not allow it; nothing is taken then.
         """
         done: list[Publication] = []
-        open_range = ephemeral()
+        open_range = self._held.ephemeral()
         try:
             for wish in filter(None, (resolved(wish, ways) for wish in wishes)):
                 done += self._grant(holder, wish, open_range, had)

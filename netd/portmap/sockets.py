@@ -12,16 +12,17 @@ import errno
 import os
 import socket
 from collections.abc import Container
+from functools import partial
 from pathlib import Path
 
 from netd.common.addresses import Address
 from netd.common.errors import ServerError
 from netd.model import Publication
 from netd.portmap.descriptors import lift
+from netd.portmap.holder import HOLD_LIMIT, InUse
 from netd.portmap.listeners import ports_in_use
 from netd.portmap.owners import owner
 
-HOLD_LIMIT = 64
 _KINDS = {
     "tcp": (socket.SOCK_STREAM, 0),
     "udp": (socket.SOCK_DGRAM, 0),
@@ -30,23 +31,23 @@ _KINDS = {
 _NO_SUCH_SOCKETS = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 
 
-class InUse(Exception):
-    """A program of the host has the port."""
-
-    def __init__(self, address: Address, port: int, protocol: str) -> None:
-        super().__init__(f"failed to bind host port {address}:{port}/{protocol}: address already in use")
-        self._where = protocol, address, port
-
-    def explained(self) -> str:
-        """Return what is told of it, with who has the port.  Takes a look at every process."""
-        return f"{self}: held by {owner(*self._where)}"
-
-
-class Held:
+class HeldPorts:
     """The sockets of all held ports."""
 
     def __init__(self) -> None:
         self._descriptors: dict[tuple[str, Address, int], int] = {}
+
+    def ephemeral(self) -> tuple[int, int, frozenset[int]]:
+        """Return the first and last port of the range to choose from, and the ports in it that are reserved."""
+        settings = Path("/proc/sys/net/ipv4")
+        first, last = (settings / "ip_local_port_range").read_text().split()
+        spans = (
+            span.partition("-")
+            for span in (settings / "ip_local_reserved_ports").read_text().strip().split(",")
+            if span
+        )
+        reserved = (port for low, _, high in spans for port in range(int(low), int(high or low) + 1))
+        return int(first), int(last), frozenset(reserved)
 
     def hold(self, wanted: Publication) -> None:
         """Hold every port of *wanted*, or none and raise InUse; where they are many, only see that they are free."""
@@ -88,17 +89,6 @@ def check(wanted: Publication) -> None:
             found.close()
 
 
-def ephemeral() -> tuple[int, int, frozenset[int]]:
-    """Return the first and last port that may be chosen for somebody, and those between them that may not."""
-    settings = Path("/proc/sys/net/ipv4")
-    first, last = (settings / "ip_local_port_range").read_text().split()
-    spans = (
-        span.partition("-") for span in (settings / "ip_local_reserved_ports").read_text().strip().split(",") if span
-    )
-    reserved = (port for low, _, high in spans for port in range(int(low), int(high or low) + 1))
-    return int(first), int(last), frozenset(reserved)
-
-
 def _bound(protocol: str, address: Address, port: int) -> socket.socket | None:
     """Return a socket that holds the port; None where the kernel has no sockets of the protocol."""
     try:
@@ -130,7 +120,7 @@ def _bound(protocol: str, address: Address, port: int) -> socket.socket | None:
 def _explained(problem: OSError, address: Address, port: int, protocol: str) -> Exception:
     where = f"{address}:{port}/{protocol}"
     if problem.errno == errno.EADDRINUSE:
-        return InUse(address, port, protocol)
+        return InUse(address, port, protocol, partial(owner, protocol, address, port))
     if problem.errno == errno.EADDRNOTAVAIL:
         return ServerError(
             f"failed to bind host port {where}: cannot assign requested address: the host does not have {address}"

@@ -15,6 +15,7 @@ from netd.engine.wanted import Wanted
 from netd.model import Pool, Wish
 from netd.portmap.ports import Ports
 from netd.portmap.rules import Published
+from netd.portmap.sockets import HeldPorts
 from netd.portmap.ways import Way
 from tests.unit.making import endpoint, network, sandbox, state
 
@@ -43,7 +44,7 @@ class PortsOf:
     """The ports of a throwaway host."""
 
     def __init__(self, node):
-        self.node, self.ports = node, Ports()
+        self.node, self.ports = node, Ports(HeldPorts())
 
     def __getattr__(self, name):
         method = getattr(self.ports, name)
