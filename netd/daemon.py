@@ -13,7 +13,6 @@ import signal
 import socket
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 
 from netd.common import descriptors, folders
 from netd.common.condition import Condition
@@ -23,6 +22,7 @@ from netd.common.exclusive import lock, lock_namespace, lock_state
 from netd.common.listen import serve
 from netd.common.store import Store
 from netd.common.tasks import Tasks
+from netd.common.version import VERSION
 from netd.common.web import Front, Product
 from netd.dns.link import DnsLink
 from netd.drivers.registry import discover
@@ -90,7 +90,7 @@ async def run(settings: Settings) -> None:
 
 def front(world: World, tasks: Tasks, closing: asyncio.Event) -> Front:
     """Return netd's HTTP front; *closing* ends streams that go on for ever."""
-    product = Product("netd", _version(), api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
+    product = Product("netd", VERSION, api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
     sandboxes, connections = Sandboxes(world), Connections(world)
     groups = (
         NetworkRoutes(world.state, Networks(world), connections),
@@ -154,10 +154,3 @@ def _ready(settings: Settings, world: World) -> None:
     if path := os.environ.get("NOTIFY_SOCKET", ""):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", "\0" + path[1:] if path.startswith("@") else path)
-
-
-def _version() -> str:
-    try:
-        return version("netd")
-    except PackageNotFoundError:
-        return "unknown"

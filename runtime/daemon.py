@@ -21,8 +21,8 @@ from netd.common.exclusive import lock, lock_state
 from netd.common.listen import serve
 from netd.common.store import Store
 from netd.common.tasks import Tasks
+from netd.common.version import VERSION
 from netd.common.web import Front, Product
-from runtime import VERSION
 from runtime.api import missing
 from runtime.api.containers import ContainerRoutes
 from runtime.api.endless import Endless
