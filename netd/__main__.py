@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from netd.common import shortage
+from netd.common import resource_errors
 from netd.common.config import load, log_to_stderr
 from netd.common.errors import Problem
 from netd.daemon import run
@@ -20,7 +20,7 @@ def main() -> None:
         sys.exit(f"netd: {problem.message}")
     except (OSError, RuntimeError) as error:
         what = "cannot start"
-        told = shortage.problem(error, what)
+        told = resource_errors.problem(error, what)
         if told is None and isinstance(error, RuntimeError):
             raise  # nothing but a thread that cannot be started is a matter of what is left
         sys.exit(f"netd: {told.message if told else f'{what}: {error}'}")

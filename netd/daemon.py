@@ -14,34 +14,35 @@ import socket
 from contextlib import AsyncExitStack
 from functools import partial
 
-from netd.common import descriptors, folders
-from netd.common.condition import Condition
+from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
+from netd.common.daemon_locks import lock, lock_namespace, lock_state
+from netd.common.daemon_status import Condition
 from netd.common.events import damaged
-from netd.common.exclusive import lock, lock_namespace, lock_state
-from netd.common.listen import serve
-from netd.common.store import Store
+from netd.common.http.listen import serve
+from netd.common.http.web import Front, Product
+from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from netd.common.version import VERSION
-from netd.common.web import Front, Product
-from netd.dns.link import DnsLink
+from netd.dns.client.dns_client import DnsLink
 from netd.drivers.registry import discover
-from netd.engine import collisions, repair
-from netd.engine.connections import Connections
-from netd.engine.errands import Errands
-from netd.engine.hostfiles import HostFileReader
-from netd.engine.networks import Networks
-from netd.engine.ports import PortChanges
-from netd.engine.reservations import Reservations
-from netd.engine.resume import resume
-from netd.engine.sandboxes import Sandboxes
-from netd.engine.subnets import identity, sources
-from netd.engine.world import World
+from netd.engine.background import Errands
+from netd.engine.context import World
+from netd.engine.networks import route_conflicts
+from netd.engine.networks.actions import Networks
+from netd.engine.networks.reservations import Reservations
+from netd.engine.networks.subnets import identity, sources
+from netd.engine.reconcile import loop
+from netd.engine.reconcile.restore import resume
+from netd.engine.sandboxes.actions import Sandboxes
+from netd.engine.sandboxes.connections import Connections
+from netd.engine.sandboxes.port_changes import PortChanges
+from netd.engine.views.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
-from netd.kernel.host import Host
-from netd.portmap.descriptors import only_high
+from netd.kernel.kernel_host import Host
+from netd.kernel.ports.held_ports import HeldPorts
+from netd.kernel.ports.high_descriptors import only_high
 from netd.portmap.ports import Ports
-from netd.portmap.sockets import HeldPorts
 from netd.remote.plugins import Plugins
 from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
@@ -60,7 +61,7 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Every container has three, and every published port one.
-    descriptors.raise_limit()
+    descriptor_limit.raise_limit()
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_namespace("netd"))
         tasks = Tasks()
@@ -72,9 +73,9 @@ async def run(settings: Settings) -> None:
             world.bus.publish(damaged(fault))
         helpers = [
             tasks.loop(world.store.keep_reserve, "reserve"),
-            tasks.loop(partial(repair.watch, world), "watch"),
-            tasks.loop(partial(repair.keep, world), "repair"),
-            tasks.loop(partial(collisions.keep, world), "collisions"),
+            tasks.loop(partial(loop.watch, world), "watch"),
+            tasks.loop(partial(loop.keep, world), "repair"),
+            tasks.loop(partial(route_conflicts.keep, world), "collisions"),
         ]
         closing = asyncio.Event()
         server = await serve(front(world, tasks, closing), settings.run_dir / "netd.sock", settings.group, tasks=tasks)

@@ -12,51 +12,51 @@ import signal
 from contextlib import AsyncExitStack
 
 from netd.client import NetdClient
-from netd.common import descriptors, folders
-from netd.common.condition import Condition
+from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
+from netd.common.daemon_locks import lock, lock_state
+from netd.common.daemon_status import Condition
 from netd.common.errors import BadRequest
 from netd.common.events import Bus, damaged
-from netd.common.exclusive import lock, lock_state
-from netd.common.listen import serve
-from netd.common.store import Store
+from netd.common.http.listen import serve
+from netd.common.http.web import Front, Product
+from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from netd.common.version import VERSION
-from netd.common.web import Front, Product
-from runtime.api import missing
+from runtime.api import not_implemented
+from runtime.api.container_streams import Streams
 from runtime.api.containers import ContainerRoutes
-from runtime.api.endless import Endless
 from runtime.api.execs import ExecRoutes
 from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
+from runtime.api.long_requests import Endless
 from runtime.api.networks import NetworkRoutes
 from runtime.api.stats import StatsRoutes
-from runtime.api.streams import Streams
 from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
-from runtime.engine.control import Control
-from runtime.engine.create import Creator
-from runtime.engine.declared import Declared
-from runtime.engine.execs import Execs
-from runtime.engine.fleet import Fleet
-from runtime.engine.health import HealthChecks
-from runtime.engine.image_removal import ImageRemoval
-from runtime.engine.launch import Launcher
-from runtime.engine.lifecycle import Lifecycle
-from runtime.engine.netd_watch import NetdWatch
-from runtime.engine.network import Network
-from runtime.engine.ports import Ports
-from runtime.engine.record_copies import RecordCopies
-from runtime.engine.recovery import Recovery
-from runtime.engine.remover import Remover
-from runtime.engine.user_namespaces import UserNamespaces
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.record_copies import RecordCopies
+from runtime.engine.lifecycle.control import Control
+from runtime.engine.lifecycle.create import Creator
+from runtime.engine.lifecycle.execs import Execs
+from runtime.engine.lifecycle.health import HealthChecks
+from runtime.engine.lifecycle.image_removal import ImageRemoval
+from runtime.engine.lifecycle.lifecycle import Lifecycle
+from runtime.engine.lifecycle.netd_watch import NetdWatch
+from runtime.engine.lifecycle.remove import Remover
+from runtime.engine.lifecycle.restore import Recovery
+from runtime.engine.lifecycle.start import Launcher
+from runtime.engine.network.attachment import Network
+from runtime.engine.network.publishing import Ports
+from runtime.engine.network.static_addresses import Declared
+from runtime.engine.network.user_namespaces import UserNamespaces
+from runtime.images.image_store import Images
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
-from runtime.images.store import Images
 from runtime.paths import Paths
-from runtime.supervise.launcher import Launcher as Shims
-from runtime.trash import Trash
-from runtime.volumes import Volumes
+from runtime.shim_client.launcher import Launcher as Shims
+from runtime.storage.deferred_delete import Trash
+from runtime.storage.volumes import Volumes
 
 _log = logging.getLogger(__name__)
 _STORAGE = "overlay2"
@@ -134,7 +134,9 @@ class Daemon:
                 userns=self.userns,
             ),
         )
-        return Front(self.product, [*(route for group in groups for route in group.routes()), *missing.routes()])
+        return Front(
+            self.product, [*(route for group in groups for route in group.routes()), *not_implemented.routes()]
+        )
 
     async def open(self) -> None:
         """Read what is recorded, and bring it in line with what runs."""
@@ -178,7 +180,7 @@ async def run(settings: Settings) -> None:
         tasks = Tasks()
         tasks.catch_strays()
         stack.push_async_callback(tasks.close)
-        daemon = Daemon(settings, tasks, descriptors.raise_limit())
+        daemon = Daemon(settings, tasks, descriptor_limit.raise_limit())
         stack.callback(daemon.store.close)
         stack.push_async_callback(daemon.netd.close)
         stack.push_async_callback(daemon.supervisor.close)

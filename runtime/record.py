@@ -11,7 +11,7 @@ import msgspec
 
 from netd.api import EndpointSettings, SandboxSettings
 from netd.common.digits import Int64
-from runtime.config import Config, HostConfig, words
+from runtime.container_config import Config, HostConfig, words
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from netd.kernel import libc
+from netd.kernel.namespaces import libc
 from tests.lab import Lab
 
 settings.register_profile("netd", deadline=None)  # how long an example takes says how busy the machine is

@@ -24,7 +24,7 @@ from typing import TypeVar
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from netd.kernel import libc, netns
+from netd.kernel.namespaces import libc, netns
 
 T = TypeVar("T")
 ETH_P_ALL = 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from netd.cli.flags import Command, Flag
 from netd.cli.index import ALIASES, CONTAINER_VERBS, GROUPS, VERBS
+from netd.cli.parse.flags import Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

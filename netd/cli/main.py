@@ -9,8 +9,8 @@ import os
 import sys
 
 from netd.cli.errors import Fault, Left, UsageFault
-from netd.cli.flags import Command, Options, parse, switch, text
 from netd.cli.index import GROUPS, VERBS, find
+from netd.cli.parse.flags import Command, Options, parse, switch, text
 from netd.cli.session import Session
 
 GLOBAL = (
@@ -42,7 +42,7 @@ def main(words: list[str] | None = None) -> int:
 
 def load(name: str) -> Command:
     """Return the verb *name* of VERBS; imports its module."""
-    module = __import__(f"netd.cli.{VERBS[name][0]}", fromlist=["COMMANDS"])
+    module = __import__(f"netd.cli.commands.{VERBS[name][0]}", fromlist=["COMMANDS"])
     found: Command = module.COMMANDS[name]
     return found
 

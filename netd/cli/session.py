@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 from netd.cli.errors import ApiFault
-from netd.cli.http import Client
+from netd.cli.transport.http import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from netd.cli.http import Asked
+    from netd.cli.transport.http import Asked
 
 _AT_ONCE = 40
 

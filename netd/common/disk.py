@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from netd.common import shortage
+from netd.common import resource_errors
 from netd.common.errors import Problem, ServerError
 
 _SIZE = 2 << 20
@@ -75,7 +75,7 @@ def problem(error: sqlite3.Error | MemoryError, path: Path) -> Problem:
     """Return what to tell of a change that SQLite could not record in *path*."""
     what = f"cannot record the change in {path}"
     number = errno.ENOMEM if isinstance(error, MemoryError) else _number(error, path)
-    return shortage.problem(OSError(number, ""), what) or ServerError(f"{what}: {error}")
+    return resource_errors.problem(OSError(number, ""), what) or ServerError(f"{what}: {error}")
 
 
 def is_full(error: sqlite3.Error, path: Path) -> bool:

@@ -16,10 +16,10 @@ import socket
 import sys
 from pathlib import Path
 
-from netd.dns.control import Control
-from netd.dns.loop import READ, Loop
+from netd.dns.event_loop import READ, Loop
 from netd.dns.protocol import version
-from netd.dns.service import Service
+from netd.dns.server.control_socket import Control
+from netd.dns.server.service import Service
 
 _PR_SET_NAME = 15
 _BACKLOG = 128

@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import dataclass, field
 
-from netd.dns.scopes import Scope
+from netd.dns.views import Scope
 
 BUFFER = 1 << 20
 """Bytes of socket buffer each way: questions wait there while a killed server is replaced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from netd.common import installed
+from netd.common import entry_points
 from netd.common.errors import NotFound
 from netd.drivers import Driver, Traits
 from netd.drivers.bare import BareDriver
@@ -63,7 +63,7 @@ def discover() -> Drivers:
         "macvlan": MacvlanDriver(),
         "null": NullDriver(),
     }
-    return Drivers(own | installed.found(GROUP, _checked, own))
+    return Drivers(own | entry_points.found(GROUP, _checked, own))
 
 
 def _checked(made: object) -> Driver:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from netd.common import installed
+from netd.common import entry_points
 from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.common.errors import NotFound
 
@@ -109,7 +109,7 @@ class IpamDrivers:
 
 def discover() -> IpamDrivers:
     """Return the drivers of every installed package."""
-    return IpamDrivers(installed.found(GROUP, _checked, (DEFAULT, NULL)))
+    return IpamDrivers(entry_points.found(GROUP, _checked, (DEFAULT, NULL)))
 
 
 def _checked(made: object) -> IpamDriver:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from netd.common.addresses import FAMILIES, Address, Family
-from netd.host import Flows
-from netd.kernel import rtnl, sysctl
-from netd.kernel.netlink import Message, Netlink, Request, attribute, attributes, nest, u8, u32
-from netd.kernel.strays import PROTOCOLS, Strays
+from netd.host_protocol import Flows
+from netd.kernel import sysctl
+from netd.kernel.netlink import rtnl
+from netd.kernel.netlink.messages import Message, Netlink, Request, attribute, attributes, nest, u8, u32
+from netd.kernel.stray_connections import PROTOCOLS, Strays
 from netd.portmap.rules import Published, Ruleset
 
 _NETLINK_NETFILTER = 12

@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import barrier, bridges, guard, macvlans, moved, segments, sysctl
-from netd.kernel.lookup import Rtnl
-from netd.kernel.memory import Settings
-from netd.kernel.rtnl import MAIN_TABLE, Link, Route
+from netd.kernel import sysctl
+from netd.kernel.links import antispoof, bridges, egress_barrier, macvlans, plugin_links, segments
+from netd.kernel.netlink.rtnl import MAIN_TABLE, Link, Route
+from netd.kernel.netlink.rtnl_socket import Rtnl
+from netd.kernel.sysctl_journal import Settings
 
 PREFIX = "nd"
 Addresses: TypeAlias = Mapping[int, list[Interface]]
@@ -55,7 +56,7 @@ def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None
         addresses=_one_of_each(addresses, known.addresses if known else ()),
         mtu=link.mtu if link.up else 0,
         localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
-        barred=leaving == barrier.PROGRAM,
+        barred=leaving == egress_barrier.PROGRAM,
     )
     if known and not known.owned:
         return replace(found, mtu=known.mtu if link.up else 0, owned=False, barred=known.barred)
@@ -86,14 +87,14 @@ def _pair_fact(there: Outside, host: Link, sandbox: str, inside: Link, addresses
         mtu=min(host.mtu, inside.mtu),
         isolated=host.isolated,
         sysctls=there.sysctls(host.name),
-        guard=there.program(host.index) == guard.program(inside.mac, addresses),
+        guard=there.program(host.index) == antispoof.program(inside.mac, addresses),
     )
 
 
 def port_is(known: Pair, link: Link, there: Outside) -> bool:
     """Whether the host side of a pair is as it is known to be."""
     bridge = there.link(link.master)
-    guarded = there.program(link.index) == guard.program(known.mac, known.addresses)
+    guarded = there.program(link.index) == antispoof.program(known.mac, known.addresses)
     found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, guarded)
     return found == (True, known.bridge, known.mtu, known.isolated, known.guard)
 
@@ -116,8 +117,8 @@ def sandbox_facts(sandbox: str, inside: Inside, there: Outside) -> list[Fact]:
             facts.append(_pair_fact(there, port, sandbox, link, found))
         elif macvlans.is_ours(link):
             facts.append(macvlans.fact(sandbox, link, found, there.link))
-        elif moved.is_moved(link):
-            facts.append(moved.fact(sandbox, link, found, routes))
+        elif plugin_links.is_moved(link):
+            facts.append(plugin_links.fact(sandbox, link, found, routes))
     gateways = (default_gateway(routes, family) for family in FAMILIES)
     return [*facts, *(DefaultRoute(sandbox=sandbox, gateway=gateway) for gateway in gateways if gateway)]
 

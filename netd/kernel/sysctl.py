@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
-from netd.kernel.memory import read as remembered
+from netd.kernel.sysctl_journal import read as remembered
 
 _log = logging.getLogger(__name__)
 _ROOT = Path("/proc/sys")

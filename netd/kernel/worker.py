@@ -1,7 +1,7 @@
 """Everything that is done to the host, one thing after another.
 
 Owns the sockets, the sandboxes and the firewall, and the last known facts of the host's links.  Lives in one
-thread, whose network namespace is the host; :mod:`netd.kernel.host` is its asynchronous face.
+thread, whose network namespace is the host; :mod:`netd.kernel.kernel_host` is its asynchronous face.
 """
 
 from __future__ import annotations
@@ -30,20 +30,23 @@ from netd.facts import (
     Step,
     Verb,
 )
-from netd.host import Change, Resolver, Way
-from netd.kernel import bridges, dying, macvlans, moved, observe, pairs, resolver, rtnl, segments, sysctl, traffic
-from netd.kernel.choice import choose
-from netd.kernel.firewall import Firewall
-from netd.kernel.lookup import Rtnl, name_of
-from netd.kernel.memory import Memory
-from netd.kernel.sandboxes import Sandboxes
+from netd.host_protocol import Change, Resolver, Way
+from netd.kernel import observe, sysctl
+from netd.kernel.firewall.backend_selection import choose
+from netd.kernel.firewall.contract import Firewall
+from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
+from netd.kernel.namespaces import dns_sockets
+from netd.kernel.namespaces.sandbox_namespaces import Sandboxes
+from netd.kernel.netlink import rtnl, tc
+from netd.kernel.netlink.rtnl_socket import Rtnl, name_of
+from netd.kernel.sysctl_journal import Memory
 
 OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
 _ON_HOST = (Bridge, Segment, HostLink, Pair)
 
 
 class Worker:
-    def __init__(self, run_dir: Path, reaper: dying.Reaper, firewall: str) -> None:
+    def __init__(self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str) -> None:
         self._reaper = reaper
         self.sandboxes = Sandboxes(run_dir)
         self.sandboxes.open()
@@ -56,7 +59,7 @@ class Worker:
         self.known: dict[str, OnHost] = {}
         """What we last saw or made on the host, by the links' names."""
         self._macvlans = macvlans.Macvlans(self._host, self.sandboxes)
-        dying.delete_all(self._host)
+        link_reaper.delete_all(self._host)
 
     def close(self) -> None:
         self._host.close()
@@ -124,7 +127,7 @@ class Worker:
         return [change for name in names if (change := self._deviation(name))]
 
     def _leaving(self, link: int) -> bytes:
-        return self._host.program(link, traffic.EGRESS)
+        return self._host.program(link, tc.EGRESS)
 
     def is_known(self, name: str) -> bool:
         return name in self.known or self._macvlans.stand_on(name)
@@ -190,7 +193,7 @@ class Worker:
                 pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
                 self._memory.put(fact.host, fact.sysctls)
             case Moved():
-                moved.put(self._host, self.sandboxes, fact)
+                plugin_links.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
                 self.sandboxes.put_route(fact)
 
@@ -208,19 +211,19 @@ class Worker:
                 pairs.drop(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in doomed)
                 self._memory.drop(fact.host)
             case Moved():
-                moved.drop(self.sandboxes, fact)
+                plugin_links.drop(self.sandboxes, fact)
             case DefaultRoute() if fact.sandbox not in doomed:
                 self.sandboxes.drop_route(fact)
 
     def open_resolver(self, sandbox: str) -> Resolver:
-        return self.sandboxes.run_in(sandbox, lambda: resolver.open_here(self._choice.lead))
+        return self.sandboxes.run_in(sandbox, lambda: dns_sockets.open_here(self._choice.lead))
 
     def resolver_leads(self, sandbox: str) -> bool:
         return self.sandboxes.run_in(sandbox, self._choice.leads)
 
     def move_resolver(self, sandbox: str) -> Resolver:
         def move() -> Resolver:
-            opened = resolver.open_here(self._choice.lead)
+            opened = dns_sockets.open_here(self._choice.lead)
             self._choice.clear_other()
             return opened
 
@@ -229,7 +232,7 @@ class Worker:
     def remove_everything(self) -> None:
         """Take down what is ours and wait until it is gone."""
         self.apply(facts.plan({}, self.observe()))
-        dying.delete_all(self._host)
+        link_reaper.delete_all(self._host)
         self.firewall.remove()
 
 

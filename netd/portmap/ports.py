@@ -16,8 +16,8 @@ from netd.common.addresses import Address, in_order
 from netd.common.errors import ServerError
 from netd.model import Publication, Wish
 from netd.portmap.holder import HOLD_LIMIT, InUse, PortHolder
-from netd.portmap.table import PortTable, Taken
-from netd.portmap.ways import Ways, resolved
+from netd.portmap.policy import Ways, resolved
+from netd.portmap.port_index import PortTable, Taken
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 10

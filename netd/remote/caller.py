@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from netd.common.errors import Forbidden, NotFound, ServerError
-from netd.remote.places import Place, find
+from netd.remote.plugin_discovery import Place, find
 
 T = TypeVar("T")
 MEDIA = "application/vnd.docker.plugins.v1.2+json"

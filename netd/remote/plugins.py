@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from netd.remote.addresses import RemoteAddresses
 from netd.remote.caller import PATIENCE, Caller
-from netd.remote.network import RemoteNetworks
+from netd.remote.ipam_driver import RemoteAddresses
+from netd.remote.network_driver import RemoteNetworks
 
 
 class Plugins:

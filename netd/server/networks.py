@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest
 from netd.common.errors import BadRequest, NotFound
-from netd.common.web import Call, Route, empty, json
-from netd.engine import lookup
-from netd.engine.connections import Connections
-from netd.engine.networks import Networks
-from netd.engine.state import State
+from netd.common.http.web import Call, Route, empty, json
+from netd.engine.networks import network_filters
+from netd.engine.networks.actions import Networks
+from netd.engine.sandboxes.connections import Connections
+from netd.engine.state.state import State
 from netd.model import Network
 from netd.server import shapes
 
@@ -41,7 +41,7 @@ class NetworkRoutes:
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
-        found = lookup.listed(self._state, call.filters(lookup.LIST_FILTERS))
+        found = network_filters.listed(self._state, call.filters(network_filters.LIST_FILTERS))
         return json([shapes.shown(network) for network in found])
 
     async def inspect(self, call: Call) -> web.StreamResponse:
@@ -84,7 +84,7 @@ class NetworkRoutes:
         return empty(200)
 
     async def prune(self, call: Call) -> web.StreamResponse:
-        removed = await self._networks.prune(call.filters(lookup.PRUNE_FILTERS))
+        removed = await self._networks.prune(call.filters(network_filters.PRUNE_FILTERS))
         return json({"NetworksDeleted": removed or None})
 
 

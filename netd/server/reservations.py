@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.api import ReservationRequest
-from netd.common.web import Call, Route, empty, json
-from netd.engine.reservations import Reservations
+from netd.common.http.web import Call, Route, empty, json
+from netd.engine.networks.reservations import Reservations
 
 _ROOT = "/netd/v1/reservations"
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.api import ConnectRequest, DisconnectRequest, PortsRequest, RenameRequest, SandboxRequest
-from netd.common.web import Call, Route, empty, json
-from netd.engine.connections import Connections
-from netd.engine.ports import PortChanges
-from netd.engine.sandboxes import Sandboxes
+from netd.common.http.web import Call, Route, empty, json
+from netd.engine.sandboxes.actions import Sandboxes
+from netd.engine.sandboxes.connections import Connections
+from netd.engine.sandboxes.port_changes import PortChanges
 
 _ROOT = "/netd/v1"
 

@@ -11,9 +11,9 @@ from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import BadRequest, Forbidden
 from netd.drivers import options
 from netd.drivers.bridge_options import IPV4, IPV6
-from netd.engine.networks import check_not_predefined
-from netd.engine.state import State
-from netd.ipam.spec import Asked, read
+from netd.engine.networks.actions import check_not_predefined
+from netd.engine.state.state import State
+from netd.ipam.pool_spec import Asked, read
 from netd.model import Network, NetworkSpec, Pool, PoolSpec
 
 _AUXILIARY = "AuxiliaryAddresses"

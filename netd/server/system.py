@@ -12,13 +12,13 @@ from functools import partial
 from aiohttp import web
 
 from netd.api import SystemView
-from netd.common import codec, descriptors
-from netd.common.condition import Condition
-from netd.common.connections import disconnect, tied_to_client
+from netd.common import codec, descriptor_limit
+from netd.common.daemon_status import Condition
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.http.client_connections import disconnect, tied_to_client
+from netd.common.http.web import Call, Product, Route, json, stream, text
 from netd.common.tasks import begin
-from netd.common.web import Call, Product, Route, json, stream, text
 
 _LOOK = 5.0
 """Seconds between two looks whether somebody still listens."""
@@ -40,7 +40,7 @@ class SystemRoutes:
         ]
 
     async def system(self, _: Call) -> web.StreamResponse:
-        used, limit = descriptors.in_use()
+        used, limit = descriptor_limit.in_use()
         view = SystemView(warnings=self._condition.warnings(), descriptors=used, descriptor_limit=limit)
         return json(view)
 

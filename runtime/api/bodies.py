@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from netd.common.errors import BadRequest
-from netd.common.web import Call
+from netd.common.http.web import Call
 
 T = TypeVar("T")
 

@@ -10,20 +10,21 @@ from aiohttp import web
 
 from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
-from netd.common.web import Call, Route, json
+from netd.common.http.web import Call, Route, json
 from runtime.api import bodies, shapes
-from runtime.config import CreateRequest
-from runtime.engine import listing, processes
-from runtime.engine.control import Control
-from runtime.engine.create import Creator
-from runtime.engine.execs import Execs
-from runtime.engine.fleet import Fleet
-from runtime.engine.live import Live
-from runtime.engine.ports import Ports
-from runtime.images.store import Images
+from runtime.container_config import CreateRequest
+from runtime.engine.containers.container import Live
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.lifecycle.control import Control
+from runtime.engine.lifecycle.create import Creator
+from runtime.engine.lifecycle.execs import Execs
+from runtime.engine.network.publishing import Ports
+from runtime.engine.views import listing
+from runtime.engine.views import top as process_list
+from runtime.images.image_store import Images
 from runtime.kernel import tree
 from runtime.paths import Paths
-from runtime.supervise.supervisor import Supervisor
+from runtime.shim_client.supervisor import Supervisor
 
 
 class ContainerRoutes:
@@ -120,7 +121,7 @@ class ContainerRoutes:
         live.refuse_restarting()
         if live.running is None:
             raise Conflict(f"container {live.id} is not running")
-        titles, rows = processes.table(self._supervisor.pids(live.id), call.text("ps_args", "-ef"))
+        titles, rows = process_list.table(self._supervisor.pids(live.id), call.text("ps_args", "-ef"))
         return json({"Titles": titles, "Processes": rows})
 
 

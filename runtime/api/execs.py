@@ -10,17 +10,17 @@ from aiohttp import web
 
 from netd.common.digits import Int64
 from netd.common.errors import Problem
-from netd.common.hijack import hijack
-from netd.common.web import Call, Route, empty, json
-from runtime.api import bodies, session
-from runtime.api.endless import Endless
-from runtime.api.streams import size
-from runtime.engine import detach
-from runtime.engine.execs import Exec, Execs
-from runtime.engine.fleet import Fleet
-from runtime.engine.launch import as_problem
+from netd.common.http.hijack import hijack
+from netd.common.http.web import Call, Route, empty, json
+from runtime.api import attach_session, bodies
+from runtime.api.container_streams import size
+from runtime.api.long_requests import Endless
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.lifecycle.execs import Exec, Execs
+from runtime.engine.lifecycle.start import as_problem
+from runtime.engine.options import detach_keys
 from runtime.record import ExecConfig
-from runtime.supervise.spec import StartError
+from runtime.spec import StartError
 
 
 class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):
@@ -70,21 +70,21 @@ class ExecRoutes:
     async def _attached(self, call: Call, one: Exec) -> web.StreamResponse:
         """Serve the streams; what goes wrong from here on is told on the stream, as the answer is given."""
         config = one.config
-        terms = session.Terms(
-            tty=config.tty, stdin=config.attach_stdin, close_stdin=True, keys=detach.parse(config.detach_keys)
+        terms = attach_session.Terms(
+            tty=config.tty, stdin=config.attach_stdin, close_stdin=True, keys=detach_keys.parse(config.detach_keys)
         )
         upgrade = "Upgrade" in call.request.headers
-        kind = session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
+        kind = attach_session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
         taken = await hijack(call, kind, {})
         try:
             streams = await self._execs.start(one, attached=True)
         except (StartError, Problem) as error:
             text = f"OCI runtime exec failed: {error.message}\r\n".encode()
-            taken.writer.write(text if config.tty else session.frame(1, text))
+            taken.writer.write(text if config.tty else attach_session.frame(1, text))
             return taken
         if streams is not None:
             with self._endless.session():
-                if await session.run(taken, streams, terms) and one.running is not None:
+                if await attach_session.run(taken, streams, terms) and one.running is not None:
                     # The client asks for the exit code as soon as the stream has ended.
                     await one.running.wait()
         return taken

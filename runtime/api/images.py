@@ -13,15 +13,15 @@ from netd.common import codec
 from netd.common.errors import BadRequest, NotFound, NotImplementedYet
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
-from netd.common.web import Call, Route, json, stream
-from runtime.engine import listing
-from runtime.engine.fleet import Fleet
-from runtime.engine.image_removal import ImageRemoval, reference_filter
+from netd.common.http.web import Call, Route, json, stream
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.lifecycle.image_removal import ImageRemoval, reference_filter
+from runtime.engine.views import listing
 from runtime.images import reference
+from runtime.images.image_config import ImageConfig, ImageRecord
+from runtime.images.image_store import Images
 from runtime.images.importer import Importer
-from runtime.images.model import ImageConfig, ImageRecord
 from runtime.images.reference import Reference
-from runtime.images.store import Images
 from runtime.paths import Paths
 
 _KEYS = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.common.errors import BadRequest
-from netd.common.web import Call, Route, empty
-from runtime.engine.control import Control
-from runtime.engine.fleet import Fleet
-from runtime.engine.lifecycle import Lifecycle
+from netd.common.http.web import Call, Route, empty
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.lifecycle.control import Control
+from runtime.engine.lifecycle.lifecycle import Lifecycle
 
 
 class LifecycleRoutes:

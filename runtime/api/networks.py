@@ -11,10 +11,10 @@ from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.client import NetdClient
 from netd.common import codec
 from netd.common.errors import NotFound
-from netd.common.web import Call, Route, empty
+from netd.common.http.web import Call, Route, empty
 from runtime.api import bodies
-from runtime.engine.fleet import Fleet
-from runtime.engine.network import Network
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.network.attachment import Network
 
 
 class NetworkRoutes:

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from netd.api import EndpointSettings, PortBinding, SandboxSettings
-from netd.common.web import Version
-from runtime.config import HostConfig, RestartPolicy, words
-from runtime.engine import bindings, networking
-from runtime.engine.status import text
-from runtime.engine.verdict import Health
+from netd.common.http.web import Version
+from runtime.container_config import HostConfig, RestartPolicy, words
+from runtime.engine.containers.health_state import Health
+from runtime.engine.options import networking, port_bindings
+from runtime.engine.views.status import text
 from runtime.images.reference import Reference
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
@@ -88,7 +88,9 @@ def config(record: ContainerRecord) -> dict[str, Any]:
             del shown[name]
     for key in ("ExposedPorts", "Volumes"):
         if shown.get(key):
-            shown[key] = {name: {} for name in (bindings.each(shown[key]) if key == "ExposedPorts" else shown[key])}
+            shown[key] = {
+                name: {} for name in (port_bindings.each(shown[key]) if key == "ExposedPorts" else shown[key])
+            }
     return shown
 
 
@@ -96,7 +98,7 @@ def host_config(host: HostConfig) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(
         msgspec.structs.replace(
             host,
-            port_bindings=bindings.shown(host.port_bindings or {}),
+            port_bindings=port_bindings.shown(host.port_bindings or {}),
             restart_policy=RestartPolicy(host.restart_policy.name or "no", host.restart_policy.maximum_retry_count),
             ipc_mode=host.ipc_mode or "private",
             shm_size=host.shm_size or 64 << 20,

@@ -12,12 +12,12 @@ from typing import Any
 from aiohttp import web
 
 from netd.common import codec
-from netd.common.web import Call, Route, json, stream
-from runtime.api.endless import Endless
-from runtime.engine import usage
-from runtime.engine.fleet import Fleet
-from runtime.engine.live import Live
-from runtime.engine.usage import Usage
+from netd.common.http.web import Call, Route, json, stream
+from runtime.api.long_requests import Endless
+from runtime.engine.containers.container import Live
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.views import usage
+from runtime.engine.views.usage import Usage
 
 _SECOND = 1.0
 _NOTHING = Usage(taken=0)

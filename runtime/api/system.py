@@ -17,22 +17,22 @@ import msgspec
 from aiohttp import web
 
 from netd.client import NetdClient
-from netd.common import codec, descriptors
-from netd.common import web as front
-from netd.common.condition import Condition
-from netd.common.connections import disconnect
+from netd.common import codec, descriptor_limit
+from netd.common.daemon_status import Condition
 from netd.common.errors import BadRequest, Problem
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.http import web as front
+from netd.common.http.client_connections import disconnect
+from netd.common.http.web import Call, Product, Route, json, stream
 from netd.common.ids import now
 from netd.common.tasks import begin
-from netd.common.web import Call, Product, Route, json, stream
-from runtime.api.endless import Endless
-from runtime.engine.fleet import Fleet
+from runtime.api.long_requests import Endless
+from runtime.engine.containers.containers import Fleet
+from runtime.images.image_store import Images
 from runtime.images.importer import architecture
-from runtime.images.store import Images
 from runtime.kernel import tree
 from runtime.paths import Paths
-from runtime.volumes import Volumes
+from runtime.storage.volumes import Volumes
 
 _LEGACY = (1, 52)
 """Below this version, events of containers and images repeat their parts under older names."""
@@ -110,7 +110,7 @@ class SystemRoutes:
                 **_machine(),
                 **_FIXED,
                 "SecurityOptions": self._security,
-                "NFd": descriptors.in_use()[0],
+                "NFd": descriptor_limit.in_use()[0],
                 "Warnings": [*self._condition.warnings(), *await self._warnings_of_netd()] or None,
             }
         )

@@ -11,11 +11,11 @@ from aiohttp import web
 
 from netd.common.errors import Conflict, NotFound
 from netd.common.filters import Filters
-from netd.common.web import Call, Route, empty, json
+from netd.common.http.web import Call, Route, empty, json
 from runtime.api import bodies
-from runtime.engine.fleet import Fleet
+from runtime.engine.containers.containers import Fleet
 from runtime.record import VolumeRecord
-from runtime.volumes import Volumes
+from runtime.storage.volumes import Volumes
 
 _LIST_KEYS = frozenset({"dangling", "driver", "label", "label!", "name"})
 _PRUNE_KEYS = frozenset({"all", "label", "label!"})

@@ -1,0 +1,4 @@
+"""Images: names, archives, layers on disk.
+
+Nothing here knows containers.
+"""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from netd.common.errors import BadRequest
-from runtime.config import Empty
-from runtime.images.model import ImageConfig
+from runtime.container_config import Empty
+from runtime.images.image_config import ImageConfig
 
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 

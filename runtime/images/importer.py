@@ -11,11 +11,11 @@ from pathlib import Path
 from netd.common.errors import NoSpace
 from netd.common.ids import now
 from runtime.images import changes
+from runtime.images.image_config import History, ImageDocument, ImageRecord, RootFS
+from runtime.images.image_store import Images
 from runtime.images.layers import Layer, Layers
-from runtime.images.model import History, ImageDocument, ImageRecord, RootFS
 from runtime.images.reference import Reference
-from runtime.images.store import Images
-from runtime.trash import Trash
+from runtime.storage.deferred_delete import Trash
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 

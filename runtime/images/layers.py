@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 from netd.common import folders
 from netd.common.errors import NoSpace
-from runtime.images.inflate import Inflated
-from runtime.images.model import chain_ids
+from runtime.images.decompress import Inflated
+from runtime.images.image_config import chain_ids
 from runtime.images.tarstream import BadArchive, TarStream
 from runtime.images.unpack import unpack
 from runtime.kernel.openat import open_tree_root, syncfs
 from runtime.paths import Paths
-from runtime.trash import Trash
+from runtime.storage.deferred_delete import Trash
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from runtime.images import making
+from runtime.images import layer_files
 from runtime.images.tarstream import BadArchive, Entry, TarStream, shown, split
 from runtime.kernel import openat
 from runtime.kernel.openat import open_in
@@ -48,11 +48,11 @@ class _Unpacker:
         self._makers: dict[str, Callable[[Entry, int, bytes], None]] = {
             "file": self._file,
             "directory": self._directory,
-            "symlink": making.symlink,
+            "symlink": layer_files.symlink,
             "hardlink": self._hardlink,
-            "fifo": making.node,
-            "char": making.node,
-            "block": making.node,
+            "fifo": layer_files.node,
+            "char": layer_files.node,
+            "block": layer_files.node,
         }
 
     def run(self) -> int:
@@ -60,8 +60,8 @@ class _Unpacker:
         try:
             for entry in self._stream:
                 size += entry.size
-                making.check(entry)
-                with making.faults(entry):
+                layer_files.check(entry)
+                with layer_files.faults(entry):
                     self._make(entry)
         finally:
             self._forget_parent()
@@ -124,14 +124,14 @@ class _Unpacker:
     def _make_missing(self, parts: tuple[bytes, ...], above: int) -> None:
         name = parts[-1]
         was = openat.lstat(above, name)
-        if was is not None and not making.is_whiteout(was):
+        if was is not None and not layer_files.is_whiteout(was):
             raise BadArchive(f"{shown(b'/'.join(parts))} is not a folder, but has entries below it")
-        making.remove(above, name, was)
+        layer_files.remove(above, name, was)
         self._count_missing()
         os.mkdir(name, 0o700, dir_fd=above)
         model = self._below(parts) if was is None else None
         if was is not None:
-            making.mark_opaque(above, name)
+            layer_files.mark_opaque(above, name)
         if model:
             openat.chown(above, name, model.st_uid, model.st_gid)
         openat.chmod(above, name, stat.S_IMODE(model.st_mode) if model else 0o755)
@@ -157,13 +157,13 @@ class _Unpacker:
     def _directory(self, entry: Entry, folder: int, name: bytes) -> None:
         was = openat.lstat(folder, name)
         if was is None or not stat.S_ISDIR(was.st_mode):
-            making.remove(folder, name, was)
+            layer_files.remove(folder, name, was)
             os.mkdir(name, 0o700, dir_fd=folder)
-            if was is not None and making.is_whiteout(was):
-                making.mark_opaque(folder, name)
+            if was is not None and layer_files.is_whiteout(was):
+                layer_files.mark_opaque(folder, name)
         handle = openat.open_folder(folder, name)
         try:
-            making.describe(entry, handle)
+            layer_files.describe(entry, handle)
         finally:
             os.close(handle)
         self._keep_time(b"/".join(entry.parts), entry.mtime)
@@ -172,13 +172,13 @@ class _Unpacker:
         try:
             handle = openat.create(folder, name)
         except FileExistsError:
-            making.remove(folder, name, openat.lstat(folder, name))
+            layer_files.remove(folder, name, openat.lstat(folder, name))
             handle = openat.create(folder, name)
         try:
             for chunk in self._stream.content():
                 openat.write(handle, chunk)
-            making.describe(entry, handle)
-            making.touch(handle, entry.mtime)
+            layer_files.describe(entry, handle)
+            layer_files.touch(handle, entry.mtime)
         finally:
             os.close(handle)
 
@@ -191,21 +191,21 @@ class _Unpacker:
         try:
             source = open_in(self._root, b"/".join(target[:-1]), _FOLDER)
         except OSError:
-            raise making.no_source(entry) from None
+            raise layer_files.no_source(entry) from None
         try:
             if openat.lstat(source, target[-1]) is None:
-                raise making.no_source(entry)
-            making.remove(folder, name, openat.lstat(folder, name))
+                raise layer_files.no_source(entry)
+            layer_files.remove(folder, name, openat.lstat(folder, name))
             openat.link(source, target[-1], folder, name)
         except (FileNotFoundError, PermissionError):
-            raise making.no_source(entry) from None
+            raise layer_files.no_source(entry) from None
         finally:
             os.close(source)
 
     def _whiteout(self, entry: Entry, folder: int, name: bytes) -> None:
         hidden = name.removeprefix(_WHITEOUT)
         if name == _OPAQUE_MARK:
-            making.mark_opaque(folder, b".")
+            layer_files.mark_opaque(folder, b".")
             return
         if hidden in (b"", b".", b"..") or hidden.startswith(_WHITEOUT) or entry.kind != "file":
             raise BadArchive(f"{entry.shown} is not a whiteout that means anything")
@@ -213,7 +213,7 @@ class _Unpacker:
         if was is None:
             os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0), dir_fd=folder)
         elif stat.S_ISDIR(was.st_mode):
-            making.mark_opaque(folder, hidden)
+            layer_files.mark_opaque(folder, hidden)
 
     # The rest
 
@@ -222,7 +222,7 @@ class _Unpacker:
             raise BadArchive("the archive's root is not a folder")
         if not self._private_root and entry.mode & _ENTERED != _ENTERED:
             return
-        making.describe(entry, self._root)
+        layer_files.describe(entry, self._root)
 
     def _keep_time(self, path: bytes, mtime: int) -> None:
         """Remember a folder's time until nothing is made in it any more."""
@@ -236,6 +236,6 @@ class _Unpacker:
         with suppress(OSError):
             handle = open_in(self._root, path, os.O_RDONLY | os.O_DIRECTORY, links=False)
             try:
-                making.touch(handle, mtime)
+                layer_files.touch(handle, mtime)
             finally:
                 os.close(handle)

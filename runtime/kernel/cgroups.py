@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from runtime.supervise.spec import Limits
+    from runtime.spec import Limits
 
 _USEFUL = frozenset({"cpu", "memory", "pids", "cpuset"})
 _FREEZE_SECONDS = 10.0

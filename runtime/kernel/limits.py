@@ -6,7 +6,7 @@ import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.supervise.spec import Limits
+    from runtime.spec import Limits
 
 Write = tuple[str, str, str]
 """Controller, file, value."""

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from runtime.kernel import capabilities, seccomp
-from runtime.supervise import nursery
-from runtime.supervise.running import ShimProcess
-from runtime.supervise.spec import Container, StartError
+from runtime.shim_client import shim_pool
+from runtime.shim_client.running import ShimProcess
+from runtime.spec import Container, StartError
 from tests.installation import IMAGE
 from tests.runtime_low.low_box import Box, make_image, needs_host_root
 
@@ -253,8 +253,8 @@ def test_a_container_cannot_hold_up_execs_by_stopping_them(
     tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exec is visible to the container before its program runs; a health check must still get an answer."""
-    hurried = nursery._MAIN.replace("main()", "from runtime.beside import birth; birth.Joining.patience = 100; main()")
-    monkeypatch.setattr(nursery, "_MAIN", hurried)
+    hurried = shim_pool._MAIN.replace("main()", "from runtime.shim import birth; birth.Joining.patience = 100; main()")
+    monkeypatch.setattr(shim_pool, "_MAIN", hurried)
     box = Box(tmp_path, image, "/proc/self/ns/net")
     try:
         spec = box.spec("sh", "-c", STOPPER)

@@ -9,7 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from runtime.inside import become, users
+from runtime.init import credentials, users
 from runtime.kernel import linux
 from tests.installation import IMAGE, MAPPED, busybox_tar
 
@@ -173,8 +173,8 @@ def test_a_number_that_a_user_namespace_does_not_have_is_named(uid, gid, groups)
             linux.unshare(CLONE_NEWUSER)
             theirs.send(b"ready")
             theirs.recv(1)
-            become._change_identity(0, users.Identity(uid, gid, groups, "/"))
-        except become.CannotStart as refused:
+            credentials._change_identity(0, users.Identity(uid, gid, groups, "/"))
+        except credentials.CannotStart as refused:
             theirs.send(refused.message.encode())
         finally:
             os._exit(0)

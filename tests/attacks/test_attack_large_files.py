@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.engine.folders import edited, rewrite_hosts
+from runtime.engine.containers.etc_files import edited, rewrite_hosts
 from runtime.kernel import openat
-from runtime.logs import Reader
+from runtime.log_reader import Reader
 from tests.engine.test_logs import everything, write
 
 BEFORE, AFTER = "127.0.0.1\tlocalhost\n", "127.0.0.1\tlocalhost\n10.0.0.2\tbox\n"

@@ -4,7 +4,7 @@ import urllib.parse
 
 import pytest
 
-from netd.cli.flags import integer
+from netd.cli.parse.flags import integer
 from netd.common.digits import signed, whole
 from tests.installation import IMAGE
 

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from netd.common import web
-from netd.common.admission import Admission, Bounds
-from netd.common.condition import Condition
+from netd.common.daemon_status import Condition
 from netd.common.events import Bus, event
-from netd.common.hijack import hijack
-from netd.common.listen import serve
+from netd.common.http import web
+from netd.common.http.admission import Admission, Bounds
+from netd.common.http.hijack import hijack
+from netd.common.http.listen import serve
+from netd.common.http.web import Front, Product, Route
 from netd.common.tasks import Failures
-from netd.common.web import Front, Product, Route
 from netd.server.system import SystemRoutes
 from tests.engine.conftest import Raw
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runtime.engine import execs as execs_module
-from runtime.engine.execs import Exec, Execs
-from runtime.engine.live import Live
+from runtime.engine.containers.container import Live
+from runtime.engine.lifecycle import execs as execs_module
+from runtime.engine.lifecycle.execs import Exec, Execs
 from runtime.record import ExecConfig
 from tests.installation import IMAGE, wait_until
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from netd.portmap import owners
+from netd.kernel.ports import owners
 from runtime.kernel import cgroups
 from tests.installation import IMAGE
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime import copyup
 from runtime.kernel import openat, tree
-from runtime.trash import Trash
+from runtime.storage import copyup
+from runtime.storage.deferred_delete import Trash
 from tests.installation import busybox_tar, wait_until
 
 NESTED = 1100

@@ -2,10 +2,10 @@
 
 import pytest
 
-from netd.cli.body import create_body
 from netd.cli.errors import Fault, UsageFault
-from netd.cli.flags import parse
-from netd.cli.runflags import RUN
+from netd.cli.parse.create_body import create_body
+from netd.cli.parse.flags import parse
+from netd.cli.parse.run_flags import RUN
 
 
 def body(*words, attached=True, size=None):

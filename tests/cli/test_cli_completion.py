@@ -8,7 +8,7 @@ import pytest
 from cli_terminal import Typist
 from recorded import IMAGES, NETWORKS, listed
 
-from netd.cli.shells import SCRIPTS
+from netd.cli.output.completion_scripts import SCRIPTS
 
 
 @pytest.fixture

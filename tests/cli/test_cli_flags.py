@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.cli.errors import UsageFault
-from netd.cli.flags import many, parse, switch, text
 from netd.cli.index import ALIASES, VERBS, find
 from netd.cli.main import load
+from netd.cli.parse.flags import many, parse, switch, text
 
 FLAGS = (
     switch("interactive", "i", "x"),

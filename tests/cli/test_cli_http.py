@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.cli.errors import ApiFault, Fault, Unreachable
-from netd.cli.http import Client, quote, target
+from netd.cli.transport.http import Client, quote, target
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ def test_listing_networks_imports_only_what_it_needs(peer):
     assert done.returncode == 0 and "bridge" in done.stdout
     assert loaded & SLOW <= {"enum"}
     ours = {name for name in loaded if name.startswith("netd")}
-    assert ours == {"netd", "netd.cli"} | {
-        f"netd.cli.{name}"
-        for name in ("main", "errors", "flags", "index", "session", "http", "network", "endpoints", "inspect", "table")
-    }
+    packages = {f"netd.cli.{name}" for name in ("commands", "output", "parse", "transport")}
+    modules = ("main", "errors", "index", "session", "transport.http", "output.columns", "commands.network")
+    modules += ("commands.inspect", "parse.flags", "parse.common_flags", "parse.network_flags")
+    assert ours == {"netd", "netd.cli"} | packages | {f"netd.cli.{name}" for name in modules}
 
 
 @pytest.mark.parametrize("words", [["network", "ls"], ["ps"], ["run", "--help"], ["--help"]])

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.cli import human, mounts, units
-from netd.cli.ports import expose, publish
+from netd.cli.output import human
+from netd.cli.parse import mount_flags, units
+from netd.cli.parse.port_flags import expose, publish
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_exposed_ports_are_spread_out():
     ],
 )
 def test_a_volume_word_is_a_bind_a_volume_or_a_place(word, found):
-    assert mounts.volume(word, "/here") == found
+    assert mount_flags.volume(word, "/here") == found
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_a_volume_word_is_a_bind_a_volume_or_a_place(word, found):
 )
 def test_a_volume_word_that_makes_no_sense_is_refused(word, reason):
     with pytest.raises(ValueError, match=reason):
-        mounts.volume(word, "/here")
+        mount_flags.volume(word, "/here")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_a_volume_word_that_makes_no_sense_is_refused(word, reason):
     ],
 )
 def test_mounts_are_read_as_docker_reads_them(word, found):
-    assert mounts.mount(word, "/here") == found
+    assert mount_flags.mount(word, "/here") == found
 
 
 @pytest.mark.parametrize(
@@ -199,13 +200,13 @@ def test_mounts_are_read_as_docker_reads_them(word, found):
 )
 def test_mounts_that_make_no_sense_are_refused(word, reason):
     with pytest.raises(ValueError, match=reason):
-        mounts.mount(word, "/here")
+        mount_flags.mount(word, "/here")
 
 
 @given(st.text(alphabet='typebindvolumsrctg=,/." 0', max_size=30))
 def test_any_mount_word_is_read_or_refused(word):
     try:
-        assert mounts.mount(word, "/here")["Target"].startswith("/")
+        assert mount_flags.mount(word, "/here")["Target"].startswith("/")
     except ValueError as error:
         assert str(error)
 

@@ -177,7 +177,7 @@ def test_ps_asks_for_what_was_said(peer, netctl):
     ],
 )  # fmt: skip
 def test_ports_are_one_short_cell(entries, text):
-    from netd.cli.ps import ports
+    from netd.cli.commands.ps import ports
 
     assert ports(entries) == text
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.cli.template import render
-from netd.cli.wire import DetachKeys, Frames, detach_keys
+from netd.cli.output.template import render
+from netd.cli.transport.stream_frames import DetachKeys, Frames, detach_keys
 
 PIECES = st.lists(st.tuples(st.sampled_from([1, 2, 3]), st.binary(max_size=40)), max_size=8)
 

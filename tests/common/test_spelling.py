@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 
 from netd.api import ConnectRequest, SandboxRequest
 from netd.common import codec
-from netd.common.spelling import mend
+from netd.common.json_keys import mend
 from netd.server.shapes import CreateJson
 
 CASES = some.sampled_from([str.lower, str.upper, str.title, str.swapcase])

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from netd.common.errors import NoSpace, ServerError
-from netd.common.store import Drop, Put, Store
+from netd.common.store.store import Drop, Put, Store
 
 
 class Thing(msgspec.Struct):
@@ -34,7 +34,7 @@ def test_what_was_written_is_there_after_reopening(tmp_path):
 def test_acknowledged_writes_survive_kill_9(tmp_path):
     code = (
         "import asyncio, sys, pathlib\n"
-        "from netd.common.store import Store, Put\n"
+        "from netd.common.store.store import Store, Put\n"
         "async def main():\n"
         "    store = Store(pathlib.Path(sys.argv[1]))\n"
         "    for n in range(10000):\n"

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netd.common.store import Drop, Put, Store
+from netd.common.store.store import Drop, Put, Store
 
 OFFSETS = st.integers(0, 1 << 24)
 FILES = ("s.db", "s.db-wal", "s.db.good", "s.db.changes")
 WRITER = """
 import asyncio, os, pathlib, signal, sys
-from netd.common.store import Drop, Put, Store
+from netd.common.store.store import Drop, Put, Store
 path = pathlib.Path(sys.argv[1])
 async def main():
     store = Store(path)
@@ -165,7 +165,7 @@ def test_a_record_that_cannot_be_read_is_kept_apart_and_the_rest_is_served(tmp_p
 def test_a_copy_that_fails_or_is_killed_does_no_harm(damage, monkeypatch, caplog):
     folder = damage()
     (folder / "s.db.good.new").write_bytes(b"half of a copy")
-    monkeypatch.setattr("netd.common.store._LONGEST_LOG", 0)
+    monkeypatch.setattr("netd.common.store.store._LONGEST_LOG", 0)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     before = (folder / "s.db.good").read_bytes()
     store = Store(folder / "s.db")
@@ -179,8 +179,8 @@ def test_a_copy_that_fails_or_is_killed_does_no_harm(damage, monkeypatch, caplog
 
 
 def test_a_log_of_changes_that_grew_is_replaced_by_a_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr("netd.common.store._LONGEST_LOG", 5000)
-    monkeypatch.setattr("netd.common.store._PAUSE", 0)
+    monkeypatch.setattr("netd.common.store.store._LONGEST_LOG", 5000)
+    monkeypatch.setattr("netd.common.store.store._PAUSE", 0)
     store = Store(tmp_path / "s.db")
     for n in range(100):
         asyncio.run(store.write(Put("thing", str(n), Thing("x" * 200, n)), durable=False))

@@ -7,12 +7,12 @@ import socket
 import msgspec
 import pytest
 
+from netd.common.daemon_locks import lock
 from netd.common.errors import Conflict, NotModified
-from netd.common.exclusive import lock
-from netd.common.hijack import hijack
-from netd.common.listen import serve
-from netd.common.web import Front, Product, Route, empty
-from netd.common.web import json as answer
+from netd.common.http.hijack import hijack
+from netd.common.http.listen import serve
+from netd.common.http.web import Front, Product, Route, empty
+from netd.common.http.web import json as answer
 
 
 class Body(msgspec.Struct):

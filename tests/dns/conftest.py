@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dns_lab import BACK, WEB, World, in_namespace, new_namespace
 
-from netd.dns.link import DnsLink
+from netd.dns.client.dns_client import DnsLink
 
 
 @pytest.fixture

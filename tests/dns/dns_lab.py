@@ -18,10 +18,10 @@ import dns.message
 from dns.message import Message
 from dnslib import QTYPE, RR, A, DNSRecord
 
-from netd.dns.link import DnsLink
+from netd.dns.client.dns_client import DnsLink
 from netd.dns.records import NetworkRecords, Upstream, View
-from netd.host import Resolver
-from netd.kernel import libc, netns
+from netd.host_protocol import Resolver
+from netd.kernel.namespaces import libc, netns
 
 SERVER = "127.0.0.11"
 NOISE = float(os.environ.get("NETD_NOISE_SECONDS", "1.2"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dns_lab import WEB, in_namespace, resolver_in
 
-from netd.dns.link import DnsLink
+from netd.dns.client.dns_client import DnsLink
 from netd.dns.records import NetworkRecords, View
 
 

@@ -16,8 +16,9 @@ import dns.message
 import pytest
 from dns_lab import Container, World, inside, resolver_in, says, upstream
 
-from netd.dns import protocol, servers
-from netd.dns.link import DnsLink
+from netd.dns import protocol
+from netd.dns.client import servers
+from netd.dns.client.dns_client import DnsLink
 from netd.dns.records import View
 
 

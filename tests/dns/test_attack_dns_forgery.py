@@ -11,10 +11,10 @@ from dns_lab import Container, World, fails, found, inside, says, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns.casing import folded, mixed, restored
+from netd.dns.forwarding.case_randomization import folded, mixed, restored
+from netd.dns.forwarding.reply_checks import is_whole
+from netd.dns.messages.message import question_end
 from netd.dns.records import View
-from netd.dns.replies import is_whole
-from netd.dns.wire import question_end
 
 Answer = Callable[[bytes], "bytes | None"]
 NAME = "a-rather-long-name-to-guess.Example.COM"

@@ -15,9 +15,10 @@ import pytest
 from dns_lab import Container, World, resolver_in
 
 from netd.common.errors import Unavailable
-from netd.dns import loop, servers, watchdog
-from netd.dns.link import DnsLink
-from netd.dns.loop import READ, Loop
+from netd.dns import event_loop
+from netd.dns.client import servers, watchdog
+from netd.dns.client.dns_client import DnsLink
+from netd.dns.event_loop import READ, Loop
 from netd.dns.records import NetworkRecords, Patch, View
 
 
@@ -205,10 +206,10 @@ def test_a_handler_that_always_raises_leaves_the_loop_to_others():
             raise RuntimeError("as always")
 
         loops.watch(broken.fileno(), READ, fail)
-        loops.later(3.5 * loop.REST, loops.stop)
+        loops.later(3.5 * event_loop.REST, loops.stop)
         loops.run()
         assert 2 <= len(calls) <= 5
         loops.forget(broken.fileno())
-        loops.later(1.5 * loop.REST, loops.stop)
+        loops.later(1.5 * event_loop.REST, loops.stop)
         loops.run()
         assert len(calls) <= 5

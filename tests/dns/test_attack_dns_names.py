@@ -9,9 +9,9 @@ import pytest
 from dns_lab import World, found, inside, read_frame, says, upstream
 from dnslib import DNSRecord
 
-from netd.dns.decide import Code, Forward, Question, Refuse, Reply, decide
+from netd.dns.messages.decide import Code, Forward, Question, Refuse, Reply, decide
+from netd.dns.messages.message import Message, read
 from netd.dns.records import NetworkRecords, Patch, Service, View, fold
-from netd.dns.wire import Message, read
 
 ODD = b"\x04caf\xe9\x02\xff\0\x04Test\0"
 

@@ -12,10 +12,10 @@ from dns_lab import World, found, inside, read_frame, says, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns.forward import MOST, MOST_PER_SANDBOX
+from netd.dns.forwarding.fair_shares import Shares
+from netd.dns.forwarding.forward import MOST, MOST_PER_SANDBOX
 from netd.dns.records import View
-from netd.dns.shares import Shares
-from netd.dns.streams import MOST_CONNECTIONS
+from netd.dns.server.tcp import MOST_CONNECTIONS
 
 
 def silent_on(word: bytes, address: str) -> Callable[[bytes], bytes | None]:

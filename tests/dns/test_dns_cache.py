@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns.cache import LONGEST, Cache, is_plain, lifetime
+from netd.dns.forwarding.cache import LONGEST, Cache, is_plain, lifetime
 
 SOA = "ns.test. admin.test. 1 7200 900 1209600"
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netd.dns import special
-from netd.dns.decide import Code, Forward, Question, Refuse, Reply, Type, decide
-from netd.dns.lookup import Offer
+from netd.dns.messages import special_names
+from netd.dns.messages.decide import Code, Forward, Question, Refuse, Reply, Type, decide
+from netd.dns.messages.name_lookup import Offer
+from netd.dns.messages.reverse import Zones, spot
 from netd.dns.records import Ledger, NetworkRecords, Service, Upstream, View, difference, fold
-from netd.dns.reverse import Zones, spot
 
 labels = st.text("abxyz-", min_size=1, max_size=3)
 names = st.lists(labels, min_size=1, max_size=3).map(".".join)
@@ -103,7 +103,7 @@ def test_reverse_names_lead_to_their_address(address):
     assert found is not None and found.address == str(address)
 
 
-outside = st.ip_addresses().filter(lambda address: not special.holds(spot(address.reverse_pointer)))
+outside = st.ip_addresses().filter(lambda address: not special_names.holds(spot(address.reverse_pointer)))
 """Addresses that are not those of every host."""
 
 

@@ -15,10 +15,10 @@ import pytest
 from dns_lab import World, fails, found, inside, says, upstream
 from dnslib import QTYPE, RR, A, DNSRecord
 
-from netd.dns import forward
-from netd.dns.probes import is_probe
+from netd.dns.forwarding import forward
+from netd.dns.forwarding.probes import is_probe
 from netd.dns.records import NetworkRecords, Patch, Upstream, View
-from netd.kernel import netns
+from netd.kernel.namespaces import netns
 
 
 def test_the_hosts_resolvers_are_asked_as_they_are_now(on_host, resolv_conf):

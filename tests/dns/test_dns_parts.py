@@ -16,14 +16,16 @@ from dns_lab import WEB, Container, inside, read_frame, resolver_in, says, upstr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns import protocol, streams, upstreams
-from netd.dns import service as server_parts
-from netd.dns.batch import SLOTS
-from netd.dns.loop import READ, Loop
+from netd.dns import protocol
+from netd.dns.event_loop import READ, Loop
+from netd.dns.forwarding import upstreams
+from netd.dns.forwarding.upstreams import RETRY, Course, Health, HostFile, parse
 from netd.dns.protocol import Pipe, decode, encode
 from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
-from netd.dns.scopes import MOST_PREPARED, Scopes
-from netd.dns.upstreams import RETRY, Course, Health, HostFile, parse
+from netd.dns.server import service as server_parts
+from netd.dns.server import tcp
+from netd.dns.server.batch import SLOTS
+from netd.dns.views import MOST_PREPARED, Scopes
 
 A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
 
@@ -136,7 +138,7 @@ def serving(loop):
 
 def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatch):
     _, loop, container = service
-    monkeypatch.setattr(streams, "IDLE", 0.3)
+    monkeypatch.setattr(tcp, "IDLE", 0.3)
     query = dns.message.make_query("web", "A").to_wire()
     with serving(loop), container.tcp() as silent, container.tcp() as busy:
         for _ in range(6):

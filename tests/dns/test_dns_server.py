@@ -22,7 +22,7 @@ from dns_lab import World, found, inside, read_frame, upstream
 
 from netd.dns import protocol
 from netd.dns.records import NetworkRecords, Patch, Service, View
-from netd.dns.streams import MOST_CONNECTIONS
+from netd.dns.server.tcp import MOST_CONNECTIONS
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ import pytest
 from dns_lab import WEB, Container, World, found, in_namespace, inside, resolver_in, says, server_pid, upstream
 
 from netd.dns import protocol
-from netd.dns.link import DnsLink
+from netd.dns.client.dns_client import DnsLink
 from netd.dns.records import NetworkRecords, Patch, View
 
 HERE = Path(__file__).parent

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netd.dns.decide import Code, Question, Refuse, Reply
-from netd.dns.replies import is_reply
-from netd.dns.wire import Message, Turns, complaint, question_end, read, refuse, write
+from netd.dns.forwarding.reply_checks import is_reply
+from netd.dns.messages.decide import Code, Question, Refuse, Reply
+from netd.dns.messages.message import Message, Turns, complaint, question_end, read, refuse, write
 
 labels = st.binary(min_size=1, max_size=63)
 names = st.lists(st.text("abcXYZ019-_", min_size=1, max_size=20), min_size=1, max_size=6).map(".".join)

@@ -4,19 +4,19 @@ import msgspec
 import pytest
 
 from netd.common.errors import BadRequest, NotImplementedYet, Problem
+from runtime import spec
 from runtime.api.bodies import convert
-from runtime.config import Config, CreateRequest, HostConfig, LogConfig
-from runtime.engine import networking, validate
-from runtime.engine.merge import with_image
-from runtime.engine.mounts import wanted
-from runtime.engine.process import environment, further
-from runtime.engine.translate import Surroundings, container, log_bounds
+from runtime.container_config import Config, CreateRequest, HostConfig, LogConfig
+from runtime.engine.options import networking, validate
+from runtime.engine.options.image_defaults import with_image
+from runtime.engine.options.mount_options import wanted
+from runtime.engine.options.process import environment, further
+from runtime.engine.options.runtime_spec import Surroundings, container, log_bounds
 from runtime.images.changes import apply
-from runtime.images.model import ImageConfig
+from runtime.images.image_config import ImageConfig
 from runtime.kernel.capabilities import BIT, DEFAULT
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, ExecConfig, MountPoint
-from runtime.supervise import spec
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ID = "0123456789ab" + "c" * 52

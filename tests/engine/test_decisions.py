@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from netd.api import EndpointSettings
 from netd.common.errors import BadRequest
-from runtime.config import Config, Healthcheck, RestartPolicy
-from runtime.engine import networking, policy, signals, verdict
-from runtime.engine.detach import Detector, parse
-from runtime.engine.listing import deadline
-from runtime.engine.names import check_name, free_name
-from runtime.engine.status import how_long, text
+from runtime.container_config import Config, Healthcheck, RestartPolicy
+from runtime.engine.containers import health_state
+from runtime.engine.containers.names import check_name, free_name
+from runtime.engine.options import networking, restart_policy, signals
+from runtime.engine.options.detach_keys import Detector, parse
+from runtime.engine.views.listing import deadline
+from runtime.engine.views.status import how_long, text
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
 
@@ -66,19 +67,21 @@ def test_the_status_column(arguments, words):
 )  # fmt: skip
 def test_who_is_started_again(name, code, restarts, stopped, again, at_boot):
     facts = {"code": code, "restarts": restarts, "stopped": stopped}
-    assert policy.wants_restart(RestartPolicy(name), **facts) is again
-    assert policy.wants_start(RestartPolicy(name), **facts) is at_boot
+    assert restart_policy.wants_restart(RestartPolicy(name), **facts) is again
+    assert restart_policy.wants_start(RestartPolicy(name), **facts) is at_boot
 
 
 def test_retries_are_counted_and_delays_double_until_a_steady_run():
     three = RestartPolicy("on-failure", 3)
-    assert [policy.wants_restart(three, code=1, restarts=n, stopped=False) for n in range(4)] == [True] * 3 + [False]
+    assert [restart_policy.wants_restart(three, code=1, restarts=n, stopped=False) for n in range(4)] == [True] * 3 + [
+        False
+    ]
     delays, last = [], 0.0
     for _ in range(12):
-        last = policy.next_delay(last, lasted=1)
+        last = restart_policy.next_delay(last, lasted=1)
         delays.append(last)
     assert delays[:4] == [0.1, 0.2, 0.4, 0.8] and delays[-1] == 60
-    assert policy.next_delay(60, lasted=10) == 0.1
+    assert restart_policy.next_delay(60, lasted=10) == 0.1
 
 
 @given(st.integers())
@@ -163,26 +166,26 @@ CHECK = Healthcheck(test=["CMD-SHELL", "x"], interval=10**9, start_period=5 * 10
 
 
 def results(codes, plan, ages):
-    health, seen = verdict.Health(), []
+    health, seen = health_state.Health(), []
     for code, age in zip(codes, ages, strict=True):
-        health = verdict.judge(health, verdict.Result("", "", code, "o" * 9000), plan, age)
+        health = health_state.judge(health, health_state.Result("", "", code, "o" * 9000), plan, age)
         seen.append((health.verdict, health.streak))
     return health, seen
 
 
 def test_health_starts_counts_failures_and_recovers():
-    plan = verdict.plan(Config(healthcheck=CHECK, shell=["sh", "-c"]))
+    plan = health_state.plan(Config(healthcheck=CHECK, shell=["sh", "-c"]))
     assert plan.argv == ["sh", "-c", "x"] and plan.timeout == 30
     health, seen = results([1, 1, 1, 1, 0, 1, 1], plan, [1, 4, 6, 7, 8, 9, 10])
     assert [word for word, _ in seen] == ["starting"] * 3 + ["unhealthy", "healthy", "healthy", "unhealthy"]
     assert [streak for _, streak in seen] == [0, 0, 1, 2, 0, 1, 2]
     assert len(health.results) == 5 and len(health.results[0].output) == 4096
-    assert plan.pause(verdict.Health(), 1) == 0.1 and plan.pause(verdict.Health(), 6) == 1
-    assert plan.pause(verdict.Health("healthy"), 1) == 1
+    assert plan.pause(health_state.Health(), 1) == 0.1 and plan.pause(health_state.Health(), 6) == 1
+    assert plan.pause(health_state.Health("healthy"), 1) == 1
 
 
 def test_no_health_check_is_none():
     for test in (None, [], ["NONE"]):
-        assert verdict.plan(Config(healthcheck=Healthcheck(test=test))) is None
-    assert verdict.plan(Config()) is None
-    assert verdict.plan(Config(healthcheck=Healthcheck(test=["CMD", "a", "b"]))).argv == ["a", "b"]
+        assert health_state.plan(Config(healthcheck=Healthcheck(test=test))) is None
+    assert health_state.plan(Config()) is None
+    assert health_state.plan(Config(healthcheck=Healthcheck(test=["CMD", "a", "b"]))).argv == ["a", "b"]

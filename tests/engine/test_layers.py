@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
+from runtime.images.image_config import chain_ids
 from runtime.images.layers import Layers
-from runtime.images.model import chain_ids
 from runtime.images.tarstream import BadArchive, TarStream
 from runtime.paths import Paths
-from runtime.trash import Trash
+from runtime.storage.deferred_delete import Trash
 
 
 class Archive:

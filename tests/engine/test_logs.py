@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.beside.jsonlog import JsonLog
-from runtime.logs import Wanted, nanoseconds, read
+from runtime.log_reader import Wanted, nanoseconds, read
+from runtime.shim.jsonlog import JsonLog
 
 
 def everything(path: Path, **wanted) -> list[bytes]:

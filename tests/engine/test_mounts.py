@@ -3,8 +3,8 @@
 import pytest
 
 from netd.common.errors import Problem
-from runtime.config import BindOptions, Config, Empty, HostConfig, Mount, TmpfsOptions, VolumeOptions
-from runtime.engine.mounts import Wanted, parse_bind, wanted
+from runtime.container_config import BindOptions, Config, Empty, HostConfig, Mount, TmpfsOptions, VolumeOptions
+from runtime.engine.options.mount_options import Wanted, parse_bind, wanted
 
 
 @pytest.mark.parametrize(

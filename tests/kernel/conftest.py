@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, plan, state
-from netd.kernel.host import Host
+from netd.kernel.kernel_host import Host
 from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset, Treatment
 from tests.lab import Lab, Node
 

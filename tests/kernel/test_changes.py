@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from netd.facts import plan
-from netd.host import Change
-from netd.kernel import watch
+from netd.host_protocol import Change
+from netd.kernel.netlink import watch
 from tests.kernel.conftest import Site, port
 from tests.lab import PATIENCE
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from netd.common.errors import BadRequest, KernelRefused
-from netd.kernel import netns
-from netd.kernel.nft import Nft
+from netd.kernel.firewall.nftables.nft import Nft
+from netd.kernel.namespaces import netns
 from netd.portmap.rules import BridgeRules, Ruleset
 from tests.kernel import kinds
 from tests.kernel.conftest import OUTSIDE, UPLINK, Site, port

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from netd.host import Flows
+from netd.host_protocol import Flows
 from netd.portmap.rules import Published
 from tests.kernel.conftest import UPLINK, Site, port
 

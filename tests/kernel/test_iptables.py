@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from netd.common.errors import KernelRefused
-from netd.kernel import netns
-from netd.kernel.iptables import look, tables
-from netd.kernel.iptables.layout import Content
+from netd.kernel.firewall.iptables import look, tables
+from netd.kernel.firewall.iptables.layout import Content
+from netd.kernel.namespaces import netns
 from tests.kernel import kinds
 from tests.kernel.conftest import OUTSIDE, UPLINK, Site, port
 from tests.lab import Lab, reach, unreachable

@@ -15,7 +15,7 @@ DAEMON = """
 import asyncio, pickle, sys
 from pathlib import Path
 from netd.facts import Step, Verb
-from netd.kernel.host import Host
+from netd.kernel.kernel_host import Host
 
 async def main():
     steps, rules, passing = pickle.loads(Path(sys.argv[2]).read_bytes())

@@ -10,7 +10,7 @@ import pytest
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair, Step, Verb
-from netd.kernel.host import Host
+from netd.kernel.kernel_host import Host
 from tests.kernel.conftest import Site, make_pair
 from tests.lab import Node, mounts, reach
 

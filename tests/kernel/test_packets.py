@@ -11,7 +11,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
 from netd.facts import Pair
-from netd.host import Flows
+from netd.host_protocol import Flows
 from tests.kernel.conftest import BRIDGE_FILTER, OUTSIDE, UPLINK, Site, port, set_bridge_filter
 from tests.lab import Node, reach, unreachable
 

@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6
 from netd.common.errors import BadRequest, Conflict
 from netd.drivers.registry import discover
-from netd.engine.publishing import publications, ways_of, with_ports
-from netd.engine.shown import ports
-from netd.engine.wanted import Wanted
+from netd.engine.desired_state import Wanted
+from netd.engine.sandboxes.publishing import publications, ways_of, with_ports
+from netd.engine.views.network_settings import ports
+from netd.kernel.ports.held_ports import HeldPorts
 from netd.model import Pool, Wish
+from netd.portmap.policy import Way
 from netd.portmap.ports import Ports
 from netd.portmap.rules import Published
-from netd.portmap.sockets import HeldPorts
-from netd.portmap.ways import Way
 from tests.unit.making import endpoint, network, sandbox, state
 
 LOOP4, LOOP6, LAN = IPv4Address("127.0.0.1"), IPv6Address("::1"), IPv4Address("192.0.2.1")

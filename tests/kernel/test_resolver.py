@@ -13,7 +13,7 @@ from dnslib import DNSRecord
 
 from netd.common.errors import KernelRefused
 from netd.facts import Namespace
-from netd.host import Resolver
+from netd.host_protocol import Resolver
 from tests.kernel.conftest import Site
 from tests.lab import Node
 

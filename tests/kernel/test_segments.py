@@ -8,7 +8,7 @@ import pytest
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, Pair, Segment
-from netd.kernel.rtnl import DYING_GROUP
+from netd.kernel.netlink.rtnl import DYING_GROUP
 from tests.kernel.conftest import Site, make_pair
 from tests.lab import reach, unreachable
 

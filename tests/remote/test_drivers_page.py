@@ -7,7 +7,7 @@ from pathlib import Path
 
 from netd.drivers import Driver
 from netd.drivers.registry import Drivers
-from netd.engine.wanted import Wanted
+from netd.engine.desired_state import Wanted
 from netd.facts import Bridge, Pair
 from tests.lab import reach
 from tests.unit import making

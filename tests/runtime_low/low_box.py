@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from runtime.kernel import capabilities, seccomp
-from runtime.supervise.launcher import Launcher
-from runtime.supervise.running import ShimProcess
-from runtime.supervise.spec import Container, ExitStatus, Process
+from runtime.shim_client.launcher import Launcher
+from runtime.shim_client.running import ShimProcess
+from runtime.spec import Container, ExitStatus, Process
 
 DEADLINE = 20.0
 MAPPED = bool(os.environ.get("NETD_TEST_USERNS"))

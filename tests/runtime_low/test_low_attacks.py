@@ -16,8 +16,8 @@ import pytest
 from low_box import Box, needs_host_root, read_until
 
 from runtime.kernel import linux
-from runtime.supervise.nursery import sealed_interpreter
-from runtime.supervise.spec import ExitStatus, Mount, StartError
+from runtime.shim_client.shim_pool import sealed_interpreter
+from runtime.spec import ExitStatus, Mount, StartError
 
 
 def digest(path: str) -> str:
@@ -249,7 +249,7 @@ def test_modules_and_libraries_of_the_image_are_never_loaded(box: Box, tmp_path:
 
 
 def test_nothing_can_be_imported_once_the_zygote_is_up() -> None:
-    script = "from runtime.beside import zygote; zygote._forbid_imports(); import antigravity"
+    script = "from runtime.shim import zygote; zygote._forbid_imports(); import antigravity"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert "ModuleNotFoundError" in done.stderr
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from low_box import FIRST_ID, Box, groups_of, parent_of, read_all, read_until, wait_gone
 
-from runtime.supervise.spec import ExitStatus, StartError, StreamLost
+from runtime.spec import ExitStatus, StartError, StreamLost
 
 
 def test_an_exec_shares_everything_with_the_container(box: Box) -> None:

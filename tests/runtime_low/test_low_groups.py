@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from low_box import Box, groups_of, read_until
 
-from runtime.supervise.spec import ExitStatus, Limits, StartError
+from runtime.spec import ExitStatus, Limits, StartError
 
 
 def group_file(identifier: str, name: str) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from low_box import Box, needs_host_root
 
-from runtime.inside import mounts
+from runtime.init import mounts
 from runtime.kernel import capabilities
-from runtime.supervise.spec import Device, Limits, Mount, StartError
+from runtime.spec import Device, Limits, Mount, StartError
 
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp|SigIgn|SigBlk|Groups|Uid|Gid)' /proc/self/status"
 

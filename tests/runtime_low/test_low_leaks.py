@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from low_box import Box, parent_of, wait_gone
 
-from runtime.supervise.spec import Container, StartError
+from runtime.spec import Container, StartError
 
 
 def snapshot(box: Box) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from low_box import Box, collect, gone, groups_of, parent_of, read_until, wait_gone
 
-from runtime.supervise.spec import ExitStatus, StartError
+from runtime.spec import ExitStatus, StartError
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 0), ("exit 255", 255)])

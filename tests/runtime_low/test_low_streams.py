@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from low_box import Box, parent_of, read_all, read_until
 
-from runtime.beside import clients, loop, wire
-from runtime.supervise.spec import ExitStatus
+from runtime import frames
+from runtime.shim import clients, event_loop
+from runtime.spec import ExitStatus
 
 
 def test_stdin_reaches_the_program_and_ends(box: Box) -> None:
@@ -236,7 +237,7 @@ class Quiet:
 def test_a_client_that_has_taken_nothing_for_too_long_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = socket.socket(socket.AF_UNIX)
     ours, theirs = socket.socketpair()
-    listed = clients.Clients(Quiet(), loop.Loop(), listener)
+    listed = clients.Clients(Quiet(), event_loop.Loop(), listener)
     client = listed.add(ours)
     client.streams = clients.OUT
     while not client.pending:
@@ -254,11 +255,11 @@ def test_a_client_that_has_taken_nothing_for_too_long_is_dropped(monkeypatch: py
 
 def test_a_client_that_the_process_belongs_to_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "PATIENCE", -1.0)
-    listener, events = socket.socket(socket.AF_UNIX), loop.Loop()
+    listener, events = socket.socket(socket.AF_UNIX), event_loop.Loop()
     ours, theirs = socket.socketpair()
     listed = clients.Clients(Quiet(), events, listener)
     client = listed.add(ours)
-    wire.send(theirs, wire.ATTACH, bytes((clients.OUT | clients.KEEP,)))
+    frames.send(theirs, frames.ATTACH, bytes((clients.OUT | clients.KEEP,)))
     events.turn(1)
     while not client.pending:
         listed.output(1, b"x" * 65536)

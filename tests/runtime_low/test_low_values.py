@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.beside import jsonlog, wire
-from runtime.inside import users
+from runtime import frames as framing
+from runtime.init import users
 from runtime.kernel import capabilities, devices, limits
-from runtime.supervise.spec import Container, Limits, Mount, Process
+from runtime.shim import jsonlog
+from runtime.spec import Container, Limits, Mount, Process
 
 HOST = (1 << 41) - 1
 
@@ -171,8 +172,8 @@ def test_a_device_filter_allows_what_its_rules_say(
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=300))), st.integers(1, 50))
 def test_frames_come_out_as_they_went_in_however_they_were_cut(frames: list[tuple[int, bytes]], size: int) -> None:
-    stream = b"".join(wire.frame(kind, payload) for kind, payload in frames)
-    cutter = wire.Frames()
+    stream = b"".join(framing.frame(kind, payload) for kind, payload in frames)
+    cutter = framing.Frames()
     assert [f for start in range(0, len(stream), size) for f in cutter.feed(stream[start : start + size])] == frames
 
 
@@ -181,8 +182,8 @@ def test_a_description_survives_the_wire() -> None:
         id="a" * 64, hostname="h", lower=("/l",), mounts=(Mount(kind="tmpfs", target="/t"),), limits=Limits(pids=3),
         process=Process(argv=("true", "\udcff"), seccomp=b"\0\1", rlimits=((7, 1, 2),), console_size=(3, 4)),
     )  # fmt: skip
-    found = wire.unpack_container(wire.pack_spec(spec))
-    assert wire.pack(wire.plain(spec)) == wire.pack_spec(spec)
+    found = framing.unpack_container(framing.pack_spec(spec))
+    assert framing.pack(framing.plain(spec)) == framing.pack_spec(spec)
     assert (found.process.argv, found.process.seccomp, found.limits.pids) == (("true", "\udcff"), b"\0\1", 3)
     assert (found.mounts[0].target, found.process.console_size, found.netns) == ("/t", (3, 4), None)
 

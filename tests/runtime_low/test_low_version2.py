@@ -17,7 +17,7 @@ import pytest
 from low_box import Box, needs_host_root, read_until
 
 from runtime.kernel import cgroups, linux
-from runtime.supervise.spec import ExitStatus, Limits, StartError
+from runtime.spec import ExitStatus, Limits, StartError
 
 
 def unified() -> str:

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from netd.api import EndpointSettings
 from netd.common.ids import new_id, now
-from netd.engine.state import State
+from netd.engine.state.state import State
 from netd.model import Endpoint, Network, Pool, Publication, Sandbox
 
 

@@ -7,7 +7,7 @@ import pytest
 from netd.api import PortBinding
 from netd.common.allow import networks, of_ports, rules
 from netd.common.errors import BadRequest
-from netd.portmap.wishes import wishes
+from netd.portmap.requests import wishes
 
 OFFICE, LAB, HOME = IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8::/32"), IPv4Network("198.51.100.7/32")
 

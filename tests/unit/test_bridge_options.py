@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from netd.common.errors import BadRequest, ServerError
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.registry import discover
-from netd.engine import routed, shown
-from netd.engine.routes import way_out
-from netd.engine.wanted import Wanted
-from netd.ipam.spec import lay_out
+from netd.engine.desired_state import Wanted
+from netd.engine.state import routed_ports
+from netd.engine.state.routes import way_out
+from netd.engine.views import network_settings
+from netd.ipam.pool_spec import lay_out
 from netd.model import NetworkSpec, Pool, PoolSpec, Wish
 from netd.portmap.rules import GatewayMode, Opened, Treatment
 from tests.unit.making import endpoint, network, publication, sandbox, state
@@ -166,9 +167,11 @@ def test_ports_of_a_routed_way_out_are_shown_without_a_port_of_the_host():
     on = network("n", options={B + "gateway_mode_ipv4": "routed"})
     web = sandbox("web", endpoint(on, 2), wishes=(wish(80, port=8080), wish(81, IPv4Address("192.0.2.1"))))
     made = state(on, sandboxes=[web])
-    found = routed.publications(made, discover(), web)
+    found = routed_ports.publications(made, discover(), web)
     web = replace(web, publications=found)
-    assert {key: [(one.host_ip, one.host_port) for one in there] for key, there in shown.ports(web).items()} == {
+    assert {
+        key: [(one.host_ip, one.host_port) for one in there] for key, there in network_settings.ports(web).items()
+    } == {
         "80/tcp": [("0.0.0.0", "")],
         "81/tcp": [("192.0.2.1", "")],
     }

@@ -7,12 +7,14 @@ import pytest
 from netd.api import EndpointSettings, IPAMConfig, SandboxRequest
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
 from netd.common.filters import parse
-from netd.common.store import Put
+from netd.common.store.store import Put
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.host import HostDriver
-from netd.engine import asked, choose, lookup
-from netd.engine.former import Former
-from netd.engine.networks import check_name
+from netd.engine.change import allocation
+from netd.engine.networks import network_filters
+from netd.engine.networks.actions import check_name
+from netd.engine.state import sandbox_request
+from netd.engine.state.address_history import Former
 from netd.model import NetworkSpec, Reservation
 from netd.server.shapes import CreateJson, IpamJson, PoolJson, spec
 from tests.unit.making import endpoint, network, sandbox, state
@@ -25,7 +27,7 @@ def request(**kwargs):
 
 
 def test_a_request_is_read_into_a_record():
-    found = asked.read(
+    found = sandbox_request.read(
         request(
             exposed_ports=["80/tcp"],
             publish_all_ports=True,
@@ -65,20 +67,20 @@ def test_a_request_is_read_into_a_record():
 )
 def test_what_cannot_be_read_is_refused_by_name(kwargs, words):
     with pytest.raises(BadRequest) as refused:
-        asked.read(request(**kwargs))
+        sandbox_request.read(request(**kwargs))
     assert words in refused.value.message
 
 
 def test_the_network_mode_counts_where_no_networks_are_named():
-    assert list(asked.networks(request())) == ["bridge"]
-    assert list(asked.networks(request(network_mode="host"))) == ["host"]
-    assert list(asked.networks(request(network_mode="a", networks={"b": EndpointSettings()}))) == ["b"]
+    assert list(sandbox_request.networks(request())) == ["bridge"]
+    assert list(sandbox_request.networks(request(network_mode="host"))) == ["host"]
+    assert list(sandbox_request.networks(request(network_mode="a", networks={"b": EndpointSettings()}))) == ["b"]
     both = {"b": EndpointSettings(), "default": EndpointSettings()}
-    assert list(asked.networks(request(network_mode="bridge", networks=both))) == ["bridge", "b"]
+    assert list(sandbox_request.networks(request(network_mode="bridge", networks=both))) == ["bridge", "b"]
 
 
 def join(made, on, who, **kwargs):
-    return choose.endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
+    return allocation.endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
 
 
 def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
@@ -88,7 +90,7 @@ def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
     assert (str(first.address), first.mac, first.interface) == ("172.17.0.2/16", "02:42:ac:11:00:02", "eth0")
     assert str(first.gateway) == "172.17.0.1"
     assert str(join(made, on, sandbox("b")).address) == "172.17.0.3/16"
-    choose.release(made, [first])
+    allocation.release(made, [first])
     assert str(join(made, on, sandbox("c")).address) == "172.17.0.4/16"
     made.former.note("a", [first])
     assert str(join(made, on, sandbox("a")).address) == "172.17.0.2/16"
@@ -117,7 +119,7 @@ def test_internal_networks_and_the_host_lead_nowhere():
     inside = network("n", internal=True)
     assert join(state(inside), inside, sandbox("a")).gateway is None
     host = network("host")
-    found = choose.endpoint(state(host), sandbox("a"), host, HostDriver(), EndpointSettings())
+    found = allocation.endpoint(state(host), sandbox("a"), host, HostDriver(), EndpointSettings())
     assert (found.interface, found.mac, found.address) == ("", "", None)
 
 
@@ -274,7 +276,7 @@ def test_a_container_is_found_with_or_without_the_slash():
 
 
 def listed(made, text):
-    return {one.name for one in lookup.listed(made, parse(text, lookup.LIST_FILTERS))}
+    return {one.name for one in network_filters.listed(made, parse(text, network_filters.LIST_FILTERS))}
 
 
 def test_list_filters():
@@ -300,7 +302,7 @@ def test_prune_filters():
     made = state(old, network("new", "10.2.0.0/24"))
 
     def pruned(text):
-        return {one.name for one in lookup.prunable(made, parse(text, lookup.PRUNE_FILTERS))}
+        return {one.name for one in network_filters.prunable(made, parse(text, network_filters.PRUNE_FILTERS))}
 
     assert pruned("") == {"old", "new"}
     assert pruned('{"label!":["keep"]}') == {"new"}

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from netd.engine.collisions import find
-from netd.host import Way
+from netd.engine.networks.route_conflicts import find
+from netd.host_protocol import Way
 from tests.unit.making import network
 
 

@@ -5,8 +5,8 @@ from ipaddress import IPv6Interface
 import pytest
 from msgspec.structs import replace
 
-from netd.engine import files
-from netd.engine.files import HostFiles
+from netd.engine.views import files
+from netd.engine.views.files import HostFiles
 from tests.unit.making import endpoint, network, sandbox
 
 HOST = HostFiles(

@@ -32,12 +32,12 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-from netd.kernel import guard
+from netd.kernel.links import antispoof
 
 MAC, OTHER_MAC = "02:42:ac:12:00:02", "02:42:ac:12:00:03"
 IPV4, OTHER_IPV4, GATEWAY = "172.18.0.2", "172.18.0.3", "172.18.0.1"
 IPV6, OTHER_IPV6, GATEWAY6 = "fd00:18::2", "fd00:18::3", "fd00:18::1"
-LOCAL, OTHER_LOCAL = str(guard.link_local(MAC)), str(guard.link_local(OTHER_MAC))
+LOCAL, OTHER_LOCAL = str(antispoof.link_local(MAC)), str(antispoof.link_local(OTHER_MAC))
 DUAL = (ip_interface(f"{IPV4}/16"), ip_interface(f"{IPV6}/64"))
 _ATTACH_FILTER = 26
 
@@ -60,13 +60,13 @@ class Port:
         sent = bytes(frame)
         self._sender.send(sent)
         got = self._receiver.recv(65536)
-        assert got == sent or len(got) == guard.DROP
+        assert got == sent or len(got) == antispoof.DROP
         return got == sent
 
 
 @contextmanager
 def port(*addresses: str) -> Iterator[Port]:
-    made = Port(guard.program(MAC, [ip_interface(address) for address in addresses]))
+    made = Port(antispoof.program(MAC, [ip_interface(address) for address in addresses]))
     try:
         yield made
     finally:
@@ -192,7 +192,7 @@ def test_what_is_forged_is_dropped(dual: Port, what: str) -> None:
 
 def test_nothing_hides_behind_more_headers_than_are_looked_at(dual: Port) -> None:
     packet = ether() / IPv6(src=LOCAL, dst="ff02::1")
-    for _ in range(guard.LONGEST_CHAIN + 1):
+    for _ in range(antispoof.LONGEST_CHAIN + 1):
         packet /= IPv6ExtHdrDestOpt()
     assert not dual.passes(packet / RA)
 
@@ -219,7 +219,7 @@ def test_every_endpoint_has_its_own_voice_and_no_other(
 ) -> None:
     assume(int(ipv4))
     mine, text = (ip_interface(f"{ipv4}/16"), ip_interface(f"{ipv6}/64")), mac.hex(":")
-    made = Port(guard.program(text, mine))
+    made = Port(antispoof.program(text, mine))
     four = Ether(src=text, dst=OTHER_MAC) / IP(src=str(ipv4), dst=GATEWAY) / UDP() / Raw(payload)
     six = Ether(src=text, dst=OTHER_MAC) / IPv6(src=str(ipv6), dst=GATEWAY6) / UDP() / Raw(payload)
     try:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.folders import edited, rewrite_hosts
+from runtime.engine.containers.etc_files import edited, rewrite_hosts
 
 BEFORE = "127.0.0.1\tlocalhost\n10.0.0.2\tfoo\n"
 AFTER = "127.0.0.1\tlocalhost\n10.0.0.2\tfoo\n10.1.0.2\tfoo\n"

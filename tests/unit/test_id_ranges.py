@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
-from runtime.config import HostConfig
-from runtime.engine import id_ranges
-from runtime.engine.id_ranges import PIECE
-from runtime.engine.user_namespaces import check, inherited
+from runtime.container_config import HostConfig
+from runtime.engine.network.user_namespaces import check, inherited
+from runtime.engine.options import id_ranges
+from runtime.engine.options.id_ranges import PIECE
 from runtime.record import IdRange
 
 POOLS = st.builds(

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from netd.common.errors import BadRequest, ServerError
-from netd.ipam.addresses import EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
+from netd.ipam.address_pool import EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
+from netd.ipam.pool_spec import Asked, lay_out, read
 from netd.ipam.pools import (
     DEFAULT,
     DOCKERS,
@@ -20,7 +21,6 @@ from netd.ipam.pools import (
     local_source,
     spoken_for,
 )
-from netd.ipam.spec import Asked, lay_out, read
 from netd.model import Pool, PoolSpec
 
 NET = IPv4Network

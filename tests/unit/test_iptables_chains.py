@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
-from netd.kernel.iptables.entry import Dnat, Rule, State, pack
-from netd.kernel.iptables.layout import layout
-from netd.kernel.iptables.trees import LONGEST_NAME, Chains, by_destination, by_link, by_port, by_source
+from netd.kernel.firewall.iptables.entry import Dnat, Rule, State, pack
+from netd.kernel.firewall.iptables.layout import layout
+from netd.kernel.firewall.iptables.trees import LONGEST_NAME, Chains, by_destination, by_link, by_port, by_source
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
 
 ENOUGH = 48

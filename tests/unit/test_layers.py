@@ -1,84 +1,76 @@
-"""The imports of the code are those that ARCHITECTURE.md allows."""
+"""Imports follow the table of ARCHITECTURE.md, which has one row per package or module and runs one way."""
 
 from __future__ import annotations
 
-import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.unit import source_tree
+from tests.unit.source_tree import ROOT, covers
+
+_ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \| ([^|]*) \|$", re.MULTILINE)
 
 
-def table() -> dict[str, tuple[str, ...]]:
-    """Return from module or package to the modules and packages it may import, as ARCHITECTURE.md says."""
+def table(text: str) -> dict[str, tuple[str, ...]]:
+    """Return what each module or package may import, in the order of the table's rows."""
     allowed: dict[str, tuple[str, ...]] = {}
-    rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| ([^|]+) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
-    for names, permissions in rows:
-        modules = [module(name) for name in re.findall(r"`([^`]+)`", names)]
-        for one in modules:
-            allowed[one] = (*_permitted(permissions, tuple(allowed)), *modules)
-    assert "netd.engine" in allowed and "runtime" in allowed, "the table of ARCHITECTURE.md was not found"
+    for names, permissions in _ROW.findall(text):
+        rows = [source_tree.dotted(name) for name in re.findall(r"`([^`]+)`", names)]
+        top = rows[0].split(".")[0]
+        may = tuple(_full(name, top) for name in re.findall(r"`([^`]+)`", permissions))
+        allowed |= dict.fromkeys(rows, (*may, *rows))
+    assert "netd.engine.change" in allowed and "runtime.shim" in allowed, "ARCHITECTURE.md has no table of imports"
     return allowed
 
 
-def _permitted(words: str, above: tuple[str, ...]) -> tuple[str, ...]:
-    if "everything" in words:
-        return ("netd", "runtime")
-    if "all of the above" in words:
-        return above
-    names = [module(name) for name in re.findall(r"`([^`]+)`", words)]
-    found = [name if name.startswith(("netd", "runtime")) else f"netd.{name}" for name in names]
-    # Bridges' rules are values as facts are: who speaks of facts speaks of them.
-    return (*found, "netd.portmap.rules") if "netd.facts" in found else tuple(found)
+def _full(name: str, top: str) -> str:
+    """Return the dotted name of ``engine/state``, which is short for the package of the row's own top-level folder."""
+    return source_tree.dotted(
+        name if name.startswith(tuple(f"{other}/" for other in source_tree.TOPS)) else f"{top}/{name}"
+    )
 
 
-def module(path: str) -> str:
-    return path.removesuffix("/").removesuffix(".py").replace("/", ".")
+ALLOWED = table((ROOT / "ARCHITECTURE.md").read_text().partition("## Packages and their imports")[2])
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path} has a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] in ("netd", "runtime")}
-
-
-def covers(package: str, name: str) -> bool:
-    return name == package or name.startswith(f"{package}.")
-
-
-def row_of(name: str, allowed: dict[str, tuple[str, ...]]) -> str:
-    """Return the most particular row of the table that speaks of a module."""
-    rows = [row for row in allowed if covers(row, name)]
-    assert rows, f"ARCHITECTURE.md says nothing of {name}"
+def row_of(name: str) -> str:
+    """Return the most specific row for a module."""
+    rows = [row for row in ALLOWED if covers(row, name)]
+    assert rows, f"ARCHITECTURE.md has no row for {name}"
     return max(rows, key=len)
 
 
-def strangers(path: Path) -> list[str]:
-    allowed = table()
-    own = module(str(path.relative_to(ROOT)))
-    may = [*allowed[row_of(own, allowed)], row_of(own, allowed)]
-    return [name for name in sorted(imports(path)) if name != "netd" and not any(covers(one, name) for one in may)]
+def not_allowed(name: str, imports: set[str]) -> list[str]:
+    """Return the imports that the module's row does not list; type-only imports count as well."""
+    may = ALLOWED[row_of(name)]
+    rows = {imported: row_of(imported) for imported in imports if imported not in ("netd", "runtime")}
+    return sorted(imported for imported, row in rows.items() if row not in may)
 
 
-FILES = sorted(path for top in ("netd", "runtime") for path in (ROOT / top).rglob("*.py") if path.stat().st_size)
+@pytest.mark.parametrize("module", source_tree.modules(), ids=lambda module: module.name)
+def test_a_module_imports_only_what_its_row_lists(module):
+    assert not_allowed(module.name, module.imports) == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_imports_only_what_its_layer_may(path):
-    assert strangers(path) == []
+def test_a_row_lists_only_rows_above_it():
+    seen: set[str] = set()
+    for row, may in ALLOWED.items():
+        later = [name for name in may if name not in seen and name not in _same_row(row)]
+        assert later == [], f"{row} may import {later}, which stand below it or nowhere in the table"
+        seen.add(row)
 
 
-def test_a_stranger_is_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
-    (tmp_path / "ARCHITECTURE.md").write_text((Path(__file__).parents[2] / "ARCHITECTURE.md").read_text())
-    (tmp_path / "netd/ipam").mkdir(parents=True)
-    wrong = tmp_path / "netd/ipam/wrong.py"
-    wrong.write_text("from netd.kernel import rtnl\nfrom netd.common import ids\nimport netd.engine.state\n")
-    assert strangers(wrong) == ["netd.engine.state", "netd.kernel.rtnl"]
+def _same_row(row: str) -> list[str]:
+    return [name for name, may in ALLOWED.items() if row in may and name in ALLOWED[row]]
+
+
+def test_every_row_names_something_that_exists():
+    known = {module.name for module in source_tree.modules()} | source_tree.packages()
+    assert [row for row in ALLOWED if row not in known] == []
+
+
+def test_an_import_that_is_not_listed_is_found():
+    assert not_allowed("netd.ipam.pools", {"netd.kernel.netlink.rtnl", "netd.common.ids"}) == [
+        "netd.kernel.netlink.rtnl"
+    ]

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from netd.drivers.macvlan import MacvlanDriver
 from netd.drivers.registry import discover
-from netd.engine.wanted import Wanted
+from netd.engine.desired_state import Wanted
 from netd.facts import DefaultRoute, HostLink, HostRoute, Macvlan, MacvlanMode, Namespace
 from netd.model import NetworkSpec, Pool
 from tests.unit.making import endpoint, network, sandbox, state

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from netd.common.errors import Problem
-from netd.remote.places import Place, find
+from netd.remote.plugin_discovery import Place, find
 
 
 def listening(path):

@@ -10,8 +10,8 @@ from netd.api import PortBinding
 from netd.common.addresses import EVERY_IPV4
 from netd.common.errors import BadRequest
 from netd.model import Publication, Wish
-from netd.portmap.table import PortTable
-from netd.portmap.wishes import exposed, wishes
+from netd.portmap.port_index import PortTable
+from netd.portmap.requests import exposed, wishes
 
 
 def bind(port="", address=""):

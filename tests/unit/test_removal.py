@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6
 from netd.model import Publication, Wish
-from netd.portmap.removal import minus, without
 from netd.portmap.rules import Published
+from netd.portmap.unpublish import minus, without
 
 LOOP, LAN = IPv4Address("127.0.0.1"), IPv4Address("192.0.2.1")
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
-from netd.kernel.held import Held
-from netd.kernel.nftables import script as ruleset
-from netd.kernel.nftables.elements import elements
+from netd.kernel.firewall.nftables import script as ruleset
+from netd.kernel.firewall.nftables.elements import elements
+from netd.kernel.firewall.ruleset_state import Held
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, RulesetChange, Treatment
 
 COMMAND = re.compile(r"(add|delete) element inet netd (\w+) \{ (.*) \}")

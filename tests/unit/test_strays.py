@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from netd.common.addresses import Address
-from netd.kernel.strays import PROTOCOLS, Strays
+from netd.kernel.stray_connections import PROTOCOLS, Strays
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
 
 OUTSIDE, UPLINK, GATEWAY = "198.51.100.2", "198.51.100.1", "172.18.0.1"

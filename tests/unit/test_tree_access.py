@@ -35,35 +35,35 @@ INSIDE = "the container's own root, beyond which nothing can be reached"
 
 EXCEPTIONS = {
     "runtime/api/system.py": (KERNEL, ".read_text"),
-    "runtime/copyup.py": (OWN, ".mkdir"),
+    "runtime/storage/copyup.py": (OWN, ".mkdir"),
     "runtime/daemon.py": (OWN, ".unlink"),
-    "runtime/engine/create.py": (HOST, ".mkdir"),
-    "runtime/engine/folders.py": (OWN, ".mkdir"),
-    "runtime/engine/launch.py": (OWN + "; " + HOST, ".is_dir os.path.lexists"),
-    "runtime/engine/processes.py": (KERNEL, ".read_text"),
-    "runtime/engine/record_copies.py": (OWN, ".is_dir .iterdir .read_bytes open os.open"),
-    "runtime/engine/usage.py": (KERNEL, ".read_text open"),
-    "runtime/engine/user_namespaces.py": (KERNEL, "os.stat"),
+    "runtime/engine/lifecycle/create.py": (HOST, ".mkdir"),
+    "runtime/engine/containers/etc_files.py": (OWN, ".mkdir"),
+    "runtime/engine/lifecycle/start.py": (OWN + "; " + HOST, ".is_dir os.path.lexists"),
+    "runtime/engine/views/top.py": (KERNEL, ".read_text"),
+    "runtime/engine/containers/record_copies.py": (OWN, ".is_dir .iterdir .read_bytes open os.open"),
+    "runtime/engine/views/usage.py": (KERNEL, ".read_text open"),
+    "runtime/engine/network/user_namespaces.py": (KERNEL, "os.stat"),
     "runtime/images/layers.py": (OWN, ".mkdir .chmod"),
-    "runtime/inside/become.py": (INSIDE, "open os.access os.open os.path.isdir os.stat"),
-    "runtime/inside/init.py": (STAGE, "os.open"),
-    "runtime/inside/init_exec.py": (INSIDE, "os.open"),
-    "runtime/inside/mapped.py": (INSIDE, "os.chdir os.open os.readlink"),
-    "runtime/inside/mounts.py": (OWN, "os.chdir os.open"),
-    "runtime/inside/rootfs.py": (STAGE, "os.listdir os.open os.path.ismount"),
-    "runtime/inside/shifted.py": (KERNEL + "; " + HOST, "open os.stat"),
-    "runtime/inside/stage.py": (STAGE, "os.chdir os.mkdir os.mknod os.open os.symlink"),
-    "runtime/logs.py": (OWN, "os.open os.stat"),
-    "runtime/trash.py": (OWN, ".iterdir"),
-    "runtime/volumes.py": (OWN, ".chmod .is_dir .iterdir .mkdir"),
+    "runtime/init/credentials.py": (INSIDE, "open os.access os.open os.path.isdir os.stat"),
+    "runtime/init/init.py": (STAGE, "os.open"),
+    "runtime/init/init_exec.py": (INSIDE, "os.open"),
+    "runtime/init/init_userns.py": (INSIDE, "os.chdir os.open os.readlink"),
+    "runtime/init/mounts.py": (OWN, "os.chdir os.open"),
+    "runtime/init/rootfs.py": (STAGE, "os.listdir os.open os.path.ismount"),
+    "runtime/init/idmapped_mounts.py": (KERNEL + "; " + HOST, "open os.stat"),
+    "runtime/init/rootfs_skeleton.py": (STAGE, "os.chdir os.mkdir os.mknod os.open os.symlink"),
+    "runtime/log_reader.py": (OWN, "os.open os.stat"),
+    "runtime/storage/deferred_delete.py": (OWN, ".iterdir"),
+    "runtime/storage/volumes.py": (OWN, ".chmod .is_dir .iterdir .mkdir"),
 }
 """Why, and which calls."""
 FOLDERS = {
-    "runtime/beside/": "the folder of the shims below RUN and the logs, which no container sees",
-    "runtime/supervise/": "the folder of the shims below RUN",
+    "runtime/shim/": "the folder of the shims below RUN and the logs, which no container sees",
+    "runtime/shim_client/": "the folder of the shims below RUN",
     "runtime/kernel/": "files of the kernel, and devices of the host",
 }
-OTHER_MODULES = ("openat", "tree", "making", "folders", "capabilities")
+OTHER_MODULES = ("openat", "tree", "layer_files", "folders", "capabilities")
 """Modules of ours whose functions are called as methods of paths are."""
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from netd.engine.turns import Turns
+from netd.engine.locks import Turns
 
 
 async def settle():

@@ -8,10 +8,10 @@ import pytest
 from netd.api import PortBinding
 from netd.dns.records import Service, fold
 from netd.drivers.registry import discover
-from netd.engine import shown
-from netd.engine.books import Book
-from netd.engine.routes import gateways, in_order, way_out
-from netd.engine.wanted import Wanted
+from netd.engine.desired_state import Wanted
+from netd.engine.state.routes import gateways, in_order, way_out
+from netd.engine.views import network_settings
+from netd.engine.views.dns_records import Book
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair
 from netd.model import Wish
 from netd.portmap.rules import BridgeRules, Published, Treatment
@@ -186,7 +186,7 @@ def test_ports_are_shown_one_by_one_and_exposed_ones_as_null(front):
         exposed=("80/tcp", "81/tcp", "90/tcp"),
         publications=(publication(8080, 80, 2), publication(1080, 80, address="127.0.0.1")),
     )
-    assert shown.ports(web) == {
+    assert network_settings.ports(web) == {
         "80/tcp": [PortBinding("0.0.0.0", "8080"), PortBinding("127.0.0.1", "1080")],
         "81/tcp": [PortBinding("0.0.0.0", "8081")],
         "90/tcp": None,
@@ -194,12 +194,12 @@ def test_ports_are_shown_one_by_one_and_exposed_ones_as_null(front):
 
 
 def test_a_container_off_all_networks_shows_no_ports():
-    assert shown.ports(sandbox("web", exposed=("80/tcp",))) == {}
+    assert network_settings.ports(sandbox("web", exposed=("80/tcp",))) == {}
 
 
 def test_settings_are_what_was_asked_for_and_what_came_of_it(front):
     web = sandbox("web", endpoint(front, 3, aliases=["w"], gw_priority=2), id="ab" * 32)
-    found = shown.settings(state(front, sandboxes=[web]), web, Path("/run/x/netns/abab"))
+    found = network_settings.settings(state(front, sandboxes=[web]), web, Path("/run/x/netns/abab"))
     assert (found.sandbox_id, found.sandbox_key) == (web.id, "/run/x/netns/abab")
     entry = found.networks["front"]
     assert (entry.ip_address, entry.ip_prefix_len, entry.gateway) == ("10.1.0.3", 16, "10.1.0.1")

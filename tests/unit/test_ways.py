@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6
 from netd.model import Wish
-from netd.portmap.ways import Way, resolved, unserved
+from netd.portmap.policy import Way, resolved, unserved
 
 LOOP4, LOOP6, LAN = IPv4Address("127.0.0.1"), IPv6Address("::1"), IPv4Address("192.0.2.1")
 BOTH = {4: Way((EVERY_IPV4,)), 6: Way((EVERY_IPV6,))}

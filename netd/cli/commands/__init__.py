@@ -1,0 +1,1 @@
+"""The verbs of netctl, one file per group of verbs."""

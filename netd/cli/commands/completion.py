@@ -1,0 +1,184 @@
+"""Shell completion: the scripts for the shells, and the verb that they ask what may come next.
+
+``netctl __complete WORD... LAST`` prints candidates, a line each, with a tab and a description where there is one.
+``:file`` and ``:dir`` stand for what the shell itself knows to complete.  It never complains: a shell in the middle of
+a command line has no use for errors.
+"""
+
+from __future__ import annotations
+
+from netd.cli.errors import Fault, UsageFault
+from netd.cli.index import ALIASES, GROUPS, VERBS, find
+from netd.cli.parse.flags import Command, Flag
+from netd.cli.session import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from netd.cli.parse.flags import Options
+    from netd.cli.session import Session
+
+
+def script(session: Session, options: Options) -> int:
+    from netd.cli.output.completion_scripts import SCRIPTS
+
+    shell = options.args[0]
+    if shell not in SCRIPTS:
+        raise Fault(f"there is no completion for '{shell}': say {', '.join(SCRIPTS)}")
+    say(SCRIPTS[shell].strip())
+    return 0
+
+
+def complete(session: Session, options: Options) -> int:
+    *words, last = options.args or [""]
+    try:
+        for candidate in candidates(session, words, last):
+            say(candidate)
+    except (Fault, OSError):
+        return 1
+    return 0
+
+
+def candidates(session: Session, words: list[str], last: str) -> list[str]:
+    """Return what may stand for *last* after *words*.  Raises Fault when a daemon has to be asked and is not there."""
+    from netd.cli.main import GLOBAL, load, opening
+
+    try:
+        before = opening(words)
+    except UsageFault:
+        return [":dir"]
+    session = before.session if before.options.given("run-dir") else session
+    name, rest = find(before.options.args)
+    if not name:
+        return _verbs(before.options.args, last, GLOBAL)
+    command = load(name)
+    flags = (*command.flags, *GLOBAL)
+    waiting, plain, flags_over = _walk(rest, flags, command.flags_first)
+    if waiting is not None:
+        return _values(session, waiting.values, last)
+    if last.startswith("-") and not flags_over:
+        return _flags(session, flags, last)
+    return _values(session, _offer(command, plain), last)
+
+
+def _verbs(words: Sequence[str], last: str, flags: Iterable[Flag]) -> list[str]:
+    if last.startswith("-"):
+        return (
+            [f"--{flag.name}\t{flag.help}" for flag in flags if f"--{flag.name}".startswith(last)] if not words else []
+        )
+    found = {}
+    for name in (*VERBS, *ALIASES):
+        parts = name.split(" ")
+        if parts[:-1] == list(words) and not name.startswith("__"):
+            found[parts[-1]] = VERBS[ALIASES.get(name, name)][1]
+    if not words:
+        found |= GROUPS
+    return [f"{name}\t{summary}" for name, summary in found.items() if name.startswith(last)]
+
+
+def _walk(words: Sequence[str], flags: Sequence[Flag], flags_first: bool) -> tuple[Flag | None, int, bool]:
+    """Return the flag that waits for its value, how many plain words there are, and whether flags are over."""
+    waiting, plain, over = None, 0, False
+    for word in words:
+        if waiting is not None:
+            waiting = None
+        elif over or not word.startswith("-") or word == "-":
+            plain += 1
+            over = over or flags_first
+        elif word == "--":
+            over = True
+        else:
+            waiting = _waiting(word, flags)
+    return waiting, plain, over
+
+
+def _waiting(word: str, flags: Sequence[Flag]) -> Flag | None:
+    """Return the flag at the end of *word* that takes the next word as its value."""
+    if "=" in word:
+        return None
+    for flag in flags:
+        if flag.kind == "switch":
+            continue
+        if word.startswith("--"):
+            if word[2:] in (flag.name, *flag.also):
+                return flag
+        elif word[-1] == flag.short and all(_is_switch(letter, flags) for letter in word[1:-1]):
+            return flag
+    return None
+
+
+def _is_switch(letter: str, flags: Sequence[Flag]) -> bool:
+    return any(flag.short == letter and flag.kind == "switch" for flag in flags)
+
+
+def _flags(session: Session, flags: Sequence[Flag], last: str) -> list[str]:
+    name, equals, value = last.partition("=")
+    if equals:
+        for flag in flags:
+            if name[2:] in (flag.name, *flag.also):
+                return [f"{name}={found}" for found in _values(session, flag.values, value) if found[:1] != ":"]
+        return []
+    return [f"--{flag.name}\t{flag.help}" for flag in flags if f"--{flag.name}".startswith(last)]
+
+
+def _offer(command: Command, plain: int) -> str:
+    if not command.offers or (command.most is not None and plain >= command.most):
+        return ""
+    return command.offers[min(plain, len(command.offers) - 1)]
+
+
+def _values(session: Session, kind: str, last: str) -> list[str]:
+    """Return the values of *kind* that begin with *last*."""
+    if kind in ("file", "dir"):
+        return [f":{kind}"]
+    if kind == "volume" and last[:1] in ("/", "."):
+        return [":file"]
+    if kind.startswith("words:"):
+        found: Iterable[str] = kind.removeprefix("words:").split(" ")
+    else:
+        found = [name for source in _SOURCES.get(kind, ()) for name in source(session)]
+    return [value for value in found if value.startswith(last)]
+
+
+def _containers(*states: str) -> Callable[[Session], list[str]]:
+    def names(session: Session) -> list[str]:
+        found = session.engine.get("/containers/json", (("all", "1"),))
+        return [entry["Names"][0][1:] for entry in found if not states or entry["State"] in states]
+
+    return names
+
+
+def _networks(session: Session) -> list[str]:
+    return [network["Name"] for network in session.networks.get("/networks")]
+
+
+def _volumes(session: Session) -> list[str]:
+    return [volume["Name"] for volume in session.engine.get("/volumes")["Volumes"] or ()]
+
+
+def _images(session: Session) -> list[str]:
+    names = [name for image in session.engine.get("/images/json") for name in image["RepoTags"] or ()]
+    return [name.removesuffix(":latest") for name in names]
+
+
+def _port_verbs(_: Session) -> list[str]:
+    return ["add", "ls", "rm"]
+
+
+_ALL = _containers()
+_SOURCES: dict[str, tuple[Callable[[Session], list[str]], ...]] = {
+    "container": (_ALL,),
+    "running": (_containers("running", "paused", "restarting"),),
+    "stopped": (_containers("created", "exited"),),
+    "port": (_port_verbs, _containers("running", "paused", "restarting")),
+    "network": (_networks,),
+    "volume": (_volumes,),
+    "image": (_images,),
+    "any": (_ALL, _images, _networks, _volumes),
+}
+
+COMMANDS = {
+    "completion": Command("completion bash|zsh|fish", script, least=1, most=1, offers=("words:bash zsh fish",)),
+    "__complete": Command("__complete WORD...", complete),
+}

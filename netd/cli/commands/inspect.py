@@ -1,0 +1,98 @@
+"""``inspect``: everything about containers, images, networks and volumes, as the daemon tells it."""
+
+from __future__ import annotations
+
+from netd.cli.errors import ApiFault, UsageFault
+from netd.cli.parse.flags import Command, switch, text
+from netd.cli.session import dump, say, warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from netd.cli.parse.flags import Options
+    from netd.cli.session import Session
+    from netd.cli.transport.http import Client
+
+_PATHS = {
+    "container": "/containers/{}/json",
+    "image": "/images/{}/json",
+    "network": "/networks/{}",
+    "volume": "/volumes/{}",
+}
+
+
+def inspect(session: Session, options: Options) -> int:
+    kind = options.text("type")
+    if kind and kind not in _PATHS:
+        raise options.refuse("type", kind, f"say {', '.join(_PATHS)}")
+    query = (("size", "1" if options.on("size") else ""),)
+    return show(session.engine, options, [kind] if kind else list(_PATHS), query)
+
+
+def one_kind(kind: str) -> Callable[[Session, Options], int]:
+    """Return the verb that inspects objects of one kind only."""
+
+    def run(session: Session, options: Options) -> int:
+        return show(session.networks if kind == "network" else session.engine, options, [kind])
+
+    return run
+
+
+def show(client: Client, options: Options, kinds: list[str], query: Iterable[tuple[str, str]] = ()) -> int:
+    """Print an array of all objects found; those that are not there are told and make the exit code 1."""
+    found, code = [], 0
+    for name in options.args:
+        try:
+            found.append(_find(client, kinds, name, tuple(query)))
+        except ApiFault as fault:
+            warn(fault.message)
+            code = 1
+    if options.text("format", "json") == "json":
+        dump(found, indent=4)
+        return code
+    from netd.cli.output.template import render
+
+    for value in found:
+        try:
+            say(render(options.text("format"), value))
+        except ValueError as error:
+            raise UsageFault(str(error)) from None
+    return code
+
+
+def _find(client: Client, kinds: list[str], name: str, query: tuple[tuple[str, str], ...]) -> Any:
+    for kind in kinds:
+        try:
+            return client.get(_PATHS[kind].format(name), query)
+        except ApiFault as fault:
+            if fault.status != 404 or len(kinds) == 1:
+                raise
+    raise ApiFault(f"no such object: {name}; there is no container, image, network or volume of that name", 404)
+
+
+FORMAT = text("format", "f", "TEMPLATE", "Print parts of it: '{{.Name}}', '{{json .State}}'")
+
+COMMANDS = {
+    "inspect": Command(
+        "inspect [FLAGS] NAME [NAME...]",
+        inspect,
+        (
+            FORMAT,
+            switch("size", "s", "Tell the sizes of containers as well"),
+            text(
+                "type", "", "KIND", "container, image, network or volume", values="words:container image network volume"
+            ),
+        ),
+        least=1,
+        offers=("any",),
+    ),
+    "container inspect": Command(
+        "container inspect [FLAGS] CONTAINER [CONTAINER...]",
+        one_kind("container"),
+        (FORMAT,),
+        least=1,
+        offers=("container",),
+    ),
+}

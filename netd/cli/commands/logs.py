@@ -1,0 +1,110 @@
+"""``logs`` and ``events``: what was written and what happened, and what goes on to."""
+
+from __future__ import annotations
+
+import sys
+
+from netd.cli.output.columns import plain
+from netd.cli.parse.common_flags import filters, wants_json
+from netd.cli.parse.flags import Command, many, switch, text
+from netd.cli.session import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from netd.cli.parse.flags import Options
+    from netd.cli.session import Session
+
+
+def logs(session: Session, options: Options) -> int:
+    from netd.cli.transport.relay import write_all
+    from netd.cli.transport.stream_frames import Frames
+
+    name = options.args[0]
+    tty = session.engine.get(f"/containers/{name}/json")["Config"]["Tty"]
+    query = [("stdout", "1"), ("stderr", "1"), ("tail", options.text("tail", "all"))]
+    query += [(key, "1" if options.on(key) else "") for key in ("follow", "timestamps", "details")]
+    query += [(key, _moment(options, key)) for key in ("since", "until")]
+    frames = Frames()
+    for chunk in session.engine.call("GET", f"/containers/{name}/logs", query=query).chunks():
+        for stream, piece in ((1, chunk),) if tty else frames.feed(chunk):
+            write_all(2 if stream == 2 else 1, piece)
+    return 0
+
+
+def events(session: Session, options: Options) -> int:
+    """One line for each event, as soon as it happens, until ``--until`` or Ctrl-C."""
+    as_json = wants_json(options)
+    query = (("filters", filters(options)), *((key, _moment(options, key)) for key in ("since", "until")))
+    for line in session.networks.call("GET", "/events", query=query).lines():
+        say(line.decode("utf-8", "replace").strip() if as_json else _line(line))
+        sys.stdout.flush()
+    return 0
+
+
+def _line(line: bytes) -> str:
+    from json import loads
+
+    event = loads(line)
+    actor: dict[str, Any] = event.get("Actor") or {}
+    attributes = ", ".join(f"{key}={value}" for key, value in sorted((actor.get("Attributes") or {}).items()))
+    shown = f"{_time(event['timeNano'])} {event['Type']} {event['Action']} {actor.get('ID', '')}"
+    return plain(f"{shown} ({attributes})" if attributes else shown)
+
+
+def _time(nanoseconds: int) -> str:
+    """Return local time with all nine decimals, as RFC 3339 has it."""
+    import time
+
+    seconds, rest = divmod(nanoseconds, 10**9)
+    local = time.localtime(seconds)
+    zone = time.strftime("%z", local)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{rest:09d}{zone[:3]}:{zone[3:]}"
+
+
+def _moment(options: Options, name: str) -> str:
+    value = options.text(name)
+    if not value:
+        return ""
+    import time
+
+    from netd.cli.parse.units import moment
+
+    try:
+        return moment(value, time.time())
+    except ValueError as error:
+        raise options.refuse(name, value, str(error)) from None
+
+
+_SINCE = text("since", "", "TIME", "Begin then: a span such as 10m, Unix seconds, or a date and time")
+_UNTIL = text("until", "", "TIME", "End then")
+
+COMMANDS = {
+    "logs": Command(
+        "logs [FLAGS] CONTAINER",
+        logs,
+        (
+            switch("follow", "f", "Go on as more is written"),
+            text("tail", "n", "LINES", "How many lines from the end (all)"),
+            switch("timestamps", "t", "Show when each line was written"),
+            switch("details", "", "Show what the log driver adds"),
+            _SINCE,
+            _UNTIL,
+        ),
+        least=1,
+        most=1,
+        offers=("container",),
+    ),
+    "events": Command(
+        "events [FLAGS]",
+        events,
+        (
+            many("filter", "f", "KEY=VALUE", "Show only what fits: type, event, container, network, label …"),
+            text("format", "", "json|table", "How to print: json is one document a line", values="words:json table"),
+            _SINCE,
+            _UNTIL,
+        ),
+        most=0,
+    ),
+}

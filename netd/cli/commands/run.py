@@ -1,0 +1,130 @@
+"""``run`` and ``create``."""
+
+from __future__ import annotations
+
+from netd.cli.errors import ApiFault, Fault, UsageFault
+from netd.cli.parse.create_body import create_body
+from netd.cli.parse.flags import Command
+from netd.cli.parse.run_flags import CREATE, RUN
+from netd.cli.session import say, warn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from netd.cli.parse.flags import Options
+    from netd.cli.session import Session
+
+_NOT_FOUND = ("executable file not found", "no such file or directory")
+_NOT_EXECUTABLE = ("permission denied", "is a directory")
+
+
+def create(session: Session, options: Options) -> int:
+    body = create_body(options, attached=True, size=None)
+    say(_created(session, options, body))
+    return 0
+
+
+def run(session: Session, options: Options) -> int:
+    """Exit codes: the program's own; 125 for errors of ours or the daemon's; 126, 127 when it could not be run."""
+    try:
+        return _detached(session, options) if options.on("detach") else _attached(session, options)
+    except UsageFault:
+        raise
+    except Fault as fault:
+        raise Fault(fault.message, max(fault.code, 125)) from None
+
+
+def start_code(message: str) -> int:
+    """Return the exit code for a start that the daemon refused with *message*."""
+    if any(words in message for words in _NOT_FOUND):
+        return 127
+    return 126 if any(words in message for words in _NOT_EXECUTABLE) else 125
+
+
+def _detached(session: Session, options: Options) -> int:
+    id = _created(session, options, create_body(options, attached=False, size=None))
+    say(id)
+    _start(session, id)
+    return 0
+
+
+def _attached(session: Session, options: Options) -> int:
+    from netd.cli.transport import terminal
+    from netd.cli.transport.attach import Target, exit_code, needs_terminal, stream
+
+    tty, stdin = options.on("tty"), options.on("interactive")
+    needs_terminal(tty, stdin)
+    keys = session_keys(options)
+    id = _created(session, options, create_body(options, attached=True, size=terminal.size() if tty else None))
+    path, engine = f"/containers/{id}", session.engine
+    wanted = [(name, "1") for name in ("stderr", "stdin", "stdout", "stream") if name != "stdin" or stdin]
+    answer = engine.hijack(f"{path}/attach", query=wanted)
+    condition = "removed" if options.on("rm") else "next-exit"
+    waiting = engine.call("POST", f"{path}/wait", query=(("condition", condition),))
+    target = Target(engine, path)
+
+    def begin() -> None:
+        try:
+            _start(session, id)
+        except Fault:
+            if options.on("rm"):
+                waiting.read()
+            raise
+        if tty:
+            target.resize()
+
+    proxy = options.on("sig-proxy", default=True)
+    if not stream(target, answer, tty=tty, stdin=stdin, keys=keys, proxy=proxy, begin=begin):
+        warn(f"detached; {id[:12]} goes on")
+        return 0
+    return exit_code(waiting)
+
+
+def session_keys(options: Options) -> bytes:
+    from netd.cli.transport.stream_frames import detach_keys
+
+    text = options.text("detach-keys", "ctrl-p,ctrl-q")
+    try:
+        return detach_keys(text)
+    except ValueError as error:
+        raise options.refuse("detach-keys", text, str(error)) from None
+
+
+def _created(session: Session, options: Options, body: dict[str, Any]) -> str:
+    query = (("name", options.text("name")),)
+    try:
+        found = session.engine.post("/containers/create", body, query=query)
+    except ApiFault as fault:
+        raise Fault(_with_remedy(fault, options.args[0]), 125) from None
+    for warning in found.get("Warnings") or ():
+        warn(f"warning: {warning}")
+    return str(found["Id"])
+
+
+def _with_remedy(fault: ApiFault, image: str) -> str:
+    if fault.status == 404 and "o such image" in fault.message:
+        return f"{fault.message}; make it with 'netctl image import FILE {image}', or see 'netctl image ls'"
+    return fault.message
+
+
+def _start(session: Session, id: str) -> None:
+    try:
+        session.engine.post(f"/containers/{id}/start")
+    except ApiFault as fault:
+        raise Fault(fault.message, start_code(fault.message)) from None
+
+
+COMMANDS = {
+    "run": Command(
+        "run [FLAGS] IMAGE [COMMAND] [ARGUMENT...]", run, RUN, least=1, flags_first=True, offers=("image", "file")
+    ),
+    "create": Command(
+        "create [FLAGS] IMAGE [COMMAND] [ARGUMENT...]",
+        create,
+        CREATE,
+        least=1,
+        flags_first=True,
+        offers=("image", "file"),
+    ),
+}

@@ -1,0 +1,104 @@
+"""``stats``: one look at what containers use."""
+
+from __future__ import annotations
+
+import sys
+
+from netd.cli.output.columns import short, table
+from netd.cli.output.human import binary_size, size
+from netd.cli.parse.common_flags import wants_json
+from netd.cli.parse.flags import Command, switch, text
+from netd.cli.session import dump, each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from netd.cli.parse.flags import Options
+    from netd.cli.session import Session
+
+    Json = dict[str, Any]
+
+_HEAD = ("CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS")
+
+
+def stats(session: Session, options: Options) -> int:
+    """All are asked at once, because a daemon takes a second to tell the use of processors."""
+    found: list[Json] = []
+    names = options.args or [running["Id"] for running in session.engine.get("/containers/json")]
+    code = each(
+        names,
+        lambda name: session.engine.ask("GET", f"/containers/{name}/stats", query=(("stream", "false"),)),
+        lambda name, sample: found.append(sample),
+    )
+    if wants_json(options):
+        dump(found)
+        return code
+    whole = options.on("no-trunc")
+    sys.stdout.write(table(_HEAD, (row(sample, whole) for sample in found)))
+    return code
+
+
+def row(sample: Json, whole: bool) -> list[str]:
+    """Return the cells of one sample of the API."""
+    memory = sample.get("memory_stats") or {}
+    used, limit = memory_use(memory), memory.get("limit") or 0
+    return [
+        sample["id"] if whole else short(sample["id"]),
+        sample["name"].lstrip("/"),
+        f"{cpu_percent(sample):.2f}%",
+        f"{binary_size(used)} / {binary_size(limit)}",
+        f"{100 * used / limit if limit else 0:.2f}%",
+        _pair(*_network(sample.get("networks") or {})),
+        _pair(*_blocks(sample.get("blkio_stats") or {})),
+        str((sample.get("pids_stats") or {}).get("current") or 0),
+    ]
+
+
+def cpu_percent(sample: Json) -> float:
+    """Return hundredths of one processor, between the sample before and this one."""
+    now, before = sample.get("cpu_stats") or {}, sample.get("precpu_stats") or {}
+    used = _usage(now) - _usage(before)
+    passed = (now.get("system_cpu_usage") or 0) - (before.get("system_cpu_usage") or 0)
+    count = now.get("online_cpus") or 1
+    return float(used) / passed * count * 100 if used > 0 and passed > 0 else 0.0
+
+
+def memory_use(memory: Json) -> int:
+    """Return what is used without the file cache that can be dropped at once; its name differs by cgroup version."""
+    usage = int(memory.get("usage") or 0)
+    inside = memory.get("stats") or {}
+    cache = inside.get("total_inactive_file", inside.get("inactive_file", 0))
+    return usage - cache if cache < usage else usage
+
+
+def _usage(stats: Json) -> int:
+    return int((stats.get("cpu_usage") or {}).get("total_usage") or 0)
+
+
+def _network(networks: Json) -> tuple[int, int]:
+    return sum(one["rx_bytes"] for one in networks.values()), sum(one["tx_bytes"] for one in networks.values())
+
+
+def _blocks(blkio: Json) -> tuple[int, int]:
+    entries = blkio.get("io_service_bytes_recursive") or []
+    read = sum(entry["value"] for entry in entries if entry["op"].lower() == "read")
+    return read, sum(entry["value"] for entry in entries if entry["op"].lower() == "write")
+
+
+def _pair(first: float, second: float) -> str:
+    return f"{size(first)} / {size(second)}"
+
+
+COMMANDS = {
+    "stats": Command(
+        "stats [FLAGS] [CONTAINER...]",
+        stats,
+        (
+            text("format", "", "json|table", "How to print", values="words:json table"),
+            switch("no-trunc", "", "Print ids in full"),
+            switch("no-stream", "", "Look once, which is what it does anyway"),
+        ),
+        offers=("running",),
+    )
+}

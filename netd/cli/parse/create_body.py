@@ -1,0 +1,243 @@
+"""The body of ``POST /containers/create`` from the flags of ``run`` and ``create``.
+
+It checks what only the command line knows (how a word is written) and leaves the rest to the daemon.  Files and
+environment variables that the flags name are read here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from netd.cli.errors import Fault, UsageFault
+from netd.cli.parse.common_flags import pairs
+from netd.cli.parse.flags import integer
+from netd.cli.parse.mount_flags import mount, tmpfs, volume
+from netd.cli.parse.network_flags import networking
+from netd.cli.parse.port_flags import bindings, expose, publish
+from netd.cli.parse.units import memory, memory_or_none, nano_cpus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from netd.cli.parse.flags import Options
+
+    T = TypeVar("T")
+
+    Json = dict[str, Any]
+
+
+def create_body(options: Options, *, attached: bool, size: list[int] | None) -> Json:
+    """Return the body; *attached* is false for ``-d``, *size* is the terminal's rows and columns if there is one."""
+    mode, endpoints = networking(options)
+    body = _config(options, attached)
+    body["HostConfig"] = {
+        **_storage(options),
+        **_limits(options),
+        **_security(options),
+        **_life(options),
+        **_names(options),
+        "NetworkMode": mode,
+        "ConsoleSize": size or [0, 0],
+    }
+    _ports(options, body)
+    body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
+    return body
+
+
+def environment(options: Options) -> list[str]:
+    """Return ``NAME=value`` for every variable of the files and then the flags; ``NAME`` alone takes it out."""
+    found: list[str] = []
+    for path in options.many("env-file"):
+        with open(path, encoding="utf-8") as lines:
+            found += [taken for line in lines if (taken := _env_line(line, path))]
+    return found + [_variable(options, word) for word in options.many("env")]
+
+
+def _config(options: Options, attached: bool) -> Json:
+    interactive = options.on("interactive")
+    body: Json = {
+        "Image": options.args[0],
+        "Cmd": options.args[1:] or None,
+        "Hostname": options.text("hostname"),
+        "Domainname": options.text("domainname"),
+        "User": options.text("user"),
+        "WorkingDir": options.text("workdir"),
+        "Env": environment(options),
+        "Labels": pairs(options.many("label")),
+        "Tty": options.on("tty"),
+        "OpenStdin": interactive,
+        "StdinOnce": interactive and attached,
+        "AttachStdin": interactive and attached,
+        "AttachStdout": attached,
+        "AttachStderr": attached,
+    }
+    if options.given("entrypoint"):
+        body["Entrypoint"] = [options.text("entrypoint")]
+    if options.given("stop-signal"):
+        body["StopSignal"] = options.text("stop-signal")
+    if options.given("stop-timeout"):
+        body["StopTimeout"] = options.number("stop-timeout")
+    return body
+
+
+def _storage(options: Options) -> Json:
+    here = os.getcwd()
+    binds = _each(options, "volume", lambda word: volume(word, here))
+    return {
+        "Binds": [text for text, has_source in binds if has_source],
+        "Mounts": _each(options, "mount", lambda word: mount(word, here)),
+        "Tmpfs": dict(_each(options, "tmpfs", tmpfs)),
+        "VolumesFrom": options.many("volumes-from"),
+        "ReadonlyRootfs": options.on("read-only"),
+        "Devices": _each(options, "device", _device),
+        "ShmSize": options.converted("shm-size", memory),
+    }
+
+
+def _limits(options: Options) -> Json:
+    return {
+        "NanoCpus": options.converted("cpus", nano_cpus),
+        "CpuShares": options.number("cpu-shares") or 0,
+        "CpuPeriod": options.number("cpu-period") or 0,
+        "CpuQuota": options.number("cpu-quota") or 0,
+        "CpusetCpus": options.text("cpuset-cpus"),
+        "CpusetMems": options.text("cpuset-mems"),
+        "Memory": options.converted("memory", memory),
+        "MemorySwap": options.converted("memory-swap", memory_or_none),
+        "MemoryReservation": options.converted("memory-reservation", memory),
+        "PidsLimit": options.number("pids-limit"),
+        "OomScoreAdj": options.number("oom-score-adj") or 0,
+        "Ulimits": _each(options, "ulimit", _ulimit),
+        "Sysctls": pairs(options.many("sysctl")),
+    }
+
+
+def _security(options: Options) -> Json:
+    return {
+        "Privileged": options.on("privileged"),
+        "CapAdd": options.many("cap-add"),
+        "CapDrop": options.many("cap-drop"),
+        "SecurityOpt": _each(options, "security-opt", _security_option),
+        "GroupAdd": options.many("group-add"),
+        "Isolation": options.text("isolation"),
+        "PidMode": options.text("pid"),
+        "IpcMode": options.text("ipc"),
+        "UTSMode": options.text("uts"),
+        "UsernsMode": options.text("userns"),
+        "CgroupnsMode": options.text("cgroupns"),
+    }
+
+
+def _life(options: Options) -> Json:
+    if options.on("rm") and options.text("restart", "no") != "no":
+        raise UsageFault("conflicting options: cannot specify both --restart and --rm")
+    found: Json = {
+        "AutoRemove": options.on("rm"),
+        "RestartPolicy": _restart(options),
+        "LogConfig": {"Type": options.text("log-driver"), "Config": pairs(options.many("log-opt"))},
+    }
+    if options.given("init"):
+        found["Init"] = options.on("init")
+    return found
+
+
+def _names(options: Options) -> Json:
+    return {
+        "Dns": options.many("dns"),
+        "DnsSearch": options.many("dns-search"),
+        "DnsOptions": options.many("dns-option"),
+        "ExtraHosts": _each(options, "add-host", _host_line),
+        "Links": options.many("link"),
+        "PublishAllPorts": options.on("publish-all"),
+    }
+
+
+def _ports(options: Options, body: Json) -> None:
+    allow = options.many("allow")
+    published = bindings(
+        pair for found in _each(options, "publish", lambda word: publish(word, allow)) for pair in found
+    )
+    exposed = [port for ports in _each(options, "expose", expose) for port in ports]
+    body["ExposedPorts"] = {port: {} for port in (*exposed, *published)}
+    body["HostConfig"]["PortBindings"] = published
+    places = [text for text, source in _each(options, "volume", lambda word: volume(word, "/")) if not source]
+    body["Volumes"] = {place: {} for place in places}
+
+
+def _each(options: Options, name: str, convert: Callable[[str], T]) -> list[T]:
+    found = []
+    for word in options.many(name):
+        try:
+            found.append(convert(word))
+        except ValueError as error:
+            raise options.refuse(name, word, str(error)) from None
+    return found
+
+
+def _restart(options: Options) -> Json:
+    name, colon, times = options.text("restart", "no").partition(":")
+    if name not in ("no", "always", "unless-stopped", "on-failure") or (colon and name != "on-failure"):
+        raise options.refuse("restart", f"{name}{colon}{times}", "say no, always, unless-stopped or on-failure[:TIMES]")
+    try:
+        return {"Name": name, "MaximumRetryCount": integer(times) if colon else 0}
+    except ValueError:
+        raise options.refuse("restart", f"{name}:{times}", "maximum retry count must be a whole number") from None
+
+
+def _ulimit(word: str) -> Json:
+    name, _, limits = word.partition("=")
+    soft, colon, hard = limits.partition(":")
+    try:
+        low = integer(soft)
+        return {"Name": name, "Soft": low, "Hard": integer(hard) if colon else low}
+    except ValueError:
+        raise ValueError("say NAME=SOFT[:HARD], such as nofile=1024:2048") from None
+
+
+def _device(word: str) -> Json:
+    source, _, rest = word.partition(":")
+    place, _, access = rest.partition(":")
+    if place and not place.strip("rwm"):
+        place, access = source, place
+    if access.strip("rwm") or not source.startswith("/"):
+        raise ValueError("say SOURCE[:TARGET[:rwm]]")
+    return {"PathOnHost": source, "PathInContainer": place or source, "CgroupPermissions": access or "rwm"}
+
+
+def _security_option(word: str) -> str:
+    """A seccomp policy travels as its text, because the daemon need not see the file."""
+    for equals in ("seccomp=", "seccomp:"):
+        if word.startswith(equals) and word.removeprefix(equals) not in ("unconfined", "builtin"):
+            with open(word.removeprefix(equals), encoding="utf-8") as file:
+                return f"seccomp={file.read()}"
+    return word
+
+
+def _host_line(word: str) -> str:
+    name, mark, address = word.partition("=") if "=" in word else word.partition(":")
+    if not name or not mark or not address:
+        raise ValueError(f'bad format for add-host: "{word}"')
+    return f"{name}:{address.removeprefix('[').removesuffix(']')}"
+
+
+def _env_line(line: str, path: str) -> str:
+    text = line.lstrip("\ufeff").strip("\r\n").lstrip()
+    if not text or text.startswith("#"):
+        return ""
+    name, equals, _ = text.partition("=")
+    if not name or any(c.isspace() for c in name):
+        raise Fault(f"{path}: '{name}' is no name of a variable", 125)
+    return text if equals else _from_here(name, "")
+
+
+def _variable(options: Options, word: str) -> str:
+    name, equals, _ = word.partition("=")
+    if not name:
+        raise options.refuse("env", word, "the variable has no name")
+    return word if equals else _from_here(name, name)
+
+
+def _from_here(name: str, absent: str) -> str:
+    return f"{name}={os.environ[name]}" if name in os.environ else absent

@@ -1,0 +1,121 @@
+"""What ``--network`` and the flags about addresses and names mean: the network mode and the endpoints' settings.
+
+Pure.  The short form names a network; the long one, ``name=…,alias=…,ip=…``, says more about that network.  The flags
+``--ip``, ``--network-alias`` … are about the first network.
+"""
+
+from __future__ import annotations
+
+from netd.cli.errors import UsageFault
+from netd.cli.parse.flags import integer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from netd.cli.parse.flags import Options
+
+    Json = dict[str, Any]
+
+_ADDRESSES = {"ip": "IPv4Address", "ip6": "IPv6Address"}
+
+
+def networking(options: Options) -> tuple[str, Json]:
+    """Return ``NetworkMode`` and ``EndpointsConfig``; a lone network of which nothing is said needs no entry."""
+    wanted = [_network(options, word) for word in options.many("network")] or [("default", {})]
+    names = [name for name, _ in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageFault(f'network "{name}" is specified multiple times')
+        if len(names) > 1 and _is_special(name):
+            raise UsageFault(f"conflicting options: cannot attach both user-defined networks and '{name}'")
+    _legacy(options, wanted[0][0], wanted[0][1])
+    endpoints = dict(wanted)
+    if len(endpoints) == 1 and not wanted[0][1]:
+        endpoints = {}
+    return names[0], endpoints
+
+
+def settings(
+    addresses: dict[str, str], *, aliases: list[str], links: list[str], local: list[str], options: dict[str, str]
+) -> Json:
+    """Return the settings of one endpoint; *addresses* by the flags' names ``ip`` and ``ip6``."""
+    found: Json = {}
+    ipam: Json = {_ADDRESSES[key]: value for key, value in addresses.items() if value}
+    if local:
+        ipam["LinkLocalIPs"] = local
+    for key, value in (("IPAMConfig", ipam), ("Aliases", aliases), ("Links", links), ("DriverOpts", options)):
+        if value:
+            found[key] = value
+    return found
+
+
+def _is_special(name: str) -> bool:
+    return name in ("host", "none") or name.startswith("container:")
+
+
+def _network(options: Options, word: str) -> tuple[str, Json]:
+    if "=" not in word or word.startswith("container:"):
+        return word, {}
+    name = ""
+    found: Json = {}
+    ipam: Json = {}
+    for part in word.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or not value:
+            raise options.refuse("network", word, f"invalid field {part}: say key=value")
+        if key == "name":
+            name = value
+        elif key in _ADDRESSES:
+            ipam[_ADDRESSES[key]] = value
+        elif key in _LONG:
+            _LONG[key](found, value)
+        else:
+            raise options.refuse("network", word, f"invalid field key {key}")
+    if not name:
+        raise options.refuse("network", word, "the name is missing: say name=NETWORK")
+    if ipam:
+        found["IPAMConfig"] = ipam
+    return name, found
+
+
+def _alias(found: Json, value: str) -> None:
+    found.setdefault("Aliases", []).append(value)
+
+
+def _mac(found: Json, value: str) -> None:
+    found["MacAddress"] = value
+
+
+def _option(found: Json, value: str) -> None:
+    key, _, text = value.partition("=")
+    found.setdefault("DriverOpts", {})[key] = text
+
+
+def _priority(found: Json, value: str) -> None:
+    try:
+        found["GwPriority"] = integer(value)
+    except ValueError:
+        raise UsageFault(f"invalid gw-priority {value}: not a whole number") from None
+
+
+_LONG = {"alias": _alias, "mac-address": _mac, "driver-opt": _option, "gw-priority": _priority}
+
+
+def _legacy(options: Options, name: str, found: Json) -> None:
+    """Add what the flags say to the first network; saying a thing twice is refused, as Docker does."""
+    user_defined = not (_is_special(name) or name in ("default", "bridge"))
+    more = settings(
+        {"ip": options.text("ip"), "ip6": options.text("ip6")},
+        aliases=options.many("network-alias"),
+        links=options.many("link") if user_defined else [],
+        local=[],
+        options={},
+    )
+    if options.text("mac-address"):
+        more["MacAddress"] = options.text("mac-address")
+    flags = {"IPAMConfig": "--ip", "Aliases": "--network-alias", "MacAddress": "--mac-address", "Links": "--link"}
+    for key, value in more.items():
+        if key in found:
+            raise UsageFault(f"conflicting options: cannot specify both {flags[key]} and the same in --network {name}")
+        found[key] = value

@@ -1,0 +1,1 @@
+"""Connections of netctl to the daemons: HTTP, attached streams and the terminal."""

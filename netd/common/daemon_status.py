@@ -1,0 +1,32 @@
+"""What a daemon tells of its own condition: what fails in the background, its disk, its file descriptors."""
+
+from __future__ import annotations
+
+from netd.common import descriptor_limit
+from netd.common.store.store import Store
+from netd.common.tasks import Failures
+
+_MANY = 0.9
+"""The share of all file descriptors that is worth a warning."""
+
+
+class Condition:
+    def __init__(self, program: str, failures: Failures, store: Store) -> None:
+        self._program = program
+        self._failures = failures
+        self._store = store
+
+    def warnings(self) -> list[str]:
+        """Return one sentence for everything that is wrong."""
+        found = [f"{fault}; {self._remedy()}" for fault in self._store.incidents]
+        found += [*self._store.warnings(), *self._failures.sentences()]
+        used, limit = descriptor_limit.in_use()
+        if used > _MANY * limit:
+            found.append(f"{used} of {limit} file descriptors are in use: raise the limit (LimitNOFILE)")
+        return [f"{self._program}: {sentence}" for sentence in found]
+
+    def _remedy(self) -> str:
+        return (
+            "nothing without a record is deleted until you have looked through it and started"
+            f" {self._program} once with --discard-unknown"
+        )

@@ -1,0 +1,70 @@
+"""A daemon's unix socket: made with the right owner and mode from its first moment, and served.
+
+The socket appears by rename, so a client sees the old one or the ready new one, nothing between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import resource
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from netd.common.http.accept import Acceptor
+from netd.common.http.admission import Bounds
+from netd.common.http.client_connections import Server
+from netd.common.http.web import Front
+from netd.common.tasks import Tasks
+
+_BACKLOG = 512
+_PATIENCE = 2.0
+"""Seconds that requests have when the daemon ends."""
+
+
+class Serving:
+    """A daemon's socket that is being served."""
+
+    def __init__(self, server: Server, acceptor: Acceptor) -> None:
+        self._server = server
+        self._acceptor = acceptor
+
+    async def cleanup(self) -> None:
+        """Accept nothing more, and end the connections: idle ones now, those with a request within two seconds."""
+        self._acceptor.close()
+        # Requests that have come by now begin first.
+        await asyncio.sleep(0)
+        self._server.pre_shutdown()
+        await self._server.shutdown(_PATIENCE)
+
+
+async def serve(
+    front: Front, path: Path, group: str, bounds: Bounds | None = None, tasks: Tasks | None = None
+) -> Serving:
+    """Listen on *path* for root and the members of *group*."""
+    server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
+    listener = _bound(path, group)
+    listener.listen(_BACKLOG)
+    return Serving(server, Acceptor(listener, server, tasks or Tasks()))
+
+
+def _bounds() -> Bounds:
+    """Leave half of the process's descriptors to what is not a client."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return Bounds(connections=max(min(Bounds().connections, descriptors // 2), 64))
+
+
+def _bound(path: Path, group: str) -> socket.socket:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        fresh.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(fresh))
+    fresh.chmod(0o600)
+    with suppress(KeyError):
+        os.chown(fresh, 0, grp.getgrnam(group).gr_gid)
+        fresh.chmod(0o660)
+    fresh.rename(path)
+    return listener

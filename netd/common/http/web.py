@@ -1,0 +1,253 @@
+"""The HTTP front of both daemons: Docker's conventions for paths, versions, bodies and errors.
+
+It knows no network and no container: routes are given to it.  Only this module turns errors into
+responses.  Connections that become raw streams are in :mod:`netd.common.http.hijack`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from netd.common import codec, json_keys, resource_errors
+from netd.common.digits import signed
+from netd.common.errors import BadRequest, NotFound, NotModified, Problem, RequestTimeout
+from netd.common.filters import Filters
+from netd.common.filters import parse as parse_filters
+
+T = TypeVar("T")
+
+Version = tuple[int, int]
+Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
+
+_log = logging.getLogger(__name__)
+_FALSE = frozenset({"", "0", "no", "false", "none"})
+_VERSIONED = re.compile(r"/v(\d{1,4})\.(\d{1,4})(/.*)\Z", re.DOTALL | re.ASCII)
+_BODY_LIMIT = 4 << 20
+_BODY_SECONDS = 60.0
+"""For the whole of a body in JSON."""
+_ARCHIVE_SECONDS = 300.0
+"""Between two parts of an archive."""
+TAKEN = web.RequestKey("taken", web.StreamResponse)
+"""The key of a request under which the answer is kept that stands for a connection that was taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``{name}`` in a pattern matches one part of the path, ``{name:path}`` any number of them."""
+
+    method: str
+    pattern: str
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """How a daemon presents itself to Docker's clients."""
+
+    name: str
+    version: str
+    api: Version = (1, 51)
+    api_minimum: Version = (1, 40)
+    ping: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of ``/_ping``."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "Api-Version": text(self.api),
+            "Ostype": "linux",
+            "Docker-Experimental": "false",
+            "Server": f"{self.name}/{self.version} (linux)",
+        }
+
+
+def text(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+class Call:
+    """One request: its parameters, typed."""
+
+    def __init__(self, request: web.BaseRequest, params: Mapping[str, str], version: Version) -> None:
+        self.request = request
+        self.params = params
+        self.version = version
+
+    def text(self, key: str, default: str = "") -> str:
+        found = self.texts(key)
+        return found[0] if found else default
+
+    def texts(self, key: str) -> list[str]:
+        """Return all values of a query parameter that may be repeated."""
+        found: list[str] = self.request.query.getall(key, [])
+        if any("\0" in text for text in found):
+            raise BadRequest(f"the query parameter {key} holds a NUL character: remove it")
+        return found
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return a query boolean by Docker's rule: empty, 0, no, false and none are false, all else is true."""
+        found = self.request.query.get(key)
+        return default if found is None else found.strip().lower() not in _FALSE
+
+    def number(self, key: str, default: int) -> int:
+        found = self.request.query.get(key, "")
+        number = signed(found) if found else default
+        if number is None:
+            raise BadRequest(f"{key} must be a number, not {found!r}")
+        return number
+
+    def filters(self, allowed: frozenset[str]) -> Filters:
+        return parse_filters(self.text("filters"), allowed)
+
+    async def body(self, kind: type[T], spelled_as: type | None = None) -> T:
+        """Return the JSON body as *kind*; no body counts as ``{}``.  Raises BadRequest in Docker's words.
+
+        The case of keys does not count: they are those of *spelled_as*, which is *kind* itself if not given.
+        """
+        data = await self.raw()
+        if not data.strip():
+            data = b"{}"
+        elif self.request.content_type != "application/json":
+            given = self.request.headers.get("Content-Type", "")
+            raise BadRequest(f"unsupported Content-Type header ({given}): must be 'application/json'")
+        try:
+            if (place := codec.nul_place(data)) is not None:
+                raise BadRequest(f"invalid JSON: the string at `{place}` holds a NUL character: remove it")
+            return codec.decode(json_keys.mend(data, spelled_as or kind), kind)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise BadRequest(_json_error(error)) from None
+
+    async def raw(self) -> bytes:
+        """Return the whole body.  Raises BadRequest when it is over 4 MiB, RequestTimeout when it takes too long."""
+        if not self.request.can_read_body:
+            return b""
+        data = bytearray()
+        deadline = asyncio.get_running_loop().time() + _BODY_SECONDS
+        while chunk := await self._chunk(deadline, _BODY_SECONDS):
+            data += chunk
+            if len(data) > _BODY_LIMIT:
+                raise BadRequest("the request body is larger than 4 MiB")
+        return bytes(data)
+
+    async def archive(self) -> AsyncIterator[bytes]:
+        """Yield a body of any size as it comes.  Raises RequestTimeout when nothing comes for five minutes."""
+        loop = asyncio.get_running_loop()
+        while chunk := await self._chunk(loop.time() + _ARCHIVE_SECONDS, _ARCHIVE_SECONDS):
+            yield chunk
+
+    async def _chunk(self, deadline: float, seconds: float) -> bytes:
+        """Return the next part of the body, b"" at its end."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.request.content.readany()
+        except TimeoutError:
+            raise RequestTimeout(f"the request body did not come within {seconds:g} seconds; send it again") from None
+        except web.RequestPayloadError as error:
+            raise BadRequest(f"the request body cannot be read: {' '.join(str(error).split())}") from None
+
+
+def json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(body=codec.encode(value) + b"\n", status=status, content_type="application/json")
+
+
+def empty(status: int = 204) -> web.Response:
+    return web.Response(status=status)
+
+
+async def stream(call: Call, headers: Mapping[str, str], status: int = 200) -> web.StreamResponse:
+    """Send the headers at once and return the response to write to."""
+    response = web.StreamResponse(status=status, headers=headers)
+    response.enable_chunked_encoding()
+    await response.prepare(call.request)
+    return response
+
+
+class Front:
+    """Finds the route of a request, checks its version, and turns Problems into responses."""
+
+    def __init__(self, product: Product, routes: Sequence[Route]) -> None:
+        self.product = product
+        routes = [*routes, Route("GET", "/_ping", self._ping), Route("HEAD", "/_ping", self._ping)]
+        self._routes: dict[str, list[tuple[re.Pattern[str], Handler]]] = {}
+        for route in routes:
+            self._routes.setdefault(route.method, []).append((_compiled(route.pattern), route.handler))
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; never raises but for cancellation."""
+        try:
+            response = await self._dispatch(request)
+        except NotModified:
+            response = empty(304)
+        except Problem as problem:
+            response = json({"message": problem.message}, problem.status)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception as error:
+            response = _unexpected(request, error)
+            if (taken := request.get(TAKEN)) is not None:
+                # The client reads a raw stream by now, whose end is all that can be told.
+                response = taken
+        if not response.prepared:
+            response.headers.update(self.product.headers)
+        return response
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, version = self._versioned(request.path)
+        for pattern, handler in self._routes.get(request.method, ()):
+            if (found := pattern.match(path)) is not None:
+                return await handler(Call(request, found.groupdict(), version))
+        raise NotFound("page not found")
+
+    def _versioned(self, path: str) -> tuple[str, Version]:
+        product = self.product
+        if (found := _VERSIONED.match(path)) is None:
+            return path, product.api
+        version = (int(found[1]), int(found[2]))
+        if version > product.api:
+            raise BadRequest(
+                f"client version {text(version)} is too new. Maximum supported API version is {text(product.api)}"
+            )
+        if version < product.api_minimum:
+            raise BadRequest(
+                f"client version {text(version)} is too old. Minimum supported API version is "
+                f"{text(product.api_minimum)}, please upgrade your client to a newer version"
+            )
+        return found[3], version
+
+    async def _ping(self, call: Call) -> web.StreamResponse:
+        headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache", **self.product.ping}
+        return web.Response(text="OK" if call.request.method == "GET" else "", headers=headers)
+
+
+def _unexpected(request: web.BaseRequest, error: Exception) -> web.Response:
+    what = f"{request.method} {request.path} failed"
+    if (problem := resource_errors.problem(error, what)) is not None:
+        _log.error("request failed: method=%s path=%s error=%s", request.method, request.path, error)
+        return json({"message": problem.message}, problem.status)
+    _log.error("request failed: method=%s path=%s", request.method, request.path, exc_info=error)
+    return json({"message": f"{what}; the daemon's log has the cause"}, 500)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{\w+(?::path)?\})", pattern)
+    return re.compile("".join(_part(part) for part in parts) + r"/?\Z", re.DOTALL)
+
+
+def _part(part: str) -> str:
+    if not part.startswith("{"):
+        return re.escape(part)
+    name, _, kind = part[1:-1].partition(":")
+    return f"(?P<{name}>.+?)" if kind else f"(?P<{name}>[^/]+)"
+
+
+def _json_error(error: Exception) -> str:
+    words = str(error)
+    return "unexpected content after JSON" if "trailing characters" in words else f"invalid JSON: {words}"

@@ -1,0 +1,202 @@
+"""Opens a store that may be lost, damaged or outdated: checks it, sets a bad one aside, rebuilds it from its copy.
+
+A store has a copy (PATH.good) and a log of what was written since (PATH.changes).  What cannot be made whole again is
+a fault, told in one sentence; nothing of the damaged file is deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from netd.common import codec
+from netd.common.errors import ServerError
+from netd.common.ids import now
+from netd.common.store import change_log, store_file
+from netd.common.store.change_log import Entry, Row
+from netd.common.store.store_file import Content, Damaged, Migration
+
+INCIDENT = "store-incident"
+"""The kind of the documents that say what was wrong."""
+_log = logging.getLogger(__name__)
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """Something that was wrong with the store."""
+
+    at: str
+    text: str
+
+
+@dataclass(slots=True)
+class Opened:
+    db: sqlite3.Connection
+    number: int
+    """Of the last transaction."""
+    faults: list[str] = field(default_factory=list)
+    """What is wrong; recorded as incidents."""
+    logged: int = 0
+    """Bytes of the log of changes."""
+    needs_copy: bool = False
+    """The copy and the log do not give what the store holds."""
+
+
+def open_store(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> Opened:
+    """Open the store, or one made of its copy in its place.
+
+    *in_use* tells whether anything else shows that there was a store.  Raises ServerError when neither can be done,
+    as on a disk that is full or read-only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o710)
+    try:
+        return _open(path, migrations, in_use)
+    except (OSError, sqlite3.Error, Damaged) as error:
+        raise ServerError(
+            f"cannot open the store {path}: {error}; see that its disk is writable and has room"
+        ) from error
+
+
+def good(path: Path) -> Path:
+    """Return where the copy of a store is."""
+    return path.with_name(f"{path.name}.good")
+
+
+def incident(text: str) -> Row:
+    """Return the document that remembers *text*."""
+    found = Incident(now(), text)
+    return INCIDENT, found.at, codec.encode(found)
+
+
+def _open(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> Opened:
+    entries = change_log.read(path)
+    base = _base(path)
+    newest = max(entries[-1].number if entries else 0, base.number)
+    empty = store_file.is_empty(path)
+    if empty and not newest and not in_use():
+        return Opened(store_file.connect(path, migrations), 0)
+    db: sqlite3.Connection | None = None
+    try:
+        if empty:
+            raise Damaged("it is missing or empty")
+        db = store_file.connect(path, migrations)
+        content = store_file.check(db)
+        if not content.number and not content.rows and in_use():
+            raise Damaged("it holds nothing")
+        if content.number < base.number:
+            raise Damaged(f"it ends at change {content.number}, its copy at {base.number}")
+    except Damaged as damage:
+        return _rebuild(path, migrations, base, entries, str(damage), db)
+    opened = Opened(db, max(content.number, newest), logged=change_log.size(path))
+    _replay(path, opened, content.number, entries)
+    _mend(path, opened, content, base, entries)
+    later = [entry.number for entry in entries if entry.number > base.number]
+    covered = base.number + len(later) == content.number and not (content.rows and not content.number)
+    opened.needs_copy = bool(opened.faults) or not covered
+    return opened
+
+
+def _base(path: Path) -> Content:
+    try:
+        return store_file.read(good(path))
+    except Damaged as damage:
+        if good(path).exists():
+            _log.warning("copy of the store cannot be used: path=%s error=%s", good(path), damage)
+        return Content(0, [], [])
+
+
+def _rebuild(
+    path: Path,
+    migrations: Sequence[Migration],
+    base: Content,
+    entries: Sequence[Entry],
+    reason: str,
+    db: sqlite3.Connection | None,
+) -> Opened:
+    moved = store_file.set_aside(path, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    if db is not None:
+        db.close()
+    rows = _replica(base, entries)
+    number = max(entries[-1].number if entries else 0, base.number) + 1
+    later = [entry.number for entry in entries if entry.number > base.number]
+    source = f"its copy and {len(later)} later changes" if base.rows else f"{len(later)} logged changes"
+    fault = f"the store {path} was damaged ({reason})"
+    fault += f" and is set aside as {moved[0]}" if moved else ""
+    fault += f"; {len(rows)} records were restored from {source}{_gap(base.number, later)}"
+    restored: list[Row] = [(kind, key, body) for (kind, key), body in rows.items()]
+    _make(path, migrations, number, [*restored, incident(fault)])
+    return Opened(store_file.connect(path, migrations), number, [fault], needs_copy=True)
+
+
+def _make(path: Path, migrations: Sequence[Migration], number: int, rows: Sequence[Row]) -> None:
+    """Make a store of *rows*: it is there with all of them, or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    for suffix in store_file.SUFFIXES:
+        path.with_name(fresh.name + suffix).unlink(missing_ok=True)
+    db = store_file.connect(fresh, migrations)
+    try:
+        store_file.change(db, number, rows)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        db.close()
+    os.replace(fresh, path)
+
+
+def _replay(path: Path, opened: Opened, number: int, entries: Sequence[Entry]) -> None:
+    """Carry out what is logged and not in the store: its write-ahead log was lost, or not synced before a crash."""
+    later = [entry for entry in entries if entry.number > number]
+    if not later:
+        return
+    rows = [row for entry in later for row in entry.changes()]
+    if gap := _gap(number, [entry.number for entry in later]):
+        fault = f"the store {path} was outdated; {len(later)} changes were restored from its log{gap}"
+        opened.faults.append(fault)
+        rows.append(incident(fault))
+    store_file.change(opened.db, opened.number, rows)
+    _log.warning("store was outdated: path=%s changes-replayed=%d", path, len(later))
+
+
+def _mend(path: Path, opened: Opened, content: Content, base: Content, entries: Sequence[Entry]) -> None:
+    """Put documents with wrong checksums back as the copy and the log have them."""
+    if not content.bad:
+        return
+    replica = _replica(base, entries)
+    rows: list[Row] = [(kind, key, replica[kind, key]) for kind, key, _ in content.bad if (kind, key) in replica]
+    names = ", ".join(f"{kind} {key}" for kind, key, _ in content.bad)
+    fault = (
+        f"{len(content.bad)} records of the store {path} were damaged ({names});"
+        f" {len(rows)} of them were restored from its copy"
+    )
+    opened.faults.append(fault)
+    opened.number += 1
+    store_file.change(opened.db, opened.number, [*rows, incident(fault)])
+    store_file.set_bad_aside(opened.db)
+
+
+def _replica(base: Content, entries: Sequence[Entry]) -> dict[tuple[str, str], bytes]:
+    """Return the documents by kind and id that the copy and the later changes give."""
+    rows: dict[tuple[str, str], bytes] = {}
+    later = (row for entry in entries if entry.number > base.number for row in entry.changes())
+    for kind, key, body in (*base.rows, *later):
+        _put(rows, (kind, key, body))
+    return rows
+
+
+def _put(rows: dict[tuple[str, str], bytes], row: Row) -> None:
+    kind, key, body = row
+    if body is None:
+        rows.pop((kind, key), None)
+    else:
+        rows[kind, key] = body
+
+
+def _gap(number: int, later: Sequence[int]) -> str:
+    """Tell how many of the changes after *number* are missing in *later*."""
+    missing = (later[-1] - number - len(later)) if later else 0
+    return f"; {missing} changes are lost" if missing else ""

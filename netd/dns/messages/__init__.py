@@ -1,0 +1,4 @@
+"""DNS messages and the answers that records give to questions.
+
+Pure: no sockets, no clock.
+"""

@@ -1,0 +1,96 @@
+"""The parts that every action of the engine works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from netd.common.config import Settings
+from netd.common.events import Bus, event
+from netd.common.store.store import Store
+from netd.dns.client.dns_client import DnsLink
+from netd.dns.records import Upstream, View, fold
+from netd.drivers import Driver
+from netd.drivers.registry import Drivers
+from netd.engine.background import Errands
+from netd.engine.desired_state import Wanted
+from netd.engine.locks import Turns
+from netd.engine.state.routes import gateways, in_order
+from netd.engine.state.sandbox_request import links
+from netd.engine.state.state import State
+from netd.engine.views import files
+from netd.engine.views.dns_records import Book
+from netd.engine.views.host_files import HostFileReader
+from netd.host_protocol import Host
+from netd.ipam.drivers import IpamDrivers
+from netd.ipam.pools import DEFAULT, Source
+from netd.model import Network, Sandbox
+from netd.portmap.ports import Ports
+from netd.remote.plugins import Plugins
+
+NETWORK, SANDBOX, META, ORPHAN, RESERVATION = "network", "sandbox", "meta", "orphan", "reservation"
+"""The kinds of documents in the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    settings: Settings
+    host: Host
+    store: Store
+    names: DnsLink
+    drivers: Drivers
+    host_files: HostFileReader
+    plugins: Plugins
+    ports: Ports
+    sources: tuple[Source, ...] = DEFAULT
+    """Where subnets of netd's choice come from."""
+    ipam: IpamDrivers = field(default_factory=IpamDrivers)
+    bus: Bus = field(default_factory=Bus)
+    state: State = field(default_factory=State)
+    turns: Turns = field(default_factory=Turns)
+    errands: Errands = field(default_factory=Errands)
+    books: dict[str, Book] = field(default_factory=dict)
+    """Names by the ids of the networks that have any."""
+    unready: set[str] = field(default_factory=set)
+    """The ids of networks that are being made or removed: nobody can join them."""
+    joining: Counter[str] = field(default_factory=Counter)
+    """How many endpoints are being made, by the ids of their networks."""
+    growth: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a network gets a further segment."""
+    alarm: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something may not be as it should; whoever repairs clears it."""
+    strays_possible: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when connections may have begun while the firewall's rules were gone; the repair clears it."""
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.state, self.drivers, respect=self.settings.host_firewall == "respect")
+
+    def driver(self, network: Network) -> Driver:
+        return self.drivers.get(network.driver)
+
+    def tell(self, network: Network, action: str, container: str = "") -> None:
+        """Publish an event of a network."""
+        who = {"container": container} if container else {}
+        self.bus.publish(event("network", action, network.id, {**who, "name": network.name, "type": network.driver}))
+
+    def view(self, sandbox: Sandbox) -> View:
+        """Return what the sandbox can look up."""
+        ordered = in_order(self.state, sandbox)
+        asked = [link for endpoint, _ in ordered for link in endpoint.asked.links or ()]
+        upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
+        return View(
+            networks=tuple(network.id for _, network in ordered if network.id in self.books),
+            links={fold(alias): name for alias, name in {**sandbox.links, **links(asked)}.items()},
+            upstreams=upstreams,
+            forward=any(not network.internal for _, network in ordered),
+            single_labels=not files.asks_for_dots(sandbox, self.host_files.read()),
+            gateways=tuple(str(one) for one in gateways(self.state, sandbox)),
+            domains=() if sandbox.dns else self._domains(),
+        )
+
+    def _domains(self) -> tuple[tuple[str, tuple[Upstream, ...]], ...]:
+        """Return whom the host asks for particular domains; a container's own servers are asked for everything."""
+        named = self.settings.dns_domains.items()
+        return tuple((fold(domain), tuple(map(Upstream, servers))) for domain, servers in named)

@@ -1,0 +1,1 @@
+"""Requests about sandboxes: create, delete, connect, disconnect, publish."""

@@ -1,0 +1,144 @@
+"""The names on each network, as the name server is to know them.  Pure.
+
+A sandbox that comes or goes changes the entries of its own names and costs as much, however many others there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Generic, TypeVar
+
+from netd.dns.messages.name_lookup import is_service
+from netd.dns.records import NetworkRecords, Patch, Service, fold
+from netd.model import Endpoint, Network, Sandbox
+
+T = TypeVar("T")
+
+
+class Book:
+    """The names of one network."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._names: _Shared[str] = _Shared()
+        self._services: _Shared[Service] = _Shared()
+        self._pointers: dict[str, str] = {}
+
+    def records(self) -> NetworkRecords:
+        subnets = tuple(str(pool.subnet) for pool in self._network.pools)
+        return NetworkRecords(
+            self._network.name, self._names.all(), dict(self._pointers), subnets, self._services.all()
+        )
+
+    def turn(self, before: Sandbox | None, after: Sandbox | None) -> Patch | None:
+        """Note that a sandbox changed, came or went; returns what that changes, None when nothing."""
+        old, new = _entries(before, self._network), _entries(after, self._network)
+        sandbox = old.sandbox or new.sandbox
+        names = self._names.turn(sandbox, old.names, new.names)
+        services = self._services.turn(sandbox, old.services, new.services)
+        pointers = {address: "" for address in old.pointers.keys() - new.pointers.keys()}
+        pointers |= {address: name for address, name in new.pointers.items() if old.pointers.get(address) != name}
+        for address, name in pointers.items():
+            if name:
+                self._pointers[address] = name
+            else:
+                self._pointers.pop(address, None)
+        return Patch(names, pointers, services) or None
+
+
+class _Shared(Generic[T]):
+    """Names that several sandboxes may have, and what each brings to them."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, dict[str, tuple[T, ...]]] = {}
+        """Folded name → sandbox → what it brings."""
+
+    def all(self) -> dict[str, tuple[T, ...]]:
+        return {name: _joined(holders) for name, holders in self._holders.items()}
+
+    def turn(
+        self, sandbox: str, old: Mapping[str, tuple[T, ...]], new: Mapping[str, tuple[T, ...]]
+    ) -> dict[str, tuple[T, ...]]:
+        """Replace what a sandbox brings; returns all that the names concerned have now."""
+        touched: dict[str, tuple[T, ...]] = {}
+        for name in old.keys() - new.keys():
+            holders = self._holders[name]
+            holders.pop(sandbox, None)
+            touched[name] = _joined(holders)
+            if not holders:
+                del self._holders[name]
+        for name, brought in new.items():
+            if old.get(name) != brought:
+                holders = self._holders.setdefault(name, {})
+                holders[sandbox] = brought
+                touched[name] = _joined(holders)
+        return touched
+
+
+def _joined(holders: Mapping[str, tuple[T, ...]]) -> tuple[T, ...]:
+    return tuple(one for brought in holders.values() for one in brought)
+
+
+class _Entries:
+    """What one sandbox brings to a network's names."""
+
+    def __init__(self, sandbox: str = "") -> None:
+        self.sandbox = sandbox
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.pointers: dict[str, str] = {}
+        self.services: dict[str, tuple[Service, ...]] = {}
+
+
+def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
+    endpoint: Endpoint | None = sandbox.endpoint_on(network.id) if sandbox else None
+    if sandbox is None or endpoint is None or not endpoint.addresses:
+        return _Entries()
+    found = _Entries(sandbox.id)
+    addresses = tuple(str(one.ip) for one in endpoint.addresses)
+    names = [fold(name) for name in sandbox.names(endpoint)]
+    plain = [name for name in names if not is_service(name)]
+    full_name = f"{sandbox.name}.{network.name}"
+    found.names = dict.fromkeys(plain, addresses)
+    found.pointers = dict.fromkeys(addresses, full_name)
+    found.services = _services(sandbox, full_name, plain, [name for name in names if is_service(name)])
+    return found
+
+
+def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str]) -> dict[str, tuple[Service, ...]]:
+    """Return what the sandbox offers under its service aliases, and by number under its other names."""
+    ports = _ports(
+        tuple(sandbox.exposed_spans()), tuple((one.protocol, one.target, one.count) for one in sandbox.wishes)
+    )
+    found: dict[str, tuple[Service, ...]] = {}
+    for protocol, runs in ports.items():
+        offered = tuple(Service(target, first, size) for first, size in runs)
+        found |= {f"_{protocol}.{name}": offered for name in names if not name.startswith("*")}
+    for alias in aliases:
+        runs = ports.get(alias.rpartition("._")[2], ())
+        offered = tuple(Service(target, first, size) for first, size in runs) or (Service(target, 0, 0),)
+        found |= {name: offered for name in (alias, *(f"{alias}.{name}" for name in names if name[0] != "*"))}
+    return found
+
+
+@lru_cache(maxsize=64)
+def _ports(
+    exposed: tuple[tuple[str, int, int], ...], published: tuple[tuple[str, int, int], ...]
+) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the ports by protocol as runs, (first, how many): thousands may be exposed, and few runs."""
+    every: dict[str, set[int]] = {}
+    for protocol, first, last in exposed:
+        every.setdefault(protocol, set()).update(range(first, last + 1))
+    for protocol, first, size in published:
+        every.setdefault(protocol, set()).update(range(first, first + size))
+    return {protocol: _runs(sorted(ports)) for protocol, ports in every.items()}
+
+
+def _runs(ports: list[int]) -> tuple[tuple[int, int], ...]:
+    runs: list[tuple[int, int]] = []
+    for port in ports:
+        if runs and sum(runs[-1]) == port:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((port, 1))
+    return tuple(runs)

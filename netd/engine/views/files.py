@@ -1,0 +1,120 @@
+"""What a container's resolv.conf and hosts should say.  Pure; the host's own files are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from netd.engine.state.sandbox_request import HOST_GATEWAY
+from netd.model import Sandbox
+
+RESOLVER = "127.0.0.11"
+_BASE = "127.0.0.1\tlocalhost\n"
+_BASE_IPV6 = """::1\tlocalhost ip6-localhost ip6-loopback
+fe00::\tip6-localnet
+ff00::\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFiles:
+    """The host's own files, as they are."""
+
+    resolv_conf: str = ""
+    hosts: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvConf:
+    """What counts in a resolv.conf."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    """Lines of other directives, as they stand."""
+
+
+def read(text: str) -> ResolvConf:
+    """Read a resolv.conf; the last ``search`` or ``domain`` counts, and ``options`` add up."""
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    options: list[str] = []
+    others: list[str] = []
+    for words in filter(None, (line.split() for line in text.splitlines())):
+        match words[0]:
+            case "nameserver":
+                servers += words[1:2]
+            case "search" | "domain":
+                search = tuple(words[1:])
+            case "options":
+                options += words[1:]
+            case directive if directive[0] not in "#;":
+                others.append(" ".join(words))
+    return ResolvConf(tuple(servers), search, tuple(options), tuple(others))
+
+
+def asks_for_dots(sandbox: Sandbox, host: HostFiles) -> bool:
+    """Tell whether an ``ndots`` option keeps single labels from being asked elsewhere, be it valid or not."""
+    return any(option.startswith("ndots") for option in (*read(host.resolv_conf).options, *sandbox.dns_options))
+
+
+def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str] = ()) -> str:
+    """Return the container's resolv.conf; one that shares the host's network gets the host's, with its own wishes."""
+    found = read(host.resolv_conf)
+    search = found.search if not sandbox.dns_search else tuple(one for one in sandbox.dns_search if one != ".")
+    options = tuple(sandbox.dns_options or found.options)
+    servers = sandbox.dns or tuple(default_servers)
+    if not sandbox.on_host:
+        source = ", ".join(servers) if servers else "the host's name servers"
+        head = f"# Written by netd. Names that are not containers' are asked of {source}."
+        return _resolv_conf(head, (RESOLVER,), search, _with_dots(options), found.others)
+    if not (servers or sandbox.dns_search or sandbox.dns_options):
+        return host.resolv_conf
+    return _resolv_conf("# Written by netd.", servers or found.servers, search, options, found.others)
+
+
+def hosts(sandbox: Sandbox, host: HostFiles, gateways: Sequence[str]) -> str:
+    """Return the container's hosts file; *gateways* are what ``host-gateway`` stands for, one of a family.
+
+    A container without IPv6 has no line about it.
+    """
+    has_ipv6 = sandbox.on_host or any(endpoint.address6 for endpoint in sandbox.endpoints)
+    extra = (f"{address}\t{name}" for name, address in _extra(sandbox, gateways) if has_ipv6 or ":" not in address)
+    base = _BASE + _BASE_IPV6 if has_ipv6 else _BASE
+    if sandbox.on_host and host.hosts:
+        base = host.hosts
+    return "".join(f"{line}\n" for line in (base.removesuffix("\n"), *extra, *_own(sandbox)))
+
+
+def _extra(sandbox: Sandbox, gateways: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name, address in sandbox.extra_hosts:
+        for one in gateways if address == HOST_GATEWAY else (address,):
+            yield name, one
+
+
+def _own(sandbox: Sandbox) -> Iterator[str]:
+    """Yield a line for each address of the container's own, with its full name first."""
+    host = sandbox.hostname
+    names = f"{host}.{sandbox.domainname} {host.partition('.')[0]}" if sandbox.domainname else host
+    for endpoint in sandbox.endpoints:
+        for address in endpoint.addresses:
+            yield f"{address.ip}\t{names}"
+
+
+def _resolv_conf(
+    head: str, servers: Iterable[str], search: Sequence[str], options: Sequence[str], others: Sequence[str]
+) -> str:
+    lines = [head, *(f"nameserver {server}" for server in servers)]
+    lines += [f"search {' '.join(search)}"] if search else []
+    lines += [f"options {' '.join(options)}"] if options else []
+    lines += others
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _with_dots(options: Sequence[str]) -> tuple[str, ...]:
+    """Add ``ndots:0``, so that a container's bare name is tried as it stands first, unless a valid ndots is there."""
+    kept = tuple(one for one in options if not one.startswith("ndots") or one.partition(":")[2].isdigit())
+    return kept if any(one.startswith("ndots:") for one in kept) else (*kept, "ndots:0")

@@ -1,0 +1,1 @@
+"""The firewall backends, nftables and iptables, behind one contract, and the choice between them."""

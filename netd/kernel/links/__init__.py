@@ -1,0 +1,1 @@
+"""Links of the host and of sandboxes: bridges, veth pairs, macvlans, links of plugins, and their filters."""

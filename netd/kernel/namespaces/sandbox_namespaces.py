@@ -1,0 +1,131 @@
+"""Sandboxes: network namespaces by the ids of their containers, and what is set inside them.
+
+Owns ``RUN/netns`` (one mount per namespace, named by the first twelve characters of the id) and
+``RUN/sandboxes`` (one file per namespace, named by the whole id, holding its sysctls, because
+neither can be asked of the kernel).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from netd.common import folders
+from netd.common.errors import KernelRefused
+from netd.common.ids import short
+from netd.facts import DefaultRoute, Namespace
+from netd.kernel import sysctl, sysctl_journal
+from netd.kernel.namespaces import netns
+from netd.kernel.netlink import rtnl
+from netd.kernel.netlink.messages import Request
+from netd.kernel.netlink.rtnl_socket import Rtnl
+
+T = TypeVar("T")
+_LOOPBACK = 1
+_log = logging.getLogger(__name__)
+
+
+class Sandboxes:
+    def __init__(self, run_dir: Path) -> None:
+        self._mounts = run_dir / "netns"
+        self._records = run_dir / "sandboxes"
+
+    def open(self) -> None:
+        """Make the folders, and drop what a killed daemon or a reboot left in them without a namespace."""
+        folders.make(self._mounts, folders.PRIVATE)
+        folders.make(self._records, folders.PRIVATE)
+        for record in self._records.iterdir():
+            if not netns.exists(self.path(record.name)):
+                _delete(record)
+        for mount in self._mounts.iterdir():
+            if not netns.exists(mount):
+                _delete(mount)
+
+    def close(self) -> None:
+        """Remove the folders if nothing is left in them."""
+        for folder in (self._mounts, self._records):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def path(self, sandbox: str) -> Path:
+        return self._mounts / short(sandbox)
+
+    def run_in(self, sandbox: str, body: Callable[[], T]) -> T:
+        """Return what *body* returns inside the sandbox's namespace.  Raises KernelRefused when there is none."""
+        path = self.path(sandbox)
+        if not netns.exists(path):
+            raise KernelRefused(f"sandbox {short(sandbox)} has no network namespace at {path}", errno.ENOENT)
+        return netns.run_in(path, body)
+
+    def put(self, fact: Namespace) -> None:
+        """Make the namespace with ``lo`` up; one that is there keeps what is in it and gets the sysctls."""
+        self._records.joinpath(fact.sandbox).write_text("".join(f"{name}={value}\n" for name, value in fact.sysctls))
+        if netns.exists(self.path(fact.sandbox)):
+            self.run_in(fact.sandbox, lambda: sysctl.write_all(fact.sysctls))
+        else:
+            netns.create(self.path(fact.sandbox), lambda: _furnish(fact))
+
+    def take(self, sandbox: str, source: str) -> None:
+        """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
+        try:
+            netns.take(Path(source), self.path(sandbox), lambda: _talk(rtnl.set_link(_LOOPBACK, up=True)))
+        except OSError as problem:
+            raise KernelRefused(
+                f"{source} cannot be used for sandbox {short(sandbox)}: {problem.strerror or problem}; name a network"
+                " namespace other than netd's own",
+                problem.errno or 0,
+            ) from None
+
+    def drop(self, sandbox: str) -> None:
+        """Let go of the namespace; the kernel ends it, and every link in it, with its last process."""
+        netns.remove(self.path(sandbox))
+        self._records.joinpath(sandbox).unlink(missing_ok=True)
+
+    def all(self) -> Iterator[Namespace]:
+        """Yield the namespaces there are; one without a record goes by its short id."""
+        known = set()
+        for record in sorted(self._records.iterdir()):
+            if netns.exists(self.path(record.name)):
+                known.add(short(record.name))
+                yield self._read(record)
+        for mount in sorted(self._mounts.iterdir()):
+            if mount.name not in known and netns.exists(mount):
+                yield Namespace(sandbox=mount.name)
+
+    def find(self, sandbox: str) -> Namespace | None:
+        if not netns.exists(self.path(sandbox)):
+            return None
+        record = self._records / sandbox
+        return self._read(record) if record.exists() else Namespace(sandbox=sandbox)
+
+    def _read(self, record: Path) -> Namespace:
+        return Namespace(sandbox=record.name, sysctls=sysctl_journal.read(record))
+
+    def put_route(self, fact: DefaultRoute) -> None:
+        self.run_in(fact.sandbox, lambda: _talk(rtnl.put_default_route(fact.gateway)))
+
+    def drop_route(self, fact: DefaultRoute) -> None:
+        """Remove the default route; without the namespace it is gone already."""
+        if netns.exists(self.path(fact.sandbox)):
+            self.run_in(fact.sandbox, lambda: _talk(rtnl.drop_default_route(fact.gateway)))
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        _log.warning("left-over stays: path=%s error=%s", path, error.strerror)
+
+
+def _furnish(fact: Namespace) -> None:
+    _talk(rtnl.set_link(_LOOPBACK, up=True))
+    sysctl.write_all(fact.sysctls)
+
+
+def _talk(*requests: Request) -> None:
+    with Rtnl() as inside:
+        inside.talk(*requests)

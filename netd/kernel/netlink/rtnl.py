@@ -1,0 +1,453 @@
+"""Links, addresses and routes: the requests that change them, and what the kernel says of them.
+
+Pure: builds requests and reads answers; netlink.py carries them.  Requests are packed by struct (they
+are the hot path), answers decoded by pyroute2's message classes.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import sys
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
+from typing import Any
+
+from pyroute2.netlink import rtnl
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from netd.common.addresses import Address, Family, Interface, Subnet
+from netd.kernel.netlink.messages import (
+    CREATE,
+    EXCL,
+    REPLACE,
+    Message,
+    Request,
+    attribute,
+    attributes,
+    nest,
+    text,
+    u8,
+    u32,
+)
+
+IFF_UP, _IFF_NOARP = 1, 0x80
+OUR_ORIGIN = 0x6E
+"""The protocol number of addresses that we set, as ``ip addr`` shows it."""
+DYING_GROUP = 0x6E64786E
+"""Links that are being removed are in this group, so that one request takes them all down."""
+
+# linux/if_link.h
+_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 18, 20
+_AF_SPEC, _GROUP, _NET_NS_FD, _EXT_MASK = 26, 27, 28, 29
+_ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
+_PROP_LIST, _ALT_IFNAME = 52, 53
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_VETH_INFO_PEER, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
+_MACVLAN_MODE = 1
+_SKIP_STATS = 8
+_AF_INET, _AF_INET6 = 2, 10
+_FAMILIES = {4: _AF_INET, 6: _AF_INET6}
+_IFINFO = struct.Struct("=BxHiII")
+_IFADDR = struct.Struct("=xBxxI")
+_NEXT_HOP = struct.Struct("=HxxI")
+_RTMSG = struct.Struct("=xBxxBBxB4x")
+# linux/if_addr.h, linux/rtnetlink.h
+_ORIGIN, _IFA_F_NODAD = 11, 0x02
+_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE, _MULTIPATH, _TABLE = (
+    1,
+    2,
+    1,
+    4,
+    5,
+    6,
+    7,
+    9,
+    15,
+)
+MAIN_TABLE = 254
+_LOCAL_TABLE = 255
+HOST_SCOPE = 254
+"""Of an address that no packet to others is sent from."""
+_UNICAST, _LOCAL = 1, 2
+_SCOPE_LINK = 253
+_TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
+"""Also blackhole, unreachable and prohibit; not broadcast and multicast."""
+_PROTO_STATIC = 4
+_LAST_RESORT = 2048
+"""The metric of a default route without a gateway: any with one is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    index: int
+    name: str
+    kind: str
+    up: bool
+    master: int
+    peer: int
+    """The index of a veth's other end, in that one's namespace."""
+    mtu: int
+    mac: str
+    alias: str
+    isolated: bool
+    group: int
+    mode: int = 0
+    """A macvlan's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    destination: Subnet
+    gateway: Address | None
+    link: int
+    table: int
+    kind: int
+    static: bool = False
+    """Whether somebody set it, rather than the kernel."""
+    source: Address | None = None
+    """The address of the host that it has packets sent from, where it says so."""
+    further: tuple[int, ...] = ()
+    """Links that it leads by as well."""
+
+
+def _link(
+    kind: int,
+    *attrs: bytes,
+    index: int = 0,
+    up: bool | None = None,
+    flags: int = 0,
+    tolerate: tuple[int, ...] = (),
+) -> Request:
+    header = _IFINFO.pack(0, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
+    return Request(kind, header + b"".join(attrs), flags, tolerate)
+
+
+def _mac(text_form: str) -> bytes:
+    return bytes.fromhex(text_form.replace(":", ""))
+
+
+def new_bridge(name: str, mtu: int, mac: str) -> Request:
+    info = nest(_LINKINFO, text(_INFO_KIND, "bridge"))
+    return _link(
+        rtnl.RTM_NEWLINK, text(_IFNAME, name), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), info, flags=CREATE | EXCL
+    )
+
+
+def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int) -> Request:
+    """Make a veth pair, down, whose *inside* is born in the namespace *netns* with its name and MAC."""
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join(
+        (text(_IFNAME, inside), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), u32(_NET_NS_FD, netns))
+    )
+    info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
+    return _link(
+        rtnl.RTM_NEWLINK,
+        text(_IFNAME, host),
+        u32(_MTU, mtu),
+        u32(_MASTER, master),
+        info,
+        flags=CREATE | EXCL,
+    )
+
+
+def new_loop(one: str, other: str, mac: str, mtu: int) -> Request:
+    """Make a veth pair, down, both ends here and with one MAC: *one* sends everything to *other*, and asks nobody."""
+    attrs = (u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)))
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join((text(_IFNAME, other), *attrs))
+    info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
+    header = _IFINFO.pack(0, 0, 0, _IFF_NOARP, _IFF_NOARP)
+    return Request(rtnl.RTM_NEWLINK, header + b"".join((text(_IFNAME, one), *attrs, info)), CREATE | EXCL)
+
+
+def delete_link(name: str) -> Request:
+    return _link(rtnl.RTM_DELLINK, text(_IFNAME, name), tolerate=(errno.ENODEV,))
+
+
+def new_joint(one: str, other: str, mtu: int) -> Request:
+    """Make a veth pair, down, both of whose ends are here."""
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFNAME, other) + u32(_MTU, mtu)
+    info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
+    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, one), u32(_MTU, mtu), info, flags=CREATE | EXCL)
+
+
+def new_macvlan(name: str, parent: int, mode: int, mac: str, mtu: int, netns: int | None = None) -> Request:
+    """Make a macvlan link on *parent*, down; where *netns* is given, it is born in that namespace."""
+    info = nest(_LINKINFO, text(_INFO_KIND, "macvlan"), nest(_INFO_DATA, u32(_MACVLAN_MODE, mode)))
+    attrs = [text(_IFNAME, name), u32(_LINK, parent), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), info]
+    if netns is not None:
+        attrs.append(u32(_NET_NS_FD, netns))
+    return _link(rtnl.RTM_NEWLINK, *attrs, flags=CREATE | EXCL)
+
+
+def set_link(
+    link: str | int,
+    *,
+    up: bool | None = None,
+    name: str | None = None,
+    mtu: int | None = None,
+    master: int | None = None,
+    alias: str | None = None,
+    mac: str | None = None,
+    group: int | None = None,
+    tolerate: tuple[int, ...] = (),
+) -> Request:
+    """Change what is given of a link known by its name or index.
+
+    A name of its own is best given alone: older kernels rename only links that are down.
+    """
+    attrs = [text(_IFNAME, link)] if isinstance(link, str) else []
+    if name is not None:
+        attrs.append(text(_IFNAME, name))
+    if alias is not None:
+        attrs.append(text(_IFALIAS, alias) if alias else attribute(_IFALIAS, b""))
+    if mac is not None:
+        attrs.append(attribute(_ADDRESS, _mac(mac)))
+    attrs += [
+        u32(kind, value) for kind, value in ((_MTU, mtu), (_MASTER, master), (_GROUP, group)) if value is not None
+    ]
+    index = link if isinstance(link, int) else 0
+    return _link(rtnl.RTM_SETLINK, *attrs, index=index, up=up, tolerate=tolerate)
+
+
+def move_link(index: int, netns: int, name: str) -> Request:
+    """Move a link that is down into the namespace of the descriptor *netns*, where it is called *name*."""
+    return _link(rtnl.RTM_SETLINK, u32(_NET_NS_FD, netns), text(_IFNAME, name), index=index)
+
+
+def without_ipv6(host: str) -> Request:
+    """Keep a link from making itself an IPv6 address when it comes up; tolerates a kernel without IPv6."""
+    mode = nest(_AF_SPEC, nest(_AF_INET6, u8(_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
+    return _link(rtnl.RTM_SETLINK, text(_IFNAME, host), mode, tolerate=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
+
+
+def set_port(host: str, *, isolated: bool, hairpin: bool = True) -> Request:
+    """Set whether a bridge's port reaches other isolated ports, and whether it sends back what came by it.
+
+    A container's way to its own published port leads back, where br_netfilter translates between ports.
+    """
+    port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_MODE, hairpin), u8(_BRPORT_ISOLATED, isolated))
+    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port))
+
+
+def add_alternative_name(host: str, alternative: str) -> Request:
+    """Give a link a further name; tolerates that somebody has it already."""
+    names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
+    return _link(
+        rtnl.RTM_NEWLINKPROP, text(_IFNAME, host), names, flags=CREATE | EXCL, tolerate=(errno.EEXIST, errno.EOPNOTSUPP)
+    )
+
+
+_NAME_GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
+
+
+def drop_alternative_name(index: int, alternative: str) -> Request:
+    names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
+    return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=_NAME_GONE)
+
+
+def delete_dying() -> Request:
+    return _link(rtnl.RTM_DELLINK, u32(_GROUP, DYING_GROUP), tolerate=(errno.ENODEV,))
+
+
+def _address(
+    kind: int, index: int, address: Interface, flags: int, tolerate: tuple[int, ...], scope: int = 0
+) -> Request:
+    # Nobody has an IPv6 address of ours already: waiting a second to find that out would only hold up its first use.
+    nodad = _IFA_F_NODAD if address.version == 6 else 0
+    header = struct.pack("=BBBBI", _FAMILIES[address.version], address.network.prefixlen, nodad, scope, index)
+    packed = address.ip.packed
+    has_broadcast = address.version == 4 and address.network.prefixlen < 31
+    broadcast = attribute(4, address.network.broadcast_address.packed) if has_broadcast else b""
+    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_ORIGIN, OUR_ORIGIN)
+    return Request(kind, header + attrs, flags, tolerate)
+
+
+def add_address(index: int, address: Interface, *, scope: int = 0) -> Request:
+    return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,), scope)
+
+
+def drop_address(index: int, address: Interface) -> Request:
+    return _address(rtnl.RTM_DELADDR, index, address, 0, (errno.EADDRNOTAVAIL, errno.ENODEV))
+
+
+def _default_route(kind: int, gateway: Address, flags: int, tolerate: tuple[int, ...]) -> Request:
+    header = struct.pack("=BBBBBBBBI", _FAMILIES[gateway.version], 0, 0, 0, MAIN_TABLE, _PROTO_STATIC, 0, _UNICAST, 0)
+    return Request(kind, header + attribute(5, gateway.packed), flags, tolerate)
+
+
+def _route(kind: int, link: int, to: Subnet, via: Address | None, flags: int, tolerate: tuple[int, ...]) -> Request:
+    family, scope = _FAMILIES[to.version], 0 if via or to.version == 6 else _SCOPE_LINK
+    header = struct.pack("=BBBBBBBBI", family, to.prefixlen, 0, 0, MAIN_TABLE, _PROTO_STATIC, scope, _UNICAST, 0)
+    attrs = attribute(_DESTINATION, to.network_address.packed) + u32(_OUT_LINK, link)
+    if via is not None:
+        attrs += attribute(_GATEWAY, via.packed)
+    elif to.prefixlen == 0:
+        attrs += u32(_PRIORITY, _LAST_RESORT)
+    return Request(kind, header + attrs, flags, tolerate)
+
+
+def add_route(link: int, to: Subnet, via: Address | None) -> Request:
+    """Add a route by *link*; without *via* what it leads to is at the link itself."""
+    return _route(rtnl.RTM_NEWROUTE, link, to, via, CREATE | EXCL, ())
+
+
+def put_host_route(link: int, to: Subnet, source: Address | None) -> Request:
+    """Lead what goes to *to* by *link*, from *source* if one is given, in place of another such route."""
+    request = _route(rtnl.RTM_NEWROUTE, link, to, None, CREATE | REPLACE, ())
+    attrs = attribute(_SOURCE, source.packed) if source else b""
+    return Request(request.kind, request.body + attrs, request.flags)
+
+
+def drop_route(link: int, to: Subnet, via: Address | None) -> Request:
+    return _route(rtnl.RTM_DELROUTE, link, to, via, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
+
+
+def put_default_route(gateway: Address) -> Request:
+    """Make *gateway* the default route of the main table, in place of another one."""
+    return _default_route(rtnl.RTM_NEWROUTE, gateway, CREATE | REPLACE, ())
+
+
+def drop_default_route(gateway: Address) -> Request:
+    return _default_route(rtnl.RTM_DELROUTE, gateway, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
+
+
+def _loopback6_route(kind: int, index: int, flags: int, tolerate: tuple[int, ...]) -> Request:
+    header = struct.pack("=BBBBBBBBI", _AF_INET6, 128, 0, 0, _LOCAL_TABLE, _PROTO_STATIC, 0, _LOCAL, 0)
+    packed = IPv6Address("::1").packed
+    return Request(kind, header + attribute(_DESTINATION, packed) + u32(_OUT_LINK, index), flags, tolerate)
+
+
+def admit_loopback6(index: int) -> Request:
+    """Let answers to ::1, translated on the way, come in by a link; the kernel goes on refusing those that are not."""
+    # One more beside those of other links, which EXCL would refuse.
+    return _loopback6_route(rtnl.RTM_NEWROUTE, index, CREATE, (errno.EEXIST,))
+
+
+def refuse_loopback6(index: int) -> Request:
+    return _loopback6_route(rtnl.RTM_DELROUTE, index, 0, (errno.ESRCH, errno.ENODEV, errno.EOPNOTSUPP))
+
+
+def list_links() -> Request:
+    return _link(rtnl.RTM_GETLINK, u32(_EXT_MASK, _SKIP_STATS))
+
+
+def find_link(link: str | int) -> Request:
+    attrs = [text(_IFNAME, link)] if isinstance(link, str) else []
+    return _link(rtnl.RTM_GETLINK, *attrs, u32(_EXT_MASK, _SKIP_STATS), index=link if isinstance(link, int) else 0)
+
+
+def list_addresses() -> Request:
+    """Ask for those of both families."""
+    return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
+
+
+def list_routes(family: Family, table: int = 0) -> Request:
+    """Ask for a family's routes in one table, or in all."""
+    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _FAMILIES[family], 0, 0, 0, table, 0, 0, 0, 0))
+
+
+def read_link(message: Message) -> Link:
+    found = _decoded(ifinfmsg, message)
+    info = found.get_attr("IFLA_LINKINFO")
+    port = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
+    return Link(
+        index=found["index"],
+        name=found.get_attr("IFLA_IFNAME"),
+        kind=(info and info.get_attr("IFLA_INFO_KIND")) or "",
+        up=bool(found["flags"] & IFF_UP),
+        master=found.get_attr("IFLA_MASTER") or 0,
+        peer=found.get_attr("IFLA_LINK") or 0,
+        mtu=found.get_attr("IFLA_MTU") or 0,
+        mac=found.get_attr("IFLA_ADDRESS") or "",
+        alias=found.get_attr("IFLA_IFALIAS") or "",
+        isolated=bool(port and hasattr(port, "get_attr") and port.get_attr("IFLA_BRPORT_ISOLATED")),
+        group=found.get_attr("IFLA_GROUP") or 0,
+        mode=_macvlan_mode(message),
+    )
+
+
+def _macvlan_mode(message: Message) -> int:
+    info = attributes(attributes(message.body, _IFINFO.size).get(_LINKINFO, b""))
+    return _number(attributes(info.get(_INFO_DATA, b"")).get(_MACVLAN_MODE)) if _is_macvlan(info) else 0
+
+
+def _is_macvlan(info: dict[int, bytes]) -> bool:
+    return info.get(_INFO_KIND, b"").rstrip(b"\0") == b"macvlan"
+
+
+def read_ends(message: Message) -> tuple[int, int]:
+    """Return a veth's own index and its other end's, and nothing else of it."""
+    (index,) = struct.unpack_from("=i", message.body, 4)
+    peer = attributes(message.body, _IFINFO.size).get(_LINK, b"\0\0\0\0")
+    return index, int.from_bytes(peer, sys.byteorder)
+
+
+def read_name(message: Message) -> tuple[int, str, str]:
+    """Return a link's index, name and alias, and nothing else of it."""
+    (index,) = struct.unpack_from("=i", message.body, 4)
+    said = attributes(message.body, _IFINFO.size)
+    return index, *(said.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFNAME, _IFALIAS))
+
+
+def read_address(message: Message) -> tuple[int, Interface]:
+    """Return the link's index and its address."""
+    prefix, index = _IFADDR.unpack_from(message.body)
+    said = attributes(message.body, _IFADDR.size)
+    # IPv6 tells the local address only where there is a peer's as well.
+    return index, ip_interface((said.get(_LOCAL_ADDRESS) or said[_ANY_ADDRESS], prefix))
+
+
+def is_our_address(message: Message) -> bool:
+    """Whether we set the address; kernels before 5.18 do not tell."""
+    return attributes(message.body, _IFADDR.size).get(_ORIGIN) == bytes((OUR_ORIGIN,))
+
+
+def read_route(message: Message) -> Route:
+    length, table, protocol, kind = _RTMSG.unpack_from(message.body)
+    said = attributes(message.body, _RTMSG.size)
+    gateway = said.get(_GATEWAY)
+    hops = _hops(said.get(_MULTIPATH, b""))
+    return Route(
+        destination=ip_network((said.get(_DESTINATION, bytes(4 if message.body[0] == _AF_INET else 16)), length)),
+        gateway=ip_address(gateway) if gateway else None,
+        link=_number(said.get(_OUT_LINK)) or next(iter(hops), 0),
+        table=_number(said.get(_TABLE)) or table,
+        kind=kind,
+        static=protocol == _PROTO_STATIC,
+        source=ip_address(said[_SOURCE]) if _SOURCE in said else None,
+        further=hops[1:],
+    )
+
+
+def _hops(payload: bytes) -> tuple[int, ...]:
+    """Return the links of a route that has several."""
+    found: list[int] = []
+    while len(payload) >= _NEXT_HOP.size:
+        length, link = _NEXT_HOP.unpack_from(payload)
+        found.append(link)
+        payload = payload[max(length, _NEXT_HOP.size) :]
+    return tuple(found)
+
+
+def _number(payload: bytes | None) -> int:
+    return int.from_bytes(payload or b"", sys.byteorder)
+
+
+def leads_somewhere(route: Route) -> bool:
+    """Whether the route takes its destination: not the default route, nor one to a single address of the host."""
+    if route.destination.prefixlen == 0 or route.kind not in _TAKING:
+        return False
+    if route.destination.version == 6 and (route.destination.is_link_local or route.destination.is_multicast):
+        return False
+    return route.kind != _LOCAL or route.destination.prefixlen < route.destination.max_prefixlen
+
+
+def is_default(route: Route) -> bool:
+    """Whether the route takes what no other takes, by way of a link."""
+    return route.destination.prefixlen == 0 and route.kind == _UNICAST and route.link != 0
+
+
+def _decoded(cls: Any, message: Message) -> Any:
+    found = cls(message.data)
+    found.decode()
+    return found

@@ -1,0 +1,57 @@
+"""Programs on links, the guard of a port and the barrier of a bridge: requests that attach them, and what is attached.
+
+Pure, as rtnl.py is: builds requests and reads answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from pyroute2.netlink import rtnl
+
+from netd.kernel.netlink.messages import CREATE, REPLACE, Message, Request, attribute, attributes, nest, text, u32
+
+# linux/pkt_sched.h, linux/pkt_cls.h
+_TCMSG = struct.Struct("=BxxxiIII")
+_QDISC, _QDISC_PARENT, INGRESS, EGRESS = 0xFFFF0000, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3
+_FIRST, _EVERY_PROTOCOL = 1 << 16, 0x0300
+_HANDLE = 1
+_KIND, _OPTIONS = 1, 2
+_OPS_LEN, _OPS, _NAME, _FLAGS, _DIRECT_ACTION = 4, 5, 7, 8, 1
+_INSTRUCTION = 8
+_NONE = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
+
+
+def attach(index: int, program: bytes, where: int = INGRESS) -> tuple[Request, Request]:
+    """Let *program* decide about every frame that enters or leaves by the link, in place of an earlier one of ours."""
+    qdisc = Request(
+        rtnl.RTM_NEWQDISC,
+        _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0) + text(_KIND, "clsact"),
+        CREATE,
+        tolerate=(errno.EEXIST,),
+    )
+    options = nest(
+        _OPTIONS,
+        attribute(_OPS_LEN, struct.pack("=H", len(program) // _INSTRUCTION)),
+        attribute(_OPS, program),
+        text(_NAME, "netd"),
+        u32(_FLAGS, _DIRECT_ACTION),
+    )
+    header = _TCMSG.pack(0, index, _HANDLE, where, _FIRST | _EVERY_PROTOCOL)
+    return qdisc, Request(rtnl.RTM_NEWTFILTER, header + text(_KIND, "bpf") + options, CREATE | REPLACE)
+
+
+def detach(index: int) -> Request:
+    return Request(rtnl.RTM_DELQDISC, _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0), tolerate=_NONE)
+
+
+def list_programs(index: int, where: int = INGRESS) -> Request:
+    return Request(rtnl.RTM_GETTFILTER, _TCMSG.pack(0, index, 0, where, 0))
+
+
+def read_program(message: Message) -> bytes:
+    """Return the program of a filter; b"" when it is of another kind, or does not decide by itself."""
+    options = attributes(attributes(message.body, _TCMSG.size).get(_OPTIONS, b""))
+    decides = int.from_bytes(options.get(_FLAGS, b""), "little") & _DIRECT_ACTION
+    return options.get(_OPS, b"") if decides else b""

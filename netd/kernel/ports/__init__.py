@@ -1,0 +1,1 @@
+"""Sockets that hold published ports, and who listens on the ports of the host."""

@@ -1,0 +1,184 @@
+"""A network driver behind a socket: what the engine asks of it, in libnetwork's calls.
+
+Believes of an answer what can be read and used; everything else is refused in one sentence that names the plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from netd.common import mac
+from netd.common.addresses import FAMILIES, Family
+from netd.common.errors import Forbidden, ServerError
+from netd.drivers import options
+from netd.model import Endpoint, Joined, Network, NetworkSpec, Route, Sandbox
+from netd.remote import libnetwork_json
+from netd.remote.caller import Caller, Refused, Unknown
+
+T = TypeVar("T")
+_CONNECTED = 1
+
+
+class RemoteNetworks:
+    """Implements :class:`netd.drivers.remote.LiveDriver`; see there for what the methods promise."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def check(self) -> None:
+        scope = (await self._capabilities()).scope
+        if scope == "global":
+            raise Forbidden(
+                f"plugin {self._caller.name} makes networks of the scope global, which only a cluster has: use a driver"
+                " of the scope local"
+            )
+        if scope != "local":
+            raise self._wrong("NetworkDriver.GetCapabilities", f"scope {scope!r} is neither local nor global")
+
+    async def without_gateway(self, asked: NetworkSpec) -> tuple[Family, ...]:
+        if not (await self._capabilities()).gw_alloc_checker:
+            return ()
+        options = libnetwork_json.network_options(
+            options=asked.options, ipv4=asked.ipv4, ipv6=asked.ipv6, internal=asked.internal
+        )
+        skipped = await self._ask("GwAllocCheck", {"Options": options}, libnetwork_json.Skipped)
+        return tuple(family for family in FAMILIES if (skipped.ipv4 if family == 4 else skipped.ipv6))
+
+    async def create_network(self, network: Network) -> None:
+        await self._ask("CreateNetwork", libnetwork_json.network(network), libnetwork_json.Nothing)
+
+    async def delete_network(self, network: str) -> None:
+        await self._ask("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, hurry=True)
+
+    async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
+        own = mac.plain(endpoint.asked.mac_address)
+        body = {
+            **_ids(network.id, endpoint.id),
+            "Interface": libnetwork_json.interface(endpoint, own),
+            "Options": libnetwork_json.endpoint_options(sandbox, endpoint, own),
+        }
+        given = (
+            await self._ask("CreateEndpoint", body, libnetwork_json.Created)
+        ).interface or libnetwork_json.InterfaceJson()
+        self._check_unset("IP", endpoint.address, given.address)
+        self._check_unset("IPv6", endpoint.address6, given.address6)
+        self._check_unset("MAC address", own, given.mac)
+        if given.mac and not mac.plain(given.mac):
+            raise self._wrong("NetworkDriver.CreateEndpoint", f"{given.mac!r} is no MAC address of an interface")
+        method = "NetworkDriver.CreateEndpoint"
+        return replace(
+            endpoint,
+            mac=own or mac.plain(given.mac or ""),
+            address=endpoint.address or self._read(method, IPv4Interface, given.address),
+            address6=endpoint.address6 or self._read(method, IPv6Interface, given.address6),
+            gateway=None,
+            gateway6=None,
+        )
+
+    async def join(self, sandbox: Sandbox, endpoint: Endpoint, key: Path) -> Endpoint:
+        body = {
+            **_ids(endpoint.network, endpoint.id),
+            "SandboxKey": str(key),
+            "Options": libnetwork_json.port_options(sandbox),
+        }
+        return self._joined(sandbox, endpoint, await self._ask("Join", body, libnetwork_json.JoinedJson))
+
+    async def program(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
+        body = {**_ids(endpoint.network, endpoint.id), "Options": libnetwork_json.port_options(sandbox)}
+        try:
+            await self._ask("ProgramExternalConnectivity", body, libnetwork_json.Nothing)
+        except Unknown:
+            return
+        except ServerError as problem:
+            raise ServerError(
+                "driver failed programming external connectivity on endpoint"
+                f" {sandbox.name} ({endpoint.id}): {problem.message}"
+            ) from None
+
+    async def revoke(self, endpoint: Endpoint) -> None:
+        try:
+            ids = _ids(endpoint.network, endpoint.id)
+            await self._ask("RevokeExternalConnectivity", ids, libnetwork_json.Nothing, hurry=True)
+        except Unknown:
+            return
+
+    async def look(self, endpoint: Endpoint) -> None:
+        """Ask what the driver has to say of an endpoint, as Docker's engine does; nothing of it is used."""
+        await self._ask("EndpointOperInfo", _ids(endpoint.network, endpoint.id), libnetwork_json.Nothing)
+
+    async def leave(self, network: str, endpoint: str) -> None:
+        await self._ask("Leave", _ids(network, endpoint), libnetwork_json.Nothing, hurry=True)
+
+    async def delete_endpoint(self, network: str, endpoint: str) -> None:
+        await self._ask("DeleteEndpoint", _ids(network, endpoint), libnetwork_json.Nothing, hurry=True)
+
+    async def _capabilities(self) -> libnetwork_json.Capabilities:
+        return await self._ask("GetCapabilities", None, libnetwork_json.Capabilities)
+
+    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, hurry: bool = False) -> T:
+        return await self._caller.call(f"NetworkDriver.{method}", body, kind, hurry=hurry)
+
+    def _joined(self, sandbox: Sandbox, endpoint: Endpoint, said: libnetwork_json.JoinedJson) -> Endpoint:
+        names = said.names or libnetwork_json.NamesJson()
+        source, prefix = names.src_name or "", names.dst_prefix or "eth"
+        for name in (source, prefix):
+            if not options.is_link_name(name):
+                raise self._wrong("NetworkDriver.Join", f"InterfaceName says {name!r}, which no link can be called")
+        routes = tuple(map(self._route, said.routes or ()))
+        gateways = {one.destination.version: one.via for one in routes if _is_gateway(one)}
+        gateway = self._read("NetworkDriver.Join", IPv4Address, said.gateway) or gateways.get(4)
+        gateway6 = self._read("NetworkDriver.Join", IPv6Address, said.gateway6) or gateways.get(6)
+        return replace(
+            endpoint,
+            interface=_interface(sandbox, endpoint, prefix),
+            gateway=gateway,
+            gateway6=gateway6,
+            joined=Joined(source=source, routes=tuple(one for one in routes if not _is_gateway(one))),
+        )
+
+    def _route(self, said: libnetwork_json.RouteJson) -> Route:
+        destination = self._read("NetworkDriver.Join", ip_network, said.destination)
+        via = None if said.route_type == _CONNECTED else self._read("NetworkDriver.Join", ip_address, said.next_hop)
+        if destination is None or (via is None and said.route_type != _CONNECTED):
+            raise self._wrong("NetworkDriver.Join", f"the route to {said.destination!r} has no next hop")
+        return Route(destination, via)
+
+    def _read(self, method: str, kind: Callable[[str], T], text: str | None) -> T | None:
+        try:
+            return kind(text) if text else None
+        except ValueError:
+            raise self._wrong(method, f"{text!r} is not what it should be") from None
+
+    @staticmethod
+    def _check_unset(what: str, have: object, given: str | None) -> None:
+        if have and given:
+            raise Refused(
+                f"driver modified interface address: endpoint interface {what} present ({have})."
+                f" Cannot be modified with {given}."
+            )
+
+    def _wrong(self, method: str, reason: str) -> ServerError:
+        caller = self._caller
+        return ServerError(f"plugin {caller.name} at {caller.place} answered {method} wrongly: {reason}")
+
+
+def _ids(network: str, endpoint: str) -> dict[str, str]:
+    return {"NetworkID": network, "EndpointID": endpoint}
+
+
+def _is_gateway(route: Route) -> bool:
+    """Tell whether it is a default route that leads to somebody, as a gateway does."""
+    return route.destination.prefixlen == 0 and route.via is not None
+
+
+def _interface(sandbox: Sandbox, endpoint: Endpoint, prefix: str) -> str:
+    """Return the name that the user chose, else the lowest free number behind the driver's prefix."""
+    if endpoint.asked.driver_opts and endpoint.interface in endpoint.asked.driver_opts.values():
+        return endpoint.interface
+    used = {one.interface for one in sandbox.endpoints if one.id != endpoint.id}
+    return next(free for number in range(len(used) + 1) if (free := f"{prefix}{number}") not in used)

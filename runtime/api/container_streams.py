@@ -1,0 +1,176 @@
+"""``attach``, ``logs``, ``wait`` and ``resize``: the routes that stay open while a program runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from netd.common import codec
+from netd.common.digits import whole
+from netd.common.errors import BadRequest, Conflict
+from netd.common.http.hijack import Hijacked, hijack
+from netd.common.http.web import Call, Route, empty, stream
+from runtime import log_reader
+from runtime.api import attach_session
+from runtime.api.long_requests import Endless
+from runtime.engine.containers.container import Live, Viewer
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.lifecycle.control import Control
+from runtime.engine.options import detach_keys
+from runtime.paths import Paths
+from runtime.shim_client.supervisor import Attachment, Running
+
+
+class Streams:
+    def __init__(self, fleet: Fleet, control: Control, paths: Paths, endless: Endless) -> None:
+        self._fleet = fleet
+        self._control = control
+        self._paths = paths
+        self._endless = endless
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route("POST", "/containers/{name:path}/attach", self.attach),
+            Route("GET", "/containers/{name:path}/logs", self.logs),
+            Route("POST", "/containers/{name:path}/wait", self.wait),
+            Route("POST", "/containers/{name:path}/resize", self.resize),
+        ]
+
+    async def attach(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        if live.record.state.status == "paused":
+            raise Conflict(f"Container {live.record.name} is paused. Unpause the container before attach")
+        live.refuse_restarting()
+        config = live.record.config
+        terms = attach_session.Terms(
+            tty=config.tty,
+            stdin=call.flag("stdin") and config.open_stdin,
+            close_stdin=config.stdin_once and not config.tty,
+            keys=detach_keys.parse(call.text("detachKeys")),
+        )
+        upgrade = "Upgrade" in call.request.headers
+        kind = attach_session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
+        taken = await hijack(call, kind, {})
+        self._fleet.tell(live, "attach")
+        with self._endless.session():
+            if call.flag("logs"):
+                await self._replay(live, taken.writer, _streams(call))
+            if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin, taken)) is not None:
+                await attach_session.run(taken, streams, terms)
+        return taken
+
+    async def _replay(self, live: Live, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
+        async for lines in log_reader.read(self._log(live), log_reader.Wanted(streams=streams)):
+            for line in lines:
+                writer.write(_shown(line, tty=live.record.config.tty, stamped=False))
+            await writer.drain()
+
+    async def _streams(self, live: Live, call: Call, stdin: bool, taken: Hijacked) -> Attachment | None:
+        """Return the streams of the process there is, or of the next one; None when the client leaves before."""
+        wanted = _streams(call)
+        connect = partial(_connect, stdin=stdin, stdout=1 in wanted, stderr=2 in wanted)
+        if live.running is not None:
+            with suppress(ProcessLookupError):
+                return await connect(live.running)
+            return None
+        viewer = Viewer(connect, asyncio.get_running_loop().create_future())
+        live.viewers.append(viewer)
+        try:
+            await asyncio.wait((viewer.ready, taken.gone), return_when=asyncio.FIRST_COMPLETED)
+            return viewer.ready.result() if viewer.ready.done() else None
+        finally:
+            viewer.ready.cancel()
+            with suppress(ValueError):
+                live.viewers.remove(viewer)
+
+    async def logs(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        if not (call.flag("stdout") or call.flag("stderr")):
+            raise BadRequest(
+                "Bad parameters: you must choose at least one stream: must specify at least one of 'stdout' or 'stderr'"
+            )
+        if live.record.host.log_config.type == "none":
+            raise BadRequest("configured logging driver does not support reading")
+        wanted = log_reader.Wanted(
+            tail=_tail(call.text("tail")),
+            since=_moment(call, "since"),
+            until=_moment(call, "until"),
+            streams=_streams(call),
+        )
+        tty, stamped = live.record.config.tty, call.flag("timestamps")
+        kind = attach_session.content_type(tty=tty, version=call.version)
+        ended = live.ended.add() if call.flag("follow") and live.record.state.counts_as_running else None
+        try:
+            response = await stream(call, {"Content-Type": kind})
+            async with aclosing(log_reader.read(self._log(live), wanted, ended)) as batches:
+                with suppress(ConnectionError), self._endless.session(call):
+                    async for lines in batches:
+                        await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
+        finally:
+            if ended is not None:
+                ended.cancel()
+        return response
+
+    async def wait(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        future = self._control.wait(live, call.text("condition"))
+        try:
+            response = await stream(call, {"Content-Type": "application/json"})
+            with suppress(ConnectionError), self._endless.session(call):
+                code = await future
+                await response.write(codec.encode({"StatusCode": code}) + b"\n")
+        finally:
+            future.cancel()
+        return response
+
+    async def resize(self, call: Call) -> web.StreamResponse:
+        live = self._fleet.find(call.params["name"])
+        rows, columns = size(call)
+        if live.running is None:
+            raise Conflict(f"container {live.id} is not running")
+        await live.running.resize(rows, columns)
+        return empty(200)
+
+    def _log(self, live: Live) -> Path:
+        return self._paths.container(live.id).log
+
+
+async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
+    return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def _shown(line: log_reader.Line, *, tty: bool, stamped: bool) -> bytes:
+    data = line.stamped() if stamped else line.text
+    return data if tty else attach_session.frame(line.stream, data)
+
+
+def _streams(call: Call) -> frozenset[int]:
+    return frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if call.flag(name))
+
+
+def _tail(text: str) -> int | None:
+    """Return how many lines; anything that is not a number means all, as Docker has it."""
+    return whole(text)
+
+
+def _moment(call: Call, key: str) -> int:
+    """Return a time in nanoseconds, given as seconds with or without a fraction."""
+    text = call.text(key) or "0"
+    seconds, _, fraction = text.partition(".")
+    number, part = whole(seconds), whole(f"{fraction[:9]:0<9}")
+    if number is None or part is None:
+        raise BadRequest(f"{key} must be seconds since 1970, not {text!r}")
+    return number * 10**9 + part
+
+
+def size(call: Call) -> tuple[int, int]:
+    """Return (rows, columns) of a resize."""
+    rows, columns = whole(call.text("h"), 65535), whole(call.text("w"), 65535)
+    if rows is None or columns is None:
+        raise BadRequest("h and w must be numbers between 0 and 65535: the rows and columns of the terminal")
+    return rows, columns

@@ -1,0 +1,67 @@
+"""The calls of Docker's Engine API that are not there yet: each answers 501 and names itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from netd.common.errors import NotImplementedYet, Unavailable
+from netd.common.http.web import Call, Handler, Route
+
+_LATER = """
+POST /auth
+POST /build
+POST /build/prune
+POST /build/cancel
+POST /commit
+GET /containers/{name:path}/archive
+HEAD /containers/{name:path}/archive
+PUT /containers/{name:path}/archive
+GET /containers/{name:path}/attach/ws
+GET /containers/{name:path}/changes
+GET /containers/{name:path}/export
+POST /containers/{name:path}/update
+GET /distribution/{name:path}/json
+GET /images/get
+POST /images/load
+GET /images/search
+GET /images/{name:path}/get
+POST /images/{name:path}/push
+POST /plugins/create
+GET /plugins/privileges
+POST /plugins/pull
+PUT /volumes/{name:path}
+"""
+_SWARM = """
+GET /configs
+GET /nodes
+GET /secrets
+GET /services
+GET /swarm
+GET /tasks
+POST /swarm/init
+POST /swarm/join
+POST /swarm/leave
+POST /swarm/update
+"""
+
+
+def routes() -> Sequence[Route]:
+    return [*_routes(_LATER, _later), *_routes(_SWARM, _swarm), Route("GET", "/plugins", _no_plugins)]
+
+
+def _routes(lines: str, handler: Handler) -> list[Route]:
+    return [Route(method, path, handler) for method, path in map(str.split, lines.strip().splitlines())]
+
+
+async def _later(call: Call) -> web.StreamResponse:
+    raise NotImplementedYet(f"{call.request.method} {call.request.path} is not implemented by netd-runtime yet")
+
+
+async def _swarm(_: Call) -> web.StreamResponse:
+    raise Unavailable("This node is not a swarm manager: swarm mode is not part of netd")
+
+
+async def _no_plugins(_: Call) -> web.StreamResponse:
+    return web.json_response([])

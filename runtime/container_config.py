@@ -1,0 +1,214 @@
+"""What a person asks of a container, in Docker's words: the shapes of ``Config`` and ``HostConfig``.
+
+These values are decoded from a create request, stored in the record and shown by inspect, unchanged.
+Nothing here judges them; :mod:`runtime.engine.options.validate` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import field
+
+from netd.api import EndpointSettings, PortBinding
+from netd.common.digits import Int64
+
+Words = list[str] | str | None
+"""A command: a list, or one word given as a plain string."""
+
+
+def words(value: Words) -> list[str] | None:
+    """Return a command as a list; None stays None."""
+    return [value] if isinstance(value, str) else value
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """The ``{}`` that Docker uses as the value of a set's members."""
+
+
+class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    """How to find out whether a container is well; times are nanoseconds, 0 takes the default."""
+
+    test: list[str] | None = None
+    interval: Int64 = 0
+    timeout: Int64 = 0
+    start_period: Int64 = 0
+    start_interval: Int64 = 0
+    retries: Int64 = 0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What belongs to the program: the part of a create request that an image can give defaults for."""
+
+    hostname: str = ""
+    domainname: str = ""
+    user: str = ""
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    exposed_ports: dict[str, Empty | None] | None = None
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    env: list[str] | None = None
+    cmd: Words = None
+    healthcheck: Healthcheck | None = None
+    image: str = ""
+    volumes: dict[str, Empty | None] | None = None
+    working_dir: str = ""
+    entrypoint: Words = None
+    network_disabled: bool = False
+    mac_address: str = ""
+    on_build: list[str] | None = None
+    labels: dict[str, str] | None = None
+    stop_signal: str = ""
+    stop_timeout: Int64 | None = None
+    shell: list[str] | None = None
+
+
+class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    type: str = ""
+    config: dict[str, str] | None = None
+
+
+class RestartPolicy(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str = ""
+    maximum_retry_count: Int64 = 0
+
+
+class BindOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    propagation: str = ""
+    non_recursive: bool = False
+    create_mountpoint: bool = False
+    read_only_non_recursive: bool = False
+    read_only_force_recursive: bool = False
+
+
+class DriverConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    name: str = ""
+    options: dict[str, str] | None = None
+
+
+class VolumeOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    no_copy: bool = False
+    labels: dict[str, str] | None = None
+    driver_config: DriverConfig | None = None
+    subpath: str = ""
+
+
+class TmpfsOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    size_bytes: Int64 = 0
+    mode: Int64 = 0
+    options: list[list[str]] | None = None
+
+
+class Mount(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    """One entry of ``HostConfig.Mounts``: what ``--mount`` says."""
+
+    type: str = ""
+    source: str = ""
+    target: str = ""
+    read_only: bool = False
+    consistency: str = ""
+    bind_options: BindOptions | None = None
+    volume_options: VolumeOptions | None = None
+    tmpfs_options: TmpfsOptions | None = None
+
+
+class Ulimit(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str
+    hard: Int64 = 0
+    soft: Int64 = 0
+
+
+class DeviceMapping(msgspec.Struct, frozen=True, rename="pascal"):
+    path_on_host: str = ""
+    path_in_container: str = ""
+    cgroup_permissions: str = ""
+
+
+class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What belongs to this host: resources, mounts, networking, privileges."""
+
+    binds: list[str] | None = None
+    container_id_file: str = field(default="", name="ContainerIDFile")
+    log_config: LogConfig = field(default_factory=LogConfig)
+    network_mode: str = ""
+    port_bindings: dict[str, list[PortBinding] | None] | None = None
+    restart_policy: RestartPolicy = field(default_factory=RestartPolicy)
+    auto_remove: bool = False
+    volume_driver: str = ""
+    volumes_from: list[str] | None = None
+    console_size: list[Int64] | None = None
+    annotations: dict[str, str] | None = None
+    cap_add: list[str] | None = None
+    cap_drop: list[str] | None = None
+    cgroupns_mode: str = ""
+    dns: list[str] | None = None
+    dns_options: list[str] | None = None
+    dns_search: list[str] | None = None
+    extra_hosts: list[str] | None = None
+    group_add: list[str] | None = None
+    ipc_mode: str = ""
+    cgroup: str = ""
+    links: list[str] | None = None
+    oom_score_adj: Int64 = 0
+    pid_mode: str = ""
+    privileged: bool = False
+    publish_all_ports: bool = False
+    readonly_rootfs: bool = False
+    security_opt: list[str] | None = None
+    storage_opt: dict[str, str] | None = None
+    tmpfs: dict[str, str] | None = None
+    uts_mode: str = field(default="", name="UTSMode")
+    userns_mode: str = ""
+    shm_size: Int64 = 0
+    sysctls: dict[str, str] | None = None
+    runtime: str = ""
+    isolation: str = ""
+    cpu_shares: Int64 = 0
+    memory: Int64 = 0
+    nano_cpus: Int64 = 0
+    cgroup_parent: str = ""
+    blkio_weight: Int64 = 0
+    blkio_weight_device: list[Any] | None = None
+    blkio_device_read_bps: list[Any] | None = None
+    blkio_device_write_bps: list[Any] | None = None
+    blkio_device_read_iops: list[Any] | None = field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[Any] | None = field(default=None, name="BlkioDeviceWriteIOps")
+    cpu_period: Int64 = 0
+    cpu_quota: Int64 = 0
+    cpu_realtime_period: Int64 = 0
+    cpu_realtime_runtime: Int64 = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    devices: list[DeviceMapping] | None = None
+    device_cgroup_rules: list[str] | None = None
+    device_requests: list[Any] | None = None
+    kernel_memory: Int64 = 0
+    memory_reservation: Int64 = 0
+    memory_swap: Int64 = 0
+    memory_swappiness: Int64 | None = None
+    oom_kill_disable: bool | None = None
+    pids_limit: Int64 | None = None
+    ulimits: list[Ulimit] | None = None
+    cpu_count: Int64 = 0
+    cpu_percent: Int64 = 0
+    io_maximum_iops: Int64 = field(default=0, name="IOMaximumIOps")
+    io_maximum_bandwidth: Int64 = field(default=0, name="IOMaximumBandwidth")
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+    init: bool | None = None
+    mounts: list[Mount] | None = None
+
+
+class NetworkingConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    endpoints_config: dict[str, EndpointSettings | None] | None = None
+
+
+class CreateRequest(Config, frozen=True, kw_only=True, rename="pascal"):
+    """The body of ``POST /containers/create``."""
+
+    host_config: HostConfig | None = None
+    networking_config: NetworkingConfig | None = None

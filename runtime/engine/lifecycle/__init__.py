@@ -1,0 +1,1 @@
+"""Creation, start, stop, restart, exec, health checks and removal of containers."""

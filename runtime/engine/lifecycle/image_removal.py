@@ -1,0 +1,94 @@
+"""What ``rmi`` and ``image prune`` may take away, and what they then say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+from netd.common.errors import Conflict
+from netd.common.events import Bus, event
+from runtime.engine.containers.container import Live
+from runtime.engine.containers.containers import Fleet
+from runtime.images.image_config import ImageRecord
+from runtime.images.image_store import Images
+from runtime.images.reference import Reference
+
+Report = list[dict[str, str]]
+
+
+class ImageRemoval:
+    def __init__(self, images: Images, fleet: Fleet, bus: Bus) -> None:
+        self._images = images
+        self._fleet = fleet
+        self._bus = bus
+
+    async def remove(self, text: str, *, force: bool) -> Report:
+        """Take a name away, and with the last one the image.  Raises Conflict when it is in use."""
+        image = self._images.find(text)
+        names = self._images.names_of(image.id)
+        tag = self._images.names_tag(text)
+        if tag is not None and len(names) > 1:
+            await self._images.untag(tag)
+            return self._untagged([tag], image)
+        self._refuse(image, names, tag, force=force)
+        return await self._delete(image)
+
+    def _refuse(self, image: ImageRecord, names: Sequence[Reference], tag: Reference | None, *, force: bool) -> None:
+        short = image.id.removeprefix("sha256:")[:12]
+        users = self._fleet.users_of_image(image.id)
+        running = [live for live in users if live.record.state.counts_as_running]
+        if tag is None and len(names) > 1 and not force:
+            raise Conflict(
+                f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+            )
+        if running:
+            raise Conflict(
+                f"conflict: unable to delete {tag.short if tag else short} (cannot be forced) - image is being used by"
+                f" running container {_named(running[0])}"
+            )
+        if users:
+            raise Conflict(
+                f"conflict: unable to delete {tag.short if tag else short} (cannot be forced) - image is being used by"
+                f" stopped container {_named(users[0])}: remove the container first"
+            )
+
+    async def _delete(self, image: ImageRecord) -> Report:
+        names = await self._images.delete(image)
+        report = self._untagged(names, image)
+        self._tell("delete", image, {"name": image.id})
+        report.append({"Deleted": image.id})
+        return report + [{"Deleted": chain} for chain in reversed(image.layers)]
+
+    def _untagged(self, names: Sequence[Reference], image: ImageRecord) -> Report:
+        for name in names:
+            self._tell("untag", image, {"name": name.short})
+        return [{"Untagged": name.short} for name in names]
+
+    async def prune(self, wanted: Callable[[ImageRecord], bool], *, dangling: bool) -> tuple[Report, int]:
+        """Delete every image that passes *wanted*, is used by nobody and, if *dangling*, has no name."""
+        report: Report = []
+        freed = 0
+        for image in self._images.all():
+            named = bool(self._images.names_of(image.id))
+            if (named and dangling) or self._fleet.users_of_image(image.id) or not wanted(image):
+                continue
+            report += await self._delete(image)
+            freed += image.size
+        return report, freed
+
+    def _tell(self, action: str, image: ImageRecord, attributes: dict[str, str]) -> None:
+        self._bus.publish(event("image", action, image.id, attributes))
+
+
+def _named(live: Live) -> str:
+    return f"{live.id[:12]} ({live.record.name})"
+
+
+def reference_filter(patterns: Sequence[str], names: Sequence[Reference]) -> bool:
+    """Tell whether a name matches one of ``busybox``, ``busybox:1``, ``local/*``."""
+    return not patterns or any(_matches(pattern, name) for pattern in patterns for name in names)
+
+
+def _matches(pattern: str, name: Reference) -> bool:
+    texts = (name.short, name.short_repository, name.full, name.repository)
+    return any(fnmatchcase(text, pattern) for text in texts)

@@ -1,0 +1,108 @@
+"""Brings one container up: its networking, its process, its streams; or nothing at all.
+
+A failure anywhere takes back what was made, in reverse order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+
+from netd.common.errors import BadRequest, Conflict, Problem, ServerError
+from runtime.engine.containers import etc_files
+from runtime.engine.containers.container import Live
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.network.attachment import Joined, Network
+from runtime.engine.network.user_namespaces import UserNamespaces
+from runtime.engine.options import runtime_spec
+from runtime.engine.options.runtime_spec import Surroundings
+from runtime.paths import Paths
+from runtime.shim_client.supervisor import Running, Supervisor
+from runtime.spec import Container, StartError
+
+_PREFIX = "failed to create task for container: "
+_USERS_FAULT = (126, 127)
+
+
+class Launcher:
+    def __init__(
+        self,
+        fleet: Fleet,
+        supervisor: Supervisor,
+        network: Network,
+        paths: Paths,
+        user_namespaces: UserNamespaces,
+    ) -> None:
+        self._user_namespaces = user_namespaces
+        self._fleet = fleet
+        self._supervisor = supervisor
+        self._network = network
+        self._paths = paths
+
+    async def launch(self, live: Live) -> tuple[Running, Joined]:
+        """Return the running process and its networking.  Raises a Problem or StartError; nothing is left then."""
+        async with self._user_namespaces.held(live) as held, AsyncExitStack() as undo:
+            joined = await self._network.join(live, held.network)
+            undo.push_async_callback(self._leave, live)
+            spec = self._spec(live, joined, held.user)
+            await asyncio.to_thread(self._ready, live, joined)
+            running = await self._supervisor.prepare(spec)
+            undo.push_async_callback(self._supervisor.discard, live.id)
+            await live.connect_viewers(running)
+            await self._supervisor.release(running)
+            undo.pop_all()
+        return running, joined
+
+    async def _leave(self, live: Live) -> None:
+        await self._network.leave(live)
+
+    def _spec(self, live: Live, joined: Joined, userns: str) -> Container:
+        record = live.record
+        around = Surroundings(
+            hostname=joined.hostname,
+            netns=joined.netns,
+            userns=userns,
+            pid_mode=self._namespace(record.host.pid_mode, "pid"),
+            ipc_mode=self._namespace(record.host.ipc_mode, "ipc"),
+            lower=tuple(str(self._paths.layer(chain)) for chain in record.layers),
+            files=joined.files,
+            online=os.cpu_count() or 1,
+        )
+        return runtime_spec.container(record, self._paths.container(live.id), around)
+
+    def _namespace(self, mode: str, kind: str) -> str:
+        if not mode.startswith("container:"):
+            return "host" if mode == "host" else "private"
+        donor = self._fleet.find(mode.removeprefix("container:"))
+        if donor.running is None:
+            raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
+        if kind == "ipc" and donor.record.host.ipc_mode in ("", "private"):
+            raise Conflict(
+                f"can't join IPC of container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor"
+                " container)"
+            )
+        return f"/proc/{donor.running.pid}/ns/{kind}"
+
+    def _ready(self, live: Live, joined: Joined) -> None:
+        """Write the files of /etc, and make what a crash of the machine, or the user, may have taken away."""
+        record, own = live.record, self._paths.container(live.id)
+        missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
+        if missing:
+            raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")
+        etc_files.make(own, str(self._paths.layer(record.layers[0])))
+        if joined.settings is not None:
+            etc_files.write_files(own, hostname=joined.hostname, hosts=joined.hosts, resolv_conf=joined.resolv_conf)
+        for point in record.mounts:
+            if point.type == "volume":
+                etc_files.make_volume(point.source)
+            elif point.type == "bind" and not os.path.lexists(point.source):
+                raise BadRequest(
+                    f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
+                )
+
+
+def as_problem(error: StartError) -> Problem:
+    """Return what a client is told of a process that could not be started."""
+    kind = BadRequest if error.code in _USERS_FAULT else ServerError
+    return kind(_PREFIX + error.message)

@@ -1,0 +1,4 @@
+"""The options of create requests: checked and translated.
+
+Pure.
+"""

@@ -1,0 +1,208 @@
+"""Which mounts a container gets: ``-v`` strings, ``--mount`` objects and the image's volumes, read once.  Pure.
+
+Sources are not looked at here: whether a path exists, and which volume a name means, is for the caller.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from netd.common.errors import BadRequest, NotImplementedYet
+from runtime.container_config import Config, HostConfig, Mount
+
+_VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_IGNORED = ("z", "Z", "consistent", "cached", "delegated", "default", "")
+_FORBIDDEN = ("/", "/proc", "/sys", "/dev")
+_TMPFS_OPTION = re.compile(
+    r"(?:ro|rw|(?:no)?(?:suid|dev|exec|atime|diratime)|strictatime|relatime|async|defaults|mpol=[a-z0-9:=-]+"
+    r"|size=\d{1,19}[kmgtKMGT%]?|nr_(?:inodes|blocks)=\d{1,19}[kmgKMG]?|mode=[0-7]{1,4}|[ug]id=\d{1,10}"
+    r"|huge=(?:never|always|within_size|advise))\Z",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One mount that was asked for.  A volume without a source is anonymous."""
+
+    kind: str
+    """``bind``, ``volume`` or ``tmpfs``."""
+    target: str
+    source: str = ""
+    read_only: bool = False
+    mode: str = ""
+    propagation: str = ""
+    make_source: bool = False
+    """Make a missing directory of the host, as ``-v`` does and ``--mount`` does not."""
+    copy: bool = True
+    """Fill an empty volume from the image."""
+    labels: tuple[tuple[str, str], ...] = ()
+    options: str = ""
+    """Of a tmpfs."""
+
+
+def wanted(config: Config, host: HostConfig) -> tuple[Wanted, ...]:
+    """Return every mount asked for, parents before children.  Raises BadRequest in Docker's words."""
+    asked = [*map(parse_bind, host.binds or ()), *map(_from_mount, host.mounts or ())]
+    asked += [_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
+    _refuse_doubles(asked)
+    taken = {one.target for one in asked}
+    asked += [one for one in map(_anonymous, config.volumes or ()) if one.target not in taken]
+    return tuple(sorted(asked, key=lambda one: (one.target.count("/"), one.target)))
+
+
+def parse_bind(text: str) -> Wanted:
+    """Read ``source:target[:options]``, or ``target`` alone for an anonymous volume."""
+    parts = text.split(":")
+    if not 1 <= len(parts) <= 3 or not all(parts):
+        raise BadRequest(f"invalid volume specification: '{text}'")
+    if len(parts) == 1:
+        return _anonymous(parts[0])
+    source, target, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else ""
+    kind = "bind" if source.startswith("/") else "volume"
+    if kind == "volume" and not _VOLUME.match(source):
+        raise BadRequest(
+            f'"{source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are'
+            " allowed. If you intended to pass a host directory, use absolute path"
+        )
+    options = _Options.read(text, kind, mode)
+    return Wanted(
+        kind=kind,
+        target=_target(target, text),
+        source=posixpath.normpath(source) if kind == "bind" else source,
+        read_only=options.read_only,
+        mode=mode,
+        propagation=options.propagation or ("rprivate" if kind == "bind" else ""),
+        make_source=kind == "bind",
+        copy=options.copy,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    read_only: bool
+    propagation: str
+    copy: bool
+
+    @classmethod
+    def read(cls, text: str, kind: str, mode: str) -> _Options:
+        words = mode.split(",") if mode else []
+        access = [word for word in words if word in ("ro", "rw")]
+        spread = [word for word in words if word in _PROPAGATIONS]
+        no_copy = [word for word in words if word == "nocopy"]
+        known = len(access) + len(spread) + len(no_copy) + sum(word in _IGNORED for word in words)
+        wrong = known != len(words) or max(len(access), len(spread), len(no_copy)) > 1
+        if wrong or (kind == "volume" and spread) or (kind == "bind" and no_copy):
+            raise BadRequest(f"invalid volume specification: '{text}': invalid mode: {mode}")
+        return cls("ro" in access, spread[0] if spread else "", not no_copy)
+
+
+def _anonymous(target: str) -> Wanted:
+    return Wanted(kind="volume", target=_target(target, target))
+
+
+def _tmpfs(target: str, options: str) -> Wanted:
+    words = [word for word in options.split(",") if word]
+    for word in words:
+        if not _TMPFS_OPTION.match(word):
+            raise BadRequest(
+                f"invalid tmpfs option {word[:80]!r} of {target}: use size, mode, uid, gid, nr_inodes, nr_blocks, huge"
+                " or mpol with a value, or a flag such as noexec"
+            )
+    return Wanted(kind="tmpfs", target=_target(target, target), read_only="ro" in words, options=options)
+
+
+def _from_mount(mount: Mount) -> Wanted:
+    where = f'invalid mount config for type "{mount.type}"'
+    if not mount.target:
+        raise BadRequest(f"{where}: field Target must not be empty")
+    if not mount.target.startswith("/"):
+        raise BadRequest(f"{where}: invalid mount path: '{mount.target}' mount path must be absolute")
+    readers = {"bind": _bind_mount, "volume": _volume_mount, "tmpfs": _tmpfs_mount}
+    if mount.type in ("image", "cluster", "npipe"):
+        raise NotImplementedYet(f"mounts of type {mount.type} are not implemented by netd-runtime yet")
+    if mount.type not in readers:
+        raise BadRequest(f"mount type unknown: {mount.type!r}; use bind, volume or tmpfs")
+    return readers[mount.type](mount, where)
+
+
+def _bind_mount(mount: Mount, where: str) -> Wanted:
+    if not mount.source:
+        raise BadRequest(f"{where}: field Source must not be empty")
+    if not mount.source.startswith("/"):
+        raise BadRequest(f"{where}: invalid mount path: '{mount.source}' mount path must be absolute")
+    options = mount.bind_options
+    if options and (options.non_recursive or options.read_only_non_recursive):
+        raise NotImplementedYet("--mount bind-recursive is not implemented by netd-runtime yet; leave it out")
+    propagation = options.propagation if options else ""
+    if propagation and propagation not in _PROPAGATIONS:
+        raise BadRequest(f"{where}: invalid propagation mode: {propagation}")
+    return Wanted(
+        kind="bind",
+        target=_target(mount.target, mount.target),
+        source=posixpath.normpath(mount.source),
+        read_only=mount.read_only,
+        propagation=propagation or "rprivate",
+        make_source=bool(options and options.create_mountpoint),
+    )
+
+
+def _volume_mount(mount: Mount, where: str) -> Wanted:
+    options = mount.volume_options
+    if mount.source and not _VOLUME.match(mount.source):
+        raise BadRequest(f"{where}: invalid volume name: {mount.source!r}")
+    if options and options.subpath:
+        raise NotImplementedYet("--mount volume-subpath is not implemented by netd-runtime yet; leave it out")
+    driver = options.driver_config if options else None
+    if driver and (driver.name not in ("", "local") or driver.options):
+        raise BadRequest(f"{where}: volume driver {driver.name or 'local'} with options is not known here; use local")
+    return Wanted(
+        kind="volume",
+        target=_target(mount.target, mount.target),
+        source=mount.source,
+        read_only=mount.read_only,
+        mode="z",
+        copy=not (options and options.no_copy),
+        labels=tuple((options.labels or {}).items()) if options else (),
+    )
+
+
+def _tmpfs_mount(mount: Mount, where: str) -> Wanted:
+    if mount.source:
+        raise BadRequest(f"{where}: field Source must not be specified")
+    asked = mount.tmpfs_options
+    words = ["ro"] if mount.read_only else []
+    if asked and asked.size_bytes:
+        words.append(f"size={asked.size_bytes}")
+    if asked and asked.mode:
+        words.append(f"mode={asked.mode:o}")
+    for option in (asked.options if asked else None) or ():
+        words.append("=".join(option))
+    return _tmpfs(mount.target, ",".join(words))
+
+
+def _target(target: str, text: str) -> str:
+    if not target.startswith("/"):
+        raise BadRequest(
+            f"invalid volume specification: '{text}': invalid mount path: '{target}' mount path must be absolute"
+        )
+    clean = "/" + posixpath.normpath(target).lstrip("/")
+    if clean == "/":
+        raise BadRequest(f"invalid volume specification: '{text}': destination can't be '/'")
+    if clean in _FORBIDDEN or clean.startswith("/proc/"):
+        raise BadRequest(
+            f"invalid volume specification: '{text}': {clean} belongs to the container and cannot be a mount"
+        )
+    return clean
+
+
+def _refuse_doubles(asked: Iterable[Wanted]) -> None:
+    seen: set[str] = set()
+    for one in asked:
+        if one.target in seen:
+            raise BadRequest(f"Duplicate mount point: {one.target}")
+        seen.add(one.target)

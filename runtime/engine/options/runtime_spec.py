@@ -1,0 +1,156 @@
+"""A container's record, put as the one value from which the shim makes it.  Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netd.common.digits import whole
+from netd.common.errors import BadRequest
+from runtime.container_config import HostConfig
+from runtime.engine.options import networking, process, resources, sysctls
+from runtime.paths import ContainerPaths
+from runtime.record import ContainerRecord, MountPoint
+from runtime.spec import Container, Device, Mount
+
+_SHM = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What only the moment of the start tells."""
+
+    hostname: str
+    netns: str | None
+    userns: str = ""
+    pid_mode: str
+    ipc_mode: str
+    lower: tuple[str, ...]
+    files: ContainerPaths
+    """Whose resolv.conf, hosts and hostname are used: its own, or those of the container whose network it shares."""
+    online: int
+    """Processors of the host."""
+
+
+def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings) -> Container:
+    host = record.host
+    _, other_sysctls = sysctls.split(
+        host.sysctls,
+        own_network=networking.owns_network(host),
+        own_ipc=around.ipc_mode == "private",
+        own_uts=own_uts(host),
+    )
+    size, count = log_bounds(host)
+    return Container(
+        id=record.id,
+        hostname=around.hostname,
+        domainname=record.config.domainname,
+        netns=around.netns,
+        userns=around.userns,
+        pid_mode=around.pid_mode,
+        ipc_mode=around.ipc_mode,
+        uts_mode="private" if own_uts(host) else "host",
+        cgroup_namespace=host.cgroupns_mode == "private",
+        lower=around.lower,
+        upper=str(own.upper),
+        work=str(own.work),
+        root=str(own.root),
+        read_only=host.readonly_rootfs,
+        mounts=mounts(record, around.files),
+        devices=devices(host),
+        sysctls=other_sysctls,
+        shm_size=host.shm_size or _SHM,
+        privileged=host.privileged,
+        init=bool(host.init),
+        limits=resources.limits(host, around.online),
+        log_path="" if host.log_config.type == "none" else str(own.log),
+        log_max_size=size,
+        log_max_files=count,
+        process=process.first(record, around.hostname),
+    )
+
+
+def own_uts(host: HostConfig) -> bool:
+    return host.uts_mode != "host"
+
+
+def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[Mount, ...]:
+    """Return all mounts, parents before children: a mount on /etc does not hide the files that netd writes there.
+
+    A volume is a bind of its folder.
+    """
+    asked = [_mount(point, record.tmpfs) for point in record.mounts]
+    return tuple(sorted([*asked, *_files(record, paths)], key=_depth))
+
+
+def _depth(mount: Mount) -> tuple[int, str]:
+    return (mount.target.count("/"), mount.target)
+
+
+def _mount(point: MountPoint, tmpfs: dict[str, str]) -> Mount:
+    if point.type == "tmpfs":
+        return Mount(kind="tmpfs", target=point.destination, options=tmpfs[point.destination], read_only=not point.rw)
+    return Mount(
+        kind="bind",
+        target=point.destination,
+        source=point.source,
+        read_only=not point.rw,
+        propagation=point.propagation or "rprivate",
+    )
+
+
+def _files(record: ContainerRecord, paths: ContainerPaths) -> list[Mount]:
+    """Return the mounts of the files that netd writes; a mount of the user's on one of them replaces it."""
+    taken = {point.destination for point in record.mounts}
+    shown = (
+        ("/etc/resolv.conf", paths.resolv_conf),
+        ("/etc/hostname", paths.hostname),
+        ("/etc/hosts", paths.hosts),
+    )
+    return [
+        Mount(kind="bind", target=target, source=str(path), read_only=record.host.readonly_rootfs)
+        for target, path in shown
+        if target not in taken
+    ]
+
+
+def devices(host: HostConfig) -> tuple[Device, ...]:
+    found = []
+    for one in host.devices or ():
+        access = one.cgroup_permissions or "rwm"
+        if not one.path_on_host.startswith("/") or not set(access) <= set("rwm"):
+            raise BadRequest(
+                f"invalid device {one.path_on_host!r} with access {access!r}: use /dev/NAME and letters of rwm"
+            )
+        target = one.path_in_container or one.path_on_host
+        found.append(Device(source=one.path_on_host, target=target, access=access))
+    return tuple(found)
+
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def log_bounds(host: HostConfig) -> tuple[int, int]:
+    """Return (bytes a log file may have, -1 for any; how many are kept)."""
+    options = dict(host.log_config.config or {})
+    size = _log_size(options.pop("max-size", "-1"))
+    count = whole(options.pop("max-file", "1"))
+    for harmless in ("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"):
+        options.pop(harmless, None)
+    if options:
+        raise BadRequest(f"unknown log opt '{next(iter(options))}' for json-file log driver")
+    if not count:
+        raise BadRequest("max-file cannot be less than 1")
+    if count > 1 and size == -1:
+        raise BadRequest("max-file cannot be set when max-size is unlimited: set max-size as well")
+    return size, count
+
+
+def _log_size(text: str) -> int:
+    if text == "-1":
+        return -1
+    digits = text.lower().removesuffix("b").rstrip("kmg")
+    unit = text.lower().removesuffix("b")[len(digits) :]
+    number = whole(digits)
+    if not number or unit not in _UNITS:
+        raise BadRequest(f"invalid value for max-size: {text!r}; use a number with k, m or g, or -1")
+    return number * _UNITS[unit]

@@ -1,0 +1,86 @@
+"""Judges a whole create request before anything is made.  Pure.
+
+Most rules live where the value is translated; here each translation is tried once, so that what start would
+refuse, create refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from netd.api import EndpointSettings
+from netd.common.errors import BadRequest
+from runtime.container_config import Config, Healthcheck, HostConfig, words
+from runtime.engine.options import (
+    networking,
+    process,
+    resources,
+    restart_policy,
+    runtime_spec,
+    security,
+    signals,
+    sysctls,
+    unsupported_options,
+)
+
+_PID_MODES = ("", "private", "host")
+_IPC_MODES = ("", "private", "shareable", "host")
+_MILLISECOND = 10**6
+
+
+def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings], online: int) -> None:
+    """Raise BadRequest (NotImplementedYet for what we cannot do) in Docker's words; *config* is complete."""
+    unsupported_options.check(config, host)
+    process.check(config, [*(words(config.entrypoint) or ()), *(words(config.cmd) or ())])
+    process.check_user(config.user, host.group_add or ())
+    if config.stop_signal:
+        signals.number(config.stop_signal)
+    restart_policy.check(host)
+    _check_namespaces(config, host)
+    networking.check(config, host, endpoints)
+    resources.limits(host, online)
+    resources.rlimits(host.ulimits)
+    security.privileges(host)
+    sysctls.split(
+        host.sysctls,
+        own_network=networking.owns_network(host),
+        own_ipc=host.ipc_mode in ("", "private", "shareable"),
+        own_uts=runtime_spec.own_uts(host),
+    )
+    runtime_spec.devices(host)
+    runtime_spec.log_bounds(host)
+    if config.healthcheck:
+        _check_health(config.healthcheck)
+
+
+def _check_namespaces(config: Config, host: HostConfig) -> None:
+    if host.uts_mode not in ("", "host"):
+        raise BadRequest(f"invalid UTS mode: {host.uts_mode}")
+    if host.uts_mode == "host" and config.hostname:
+        raise BadRequest("conflicting options: hostname and the UTS mode")
+    if host.pid_mode not in _PID_MODES and not _is_container(host.pid_mode):
+        raise BadRequest(f"invalid PID mode: {host.pid_mode}")
+    if host.ipc_mode not in _IPC_MODES and not _is_container(host.ipc_mode):
+        raise BadRequest(f"invalid IPC mode: {host.ipc_mode}")
+    if host.init and host.pid_mode not in ("", "private"):
+        raise BadRequest("--init needs a process namespace of the container's own: leave --pid out")
+
+
+def _is_container(mode: str) -> bool:
+    return mode.startswith("container:") and len(mode) > len("container:")
+
+
+def _check_health(check: Healthcheck) -> None:
+    if check.test and check.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        raise BadRequest(f"unknown type {check.test[0]!r} in healthcheck: use NONE, CMD or CMD-SHELL")
+    times = {
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "StartPeriod": check.start_period,
+        "StartInterval": check.start_interval,
+    }
+    for name, value in times.items():
+        if value < 0 or 0 < value < _MILLISECOND:
+            raise BadRequest(f"{name} in Healthcheck cannot be less than one millisecond")
+    if check.retries < 0:
+        raise BadRequest("Retries in Healthcheck cannot be negative")

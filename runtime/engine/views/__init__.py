@@ -1,0 +1,4 @@
+"""What lists, ``top`` and ``stats`` show of containers.
+
+It changes nothing.
+"""

@@ -1,0 +1,168 @@
+"""Which containers a list shows, and in which order.  Pure but for the fleet it is asked of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from netd.api import PortBindings
+from netd.common.digits import signed
+from netd.common.errors import BadRequest, NotFound
+from netd.common.filters import Filters
+from runtime.engine.containers.container import Live
+from runtime.engine.containers.containers import Fleet
+from runtime.engine.options.port_bindings import spans
+from runtime.images.image_config import ImageRecord
+from runtime.images.image_store import Images
+from runtime.record import ContainerRecord
+
+_WORDS = "ancestor before exited expose health id is-task isolation label name network publish since status volume"
+KEYS = frozenset(_WORDS.split())
+PRUNE_KEYS = frozenset({"label", "label!", "until"})
+_STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
+_SPAN = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
+_SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def chosen(fleet: Fleet, images: Images, filters: Filters, *, all_: bool, limit: int) -> list[Live]:
+    """Return the containers that pass, newest first.  Raises BadRequest for filters that make no sense."""
+    found = sorted(fleet.all(), key=lambda live: live.record.created, reverse=True)
+    tests = [_by_record(filters), _by_network(filters), _by_age(fleet, filters), _by_image(images, filters)]
+    explicit = bool(filters.get("status") or filters.get("exited"))
+    show_all = all_ or limit > 0 or explicit
+    passing = [
+        live
+        for live in found
+        if (show_all or live.record.state.counts_as_running)
+        and all(test(live.record) for test in tests)
+        and filters.exact("health", live.health.verdict if live.health else "none")
+    ]
+    return passing[:limit] if limit > 0 else passing
+
+
+def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
+    for status in filters.get("status"):
+        if status not in _STATES:
+            raise BadRequest(
+                f"invalid filter 'status={status}': invalid value for state ({status}): must be one of "
+                + ", ".join(_STATES)
+            )
+    codes = _numbers(filters, "exited")
+    return lambda record: (
+        filters.prefix("id", record.id)
+        and filters.matches("name", record.name, f"/{record.name}")
+        and filters.labels(record.config.labels or {})
+        and filters.exact("status", record.state.status)
+        and (not codes or (record.state.status == "exited" and record.state.exit_code in codes))
+        and filters.exact("volume", *(text for point in record.mounts for text in (point.name, point.destination)))
+        and filters.exact("is-task", "false", "0")
+        and filters.exact("isolation", "default", "")
+    )
+
+
+def _numbers(filters: Filters, key: str) -> frozenset[int]:
+    found = [signed(text) for text in filters.get(key)]
+    if None in found:
+        raise BadRequest(f"invalid filter '{key}': it takes a number")
+    return frozenset(number for number in found if number is not None)
+
+
+def _by_network(filters: Filters) -> Callable[[ContainerRecord], bool]:
+    publish = [_ports(text) for text in filters.get("publish")]
+    expose = [_ports(text) for text in filters.get("expose")]
+    return lambda record: (
+        (not publish or _meets(publish, _published(record)))
+        and (not expose or _meets(expose, spans([*(record.config.exposed_ports or ()), *_bindings(record)])))
+        and _on_network(record, filters)
+    )
+
+
+def _bindings(record: ContainerRecord) -> PortBindings:
+    return (record.network.ports if record.network else record.host.port_bindings) or {}
+
+
+def _published(record: ContainerRecord) -> Iterator[tuple[int, int, str]]:
+    """Yield the host ports that a container has, or has asked for while it does not run."""
+    for key, many in _bindings(record).items():
+        protocol = key.partition("/")[2] or "tcp"
+        yield from spans(f"{one.host_port}/{protocol}" for one in many or ())
+
+
+def _on_network(record: ContainerRecord, filters: Filters) -> bool:
+    networks = record.network.networks if record.network else record.endpoints
+    wanted = filters.get("network")
+    return not wanted or any(
+        name == text or (one.network_id and one.network_id.startswith(text))
+        for text in wanted
+        for name, one in networks.items()
+    )
+
+
+def _ports(text: str) -> tuple[int, int, str]:
+    found = _PORT.match(text)
+    if not found:
+        raise BadRequest(f"invalid filter: {text!r} is not a port such as 80, 80/tcp or 80-90")
+    return int(found[1]), int(found[2] or found[1]), found[3] or "tcp"
+
+
+def _meets(wanted: list[tuple[int, int, str]], ports: Iterable[tuple[int, int, str]]) -> bool:
+    return any(
+        low <= last and first <= high and kind == protocol
+        for low, high, kind in ports
+        for first, last, protocol in wanted
+    )
+
+
+def _by_age(fleet: Fleet, filters: Filters) -> Callable[[ContainerRecord], bool]:
+    before = [fleet.find(text).record.created for text in filters.get("before")]
+    since = [fleet.find(text).record.created for text in filters.get("since")]
+    return lambda record: (
+        all(record.created < moment for moment in before) and all(record.created > moment for moment in since)
+    )
+
+
+def _by_image(images: Images, filters: Filters) -> Callable[[ContainerRecord], bool]:
+    wanted = {image.id for text in filters.get("ancestor") if (image := _image(images, text))}
+    return lambda record: not filters.get("ancestor") or record.image in wanted
+
+
+def _image(images: Images, text: str) -> ImageRecord | None:
+    try:
+        return images.find(text)
+    except NotFound:
+        return None
+
+
+def prunable(fleet: Fleet, filters: Filters) -> Iterable[Live]:
+    """Return the containers without a process that ``prune`` takes away."""
+    until = [deadline(text) for text in filters.get("until")]
+    for live in fleet.all():
+        record = live.record
+        labels = record.config.labels or {}
+        if record.state.counts_as_running or not filters.labels(labels):
+            continue
+        if filters.get("label!") and filters.labels(labels, "label!"):
+            continue
+        if all(record.created < moment for moment in until):
+            yield live
+
+
+def deadline(text: str) -> str:
+    """Return the RFC 3339 time of ``10m``, ``1h30m``, a number of seconds since 1970, or a time."""
+    try:
+        moment = _read_moment(text)
+    except (ValueError, OverflowError):
+        raise BadRequest(f"invalid filter 'until': {text!r} is neither a time nor a span such as 10m") from None
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond * 1000:09d}Z"
+
+
+def _read_moment(text: str) -> datetime:
+    if _SECONDS.match(text):
+        return datetime.fromtimestamp(float(text), UTC)
+    if spans := _SPAN.findall(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in spans)
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+    return datetime.fromisoformat(text).astimezone(UTC)

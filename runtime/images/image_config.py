@@ -1,0 +1,95 @@
+"""What an image is: Docker's image configuration, and what the daemon keeps of it.  Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import msgspec
+
+from runtime.container_config import Empty, Healthcheck, Words
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
+    """Defaults for the containers made from an image."""
+
+    user: str | None = None
+    exposed_ports: dict[str, Empty | None] | None = None
+    env: list[str] | None = None
+    entrypoint: Words = None
+    cmd: Words = None
+    volumes: dict[str, Empty | None] | None = None
+    working_dir: str | None = None
+    labels: dict[str, str] | None = None
+    stop_signal: str | None = None
+    healthcheck: Healthcheck | None = None
+    shell: list[str] | None = None
+
+
+class RootFS(msgspec.Struct, frozen=True):
+    type: str = "layers"
+    diff_ids: list[str] = []
+
+
+class History(msgspec.Struct, frozen=True, omit_defaults=True):
+    created: str = ""
+    created_by: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class ImageDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The configuration document whose sha256 is the image's id."""
+
+    architecture: str
+    os: str
+    created: str = ""
+    author: str = ""
+    comment: str = ""
+    config: ImageConfig | None = None
+    rootfs: RootFS = msgspec.field(default_factory=RootFS)
+    history: list[History] | None = None
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An image as it is kept: the document byte for byte, because the id is its checksum."""
+
+    id: str
+    text: str
+    layers: list[str]
+    """Chain ids, bottom first."""
+    size: int
+    """Bytes of all layers."""
+    tagged: str = ""
+    """When it was last given a name."""
+
+    @property
+    def document(self) -> ImageDocument:
+        return _document(self.text)
+
+
+@lru_cache(maxsize=256)
+def _document(text: str) -> ImageDocument:
+    return msgspec.json.decode(text, type=ImageDocument)
+
+
+class TagRecord(msgspec.Struct, frozen=True):
+    image: str
+
+
+class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    chain: str
+    diff: str
+    size: int
+
+
+def image_id(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def chain_ids(diff_ids: list[str]) -> list[str]:
+    """Return the names under which the layers are kept, bottom first: each stands for itself and all below it."""
+    chains: list[str] = []
+    for diff in diff_ids:
+        chains.append(diff if not chains else f"sha256:{hashlib.sha256(f'{chains[-1]} {diff}'.encode()).hexdigest()}")
+    return chains

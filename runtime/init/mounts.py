@@ -1,0 +1,229 @@
+"""Mounts as descriptors: made detached, given their attributes, and attached to a place that is a descriptor too.
+
+So nothing ever appears in the host's mount table, and no path is looked up twice.  Imported by every shim.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from runtime import frames
+from runtime.kernel import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GUARDED = linux.ATTR_NOSUID | linux.ATTR_NODEV | linux.ATTR_NOEXEC
+
+_FLAGS = {
+    "ro": (linux.ATTR_RDONLY, 0), "rw": (0, linux.ATTR_RDONLY),
+    "nosuid": (linux.ATTR_NOSUID, 0), "suid": (0, linux.ATTR_NOSUID),
+    "nodev": (linux.ATTR_NODEV, 0), "dev": (0, linux.ATTR_NODEV),
+    "noexec": (linux.ATTR_NOEXEC, 0), "exec": (0, linux.ATTR_NOEXEC),
+    "noatime": (0x10, 0), "nodiratime": (0x80, 0), "strictatime": (linux.ATTR_STRICTATIME, 0),
+    "atime": (0, 0), "diratime": (0, 0), "relatime": (0, 0), "async": (0, 0), "defaults": (0, 0),
+}  # fmt: skip
+
+_PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
+
+
+def filesystem(
+    kind: str, attributes: int = 0, options: Sequence[tuple[str, str]] = (), source: str | None = None
+) -> int:
+    """Return a fresh, detached mount of a file system without a device; mount tables show *source*, or the kind."""
+    context = linux.fsopen(kind)
+    try:
+        linux.fsconfig_string(context, "source", source or kind)
+        for key, value in options:
+            if value:
+                linux.fsconfig_string(context, key, value)
+            else:
+                linux.fsconfig_flag(context, key)
+        linux.fsconfig_create(context)
+        return linux.fsmount(context, attributes)
+    finally:
+        os.close(context)
+
+
+def tmpfs(options: str, mode: str) -> int:
+    """Return a detached tmpfs as ``--tmpfs`` describes it; *mode* unless the options say one.
+
+    Raises OSError for an option that the kernel does not know.
+    """
+    attributes, data = GUARDED, {"mode": mode}
+    for word in filter(None, options.split(",")):
+        key, _, value = word.partition("=")
+        if key in _FLAGS and not value:
+            add, clear = _FLAGS[key]
+            attributes = (attributes | add) & ~clear
+        else:
+            data[key] = value
+    return filesystem("tmpfs", attributes, list(data.items()))
+
+
+def bind(source: str, *, read_only: bool = False, propagation: str = "rprivate") -> int:
+    """Return a detached copy of what is mounted at *source*, with all below it."""
+    tree = linux.open_tree(linux.AT_FDCWD, source)
+    try:
+        word = propagation.removeprefix("r")
+        linux.mount_setattr(tree, propagation=_PROPAGATION[word], recursive=propagation != word)
+        if read_only:
+            linux.mount_setattr(tree, add=linux.ATTR_RDONLY, recursive=True)
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def attach(tree: int, target: int) -> None:
+    """Mount *tree* on the file or directory that *target* is, and close *tree*."""
+    try:
+        linux.move_mount(tree, target)
+    finally:
+        os.close(tree)
+
+
+def overlay(lower: Sequence[str], upper: str, work: str) -> int:
+    """Return a detached overlay of the directories *lower*, top first, with *upper* taking the changes."""
+    try:
+        context = linux.fsopen("overlay")
+        try:
+            linux.fsconfig_string(context, "source", "overlay")
+            for path in lower:
+                _add_directory(context, "lowerdir+", path)
+            _add_directory(context, "upperdir", upper)
+            _add_directory(context, "workdir", work)
+            linux.fsconfig_create(context)
+            return linux.fsmount(context, 0)
+        finally:
+            os.close(context)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL or "lowerdir+" not in str(problem):
+            raise
+    return overlay_by_mount(lower, upper, work)
+
+
+def _add_directory(context: int, key: str, path: str) -> None:
+    if len(os.fsencode(path)) < 256:
+        linux.fsconfig_string(context, key, path)
+        return
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        linux.fsconfig_string(context, key, f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def overlay_by_mount(lower: Sequence[str], upper: str, work: str) -> int:
+    """Do what :func:`overlay` does on kernels before 6.7, which take the layers in one string of at most a page.
+
+    The mount is made in a namespace of a child's own, and a copy of it handed out.
+    """
+    ours, theirs = frames.pair()
+    child = os.fork()
+    if child == 0:
+        try:
+            frames.send(theirs, frames.READY, b"", (_overlay_elsewhere(lower, upper, work),))
+            os._exit(0)
+        except OSError as problem:
+            frames.send(theirs, frames.FAILED, frames.pack((problem.errno or 0, str(problem))))
+        finally:
+            os._exit(1)
+    theirs.close()
+    kind, payload, descriptors = frames.receive(ours)
+    ours.close()
+    os.waitpid(child, 0)
+    if kind != frames.READY:
+        raise OSError(*frames.unpack_tuple(payload))
+    return descriptors[0]
+
+
+def _overlay_elsewhere(lower: Sequence[str], upper: str, work: str) -> int:
+    linux.unshare(linux.CLONE_NEWNS)
+    linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+    os.chdir(os.path.dirname(lower[0]))
+    layers = ":".join(_escape(os.path.relpath(path)) for path in lower)
+    linux.mount("overlay", upper, "overlay", 0, f"lowerdir={layers},upperdir={_escape(upper)},workdir={_escape(work)}")
+    return linux.open_tree(linux.AT_FDCWD, upper, recursive=False)
+
+
+def _escape(path: str) -> str:
+    for character in ("\\", ":", ","):
+        path = path.replace(character, "\\" + character)
+    return path
+
+
+def directory_in(root: int, path: str) -> int:
+    """Return a descriptor of the directory *path* inside *root*, making what is missing; links stay inside."""
+    walked = ""
+    current = os.dup(root)
+    for part in filter(None, path.split("/")):
+        walked += "/" + part
+        parent = current
+        try:
+            current = _directory(root, parent, walked, part)
+        finally:
+            os.close(parent)
+    return current
+
+
+def _directory(root: int, parent: int, walked: str, part: str) -> int:
+    flags = os.O_PATH | os.O_DIRECTORY
+    resolve = linux.IN_ROOT | linux.NO_MAGICLINKS
+    try:
+        return linux.openat2(root, walked, flags, resolve)
+    except FileNotFoundError:
+        os.mkdir(part, 0o755, dir_fd=parent)
+    return linux.openat2(root, walked, flags, resolve)
+
+
+def file_in(root: int, path: str, links: int = 8) -> int:
+    """Return a descriptor of the file *path* inside *root*, made empty if it is missing; links stay inside.
+
+    Where a link points at a missing file, that file is made, through at most *links* links.
+    """
+    resolve = linux.IN_ROOT | linux.NO_MAGICLINKS
+    try:
+        return linux.openat2(root, path, os.O_PATH, resolve)
+    except FileNotFoundError:
+        parent = directory_in(root, os.path.dirname(path))
+    name = os.path.basename(path)
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+    except FileExistsError:
+        if not links:
+            raise
+        return file_in(root, os.path.join(os.path.dirname(path), os.readlink(name, dir_fd=parent)), links - 1)
+    finally:
+        os.close(parent)
+    return linux.openat2(root, path, os.O_PATH, resolve)
+
+
+def own_directory(root: int, name: str) -> int:
+    """Return the directory *name* at the top of *root*; an image's link or file of that name gives way."""
+    try:
+        return linux.openat2(root, name, os.O_PATH | os.O_DIRECTORY, linux.NO_SYMLINKS | linux.BENEATH)
+    except FileNotFoundError:
+        pass
+    except (NotADirectoryError, OSError) as problem:
+        if problem.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        os.unlink(name, dir_fd=root)
+    os.mkdir(name, 0o755, dir_fd=root)
+    return linux.openat2(root, name, os.O_PATH | os.O_DIRECTORY, linux.NO_SYMLINKS | linux.BENEATH)
+
+
+def own_file(directory: int, name: str) -> int:
+    """Return the file *name* in *directory*, made empty if missing; an image's link of that name gives way."""
+    try:
+        return linux.openat2(directory, name, os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
+    except FileNotFoundError:
+        pass
+    except OSError as problem:
+        if problem.errno != errno.ELOOP:
+            raise
+        os.unlink(name, dir_fd=directory)
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=directory))
+    return linux.openat2(directory, name, os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)

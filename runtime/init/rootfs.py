@@ -1,0 +1,232 @@
+"""Put a container's root together from its layers, the stage, and the mounts that were asked for.
+
+Runs in the container's future first process, with the folders of :mod:`runtime.init.rootfs_skeleton`, after that
+process has joined the network namespace.  Every target is resolved inside the new root and mounted on as a descriptor:
+an image's links, and other containers that swap directories meanwhile, lead nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from runtime.init import mounts, rootfs_skeleton
+from runtime.kernel import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runtime.kernel.devices import Node
+    from runtime.spec import Container, Mount
+
+_MASKED_SYS = ("firmware", "devices/virtual/powercap")
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+PROC_FILES = frozenset(
+    f"/proc/{name}" for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
+)
+"""What lxcfs-like file systems may cover below /proc; nothing else may."""
+
+_PROC, _SYSFS, _TMPFS = 0x9FA0, 0x62656572, 0x01021994
+_OF_SYS = frozenset({_SYSFS, 0x27E0EB, 0x63677270})
+"""Magic numbers of sysfs and of both kinds of control group file system."""
+
+
+class Refused(Exception):
+    """What the container asks for cannot be; the sentence is meant for its owner."""
+
+
+def assemble(spec: Container, root: int, trees: Sequence[int], nodes: Sequence[Node]) -> None:
+    """Mount everything below the detached mount *root* and make it the root of this process.
+
+    *trees* are the detached sources of the binds in ``spec.mounts``, in order.
+    """
+    linux.move_mount(root, linux.AT_FDCWD, "/root")
+    covered = {mount.target for mount in spec.mounts}
+    _system(spec, root, covered)
+    _etc(root)
+    left = list(trees)
+    for mount in spec.mounts:
+        _mount(root, mount, left)
+    _add_nodes(root, nodes)
+    _make_workdir(root, spec.process.cwd)
+    if spec.read_only:
+        linux.mount_setattr(root, add=linux.ATTR_RDONLY)
+    os.fchdir(root)
+    os.close(root)
+    rootfs_skeleton.swap_root()
+
+
+def _system(spec: Container, root: int, covered: set[str]) -> None:
+    """Move /proc and /dev into place; mount /sys of this network namespace."""
+    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+    for name in ("proc", "dev"):
+        target = mounts.own_directory(root, name)
+        if f"/{name}" not in covered:
+            _move_staged(f"/{name}", target)
+        os.close(target)
+    target = mounts.own_directory(root, "sys")
+    if "/sys" not in covered:
+        sysfs = mounts.filesystem("sysfs", mounts.GUARDED | (0 if spec.privileged else linux.ATTR_RDONLY))
+        linux.move_mount(sysfs, target)
+        _fill_sys(sysfs, null, spec.privileged)
+        os.close(sysfs)
+    os.close(target)
+    os.close(null)
+
+
+def _fill_sys(sysfs: int, null: int, privileged: bool) -> None:
+    if os.path.ismount("/cgroup"):
+        target = linux.openat2(sysfs, "fs/cgroup", _DIRECTORY, linux.BENEATH)
+        if privileged:
+            _unprotect_groups()
+        _move_staged("/cgroup", target)
+        os.close(target)
+    if not privileged:
+        rootfs_skeleton.mask(sysfs, (*_MASKED_SYS, *_throttles(sysfs)), null)
+
+
+def _unprotect_groups() -> None:
+    tree = os.open("/cgroup", _DIRECTORY)
+    linux.mount_setattr(tree, clear=linux.ATTR_RDONLY, recursive=True)
+    os.close(tree)
+
+
+def _throttles(sysfs: int) -> list[str]:
+    """Return the per-processor counters of thermal events, a side channel, where the machine has them."""
+    processors = linux.openat2(sysfs, "devices/system/cpu", os.O_RDONLY | os.O_DIRECTORY, linux.BENEATH)
+    try:
+        names = [n for n in os.listdir(processors) if n.startswith("cpu") and n[3:].isdigit()]
+    finally:
+        os.close(processors)
+    return [f"devices/system/cpu/{name}/thermal_throttle" for name in names]
+
+
+def _move_staged(path: str, target: int) -> None:
+    source = os.open(path, _DIRECTORY)
+    try:
+        linux.move_mount(source, target)
+    finally:
+        os.close(source)
+
+
+def _etc(root: int) -> None:
+    """Make the files of /etc that are mounted on, before any mount of the user's: links of the image give way."""
+    etc = mounts.own_directory(root, "etc")
+    try:
+        for name in ("resolv.conf", "hostname", "hosts"):
+            os.close(mounts.own_file(etc, name))
+        os.symlink("/proc/mounts", "mtab", dir_fd=etc)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(etc)
+
+
+def _mount(root: int, mount: Mount, trees: list[int]) -> None:
+    tree = trees.pop(0) if mount.kind == "bind" else -1
+    is_directory = tree < 0 or stat.S_ISDIR(os.fstat(tree).st_mode)
+    place, mode = _place(root, mount, is_directory)
+    try:
+        _check_place(place, tree, mount)
+        if tree < 0:
+            tree = mounts.tmpfs(mount.options, f"{mode:o}")
+            if mount.read_only:
+                linux.mount_setattr(tree, add=linux.ATTR_RDONLY)
+        mounts.attach(tree, place)
+    finally:
+        os.close(place)
+
+
+def _place(root: int, mount: Mount, is_directory: bool) -> tuple[int, int]:
+    """Return where to mount, made if missing, and the mode of the image's directory (1777 where there was none)."""
+    mode = 0o1777
+    try:
+        place = linux.openat2(root, mount.target, os.O_PATH, linux.IN_ROOT | linux.NO_MAGICLINKS)
+        mode = os.fstat(place).st_mode
+    except FileNotFoundError:
+        place = _make_place(root, mount, is_directory)
+    except OSError as problem:
+        raise Refused(_unreachable(mount, problem)) from None
+    if is_directory != stat.S_ISDIR(os.fstat(place).st_mode):
+        raise Refused(_unreachable(mount, NotADirectoryError(errno.ENOTDIR, "")))
+    return place, mode & 0o7777
+
+
+def _make_place(root: int, mount: Mount, is_directory: bool) -> int:
+    try:
+        return (mounts.directory_in if is_directory else mounts.file_in)(root, mount.target)
+    except OSError as problem:
+        raise Refused(_unreachable(mount, problem)) from None
+
+
+def _unreachable(mount: Mount, problem: OSError) -> str:
+    if problem.errno in (errno.ENOTDIR, errno.EEXIST):
+        return (
+            f"cannot mount {mount.source or mount.kind} on {mount.target}: not a directory:"
+            " are you trying to mount a directory onto a file (or vice-versa)?"
+        )
+    if problem.errno == errno.EROFS:
+        return (
+            f"cannot mount {mount.source or mount.kind} on {mount.target}: a read-only mount has no such file or"
+            " directory: create it there first, or mount its directory writable"
+        )
+    return f"cannot mount {mount.source or mount.kind} on {mount.target}: {problem.strerror}"
+
+
+def _check_place(place: int, tree: int, mount: Mount) -> None:
+    """Refuse to cover what protects the host: /proc but for a few files, and /sys but by parts of itself."""
+    there = linux.filesystem_type(place)
+    if (there == _PROC or mount.target == "/proc") and mount.target not in PROC_FILES:
+        raise Refused(f"cannot mount on {mount.target}: nothing may be mounted over /proc")
+    if there in _OF_SYS or mount.target == "/sys":
+        kind = linux.filesystem_type(tree) if tree >= 0 else _TMPFS
+        if kind not in _OF_SYS and not (kind == _TMPFS and mount.target == "/sys/fs/cgroup"):
+            raise Refused(f"cannot mount on {mount.target}: only parts of the host's /sys may be mounted over /sys")
+
+
+def _add_nodes(root: int, nodes: Sequence[Node]) -> None:
+    dev = linux.openat2(root, "dev", os.O_PATH | os.O_DIRECTORY, linux.NO_SYMLINKS | linux.BENEATH)
+    own = {os.fstat(descriptor).st_dev for descriptor in (root, dev)}
+    os.close(dev)
+    for path, mode, number in nodes:
+        try:
+            directory = mounts.directory_in(root, os.path.dirname(path))
+        except OSError as problem:
+            raise Refused(f"cannot make the device {path}: {problem.strerror}") from None
+        try:
+            _add_node(directory, path, stat.S_IFMT(mode) | 0o666, number, replace=os.fstat(directory).st_dev in own)
+        finally:
+            os.close(directory)
+
+
+def _add_node(directory: int, path: str, mode: int, number: int, *, replace: bool) -> None:
+    """Make the node; what is in its place gives way with *replace*, else only the same device may be there.
+
+    A mount of the user's shows files of the host.
+    """
+    name = os.path.basename(path)
+    try:
+        os.mknod(name, mode, number, dir_fd=directory)
+        return
+    except FileExistsError:
+        there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError as problem:
+        raise Refused(f"cannot make the device {path}: {problem.strerror}") from None
+    if stat.S_IFMT(there.st_mode) == stat.S_IFMT(mode) and there.st_rdev == number:
+        return
+    if not replace or stat.S_ISDIR(there.st_mode):
+        raise Refused(f"cannot make the device {path}: something else is there already, choose another path")
+    os.unlink(name, dir_fd=directory)
+    os.mknod(name, mode, number, dir_fd=directory)
+
+
+def _make_workdir(root: int, path: str) -> None:
+    try:
+        os.close(mounts.directory_in(root, path))
+    except NotADirectoryError:
+        raise Refused(f"the working directory {path} is not a directory") from None
+    except OSError as problem:
+        raise Refused(f"cannot make the working directory {path}: {problem.strerror}") from None

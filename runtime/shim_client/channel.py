@@ -1,0 +1,115 @@
+"""The launcher's end of a connection to a zygote or a shim: frames in and out on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from contextlib import suppress
+
+from runtime import frames
+
+GONE = (ConnectionError, FileNotFoundError)
+"""What connecting raises where nobody listens; any other error says nothing about that."""
+
+
+class Channel:
+    """Frames over one socket.  Reading pauses while nobody takes what has come, so a slow reader slows the sender."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._frames = frames.Frames()
+        self._ready: deque[tuple[int, bytes]] = deque()
+        self._descriptors: list[int] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._lock = asyncio.Lock()
+        self._ended = False
+
+    async def send(self, kind: int, payload: bytes = b"") -> None:
+        """Send one frame.  Raises wire.Broken when the other side is gone."""
+        async with self._lock:
+            try:
+                await self._loop.sock_sendall(self._sock, frames.frame(kind, payload))
+            except OSError as problem:
+                raise frames.Broken(f"the other side is gone: {problem}") from None
+
+    def send_with(self, kind: int, payload: bytes, descriptors: tuple[int, ...]) -> None:
+        """Send the first frame of a connection, with descriptors; it is small enough to go at once."""
+        self._sock.setblocking(True)
+        try:
+            frames.send(self._sock, kind, payload, descriptors)
+        except OSError as problem:
+            raise frames.Broken(f"the other side is gone: {problem}") from None
+        finally:
+            self._sock.setblocking(False)
+
+    async def receive(self) -> tuple[int, bytes]:
+        """Return the next frame.  Raises wire.Broken at the end."""
+        while not self._ready:
+            if self._ended:
+                raise frames.Broken("the other side has closed")
+            self._read()
+            if not self._ready and not self._ended:
+                await self._readable()
+        return self._ready.popleft()
+
+    def take_descriptors(self) -> list[int]:
+        """Return the descriptors that have come with the frames so far; they are the caller's now."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
+
+    def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        self._ended = True
+        frames.close_all(self.take_descriptors())
+        self._wake()
+
+    async def finish(self) -> None:
+        """Say that nothing more will come, wait for the other side to end, and close."""
+        with suppress(OSError, frames.Broken):
+            self._sock.shutdown(socket.SHUT_WR)
+            while True:
+                await self.receive()
+        self.close()
+
+    def _read(self) -> None:
+        try:
+            data, descriptors = frames.receive_some(self._sock, 65536)
+            self._descriptors += descriptors
+            self._ready += self._frames.feed(data)
+        except BlockingIOError:
+            return
+        except (ConnectionError, frames.Broken):
+            data = b""
+        self._ended = self._ended or not data
+
+    async def _readable(self) -> None:
+        self._waiter = self._loop.create_future()
+        self._loop.add_reader(self._sock, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if self._sock.fileno() >= 0:
+                self._loop.remove_reader(self._sock)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+async def connect(directory: int, name: str) -> Channel:
+    """Connect to the socket *name* in *directory*.  Raises OSError when nobody listens."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, f"/proc/self/fd/{directory}/{name}")
+    except BaseException:
+        sock.close()
+        raise
+    return Channel(sock)

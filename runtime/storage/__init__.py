@@ -1,0 +1,1 @@
+"""Volumes and the folders of containers: creation, copy-up, deferred deletion."""

@@ -1,0 +1,191 @@
+"""Fills a new volume with what the image has at its place: owners, modes, attributes and links as they are.
+
+The copy is made in a folder that only the daemon can reach and moved into the volume when it is whole, because a
+running container may have the volume mounted already and could put a symbolic link in the way of any change by name.
+Where the volume is on another file system it is filled directly: by descriptor too, and giving up when folders move.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from runtime.kernel import linux, openat, tree
+from runtime.storage.deferred_delete import Trash
+
+_CHUNK = 1 << 20
+
+
+def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
+    """Copy the folder *path* of the image of *layers* (top first) into *target*; blocks.
+
+    Nothing happens and False is returned when *target* has entries already or the image has no such folder.  What a
+    container puts into *target* meanwhile stays.
+    """
+    volume = openat.open_tree_root(target)
+    try:
+        if any(openat.names(volume)):
+            return False
+        with _image(layers) as root:
+            try:
+                source = openat.open_in(root, path.encode(), os.O_RDONLY | os.O_DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            try:
+                _copy_into(volume, source, trash)
+                return True
+            finally:
+                os.close(source)
+    finally:
+        os.close(volume)
+
+
+@contextmanager
+def _image(layers: Sequence[str]) -> Iterator[int]:
+    """Open the root of the image: its only layer, or an overlay that no mount table shows."""
+    root = openat.open_tree_root(layers[0]) if len(layers) == 1 else _overlay(layers)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _overlay(layers: Sequence[str]) -> int:
+    context = linux.fsopen("overlay")
+    try:
+        for layer in layers:
+            linux.fsconfig_string(context, "lowerdir+", layer)
+        linux.fsconfig_create(context)
+        return linux.fsmount(context, linux.ATTR_RDONLY)
+    finally:
+        os.close(context)
+
+
+def _copy_into(volume: int, source: int, trash: Trash) -> None:
+    scratch = trash.fresh("copy-up")
+    scratch.mkdir(mode=0o700)
+    try:
+        for name in ("tree", "links"):
+            (scratch / name).mkdir(mode=0o700)
+        made, links = openat.open_tree_root(scratch / "tree"), openat.open_tree_root(scratch / "links")
+        try:
+            _Copy(made, links).run(source)
+            _move_all(made, volume)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _Copy(volume).run(source)
+        finally:
+            os.close(made)
+            os.close(links)
+        openat.copy_metadata(source, volume)
+    finally:
+        trash.throw_now(scratch)
+
+
+def _move_all(made: int, volume: int) -> None:
+    for name in list(openat.names(made)):
+        with suppress(FileExistsError):
+            openat.move_new(made, name, volume, name)
+
+
+class _Copy:
+    """One tree on its way; files that are one in the source are one in the copy.
+
+    *links* holds the first copy of every file that has several names, under its inode; without it they become several.
+    """
+
+    def __init__(self, target: int, links: int | None = None) -> None:
+        self._target = os.dup(target)
+        self._links = links
+        self._above = array("Q")
+
+    def run(self, source: int) -> None:
+        """Copy all that *source* holds; what is there already stays."""
+        try:
+            for step in tree.walk(source):
+                if step.kind == "enter":
+                    self._enter(step.name)
+                elif step.kind == "leave":
+                    openat.copy_metadata(step.inner, self._target)
+                    self._leave()
+                else:
+                    with suppress(FileExistsError):
+                        self._file(step.folder, step.name)
+        finally:
+            os.close(self._target)
+
+    def _enter(self, name: bytes) -> None:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self._target)
+        inner = openat.open_folder(self._target, name)
+        self._above.extend(_identity(self._target))
+        self._move_to(inner)
+
+    def _leave(self) -> None:
+        parent = openat.open_parent(self._target)
+        inode, device = self._above.pop(), self._above.pop()
+        if _identity(parent) != (device, inode):
+            os.close(parent)
+            raise OSError(errno.ESTALE, "a folder of the volume was moved while it was filled")
+        self._move_to(parent)
+
+    def _move_to(self, folder: int) -> None:
+        os.close(self._target)
+        self._target = folder
+
+    def _file(self, source: int, name: bytes) -> None:
+        status = openat.lstat(source, name)
+        if status is None or _is_whiteout(status):
+            return
+        if status.st_nlink < 2 or self._links is None:
+            _leaf(source, self._target, name, status)
+            return
+        inode = f"{status.st_dev}-{status.st_ino}"
+        if openat.lstat(self._links, inode) is None:
+            _leaf(source, self._target, name, status)
+            openat.link(self._target, name, self._links, inode)
+        else:
+            openat.link(self._links, inode, self._target, name)
+
+
+def _identity(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    """Tell whether overlayfs would hide the file: the only layer of an image is read without overlayfs."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _leaf(source: int, target: int, name: bytes, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        _content(source, target, name)
+        return
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+    else:
+        os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=target)
+    openat.chown(target, name, status.st_uid, status.st_gid)
+    if not stat.S_ISLNK(status.st_mode):
+        openat.chmod(target, name, stat.S_IMODE(status.st_mode))
+
+
+def _content(source: int, target: int, name: bytes) -> None:
+    original = openat.open_file(source, name)
+    try:
+        copy = openat.create(target, name)
+        try:
+            while os.sendfile(copy, original, None, _CHUNK):
+                pass
+            openat.copy_metadata(original, copy)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(original)

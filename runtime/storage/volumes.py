@@ -1,0 +1,137 @@
+"""Named and anonymous volumes: folders below STATE/volumes that outlive containers.
+
+The one owner of volume records.  Who uses a volume is the caller's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from netd.common import folders
+from netd.common.errors import BadRequest, NoSpace, NotFound
+from netd.common.events import Bus, event
+from netd.common.ids import new_id, now
+from netd.common.store.store import Drop, Put, Store
+from runtime.kernel import tree
+from runtime.paths import Paths
+from runtime.record import VolumeRecord
+from runtime.storage import copyup
+from runtime.storage.deferred_delete import Trash
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_LONGEST = 255
+_KIND = "volume"
+_log = logging.getLogger(__name__)
+
+
+class Volumes:
+    def __init__(self, store: Store, paths: Paths, trash: Trash, bus: Bus) -> None:
+        self._store = store
+        self._paths = paths
+        self._trash = trash
+        self._bus = bus
+        self._lock = asyncio.Lock()
+        self._volumes: dict[str, VolumeRecord] = {}
+
+    def load(self) -> None:
+        folders.make(self._paths.volumes, folders.CLOSED)
+        self._volumes = self._store.load(_KIND, VolumeRecord)
+
+    async def restore(self) -> None:
+        """Make records of the folders that have none, as anybody's: nothing tells what was in the lost ones."""
+        for found in sorted(self._paths.volumes.iterdir()):
+            if found.name not in self._volumes and _NAME.match(found.name) and self.folder(found.name).is_dir():
+                volume = VolumeRecord(name=found.name, created=now())
+                await self._store.write(Put(_KIND, volume.name, volume))
+                self._volumes[volume.name] = volume
+                _log.warning("volume restored from its folder: volume=%s", volume.name)
+
+    def all(self) -> list[VolumeRecord]:
+        return list(self._volumes.values())
+
+    def find(self, name: str) -> VolumeRecord:
+        if name not in self._volumes:
+            raise NotFound(f"get {name}: no such volume")
+        return self._volumes[name]
+
+    def exists(self, name: str) -> bool:
+        return name in self._volumes
+
+    def folder(self, name: str) -> Path:
+        return self._paths.volume(name)
+
+    async def create(
+        self,
+        name: str = "",
+        *,
+        driver: str = "",
+        labels: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> VolumeRecord:
+        """Return the volume *name*, made when it is not there; without a name, a new anonymous one."""
+        _check(name, driver, options)
+        async with self._lock:
+            if found := self._volumes.get(name):
+                return found
+            volume = VolumeRecord(name=name or new_id(), created=now(), labels=dict(labels or {}), anonymous=not name)
+            await asyncio.to_thread(self._make, volume.name)
+            await self._store.write(Put(_KIND, volume.name, volume))
+            self._volumes[volume.name] = volume
+        self.tell(volume.name, "create")
+        return volume
+
+    async def remove(self, name: str) -> None:
+        """Forget the volume and delete what is in it; the caller has made sure that nobody uses it."""
+        async with self._lock:
+            self.find(name)
+            folder = self._paths.volumes / name
+            aside = self._trash.put_aside(folder)
+            try:
+                await self._store.write(Drop(_KIND, name))
+            except NoSpace:
+                # On a full disk even forgetting needs some room: what is in the volume makes it.
+                await self._trash.delete(aside)
+                await self._store.write(Drop(_KIND, name))
+            except BaseException:
+                if aside.exists():
+                    aside.rename(folder)
+                raise
+            del self._volumes[name]
+            self._trash.delete(aside)
+        self.tell(name, "destroy")
+
+    async def fill(self, name: str, layers: Sequence[str], path: str) -> None:
+        """Copy what the image has at *path* into the volume, if that is empty."""
+        async with self._lock:
+            await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._trash)
+
+    def size(self, name: str) -> int:
+        """Return the bytes of all files; walks the volume, so call it in a thread."""
+        return tree.size(self.folder(name))
+
+    def tell(self, name: str, action: str, **attributes: str) -> None:
+        self._bus.publish(event("volume", action, name, {"driver": "local", **attributes}))
+
+    def _make(self, name: str) -> None:
+        folder = self._paths.volumes / name
+        folders.make(folder, folders.CLOSED)
+        data = self.folder(name)
+        data.mkdir(exist_ok=True)
+        data.chmod(0o755)
+
+
+def _check(name: str, driver: str, options: Mapping[str, str] | None) -> None:
+    if name and (not _NAME.match(name) or len(name) > _LONGEST):
+        raise BadRequest(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only'
+            ' "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+    if driver not in ("", "local"):
+        raise NotFound(f"create {name}: volume driver {driver!r} is not known here; use local")
+    if options:
+        option = next(iter(options))
+        raise BadRequest(f"create {name}: volume option {option!r} is not known to the local driver here; leave it out")
