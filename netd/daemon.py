@@ -24,10 +24,10 @@ from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from netd.common.version import VERSION
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.drivers.registry import discover
-from netd.engine.background import Errands
-from netd.engine.context import World
+from netd.engine.background import BackgroundJobs
+from netd.engine.context import EngineContext
 from netd.engine.networks import route_conflicts
 from netd.engine.networks.actions import Networks
 from netd.engine.networks.reservations import Reservations
@@ -39,7 +39,7 @@ from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
 from netd.engine.views.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
-from netd.kernel.kernel_host import Host
+from netd.kernel.kernel_host import KernelHost
 from netd.kernel.ports.held_ports import HeldPorts
 from netd.kernel.ports.high_descriptors import only_high
 from netd.portmap.ports import Ports
@@ -67,42 +67,44 @@ async def run(settings: Settings) -> None:
         tasks = Tasks()
         tasks.catch_strays()
         stack.push_async_callback(tasks.close)
-        world = await _open(settings, tasks, stack)
-        await resume(world)
-        for fault in world.store.faults:
-            world.bus.publish(damaged(fault))
+        context = await _open(settings, tasks, stack)
+        await resume(context)
+        for fault in context.store.faults:
+            context.bus.publish(damaged(fault))
         helpers = [
-            tasks.loop(world.store.keep_reserve, "reserve"),
-            tasks.loop(partial(loop.watch, world), "watch"),
-            tasks.loop(partial(loop.keep, world), "repair"),
-            tasks.loop(partial(route_conflicts.keep, world), "collisions"),
+            tasks.loop(context.store.keep_reserve, "reserve"),
+            tasks.loop(partial(loop.watch, context), "watch"),
+            tasks.loop(partial(loop.keep, context), "repair"),
+            tasks.loop(partial(route_conflicts.keep, context), "collisions"),
         ]
         closing = asyncio.Event()
-        server = await serve(front(world, tasks, closing), settings.run_dir / "netd.sock", settings.group, tasks=tasks)
-        _ready(settings, world)
+        server = await serve(
+            front(context, tasks, closing), settings.run_dir / "netd.sock", settings.group, tasks=tasks
+        )
+        _ready(settings, context)
         await stop.wait()
         closing.set()
         await server.cleanup()
         for helper in helpers:
             helper.cancel()
         await asyncio.wait(helpers)
-        await _leave(world)
+        await _leave(context)
 
 
-def front(world: World, tasks: Tasks, closing: asyncio.Event) -> Front:
+def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event) -> Front:
     """Return netd's HTTP front; *closing* ends streams that go on for ever."""
     product = Product("netd", VERSION, api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
-    sandboxes, connections = Sandboxes(world), Connections(world)
+    sandboxes, connections = Sandboxes(context), Connections(context)
     groups = (
-        NetworkRoutes(world.state, Networks(world), connections),
-        SandboxRoutes(sandboxes, connections, PortChanges(world)),
-        ReservationRoutes(Reservations(world)),
-        SystemRoutes(product, world.bus, Condition("netd", tasks.failures, world.store), closing),
+        NetworkRoutes(context.state, Networks(context), connections),
+        SandboxRoutes(sandboxes, connections, PortChanges(context)),
+        ReservationRoutes(Reservations(context)),
+        SystemRoutes(product, context.bus, Condition("netd", tasks.failures, context.store), closing),
     )
     return Front(product, [route for group in groups for route in group.routes()])
 
 
-async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> World:
+async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> EngineContext:
     store = Store(
         settings.state_dir / "netd.db",
         copies=settings.run_dir / "copies",
@@ -111,13 +113,13 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Worl
     stack.callback(store.close)
     if settings.discard_unknown:
         store.accept()
-    names = DnsLink(settings.run_dir, settings.resolv_conf, tasks)
-    host = await Host.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)
+    names = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
+    host = await KernelHost.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
         # The sockets of all containers come from the name server of a killed predecessor.
         await names.start()
-    world = World(
+    context = EngineContext(
         settings=settings,
         host=host,
         store=store,
@@ -128,30 +130,30 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Worl
         host_files=HostFileReader(settings.resolv_conf),
         ports=Ports(HeldPorts()),
         plugins=Plugins(settings.plugin_dirs, settings.plugin_timeout),
-        errands=Errands(tasks),
+        background=BackgroundJobs(tasks),
     )
-    stack.push_async_callback(world.plugins.close)
-    stack.callback(world.ports.close)
-    stack.push_async_callback(world.errands.close)
-    return world
+    stack.push_async_callback(context.plugins.close)
+    stack.callback(context.ports.close)
+    stack.push_async_callback(context.background.close)
+    return context
 
 
-async def _leave(world: World) -> None:
+async def _leave(context: EngineContext) -> None:
     """With containers running all goes on without us; without any, nothing is to be left."""
-    idle = not world.state.sandboxes and not world.store.incidents
-    await world.names.close(stop_server=idle)
+    idle = not context.state.sandboxes and not context.store.incidents
+    await context.names.close(stop_server=idle)
     if idle:
-        await world.host.remove_everything()
-    (world.settings.run_dir / "netd.sock").unlink(missing_ok=True)
+        await context.host.remove_everything()
+    (context.settings.run_dir / "netd.sock").unlink(missing_ok=True)
     _log.info("stopped: left-running=%s", not idle)
 
 
-def _ready(settings: Settings, world: World) -> None:
+def _ready(settings: Settings, context: EngineContext) -> None:
     """Say that clients are served from now on, in the log and to whoever started us."""
     # What is there by now stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    _log.info("listening: socket=%s networks=%d", settings.run_dir / "netd.sock", len(world.state.networks))
+    _log.info("listening: socket=%s networks=%d", settings.run_dir / "netd.sock", len(context.state.networks))
     if path := os.environ.get("NOTIFY_SOCKET", ""):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", "\0" + path[1:] if path.startswith("@") else path)

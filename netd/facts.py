@@ -103,7 +103,7 @@ class StaticRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
+class PluginLink:
     """A link that somebody else made on the host, moved into a sandbox; it goes back when the fact goes."""
 
     rank: ClassVar[int] = 2
@@ -193,7 +193,7 @@ class DefaultRoute:
         return ("route", self.sandbox, f"ipv{self.gateway.version}")
 
 
-Fact: TypeAlias = Bridge | Segment | HostLink | Namespace | Pair | Macvlan | Moved | DefaultRoute | HostRoute
+Fact: TypeAlias = Bridge | Segment | HostLink | Namespace | Pair | Macvlan | PluginLink | DefaultRoute | HostRoute
 State: TypeAlias = Mapping[tuple[str, ...], Fact]
 
 

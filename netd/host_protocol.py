@@ -42,7 +42,7 @@ class Flows:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RouteEntry:
     """Where a route of the host leads, and the link that it leaves by."""
 
     destination: Subnet
@@ -121,7 +121,7 @@ class Host(Protocol):
         Those of every table; not the default routes, and not ours.
         """
 
-    async def ways(self) -> Sequence[Way]:
+    async def ways(self) -> Sequence[RouteEntry]:
         """Return the routes of every table that leave by links which are not ours, but for the default ones."""
 
     async def rerouted(self) -> None:

@@ -156,7 +156,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``count`` container ports from ``target`` on that are to be published on the host.
 
     ``port`` 0 leaves the host port to netd, ``last`` > ``port`` leaves it to netd within that range
@@ -220,7 +220,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     """It shares the host's network namespace."""
     exposed: tuple[str, ...] = ()
     """``80/tcp``, ``7000-7499/udp`` …, in order, each port once."""
-    wishes: tuple[Wish, ...] = ()
+    port_requests: tuple[PortRequest, ...] = msgspec.field(default=(), name="wishes")
     publications: tuple[Publication, ...] = ()
     """What came of the wishes; empty while no network gives a way to the host."""
     dns: tuple[str, ...] = ()

@@ -24,17 +24,17 @@ from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from netd.common.version import VERSION
 from runtime.api import not_implemented
-from runtime.api.container_streams import Streams
+from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
 from runtime.api.execs import ExecRoutes
 from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
-from runtime.api.long_requests import Endless
+from runtime.api.long_requests import LongRequests
 from runtime.api.networks import NetworkRoutes
 from runtime.api.stats import StatsRoutes
 from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.record_copies import RecordCopies
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.create import Creator
@@ -44,18 +44,18 @@ from runtime.engine.lifecycle.image_removal import ImageRemoval
 from runtime.engine.lifecycle.lifecycle import Lifecycle
 from runtime.engine.lifecycle.netd_watch import NetdWatch
 from runtime.engine.lifecycle.remove import Remover
-from runtime.engine.lifecycle.restore import Recovery
-from runtime.engine.lifecycle.start import Launcher
-from runtime.engine.network.attachment import Network
-from runtime.engine.network.publishing import Ports
-from runtime.engine.network.static_addresses import Declared
+from runtime.engine.lifecycle.restore import Restore
+from runtime.engine.lifecycle.start import Starter
+from runtime.engine.network.attachment import NetworkAttachments
+from runtime.engine.network.publishing import PortPublisher
+from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.images.image_store import Images
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
 from runtime.paths import Paths
-from runtime.shim_client.launcher import Launcher as Shims
-from runtime.storage.deferred_delete import Trash
+from runtime.shim_client.launcher import ShimLauncher as Shims
+from runtime.storage.deferred_delete import DeferredDelete
 from runtime.storage.volumes import Volumes
 
 _log = logging.getLogger(__name__)
@@ -78,57 +78,63 @@ class Daemon:
         self.condition = Condition("netd-runtime", tasks.failures, self.store)
         self.bus = Bus()
         self.userns = settings.userns != "none"
-        self.endless = Endless()
-        self.trash = Trash(paths.scratch, tasks)
+        self.long_requests = LongRequests()
+        self.deferred_delete = DeferredDelete(paths.scratch, tasks)
         self.netd = NetdClient(paths.netd_socket)
         self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile, mapped=settings.userns != "none")
-        self.fleet = Fleet(self.store, self.bus, RecordCopies(paths), tasks)
-        self.user_namespaces = UserNamespaces(settings, self.fleet, self.supervisor, paths)
-        self.layers = Layers(paths, self.trash)
+        self.containers = Containers(self.store, self.bus, RecordCopies(paths), tasks)
+        self.user_namespaces = UserNamespaces(settings, self.containers, self.supervisor, paths)
+        self.layers = Layers(paths, self.deferred_delete)
         self.images = Images(self.store, self.layers)
-        self.volumes = Volumes(self.store, paths, self.trash, self.bus)
-        self.declared = Declared(self.netd, self.fleet)
-        self.remover = Remover(self.fleet, self.volumes, paths, self.trash, self.declared)
-        self.network = Network(self.netd, self.fleet, paths, self.declared, tasks)
-        launcher = Launcher(self.fleet, self.supervisor, self.network, paths, self.user_namespaces)
-        health = HealthChecks(self.fleet, self.supervisor)
-        self.lifecycle = Lifecycle(self.fleet, self.supervisor, self.network, launcher, self.remover, health, tasks)
-        self.control = Control(self.fleet, self.supervisor, self.lifecycle, self.remover, self.network)
-        self.execs = Execs(self.fleet, self.supervisor, tasks)
-        self.recovery = Recovery(self.fleet, self.supervisor, self.lifecycle, self.netd, self.declared, tasks)
+        self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
+        self.static_addresses = StaticAddresses(self.netd, self.containers)
+        self.remover = Remover(self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses)
+        self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
+        launcher = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces)
+        health = HealthChecks(self.containers, self.supervisor)
+        self.lifecycle = Lifecycle(
+            self.containers, self.supervisor, self.network, launcher, self.remover, health, tasks
+        )
+        self.control = Control(self.containers, self.supervisor, self.lifecycle, self.remover, self.network)
+        self.execs = Execs(self.containers, self.supervisor, tasks)
+        self.recovery = Restore(
+            self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, tasks
+        )
         self.watch = NetdWatch(self.netd, self.bus, self.recovery)
 
     def front(self) -> Front:
-        paths, images, fleet, volumes = self.paths, self.images, self.fleet, self.volumes
-        creator = Creator(fleet, images, volumes, paths, self.trash, self.declared, self.user_namespaces)
-        importer = Importer(images, self.layers, self.trash)
-        removal = ImageRemoval(images, fleet, self.bus)
+        paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
+        creator = Creator(
+            containers, images, volumes, paths, self.deferred_delete, self.static_addresses, self.user_namespaces
+        )
+        importer = Importer(images, self.layers, self.deferred_delete)
+        removal = ImageRemoval(images, containers, self.bus)
         groups = (
             ContainerRoutes(
-                fleet,
+                containers,
                 creator,
                 self.control,
                 self.execs,
                 images,
-                ports=Ports(self.netd, fleet),
+                ports=PortPublisher(self.netd, containers),
                 paths=paths,
                 supervisor=self.supervisor,
             ),
-            LifecycleRoutes(fleet, self.lifecycle, self.control),
-            Streams(fleet, self.control, paths, self.endless),
-            ExecRoutes(fleet, self.execs, self.endless),
-            StatsRoutes(fleet, self.endless),
-            ImageRoutes(images, importer, removal, fleet, paths=paths, bus=self.bus),
-            VolumeRoutes(volumes, fleet),
-            NetworkRoutes(self.netd, self.network, fleet),
+            LifecycleRoutes(containers, self.lifecycle, self.control),
+            StreamRoutes(containers, self.control, paths, self.long_requests),
+            ExecRoutes(containers, self.execs, self.long_requests),
+            StatsRoutes(containers, self.long_requests),
+            ImageRoutes(images, importer, removal, containers, paths=paths, bus=self.bus),
+            VolumeRoutes(volumes, containers),
+            NetworkRoutes(self.netd, self.network, containers),
             SystemRoutes(
                 self.product,
-                fleet,
+                containers,
                 images,
                 volumes,
                 paths=paths,
                 bus=self.bus,
-                endless=self.endless,
+                long_requests=self.long_requests,
                 condition=self.condition,
                 netd=self.netd,
                 userns=self.userns,
@@ -140,10 +146,10 @@ class Daemon:
 
     async def open(self) -> None:
         """Read what is recorded, and bring it in line with what runs."""
-        self.trash.open()
+        self.deferred_delete.open()
         self.images.load()
         self.volumes.load()
-        self.fleet.load()
+        self.containers.load()
         await self._settle_records()
         await self.supervisor.start()
         await self.user_namespaces.open()
@@ -155,11 +161,11 @@ class Daemon:
             self.store.accept()
         if self.store.faults and not self.store.read_only:
             await self.volumes.restore()
-            await self.fleet.restore()
+            await self.containers.restore()
         for fault in self.store.faults:
             self.bus.publish(damaged(fault))
         if not self.store.incidents:
-            self.images.sweep(chain for live in self.fleet.all() for chain in live.record.layers)
+            self.images.sweep(chain for container in self.containers.all() for chain in container.record.layers)
             self.remover.sweep()
 
 
@@ -192,11 +198,11 @@ async def run(settings: Settings) -> None:
         # What is there by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.fleet.all()))
+        _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.containers.all()))
         await stop.wait()
-        daemon.endless.end_all()
+        daemon.long_requests.end_all()
         await server.cleanup()
         daemon.paths.socket.unlink(missing_ok=True)
-        await daemon.trash.settle()
-        await daemon.fleet.settle()
+        await daemon.deferred_delete.settle()
+        await daemon.containers.settle()
         await tasks.close()

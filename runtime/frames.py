@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from runtime.spec import Container, Process
+    from runtime.spec import ContainerSpec, Process
 
 # daemon to shim
 PREPARE, EXEC, ADOPT, GO, HELLO, ATTACH, STDIN, STDIN_END, RESIZE = range(1, 10)
@@ -71,11 +71,11 @@ def unpack_tuple(data: bytes) -> tuple[Any, ...]:
     return found
 
 
-def pack_spec(spec: Container | Process) -> bytes:
+def pack_spec(spec: ContainerSpec | Process) -> bytes:
     return pack(plain(spec))
 
 
-def unpack_container(data: bytes) -> Container:
+def unpack_container(data: bytes) -> ContainerSpec:
     return _revive(unpack(data))  # type: ignore[return-value]
 
 

@@ -11,7 +11,7 @@ _MODIFY, _MOVED_FROM, _CREATE = 0x2, 0x40, 0x100
 _NONBLOCK, _CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 
 
-class Watch:
+class FolderWatch:
     """Watches *folder* from its making until :meth:`close`; what changed is not told, only that something did."""
 
     def __init__(self, folder: str) -> None:

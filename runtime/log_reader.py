@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from netd.common.tasks import begin
-from runtime.inotify import Watch
+from runtime.inotify import FolderWatch
 
 _BLOCK = 1 << 16
 _LONGEST_ENTRY = 1 << 20
@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class LogFilter:
     """Which lines: the last *tail* (None: all), between *since* and *until* (nanoseconds), of these streams."""
 
     tail: int | None = None
@@ -131,7 +131,9 @@ def _open(path: Path) -> int | None:
         return None
 
 
-async def read(path: Path, wanted: Wanted, ended: Awaitable[object] | None = None) -> AsyncGenerator[list[Line], None]:
+async def read(
+    path: Path, wanted: LogFilter, ended: Awaitable[object] | None = None
+) -> AsyncGenerator[list[Line], None]:
     """Yield the wanted lines in batches; with *ended*, go on as more are written until that is done."""
     reader = await asyncio.to_thread(Reader, path, wanted.tail)
     with closing(reader):
@@ -139,7 +141,7 @@ async def read(path: Path, wanted: Wanted, ended: Awaitable[object] | None = Non
             async for batch in _present(reader, wanted):
                 yield batch
             return
-        watch, over = Watch(str(path.parent)), begin(ended)
+        watch, over = FolderWatch(str(path.parent)), begin(ended)
         try:
             async for batch in _following(reader, wanted, watch, over):
                 yield batch
@@ -148,14 +150,14 @@ async def read(path: Path, wanted: Wanted, ended: Awaitable[object] | None = Non
             over.cancel()
 
 
-async def _present(reader: Reader, wanted: Wanted) -> AsyncIterator[list[Line]]:
+async def _present(reader: Reader, wanted: LogFilter) -> AsyncIterator[list[Line]]:
     while lines := await asyncio.to_thread(reader.batch):
         if chosen := [line for line in lines if wanted.has(line)]:
             yield chosen
 
 
 async def _following(
-    reader: Reader, wanted: Wanted, watch: Watch, over: asyncio.Future[object]
+    reader: Reader, wanted: LogFilter, watch: FolderWatch, over: asyncio.Future[object]
 ) -> AsyncIterator[list[Line]]:
     while True:
         last = over.done()

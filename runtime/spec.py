@@ -42,7 +42,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class MountSpec:
     """One mount inside the container.  ``target`` is absolute there; ``source`` a path of the host for binds."""
 
     kind: Literal["bind", "tmpfs"]
@@ -82,7 +82,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class ContainerSpec:
     """Everything the shim needs to make a container and run its first process."""
 
     id: str
@@ -105,7 +105,7 @@ class Container:
     root: str = ""
     """An empty directory on which the root is assembled (in the container's own mount namespace)."""
     read_only: bool = False
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[MountSpec, ...] = ()
     """In the order in which they are mounted; resolv.conf, hostname and hosts of /etc are among them."""
     devices: tuple[Device, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()

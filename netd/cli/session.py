@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from netd.cli.transport.http import Asked
+    from netd.cli.transport.http import HttpRequest
 
 _AT_ONCE = 40
 
@@ -36,7 +36,9 @@ def warn(line: str) -> None:
     sys.stderr.flush()
 
 
-def each(names: Sequence[str], ask: Callable[[str], Asked], show: Callable[[str, Any], None] | None = None) -> int:
+def each(
+    names: Sequence[str], ask: Callable[[str], HttpRequest], show: Callable[[str, Any], None] | None = None
+) -> int:
     """Ask for every name, many at once, and print the name (or what *show* makes of the answer) in order.
 
     A refusal is told and the others go on; the exit code is 1 then.

@@ -18,7 +18,7 @@ _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class AllowRule:
     """What one label says: the host ports *first* to *last* are for *networks* only."""
 
     label: str
@@ -34,12 +34,12 @@ def networks(texts: Iterable[str], what: str) -> tuple[Subnet, ...]:
     return tuple(dict.fromkeys(_network(text.strip(), what) for text in texts))
 
 
-def rules(labels: Mapping[str, str]) -> tuple[Rule, ...]:
+def rules(labels: Mapping[str, str]) -> tuple[AllowRule, ...]:
     """Return what labels ``netd.allow.<host port>[-<last>][/protocol]`` say.  Raises BadRequest naming a bad one."""
     return tuple(_rule(name, text) for name, text in labels.items() if name.startswith(LABEL))
 
 
-def of_ports(rules: Iterable[Rule], protocol: str, first: int, last: int) -> tuple[Subnet, ...]:
+def of_ports(rules: Iterable[AllowRule], protocol: str, first: int, last: int) -> tuple[Subnet, ...]:
     """Return who may come to the host ports *first* to *last*; empty is everybody.
 
     Raises BadRequest where a label speaks of some of them only: which one is given is not known beforehand.
@@ -65,10 +65,10 @@ def _network(text: str, what: str) -> Subnet:
         raise BadRequest(f'invalid allow "{text}" of {what}: {reason}; use one such as 192.0.2.0/24') from None
 
 
-def _rule(label: str, text: str) -> Rule:
+def _rule(label: str, text: str) -> AllowRule:
     found = _PORTS.match(label.removeprefix(LABEL))
     first = int(found[1]) if found else 0
     last = int(found[2] or first) if found else 0
     if found is None or not 0 < first <= last <= 65535:
         raise BadRequest(f"label {label} cannot be read: write it as {LABEL}8080, {LABEL}8080/tcp or {LABEL}8000-8010")
-    return Rule(label, first, last, found[3] or "", networks(text.split(","), f"label {label}"))
+    return AllowRule(label, first, last, found[3] or "", networks(text.split(","), f"label {label}"))

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from netd.dns.event_loop import READ, Loop
 from netd.dns.protocol import version
-from netd.dns.server.control_socket import Control
-from netd.dns.server.service import Service
+from netd.dns.server.control_socket import ControlSocket
+from netd.dns.server.service import DnsServer
 
 _PR_SET_NAME = 15
 _BACKLOG = 128
@@ -41,7 +41,7 @@ def main() -> int:
     _stop_on_signal(loop)
     listener = socket.socket(fileno=flags.control)
     listener.listen(_BACKLOG)  # again, so that the kernel names this process as the peer of whoever connects
-    Control(loop, listener, Service(loop, flags.resolv_conf), version())
+    ControlSocket(loop, listener, DnsServer(loop, flags.resolv_conf), version())
     gc.collect()
     gc.freeze()
     logging.getLogger("netd.dns").info("event=started pid=%d", os.getpid())

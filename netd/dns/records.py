@@ -113,7 +113,7 @@ class View:
     """Folded domain → who is asked for it and all below it; the longest that fits counts."""
 
 
-class Ledger:
+class MutableRecords:
     """A network's records that change in place: a change costs what it is, not what the network holds."""
 
     def __init__(self, records: NetworkRecords) -> None:

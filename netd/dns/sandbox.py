@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import dataclass, field
 
-from netd.dns.views import Scope
+from netd.dns.views import SharedView
 
 BUFFER = 1 << 20
 """Bytes of socket buffer each way: questions wait there while a killed server is replaced."""
@@ -17,14 +17,14 @@ _numbers = itertools.count(1)
 
 
 @dataclass(slots=True, eq=False)
-class Sandbox:
+class ServedSandbox:
     """Owns its descriptors.  It is served from its first view on; until then questions wait in the sockets."""
 
     id: str
     udp: socket.socket
     tcp: socket.socket
     netns: int
-    scope: Scope | None = None
+    scope: SharedView | None = None
     burst: int = 1
     """How many questions it may ask per turn: grows while they are answered from memory, shrinks when not."""
     closed: bool = False

@@ -11,18 +11,18 @@ from collections.abc import Hashable, Mapping
 from typing import TypeAlias
 
 from netd.dns.messages.decide import Forward
-from netd.dns.messages.message import Turns
+from netd.dns.messages.message import RoundRobin
 from netd.dns.messages.reverse import Zones
-from netd.dns.records import Ledger, NetworkRecords, Patch, View
+from netd.dns.records import MutableRecords, NetworkRecords, Patch, View
 
 MOST_PREPARED = 512
 """Per scope; beyond it all are dropped, so that whoever asks for ever new spellings gains nothing."""
 
-Prepared: TypeAlias = dict[bytes, "bytes | Turns | Forward"]
+Prepared: TypeAlias = dict[bytes, "bytes | RoundRobin | Forward"]
 """What to do with a question, by its bytes after the id."""
 
 
-class Scope:
+class SharedView:
     """One view, for all sandboxes that have it."""
 
     __slots__ = ("prepared", "streamed", "users", "view")
@@ -34,7 +34,7 @@ class Scope:
         """The same for TCP, where there is room for everything."""
         self.users = 0
 
-    def prepare(self, question: bytes, ready: bytes | Turns | Forward, stream: bool = False) -> None:
+    def prepare(self, question: bytes, ready: bytes | RoundRobin | Forward, stream: bool = False) -> None:
         held = self.streamed if stream else self.prepared
         if len(held) >= MOST_PREPARED:
             held.clear()
@@ -46,16 +46,16 @@ class Scope:
         self.streamed.clear()
 
 
-class Scopes:
+class ViewTable:
     """All networks and all scopes."""
 
     def __init__(self) -> None:
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers: dict[str, MutableRecords] = {}
         self._networks: dict[str, NetworkRecords] = {}
         self.zones = Zones()
         """The subnets of all networks."""
-        self._scopes: dict[Hashable, Scope] = {}
-        self._by_network: dict[str, set[Scope]] = {}
+        self._scopes: dict[Hashable, SharedView] = {}
+        self._by_network: dict[str, set[SharedView]] = {}
 
     @property
     def networks(self) -> Mapping[str, NetworkRecords]:
@@ -63,7 +63,7 @@ class Scopes:
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
         self._forget_subnets(network)
-        ledger = self._ledgers[network] = Ledger(records)
+        ledger = self._ledgers[network] = MutableRecords(records)
         self._networks[network] = ledger.records
         self.zones.add(records.subnets)
         self._changed(network)
@@ -84,17 +84,17 @@ class Scopes:
         if (records := self._networks.get(network)) is not None:
             self.zones.remove(records.subnets)
 
-    def enter(self, view: View) -> Scope:
+    def enter(self, view: View) -> SharedView:
         """Return the scope of *view*; ``leave`` it when it is no longer used."""
         scope = self._scopes.get(_key(view))
         if scope is None:
-            scope = self._scopes[_key(view)] = Scope(view)
+            scope = self._scopes[_key(view)] = SharedView(view)
             for network in view.networks:
                 self._by_network.setdefault(network, set()).add(scope)
         scope.users += 1
         return scope
 
-    def leave(self, scope: Scope) -> None:
+    def leave(self, scope: SharedView) -> None:
         scope.users -= 1
         if scope.users:
             return

@@ -12,7 +12,7 @@ from typing import Protocol
 from netd.common.addresses import Address, Family
 from netd.drivers import Traits
 from netd.drivers.bare import BareDriver
-from netd.facts import Fact, Moved, StaticRoute
+from netd.facts import Fact, PluginLink, StaticRoute
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 
 
@@ -59,7 +59,7 @@ class RemoteDriver(BareDriver):
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
         if endpoint.joined is None:
             return ()
-        moved = Moved(
+        moved = PluginLink(
             source=endpoint.joined.source,
             sandbox=sandbox.id,
             inside=endpoint.interface,

@@ -9,7 +9,7 @@ from typing import Any
 from netd.common.tasks import Tasks
 
 
-class Errands:
+class BackgroundJobs:
     """Keeps hold of what is under way until it is done, and of what it is about."""
 
     def __init__(self, tasks: Tasks | None = None) -> None:

@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from netd.common.config import Settings
 from netd.common.events import Bus, event
 from netd.common.store.store import Store
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.dns.records import Upstream, View, fold
 from netd.drivers import Driver
 from netd.drivers.registry import Drivers
-from netd.engine.background import Errands
-from netd.engine.desired_state import Wanted
-from netd.engine.locks import Turns
+from netd.engine.background import BackgroundJobs
+from netd.engine.desired_state import DesiredState
+from netd.engine.locks import Locks
 from netd.engine.state.routes import gateways, in_order
 from netd.engine.state.sandbox_request import links
 from netd.engine.state.state import State
 from netd.engine.views import files
-from netd.engine.views.dns_records import Book
+from netd.engine.views.dns_records import NetworkNames
 from netd.engine.views.host_files import HostFileReader
 from netd.host_protocol import Host
 from netd.ipam.drivers import IpamDrivers
-from netd.ipam.pools import DEFAULT, Source
+from netd.ipam.pools import DEFAULT, SubnetSource
 from netd.model import Network, Sandbox
 from netd.portmap.ports import Ports
 from netd.remote.plugins import Plugins
@@ -34,23 +34,23 @@ NETWORK, SANDBOX, META, ORPHAN, RESERVATION = "network", "sandbox", "meta", "orp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class EngineContext:
     settings: Settings
     host: Host
     store: Store
-    names: DnsLink
+    names: DnsClient
     drivers: Drivers
     host_files: HostFileReader
     plugins: Plugins
     ports: Ports
-    sources: tuple[Source, ...] = DEFAULT
+    sources: tuple[SubnetSource, ...] = DEFAULT
     """Where subnets of netd's choice come from."""
     ipam: IpamDrivers = field(default_factory=IpamDrivers)
     bus: Bus = field(default_factory=Bus)
     state: State = field(default_factory=State)
-    turns: Turns = field(default_factory=Turns)
-    errands: Errands = field(default_factory=Errands)
-    books: dict[str, Book] = field(default_factory=dict)
+    locks: Locks = field(default_factory=Locks)
+    background: BackgroundJobs = field(default_factory=BackgroundJobs)
+    books: dict[str, NetworkNames] = field(default_factory=dict)
     """Names by the ids of the networks that have any."""
     unready: set[str] = field(default_factory=set)
     """The ids of networks that are being made or removed: nobody can join them."""
@@ -64,8 +64,8 @@ class World:
     """Set when connections may have begun while the firewall's rules were gone; the repair clears it."""
 
     @property
-    def wanted(self) -> Wanted:
-        return Wanted(self.state, self.drivers, respect=self.settings.host_firewall == "respect")
+    def wanted(self) -> DesiredState:
+        return DesiredState(self.state, self.drivers, respect=self.settings.host_firewall == "respect")
 
     def driver(self, network: Network) -> Driver:
         return self.drivers.get(network.driver)

@@ -15,7 +15,7 @@ from netd.model import Network, Sandbox
 from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset
 
 
-class Wanted:
+class DesiredState:
     """Answers from the state as it is when asked."""
 
     def __init__(self, state: State, drivers: Drivers, *, respect: bool = False) -> None:

@@ -14,7 +14,7 @@ class _Queue:
     users: int = 0
 
 
-class Turns:
+class Locks:
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
         self._running = 0

@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _PoolEntry:
     """The same, read; prefixes still have the bits that they should not have."""
 
     subnet: Interface | None
@@ -113,12 +113,12 @@ def _free_gateway(spec: PoolSpec, subnet: Subnet) -> Address:
     )
 
 
-def _entry(asked: Asked) -> _Entry:
+def _entry(asked: Asked) -> _PoolEntry:
     auxiliary = {name: found for name, text in asked.auxiliary.items() if (found := read_address(text))}
-    return _Entry(read_prefix(asked.subnet), read_prefix(asked.ip_range), read_address(asked.gateway), auxiliary)
+    return _PoolEntry(read_prefix(asked.subnet), read_prefix(asked.ip_range), read_address(asked.gateway), auxiliary)
 
 
-def _spec(entry: _Entry) -> PoolSpec:
+def _spec(entry: _PoolEntry) -> PoolSpec:
     return PoolSpec(
         entry.subnet.network if entry.subnet else None,
         entry.gateway,
@@ -127,7 +127,7 @@ def _spec(entry: _Entry) -> PoolSpec:
     )
 
 
-def _faults(entry: _Entry) -> Iterator[str]:
+def _faults(entry: _PoolEntry) -> Iterator[str]:
     if entry.subnet is not None:
         yield from _subnet_faults(entry.subnet)
     if entry.ip_range is not None:

@@ -21,7 +21,7 @@ _NARROWEST_HALF_WORLD = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SubnetSource:
     """A stretch of addresses that is given out in subnets of ``size`` bits of prefix."""
 
     base: Subnet
@@ -32,35 +32,35 @@ class Source:
 
 
 DOCKERS = (
-    Source(IPv4Network("172.17.0.0/16"), 16),
-    Source(IPv4Network("172.18.0.0/16"), 16),
-    Source(IPv4Network("172.19.0.0/16"), 16),
-    Source(IPv4Network("172.20.0.0/14"), 16),
-    Source(IPv4Network("172.24.0.0/14"), 16),
-    Source(IPv4Network("172.28.0.0/14"), 16),
-    Source(IPv4Network("192.168.0.0/16"), 20),
+    SubnetSource(IPv4Network("172.17.0.0/16"), 16),
+    SubnetSource(IPv4Network("172.18.0.0/16"), 16),
+    SubnetSource(IPv4Network("172.19.0.0/16"), 16),
+    SubnetSource(IPv4Network("172.20.0.0/14"), 16),
+    SubnetSource(IPv4Network("172.24.0.0/14"), 16),
+    SubnetSource(IPv4Network("172.28.0.0/14"), 16),
+    SubnetSource(IPv4Network("192.168.0.0/16"), 20),
 )
 FURTHER = (
-    Source(IPv4Network("10.208.0.0/12"), 24),
-    Source(IPv4Network("10.224.0.0/12"), 24),
-    Source(IPv4Network("198.18.0.0/15"), 24),
+    SubnetSource(IPv4Network("10.208.0.0/12"), 24),
+    SubnetSource(IPv4Network("10.224.0.0/12"), 24),
+    SubnetSource(IPv4Network("198.18.0.0/15"), 24),
 )
 """Where the usual defaults of clouds, clusters and VPNs (10.0, 10.8, 10.42, 10.88, 10.96, 10.100, 10.244) are not; the
 last, which is set aside for measuring network devices, is free even where somebody routes all private addresses."""
 DEFAULT = (*DOCKERS, *FURTHER)
 
 
-def local_source(identity: str) -> Source:
+def local_source(identity: str) -> SubnetSource:
     """Return the IPv6 subnets of one installation: ``fd``, 40 bits that follow from *identity*, a /64 per network."""
     low = int.from_bytes(sha256(identity.encode()).digest()[:8], "big") & ((1 << 40) - 1)
-    return Source(IPv6Network((0xFD << 120 | low << 80, 48)), 64)
+    return SubnetSource(IPv6Network((0xFD << 120 | low << 80, 48)), 64)
 
 
-def of_family(sources: Iterable[Source], family: Family) -> tuple[Source, ...]:
+def of_family(sources: Iterable[SubnetSource], family: Family) -> tuple[SubnetSource, ...]:
     return tuple(source for source in sources if source.base.version == family)
 
 
-def has_size(sources: Iterable[Source], size: int) -> bool:
+def has_size(sources: Iterable[SubnetSource], size: int) -> bool:
     """Tell whether a subnet of that size fits into any of the sources."""
     return any(source.base.prefixlen <= size <= source.base.max_prefixlen for source in sources)
 
@@ -98,7 +98,7 @@ class Owned:
     last: int
 
 
-class Taken:
+class UsedSubnets:
     """The subnets of networks, no two of which overlap, and where the search for a free one begins."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Taken:
         """Return the one that shares addresses with *subnet*."""
         return self._touching(subnet.version, int(subnet.network_address), int(subnet.broadcast_address))
 
-    def choose(self, sources: Sequence[Source], avoided: Spans, size: int | None = None) -> Subnet | None:
+    def choose(self, sources: Sequence[SubnetSource], avoided: Spans, size: int | None = None) -> Subnet | None:
         """Return the lowest free subnet, of each source's own size or of *size*; None when there is none."""
         for source in sources:
             length = source.size if size is None else size
@@ -160,7 +160,7 @@ class Taken:
         return found if found.last >= first else None
 
 
-def configured(texts: Iterable[str]) -> tuple[Source, ...]:
+def configured(texts: Iterable[str]) -> tuple[SubnetSource, ...]:
     """Read sources like ``10.10.0.0/16 24``; in order of their addresses, without those that lie in others.
 
     Raises BadRequest naming what cannot be read.
@@ -168,7 +168,7 @@ def configured(texts: Iterable[str]) -> tuple[Source, ...]:
     ordered = sorted(
         map(_source, texts), key=lambda one: (one.base.version, int(one.base.network_address), one.base.prefixlen)
     )
-    found: list[Source] = []
+    found: list[SubnetSource] = []
     for source in ordered:
         if not any(inside(source.base, other.base) for other in found[-1:]):
             found.append(source)
@@ -180,7 +180,7 @@ def avoided(texts: Iterable[str]) -> tuple[Subnet, ...]:
     return tuple(_subnet("avoid", text) for text in texts)
 
 
-def _source(text: str) -> Source:
+def _source(text: str) -> SubnetSource:
     base, _, size = text.partition(" ")
     found = _subnet("default_address_pools", base)
     length = whole(size.strip().removeprefix("/"))
@@ -189,7 +189,7 @@ def _source(text: str) -> Source:
             f'default_address_pools: "{text}" cannot be divided; write the pool and the length of the prefix of each'
             ' network, like "10.10.0.0/16 24"'
         )
-    return Source(found, length)
+    return SubnetSource(found, length)
 
 
 def _subnet(setting: str, text: str) -> Subnet:

@@ -41,7 +41,7 @@ _BY_SOURCE, _BY_DESTINATION, _BY_PROTOCOL, _BY_DST_PORT = 0x1, 0x2, 0x8, 0x20
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _Connection:
     """A tracked connection: where it was going, and who answers."""
 
     protocol: int
@@ -110,7 +110,7 @@ def _own_addresses() -> frozenset[Address]:
 # What is meant
 
 
-def _is_meant(entry: _Entry, flows: Flows, ours: frozenset[Address]) -> bool:
+def _is_meant(entry: _Connection, flows: Flows, ours: frozenset[Address]) -> bool:
     if not flows.addresses.isdisjoint((entry.source, entry.destination, entry.answers)):
         return True
     return any(_was_led(entry, one) for one in flows.closed) or any(
@@ -118,7 +118,7 @@ def _is_meant(entry: _Entry, flows: Flows, ours: frozenset[Address]) -> bool:
     )
 
 
-def _was_led(entry: _Entry, rule: Published) -> bool:
+def _was_led(entry: _Connection, rule: Published) -> bool:
     return (
         _comes_to(entry, rule)
         and entry.answers == rule.target
@@ -127,12 +127,12 @@ def _was_led(entry: _Entry, rule: Published) -> bool:
     )
 
 
-def _went_to_the_host(entry: _Entry, rule: Published, ours: frozenset[Address]) -> bool:
+def _went_to_the_host(entry: _Connection, rule: Published, ours: frozenset[Address]) -> bool:
     untranslated = (entry.answers, entry.answering_port) == (entry.destination, entry.port)
     return _comes_to(entry, rule) and untranslated and (entry.destination.is_loopback or entry.destination in ours)
 
 
-def _comes_to(entry: _Entry, rule: Published) -> bool:
+def _comes_to(entry: _Connection, rule: Published) -> bool:
     return (
         entry.protocol == PROTOCOLS[rule.protocol]
         and rule.port <= entry.port < rule.port + rule.count
@@ -195,14 +195,14 @@ def _header(family: Family) -> bytes:
     return _HEADER.pack(_FAMILY_NUMBERS[family], 0, 0)
 
 
-def _read(message: Message) -> _Entry:
+def _read(message: Message) -> _Connection:
     family: Family = 4 if message.body[0] == socket.AF_INET else 6
     said = attributes(message.body, _HEADER.size)
     original, reply = attributes(said[_TUPLE_ORIG]), attributes(said[_TUPLE_REPLY])
     there, back = attributes(original[_TUPLE_IP]), attributes(reply[_TUPLE_IP])
     flow, answer = attributes(original[_TUPLE_PROTO]), attributes(reply[_TUPLE_PROTO])
     kind = IPv4Address if family == 4 else IPv6Address
-    return _Entry(
+    return _Connection(
         protocol=flow[_PROTO_NUM][0],
         source=kind(there[_SOURCE[family]]),
         destination=kind(there[_DESTINATION[family]]),

@@ -18,11 +18,11 @@ from netd.common import resource_errors
 from netd.common.addresses import Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import State, Step
-from netd.host_protocol import Change, Flows, Resolver, Way
+from netd.host_protocol import Change, Flows, Resolver, RouteEntry
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.links.link_reaper import Reaper
 from netd.kernel.namespaces import libc
-from netd.kernel.netlink.watch import Seen, Watch
+from netd.kernel.netlink.watch import KernelWatch, Seen
 from netd.kernel.ports.high_descriptors import lift
 from netd.kernel.worker import Worker
 from netd.portmap.rules import Ruleset, RulesetChange
@@ -32,11 +32,11 @@ _LONGEST_REAPING = 2.0
 """Seconds; the reaper goes on after it."""
 
 
-class Host:
+class KernelHost:
     """Implements the protocol; see there for what the methods promise."""
 
     def __init__(
-        self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: Watch, resolv_conf: Path
+        self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: KernelWatch, resolv_conf: Path
     ) -> None:
         self._threads = threads
         self._worker = worker
@@ -62,7 +62,7 @@ class Host:
         try:
             worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall))
             conntrack = await threads.run_beside(Conntrack)
-            watch = await threads.run(Watch)
+            watch = await threads.run(KernelWatch)
         except BaseException:
             await threads.close()
             raise
@@ -118,7 +118,7 @@ class Host:
     async def routed(self) -> Sequence[Subnet]:
         return await self._threads.run(self._worker.routed)
 
-    async def ways(self) -> Sequence[Way]:
+    async def ways(self) -> Sequence[RouteEntry]:
         return await self._threads.run(self._worker.ways)
 
     async def rerouted(self) -> None:

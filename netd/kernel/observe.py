@@ -14,13 +14,13 @@ from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
 from netd.kernel import sysctl
 from netd.kernel.links import antispoof, bridges, egress_barrier, macvlans, plugin_links, segments
-from netd.kernel.netlink.rtnl import MAIN_TABLE, Link, Route
+from netd.kernel.netlink.rtnl import MAIN_TABLE, Link, RtnlRoute
 from netd.kernel.netlink.rtnl_socket import Rtnl
 from netd.kernel.sysctl_journal import Settings
 
 PREFIX = "nd"
 Addresses: TypeAlias = Mapping[int, list[Interface]]
-Inside: TypeAlias = tuple[list[Link], Addresses, list[Route]]
+Inside: TypeAlias = tuple[list[Link], Addresses, list[RtnlRoute]]
 """Links, addresses and routes of one sandbox."""
 
 
@@ -131,7 +131,7 @@ def _one_of_each(there: Iterable[Interface], wanted: Iterable[Interface]) -> tup
     return tuple(one for one in firsts if one is not None)
 
 
-def default_gateway(routes: Iterable[Route], family: Family) -> Address | None:
+def default_gateway(routes: Iterable[RtnlRoute], family: Family) -> Address | None:
     """Return where a family's default route leads, if there is one."""
     of_family = (route for route in routes if route.destination.version == family)
     found = (route.gateway for route in of_family if route.destination.prefixlen == 0)

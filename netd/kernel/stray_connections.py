@@ -18,7 +18,7 @@ PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socke
 _PINGS = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
 
 
-class Entry(Protocol):
+class TrackedConnection(Protocol):
     """A tracked connection: its first packet's source, destination and port, and the ends of what answers it."""
 
     @property
@@ -48,7 +48,7 @@ class Strays:
         self._published = {place for rule in rules.published for place in _places(rule)}
         self._opened = {(rule.target, *place) for rule in rules.opened for place in _places(rule)}
 
-    def include(self, entry: Entry) -> bool:
+    def include(self, entry: TrackedConnection) -> bool:
         if (entry.answers, entry.answers_to) != (entry.destination, entry.source):
             return False  # Only rules translate.
         if entry.destination in self._ours or entry.destination.is_loopback:
@@ -60,7 +60,7 @@ class Strays:
             return False
         return not (self._leaves(source, destination, entry) and self._enters(destination, entry))
 
-    def _leaves(self, source: BridgeRules | None, destination: BridgeRules | None, entry: Entry) -> bool:
+    def _leaves(self, source: BridgeRules | None, destination: BridgeRules | None, entry: TrackedConnection) -> bool:
         if source is None:
             return True
         treatment = source.treatment(entry.source.version)
@@ -69,7 +69,7 @@ class Strays:
         hidden = treatment.mode is not GatewayMode.ROUTED and (treatment.masquerade or treatment.source is not None)
         return destination is not None or not hidden
 
-    def _enters(self, destination: BridgeRules | None, entry: Entry) -> bool:
+    def _enters(self, destination: BridgeRules | None, entry: TrackedConnection) -> bool:
         if destination is None:
             return True
         treatment = destination.treatment(entry.destination.version)

@@ -32,7 +32,7 @@ def read(path: Path) -> Settings:
     return tuple((line["name"], line["value"]) for line in found if line)
 
 
-class Memory:
+class SysctlJournal:
     """Owns one folder, which is there while something is remembered."""
 
     def __init__(self, folder: Path) -> None:

@@ -22,24 +22,24 @@ from netd.facts import (
     HostLink,
     HostRoute,
     Macvlan,
-    Moved,
     Namespace,
     Pair,
+    PluginLink,
     Segment,
     State,
     Step,
     Verb,
 )
-from netd.host_protocol import Change, Resolver, Way
+from netd.host_protocol import Change, Resolver, RouteEntry
 from netd.kernel import observe, sysctl
 from netd.kernel.firewall.backend_selection import choose
 from netd.kernel.firewall.contract import Firewall
 from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
 from netd.kernel.namespaces import dns_sockets
-from netd.kernel.namespaces.sandbox_namespaces import Sandboxes
+from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl, tc
 from netd.kernel.netlink.rtnl_socket import Rtnl, name_of
-from netd.kernel.sysctl_journal import Memory
+from netd.kernel.sysctl_journal import SysctlJournal
 
 OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
 _ON_HOST = (Bridge, Segment, HostLink, Pair)
@@ -48,10 +48,10 @@ _ON_HOST = (Bridge, Segment, HostLink, Pair)
 class Worker:
     def __init__(self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str) -> None:
         self._reaper = reaper
-        self.sandboxes = Sandboxes(run_dir)
+        self.sandboxes = SandboxNamespaces(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
-        self._memory = Memory(run_dir / "ports")
+        self._memory = SysctlJournal(run_dir / "ports")
         self._outside = observe.Outside(self._host.find, self._host.program, self._memory.get)
         self.forwarding = sysctl.Forwarding(run_dir)
         self._choice = choose(firewall, self.forwarding)
@@ -102,11 +102,11 @@ class Worker:
         }
         return sorted(found, key=lambda one: (one.version, one.network_address.packed, one.prefixlen))
 
-    def ways(self) -> list[Way]:
+    def ways(self) -> list[RouteEntry]:
         marks = self._host.marks()
         ours = self._ours(marks)
         return [
-            Way(route.destination, marks[route.link][0])
+            RouteEntry(route.destination, marks[route.link][0])
             for route in self._host.routes()
             if route.link in marks and route.link not in ours and rtnl.leads_somewhere(route)
         ]
@@ -192,7 +192,7 @@ class Worker:
             case Pair():
                 pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
                 self._memory.put(fact.host, fact.sysctls)
-            case Moved():
+            case PluginLink():
                 plugin_links.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
                 self.sandboxes.put_route(fact)
@@ -210,7 +210,7 @@ class Worker:
             case Pair():
                 pairs.drop(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in doomed)
                 self._memory.drop(fact.host)
-            case Moved():
+            case PluginLink():
                 plugin_links.drop(self.sandboxes, fact)
             case DefaultRoute() if fact.sandbox not in doomed:
                 self.sandboxes.drop_route(fact)

@@ -9,11 +9,11 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from netd.common.addresses import Address, Family
-from netd.model import Wish
+from netd.model import PortRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PublishPolicy:
     """How ports of one family are published."""
 
     usual: tuple[Address, ...] = ()
@@ -27,24 +27,24 @@ class Way:
         return not self.local or address.is_loopback
 
 
-Ways: TypeAlias = Mapping[Family, Way]
+Ways: TypeAlias = Mapping[Family, PublishPolicy]
 """Families in which nothing leads to the sandbox are left out."""
 
 
-def resolved(wish: Wish, ways: Ways) -> Wish | None:
+def resolved(port_request: PortRequest, policies: Ways) -> PortRequest | None:
     """Put in the usual addresses and leave out those that nothing comes of; None where there is nothing to reserve."""
-    translated = {family: way for family, way in ways.items() if not way.routed}
-    usual = [address for way in translated.values() for address in way.usual]
-    every = [one for address in wish.addresses for one in ([address] if address else usual)]
+    translated = {family: policy for family, policy in policies.items() if not policy.routed}
+    usual = [address for policy in translated.values() for address in policy.usual]
+    every = [one for address in port_request.addresses for one in ([address] if address else usual)]
     addresses = tuple(dict.fromkeys(one for one in every if one.version in translated))
     addresses = tuple(one for one in addresses if translated[one.version].serves(one))
-    return replace(wish, addresses=addresses) if addresses else None
+    return replace(port_request, addresses=addresses) if addresses else None
 
 
-def unserved(wishes: Iterable[Wish], ways: Ways) -> Iterator[tuple[Wish, Address]]:
+def unserved(port_requests: Iterable[PortRequest], policies: Ways) -> Iterator[tuple[PortRequest, Address]]:
     """Yield the addresses that are asked for by name and that nothing comes of."""
-    for wish in wishes:
-        for address in (one for one in wish.addresses if one is not None):
-            way = ways.get(address.version)
-            if way is None or not way.serves(address):
-                yield wish, address
+    for port_request in port_requests:
+        for address in (one for one in port_request.addresses if one is not None):
+            policy = policies.get(address.version)
+            if policy is None or not policy.serves(address):
+                yield port_request, address

@@ -16,7 +16,7 @@ _Key: TypeAlias = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class PortConflict:
     """The first port that stands in the way, and whose it is."""
 
     port: int
@@ -57,11 +57,11 @@ class PortTable:
     def __init__(self) -> None:
         self._spans: dict[_Key, _Spans] = {}
 
-    def conflict(self, wanted: Publication) -> Taken | None:
+    def conflict(self, wanted: Publication) -> PortConflict | None:
         """Return what keeps *wanted* from being given."""
         for spans in self._rivals(wanted):
             if (found := spans.find(wanted.port, wanted.last)) is not None:
-                return Taken(*found)
+                return PortConflict(*found)
         return None
 
     def add(self, given: Publication, holder: str) -> None:

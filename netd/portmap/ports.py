@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from netd.common.addresses import Address, in_order
 from netd.common.errors import ServerError
-from netd.model import Publication, Wish
+from netd.model import PortRequest, Publication
 from netd.portmap.holder import HOLD_LIMIT, InUse, PortHolder
 from netd.portmap.policy import Ways, resolved
-from netd.portmap.port_index import PortTable, Taken
+from netd.portmap.port_index import PortConflict, PortTable
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 10
@@ -30,7 +30,7 @@ _Rotation = tuple[str, tuple[Address, ...], int, int]
 class PortTaken(Exception):
     """Another sandbox has the port."""
 
-    def __init__(self, taken: Taken, asked: Address, holder: str) -> None:
+    def __init__(self, taken: PortConflict, asked: Address, holder: str) -> None:
         super().__init__(f"Bind for {asked}:{taken.port} failed: port is already allocated")
         self.holder = holder
 
@@ -45,7 +45,7 @@ class Ports:
         self._held.close()
 
     def reserve(
-        self, holder: str, wishes: Iterable[Wish], ways: Ways, had: Sequence[Publication] = ()
+        self, holder: str, port_requests: Iterable[PortRequest], policies: Ways, had: Sequence[Publication] = ()
     ) -> tuple[Publication, ...]:
         """Take host ports for all of *wishes* that something comes of by *ways*.
 
@@ -56,8 +56,8 @@ class Ports:
         done: list[Publication] = []
         open_range = self._held.ephemeral()
         try:
-            for wish in filter(None, (resolved(wish, ways) for wish in wishes)):
-                done += self._grant(holder, wish, open_range, had)
+            for port_request in filter(None, (resolved(port_request, policies) for port_request in port_requests)):
+                done += self._grant(holder, port_request, open_range, had)
         except BaseException:
             self.release(done)
             raise
@@ -87,10 +87,14 @@ class Ports:
         kept = {port for part in parts for port in range(part.port, part.last + 1)}
         self._held.let_go(old, kept)
 
-    def _grant(self, holder: str, wish: Wish, open_range: Choice, had: Sequence[Publication] = ()) -> list[Publication]:
+    def _grant(
+        self, holder: str, port_request: PortRequest, open_range: Choice, had: Sequence[Publication] = ()
+    ) -> list[Publication]:
         refusals: list[InUse] = []
-        for port in chain(self._former(wish, open_range, had), self._candidates(wish, open_range)):
-            wanted = [_publication(wish, address, port) for address in wish.addresses if address is not None]
+        for port in chain(self._former(port_request, open_range, had), self._candidates(port_request, open_range)):
+            wanted = [
+                _publication(port_request, address, port) for address in port_request.addresses if address is not None
+            ]
             try:
                 self._take(holder, wanted)
             except InUse as refusal:
@@ -101,7 +105,10 @@ class Ports:
             return wanted
         if refusals:
             raise ServerError(refusals[-1].explained())
-        raise ServerError(f"Bind for {wish.addresses[0]}:{wish.port}-{wish.last} failed: all ports are allocated")
+        raise ServerError(
+            f"Bind for {port_request.addresses[0]}:{port_request.port}-{port_request.last} failed:"
+            " all ports are allocated"
+        )
 
     def _take(self, holder: str, wanted: Sequence[Publication]) -> None:
         done: list[Publication] = []
@@ -116,32 +123,42 @@ class Ports:
             self.release(done)
             raise
 
-    def _former(self, wish: Wish, open_range: Choice, had: Sequence[Publication]) -> Iterator[int]:
+    def _former(self, port_request: PortRequest, open_range: Choice, had: Sequence[Publication]) -> Iterator[int]:
         """Yield the free port that was given for the wish before, where it is one of netd's choice."""
-        if wish.fixed:
+        if port_request.fixed:
             return
-        first, last = (wish.port, wish.last) if wish.port else open_range[:2]
+        first, last = (port_request.port, port_request.last) if port_request.port else open_range[:2]
         for one in _bound(had):
-            port = one.port + wish.target - one.target
-            same = one.protocol == wish.protocol and one.address in wish.addresses and one.port <= port <= one.last
-            if same and first <= port <= last and self._is_free(wish, port):
+            port = one.port + port_request.target - one.target
+            same = (
+                one.protocol == port_request.protocol
+                and one.address in port_request.addresses
+                and one.port <= port <= one.last
+            )
+            if same and first <= port <= last and self._is_free(port_request, port):
                 yield port
 
-    def _candidates(self, wish: Wish, open_range: Choice) -> Iterator[int]:
+    def _candidates(self, port_request: PortRequest, open_range: Choice) -> Iterator[int]:
         """Yield the ports to try: the one asked for, or the free ones after the one that was last given."""
-        if wish.fixed:
-            yield wish.port
+        if port_request.fixed:
+            yield port_request.port
             return
-        first, last, reserved = (wish.port, wish.last, frozenset[int]()) if wish.port else open_range
-        rotation = (wish.protocol, tuple(one for one in wish.addresses if one is not None), first, last)
+        first, last, reserved = (
+            (port_request.port, port_request.last, frozenset[int]()) if port_request.port else open_range
+        )
+        rotation = (port_request.protocol, tuple(one for one in port_request.addresses if one is not None), first, last)
         start = self._last_given.get(rotation, first - 1) + 1
         for port in chain(range(start, last + 1), range(first, start)):
-            if port not in reserved and self._is_free(wish, port):
+            if port not in reserved and self._is_free(port_request, port):
                 self._last_given[rotation] = port
                 yield port
 
-    def _is_free(self, wish: Wish, port: int) -> bool:
-        return not any(self._table.conflict(_publication(wish, one, port)) for one in wish.addresses if one is not None)
+    def _is_free(self, port_request: PortRequest, port: int) -> bool:
+        return not any(
+            self._table.conflict(_publication(port_request, one, port))
+            for one in port_request.addresses
+            if one is not None
+        )
 
     def _merged(self, holder: str, given: list[Publication]) -> tuple[Publication, ...]:
         """Put publications that follow one another together, so that they are one element of the firewall."""
@@ -166,9 +183,14 @@ def _bound(given: Iterable[Publication]) -> Iterator[Publication]:
     return (one for one in given if one.port)
 
 
-def _publication(wish: Wish, address: Address, port: int) -> Publication:
+def _publication(port_request: PortRequest, address: Address, port: int) -> Publication:
     return Publication(
-        protocol=wish.protocol, address=address, port=port, target=wish.target, count=wish.count, allow=wish.allow
+        protocol=port_request.protocol,
+        address=address,
+        port=port,
+        target=port_request.target,
+        count=port_request.count,
+        allow=port_request.allow,
     )
 
 

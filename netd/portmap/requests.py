@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from netd.api import PortBinding
 from netd.common import allow
 from netd.common.addresses import Address, Subnet
-from netd.common.allow import Rule
+from netd.common.allow import AllowRule
 from netd.common.errors import BadRequest
-from netd.model import Wish
+from netd.model import PortRequest
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z", re.ASCII)
@@ -47,34 +47,46 @@ def _runs(protocol: str, ports: Sequence[int]) -> Iterator[str]:
             start = at
 
 
-def wishes(bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequence[Rule] = ()) -> tuple[Wish, ...]:
+def port_requests(
+    bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequence[AllowRule] = ()
+) -> tuple[PortRequest, ...]:
     """Return what *bindings* ask for, and a port of netd's choice for each of *every_exposed* that they do not name.
 
     *rules* say who may come to host ports of which the binding itself does not say it.  Fixed ports come before those
     that netd may choose.  Raises BadRequest naming what cannot be read or served.
     """
     plain: dict[str, set[_Run]] = {protocol: set() for protocol in PROTOCOLS}
-    found: list[Wish] = []
+    found: list[PortRequest] = []
     for key, given in bindings.items():
         if (run := _plain(key, given)) is not None and not rules:
             plain[run[0]].add(run[1])
         else:
             found += _wishes(key, given, rules)
     for protocol, runs in plain.items():
-        found += _wishes_of(Wish(protocol=protocol, target=0), runs)
+        found += _wishes_of(PortRequest(protocol=protocol, target=0), runs)
     found += _unnamed(every_exposed, found) if every_exposed else ()
     return tuple(sorted(_merged(found), key=_order))
 
 
-def _unnamed(every_exposed: Iterable[str], found: Iterable[Wish]) -> list[Wish]:
-    named = {(wish.protocol, wish.target + step) for wish in found for step in range(wish.count)}
+def _unnamed(every_exposed: Iterable[str], found: Iterable[PortRequest]) -> list[PortRequest]:
+    named = {
+        (port_request.protocol, port_request.target + step)
+        for port_request in found
+        for step in range(port_request.count)
+    }
     spans = (_span(text) for text in every_exposed)
     every = [(kind, port) for first, last, kind in spans for port in range(first, last + 1)]
-    return [Wish(protocol=kind, target=port) for kind, port in every if (kind, port) not in named]
+    return [PortRequest(protocol=kind, target=port) for kind, port in every if (kind, port) not in named]
 
 
-def _order(wish: Wish) -> tuple[object, ...]:
-    return (wish.port == 0 or wish.last > wish.port, wish.target, wish.protocol, wish.port, wish.last)
+def _order(port_request: PortRequest) -> tuple[object, ...]:
+    return (
+        port_request.port == 0 or port_request.last > port_request.port,
+        port_request.target,
+        port_request.protocol,
+        port_request.port,
+        port_request.last,
+    )
 
 
 def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _Run] | None:
@@ -86,7 +98,7 @@ def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _Run] | 
     return (protocol, (first - port, port, 1)) if 0 < port == end and first == last else None
 
 
-def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[Rule]) -> Iterator[Wish]:
+def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[AllowRule]) -> Iterator[PortRequest]:
     first, last, protocol = _span(key)
     by_port: dict[tuple[int, int, tuple[Subnet, ...]], tuple[Address | None, ...]] = {}
     for binding in given or _OPEN:
@@ -98,13 +110,13 @@ def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[Rule]
             by_port[port, end, who] = (*addresses, address)
     for (port, end, who), addresses in by_port.items():
         if first == last:
-            yield Wish(protocol=protocol, target=first, port=port, last=end, addresses=addresses, allow=who)
+            yield PortRequest(protocol=protocol, target=first, port=port, last=end, addresses=addresses, allow=who)
         else:
-            plain = Wish(protocol=protocol, target=first, addresses=addresses, allow=who)
+            plain = PortRequest(protocol=protocol, target=first, addresses=addresses, allow=who)
             yield from _paired(plain, last - first + 1, (port, end), key)
 
 
-def _paired(plain: Wish, count: int, ports: tuple[int, int], key: str) -> Iterator[Wish]:
+def _paired(plain: PortRequest, count: int, ports: tuple[int, int], key: str) -> Iterator[PortRequest]:
     port, end = ports
     if port and end - port + 1 == count:
         yield replace(plain, count=count, port=port, last=port)
@@ -119,20 +131,22 @@ def _allowed(binding: PortBinding, key: str) -> tuple[Subnet, ...]:
     return allow.networks(binding.allow, f"port {key}") if binding.allow else ()
 
 
-def _merged(found: Sequence[Wish]) -> list[Wish]:
+def _merged(found: Sequence[PortRequest]) -> list[PortRequest]:
     """Put fixed ports that follow one another on both sides together; what is asked for twice counts once."""
-    kinds: dict[tuple[object, ...], tuple[Wish, set[_Run]]] = {}
-    for wish in found:
-        if wish.fixed:
-            kind = kinds.setdefault((wish.protocol, wish.addresses, wish.allow), (wish, set()))
-            kind[1].add((wish.target - wish.port, wish.port, wish.count))
-    runs = [one for wish, ports in kinds.values() for one in _wishes_of(wish, ports)]
-    return [*runs, *(wish for wish in found if not wish.fixed)]
+    kinds: dict[tuple[object, ...], tuple[PortRequest, set[_Run]]] = {}
+    for port_request in found:
+        if port_request.fixed:
+            kind = kinds.setdefault(
+                (port_request.protocol, port_request.addresses, port_request.allow), (port_request, set())
+            )
+            kind[1].add((port_request.target - port_request.port, port_request.port, port_request.count))
+    runs = [one for port_request, ports in kinds.values() for one in _wishes_of(port_request, ports)]
+    return [*runs, *(port_request for port_request in found if not port_request.fixed)]
 
 
-def _wishes_of(wish: Wish, runs: Iterable[_Run]) -> list[Wish]:
+def _wishes_of(port_request: PortRequest, runs: Iterable[_Run]) -> list[PortRequest]:
     return [
-        replace(wish, target=port + shift, port=port, last=port, count=count)
+        replace(port_request, target=port + shift, port=port, last=port, count=count)
         for shift, port, count in _joined(sorted(runs))
     ]
 

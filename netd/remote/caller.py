@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from netd.common.errors import Forbidden, NotFound, ServerError
-from netd.remote.plugin_discovery import Place, find
+from netd.remote.plugin_discovery import PluginAddress, find
 
 T = TypeVar("T")
 MEDIA = "application/vnd.docker.plugins.v1.2+json"
@@ -26,7 +26,7 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 _LARGEST = 1 << 20
 
 
-class Refused(ServerError):
+class PluginRefused(ServerError):
     """The plugin answered that it will not, in its own words."""
 
 
@@ -42,7 +42,7 @@ class Unknown(ServerError):
     """The plugin does not have this method."""
 
 
-class Failure(msgspec.Struct):
+class PluginFailure(msgspec.Struct):
     """What every answer may hold: network calls say ``Err``, address calls ``Error``."""
 
     err: str | None = msgspec.field(default=None, name="Err")
@@ -57,7 +57,7 @@ class Caller:
     def __init__(self, name: str, folders: Sequence[Path], patience: float = PATIENCE) -> None:
         self.name = name
         self._folders = folders
-        self._place: Place | None = None
+        self._place: PluginAddress | None = None
         self._patience = patience
         self._session: aiohttp.ClientSession | None = None
         self._roles: frozenset[str] | None = None
@@ -68,7 +68,7 @@ class Caller:
             await self._session.close()
 
     @property
-    def place(self) -> Place:
+    def place(self) -> PluginAddress:
         """Looked up until it is found; after that it stays.  Raises Missing in Docker's words."""
         if self._place is None and (found := find(self.name, self._folders)) is not None:
             self._place = found
@@ -138,9 +138,9 @@ class Caller:
 
     def _read(self, method: str, data: bytes, kind: type[T]) -> T:
         try:
-            failure = msgspec.json.decode(data or b"{}", type=Failure)
+            failure = msgspec.json.decode(data or b"{}", type=PluginFailure)
             if words := failure.err or failure.error:
-                raise Refused(f"remote: {words}")
+                raise PluginRefused(f"remote: {words}")
             return msgspec.json.decode(data or b"{}", type=kind)
         except (msgspec.DecodeError, RecursionError) as problem:
             raise self._silent(method, f"its answer cannot be read: {problem}") from None
@@ -149,11 +149,11 @@ class Caller:
         if status == 404:
             return Unknown(f"plugin {self.name} at {self.place} does not implement {method}")
         try:
-            failure = msgspec.json.decode(data, type=Failure)
+            failure = msgspec.json.decode(data, type=PluginFailure)
         except (msgspec.DecodeError, RecursionError):
-            failure = Failure()
+            failure = PluginFailure()
         words = failure.err or failure.error or data.decode(errors="replace").strip()
-        return Refused(f"remote: {words[:1000] or f'status {status}'}")
+        return PluginRefused(f"remote: {words[:1000] or f'status {status}'}")
 
     def _silent(self, method: str, reason: str) -> Silent:
         return Silent(f"plugin {self.name} at {self.place} failed {method}: {reason}; see whether it is running")

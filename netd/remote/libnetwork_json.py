@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from netd.common.addresses import FAMILIES, Family
-from netd.model import Endpoint, Network, Pool, Sandbox, Wish
+from netd.model import Endpoint, Network, Pool, PortRequest, Sandbox
 
 PREFIX = "com.docker.network."
 _NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -114,20 +114,20 @@ def port_options(sandbox: Sandbox) -> dict[str, Any]:
     spans = sandbox.exposed_spans()
     exposed = [(port, kind) for kind, first, last in spans for port in range(first, last + 1)]
     return {
-        PREFIX + "portmap": [one for wish in sandbox.wishes for one in _bindings(wish)],
+        PREFIX + "portmap": [one for port_request in sandbox.port_requests for one in _bindings(port_request)],
         PREFIX + "endpoint.exposedports": [{"Proto": _NUMBERS[kind], "Port": port} for port, kind in exposed],
     }
 
 
-def _bindings(wish: Wish) -> Iterator[dict[str, Any]]:
-    for step in range(wish.count):
-        for address in wish.addresses:
-            port = wish.port + step if wish.port else 0
+def _bindings(port_request: PortRequest) -> Iterator[dict[str, Any]]:
+    for step in range(port_request.count):
+        for address in port_request.addresses:
+            port = port_request.port + step if port_request.port else 0
             yield {
-                "Proto": _NUMBERS[wish.protocol],
+                "Proto": _NUMBERS[port_request.protocol],
                 "IP": "",
-                "Port": wish.target + step,
+                "Port": port_request.target + step,
                 "HostIP": str(address or ""),
                 "HostPort": port,
-                "HostPortEnd": max(wish.last, port),
+                "HostPortEnd": max(port_request.last, port),
             }

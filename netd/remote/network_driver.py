@@ -18,7 +18,7 @@ from netd.common.errors import Forbidden, ServerError
 from netd.drivers import options
 from netd.model import Endpoint, Joined, Network, NetworkSpec, Route, Sandbox
 from netd.remote import libnetwork_json
-from netd.remote.caller import Caller, Refused, Unknown
+from netd.remote.caller import Caller, PluginRefused, Unknown
 
 T = TypeVar("T")
 _CONNECTED = 1
@@ -157,7 +157,7 @@ class RemoteNetworks:
     @staticmethod
     def _check_unset(what: str, have: object, given: str | None) -> None:
         if have and given:
-            raise Refused(
+            raise PluginRefused(
                 f"driver modified interface address: endpoint interface {what} present ({have})."
                 f" Cannot be modified with {given}."
             )

@@ -19,7 +19,7 @@ _LARGEST = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PluginAddress:
     """A plugin's address: a unix socket, or host and port of a TCP one."""
 
     socket: str = ""
@@ -36,7 +36,7 @@ class _Described(msgspec.Struct, rename="pascal"):
     tls: dict[str, object] | None = msgspec.field(default=None, name="TLSConfig")
 
 
-def find(name: str, folders: Sequence[Path]) -> Place | None:
+def find(name: str, folders: Sequence[Path]) -> PluginAddress | None:
     """Return where the plugin *name* listens; None when no folder speaks of it.
 
     Sockets come before files that name an address, folders in their order.  Raises ServerError naming a file that
@@ -46,7 +46,7 @@ def find(name: str, folders: Sequence[Path]) -> Place | None:
         return None
     for path in _candidates(folders, name, ("sock",)):
         if path.is_socket():
-            return Place(socket=str(path))
+            return PluginAddress(socket=str(path))
     for path in _candidates(folders, name, ("spec", "json")):
         if path.is_file():
             return _read(path)
@@ -60,7 +60,7 @@ def _candidates(folders: Iterable[Path], name: str, endings: Iterable[str]) -> I
             yield folder / name / f"{name}.{ending}"
 
 
-def _read(path: Path) -> Place:
+def _read(path: Path) -> PluginAddress:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST)
@@ -74,10 +74,10 @@ def _read(path: Path) -> Place:
     return _place(path, described.addr)
 
 
-def _place(path: Path, url: str) -> Place:
+def _place(path: Path, url: str) -> PluginAddress:
     parts = urlsplit(url)
     if parts.scheme == "unix" and parts.path:
-        return Place(socket=parts.netloc + parts.path)
+        return PluginAddress(socket=parts.netloc + parts.path)
     if parts.scheme == "tcp" and parts.netloc:
-        return Place(tcp=parts.netloc)
+        return PluginAddress(tcp=parts.netloc)
     raise ServerError(f"plugin file {path} names no address: write unix:///path or tcp://host:port, not {url!r}")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest
 from netd.common.errors import BadRequest, NotFound
-from netd.common.http.web import Call, Route, empty, json
+from netd.common.http.web import Call, HttpRoute, empty, json
 from netd.engine.networks import network_filters
 from netd.engine.networks.actions import Networks
 from netd.engine.sandboxes.connections import Connections
@@ -29,15 +29,15 @@ class NetworkRoutes:
         self._networks = networks
         self._connections = connections
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", "/networks", self.list),
-            Route("POST", "/networks/create", self.create),
-            Route("POST", "/networks/prune", self.prune),
-            Route("POST", "/networks/{name:path}/connect", self.connect),
-            Route("POST", "/networks/{name:path}/disconnect", self.disconnect),
-            Route("GET", "/networks/{name:path}", self.inspect),
-            Route("DELETE", "/networks/{name:path}", self.remove),
+            HttpRoute("GET", "/networks", self.list),
+            HttpRoute("POST", "/networks/create", self.create),
+            HttpRoute("POST", "/networks/prune", self.prune),
+            HttpRoute("POST", "/networks/{name:path}/connect", self.connect),
+            HttpRoute("POST", "/networks/{name:path}/disconnect", self.disconnect),
+            HttpRoute("GET", "/networks/{name:path}", self.inspect),
+            HttpRoute("DELETE", "/networks/{name:path}", self.remove),
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.api import ReservationRequest
-from netd.common.http.web import Call, Route, empty, json
+from netd.common.http.web import Call, HttpRoute, empty, json
 from netd.engine.networks.reservations import Reservations
 
 _ROOT = "/netd/v1/reservations"
@@ -17,11 +17,11 @@ class ReservationRoutes:
     def __init__(self, reservations: Reservations) -> None:
         self._reservations = reservations
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", _ROOT, self.list),
-            Route("PUT", f"{_ROOT}/{{id}}", self.put),
-            Route("DELETE", f"{_ROOT}/{{id}}", self.drop),
+            HttpRoute("GET", _ROOT, self.list),
+            HttpRoute("PUT", f"{_ROOT}/{{id}}", self.put),
+            HttpRoute("DELETE", f"{_ROOT}/{{id}}", self.drop),
         ]
 
     async def list(self, _: Call) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.api import ConnectRequest, DisconnectRequest, PortsRequest, RenameRequest, SandboxRequest
-from netd.common.http.web import Call, Route, empty, json
+from netd.common.http.web import Call, HttpRoute, empty, json
 from netd.engine.sandboxes.actions import Sandboxes
 from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
@@ -21,17 +21,17 @@ class SandboxRoutes:
         self._connections = connections
         self._ports = ports
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", f"{_ROOT}/sandboxes", self.list),
-            Route("POST", f"{_ROOT}/sandboxes", self.create),
-            Route("GET", f"{_ROOT}/sandboxes/{{id}}", self.inspect),
-            Route("DELETE", f"{_ROOT}/sandboxes/{{id}}", self.remove),
-            Route("POST", f"{_ROOT}/sandboxes/{{id}}/rename", self.rename),
-            Route("POST", f"{_ROOT}/sandboxes/{{id}}/ports", self.publish),
-            Route("DELETE", f"{_ROOT}/sandboxes/{{id}}/ports", self.unpublish),
-            Route("POST", f"{_ROOT}/networks/{{name}}/connect", self.connect),
-            Route("POST", f"{_ROOT}/networks/{{name}}/disconnect", self.disconnect),
+            HttpRoute("GET", f"{_ROOT}/sandboxes", self.list),
+            HttpRoute("POST", f"{_ROOT}/sandboxes", self.create),
+            HttpRoute("GET", f"{_ROOT}/sandboxes/{{id}}", self.inspect),
+            HttpRoute("DELETE", f"{_ROOT}/sandboxes/{{id}}", self.remove),
+            HttpRoute("POST", f"{_ROOT}/sandboxes/{{id}}/rename", self.rename),
+            HttpRoute("POST", f"{_ROOT}/sandboxes/{{id}}/ports", self.publish),
+            HttpRoute("DELETE", f"{_ROOT}/sandboxes/{{id}}/ports", self.unpublish),
+            HttpRoute("POST", f"{_ROOT}/networks/{{name}}/connect", self.connect),
+            HttpRoute("POST", f"{_ROOT}/networks/{{name}}/disconnect", self.disconnect),
         ]
 
     async def list(self, _: Call) -> web.StreamResponse:

@@ -17,7 +17,7 @@ from netd.common.daemon_status import Condition
 from netd.common.errors import BadRequest
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.http.client_connections import disconnect, tied_to_client
-from netd.common.http.web import Call, Product, Route, json, stream, text
+from netd.common.http.web import Call, HttpRoute, Product, json, stream, text
 from netd.common.tasks import begin
 
 _LOOK = 5.0
@@ -32,11 +32,11 @@ class SystemRoutes:
         self._bus = bus
         self._closing = closing
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", "/version", self.version),
-            Route("GET", "/events", self.events),
-            Route("GET", "/netd/v1/system", self.system),
+            HttpRoute("GET", "/version", self.version),
+            HttpRoute("GET", "/events", self.events),
+            HttpRoute("GET", "/netd/v1/system", self.system),
         ]
 
     async def system(self, _: Call) -> web.StreamResponse:

@@ -14,39 +14,39 @@ from netd.common import codec
 from netd.common.digits import whole
 from netd.common.errors import BadRequest, Conflict
 from netd.common.http.hijack import Hijacked, hijack
-from netd.common.http.web import Call, Route, empty, stream
+from netd.common.http.web import Call, HttpRoute, empty, stream
 from runtime import log_reader
 from runtime.api import attach_session
-from runtime.api.long_requests import Endless
-from runtime.engine.containers.container import Live, Viewer
-from runtime.engine.containers.containers import Fleet
+from runtime.api.long_requests import LongRequests
+from runtime.engine.containers.container import Container, Viewer
+from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.options import detach_keys
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Attachment, Running
 
 
-class Streams:
-    def __init__(self, fleet: Fleet, control: Control, paths: Paths, endless: Endless) -> None:
-        self._fleet = fleet
+class StreamRoutes:
+    def __init__(self, containers: Containers, control: Control, paths: Paths, long_requests: LongRequests) -> None:
+        self._containers = containers
         self._control = control
         self._paths = paths
-        self._endless = endless
+        self._long_requests = long_requests
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("POST", "/containers/{name:path}/attach", self.attach),
-            Route("GET", "/containers/{name:path}/logs", self.logs),
-            Route("POST", "/containers/{name:path}/wait", self.wait),
-            Route("POST", "/containers/{name:path}/resize", self.resize),
+            HttpRoute("POST", "/containers/{name:path}/attach", self.attach),
+            HttpRoute("GET", "/containers/{name:path}/logs", self.logs),
+            HttpRoute("POST", "/containers/{name:path}/wait", self.wait),
+            HttpRoute("POST", "/containers/{name:path}/resize", self.resize),
         ]
 
     async def attach(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        if live.record.state.status == "paused":
-            raise Conflict(f"Container {live.record.name} is paused. Unpause the container before attach")
-        live.refuse_restarting()
-        config = live.record.config
+        container = self._containers.find(call.params["name"])
+        if container.record.state.status == "paused":
+            raise Conflict(f"Container {container.record.name} is paused. Unpause the container before attach")
+        container.refuse_restarting()
+        config = container.record.config
         terms = attach_session.Terms(
             tty=config.tty,
             stdin=call.flag("stdin") and config.open_stdin,
@@ -56,59 +56,62 @@ class Streams:
         upgrade = "Upgrade" in call.request.headers
         kind = attach_session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
         taken = await hijack(call, kind, {})
-        self._fleet.tell(live, "attach")
-        with self._endless.session():
+        self._containers.tell(container, "attach")
+        with self._long_requests.session():
             if call.flag("logs"):
-                await self._replay(live, taken.writer, _streams(call))
-            if call.flag("stream") and (streams := await self._streams(live, call, terms.stdin, taken)) is not None:
+                await self._replay(container, taken.writer, _streams(call))
+            if (
+                call.flag("stream")
+                and (streams := await self._streams(container, call, terms.stdin, taken)) is not None
+            ):
                 await attach_session.run(taken, streams, terms)
         return taken
 
-    async def _replay(self, live: Live, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
-        async for lines in log_reader.read(self._log(live), log_reader.Wanted(streams=streams)):
+    async def _replay(self, container: Container, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
+        async for lines in log_reader.read(self._log(container), log_reader.LogFilter(streams=streams)):
             for line in lines:
-                writer.write(_shown(line, tty=live.record.config.tty, stamped=False))
+                writer.write(_shown(line, tty=container.record.config.tty, stamped=False))
             await writer.drain()
 
-    async def _streams(self, live: Live, call: Call, stdin: bool, taken: Hijacked) -> Attachment | None:
+    async def _streams(self, container: Container, call: Call, stdin: bool, taken: Hijacked) -> Attachment | None:
         """Return the streams of the process there is, or of the next one; None when the client leaves before."""
         wanted = _streams(call)
         connect = partial(_connect, stdin=stdin, stdout=1 in wanted, stderr=2 in wanted)
-        if live.running is not None:
+        if container.running is not None:
             with suppress(ProcessLookupError):
-                return await connect(live.running)
+                return await connect(container.running)
             return None
         viewer = Viewer(connect, asyncio.get_running_loop().create_future())
-        live.viewers.append(viewer)
+        container.viewers.append(viewer)
         try:
             await asyncio.wait((viewer.ready, taken.gone), return_when=asyncio.FIRST_COMPLETED)
             return viewer.ready.result() if viewer.ready.done() else None
         finally:
             viewer.ready.cancel()
             with suppress(ValueError):
-                live.viewers.remove(viewer)
+                container.viewers.remove(viewer)
 
     async def logs(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
+        container = self._containers.find(call.params["name"])
         if not (call.flag("stdout") or call.flag("stderr")):
             raise BadRequest(
                 "Bad parameters: you must choose at least one stream: must specify at least one of 'stdout' or 'stderr'"
             )
-        if live.record.host.log_config.type == "none":
+        if container.record.host.log_config.type == "none":
             raise BadRequest("configured logging driver does not support reading")
-        wanted = log_reader.Wanted(
+        wanted = log_reader.LogFilter(
             tail=_tail(call.text("tail")),
             since=_moment(call, "since"),
             until=_moment(call, "until"),
             streams=_streams(call),
         )
-        tty, stamped = live.record.config.tty, call.flag("timestamps")
+        tty, stamped = container.record.config.tty, call.flag("timestamps")
         kind = attach_session.content_type(tty=tty, version=call.version)
-        ended = live.ended.add() if call.flag("follow") and live.record.state.counts_as_running else None
+        ended = container.ended.add() if call.flag("follow") and container.record.state.counts_as_running else None
         try:
             response = await stream(call, {"Content-Type": kind})
-            async with aclosing(log_reader.read(self._log(live), wanted, ended)) as batches:
-                with suppress(ConnectionError), self._endless.session(call):
+            async with aclosing(log_reader.read(self._log(container), wanted, ended)) as batches:
+                with suppress(ConnectionError), self._long_requests.session(call):
                     async for lines in batches:
                         await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
         finally:
@@ -117,11 +120,11 @@ class Streams:
         return response
 
     async def wait(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        future = self._control.wait(live, call.text("condition"))
+        container = self._containers.find(call.params["name"])
+        future = self._control.wait(container, call.text("condition"))
         try:
             response = await stream(call, {"Content-Type": "application/json"})
-            with suppress(ConnectionError), self._endless.session(call):
+            with suppress(ConnectionError), self._long_requests.session(call):
                 code = await future
                 await response.write(codec.encode({"StatusCode": code}) + b"\n")
         finally:
@@ -129,15 +132,15 @@ class Streams:
         return response
 
     async def resize(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
+        container = self._containers.find(call.params["name"])
         rows, columns = size(call)
-        if live.running is None:
-            raise Conflict(f"container {live.id} is not running")
-        await live.running.resize(rows, columns)
+        if container.running is None:
+            raise Conflict(f"container {container.id} is not running")
+        await container.running.resize(rows, columns)
         return empty(200)
 
-    def _log(self, live: Live) -> Path:
-        return self._paths.container(live.id).log
+    def _log(self, container: Container) -> Path:
+        return self._paths.container(container.id).log
 
 
 async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:

@@ -10,15 +10,15 @@ from aiohttp import web
 
 from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
-from netd.common.http.web import Call, Route, json
+from netd.common.http.web import Call, HttpRoute, json
 from runtime.api import bodies, shapes
 from runtime.container_config import CreateRequest
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.create import Creator
 from runtime.engine.lifecycle.execs import Execs
-from runtime.engine.network.publishing import Ports
+from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.views import listing
 from runtime.engine.views import top as process_list
 from runtime.images.image_store import Images
@@ -30,17 +30,17 @@ from runtime.shim_client.supervisor import Supervisor
 class ContainerRoutes:
     def __init__(
         self,
-        fleet: Fleet,
+        containers: Containers,
         creator: Creator,
         control: Control,
         execs: Execs,
         images: Images,
         *,
-        ports: Ports,
+        ports: PortPublisher,
         paths: Paths,
         supervisor: Supervisor,
     ) -> None:
-        self._fleet = fleet
+        self._containers = containers
         self._creator = creator
         self._control = control
         self._execs = execs
@@ -49,15 +49,15 @@ class ContainerRoutes:
         self._paths = paths
         self._supervisor = supervisor
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("POST", "/containers/create", self.create),
-            Route("POST", "/containers/prune", self.prune),
-            Route("GET", "/containers/json", self.list),
-            Route("GET", "/containers/{name:path}/json", self.inspect),
-            Route("GET", "/containers/{name:path}/top", self.top),
-            Route("POST", "/netd/v1/containers/{name:path}/ports", self.publish),
-            Route("DELETE", "/netd/v1/containers/{name:path}/ports", self.unpublish),
+            HttpRoute("POST", "/containers/create", self.create),
+            HttpRoute("POST", "/containers/prune", self.prune),
+            HttpRoute("GET", "/containers/json", self.list),
+            HttpRoute("GET", "/containers/{name:path}/json", self.inspect),
+            HttpRoute("GET", "/containers/{name:path}/top", self.top),
+            HttpRoute("POST", "/netd/v1/containers/{name:path}/ports", self.publish),
+            HttpRoute("DELETE", "/netd/v1/containers/{name:path}/ports", self.unpublish),
         ]
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -67,64 +67,69 @@ class ContainerRoutes:
         platform = call.text("platform")
         if platform and not platform.startswith("linux"):
             raise BadRequest(f"the platform {platform} cannot run here: this host runs Linux containers")
-        live, warnings = await self._creator.run(bodies.convert(plain, CreateRequest), call.text("name"))
-        return json({"Id": live.id, "Warnings": [*warnings, *await self._ports.warnings(live)]}, 201)
+        container, warnings = await self._creator.run(bodies.convert(plain, CreateRequest), call.text("name"))
+        return json({"Id": container.id, "Warnings": [*warnings, *await self._ports.warnings(container)]}, 201)
 
     async def list(self, call: Call) -> web.StreamResponse:
         filters = call.filters(listing.KEYS)
-        found = listing.chosen(self._fleet, self._images, filters, all_=call.flag("all"), limit=call.number("limit", 0))
-        rows = [shapes.row(live.record, self._images.names_of(live.record.image), live.health) for live in found]
+        found = listing.chosen(
+            self._containers, self._images, filters, all_=call.flag("all"), limit=call.number("limit", 0)
+        )
+        rows = [
+            shapes.row(container.record, self._images.names_of(container.record.image), container.health)
+            for container in found
+        ]
         if call.flag("size"):
-            for live, row in zip(found, rows, strict=True):
-                row.update(await self._sizes(live))
+            for container, row in zip(found, rows, strict=True):
+                row.update(await self._sizes(container))
         return json(rows)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        shown = shapes.inspect(live.record, self._paths, self._execs.of(live), live.health, call.version)
+        container = self._containers.find(call.params["name"])
+        shown = shapes.inspect(container.record, self._paths, self._execs.of(container), container.health, call.version)
         if call.flag("size"):
-            shown.update(await self._sizes(live))
+            shown.update(await self._sizes(container))
         return json(shown)
 
-    async def _sizes(self, live: Live) -> dict[str, int]:
-        written = await asyncio.to_thread(tree.size, self._paths.container(live.id).upper)
-        image = self._images.by_id(live.record.image)
+    async def _sizes(self, container: Container) -> dict[str, int]:
+        written = await asyncio.to_thread(tree.size, self._paths.container(container.id).upper)
+        image = self._images.by_id(container.record.image)
         return {"SizeRw": written, "SizeRootFs": written + (image.size if image else 0)}
 
     async def publish(self, call: Call) -> web.StreamResponse:
         """Publish more ports of a container; answers with all that are published then, as inspect shows them."""
         asked = await bodies.read(call, PortsRequest)
-        live = self._fleet.find(call.params["name"])
-        await self._ports.add(live, asked.port_bindings or {})
-        return json(_published(live))
+        container = self._containers.find(call.params["name"])
+        await self._ports.add(container, asked.port_bindings or {})
+        return json(_published(container))
 
     async def unpublish(self, call: Call) -> web.StreamResponse:
         asked = await bodies.read(call, PortsRequest)
-        live = self._fleet.find(call.params["name"])
-        await self._ports.remove(live, asked.port_bindings or {})
-        return json(_published(live))
+        container = self._containers.find(call.params["name"])
+        await self._ports.remove(container, asked.port_bindings or {})
+        return json(_published(container))
 
     async def prune(self, call: Call) -> web.StreamResponse:
         removed, freed = [], 0
-        for live in list(listing.prunable(self._fleet, call.filters(listing.PRUNE_KEYS))):
-            size = (await self._sizes(live))["SizeRw"]
+        for container in list(listing.prunable(self._containers, call.filters(listing.PRUNE_KEYS))):
+            size = (await self._sizes(container))["SizeRw"]
             try:
-                await self._control.remove(live)
+                await self._control.remove(container)
             except Problem:
                 continue
-            removed.append(live.id)
+            removed.append(container.id)
             freed += size
         return json({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
 
     async def top(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        live.refuse_restarting()
-        if live.running is None:
-            raise Conflict(f"container {live.id} is not running")
-        titles, rows = process_list.table(self._supervisor.pids(live.id), call.text("ps_args", "-ef"))
+        container = self._containers.find(call.params["name"])
+        container.refuse_restarting()
+        if container.running is None:
+            raise Conflict(f"container {container.id} is not running")
+        titles, rows = process_list.table(self._supervisor.pids(container.id), call.text("ps_args", "-ef"))
         return json({"Titles": titles, "Processes": rows})
 
 
-def _published(live: Live) -> dict[str, Any]:
-    record = live.record
+def _published(container: Container) -> dict[str, Any]:
+    record = container.record
     return {"Ports": shapes.ports(record.network.ports) if record.network else {}}

@@ -11,11 +11,11 @@ from aiohttp import web
 from netd.common.digits import Int64
 from netd.common.errors import Problem
 from netd.common.http.hijack import hijack
-from netd.common.http.web import Call, Route, empty, json
+from netd.common.http.web import Call, HttpRoute, empty, json
 from runtime.api import attach_session, bodies
 from runtime.api.container_streams import size
-from runtime.api.long_requests import Endless
-from runtime.engine.containers.containers import Fleet
+from runtime.api.long_requests import LongRequests
+from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.execs import Exec, Execs
 from runtime.engine.lifecycle.start import as_problem
 from runtime.engine.options import detach_keys
@@ -32,22 +32,22 @@ class StartRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class ExecRoutes:
-    def __init__(self, fleet: Fleet, execs: Execs, endless: Endless) -> None:
-        self._fleet = fleet
+    def __init__(self, containers: Containers, execs: Execs, long_requests: LongRequests) -> None:
+        self._containers = containers
         self._execs = execs
-        self._endless = endless
+        self._long_requests = long_requests
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("POST", "/containers/{name:path}/exec", self.create),
-            Route("POST", "/exec/{id}/start", self.start),
-            Route("POST", "/exec/{id}/resize", self.resize),
-            Route("GET", "/exec/{id}/json", self.inspect),
+            HttpRoute("POST", "/containers/{name:path}/exec", self.create),
+            HttpRoute("POST", "/exec/{id}/start", self.start),
+            HttpRoute("POST", "/exec/{id}/resize", self.resize),
+            HttpRoute("GET", "/exec/{id}/json", self.inspect),
         ]
 
     async def create(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        made = self._execs.create(live, await bodies.read(call, ExecConfig))
+        container = self._containers.find(call.params["name"])
+        made = self._execs.create(container, await bodies.read(call, ExecConfig))
         return json({"Id": made.id}, 201)
 
     async def start(self, call: Call) -> web.StreamResponse:
@@ -83,7 +83,7 @@ class ExecRoutes:
             taken.writer.write(text if config.tty else attach_session.frame(1, text))
             return taken
         if streams is not None:
-            with self._endless.session():
+            with self._long_requests.session():
                 if await attach_session.run(taken, streams, terms) and one.running is not None:
                     # The client asks for the exit code as soon as the stream has ended.
                     await one.running.wait()

@@ -13,8 +13,8 @@ from netd.common import codec
 from netd.common.errors import BadRequest, NotFound, NotImplementedYet
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
-from netd.common.http.web import Call, Route, json, stream
-from runtime.engine.containers.containers import Fleet
+from netd.common.http.web import Call, HttpRoute, json, stream
+from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.image_removal import ImageRemoval, reference_filter
 from runtime.engine.views import listing
 from runtime.images import reference
@@ -29,24 +29,31 @@ _KEYS = frozenset({"before", "dangling", "label", "label!", "reference", "since"
 
 class ImageRoutes:
     def __init__(
-        self, images: Images, importer: Importer, removal: ImageRemoval, fleet: Fleet, *, paths: Paths, bus: Bus
+        self,
+        images: Images,
+        importer: Importer,
+        removal: ImageRemoval,
+        containers: Containers,
+        *,
+        paths: Paths,
+        bus: Bus,
     ) -> None:
         self._images = images
         self._importer = importer
         self._removal = removal
-        self._fleet = fleet
+        self._containers = containers
         self._paths = paths
         self._bus = bus
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", "/images/json", self.list),
-            Route("POST", "/images/create", self.create),
-            Route("POST", "/images/prune", self.prune),
-            Route("GET", "/images/{name:path}/json", self.inspect),
-            Route("GET", "/images/{name:path}/history", self.history),
-            Route("POST", "/images/{name:path}/tag", self.tag),
-            Route("DELETE", "/images/{name:path}", self.remove),
+            HttpRoute("GET", "/images/json", self.list),
+            HttpRoute("POST", "/images/create", self.create),
+            HttpRoute("POST", "/images/prune", self.prune),
+            HttpRoute("GET", "/images/{name:path}/json", self.inspect),
+            HttpRoute("GET", "/images/{name:path}/history", self.history),
+            HttpRoute("POST", "/images/{name:path}/tag", self.tag),
+            HttpRoute("DELETE", "/images/{name:path}", self.remove),
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
@@ -79,7 +86,7 @@ class ImageRoutes:
             "Size": image.size,
             "SharedSize": -1,
             "Labels": _labels(image),
-            "Containers": len(self._fleet.users_of_image(image.id)),
+            "Containers": len(self._containers.users_of_image(image.id)),
         }
 
     async def inspect(self, call: Call) -> web.StreamResponse:

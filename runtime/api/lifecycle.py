@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.common.errors import BadRequest
-from netd.common.http.web import Call, Route, empty
-from runtime.engine.containers.containers import Fleet
+from netd.common.http.web import Call, HttpRoute, empty
+from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.lifecycle import Lifecycle
 
 
 class LifecycleRoutes:
-    def __init__(self, fleet: Fleet, lifecycle: Lifecycle, control: Control) -> None:
-        self._fleet = fleet
+    def __init__(self, containers: Containers, lifecycle: Lifecycle, control: Control) -> None:
+        self._containers = containers
         self._lifecycle = lifecycle
         self._control = control
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         verbs = {
             "start": self.start,
             "stop": self.stop,
@@ -30,45 +30,45 @@ class LifecycleRoutes:
             "rename": self.rename,
         }
         return [
-            *(Route("POST", f"/containers/{{name:path}}/{verb}", handler) for verb, handler in verbs.items()),
-            Route("DELETE", "/containers/{name:path}", self.remove),
+            *(HttpRoute("POST", f"/containers/{{name:path}}/{verb}", handler) for verb, handler in verbs.items()),
+            HttpRoute("DELETE", "/containers/{name:path}", self.remove),
         ]
 
     async def start(self, call: Call) -> web.StreamResponse:
-        await self._lifecycle.start(self._fleet.find(call.params["name"]))
+        await self._lifecycle.start(self._containers.find(call.params["name"]))
         return empty()
 
     async def stop(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        await self._control.stop(live, signal=call.text("signal"), seconds=_seconds(call))
+        container = self._containers.find(call.params["name"])
+        await self._control.stop(container, signal=call.text("signal"), seconds=_seconds(call))
         return empty()
 
     async def restart(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
-        await self._control.restart(live, signal=call.text("signal"), seconds=_seconds(call))
+        container = self._containers.find(call.params["name"])
+        await self._control.restart(container, signal=call.text("signal"), seconds=_seconds(call))
         return empty()
 
     async def kill(self, call: Call) -> web.StreamResponse:
-        await self._control.kill(self._fleet.find(call.params["name"]), call.text("signal"))
+        await self._control.kill(self._containers.find(call.params["name"]), call.text("signal"))
         return empty()
 
     async def pause(self, call: Call) -> web.StreamResponse:
-        await self._control.pause(self._fleet.find(call.params["name"]))
+        await self._control.pause(self._containers.find(call.params["name"]))
         return empty()
 
     async def unpause(self, call: Call) -> web.StreamResponse:
-        await self._control.unpause(self._fleet.find(call.params["name"]))
+        await self._control.unpause(self._containers.find(call.params["name"]))
         return empty()
 
     async def rename(self, call: Call) -> web.StreamResponse:
-        await self._control.rename(self._fleet.find(call.params["name"]), call.text("name"))
+        await self._control.rename(self._containers.find(call.params["name"]), call.text("name"))
         return empty()
 
     async def remove(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
+        container = self._containers.find(call.params["name"])
         if call.flag("link"):
             raise BadRequest("links are part of a container here and cannot be removed alone: leave --link out")
-        await self._control.remove(live, force=call.flag("force"), volumes=call.flag("v"))
+        await self._control.remove(container, force=call.flag("force"), volumes=call.flag("v"))
         return empty()
 
 

@@ -10,7 +10,7 @@ from netd.common.http.client_connections import tied_to_client
 from netd.common.http.web import Call
 
 
-class Endless:
+class LongRequests:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
 

@@ -11,44 +11,44 @@ from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.client import NetdClient
 from netd.common import codec
 from netd.common.errors import NotFound
-from netd.common.http.web import Call, Route, empty
+from netd.common.http.web import Call, HttpRoute, empty
 from runtime.api import bodies
-from runtime.engine.containers.containers import Fleet
-from runtime.engine.network.attachment import Network
+from runtime.engine.containers.containers import Containers
+from runtime.engine.network.attachment import NetworkAttachments
 
 
 class NetworkRoutes:
-    def __init__(self, netd: NetdClient, network: Network, fleet: Fleet) -> None:
+    def __init__(self, netd: NetdClient, network: NetworkAttachments, containers: Containers) -> None:
         self._netd = netd
         self._network = network
-        self._fleet = fleet
+        self._containers = containers
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("POST", "/networks/{name}/connect", self.connect),
-            Route("POST", "/networks/{name}/disconnect", self.disconnect),
-            Route("GET", "/networks", self.forward),
-            Route("POST", "/networks/create", self.forward),
-            Route("POST", "/networks/prune", self.forward),
-            Route("GET", "/networks/{name}", self.forward),
-            Route("DELETE", "/networks/{name}", self.forward),
+            HttpRoute("POST", "/networks/{name}/connect", self.connect),
+            HttpRoute("POST", "/networks/{name}/disconnect", self.disconnect),
+            HttpRoute("GET", "/networks", self.forward),
+            HttpRoute("POST", "/networks/create", self.forward),
+            HttpRoute("POST", "/networks/prune", self.forward),
+            HttpRoute("GET", "/networks/{name}", self.forward),
+            HttpRoute("DELETE", "/networks/{name}", self.forward),
         ]
 
     async def connect(self, call: Call) -> web.StreamResponse:
         asked = await bodies.read(call, ConnectRequest)
-        live = self._fleet.find(asked.container)
-        await self._network.connect(live, call.params["name"], asked.endpoint_config or EndpointSettings())
+        container = self._containers.find(asked.container)
+        await self._network.connect(container, call.params["name"], asked.endpoint_config or EndpointSettings())
         return empty(200)
 
     async def disconnect(self, call: Call) -> web.StreamResponse:
         asked = await bodies.read(call, DisconnectRequest)
         try:
-            live = self._fleet.find(asked.container)
+            container = self._containers.find(asked.container)
         except NotFound:
             if not asked.force:
                 raise
             return await self._hand_on(call, codec.encode(asked))
-        await self._network.disconnect(live, call.params["name"], asked.force)
+        await self._network.disconnect(container, call.params["name"], asked.force)
         return empty(200)
 
     async def forward(self, call: Call) -> web.StreamResponse:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from netd.common.errors import NotImplementedYet, Unavailable
-from netd.common.http.web import Call, Handler, Route
+from netd.common.http.web import Call, Handler, HttpRoute
 
 _LATER = """
 POST /auth
@@ -47,12 +47,12 @@ POST /swarm/update
 """
 
 
-def routes() -> Sequence[Route]:
-    return [*_routes(_LATER, _later), *_routes(_SWARM, _swarm), Route("GET", "/plugins", _no_plugins)]
+def routes() -> Sequence[HttpRoute]:
+    return [*_routes(_LATER, _later), *_routes(_SWARM, _swarm), HttpRoute("GET", "/plugins", _no_plugins)]
 
 
-def _routes(lines: str, handler: Handler) -> list[Route]:
-    return [Route(method, path, handler) for method, path in map(str.split, lines.strip().splitlines())]
+def _routes(lines: str, handler: Handler) -> list[HttpRoute]:
+    return [HttpRoute(method, path, handler) for method, path in map(str.split, lines.strip().splitlines())]
 
 
 async def _later(call: Call) -> web.StreamResponse:

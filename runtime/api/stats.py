@@ -12,10 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from netd.common import codec
-from netd.common.http.web import Call, Route, json, stream
-from runtime.api.long_requests import Endless
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from netd.common.http.web import Call, HttpRoute, json, stream
+from runtime.api.long_requests import LongRequests
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.views import usage
 from runtime.engine.views.usage import Usage
 
@@ -25,38 +25,38 @@ _ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 class StatsRoutes:
-    def __init__(self, fleet: Fleet, endless: Endless) -> None:
-        self._fleet = fleet
-        self._endless = endless
+    def __init__(self, containers: Containers, long_requests: LongRequests) -> None:
+        self._containers = containers
+        self._long_requests = long_requests
 
-    def routes(self) -> Sequence[Route]:
-        return [Route("GET", "/containers/{name:path}/stats", self.stats)]
+    def routes(self) -> Sequence[HttpRoute]:
+        return [HttpRoute("GET", "/containers/{name:path}/stats", self.stats)]
 
     async def stats(self, call: Call) -> web.StreamResponse:
-        live = self._fleet.find(call.params["name"])
+        container = self._containers.find(call.params["name"])
         if call.flag("stream", default=True):
-            return await self._every_second(call, live)
-        before = await _sample(live)
+            return await self._every_second(call, container)
+        before = await _sample(container)
         if call.flag("one-shot") or before is _NOTHING:
-            return json(_shape(live, before, _NOTHING))
+            return json(_shape(container, before, _NOTHING))
         await asyncio.sleep(_SECOND)
-        return json(_shape(live, await _sample(live), before))
+        return json(_shape(container, await _sample(container), before))
 
-    async def _every_second(self, call: Call, live: Live) -> web.StreamResponse:
+    async def _every_second(self, call: Call, container: Container) -> web.StreamResponse:
         response = await stream(call, {"Content-Type": "application/json"})
         before = _NOTHING
-        with suppress(ConnectionError), self._endless.session(call):
-            while self._fleet.get(live.id) is live:
-                now = await _sample(live)
-                await response.write(codec.encode(_shape(live, now, before)) + b"\n")
+        with suppress(ConnectionError), self._long_requests.session(call):
+            while self._containers.get(container.id) is container:
+                now = await _sample(container)
+                await response.write(codec.encode(_shape(container, now, before)) + b"\n")
                 before = now
                 await asyncio.sleep(_SECOND)
         return response
 
 
-async def _sample(live: Live) -> Usage:
+async def _sample(container: Container) -> Usage:
     """Return the use of a running container, nothing for others."""
-    running = live.running
+    running = container.running
     if running is None:
         return _NOTHING
     try:
@@ -65,12 +65,12 @@ async def _sample(live: Live) -> Usage:
         return _NOTHING
 
 
-def _shape(live: Live, now: Usage, before: Usage) -> dict[str, Any]:
+def _shape(container: Container, now: Usage, before: Usage) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "read": _time(now),
         "preread": _time(before),
-        "name": f"/{live.record.name}",
-        "id": live.id,
+        "name": f"/{container.record.name}",
+        "id": container.id,
         "num_procs": 0,
         "pids_stats": {"current": now.processes} if now.processes else {},
         "blkio_stats": {"io_service_bytes_recursive": None},

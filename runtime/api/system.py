@@ -23,11 +23,11 @@ from netd.common.errors import BadRequest, Problem
 from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
 from netd.common.http import web as front
 from netd.common.http.client_connections import disconnect
-from netd.common.http.web import Call, Product, Route, json, stream
+from netd.common.http.web import Call, HttpRoute, Product, json, stream
 from netd.common.ids import now
 from netd.common.tasks import begin
-from runtime.api.long_requests import Endless
-from runtime.engine.containers.containers import Fleet
+from runtime.api.long_requests import LongRequests
+from runtime.engine.containers.containers import Containers
 from runtime.images.image_store import Images
 from runtime.images.importer import architecture
 from runtime.kernel import tree
@@ -44,13 +44,13 @@ class SystemRoutes:
     def __init__(
         self,
         product: Product,
-        fleet: Fleet,
+        containers: Containers,
         images: Images,
         volumes: Volumes,
         *,
         paths: Paths,
         bus: Bus,
-        endless: Endless,
+        long_requests: LongRequests,
         condition: Condition,
         netd: NetdClient,
         userns: bool,
@@ -59,19 +59,19 @@ class SystemRoutes:
         self._condition = condition
         self._netd = netd
         self._product = product
-        self._fleet = fleet
+        self._containers = containers
         self._images = images
         self._volumes = volumes
         self._paths = paths
         self._bus = bus
-        self._endless = endless
+        self._long_requests = long_requests
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", "/version", self.version),
-            Route("GET", "/info", self.info),
-            Route("GET", "/events", self.events),
-            Route("GET", "/system/df", self.usage),
+            HttpRoute("GET", "/version", self.version),
+            HttpRoute("GET", "/info", self.info),
+            HttpRoute("GET", "/events", self.events),
+            HttpRoute("GET", "/system/df", self.usage),
         ]
 
     async def version(self, _: Call) -> web.StreamResponse:
@@ -94,7 +94,7 @@ class SystemRoutes:
         )
 
     async def info(self, _: Call) -> web.StreamResponse:
-        states = [live.record.state.status for live in self._fleet.all()]
+        states = [container.record.state.status for container in self._containers.all()]
         return json(
             {
                 "ID": await asyncio.to_thread(_machine_id),
@@ -128,7 +128,11 @@ class SystemRoutes:
         legacy = call.version < _LEGACY
         response = await stream(call, {"Content-Type": "application/json"})
         lagging = partial(disconnect, call.request, "it does not read the events")
-        with self._endless.session(call), self._bus.listen(lagging) as happening, suppress(ConnectionError, Lagging):
+        with (
+            self._long_requests.session(call),
+            self._bus.listen(lagging) as happening,
+            suppress(ConnectionError, Lagging),
+        ):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
                     if wanted(event, filters):
@@ -152,23 +156,23 @@ class SystemRoutes:
                     "RepoTags": [name.short for name in self._images.names_of(image.id)],
                     "Size": image.size,
                     "SharedSize": 0,
-                    "Containers": len(self._fleet.users_of_image(image.id)),
+                    "Containers": len(self._containers.users_of_image(image.id)),
                     "Created": 0,
                 }
                 for image in self._images.all()
             ],
             "Containers": [
                 {
-                    "Id": live.id,
-                    "Names": [f"/{live.record.name}"],
-                    "Image": live.record.config.image,
-                    "State": live.record.state.status,
-                    "Status": live.record.state.status,
-                    "SizeRw": tree.size(self._paths.container(live.id).upper),
+                    "Id": container.id,
+                    "Names": [f"/{container.record.name}"],
+                    "Image": container.record.config.image,
+                    "State": container.record.state.status,
+                    "Status": container.record.state.status,
+                    "SizeRw": tree.size(self._paths.container(container.id).upper),
                     "Created": 0,
-                    "LocalVolumes": sum(point.type == "volume" for point in live.record.mounts),
+                    "LocalVolumes": sum(point.type == "volume" for point in container.record.mounts),
                 }
-                for live in self._fleet.all()
+                for container in self._containers.all()
             ],
             "Volumes": [
                 {
@@ -180,7 +184,7 @@ class SystemRoutes:
                     "Options": None,
                     "UsageData": {
                         "Size": self._volumes.size(one.name),
-                        "RefCount": len(self._fleet.users_of_volume(one.name)),
+                        "RefCount": len(self._containers.users_of_volume(one.name)),
                     },
                 }
                 for one in self._volumes.all()

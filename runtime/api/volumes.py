@@ -11,9 +11,9 @@ from aiohttp import web
 
 from netd.common.errors import Conflict, NotFound
 from netd.common.filters import Filters
-from netd.common.http.web import Call, Route, empty, json
+from netd.common.http.web import Call, HttpRoute, empty, json
 from runtime.api import bodies
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.containers import Containers
 from runtime.record import VolumeRecord
 from runtime.storage.volumes import Volumes
 
@@ -23,7 +23,7 @@ _ALL_NEEDED = (1, 42)
 """From this version on, prune spares named volumes unless told otherwise."""
 
 
-class CreateRequest(msgspec.Struct, frozen=True, rename="pascal"):
+class VolumeCreateRequest(msgspec.Struct, frozen=True, rename="pascal"):
     name: str = ""
     driver: str = ""
     driver_opts: dict[str, str] | None = None
@@ -31,17 +31,17 @@ class CreateRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class VolumeRoutes:
-    def __init__(self, volumes: Volumes, fleet: Fleet) -> None:
+    def __init__(self, volumes: Volumes, containers: Containers) -> None:
         self._volumes = volumes
-        self._fleet = fleet
+        self._containers = containers
 
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[HttpRoute]:
         return [
-            Route("GET", "/volumes", self.list),
-            Route("POST", "/volumes/create", self.create),
-            Route("POST", "/volumes/prune", self.prune),
-            Route("GET", "/volumes/{name}", self.inspect),
-            Route("DELETE", "/volumes/{name}", self.remove),
+            HttpRoute("GET", "/volumes", self.list),
+            HttpRoute("POST", "/volumes/create", self.create),
+            HttpRoute("POST", "/volumes/prune", self.prune),
+            HttpRoute("GET", "/volumes/{name}", self.inspect),
+            HttpRoute("DELETE", "/volumes/{name}", self.remove),
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
@@ -53,12 +53,12 @@ class VolumeRoutes:
             if _passes(one, filters)
             and filters.matches("name", one.name)
             and filters.exact("driver", "local")
-            and (dangling is None or dangling != bool(self._fleet.users_of_volume(one.name)))
+            and (dangling is None or dangling != bool(self._containers.users_of_volume(one.name)))
         ]
         return json({"Volumes": [self._shape(one) for one in found], "Warnings": None})
 
     async def create(self, call: Call) -> web.StreamResponse:
-        asked = await bodies.read(call, CreateRequest)
+        asked = await bodies.read(call, VolumeCreateRequest)
         made = await self._volumes.create(
             asked.name, driver=asked.driver, labels=asked.labels, options=asked.driver_opts
         )
@@ -75,8 +75,8 @@ class VolumeRoutes:
             if call.flag("force"):
                 return empty()
             raise
-        if users := self._fleet.users_of_volume(name):
-            raise Conflict(f"remove {name}: volume is in use - [{', '.join(live.id for live in users)}]")
+        if users := self._containers.users_of_volume(name):
+            raise Conflict(f"remove {name}: volume is in use - [{', '.join(container.id for container in users)}]")
         await self._volumes.remove(name)
         return empty()
 
@@ -87,7 +87,7 @@ class VolumeRoutes:
         for one in self._volumes.all():
             if not (one.anonymous or everything) or not _passes(one, filters):
                 continue
-            if self._fleet.users_of_volume(one.name):
+            if self._containers.users_of_volume(one.name):
                 continue
             freed += await asyncio.to_thread(self._volumes.size, one.name)
             await self._volumes.remove(one.name)

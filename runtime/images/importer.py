@@ -15,7 +15,7 @@ from runtime.images.image_config import History, ImageDocument, ImageRecord, Roo
 from runtime.images.image_store import Images
 from runtime.images.layers import Layer, Layers
 from runtime.images.reference import Reference
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
@@ -26,10 +26,10 @@ def architecture() -> str:
 
 
 class Importer:
-    def __init__(self, images: Images, layers: Layers, trash: Trash) -> None:
+    def __init__(self, images: Images, layers: Layers, deferred_delete: DeferredDelete) -> None:
         self._images = images
         self._layers = layers
-        self._trash = trash
+        self._deferred_delete = deferred_delete
 
     async def run(
         self, archive: AsyncIterator[bytes], name: Reference | None, applied: Sequence[str], comment: str = ""
@@ -39,12 +39,12 @@ class Importer:
         Raises BadRequest or NoSpace; nothing is left then.
         """
         config = changes.apply(applied)
-        spool = self._trash.fresh("import")
+        spool = self._deferred_delete.fresh("import")
         try:
             await _spool(archive, spool)
             layer = await asyncio.to_thread(self._unpack, spool)
         finally:
-            await self._trash.delete(spool)
+            await self._deferred_delete.delete(spool)
         moment = now()
         document = ImageDocument(
             architecture=architecture(),
@@ -60,7 +60,7 @@ class Importer:
         finally:
             # It is there only when it was not published.
             if layer.folder.exists():
-                self._trash.delete(layer.folder)
+                self._deferred_delete.delete(layer.folder)
 
     def _unpack(self, spool: Path) -> Layer:
         with spool.open("rb") as archive:

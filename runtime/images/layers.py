@@ -20,7 +20,7 @@ from runtime.images.tarstream import BadArchive, TarStream
 from runtime.images.unpack import unpack
 from runtime.kernel.openat import open_tree_root, syncfs
 from runtime.paths import Paths
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ class Layer:
 
 
 class Layers:
-    def __init__(self, paths: Paths, trash: Trash) -> None:
+    def __init__(self, paths: Paths, deferred_delete: DeferredDelete) -> None:
         self._paths = paths
-        self._trash = trash
+        self._deferred_delete = deferred_delete
 
     def sweep(self, known: Iterable[str]) -> None:
         """Throw away what no image names: the remains of a crash between two steps."""
         folders.make(self._paths.layers, folders.PRIVATE)
-        self._trash.sweep(self._paths.layers, {self._paths.layer(chain).name for chain in known}.__contains__)
+        self._deferred_delete.sweep(self._paths.layers, {self._paths.layer(chain).name for chain in known}.__contains__)
 
     def folders(self, chains: Sequence[str]) -> tuple[str, ...]:
         return tuple(str(self._paths.layer(chain)) for chain in chains)
 
     def drop(self, chain: str) -> None:
-        self._trash.throw(self._paths.layer(chain))
+        self._deferred_delete.throw(self._paths.layer(chain))
 
     def unpack(self, archive: BinaryIO, diffs_below: Sequence[str] = (), *, private_root: bool = True) -> Layer:
         """Unpack *archive* as the layer above those of *diffs_below*; blocks, so call it in a thread.
@@ -57,14 +57,14 @@ class Layers:
 
         Raises BadArchive, or NoSpace when the disk is full; nothing is left then.
         """
-        fresh = self._trash.fresh("layer")
+        fresh = self._deferred_delete.fresh("layer")
         try:
             fresh.mkdir()
             fresh.chmod(0o755)
             diff, size = self._fill(fresh, archive, chain_ids(list(diffs_below)), private_root)
             return Layer(chain_ids([*diffs_below, diff])[-1], diff, size, fresh)
         except BaseException as error:
-            self._trash.throw_now(fresh)
+            self._deferred_delete.throw_now(fresh)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpace(f"the disk of {self._paths.state} is full: free some space and try again") from error
             raise
@@ -73,7 +73,7 @@ class Layers:
         """Give the layer its name; one that is there already stays.  Blocks for a write to the disk."""
         target = self._paths.layer(layer.chain)
         if target.exists():
-            self._trash.throw_now(layer.folder)
+            self._deferred_delete.throw_now(layer.folder)
             return
         layer.folder.rename(target)
         parent = open_tree_root(target.parent)

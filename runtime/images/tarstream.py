@@ -40,7 +40,7 @@ _LATEST = (1 << 62) * _NANOSECONDS
 _NEWLINE = 0x0A
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
@@ -72,7 +72,7 @@ class BadArchive(BadRequest):
 class TarStream:
     """Iterate for the entries; :meth:`content` gives the bytes of the latest, once."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._left = 0
         self._padding = 0

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runtime.kernel.devices import Node
-    from runtime.spec import Container
+    from runtime.spec import ContainerSpec
 
 
-class Plan:
+class NamespacePlan:
     """Which namespaces the stage is built in; a spare is built by the default plan."""
 
     __slots__ = ("guarded", "ipc", "mapped", "own_pid", "own_uts")
@@ -50,11 +50,11 @@ class Plan:
         return found | (linux.CLONE_NEWUTS if self.own_uts else 0)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Plan) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
+        return isinstance(other, NamespacePlan) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
 
 
-def plan_for(spec: Container) -> Plan:
-    return Plan(
+def plan_for(spec: ContainerSpec) -> NamespacePlan:
+    return NamespacePlan(
         spec.ipc_mode, spec.pid_mode == "private", spec.uts_mode == "private", not spec.privileged, bool(spec.userns)
     )
 
@@ -64,7 +64,7 @@ class Delivery:
 
     def __init__(self, payload: bytes, descriptors: list[int]) -> None:
         spec, names, self.nodes = frames.unpack_tuple(payload)
-        self.spec: Container = frames.unpack_container(spec)
+        self.spec: ContainerSpec = frames.unpack_container(spec)
         self.trees = [fd for name, fd in zip(names, descriptors, strict=True) if name == "tree"]
         self._named = {name: fd for name, fd in zip(names, descriptors, strict=True) if name != "tree"}
 
@@ -76,7 +76,7 @@ class Delivery:
         return found
 
 
-def born(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> NoReturn:
+def born(channel: _socket.socket, group: cgroups.Group, plan: NamespacePlan) -> NoReturn:
     """Live the life of a first process.  With version 2 control groups it has yet to be born again in its own."""
     guarded(channel, lambda: _live(channel, group, plan))
 
@@ -85,7 +85,7 @@ def guarded(channel: _socket.socket, life: Callable[[], None]) -> NoReturn:
     """Run *life*; report what it raises, and end."""
     try:
         life()
-    except (credentials.CannotStart, rootfs.Refused) as problem:
+    except (credentials.CannotStart, rootfs.RootfsError) as problem:
         _fail(channel, str(problem), getattr(problem, "code", 128))
     except frames.Broken:
         pass
@@ -101,7 +101,7 @@ def _fail(channel: _socket.socket, message: str, code: int) -> None:
         return
 
 
-def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
+def _live(channel: _socket.socket, group: cgroups.Group, plan: NamespacePlan) -> None:
     be_born()
     whole = is_whole(group, plan)
     group.join()
@@ -118,12 +118,12 @@ def _live(channel: _socket.socket, group: cgroups.Group, plan: Plan) -> None:
     _prepare(channel, delivery)
 
 
-def is_whole(group: cgroups.Group, plan: Plan) -> bool:
+def is_whole(group: cgroups.Group, plan: NamespacePlan) -> bool:
     """Whether the process itself can become the first: it is pid 1, and version 1 groups can be joined and renamed."""
     return plan.own_pid and not plan.mapped and group.path_v2() is None
 
 
-def birth_flags(group: cgroups.Group, plan: Plan) -> int:
+def birth_flags(group: cgroups.Group, plan: NamespacePlan) -> int:
     """Return the namespaces with which the shim makes the process that calls :func:`born`."""
     return plan.flags() | (linux.CLONE_NEWPID if is_whole(group, plan) else 0)
 
@@ -136,7 +136,7 @@ def be_born() -> None:
     os.umask(0)
 
 
-def _be_born_again(channel: _socket.socket, delivery: Delivery, plan: Plan) -> None:
+def _be_born_again(channel: _socket.socket, delivery: Delivery, plan: NamespacePlan) -> None:
     """Go on as a new child of the shim: in the container's version 2 group, and in its process namespace."""
     pids, cgroup = delivery.take("pid"), delivery.take("cgroup")
     if pids >= 0:
@@ -152,14 +152,14 @@ def _be_born_again(channel: _socket.socket, delivery: Delivery, plan: Plan) -> N
     be_born()
 
 
-def _build_stage(group: cgroups.Group, plan: Plan) -> None:
+def _build_stage(group: cgroups.Group, plan: NamespacePlan) -> None:
     shm = linux.open_tree(linux.AT_FDCWD, "/dev/shm") if plan.ipc == "host" else take_ipc(plan)
     rootfs_skeleton.enter(group)
     if shm >= 0:
         rootfs_skeleton.share_shm(shm)
 
 
-def take_ipc(plan: Plan) -> int:
+def take_ipc(plan: NamespacePlan) -> int:
     """Enter the ipc namespace of another container where *plan* says so; return its shared memory, or -1."""
     return _join_ipc(plan.ipc) if plan.ipc not in ("private", "host") else -1
 
@@ -179,7 +179,7 @@ def _join_ipc(path: str) -> int:
         frames.close_all([own, theirs, ipc])
 
 
-def _own_version2(group: cgroups.Group, plan: Plan) -> None:
+def _own_version2(group: cgroups.Group, plan: NamespacePlan) -> None:
     if group.path_v2() is None:
         return
     linux.unshare(linux.CLONE_NEWCGROUP)
@@ -213,7 +213,7 @@ def furnish(delivery: Delivery) -> tuple[int, list[int]]:
     return opened
 
 
-def run(channel: _socket.socket, spec: Container, master: int, stdio: list[int]) -> None:
+def run(channel: _socket.socket, spec: ContainerSpec, master: int, stdio: list[int]) -> None:
     """Say that all is ready, wait for the word, and turn into the program."""
     credentials.take_stdio(stdio, terminal=spec.process.tty)
     identity = credentials.identify(spec.process)
@@ -222,14 +222,14 @@ def run(channel: _socket.socket, spec: Container, master: int, stdio: list[int])
     credentials.finish(spec.process, identity, channel.fileno(), reap=spec.init)
 
 
-def name(spec: Container) -> None:
+def name(spec: ContainerSpec) -> None:
     """Set the names of the host in a uts namespace of the container's own."""
     if spec.uts_mode == "private":
         linux.sethostname(spec.hostname)
         linux.setdomainname(spec.domainname or "(none)")
 
 
-def _write_sysctls(spec: Container) -> None:
+def _write_sysctls(spec: ContainerSpec) -> None:
     """Write through a procfs of our own, on which nothing can have been mounted."""
     if not spec.sysctls:
         return

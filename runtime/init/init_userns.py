@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def born(channel: _socket.socket, group: cgroups.Group, plan: init.Plan) -> NoReturn:
+def born(channel: _socket.socket, group: cgroups.Group, plan: init.NamespacePlan) -> NoReturn:
     """Do what :func:`init.born` does, in the user namespace that comes with the description."""
     init.guarded(channel, lambda: _live(channel, group, plan))
 
 
-def _live(channel: _socket.socket, group: cgroups.Group, plan: init.Plan) -> None:
+def _live(channel: _socket.socket, group: cgroups.Group, plan: init.NamespacePlan) -> None:
     init.be_born()
     group.join()
     frames.send(channel, frames.READY)
@@ -55,7 +55,11 @@ def _live(channel: _socket.socket, group: cgroups.Group, plan: init.Plan) -> Non
 
 
 def _help(
-    channel: _socket.socket, builder: _socket.socket, delivery: init.Delivery, group: cgroups.Group, plan: init.Plan
+    channel: _socket.socket,
+    builder: _socket.socket,
+    delivery: init.Delivery,
+    group: cgroups.Group,
+    plan: init.NamespacePlan,
 ) -> None:
     """Enter the user namespace, and go on as the first process: a child of the shim."""
     for name, kind in (
@@ -75,7 +79,7 @@ def _help(
     _be_first(channel, builder, delivery, group)
 
 
-def _own_namespaces(plan: init.Plan) -> int:
+def _own_namespaces(plan: init.NamespacePlan) -> int:
     found = linux.CLONE_NEWTIME
     found |= linux.CLONE_NEWPID if plan.own_pid else 0
     found |= linux.CLONE_NEWIPC if plan.ipc == "private" else 0
@@ -133,7 +137,9 @@ def _join(first: int) -> None:
     os.close(first)
 
 
-def _build(first: _socket.socket, delivery: init.Delivery, group: cgroups.Group, plan: init.Plan, shm: int) -> None:
+def _build(
+    first: _socket.socket, delivery: init.Delivery, group: cgroups.Group, plan: init.NamespacePlan, shm: int
+) -> None:
     rootfs_skeleton.enter(group, root=delivery.spec.process.root)
     if shm >= 0:
         rootfs_skeleton.share_shm(shm)

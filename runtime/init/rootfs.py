@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runtime.kernel.devices import Node
-    from runtime.spec import Container, Mount
+    from runtime.spec import ContainerSpec, MountSpec
 
 _MASKED_SYS = ("firmware", "devices/virtual/powercap")
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -34,11 +34,11 @@ _OF_SYS = frozenset({_SYSFS, 0x27E0EB, 0x63677270})
 """Magic numbers of sysfs and of both kinds of control group file system."""
 
 
-class Refused(Exception):
+class RootfsError(Exception):
     """What the container asks for cannot be; the sentence is meant for its owner."""
 
 
-def assemble(spec: Container, root: int, trees: Sequence[int], nodes: Sequence[Node]) -> None:
+def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequence[Node]) -> None:
     """Mount everything below the detached mount *root* and make it the root of this process.
 
     *trees* are the detached sources of the binds in ``spec.mounts``, in order.
@@ -59,7 +59,7 @@ def assemble(spec: Container, root: int, trees: Sequence[int], nodes: Sequence[N
     rootfs_skeleton.swap_root()
 
 
-def _system(spec: Container, root: int, covered: set[str]) -> None:
+def _system(spec: ContainerSpec, root: int, covered: set[str]) -> None:
     """Move /proc and /dev into place; mount /sys of this network namespace."""
     null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
     for name in ("proc", "dev"):
@@ -125,7 +125,7 @@ def _etc(root: int) -> None:
         os.close(etc)
 
 
-def _mount(root: int, mount: Mount, trees: list[int]) -> None:
+def _mount(root: int, mount: MountSpec, trees: list[int]) -> None:
     tree = trees.pop(0) if mount.kind == "bind" else -1
     is_directory = tree < 0 or stat.S_ISDIR(os.fstat(tree).st_mode)
     place, mode = _place(root, mount, is_directory)
@@ -140,7 +140,7 @@ def _mount(root: int, mount: Mount, trees: list[int]) -> None:
         os.close(place)
 
 
-def _place(root: int, mount: Mount, is_directory: bool) -> tuple[int, int]:
+def _place(root: int, mount: MountSpec, is_directory: bool) -> tuple[int, int]:
     """Return where to mount, made if missing, and the mode of the image's directory (1777 where there was none)."""
     mode = 0o1777
     try:
@@ -149,20 +149,20 @@ def _place(root: int, mount: Mount, is_directory: bool) -> tuple[int, int]:
     except FileNotFoundError:
         place = _make_place(root, mount, is_directory)
     except OSError as problem:
-        raise Refused(_unreachable(mount, problem)) from None
+        raise RootfsError(_unreachable(mount, problem)) from None
     if is_directory != stat.S_ISDIR(os.fstat(place).st_mode):
-        raise Refused(_unreachable(mount, NotADirectoryError(errno.ENOTDIR, "")))
+        raise RootfsError(_unreachable(mount, NotADirectoryError(errno.ENOTDIR, "")))
     return place, mode & 0o7777
 
 
-def _make_place(root: int, mount: Mount, is_directory: bool) -> int:
+def _make_place(root: int, mount: MountSpec, is_directory: bool) -> int:
     try:
         return (mounts.directory_in if is_directory else mounts.file_in)(root, mount.target)
     except OSError as problem:
-        raise Refused(_unreachable(mount, problem)) from None
+        raise RootfsError(_unreachable(mount, problem)) from None
 
 
-def _unreachable(mount: Mount, problem: OSError) -> str:
+def _unreachable(mount: MountSpec, problem: OSError) -> str:
     if problem.errno in (errno.ENOTDIR, errno.EEXIST):
         return (
             f"cannot mount {mount.source or mount.kind} on {mount.target}: not a directory:"
@@ -176,15 +176,15 @@ def _unreachable(mount: Mount, problem: OSError) -> str:
     return f"cannot mount {mount.source or mount.kind} on {mount.target}: {problem.strerror}"
 
 
-def _check_place(place: int, tree: int, mount: Mount) -> None:
+def _check_place(place: int, tree: int, mount: MountSpec) -> None:
     """Refuse to cover what protects the host: /proc but for a few files, and /sys but by parts of itself."""
     there = linux.filesystem_type(place)
     if (there == _PROC or mount.target == "/proc") and mount.target not in PROC_FILES:
-        raise Refused(f"cannot mount on {mount.target}: nothing may be mounted over /proc")
+        raise RootfsError(f"cannot mount on {mount.target}: nothing may be mounted over /proc")
     if there in _OF_SYS or mount.target == "/sys":
         kind = linux.filesystem_type(tree) if tree >= 0 else _TMPFS
         if kind not in _OF_SYS and not (kind == _TMPFS and mount.target == "/sys/fs/cgroup"):
-            raise Refused(f"cannot mount on {mount.target}: only parts of the host's /sys may be mounted over /sys")
+            raise RootfsError(f"cannot mount on {mount.target}: only parts of the host's /sys may be mounted over /sys")
 
 
 def _add_nodes(root: int, nodes: Sequence[Node]) -> None:
@@ -195,7 +195,7 @@ def _add_nodes(root: int, nodes: Sequence[Node]) -> None:
         try:
             directory = mounts.directory_in(root, os.path.dirname(path))
         except OSError as problem:
-            raise Refused(f"cannot make the device {path}: {problem.strerror}") from None
+            raise RootfsError(f"cannot make the device {path}: {problem.strerror}") from None
         try:
             _add_node(directory, path, stat.S_IFMT(mode) | 0o666, number, replace=os.fstat(directory).st_dev in own)
         finally:
@@ -214,11 +214,11 @@ def _add_node(directory: int, path: str, mode: int, number: int, *, replace: boo
     except FileExistsError:
         there = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError as problem:
-        raise Refused(f"cannot make the device {path}: {problem.strerror}") from None
+        raise RootfsError(f"cannot make the device {path}: {problem.strerror}") from None
     if stat.S_IFMT(there.st_mode) == stat.S_IFMT(mode) and there.st_rdev == number:
         return
     if not replace or stat.S_ISDIR(there.st_mode):
-        raise Refused(f"cannot make the device {path}: something else is there already, choose another path")
+        raise RootfsError(f"cannot make the device {path}: something else is there already, choose another path")
     os.unlink(name, dir_fd=directory)
     os.mknod(name, mode, number, dir_fd=directory)
 
@@ -227,6 +227,6 @@ def _make_workdir(root: int, path: str) -> None:
     try:
         os.close(mounts.directory_in(root, path))
     except NotADirectoryError:
-        raise Refused(f"the working directory {path} is not a directory") from None
+        raise RootfsError(f"the working directory {path} is not a directory") from None
     except OSError as problem:
-        raise Refused(f"cannot make the working directory {path}: {problem.strerror}") from None
+        raise RootfsError(f"cannot make the working directory {path}: {problem.strerror}") from None

@@ -37,7 +37,7 @@ def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.H
     events = select.epoll()
     child = os.fork()
     if child == 0:
-        process_setup.attend(process_setup.Call(told, channel, theirs, ours, events), hierarchies, shims)
+        process_setup.attend(process_setup.SetupRequest(told, channel, theirs, ours, events), hierarchies, shims)
     os.close(told)
     channel.close()
     theirs.close()

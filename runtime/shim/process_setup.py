@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runtime.spec import Process
 
 
-class Call:
+class SetupRequest:
     """How the midwife was called: by the daemon through the zygote's channel, for a shim that waits for a delivery."""
 
     __slots__ = ("channel", "delivery", "events", "shim", "told")
@@ -39,13 +39,13 @@ class Call:
         self.events = events
 
 
-class Hall:
+class SetupContext:
     """Where the midwife works: the daemon, the shim, the control groups and the shims' folder."""
 
     __slots__ = ("call", "control", "hierarchies", "shims")
 
     def __init__(
-        self, call: Call, control: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int
+        self, call: SetupRequest, control: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int
     ) -> None:
         self.call = call
         self.control = control
@@ -53,7 +53,7 @@ class Hall:
         self.shims = shims
 
 
-def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> NoReturn:
+def attend(call: SetupRequest, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> NoReturn:
     """Answer the request, do the work, and end: with 0 when there is a process for the shim to look after."""
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     linux.prctl(linux.PR_SET_NAME, b"netd-midwife\0")
@@ -65,7 +65,7 @@ def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> 
         os.write(call.told, b"1")
         os.close(call.told)
         call.channel.close()
-        hall = Hall(call, control, hierarchies, shims)
+        hall = SetupContext(call, control, hierarchies, shims)
     except (OSError, frames.Broken):
         os._exit(1)
     attendance = {
@@ -78,14 +78,14 @@ def attend(call: Call, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> 
     attendance[kind](hall)
 
 
-def attend_mapped_container(hall: Hall) -> NoReturn:
+def attend_mapped_container(hall: SetupContext) -> NoReturn:
     """Do what :func:`attend_container` does; the container is expected to have a user namespace."""
     attend_container(hall, mapped=True)
 
 
-def attend_container(hall: Hall, *, mapped: bool = False) -> NoReturn:
+def attend_container(hall: SetupContext, *, mapped: bool = False) -> NoReturn:
     """Keep a first process ready, and make it the container's that the daemon asks for."""
-    made = spawn.Birth(hall.hierarchies, mapped=mapped)
+    made = spawn.ContainerSpawn(hall.hierarchies, mapped=mapped)
     try:
         made.wait_ready()
         frames.send(hall.control, frames.READY)
@@ -98,7 +98,7 @@ def attend_container(hall: Hall, *, mapped: bool = False) -> NoReturn:
     os._exit(0)
 
 
-def attend_exec(hall: Hall) -> NoReturn:
+def attend_exec(hall: SetupContext) -> NoReturn:
     """Make a further process in a container, as the daemon says."""
     try:
         _kind, payload, (target,) = frames.receive(hall.control)
@@ -109,7 +109,7 @@ def attend_exec(hall: Hall) -> NoReturn:
     os._exit(0)
 
 
-def attend_orphan(hall: Hall) -> NoReturn:
+def attend_orphan(hall: SetupContext) -> NoReturn:
     """Start another shim for a process that has lost its own; the one that called is not needed."""
     if os.fork() == 0:
         linux.prctl(linux.PR_SET_PDEATHSIG, 0)
@@ -118,7 +118,7 @@ def attend_orphan(hall: Hall) -> NoReturn:
     os._exit(1)
 
 
-def attend_namespaces(hall: Hall) -> NoReturn:
+def attend_namespaces(hall: SetupContext) -> NoReturn:
     """Make namespaces for a container that is to be made; the shim that called is not needed."""
     try:
         _kind, payload, _none = frames.receive(hall.control)
@@ -139,7 +139,7 @@ def _report(control: _socket.socket, problem: Exception) -> None:
         return
 
 
-def _make_container(hall: Hall, made: spawn.Birth, payload: bytes) -> None:
+def _make_container(hall: SetupContext, made: spawn.ContainerSpawn, payload: bytes) -> None:
     spec = frames.unpack_container(payload)
     made.suit(spec)
     made.take_name(spec)
@@ -165,14 +165,14 @@ def _make_container(hall: Hall, made: spawn.Birth, payload: bytes) -> None:
         raise
 
 
-def _make_exec(hall: Hall, payload: bytes, target: int) -> None:
+def _make_exec(hall: SetupContext, payload: bytes, target: int) -> None:
     packed, name, container, exec_id = frames.unpack_tuple(payload)
     process = frames.unpack_process(packed)
     group = cgroups.Group(hall.hierarchies, name)
     directory = _make_directory(hall.shims, exec_id)
     try:
         stdio = _make_pipes(directory, process)
-        made = spawn.Joining(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
+        made = spawn.ExecSpawn(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
         frames.close_all([*stdio.values(), target])
         try:
             master = made.wait_prepared()
@@ -185,7 +185,7 @@ def _make_exec(hall: Hall, payload: bytes, target: int) -> None:
         raise
 
 
-def _hand_over(hall: Hall, made: spawn.Waiting, master: int, directory: int, state: dict[str, Any]) -> None:
+def _hand_over(hall: SetupContext, made: spawn.Waiting, master: int, directory: int, state: dict[str, Any]) -> None:
     """Say that the process is ready, start it at the word, and give the shim its ends."""
     pidfd = os.pidfd_open(made.pid)
     ends = pipes.terminal_for_shim(master) if master >= 0 else pipes.open_for_shim(directory, stdin=state["stdin"])
@@ -203,7 +203,7 @@ def _hand_over(hall: Hall, made: spawn.Waiting, master: int, directory: int, sta
     frames.send(hall.control, frames.STARTED, frames.pack(state))
 
 
-def _deliver(call: Call, state: dict[str, Any], ends: dict[str, int]) -> None:
+def _deliver(call: SetupRequest, state: dict[str, Any], ends: dict[str, int]) -> None:
     """Let the shim, which sleeps, wake when one of its ends has something for it."""
     frames.send(call.shim, frames.STARTED, frames.pack((state, tuple(ends))), tuple(ends.values()))
     for name, descriptor in ends.items():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runtime.kernel.devices import Node
-    from runtime.spec import Container, Mount, Process
+    from runtime.spec import ContainerSpec, MountSpec, Process
 
 PARENT = "netd"
 COMMAND = "netd-init"
@@ -106,7 +106,7 @@ class Waiting:
         return found
 
 
-class Joining(Waiting):
+class ExecSpawn(Waiting):
     """An exec's process.  Processes of the container can stop it before its program runs."""
 
     patience = 60_000
@@ -122,15 +122,15 @@ class Joining(Waiting):
         theirs.close()
 
 
-class Birth(Waiting):
+class ContainerSpawn(Waiting):
     """A container's first process, with its control group."""
 
     def __init__(self, hierarchies: Sequence[cgroups.Hierarchy], *, mapped: bool = False) -> None:
         """Make a spare: the usual kind, with no container yet."""
         self._hierarchies = hierarchies
-        self._begin(init.Plan(mapped=mapped), PARENT)
+        self._begin(init.NamespacePlan(mapped=mapped), PARENT)
 
-    def suit(self, spec: Container) -> None:
+    def suit(self, spec: ContainerSpec) -> None:
         """Start again where the container needs other namespaces, or another place, than a spare has."""
         plan = init.plan_for(spec)
         if plan == self.plan and spec.cgroup_parent == self.parent:
@@ -142,7 +142,7 @@ class Birth(Waiting):
     def wait_ready(self) -> None:
         self._expect(frames.READY, moved=True)
 
-    def take_name(self, spec: Container) -> None:
+    def take_name(self, spec: ContainerSpec) -> None:
         """Turn the spare group into the container's."""
         name = f"{spec.cgroup_parent}/{spec.id}"
         _remove_stale(cgroups.Group(self._hierarchies, name))
@@ -150,7 +150,7 @@ class Birth(Waiting):
         if self.group.path_v2() is not None:
             self.group.create(versions=(2,))
 
-    def deliver(self, spec: Container, packed: bytes, nodes: Sequence[Node], stdio: dict[str, int]) -> None:
+    def deliver(self, spec: ContainerSpec, packed: bytes, nodes: Sequence[Node], stdio: dict[str, int]) -> None:
         """Send the description with everything that has to be opened outside; *stdio* is closed."""
         held = dict(stdio)
         trees: list[int] = []
@@ -170,7 +170,7 @@ class Birth(Waiting):
         finally:
             frames.close_all([*held.values(), *trees])
 
-    def limit(self, spec: Container, rules: Sequence[str]) -> None:
+    def limit(self, spec: ContainerSpec, rules: Sequence[str]) -> None:
         """Set the container's limits, and let it open what *rules* say beyond the usual devices."""
         if self.group.path("devices") is not None:
             self.group.allow_more_devices(rules)
@@ -199,7 +199,7 @@ class Birth(Waiting):
         self.group.kill()
         self.group.remove()
 
-    def _begin(self, plan: init.Plan, parent: str) -> None:
+    def _begin(self, plan: init.NamespacePlan, parent: str) -> None:
         self.plan = plan
         self.parent = parent
         self.group = cgroups.Group(self._hierarchies, f"{parent}/{_spare_name()}")
@@ -267,7 +267,7 @@ def _remove_stale(group: cgroups.Group) -> None:
     group.remove()
 
 
-def _open_namespaces(spec: Container, group: cgroups.Group, held: dict[str, int]) -> None:
+def _open_namespaces(spec: ContainerSpec, group: cgroups.Group, held: dict[str, int]) -> None:
     if group.path_v2() is not None:
         held["cgroup"] = group.open_version2()
     paths = {"netns": spec.netns, "userns": spec.userns or None}
@@ -281,7 +281,7 @@ def _open_namespaces(spec: Container, group: cgroups.Group, held: dict[str, int]
                 raise Failed(f"cannot open {path}: {problem.strerror}") from None
 
 
-def open_root(spec: Container, shift: int = -1) -> int:
+def open_root(spec: ContainerSpec, shift: int = -1) -> int:
     """Return the root as a detached mount: an overlay of the layers, or the directory ``root`` where there are none.
 
     With *shift*, a user namespace, owners are shown as that maps them.
@@ -298,7 +298,7 @@ def open_root(spec: Container, shift: int = -1) -> int:
         raise Failed(f"cannot mount the root of the container: {problem}") from None
 
 
-def open_trees(spec: Container, shift: int = -1) -> list[int]:
+def open_trees(spec: ContainerSpec, shift: int = -1) -> list[int]:
     """Return detached copies of the sources of the binds, in order; *shift* as in :func:`open_root`."""
     found: list[int] = []
     for mount in spec.mounts:
@@ -315,13 +315,13 @@ def open_trees(spec: Container, shift: int = -1) -> list[int]:
     return found
 
 
-def _open_tree(mount: Mount, shift: int) -> int:
+def _open_tree(mount: MountSpec, shift: int) -> int:
     if shift < 0:
         return mounts.bind(mount.source, read_only=mount.read_only, propagation=mount.propagation)
     return idmapped_mounts.bind(mount.source, shift, read_only=mount.read_only, propagation=mount.propagation)
 
 
-def find_nodes(spec: Container) -> list[tuple[Node, str]]:
+def find_nodes(spec: ContainerSpec) -> list[tuple[Node, str]]:
     """Return the device nodes that the container gets beyond the usual ones, with the access to each."""
     found: list[tuple[Node, str]] = []
     for device in spec.devices:

@@ -19,15 +19,15 @@ from runtime.kernel import cgroups
 from runtime.shim import shimdir, spawn
 from runtime.shim_client.channel import GONE, Channel, connect
 from runtime.shim_client.running import ShimProcess
-from runtime.shim_client.shim_pool import Nursery
+from runtime.shim_client.shim_pool import ShimPool
 from runtime.shim_client.supervisor import Running
-from runtime.spec import Container, ExitStatus, Process, StartError
+from runtime.spec import ContainerSpec, ExitStatus, Process, StartError
 
 _ATTEMPTS = 3
 _LOST = "its shim was killed, and it ended before it was found again"
 
 
-class Launcher:
+class ShimLauncher:
     """See :class:`runtime.shim_client.supervisor.Supervisor`."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Launcher:
         self._tasks = Tasks(failures)
         self._directory = run_dir / "shims"
         self._shims = -1
-        self._nursery = Nursery(spares, self._tasks, nofile, mapped=mapped)
+        self._nursery = ShimPool(spares, self._tasks, nofile, mapped=mapped)
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
         self._parents = {spawn.PARENT}
@@ -68,7 +68,7 @@ class Launcher:
             # The end of its container removes what is left of it.
             self._tasks.failures.report(f"adopt {identifier[:12]}", error)
 
-    async def prepare(self, container: Container) -> ShimProcess:
+    async def prepare(self, container: ContainerSpec) -> ShimProcess:
         await self._make_room(container)
         words = frames.pack_spec(container)
         for _ in range(_ATTEMPTS):
@@ -208,7 +208,7 @@ class Launcher:
             what = "no process can be prepared for containers"
             raise resource_errors.problem(error, what) or StartError(str(error)) from error
 
-    async def _make_room(self, container: Container) -> None:
+    async def _make_room(self, container: ContainerSpec) -> None:
         """Remove what an earlier start of the container has left.  Raises StartError when it is still running."""
         if not (self._directory / container.id).exists():
             return

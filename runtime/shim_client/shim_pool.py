@@ -52,7 +52,7 @@ def sealed_interpreter() -> int:
     return copy
 
 
-class Nursery:
+class ShimPool:
     """Hands out channels to fresh shims: spares, which hold a first process ready, and others on demand."""
 
     def __init__(self, spares: int, tasks: Tasks, nofile: tuple[int, int] | None, *, mapped: bool = False) -> None:

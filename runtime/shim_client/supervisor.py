@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from runtime.spec import Container, ExitStatus, Process
+from runtime.spec import ContainerSpec, ExitStatus, Process
 
 
 class Attachment(Protocol):
@@ -54,7 +54,7 @@ class Supervisor(Protocol):
     async def start(self) -> None:
         """Bring up the zygote and its spare shims."""
 
-    async def prepare(self, container: Container) -> Running:
+    async def prepare(self, container: ContainerSpec) -> Running:
         """Make the container and stop just before its program: streams can be attached to now.
 
         Raises StartError when that cannot be done (all is undone then).

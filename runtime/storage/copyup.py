@@ -16,12 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.kernel import linux, openat, tree
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 
 _CHUNK = 1 << 20
 
 
-def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
+def fill(target: Path, layers: Sequence[str], path: str, deferred_delete: DeferredDelete) -> bool:
     """Copy the folder *path* of the image of *layers* (top first) into *target*; blocks.
 
     Nothing happens and False is returned when *target* has entries already or the image has no such folder.  What a
@@ -37,7 +37,7 @@ def fill(target: Path, layers: Sequence[str], path: str, trash: Trash) -> bool:
             except (FileNotFoundError, NotADirectoryError):
                 return False
             try:
-                _copy_into(volume, source, trash)
+                _copy_into(volume, source, deferred_delete)
                 return True
             finally:
                 os.close(source)
@@ -66,8 +66,8 @@ def _overlay(layers: Sequence[str]) -> int:
         os.close(context)
 
 
-def _copy_into(volume: int, source: int, trash: Trash) -> None:
-    scratch = trash.fresh("copy-up")
+def _copy_into(volume: int, source: int, deferred_delete: DeferredDelete) -> None:
+    scratch = deferred_delete.fresh("copy-up")
     scratch.mkdir(mode=0o700)
     try:
         for name in ("tree", "links"):
@@ -85,7 +85,7 @@ def _copy_into(volume: int, source: int, trash: Trash) -> None:
             os.close(links)
         openat.copy_metadata(source, volume)
     finally:
-        trash.throw_now(scratch)
+        deferred_delete.throw_now(scratch)
 
 
 def _move_all(made: int, volume: int) -> None:

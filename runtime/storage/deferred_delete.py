@@ -23,7 +23,7 @@ _PAUSES = (0.5, 3.0)
 """Seconds before a deletion that failed is tried again; then it is left to the next start."""
 
 
-class Trash:
+class DeferredDelete:
     """*scratch* must be on the file system of what is thrown away."""
 
     def __init__(self, scratch: Path, tasks: Tasks | None = None) -> None:

@@ -20,7 +20,7 @@ from runtime.kernel import tree
 from runtime.paths import Paths
 from runtime.record import VolumeRecord
 from runtime.storage import copyup
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _LONGEST = 255
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class Volumes:
-    def __init__(self, store: Store, paths: Paths, trash: Trash, bus: Bus) -> None:
+    def __init__(self, store: Store, paths: Paths, deferred_delete: DeferredDelete, bus: Bus) -> None:
         self._store = store
         self._paths = paths
-        self._trash = trash
+        self._deferred_delete = deferred_delete
         self._bus = bus
         self._lock = asyncio.Lock()
         self._volumes: dict[str, VolumeRecord] = {}
@@ -89,25 +89,25 @@ class Volumes:
         async with self._lock:
             self.find(name)
             folder = self._paths.volumes / name
-            aside = self._trash.put_aside(folder)
+            aside = self._deferred_delete.put_aside(folder)
             try:
                 await self._store.write(Drop(_KIND, name))
             except NoSpace:
                 # On a full disk even forgetting needs some room: what is in the volume makes it.
-                await self._trash.delete(aside)
+                await self._deferred_delete.delete(aside)
                 await self._store.write(Drop(_KIND, name))
             except BaseException:
                 if aside.exists():
                     aside.rename(folder)
                 raise
             del self._volumes[name]
-            self._trash.delete(aside)
+            self._deferred_delete.delete(aside)
         self.tell(name, "destroy")
 
     async def fill(self, name: str, layers: Sequence[str], path: str) -> None:
         """Copy what the image has at *path* into the volume, if that is empty."""
         async with self._lock:
-            await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._trash)
+            await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._deferred_delete)
 
     def size(self, name: str) -> int:
         """Return the bytes of all files; walks the volume, so call it in a thread."""

@@ -55,8 +55,8 @@ def test_keys_are_read_whatever_their_case(place):
     shown = place.get("/networks/n")
     assert shown["IPAM"]["Config"][0]["Subnet"] == "10.94.0.0/24" and shown["Labels"] == {"Name": "x", "name": "y"}
     place.sandbox("web")
-    wishes = {"container": "web", "ENDPOINTCONFIG": {"ipamconfig": {"ipv4address": "10.94.0.9"}}}
-    place.ask(200, "POST", "/networks/n/connect", wishes)
+    port_requests = {"container": "web", "ENDPOINTCONFIG": {"ipamconfig": {"ipv4address": "10.94.0.9"}}}
+    place.ask(200, "POST", "/networks/n/connect", port_requests)
     assert place.get("/networks/n")["Containers"].popitem()[1]["IPv4Address"] == "10.94.0.9/24"
 
 
@@ -188,11 +188,11 @@ def test_old_clients_do_not_mean_what_came_later(place):
     assert place.get("/networks/n")["EnableIPv4"] is True
     place.network("zz", "10.95.0.0/24")
     box = place.sandbox("web", "n")
-    wishes = {"Container": "web", "EndpointConfig": {"GwPriority": 5}}
-    place.ask(200, "POST", "/v1.47/networks/zz/connect", wishes)
+    port_requests = {"Container": "web", "EndpointConfig": {"GwPriority": 5}}
+    place.ask(200, "POST", "/v1.47/networks/zz/connect", port_requests)
     assert box.gateway() == "10.94.0.1"
     place.disconnect("zz", "web")
-    place.ask(200, "POST", "/v1.48/networks/zz/connect", wishes)
+    place.ask(200, "POST", "/v1.48/networks/zz/connect", port_requests)
     assert box.gateway() == "10.95.0.1"
 
 

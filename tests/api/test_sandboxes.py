@@ -80,15 +80,15 @@ def test_a_container_joins_several_networks_at_once(place):
 
 def test_static_addresses_macs_and_interface_names(place):
     place.network("n", "10.1.0.0/24")
-    wishes = {
+    port_requests = {
         "IPAMConfig": {"IPv4Address": "10.1.0.77"},
         "MacAddress": "02:11:22:33:44:55",
         "DriverOpts": {"com.docker.network.endpoint.ifname": "wan0"},
     }
-    web = place.sandbox("web", {"n": wishes})
+    web = place.sandbox("web", {"n": port_requests})
     assert web.node.mac("wan0") == "02:11:22:33:44:55" and web.address("n") == "10.1.0.77"
     shown = web.settings["Networks"]["n"]
-    assert shown["IPAMConfig"] == {"IPv4Address": "10.1.0.77"} and shown["DriverOpts"] == wishes["DriverOpts"]
+    assert shown["IPAMConfig"] == {"IPv4Address": "10.1.0.77"} and shown["DriverOpts"] == port_requests["DriverOpts"]
 
 
 def test_sysctls_are_set_inside(place):

@@ -14,8 +14,10 @@ from tests.lab import reach
 def shop(site):
     """A network with a published web server and a client."""
     site.network("shop", "10.1.0.0/24", Labels={"a": "b"})
-    wishes = {"shop": {"Aliases": ["www"]}}
-    web = site.sandbox("web", wishes, PortBindings={"80/tcp": [{"HostPort": "8080"}], "81/udp": [{"HostPort": ""}]})
+    port_requests = {"shop": {"Aliases": ["www"]}}
+    web = site.sandbox(
+        "web", port_requests, PortBindings={"80/tcp": [{"HostPort": "8080"}], "81/udp": [{"HostPort": ""}]}
+    )
     site.lab.echo(web.node, 80)
     return web, site.sandbox("client", "shop")
 

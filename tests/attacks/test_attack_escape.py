@@ -17,7 +17,7 @@ import pytest
 from runtime.kernel import capabilities, seccomp
 from runtime.shim_client import shim_pool
 from runtime.shim_client.running import ShimProcess
-from runtime.spec import Container, StartError
+from runtime.spec import ContainerSpec, StartError
 from tests.installation import IMAGE
 from tests.runtime_low.low_box import Box, make_image, needs_host_root
 
@@ -39,7 +39,7 @@ def box(tmp_path: Path, image: Path) -> Iterator[Box]:
     made.close()
 
 
-def prepared_exec(box: Box, spec: Container, running: ShimProcess, **changes: Any) -> ShimProcess:
+def prepared_exec(box: Box, spec: ContainerSpec, running: ShimProcess, **changes: Any) -> ShimProcess:
     """Return an exec that has everything but its program, in the namespaces of the container."""
     process = box.process("true", **changes)
     made: ShimProcess = box.run(box.launcher.exec(spec.id, running.pid, process, secrets.token_hex(32)))

@@ -14,7 +14,7 @@ from netd.common.http import web
 from netd.common.http.admission import Admission, Bounds
 from netd.common.http.hijack import hijack
 from netd.common.http.listen import serve
-from netd.common.http.web import Front, Product, Route
+from netd.common.http.web import Front, HttpRoute, Product
 from netd.common.tasks import Failures
 from netd.server.system import SystemRoutes
 from tests.engine.conftest import Raw
@@ -54,12 +54,12 @@ async def short(call):
 
 
 ROUTES = [
-    Route("POST", "/body", body),
-    Route("POST", "/archive", archive),
-    Route("POST", "/refuse", refuse),
-    Route("GET", "/large", large),
-    Route("POST", "/forever", forever),
-    Route("POST", "/short", short),
+    HttpRoute("POST", "/body", body),
+    HttpRoute("POST", "/archive", archive),
+    HttpRoute("POST", "/refuse", refuse),
+    HttpRoute("GET", "/large", large),
+    HttpRoute("POST", "/forever", forever),
+    HttpRoute("POST", "/short", short),
 ]
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runtime.engine.containers.container import Live
+from runtime.engine.containers.container import Container
 from runtime.engine.lifecycle import execs as execs_module
 from runtime.engine.lifecycle.execs import Exec, Execs
 from runtime.record import ExecConfig
@@ -73,7 +73,7 @@ def kept():
     return fleet, Execs(fleet, None, None)
 
 
-def ended(execs: Execs, live: Live, number: int) -> Exec:
+def ended(execs: Execs, live: Container, number: int) -> Exec:
     made = Exec(f"{live.id}-{number}", live.id, ExecConfig(cmd=["true"]))
     execs._sweep()
     execs._drop_unstarted(live)
@@ -90,7 +90,7 @@ class Record:
 
 def test_of_ended_execs_the_latest_are_known(kept):
     _, execs = kept
-    live = Live(Record("c"))
+    live = Container(Record("c"))
     made = [ended(execs, live, number) for number in range(1000)]
     assert len(execs._execs) == execs_module._KEPT
     assert made[-1].id in execs._execs and made[0].id not in execs._execs and not live.execs
@@ -98,7 +98,7 @@ def test_of_ended_execs_the_latest_are_known(kept):
 
 def test_execs_are_dropped_after_a_while_and_with_their_container(kept, monkeypatch):
     fleet, execs = kept
-    old, removed, young = Live(Record("old")), Live(Record("removed")), Live(Record("young"))
+    old, removed, young = Container(Record("old")), Container(Record("removed")), Container(Record("young"))
     for number in range(50):
         ended(execs, old, number)
         ended(execs, removed, number)
@@ -113,7 +113,7 @@ def test_execs_are_dropped_after_a_while_and_with_their_container(kept, monkeypa
 
 def test_execs_that_nobody_starts_are_dropped(kept):
     _, execs = kept
-    live = Live(Record("c"))
+    live = Container(Record("c"))
     for number in range(execs_module._MANY):
         made = Exec(str(number), "c", ExecConfig(cmd=["true"]), since=-1000.0)
         execs._execs[made.id] = made

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from runtime.kernel import openat, tree
 from runtime.storage import copyup
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 from tests.installation import busybox_tar, wait_until
 
 NESTED = 1100
@@ -61,7 +61,7 @@ def assert_untouched(canary):
 def trash(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return Trash(scratch)
+    return DeferredDelete(scratch)
 
 
 def make_deep(folder, levels=NESTED, name="directory"):
@@ -400,7 +400,7 @@ def test_deletions_of_huge_trees_leave_threads_for_everything_else(tmp_path, mon
     monkeypatch.setattr(tree, "remove_path", lambda path: release.wait(20))
 
     async def main():
-        trash = Trash(tmp_path / "scratch")
+        trash = DeferredDelete(tmp_path / "scratch")
         for number in range(40):
             trash.delete(tmp_path / str(number))
         try:

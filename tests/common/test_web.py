@@ -11,7 +11,7 @@ from netd.common.daemon_locks import lock
 from netd.common.errors import Conflict, NotModified
 from netd.common.http.hijack import hijack
 from netd.common.http.listen import serve
-from netd.common.http.web import Front, Product, Route, empty
+from netd.common.http.web import Front, HttpRoute, Product, empty
 from netd.common.http.web import json as answer
 
 
@@ -47,13 +47,13 @@ async def raw(call):
 
 
 ROUTES = [
-    Route("POST", "/echo", echo),
-    Route("GET", "/things/{name:path}/json", echo),
-    Route("GET", "/same", nothing),
-    Route("GET", "/broken", broken),
-    Route("GET", "/taken", taken),
-    Route("DELETE", "/things/{name}", lambda call: asyncio.sleep(0, empty())),
-    Route("POST", "/raw", raw),
+    HttpRoute("POST", "/echo", echo),
+    HttpRoute("GET", "/things/{name:path}/json", echo),
+    HttpRoute("GET", "/same", nothing),
+    HttpRoute("GET", "/broken", broken),
+    HttpRoute("GET", "/taken", taken),
+    HttpRoute("DELETE", "/things/{name}", lambda call: asyncio.sleep(0, empty())),
+    HttpRoute("POST", "/raw", raw),
 ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dns_lab import BACK, WEB, World, in_namespace, new_namespace
 
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def on_host(
 
     def run(story: Callable[[World], Awaitable[None]]) -> None:
         async def main() -> None:
-            link = DnsLink(tmp_path, resolv_conf)
+            link = DnsClient(tmp_path, resolv_conf)
             await link.start()
             try:
                 link.set_network("n1", WEB)

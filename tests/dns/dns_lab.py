@@ -18,7 +18,7 @@ import dns.message
 from dns.message import Message
 from dnslib import QTYPE, RR, A, DNSRecord
 
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.dns.records import NetworkRecords, Upstream, View
 from netd.host_protocol import Resolver
 from netd.kernel.namespaces import libc, netns
@@ -113,7 +113,7 @@ def read_frame(sock: socket.socket) -> bytes:
 class World:
     """A host with a name server, and containers."""
 
-    def __init__(self, link: DnsLink, run: Path, host: int, new: Callable[[], int]) -> None:
+    def __init__(self, link: DnsClient, run: Path, host: int, new: Callable[[], int]) -> None:
         self.link = link
         self.run = run
         self.host = host

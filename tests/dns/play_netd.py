@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dns_lab import WEB, in_namespace, resolver_in
 
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.dns.records import NetworkRecords, View
 
 
 async def main() -> None:
-    link = DnsLink(Path(sys.argv[1]), Path(sys.argv[2]))
+    link = DnsClient(Path(sys.argv[1]), Path(sys.argv[2]))
     await link.start()
     link.set_network("n1", WEB)
     link.set_network("gone", NetworkRecords("gone", {"old": ("10.9.0.1",)}))

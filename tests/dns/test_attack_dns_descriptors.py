@@ -18,7 +18,7 @@ from dns_lab import Container, World, inside, resolver_in, says, upstream
 
 from netd.dns import protocol
 from netd.dns.client import servers
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.dns.records import View
 
 
@@ -104,7 +104,7 @@ def test_a_server_that_stops_in_the_middle_of_its_first_words_costs_nothing(on_h
         monkeypatch.setattr(servers, "HELLO_LIMIT", 0.2)
         other = tmp_path / "other"
         other.mkdir()
-        link = DnsLink(other, Path("/nonexistent"))
+        link = DnsClient(other, Path("/nonexistent"))
         namespace = world.new_namespace()
         ours = held("self")
         with socket.socket(socket.AF_UNIX) as listener:

@@ -17,7 +17,7 @@ from dns_lab import Container, World, resolver_in
 from netd.common.errors import Unavailable
 from netd.dns import event_loop
 from netd.dns.client import servers, watchdog
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.dns.event_loop import READ, Loop
 from netd.dns.records import NetworkRecords, Patch, View
 
@@ -103,7 +103,7 @@ def test_the_next_netd_replaces_a_stopped_server_that_it_did_not_start(on_host, 
         await world.link.close(stop_server=False)
         pid = world.server_pid()
         os.kill(pid, signal.SIGSTOP)
-        heir = DnsLink(tmp_path, resolv_conf)
+        heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
         assert heir.held == set() and not is_running(pid)
         with pytest.raises(ConnectionRefusedError):
@@ -123,7 +123,7 @@ def test_a_stopped_server_is_ended_with_netd(on_host, quick, monkeypatch, resolv
     async def story(world: World) -> None:
         monkeypatch.setattr(servers, "STOP_LIMIT", 0.2)
         await world.link.close(stop_server=False)
-        heir = DnsLink(tmp_path, resolv_conf)
+        heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
         pid = world.server_pid()
         os.kill(pid, signal.SIGSTOP)

@@ -10,7 +10,7 @@ from dns_lab import World, found, inside, read_frame, says, upstream
 from dnslib import DNSRecord
 
 from netd.dns.messages.decide import Code, Forward, Question, Refuse, Reply, decide
-from netd.dns.messages.message import Message, read
+from netd.dns.messages.message import DnsMessage, read
 from netd.dns.records import NetworkRecords, Patch, Service, View, fold
 
 ODD = b"\x04caf\xe9\x02\xff\0\x04Test\0"
@@ -39,7 +39,7 @@ def test_names_that_are_not_text_are_asked_elsewhere_as_they_are(on_host):
 def test_only_ascii_letters_have_two_cases():
     assert fold("ÄB.X.") == "Äb.x" and fold("\u212a") == "\u212a", "a Kelvin sign is no k"
     message = read(question(b"\x03\xc3\x84B\0"))
-    assert isinstance(message, Message) and message.question.name == "Äb"
+    assert isinstance(message, DnsMessage) and message.question.name == "Äb"
     records = {"n": NetworkRecords("net", {fold("ÄB"): ("10.0.0.1",)})}
     assert decide(message.question, View(("n",)), records) == Reply(("10.0.0.1",))
 
@@ -63,7 +63,7 @@ def test_edns_is_seen_behind_other_records():
     asked = question(b"\3web\0")
     for additional, count in ((opt, 1), (other + opt, 2), (opt + other, 2)):
         message = read(asked[:10] + count.to_bytes(2) + asked[12:] + additional)
-        assert isinstance(message, Message) and message.edns is not None and message.room(False) == 1232
+        assert isinstance(message, DnsMessage) and message.edns is not None and message.room(False) == 1232
     assert read(asked[:10] + b"\0\3" + asked[12:] + opt + other + opt) == Code.FORMERR
 
 

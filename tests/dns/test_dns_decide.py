@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from netd.dns.messages import special_names
 from netd.dns.messages.decide import Code, Forward, Question, Refuse, Reply, Type, decide
-from netd.dns.messages.name_lookup import Offer
+from netd.dns.messages.name_lookup import ServicePort
 from netd.dns.messages.reverse import Zones, spot
-from netd.dns.records import Ledger, NetworkRecords, Service, Upstream, View, difference, fold
+from netd.dns.records import MutableRecords, NetworkRecords, Service, Upstream, View, difference, fold
 
 labels = st.text("abxyz-", min_size=1, max_size=3)
 names = st.lists(labels, min_size=1, max_size=3).map(".".join)
@@ -187,7 +187,7 @@ def test_zone_transfers_are_refused():
 
 @given(records, records)
 def test_a_difference_applied_gives_the_new_records(old, new):
-    ledger = Ledger(NetworkRecords(new.name, old.names, old.pointers, (), old.services))
+    ledger = MutableRecords(NetworkRecords(new.name, old.names, old.pointers, (), old.services))
     ledger.apply(difference(ledger.records, new))
     assert ledger.records == new
     assert ledger.records.above == new.above, "what is above names follows them"
@@ -249,7 +249,7 @@ def test_a_name_above_ours_is_somebody_elses_all_the_same():
 
 
 def test_services_are_found_by_alias_and_by_number():
-    both = (Offer("web.net", 80, ("10.0.0.4", "fd00::4")), Offer("web.net", 81, ("10.0.0.4", "fd00::4")))
+    both = (ServicePort("web.net", 80, ("10.0.0.4", "fd00::4")), ServicePort("web.net", 81, ("10.0.0.4", "fd00::4")))
     for name in ("_web._tcp", "_web._tcp.web", "_web._tcp.net", "_web._tcp.web.net"):
         assert decide(Question(name, Type.SRV), BOTH, NET) == Reply(services=both), name
         assert decide(Question(name, Type.A), BOTH, NET) == Reply(), name

@@ -19,19 +19,19 @@ from hypothesis import strategies as st
 from netd.dns import protocol
 from netd.dns.event_loop import READ, Loop
 from netd.dns.forwarding import upstreams
-from netd.dns.forwarding.upstreams import RETRY, Course, Health, HostFile, parse
+from netd.dns.forwarding.upstreams import RETRY, HostFile, QueryPlan, UpstreamHealth, parse
 from netd.dns.protocol import Pipe, decode, encode
 from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
 from netd.dns.server import service as server_parts
 from netd.dns.server import tcp
 from netd.dns.server.batch import SLOTS
-from netd.dns.views import MOST_PREPARED, Scopes
+from netd.dns.views import MOST_PREPARED, ViewTable
 
 A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
 
 
 def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
-    scopes = Scopes()
+    scopes = ViewTable()
     for network in ("n1", "n2"):
         scopes.set_network(network, NetworkRecords(network))
     one, same, other = (scopes.enter(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
@@ -53,7 +53,7 @@ def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
 
 
 def test_what_is_prepared_is_bounded():
-    scope = Scopes().enter(View())
+    scope = ViewTable().enter(View())
     for n in range(3 * MOST_PREPARED):
         scope.prepare(n.to_bytes(4), b"reply")
     assert len(scope.prepared) <= MOST_PREPARED
@@ -81,26 +81,26 @@ def test_resolv_conf_gives_its_first_three_usable_servers():
 
 
 def test_a_silent_resolver_goes_last_and_is_probed_beside_one_that_answers():
-    health = Health()
-    assert health.course("s", (A, B, C), 0) == Course((A, B, C))
+    health = UpstreamHealth()
+    assert health.course("s", (A, B, C), 0) == QueryPlan((A, B, C))
     health.silent("s", A, since=0, now=1)
-    assert health.course("s", (A, B, C), 2) == Course((B, C, A))
-    assert health.course("s", (A, B), 1 + RETRY) == Course((B,), (A,))
-    assert health.course("s", (A, B), 2 + RETRY) == Course((B, A)), "once in a while is enough"
-    assert health.course("s", (A,), 1 + 3 * RETRY) == Course((A,)), "there is nobody else"
+    assert health.course("s", (A, B, C), 2) == QueryPlan((B, C, A))
+    assert health.course("s", (A, B), 1 + RETRY) == QueryPlan((B,), (A,))
+    assert health.course("s", (A, B), 2 + RETRY) == QueryPlan((B, A)), "once in a while is enough"
+    assert health.course("s", (A,), 1 + 3 * RETRY) == QueryPlan((A,)), "there is nobody else"
     health.answered("s", A, 50)
-    assert health.course("s", (A, B), 51) == Course((A, B))
+    assert health.course("s", (A, B), 51) == QueryPlan((A, B))
 
 
 def test_a_resolver_that_answers_others_is_only_slow():
-    health = Health()
+    health = UpstreamHealth()
     health.answered("s", A, 5.5)
     health.silent("s", A, since=5, now=6)
-    assert health.course("s", (A, B), 7) == Course((A, B))
+    assert health.course("s", (A, B), 7) == QueryPlan((A, B))
 
 
 def test_resolvers_inside_are_each_sandboxs_own_affair():
-    health, own = Health(), Upstream("192.0.2.1", inside=True)
+    health, own = UpstreamHealth(), Upstream("192.0.2.1", inside=True)
     health.silent("s", own, 0, 1)
     assert health.course("s", (own, B), 2).order == (B, own)
     assert health.course("t", (own, B), 2).order == (own, B)
@@ -112,7 +112,7 @@ def test_resolvers_inside_are_each_sandboxs_own_affair():
 def service(make_namespace, resolv_conf):
     """A server's inside in this process, with a container "a" that it serves while ``serving``."""
     loop, container = Loop(), Container("a", make_namespace())
-    server = server_parts.Service(loop, resolv_conf)
+    server = server_parts.DnsServer(loop, resolv_conf)
     resolver = resolver_in(container.ns)
     server.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
     server.scopes.set_network("n1", WEB)

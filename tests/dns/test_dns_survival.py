@@ -16,7 +16,7 @@ import pytest
 from dns_lab import WEB, Container, World, found, in_namespace, inside, resolver_in, says, server_pid, upstream
 
 from netd.dns import protocol
-from netd.dns.client.dns_client import DnsLink
+from netd.dns.client.dns_client import DnsClient
 from netd.dns.records import NetworkRecords, Patch, View
 
 HERE = Path(__file__).parent
@@ -53,7 +53,7 @@ def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_names
     assert os.getsid(before) == before
 
     async def next_netd() -> None:
-        heir = DnsLink(tmp_path, resolv_conf)
+        heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
         assert heir.held == {"a"}
         assert asker.addresses("web") == ["10.1.0.2"], "what the last netd said holds until the next one speaks"
@@ -80,7 +80,7 @@ def test_sandboxes_that_nobody_speaks_of_are_closed(make_namespace, resolv_conf,
         kill(netd.pid)
 
     async def next_netd() -> None:
-        heir = DnsLink(tmp_path, resolv_conf)
+        heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
         await heir.settle()
         assert heir.held == set()
@@ -137,7 +137,7 @@ def test_a_server_of_another_version_is_replaced_and_its_sockets_stay(on_host, r
         await world.link.close(stop_server=False)
         old = world.server_pid()
         monkeypatch.setattr(protocol, "version", lambda: "another")
-        newer = DnsLink(tmp_path, resolv_conf)
+        newer = DnsClient(tmp_path, resolv_conf)
         await newer.start()
         assert newer.held == {"a"} and world.server_pid() != old
         with asker.udp() as sock:

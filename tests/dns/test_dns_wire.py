@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netd.dns.forwarding.reply_checks import is_reply
 from netd.dns.messages.decide import Code, Question, Refuse, Reply
-from netd.dns.messages.message import Message, Turns, complaint, question_end, read, refuse, write
+from netd.dns.messages.message import DnsMessage, RoundRobin, complaint, question_end, read, refuse, write
 
 labels = st.binary(min_size=1, max_size=63)
 names = st.lists(st.text("abcXYZ019-_", min_size=1, max_size=20), min_size=1, max_size=6).map(".".join)
@@ -30,14 +30,14 @@ def queries(draw):
     )
 
 
-def whole(query, reply: bytes | Turns) -> dns.message.Message:
-    body = reply.next() if isinstance(reply, Turns) else reply
+def whole(query, reply: bytes | RoundRobin) -> dns.message.Message:
+    body = reply.next() if isinstance(reply, RoundRobin) else reply
     return dns.message.from_wire(query.to_wire()[:2] + body)
 
 
-def understood(query) -> Message:
+def understood(query) -> DnsMessage:
     message = read(query.to_wire())
-    assert isinstance(message, Message)
+    assert isinstance(message, DnsMessage)
     return message
 
 
@@ -95,7 +95,7 @@ def test_no_bytes_raise_and_none_but_queries_are_answered(packet, data):
         assert dns.message.from_wire(packet[:2] + complaint(packet, message), ignore_trailing=True).rcode() == message
     else:
         body = write(message, Reply(("10.0.0.1", "10.0.0.2")), False)
-        assert (body.next() if isinstance(body, Turns) else body)[:1]
+        assert (body.next() if isinstance(body, RoundRobin) else body)[:1]
 
 
 @pytest.mark.parametrize("counts", ["0000000000000000", "0002000000000000", "0001000100000000", "0001000000010000"])
@@ -106,14 +106,14 @@ def test_other_than_one_question_is_malformed(counts):
 
 def test_a_name_longer_than_any_may_be_is_malformed():
     head, tail = bytes.fromhex("000101000001000000000000"), bytes.fromhex("0000010001")
-    assert isinstance(read(head + (b"\x3e" + b"a" * 62) * 4 + tail), Message)
+    assert isinstance(read(head + (b"\x3e" + b"a" * 62) * 4 + tail), DnsMessage)
     assert read(head + (b"\x3f" + b"a" * 63) * 4 + tail) == Code.FORMERR
 
 
 def test_a_dot_inside_a_label_is_no_separator():
     wire = bytes.fromhex("00010100000100000000000007") + b"web.net" + bytes.fromhex("0000010001")
     message = read(wire)
-    assert isinstance(message, Message) and message.question.name == "web\\.net"
+    assert isinstance(message, DnsMessage) and message.question.name == "web\\.net"
 
 
 def test_other_classes_hold_nothing():

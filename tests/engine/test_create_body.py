@@ -44,7 +44,7 @@ def record(**fields):
     )  # fmt: skip
 
 
-def translated(tmp_path, **fields) -> spec.Container:
+def translated(tmp_path, **fields) -> spec.ContainerSpec:
     around = Surroundings(
         hostname="box", netns="/run/n", pid_mode="private", ipc_mode="private", lower=("/l",),
         files=ContainerPaths(tmp_path), online=2,
@@ -131,12 +131,12 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
         around,
     )
     assert made.mounts == (
-        spec.Mount(kind="tmpfs", target="/a", options="size=1m"),
-        spec.Mount(kind="tmpfs", target="/etc", options=""),
-        spec.Mount(kind="bind", target="/a/b", source="/v"),
-        spec.Mount(kind="bind", target="/etc/hostname", source=str(ContainerPaths(tmp_path).hostname)),
-        spec.Mount(kind="bind", target="/etc/hosts", source="/h", read_only=True, propagation="rslave"),
-        spec.Mount(kind="bind", target="/etc/resolv.conf", source=str(ContainerPaths(tmp_path).resolv_conf)),
+        spec.MountSpec(kind="tmpfs", target="/a", options="size=1m"),
+        spec.MountSpec(kind="tmpfs", target="/etc", options=""),
+        spec.MountSpec(kind="bind", target="/a/b", source="/v"),
+        spec.MountSpec(kind="bind", target="/etc/hostname", source=str(ContainerPaths(tmp_path).hostname)),
+        spec.MountSpec(kind="bind", target="/etc/hosts", source="/h", read_only=True, propagation="rslave"),
+        spec.MountSpec(kind="bind", target="/etc/resolv.conf", source=str(ContainerPaths(tmp_path).resolv_conf)),
     )
 
 

@@ -21,7 +21,7 @@ from runtime.images.image_config import chain_ids
 from runtime.images.layers import Layers
 from runtime.images.tarstream import BadArchive, TarStream
 from runtime.paths import Paths
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 
 
 class Archive:
@@ -61,7 +61,7 @@ class Place:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.paths = Paths(root / "state", root / "run")
-        self.trash = Trash(self.paths.scratch)
+        self.trash = DeferredDelete(self.paths.scratch)
         self.paths.scratch.mkdir(parents=True)
         self.paths.layers.mkdir()
         self.layers = Layers(self.paths, self.trash)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.log_reader import Wanted, nanoseconds, read
+from runtime.log_reader import LogFilter, nanoseconds, read
 from runtime.shim.jsonlog import JsonLog
 
 
 def everything(path: Path, **wanted) -> list[bytes]:
     async def collect():
-        return [line.text async for batch in read(path, Wanted(**wanted)) for line in batch]
+        return [line.text async for batch in read(path, LogFilter(**wanted)) for line in batch]
 
     return asyncio.run(collect())
 
@@ -58,7 +58,7 @@ def test_streams_times_and_long_lines(tmp_path):
     )
 
     async def times():
-        return [line async for batch in read(tmp_path / "log", Wanted()) for line in batch]
+        return [line async for batch in read(tmp_path / "log", LogFilter()) for line in batch]
 
     lines = asyncio.run(times())
     moments = [nanoseconds(line.time) for line in lines]
@@ -82,7 +82,7 @@ def test_following_sees_every_line_until_the_end(tmp_path, bounds):
         log, ended = JsonLog(str(tmp_path / "log"), **bounds), asyncio.get_running_loop().create_future()
         log.write(1, b"0\n")
         found = []
-        async for batch in read(tmp_path / "log", Wanted(), ended):
+        async for batch in read(tmp_path / "log", LogFilter(), ended):
             found += [line.text for line in batch]
             if len(found) < 40:
                 log.write(1, b"%d\n" % len(found))

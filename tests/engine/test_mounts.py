@@ -4,22 +4,24 @@ import pytest
 
 from netd.common.errors import Problem
 from runtime.container_config import BindOptions, Config, Empty, HostConfig, Mount, TmpfsOptions, VolumeOptions
-from runtime.engine.options.mount_options import Wanted, parse_bind, wanted
+from runtime.engine.options.mount_options import MountRequest, parse_bind, wanted
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("/x", Wanted(kind="volume", target="/x")),
-        ("data:/x", Wanted(kind="volume", source="data", target="/x")),
+        ("/x", MountRequest(kind="volume", target="/x")),
+        ("data:/x", MountRequest(kind="volume", source="data", target="/x")),
         (
             "data:/x:ro,nocopy",
-            Wanted(kind="volume", source="data", target="/x", read_only=True, mode="ro,nocopy", copy=False),
+            MountRequest(kind="volume", source="data", target="/x", read_only=True, mode="ro,nocopy", copy=False),
         ),
-        ("/h:/x", Wanted(kind="bind", source="/h", target="/x", propagation="rprivate", make_source=True)),
+        ("/h:/x", MountRequest(kind="bind", source="/h", target="/x", propagation="rprivate", make_source=True)),
         (
             "/h/../i/:/x/./y/:rslave,z",
-            Wanted(kind="bind", source="/i", target="/x/y", mode="rslave,z", propagation="rslave", make_source=True),
+            MountRequest(
+                kind="bind", source="/i", target="/x/y", mode="rslave,z", propagation="rslave", make_source=True
+            ),
         ),
     ],
 )
@@ -62,9 +64,9 @@ def test_mount_objects_are_read():
         ),
     )
     assert found == (
-        Wanted(kind="bind", source="/h", target="/b", read_only=True, propagation="shared"),
-        Wanted(kind="tmpfs", target="/t", options="size=4096,mode=1700"),
-        Wanted(kind="volume", source="vol", target="/v", mode="z", copy=False, labels=(("a", "b"),)),
+        MountRequest(kind="bind", source="/h", target="/b", read_only=True, propagation="shared"),
+        MountRequest(kind="tmpfs", target="/t", options="size=4096,mode=1700"),
+        MountRequest(kind="volume", source="vol", target="/v", mode="z", copy=False, labels=(("a", "b"),)),
     )
 
 

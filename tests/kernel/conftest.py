@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, plan, state
-from netd.kernel.kernel_host import Host
+from netd.kernel.kernel_host import KernelHost
 from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset, Treatment
 from tests.lab import Lab, Node
 
@@ -42,8 +42,8 @@ class Site:
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
-    def open(self) -> Host:
-        return self.do(Host.open(self.run_dir, netns=self.machine.fd, firewall=self.backend))
+    def open(self) -> KernelHost:
+        return self.do(KernelHost.open(self.run_dir, netns=self.machine.fd, firewall=self.backend))
 
     def reopen(self) -> None:
         """As after a restart of the daemon: nothing is remembered but what the kernel and the run folder hold."""

@@ -10,7 +10,7 @@ import pytest
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair, Step, Verb
-from netd.kernel.kernel_host import Host
+from netd.kernel.kernel_host import KernelHost
 from tests.kernel.conftest import Site, make_pair
 from tests.lab import Node, mounts, reach
 
@@ -345,7 +345,7 @@ def test_nameservers_are_those_of_the_hosts_file(site: Site, tmp_path: Path) -> 
     file.write_text(
         "search example\nnameserver 192.0.2.1\n# nameserver 192.0.2.9\nnameserver 2001:db8::1\nnameserver\n"
     )
-    host = site.do(Host.open(tmp_path / "other", resolv_conf=file, netns=site.lab.make_host("other").fd))
+    host = site.do(KernelHost.open(tmp_path / "other", resolv_conf=file, netns=site.lab.make_host("other").fd))
     assert site.do(host.nameservers()) == ["192.0.2.1", "2001:db8::1"]
     file.unlink()
     assert site.do(host.nameservers()) == []

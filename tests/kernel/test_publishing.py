@@ -9,18 +9,18 @@ from msgspec.structs import replace
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6
 from netd.common.errors import BadRequest, Conflict
 from netd.drivers.registry import discover
-from netd.engine.desired_state import Wanted
+from netd.engine.desired_state import DesiredState
 from netd.engine.sandboxes.publishing import publications, ways_of, with_ports
 from netd.engine.views.network_settings import ports
 from netd.kernel.ports.held_ports import HeldPorts
-from netd.model import Pool, Wish
-from netd.portmap.policy import Way
+from netd.model import Pool, PortRequest
+from netd.portmap.policy import PublishPolicy
 from netd.portmap.ports import Ports
 from netd.portmap.rules import Published
 from tests.unit.making import endpoint, network, sandbox, state
 
 LOOP4, LOOP6, LAN = IPv4Address("127.0.0.1"), IPv6Address("::1"), IPv4Address("192.0.2.1")
-WEB = Wish(protocol="tcp", target=80, port=8080, last=8080)
+WEB = PortRequest(protocol="tcp", target=80, port=8080, last=8080)
 
 
 def dual(name, subnet, prefix):
@@ -67,7 +67,7 @@ class World:
         return made
 
     def published(self, one):
-        return Wanted(self.state, self.drivers).published(one)
+        return DesiredState(self.state, self.drivers).published(one)
 
 
 @pytest.fixture
@@ -95,7 +95,9 @@ def new():
 
 def test_a_port_of_both_families_is_one_number_and_is_shown_for_both(make_world, new):
     world = make_world(new)
-    web = world.publish(sandbox("web", joined(new, 2), wishes=(Wish(protocol="tcp", target=80),), exposed=("80/tcp",)))
+    web = world.publish(
+        sandbox("web", joined(new, 2), port_requests=(PortRequest(protocol="tcp", target=80),), exposed=("80/tcp",))
+    )
     four, six = ports(web)["80/tcp"]
     assert (four.host_ip, six.host_ip) == ("0.0.0.0", "::") and four.host_port == six.host_port
     assert {(one.address.version, one.target) for one in world.published(web)} == {
@@ -107,8 +109,8 @@ def test_a_port_of_both_families_is_one_number_and_is_shown_for_both(make_world,
 def test_the_port_of_a_family_moves_to_the_network_that_has_it_and_back(make_world, old, new):
     """Also one that netd chose keeps its number, in both families."""
     world = make_world(old, new)
-    wishes = (WEB, Wish(protocol="tcp", target=81))
-    here = world.publish(sandbox("web", joined(old, 2), wishes=wishes))
+    port_requests = (WEB, PortRequest(protocol="tcp", target=81))
+    here = world.publish(sandbox("web", joined(old, 2), port_requests=port_requests))
     chosen = next(one.port for one in here.publications if one.target == 81)
     assert {one.address for one in here.publications} == {EVERY_IPV4}
     both = world.publish(replace(here, endpoints=(*here.endpoints, joined(new, 3, four=False))), here)
@@ -125,14 +127,14 @@ def test_the_port_of_a_family_moves_to_the_network_that_has_it_and_back(make_wor
 def test_an_internal_network_publishes_on_loopback_addresses_only(make_world):
     hidden = network("hidden", "10.3.0.0/24", internal=True)
     world = make_world(hidden)
-    wishes = (WEB, replace(WEB, target=81, port=8081, last=8081, addresses=(LOOP4,)))
-    web = world.publish(sandbox("web", endpoint(hidden, 2), wishes=wishes))
+    port_requests = (WEB, replace(WEB, target=81, port=8081, last=8081, addresses=(LOOP4,)))
+    web = world.publish(sandbox("web", endpoint(hidden, 2), port_requests=port_requests))
     assert world.published(web) == {Published("tcp", LOOP4, 8081, IPv4Address("10.3.0.2"), 81)}
 
 
 def test_ports_are_added_beside_what_is_there(make_world, old):
     world = make_world(old)
-    web = world.publish(sandbox("web", endpoint(old, 2), wishes=(WEB,)))
+    web = world.publish(sandbox("web", endpoint(old, 2), port_requests=(WEB,)))
     with ExitStack() as undo:
         more = with_ports(world, web, (replace(WEB, target=81, port=8081, last=8081),), undo)
         assert more.publications[0] is web.publications[0] and more.publications[1].port == 8081
@@ -162,4 +164,4 @@ def test_nothing_is_added_where_nothing_can_be_published(make_world):
         with_ports(world, sandbox("web", endpoint(hidden, 2)), (WEB,), undo)
     with ExitStack() as undo, pytest.raises(BadRequest, match="only this host itself may come"):
         with_ports(world, sandbox("web", endpoint(hidden, 2)), (replace(WEB, addresses=(LAN,)),), undo)
-    assert ways_of(world, sandbox("web", endpoint(hidden, 2))) == {4: Way(local=True)}
+    assert ways_of(world, sandbox("web", endpoint(hidden, 2))) == {4: PublishPolicy(local=True)}

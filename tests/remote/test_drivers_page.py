@@ -7,7 +7,7 @@ from pathlib import Path
 
 from netd.drivers import Driver
 from netd.drivers.registry import Drivers
-from netd.engine.desired_state import Wanted
+from netd.engine.desired_state import DesiredState
 from netd.facts import Bridge, Pair
 from tests.lab import reach
 from tests.unit import making
@@ -27,7 +27,7 @@ def test_the_driver_for_an_entry_point_says_what_the_kernel_should_hold():
     assert isinstance(island, Driver)
     network = making.network("n")
     web = making.sandbox("web", making.endpoint(network, 2))
-    wanted = Wanted(making.state(network, sandboxes=[web]), Drivers({"bridge": island}))
+    wanted = DesiredState(making.state(network, sandboxes=[web]), Drivers({"bridge": island}))
     [bridge] = wanted.network(network).values()
     assert isinstance(bridge, Bridge) and bridge.addresses == ()
     pairs = [fact for fact in wanted.sandbox(web).values() if isinstance(fact, Pair)]

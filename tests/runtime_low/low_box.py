@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from runtime.kernel import capabilities, seccomp
-from runtime.shim_client.launcher import Launcher
+from runtime.shim_client.launcher import ShimLauncher
 from runtime.shim_client.running import ShimProcess
-from runtime.spec import Container, ExitStatus, Process
+from runtime.spec import ContainerSpec, ExitStatus, Process
 
 DEADLINE = 20.0
 MAPPED = bool(os.environ.get("NETD_TEST_USERNS"))
@@ -52,9 +52,9 @@ class Box:
         self.image = image
         self.netns = netns
         self.runner = asyncio.Runner()
-        self.launcher = Launcher(folder / "run", mapped=MAPPED)
+        self.launcher = ShimLauncher(folder / "run", mapped=MAPPED)
         self.run(self.launcher.start())
-        self.specs: list[Container] = []
+        self.specs: list[ContainerSpec] = []
         self.held: list[int] = []
         self.shared = self.namespaces() if MAPPED else None
 
@@ -71,7 +71,7 @@ class Box:
         self.restart_after_drop()
 
     def restart_after_drop(self) -> None:
-        self.launcher = Launcher(self.folder / "run", mapped=MAPPED)
+        self.launcher = ShimLauncher(self.folder / "run", mapped=MAPPED)
         self.run(self.launcher.start())
 
     def drop(self) -> None:
@@ -101,18 +101,18 @@ class Box:
         subprocess.run(["nsenter", f"--net={network}", "ip", "link", "set", "lo", "up"], check=True)
         return user, network
 
-    def mapped_spec(self, *argv: str, process: dict[str, Any] | None = None, **changes: Any) -> Container:
+    def mapped_spec(self, *argv: str, process: dict[str, Any] | None = None, **changes: Any) -> ContainerSpec:
         """Describe a container in a user namespace of its own."""
         user, network = self.namespaces()
         return self.spec(*argv, process={"root": FIRST_ID, **(process or {})}, userns=user, netns=network, **changes)
 
-    def spec(self, *argv: str, process: dict[str, Any] | None = None, **changes: Any) -> Container:
+    def spec(self, *argv: str, process: dict[str, Any] | None = None, **changes: Any) -> ContainerSpec:
         """Describe a container with a writable layer and a log of its own."""
         identifier = secrets.token_hex(32)
         own = self.folder / "containers" / identifier
         for name in ("diff", "work"):
             (own / name).mkdir(parents=True)
-        made = Container(
+        made = ContainerSpec(
             id=identifier,
             hostname=identifier[:12],
             netns=self.netns,
@@ -144,7 +144,7 @@ class Box:
     def try_shell(self, script: str, **changes: Any) -> tuple[int, str, str]:
         return self.complete(self.spec("sh", "-c", script, **changes))
 
-    def complete(self, spec: Container) -> tuple[int, str, str]:
+    def complete(self, spec: ContainerSpec) -> tuple[int, str, str]:
         """Run a container to its end and remove it; return its code and both outputs."""
 
         async def story() -> tuple[ExitStatus, bytes, bytes]:
@@ -162,7 +162,7 @@ class Box:
         status, out, err = self.run(story())
         return status.code, out.decode(errors="replace"), err.decode(errors="replace")
 
-    def start(self, spec: Container) -> ShimProcess:
+    def start(self, spec: ContainerSpec) -> ShimProcess:
         async def story() -> ShimProcess:
             running = await self.launcher.prepare(spec)
             await self.launcher.release(running)
@@ -178,7 +178,7 @@ class Box:
             assert time.monotonic() < end, "it never came to be"
             self.runner.run(asyncio.sleep(0.01))
 
-    def exec(self, spec: Container, pid: int, process: Process) -> tuple[int, str, str]:
+    def exec(self, spec: ContainerSpec, pid: int, process: Process) -> tuple[int, str, str]:
         async def story() -> tuple[ExitStatus, bytes, bytes]:
             mapped = replace(process, root=spec.process.root)
             running = await self.launcher.exec(spec.id, pid, mapped, secrets.token_hex(32))
@@ -191,7 +191,7 @@ class Box:
         return status.code, out.decode(errors="replace"), err.decode(errors="replace")
 
 
-def _can_be_mapped(spec: Container) -> bool:
+def _can_be_mapped(spec: ContainerSpec) -> bool:
     return bool(spec.netns) and not spec.privileged and "host" not in (spec.pid_mode, spec.ipc_mode)
 
 

@@ -17,7 +17,7 @@ from low_box import Box, needs_host_root, read_until
 
 from runtime.kernel import linux
 from runtime.shim_client.shim_pool import sealed_interpreter
-from runtime.spec import ExitStatus, Mount, StartError
+from runtime.spec import ExitStatus, MountSpec, StartError
 
 
 def digest(path: str) -> str:
@@ -148,7 +148,7 @@ def test_nothing_covers_what_protects_the_host(box: Box, tmp_path: Path, target:
     image.mkdir()
     source.mkdir()
     (image / "link").symlink_to("/proc")
-    mount = Mount(kind=kind, target=target, source=str(source) if kind == "bind" else "")  # type: ignore[arg-type]
+    mount = MountSpec(kind=kind, target=target, source=str(source) if kind == "bind" else "")  # type: ignore[arg-type]
     with pytest.raises(StartError, match="cannot mount"):
         box.start(box.spec("true", mounts=(mount,), lower=(str(image), str(box.image))))
 
@@ -157,8 +157,8 @@ def test_nothing_covers_what_protects_the_host(box: Box, tmp_path: Path, target:
 def test_a_volume_may_show_the_hosts_own_sys_and_single_files_of_proc(box: Box, tmp_path: Path) -> None:
     (tmp_path / "uptime").write_text("1.00 1.00\n")
     mounts = (
-        Mount(kind="bind", target="/sys", source="/sys", read_only=True),
-        Mount(kind="bind", target="/proc/uptime", source=str(tmp_path / "uptime")),
+        MountSpec(kind="bind", target="/sys", source="/sys", read_only=True),
+        MountSpec(kind="bind", target="/proc/uptime", source=str(tmp_path / "uptime")),
     )
     assert box.shell("cat /proc/uptime; ls /sys/kernel | head -1", mounts=mounts).startswith("1.00 1.00\n")
 
@@ -180,8 +180,8 @@ def test_directories_swapped_for_links_while_we_mount_lead_nowhere(box: Box, tmp
     thread = threading.Thread(target=swap)
     thread.start()
     mounts = (
-        Mount(kind="bind", target="/data", source=str(volume)),
-        Mount(kind="bind", target="/data/dir/mp", source=str(other)),
+        MountSpec(kind="bind", target="/data", source=str(volume)),
+        MountSpec(kind="bind", target="/data/dir/mp", source=str(other)),
     )
     mounted = 0
     try:
@@ -216,7 +216,7 @@ def test_images_whose_system_directories_are_links_change_nothing_outside(box: B
         "-c",
         "cat /etc/hosts; ls -d /dev/null /proc/self/fd /sys/class",
         lower=(str(image),),
-        mounts=(Mount(kind="bind", target="/etc/hosts", source=str(hosts)),),
+        mounts=(MountSpec(kind="bind", target="/etc/hosts", source=str(hosts)),),
     )
     code, out, _err = box.complete(spec)
     assert (code, out.split()) == (0, ["hosts", "/dev/null", "/proc/self/fd", "/sys/class"])
@@ -278,7 +278,7 @@ def test_terminals_come_from_the_containers_own_devpts(box: Box, tmp_path: Path)
     fake.mkdir()
     for name in ("0", "ptmx"):
         (fake / name).symlink_to("/proc/sysrq-trigger")
-    spec = box.spec("sleep", "1000", mounts=(Mount(kind="bind", target="/dev/pts", source=str(fake)),))
+    spec = box.spec("sleep", "1000", mounts=(MountSpec(kind="bind", target="/dev/pts", source=str(fake)),))
     pid = box.start(spec).pid
     with pytest.raises(StartError, match="no terminals"):
         box.exec(spec, pid, box.process("true", tty=True))
@@ -300,7 +300,7 @@ def test_a_volume_over_dev_cannot_redirect_what_masks_use(box: Box, tmp_path: Pa
     (fake / "null").symlink_to(victim)
     out = box.shell(
         "wc -c < /proc/keys; echo x > /proc/keys; cat /proc/keys",
-        mounts=(Mount(kind="bind", target="/dev", source=str(fake)),),
+        mounts=(MountSpec(kind="bind", target="/dev", source=str(fake)),),
     )
     assert out == "0\n"
     assert victim.read_text() == "safe"

@@ -13,7 +13,7 @@ from low_box import Box, needs_host_root
 
 from runtime.init import mounts
 from runtime.kernel import capabilities
-from runtime.spec import Device, Limits, Mount, StartError
+from runtime.spec import Device, Limits, MountSpec, StartError
 
 STATUS = "grep -E '^(Cap|NoNewPrivs|Seccomp|SigIgn|SigBlk|Groups|Uid|Gid)' /proc/self/status"
 
@@ -173,7 +173,7 @@ def test_read_only_roots_keep_only_their_temporary_places_writable(box: Box, tmp
     out = box.shell(
         "touch /x 2>/dev/null || echo root; echo y >> /etc/hosts 2>/dev/null || echo hosts;"
         " touch /dev/shm/x && echo shm; cat /etc/hosts",
-        read_only=True, mounts=(Mount(kind="bind", target="/etc/hosts", source=str(hosts), read_only=True),),
+        read_only=True, mounts=(MountSpec(kind="bind", target="/etc/hosts", source=str(hosts), read_only=True),),
     )  # fmt: skip
     assert out.split("\n")[:4] == ["root", "hosts", "shm", "127.0.0.1 localhost"]
     assert hosts.read_text() == "127.0.0.1 localhost\n"
@@ -188,7 +188,8 @@ def test_files_of_netd_are_shown_even_over_links_of_the_image(box: Box, tmp_path
     source.write_text("nameserver 127.0.0.11\n")
     out = box.shell(
         "cat /etc/resolv.conf; echo more >> /etc/resolv.conf",
-        lower=(str(image), str(box.image)), mounts=(Mount(kind="bind", target="/etc/resolv.conf", source=str(source)),),
+        lower=(str(image), str(box.image)),
+        mounts=(MountSpec(kind="bind", target="/etc/resolv.conf", source=str(source)),),
     )  # fmt: skip
     assert out == "nameserver 127.0.0.11\n"
     assert source.read_text().endswith("more\n")
@@ -200,11 +201,11 @@ def test_binds_volumes_and_tmpfs_appear_as_described(box: Box, tmp_path: Path) -
     volume.mkdir()
     single.write_text("one")
     mounts = (
-        Mount(kind="bind", target="/data", source=str(volume)),
-        Mount(kind="bind", target="/ro", source=str(volume), read_only=True),
-        Mount(kind="bind", target="/srv/deep/file", source=str(single)),
-        Mount(kind="tmpfs", target="/tmp", options="size=65536k,exec"),
-        Mount(kind="tmpfs", target="/fresh", options="mode=700"),
+        MountSpec(kind="bind", target="/data", source=str(volume)),
+        MountSpec(kind="bind", target="/ro", source=str(volume), read_only=True),
+        MountSpec(kind="bind", target="/srv/deep/file", source=str(single)),
+        MountSpec(kind="tmpfs", target="/tmp", options="size=65536k,exec"),
+        MountSpec(kind="tmpfs", target="/fresh", options="mode=700"),
     )
     out = box.shell(
         "echo hi > /data/x; touch /ro/y 2>/dev/null || echo ro; cat /ro/x /srv/deep/file; echo;"
@@ -218,13 +219,13 @@ def test_binds_volumes_and_tmpfs_appear_as_described(box: Box, tmp_path: Path) -
 
 
 def test_a_directory_does_not_go_onto_a_file(box: Box, tmp_path: Path) -> None:
-    mount = Mount(kind="bind", target="/etc/passwd", source=str(tmp_path))
+    mount = MountSpec(kind="bind", target="/etc/passwd", source=str(tmp_path))
     with pytest.raises(StartError, match="directory onto a file"):
         box.start(box.spec("true", mounts=(mount,)))
 
 
 def test_a_missing_source_is_named(box: Box, tmp_path: Path) -> None:
-    mount = Mount(kind="bind", target="/x", source=str(tmp_path / "missing"))
+    mount = MountSpec(kind="bind", target="/x", source=str(tmp_path / "missing"))
     with pytest.raises(StartError, match="missing: no such file or directory"):
         box.start(box.spec("true", mounts=(mount,)))
 
@@ -317,7 +318,7 @@ def test_mounts_made_inside_reach_the_host_only_through_shared_ones(box: Box, tm
     subprocess.run(["mount", "--make-shared", source], check=True)
     try:
         for propagation, seen in (("rprivate", False), ("rslave", False), ("rshared", True)):
-            mount = Mount(kind="bind", target="/m", source=str(source), propagation=propagation)
+            mount = MountSpec(kind="bind", target="/m", source=str(source), propagation=propagation)
             place = f"/m/{propagation}"
             every = {"capabilities": capabilities.all_of_host(), "seccomp": b""}
             box.shell(f"mkdir {place}; mount -t tmpfs inner {place}", mounts=(mount,), process=every)

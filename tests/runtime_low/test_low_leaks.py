@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from low_box import Box, parent_of, wait_gone
 
-from runtime.spec import Container, StartError
+from runtime.spec import ContainerSpec, StartError
 
 
 def snapshot(box: Box) -> dict[str, object]:
@@ -27,7 +27,7 @@ def snapshot(box: Box) -> dict[str, object]:
 def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, netns: str) -> None:
     box = Box(tmp_path, image, netns)
 
-    async def one(spec: Container, end: str) -> None:
+    async def one(spec: ContainerSpec, end: str) -> None:
         running = await box.launcher.prepare(spec)
         if end == "never":
             await box.launcher.discard(spec.id)

@@ -14,7 +14,7 @@ from runtime import frames as framing
 from runtime.init import users
 from runtime.kernel import capabilities, devices, limits
 from runtime.shim import jsonlog
-from runtime.spec import Container, Limits, Mount, Process
+from runtime.spec import ContainerSpec, Limits, MountSpec, Process
 
 HOST = (1 << 41) - 1
 
@@ -178,8 +178,8 @@ def test_frames_come_out_as_they_went_in_however_they_were_cut(frames: list[tupl
 
 
 def test_a_description_survives_the_wire() -> None:
-    spec = Container(
-        id="a" * 64, hostname="h", lower=("/l",), mounts=(Mount(kind="tmpfs", target="/t"),), limits=Limits(pids=3),
+    spec = ContainerSpec(
+        id="a" * 64, hostname="h", lower=("/l",), mounts=(MountSpec(kind="tmpfs", target="/t"),), limits=Limits(pids=3),
         process=Process(argv=("true", "\udcff"), seccomp=b"\0\1", rlimits=((7, 1, 2),), console_size=(3, 4)),
     )  # fmt: skip
     found = framing.unpack_container(framing.pack_spec(spec))

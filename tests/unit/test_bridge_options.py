@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from netd.common.errors import BadRequest, ServerError
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.registry import discover
-from netd.engine.desired_state import Wanted
+from netd.engine.desired_state import DesiredState
 from netd.engine.state import routed_ports
 from netd.engine.state.routes import way_out
 from netd.engine.views import network_settings
 from netd.ipam.pool_spec import lay_out
-from netd.model import NetworkSpec, Pool, PoolSpec, Wish
+from netd.model import NetworkSpec, Pool, PoolSpec, PortRequest
 from netd.portmap.rules import GatewayMode, Opened, Treatment
 from tests.unit.making import endpoint, network, publication, sandbox, state
 
@@ -68,7 +68,7 @@ def dual(internal=False, **options):
 
 
 def facts(on):
-    [bridge] = Wanted(state(on), discover()).network(on).values()
+    [bridge] = DesiredState(state(on), discover()).network(on).values()
     return bridge
 
 
@@ -143,29 +143,31 @@ def test_where_ports_are_published(text, binding):
     assert tuple(map(str, BridgeDriver().binding_addresses(on))) == binding
 
 
-def wish(target, *addresses, **kwargs):
-    return Wish(protocol="tcp", target=target, addresses=addresses or (None,), **kwargs)
+def port_request(target, *addresses, **kwargs):
+    return PortRequest(protocol="tcp", target=target, addresses=addresses or (None,), **kwargs)
 
 
 def test_ports_of_a_routed_network_are_opened_also_where_another_leads_out():
     outward = network("aaa", "10.9.0.0/24")
     on = network("n", options={B + "gateway_mode_ipv4": "routed"})
-    wishes = (
-        wish(80, port=8080),
-        wish(81, IPv6Address("::")),
-        wish(82, allow=(IPv4Network("192.0.2.0/24"),)),
+    port_requests = (
+        port_request(80, port=8080),
+        port_request(81, IPv6Address("::")),
+        port_request(82, allow=(IPv4Network("192.0.2.0/24"),)),
     )
-    web = sandbox("web", endpoint(outward, 2), endpoint(on, 2), wishes=wishes)
+    web = sandbox("web", endpoint(outward, 2), endpoint(on, 2), port_requests=port_requests)
     made = state(outward, on, sandboxes=[web])
     assert way_out(made, web, 4)[1] is outward
     office = (IPv4Network("192.0.2.0/24"),)
     opened = {Opened("tcp", IPv4Address("10.0.0.2"), 80), Opened("tcp", IPv4Address("10.0.0.2"), 82, allow=office)}
-    assert Wanted(made, discover()).opened(web) == opened == Wanted(made, discover()).ruleset().opened
+    assert DesiredState(made, discover()).opened(web) == opened == DesiredState(made, discover()).ruleset().opened
 
 
 def test_ports_of_a_routed_way_out_are_shown_without_a_port_of_the_host():
     on = network("n", options={B + "gateway_mode_ipv4": "routed"})
-    web = sandbox("web", endpoint(on, 2), wishes=(wish(80, port=8080), wish(81, IPv4Address("192.0.2.1"))))
+    web = sandbox(
+        "web", endpoint(on, 2), port_requests=(port_request(80, port=8080), port_request(81, IPv4Address("192.0.2.1")))
+    )
     made = state(on, sandboxes=[web])
     found = routed_ports.publications(made, discover(), web)
     web = replace(web, publications=found)
@@ -175,10 +177,10 @@ def test_ports_of_a_routed_way_out_are_shown_without_a_port_of_the_host():
         "80/tcp": [("0.0.0.0", "")],
         "81/tcp": [("192.0.2.1", "")],
     }
-    assert Wanted(made, discover()).published(web) == frozenset()
+    assert DesiredState(made, discover()).published(web) == frozenset()
 
 
 def test_an_internal_network_opens_nothing():
     on = network("n", internal=True, options={B + "gateway_mode_ipv4": "routed"})
-    web = sandbox("web", endpoint(on, 2), wishes=(wish(80),), publications=(publication(0, 80),))
-    assert Wanted(state(on, sandboxes=[web]), discover()).opened(web) == frozenset()
+    web = sandbox("web", endpoint(on, 2), port_requests=(port_request(80),), publications=(publication(0, 80),))
+    assert DesiredState(state(on, sandboxes=[web]), discover()).opened(web) == frozenset()

@@ -14,7 +14,7 @@ from netd.engine.change import allocation
 from netd.engine.networks import network_filters
 from netd.engine.networks.actions import check_name
 from netd.engine.state import sandbox_request
-from netd.engine.state.address_history import Former
+from netd.engine.state.address_history import AddressHistory
 from netd.model import NetworkSpec, Reservation
 from netd.server.shapes import CreateJson, IpamJson, PoolJson, spec
 from tests.unit.making import endpoint, network, sandbox, state
@@ -38,7 +38,7 @@ def test_a_request_is_read_into_a_record():
         )
     )
     assert (found.name, found.hostname, found.exposed) == ("web", ID[:12], ("80/tcp",))
-    assert [wish.target for wish in found.wishes] == [80]
+    assert [port_request.target for port_request in found.port_requests] == [80]
     assert found.extra_hosts == (("db", "1.2.3.4"), ("gw", "host-gateway"), ("six", "::1"))
     assert found.links == {"alias": "other", "plain": "plain"}
     assert found.sysctls == {"net.ipv4.ip_unprivileged_port_start": "0"}
@@ -92,7 +92,7 @@ def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
     assert str(join(made, on, sandbox("b")).address) == "172.17.0.3/16"
     allocation.release(made, [first])
     assert str(join(made, on, sandbox("c")).address) == "172.17.0.4/16"
-    made.former.note("a", [first])
+    made.address_history.note("a", [first])
     assert str(join(made, on, sandbox("a")).address) == "172.17.0.2/16"
     assert str(join(made, on, sandbox("a")).address) == "172.17.0.5/16"
 
@@ -343,16 +343,16 @@ def test_a_reservation_changes_as_a_whole_and_outlives_that_its_network_is_put_i
 
 def test_only_so_many_former_addresses_are_remembered_and_the_store_agrees():
     on = network("n")
-    former, stored = Former(most=3), {}
+    address_history, stored = AddressHistory(most=3), {}
     for number in range(2, 8):
-        for one in former.note(f"c{number % 5}", [endpoint(on, number)]):
+        for one in address_history.note(f"c{number % 5}", [endpoint(on, number)]):
             if isinstance(one, Put):
                 assert one.id not in stored
                 stored[one.id] = one.value
             else:
                 stored.pop(one.id, None)
-    assert list(stored.values()) == list(former.all) and len(stored) == 3
-    again = Former()
+    assert list(stored.values()) == list(address_history.all) and len(stored) == 3
+    again = AddressHistory()
     again.restore(stored.values())
     assert again.recall(on.id, "c1") == (IPv4Address("10.0.0.6"),) and again.recall(on.id, "c3") == ()
     assert len(again.forget(on.id)) == 3 and again.all == ()

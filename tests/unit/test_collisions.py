@@ -5,7 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from netd.engine.networks.route_conflicts import find
-from netd.host_protocol import Way
+from netd.host_protocol import RouteEntry
 from tests.unit.making import network
 
 
@@ -23,7 +23,7 @@ from tests.unit.making import network
 )
 def test_a_route_collides_when_it_overlaps_and_leaves_by_another_link(destination, interface, collides):
     on = network("n", "10.1.0.0/16")
-    found = find([(on, "br0")], [Way(ip_network(destination), interface)])
+    found = find([(on, "br0")], [RouteEntry(ip_network(destination), interface)])
     assert [(one.network, str(one.route), one.interface) for one in found] == (
         [(on.id, destination, interface)] if collides else []
     )

@@ -14,7 +14,7 @@ from netd.ipam.pools import (
     DEFAULT,
     DOCKERS,
     Spans,
-    Taken,
+    UsedSubnets,
     avoided,
     configured,
     has_size,
@@ -28,14 +28,14 @@ NET = IPv4Network
 
 def choose(used, routed=(), size=None, sources=DEFAULT):
     """Choose as netd does, from scratch."""
-    taken = Taken()
+    taken = UsedSubnets()
     for subnet in used:
         taken.put(subnet, "x")
     return taken.choose(sources, spoken_for(routed), size)
 
 
 def test_pools_are_given_in_dockers_order_and_then_four_thousand_more():
-    taken, found = Taken(), []
+    taken, found = UsedSubnets(), []
     while (subnet := taken.choose(DEFAULT, Spans())) is not None:
         taken.put(subnet, "x")
         found.append(subnet)
@@ -105,7 +105,7 @@ def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(routed):
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.sampled_from([None, 18, 24])), max_size=40), BLOCKS)
 def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
     """What is remembered of full pools never hides a free block."""
-    taken, ours, avoided = Taken(), [], spoken_for([routed])
+    taken, ours, avoided = UsedSubnets(), [], spoken_for([routed])
     for grows, which, size in steps:
         if grows:
             found = taken.choose(DOCKERS[:4], avoided, size)
@@ -391,7 +391,7 @@ def test_pools_that_cannot_be_divided_are_refused_by_name(text):
 
 
 def test_two_thousand_networks_come_and_go():
-    taken, there = Taken(), []
+    taken, there = UsedSubnets(), []
     for _ in range(2):
         while len(there) < 2000:
             subnet = taken.choose(DEFAULT, Spans())

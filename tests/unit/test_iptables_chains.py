@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
-from netd.kernel.firewall.iptables.entry import Dnat, Rule, State, pack
+from netd.kernel.firewall.iptables.entry import ConnectionState, Dnat, Rule, pack
 from netd.kernel.firewall.iptables.layout import layout
 from netd.kernel.firewall.iptables.trees import LONGEST_NAME, Chains, by_destination, by_link, by_port, by_source
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
@@ -145,7 +145,7 @@ def test_names_of_chains_are_short_enough_for_the_kernel(found, bridges) -> None
 @pytest.mark.parametrize(("family", "header"), [(4, 112), (6, 168)])
 def test_a_rule_is_as_long_as_it_says(family: int, header: int) -> None:
     target = ip_address("172.18.0.2" if family == 4 else "fd00::2")
-    rule = Rule(then=Dnat(target, 80), protocol="tcp", ports=(8080, 8080), state=State.NEW, to_host=True)
+    rule = Rule(then=Dnat(target, 80), protocol="tcp", ports=(8080, 8080), state=ConnectionState.NEW, to_host=True)
     packed = pack(rule, family)
     place = header - 24 if family == 4 else header - 28
     start, end = (int.from_bytes(packed[place + at : place + at + 2], "little") for at in (0, 2))

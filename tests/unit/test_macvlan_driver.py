@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from netd.drivers.macvlan import MacvlanDriver
 from netd.drivers.registry import discover
-from netd.engine.desired_state import Wanted
+from netd.engine.desired_state import DesiredState
 from netd.facts import DefaultRoute, HostLink, HostRoute, Macvlan, MacvlanMode, Namespace
 from netd.model import NetworkSpec, Pool
 from tests.unit.making import endpoint, network, sandbox, state
@@ -22,7 +22,7 @@ def lan(**kwargs):
 
 
 def facts(on, box):
-    return list(Wanted(state(on, sandboxes=[box]), discover()).sandbox(box).values())
+    return list(DesiredState(state(on, sandboxes=[box]), discover()).sandbox(box).values())
 
 
 def test_a_container_is_a_link_on_the_parent_and_its_way_out_is_the_router_there():
@@ -41,7 +41,7 @@ def test_a_container_is_a_link_on_the_parent_and_its_way_out_is_the_router_there
         ),
         DefaultRoute(sandbox=box.id, gateway=IPv4Address("198.51.100.1")),
     ]
-    wanted = Wanted(state(on, sandboxes=[box]), discover())
+    wanted = DesiredState(state(on, sandboxes=[box]), discover())
     assert (wanted.network(on), wanted.rules(on)) == ({}, None)
 
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from netd.common.errors import Problem
-from netd.remote.plugin_discovery import Place, find
+from netd.remote.plugin_discovery import PluginAddress, find
 
 
 def listening(path):
@@ -18,7 +18,7 @@ def listening(path):
 @pytest.mark.parametrize("name", ["far.sock", "far/far.sock"])
 def test_a_socket_of_that_name(tmp_path, name):
     path = listening(tmp_path / name)
-    assert find("far", [tmp_path]) == Place(socket=str(path))
+    assert find("far", [tmp_path]) == PluginAddress(socket=str(path))
 
 
 def test_a_socket_comes_before_files_wherever_it_is(tmp_path):
@@ -26,18 +26,18 @@ def test_a_socket_comes_before_files_wherever_it_is(tmp_path):
     first.mkdir()
     (first / "far.spec").write_text("tcp://127.0.0.1:1\n")
     path = listening(second / "far.sock")
-    assert find("far", [first, second]) == Place(socket=str(path))
+    assert find("far", [first, second]) == PluginAddress(socket=str(path))
     path.unlink()
-    assert find("far", [first, second]) == Place(tcp="127.0.0.1:1")
+    assert find("far", [first, second]) == PluginAddress(tcp="127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "place"),
     [
-        ("far.spec", "unix:///run/far.sock", Place(socket="/run/far.sock")),
-        ("far/far.spec", "tcp://127.0.0.1:8080\n", Place(tcp="127.0.0.1:8080")),
-        ("far.json", '{"Name":"far","Addr":"unix:///run/far.sock"}', Place(socket="/run/far.sock")),
-        ("far/far.json", '{"Addr":"tcp://[::1]:1","TLSConfig":null}', Place(tcp="[::1]:1")),
+        ("far.spec", "unix:///run/far.sock", PluginAddress(socket="/run/far.sock")),
+        ("far/far.spec", "tcp://127.0.0.1:8080\n", PluginAddress(tcp="127.0.0.1:8080")),
+        ("far.json", '{"Name":"far","Addr":"unix:///run/far.sock"}', PluginAddress(socket="/run/far.sock")),
+        ("far/far.json", '{"Addr":"tcp://[::1]:1","TLSConfig":null}', PluginAddress(tcp="[::1]:1")),
     ],
 )
 def test_files_that_name_an_address(tmp_path, name, text, place):

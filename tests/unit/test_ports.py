@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from netd.api import PortBinding
 from netd.common.addresses import EVERY_IPV4
 from netd.common.errors import BadRequest
-from netd.model import Publication, Wish
+from netd.model import PortRequest, Publication
 from netd.portmap.port_index import PortTable
-from netd.portmap.requests import exposed, wishes
+from netd.portmap.requests import exposed, port_requests
 
 
 def bind(port="", address=""):
@@ -19,13 +19,15 @@ def bind(port="", address=""):
 
 
 def test_ports_that_follow_one_another_become_one_wish():
-    found = wishes({f"{7000 + n}/tcp": [bind(str(20000 + n))] for n in range(500)})
-    assert found == (Wish(protocol="tcp", target=7000, count=500, port=20000, last=20000),)
+    found = port_requests({f"{7000 + n}/tcp": [bind(str(20000 + n))] for n in range(500)})
+    assert found == (PortRequest(protocol="tcp", target=7000, count=500, port=20000, last=20000),)
 
 
 def test_ports_that_do_not_follow_on_both_sides_stay_apart():
-    found = wishes({"80/tcp": [bind("8080")], "81/tcp": [bind("8082")], "80/udp": [bind("8080")]})
-    assert [(wish.protocol, wish.target, wish.port, wish.count) for wish in found] == [
+    found = port_requests({"80/tcp": [bind("8080")], "81/tcp": [bind("8082")], "80/udp": [bind("8080")]})
+    assert [
+        (port_request.protocol, port_request.target, port_request.port, port_request.count) for port_request in found
+    ] == [
         ("tcp", 80, 8080, 1),
         ("udp", 80, 8080, 1),
         ("tcp", 81, 8082, 1),
@@ -37,36 +39,45 @@ def test_merging_loses_and_invents_nothing(pairs):
     by_target: dict[str, list[PortBinding]] = {}
     for target, port in sorted(pairs):
         by_target.setdefault(f"{target}/tcp", []).append(bind(str(port)))
-    found = [(wish.target + step, wish.port + step) for wish in wishes(by_target) for step in range(wish.count)]
+    found = [
+        (port_request.target + step, port_request.port + step)
+        for port_request in port_requests(by_target)
+        for step in range(port_request.count)
+    ]
     assert sorted(found) == sorted(pairs)
 
 
 def test_an_empty_list_and_an_empty_port_leave_the_choice_open():
     for given_ in (None, [], [bind()], [bind("0")]):
-        assert wishes({"80": given_}) == (Wish(protocol="tcp", target=80),)
+        assert port_requests({"80": given_}) == (PortRequest(protocol="tcp", target=80),)
 
 
 def test_a_range_is_one_free_port_of_it_and_ranges_on_both_sides_are_pairs():
-    assert wishes({"80/tcp": [bind("8000-8002")]}) == (Wish(protocol="tcp", target=80, port=8000, last=8002),)
-    [pairs] = wishes({"80-82/udp": [bind("8000-8002")]})
+    assert port_requests({"80/tcp": [bind("8000-8002")]}) == (
+        PortRequest(protocol="tcp", target=80, port=8000, last=8002),
+    )
+    [pairs] = port_requests({"80-82/udp": [bind("8000-8002")]})
     assert (pairs.target, pairs.port, pairs.count) == (80, 8000, 3)
     with pytest.raises(BadRequest, match="invalid ranges specified"):
-        wishes({"80-82/tcp": [bind("8000-8001")]})
+        port_requests({"80-82/tcp": [bind("8000-8001")]})
 
 
 def test_bindings_that_differ_only_in_address_get_the_same_port():
-    [wish] = wishes({"80/tcp": [bind("", "127.0.0.1"), bind("", "10.0.0.1")]})
-    assert wish.addresses == (IPv4Address("127.0.0.1"), IPv4Address("10.0.0.1"))
+    [port_request] = port_requests({"80/tcp": [bind("", "127.0.0.1"), bind("", "10.0.0.1")]})
+    assert port_request.addresses == (IPv4Address("127.0.0.1"), IPv4Address("10.0.0.1"))
 
 
 def test_fixed_ports_come_before_those_that_may_be_chosen():
-    found = wishes({"80/tcp": [bind()], "90/tcp": [bind("9000-9005")], "100/tcp": [bind("1000")]})
-    assert [wish.target for wish in found] == [100, 80, 90]
+    found = port_requests({"80/tcp": [bind()], "90/tcp": [bind("9000-9005")], "100/tcp": [bind("1000")]})
+    assert [port_request.target for port_request in found] == [100, 80, 90]
 
 
 def test_all_exposed_ports_are_published_that_are_not_already():
-    found = wishes({"80/tcp": [bind("8080")]}, ["80/tcp", "53/udp"])
-    assert [(wish.protocol, wish.target, wish.port) for wish in found] == [("tcp", 80, 8080), ("udp", 53, 0)]
+    found = port_requests({"80/tcp": [bind("8080")]}, ["80/tcp", "53/udp"])
+    assert [(port_request.protocol, port_request.target, port_request.port) for port_request in found] == [
+        ("tcp", 80, 8080),
+        ("udp", 53, 0),
+    ]
 
 
 def test_every_exposed_port_is_shown_once():
@@ -89,7 +100,7 @@ def test_every_exposed_port_is_shown_once():
 )
 def test_what_cannot_be_published_is_refused_by_name(key, binding):
     with pytest.raises(BadRequest) as refused:
-        wishes({key: [binding]})
+        port_requests({key: [binding]})
     assert key in refused.value.message
 
 

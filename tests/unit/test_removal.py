@@ -7,23 +7,29 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6
-from netd.model import Publication, Wish
+from netd.model import PortRequest, Publication
 from netd.portmap.rules import Published
 from netd.portmap.unpublish import minus, without
 
 LOOP, LAN = IPv4Address("127.0.0.1"), IPv4Address("192.0.2.1")
 
 
-def wish(port, target, count=1, last=None, addresses=(None,)):
-    return Wish(protocol="tcp", target=target, count=count, port=port, last=last or port, addresses=addresses)
+def port_request(port, target, count=1, last=None, addresses=(None,)):
+    return PortRequest(protocol="tcp", target=target, count=count, port=port, last=last or port, addresses=addresses)
 
 
-def given_for(*wishes, port=0):
+def given_for(*port_requests, port=0):
     """Return what comes of the wishes where no address is every IPv4 and IPv6 one, and *port* is netd's choice."""
     return [
-        Publication(protocol="tcp", address=one, port=port or wish.port, target=wish.target, count=wish.count)
-        for wish in wishes
-        for address in wish.addresses
+        Publication(
+            protocol="tcp",
+            address=one,
+            port=port or port_request.port,
+            target=port_request.target,
+            count=port_request.count,
+        )
+        for port_request in port_requests
+        for address in port_request.addresses
         for one in ((EVERY_IPV4, EVERY_IPV6) if address is None else (address,))
     ]
 
@@ -33,45 +39,56 @@ def singles(publications):
 
 
 def test_a_port_is_cut_out_of_a_run():
-    run = wish(20000, 7000, 500)
-    left = without([run], given_for(run), wish(20250, 7250))
-    assert left.wishes == (wish(20000, 7000, 250), wish(20251, 7251, 249))
-    assert singles(left.publications) == singles(given_for(*left.wishes)) and len(left.publications) == 4
+    run = port_request(20000, 7000, 500)
+    left = without([run], given_for(run), port_request(20250, 7250))
+    assert left.port_requests == (port_request(20000, 7000, 250), port_request(20251, 7251, 249))
+    assert singles(left.publications) == singles(given_for(*left.port_requests)) and len(left.publications) == 4
     assert [len(rest) for _, rest in left.cut] == [2, 2]
 
 
 def test_without_a_host_port_all_that_leads_to_the_container_port_goes():
-    wishes = [wish(8080, 80), wish(8081, 80, addresses=(LOOP,)), wish(8082, 81)]
-    left = without(wishes, given_for(*wishes), wish(0, 80))
-    assert left.wishes == (wishes[2],) and singles(left.publications) == singles(given_for(wishes[2]))
+    port_requests = [port_request(8080, 80), port_request(8081, 80, addresses=(LOOP,)), port_request(8082, 81)]
+    left = without(port_requests, given_for(*port_requests), port_request(0, 80))
+    assert left.port_requests == (port_requests[2],) and singles(left.publications) == singles(
+        given_for(port_requests[2])
+    )
 
 
 def test_a_port_that_netd_chose_is_known_by_what_it_chose():
-    chosen = [wish(0, 80), wish(8000, 81, last=8010)]
+    chosen = [port_request(0, 80), port_request(8000, 81, last=8010)]
     there = given_for(chosen[0], port=32768) + given_for(chosen[1], port=8004)
-    for part, remaining in ((wish(32768, 80), chosen[1:]), (wish(8004, 81), chosen[:1]), (wish(32769, 80), chosen)):
+    for part, remaining in (
+        (port_request(32768, 80), chosen[1:]),
+        (port_request(8004, 81), chosen[:1]),
+        (port_request(32769, 80), chosen),
+    ):
         left = without(chosen, there, part)
-        assert left.wishes == tuple(remaining) and bool(left.cut) == (len(remaining) < 2)
+        assert left.port_requests == tuple(remaining) and bool(left.cut) == (len(remaining) < 2)
 
 
 def test_one_address_of_several_can_go():
-    both = wish(8080, 80, addresses=(LOOP, LAN))
-    left = without([both], given_for(both), wish(8080, 80, addresses=(LOOP,)))
-    assert left.wishes == (replace(both, addresses=(LAN,)),) and singles(left.publications) == {(LAN, 8080, 80)}
-    every = wish(8080, 80)
-    left = without([every], given_for(every), wish(8080, 80, addresses=(EVERY_IPV4,)))
-    assert left.wishes == (replace(every, addresses=(EVERY_IPV6,)),)
+    both = port_request(8080, 80, addresses=(LOOP, LAN))
+    left = without([both], given_for(both), port_request(8080, 80, addresses=(LOOP,)))
+    assert left.port_requests == (replace(both, addresses=(LAN,)),) and singles(left.publications) == {(LAN, 8080, 80)}
+    every = port_request(8080, 80)
+    left = without([every], given_for(every), port_request(8080, 80, addresses=(EVERY_IPV4,)))
+    assert left.port_requests == (replace(every, addresses=(EVERY_IPV6,)),)
     assert singles(left.publications) == {(EVERY_IPV6, 8080, 80)}
 
 
 def test_what_is_not_published_takes_nothing():
-    run = wish(8000, 80, 3)
-    for part in (wish(8000, 81), wish(0, 83), wish(8000, 80, addresses=(LOOP,)), replace(wish(0, 80), protocol="udp")):
+    run = port_request(8000, 80, 3)
+    for part in (
+        port_request(8000, 81),
+        port_request(0, 83),
+        port_request(8000, 80, addresses=(LOOP,)),
+        replace(port_request(0, 80), protocol="udp"),
+    ):
         left = without([run], given_for(run), part)
-        assert (left.wishes, left.publications, left.cut) == ((run,), tuple(given_for(run)), ())
+        assert (left.port_requests, left.publications, left.cut) == ((run,), tuple(given_for(run)), ())
 
 
-RUNS = st.builds(wish, st.integers(100, 140), st.integers(1, 30), st.integers(1, 12))
+RUNS = st.builds(port_request, st.integers(100, 140), st.integers(1, 30), st.integers(1, 12))
 
 
 @given(st.lists(RUNS, max_size=5, unique_by=lambda one: one.port), RUNS)
@@ -82,7 +99,7 @@ def test_a_removal_agrees_with_one_of_single_ports(runs, part):
     expected = [one for run in there for one in singles([run]) if one[1:] not in taken]
     found = [one for run in left.publications for one in singles([run])]
     assert sorted(map(str, found)) == sorted(map(str, expected))
-    wished = [one for run in given_for(*left.wishes) for one in singles([run])]
+    wished = [one for run in given_for(*left.port_requests) for one in singles([run])]
     assert sorted(map(str, wished)) == sorted(map(str, expected))
     for whole, pieces in left.cut:
         assert singles(pieces) == {one for one in singles([whole]) if one[1:] not in taken}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netd.common.errors import BadRequest
 from netd.kernel.firewall.nftables import script as ruleset
 from netd.kernel.firewall.nftables.elements import elements
-from netd.kernel.firewall.ruleset_state import Held
+from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, RulesetChange, Treatment
 
 COMMAND = re.compile(r"(add|delete) element inet netd (\w+) \{ (.*) \}")
@@ -93,7 +93,7 @@ def carry_out(had: Elements, script: str) -> Elements:
 
 @given(had=rulesets, wanted=rulesets)
 def test_a_change_leads_from_any_ruleset_to_any_other(had: Ruleset, wanted: Ruleset) -> None:
-    held = Held(had)
+    held = RulesetState(had)
     real = held.real(RulesetChange.between(had, wanted))
     assert carry_out(elements(had), ruleset.change(held, real)) == elements(wanted)
     held.turn(real)
@@ -109,7 +109,7 @@ def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
 
 @given(rules=rulesets)
 def test_nothing_is_said_when_nothing_changes(rules: Ruleset) -> None:
-    held = Held(rules)
+    held = RulesetState(rules)
     for change in (RulesetChange(), RulesetChange(come=rules), RulesetChange(rules, rules)):
         assert ruleset.change(held, held.real(change)) == ""
 

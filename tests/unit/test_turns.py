@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from netd.engine.locks import Turns
+from netd.engine.locks import Locks
 
 
 async def settle():
@@ -14,7 +14,7 @@ async def settle():
 
 def test_the_same_object_waits_and_others_do_not():
     async def play():
-        turns, log = Turns(), []
+        turns, log = Locks(), []
         go = asyncio.Event()
 
         async def act(key, name):
@@ -37,7 +37,7 @@ def test_the_same_object_waits_and_others_do_not():
 
 def test_who_is_alone_waits_for_all_and_all_wait_for_it():
     async def play():
-        turns, log = Turns(), []
+        turns, log = Locks(), []
         go, done = asyncio.Event(), asyncio.Event()
 
         async def act(key, event):
@@ -70,7 +70,7 @@ def test_who_is_alone_waits_for_all_and_all_wait_for_it():
 
 def test_a_failure_lets_the_next_one_in():
     async def play():
-        turns = Turns()
+        turns = Locks()
         with pytest.raises(ZeroDivisionError):
             async with turns.of("a"):
                 raise ZeroDivisionError
@@ -85,7 +85,7 @@ def test_a_failure_lets_the_next_one_in():
 
 def test_who_waits_on_somebody_outside_keeps_its_own_turn_and_holds_up_nobody_alone():
     async def play():
-        turns, log = Turns(), []
+        turns, log = Locks(), []
         answer, done = asyncio.Event(), asyncio.Event()
 
         async def ask():

@@ -8,12 +8,12 @@ import pytest
 from netd.api import PortBinding
 from netd.dns.records import Service, fold
 from netd.drivers.registry import discover
-from netd.engine.desired_state import Wanted
+from netd.engine.desired_state import DesiredState
 from netd.engine.state.routes import gateways, in_order, way_out
 from netd.engine.views import network_settings
-from netd.engine.views.dns_records import Book
+from netd.engine.views.dns_records import NetworkNames
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair
-from netd.model import Wish
+from netd.model import PortRequest
 from netd.portmap.rules import BridgeRules, Published, Treatment
 from tests.unit.making import endpoint, network, publication, sandbox, state
 
@@ -29,7 +29,7 @@ def back():
 
 
 def wanted(made):
-    return Wanted(made, discover())
+    return DesiredState(made, discover())
 
 
 def test_a_container_on_a_bridge_is_a_namespace_a_pair_and_a_route(front):
@@ -108,7 +108,7 @@ def test_published_ports_lead_to_the_way_out(front, back):
 
 
 def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
-    book = Book(front)
+    book = NetworkNames(front)
     web = sandbox("Web", endpoint(front, 2, aliases=["www"]), hostname="host1")
     patch = book.turn(None, web)
     assert dict(patch.names) == {name: ("10.1.0.2",) for name in ("web", "www", web.id[:12], "host1")}
@@ -117,7 +117,7 @@ def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
 
 
 def test_a_shared_alias_has_all_addresses_and_loses_those_that_leave(front):
-    book = Book(front)
+    book = NetworkNames(front)
     members = [sandbox(f"c{n}", endpoint(front, n, aliases=["db"])) for n in (2, 3, 4)]
     for one in members:
         book.turn(None, one)
@@ -131,7 +131,7 @@ def test_a_shared_alias_has_all_addresses_and_loses_those_that_leave(front):
 
 
 def test_a_rename_changes_the_old_and_the_new_name_only(front):
-    book = Book(front)
+    book = NetworkNames(front)
     before = sandbox("old", endpoint(front, 2), id="a" * 64)
     after = sandbox("new", before.endpoints[0], id="a" * 64)
     book.turn(None, before)
@@ -142,14 +142,14 @@ def test_a_rename_changes_the_old_and_the_new_name_only(front):
 
 
 def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
-    book = Book(front)
+    book = NetworkNames(front)
     web = sandbox(
         "web",
         endpoint(front, 2, aliases=["_http._tcp", "_void._udp", "*.app"]),
         id="a" * 64,
         hostname="web",
         exposed=("80/tcp", "81/tcp", "90/tcp", "53/sctp"),
-        wishes=(Wish(protocol="tcp", target=82, count=3),),
+        port_requests=(PortRequest(protocol="tcp", target=82, count=3),),
     )
     patch = book.turn(None, web)
     assert set(patch.names) == {"web", "a" * 12, "*.app"}, "what only names a service has no address"

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netd.cli.transport.http import Answer, Client
+    from netd.cli.transport.http import Client, HttpResponse
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _FORWARDED = (*_ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -68,7 +68,7 @@ class Watch:
 
 def stream(
     target: Target,
-    answer: Answer,
+    answer: HttpResponse,
     *,
     tty: bool,
     stdin: bool,
@@ -89,7 +89,7 @@ def stream(
             return relay.run(stdin=stdin)
 
 
-def exit_code(waiting: Answer) -> int:
+def exit_code(waiting: HttpResponse) -> int:
     """Return the code that the answer to ``wait`` brings.  Raises Fault when the daemon goes away before it does."""
     try:
         found = waiting.json()

@@ -31,7 +31,7 @@ def target(path: str, query: Iterable[tuple[str, str]] = ()) -> str:
     return f"{quote(path)}?{pairs}" if pairs else quote(path)
 
 
-class Answer:
+class HttpResponse:
     """The answer to one request.  Read its body once, by one of the methods; that closes the connection."""
 
     def __init__(self, sock: _socket.socket) -> None:
@@ -131,15 +131,15 @@ class Answer:
             raise Fault(f"the connection to the daemon was lost: {error.strerror}") from None
 
 
-class Asked:
+class HttpRequest:
     """A request that was sent and not yet answered, so that many can be under way at once."""
 
     def __init__(self, sock: _socket.socket) -> None:
         self._sock = sock
 
-    def answer(self) -> Answer:
+    def answer(self) -> HttpResponse:
         """Wait for the head of the answer.  Raises ApiFault with the daemon's message for a status from 400 on."""
-        answer = Answer(self._sock)
+        answer = HttpResponse(self._sock)
         if answer.status >= 400:
             raise ApiFault(_message(answer), answer.status)
         return answer
@@ -159,7 +159,7 @@ class Client:
         query: Iterable[tuple[str, str]] = (),
         body: object = None,
         upgrade: bool = False,
-    ) -> Asked:
+    ) -> HttpRequest:
         """Send a request; a *body* is sent as JSON.  Raises Unreachable when no daemon listens."""
         lines = [f"{method} {target(path, query)} HTTP/1.1", "Host: netd"]
         lines.append("Connection: Upgrade\r\nUpgrade: tcp" if upgrade else "Connection: close")
@@ -173,9 +173,9 @@ class Client:
             lines.append(f"Content-Length: {len(data)}")
         sock = self._connect()
         _send(sock, ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + data)
-        return Asked(sock)
+        return HttpRequest(sock)
 
-    def upload(self, path: str, query: Iterable[tuple[str, str]], content: Iterable[bytes]) -> Answer:
+    def upload(self, path: str, query: Iterable[tuple[str, str]], content: Iterable[bytes]) -> HttpResponse:
         """Post *content* in chunks as it comes.  A daemon may refuse before it has read it all."""
         head = f"POST {target(path, query)} HTTP/1.1\r\nHost: netd\r\nConnection: close\r\n"
         sock = self._connect()
@@ -185,9 +185,11 @@ class Client:
                 break
         else:
             _send(sock, b"0\r\n\r\n")
-        return Asked(sock).answer()
+        return HttpRequest(sock).answer()
 
-    def call(self, method: str, path: str, *, query: Iterable[tuple[str, str]] = (), body: object = None) -> Answer:
+    def call(
+        self, method: str, path: str, *, query: Iterable[tuple[str, str]] = (), body: object = None
+    ) -> HttpResponse:
         return self.ask(method, path, query=query, body=body).answer()
 
     def get(self, path: str, query: Iterable[tuple[str, str]] = ()) -> Any:
@@ -196,7 +198,7 @@ class Client:
     def post(self, path: str, body: object = None, *, query: Iterable[tuple[str, str]] = ()) -> Any:
         return self.call("POST", path, query=query, body=body).json()
 
-    def hijack(self, path: str, body: object = None, *, query: Iterable[tuple[str, str]] = ()) -> Answer:
+    def hijack(self, path: str, body: object = None, *, query: Iterable[tuple[str, str]] = ()) -> HttpResponse:
         """Post and have the connection become a raw stream, to be had by ``take()`` of the answer."""
         answer = self.ask("POST", path, query=query, body=body, upgrade=True).answer()
         if answer.status != 101:
@@ -233,7 +235,7 @@ def _send(sock: _socket.socket, data: bytes) -> bool:
     return True
 
 
-def _message(answer: Answer) -> str:
+def _message(answer: HttpResponse) -> str:
     """Return the daemon's sentence: JSON's ``message``, or the text that attach answers with."""
     data = answer.read().decode("utf-8", "replace").strip()
     if data.startswith("{"):

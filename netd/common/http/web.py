@@ -40,7 +40,7 @@ TAKEN = web.RequestKey("taken", web.StreamResponse)
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class HttpRoute:
     """``{name}`` in a pattern matches one part of the path, ``{name:path}`` any number of them."""
 
     method: str
@@ -173,9 +173,9 @@ async def stream(call: Call, headers: Mapping[str, str], status: int = 200) -> w
 class Front:
     """Finds the route of a request, checks its version, and turns Problems into responses."""
 
-    def __init__(self, product: Product, routes: Sequence[Route]) -> None:
+    def __init__(self, product: Product, routes: Sequence[HttpRoute]) -> None:
         self.product = product
-        routes = [*routes, Route("GET", "/_ping", self._ping), Route("HEAD", "/_ping", self._ping)]
+        routes = [*routes, HttpRoute("GET", "/_ping", self._ping), HttpRoute("HEAD", "/_ping", self._ping)]
         self._routes: dict[str, list[tuple[re.Pattern[str], Handler]]] = {}
         for route in routes:
             self._routes.setdefault(route.method, []).append((_compiled(route.pattern), route.handler))

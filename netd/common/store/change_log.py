@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _DELETED = b"null"
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class ChangeEntry(msgspec.Struct, frozen=True, array_like=True):
     """One transaction; the numbers of consecutive transactions are consecutive."""
 
     number: int
@@ -33,7 +33,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Entry).decode
+_decode = msgspec.json.Decoder(ChangeEntry).decode
 
 
 class Changes:
@@ -47,7 +47,7 @@ class Changes:
 
     def append(self, number: int, rows: Sequence[Row]) -> bool:
         """Note a transaction, and tell whether that could be done: else only a new copy has it."""
-        line = _line(Entry(number, [(kind, key, msgspec.Raw(body or _DELETED)) for kind, key, body in rows]))
+        line = _line(ChangeEntry(number, [(kind, key, msgspec.Raw(body or _DELETED)) for kind, key, body in rows]))
         try:
             if self._handle < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -89,9 +89,9 @@ def size(store: Path) -> int:
     return sum(path.stat().st_size for path in files(store) if path.exists())
 
 
-def read(store: Path) -> list[Entry]:
+def read(store: Path) -> list[ChangeEntry]:
     """Return the entries that can be read, by their numbers.  Damaged lines are left out and logged."""
-    found: dict[int, Entry] = {}
+    found: dict[int, ChangeEntry] = {}
     for path in reversed(files(store)):
         try:
             lines = path.read_bytes().split(b"\n")
@@ -104,13 +104,13 @@ def read(store: Path) -> list[Entry]:
     return [found[number] for number in sorted(found)]
 
 
-def _line(entry: Entry) -> bytes:
+def _line(entry: ChangeEntry) -> bytes:
     text = _encode(entry)
     # It begins with the line feed, so that it is not joined to one that a full disk cut short.
     return b"\n%08x %s" % (zlib.crc32(text), text)
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes) -> ChangeEntry | None:
     checksum, _, text = line.partition(b" ")
     try:
         return _decode(text) if int(checksum, 16) == zlib.crc32(text) else None

@@ -43,7 +43,7 @@ class Damaged(Exception):
     """The file is no whole store; the text says why."""
 
 
-class Content(NamedTuple):
+class StoreContent(NamedTuple):
     number: int
     """Of the last transaction."""
     rows: list[Row]
@@ -83,13 +83,13 @@ def is_empty(path: Path) -> bool:
     return not any(found.exists() and found.stat().st_size for found in (path, path.with_name(f"{path.name}-wal")))
 
 
-def check(db: sqlite3.Connection) -> Content:
+def check(db: sqlite3.Connection) -> StoreContent:
     """Return what is in the file.  Raises Damaged when its structure is."""
     try:
         verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if verdict != "ok":
             raise Damaged(str(verdict))
-        content = Content(int(db.execute("SELECT number FROM progress").fetchone()[0]), [], [])
+        content = StoreContent(int(db.execute("SELECT number FROM progress").fetchone()[0]), [], [])
         for kind, key, body, expected, _ in db.execute(_ALL):
             row = (kind.decode(errors="replace"), key.decode(errors="replace"), body)
             whole = expected is None or expected == checksum(kind, key, body)
@@ -153,7 +153,7 @@ def put_copy(target: Path, data: bytes) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Content:
+def read(path: Path) -> StoreContent:
     """Return what a copy holds.  Raises Damaged, also when there is none."""
     if is_empty(path):
         raise Damaged("it is missing or empty")

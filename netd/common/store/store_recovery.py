@@ -20,8 +20,8 @@ from netd.common import codec
 from netd.common.errors import ServerError
 from netd.common.ids import now
 from netd.common.store import change_log, store_file
-from netd.common.store.change_log import Entry, Row
-from netd.common.store.store_file import Content, Damaged, Migration
+from netd.common.store.change_log import ChangeEntry, Row
+from netd.common.store.store_file import Damaged, Migration, StoreContent
 
 INCIDENT = "store-incident"
 """The kind of the documents that say what was wrong."""
@@ -36,7 +36,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedStore:
     db: sqlite3.Connection
     number: int
     """Of the last transaction."""
@@ -48,7 +48,7 @@ class Opened:
     """The copy and the log do not give what the store holds."""
 
 
-def open_store(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> Opened:
+def open_store(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> OpenedStore:
     """Open the store, or one made of its copy in its place.
 
     *in_use* tells whether anything else shows that there was a store.  Raises ServerError when neither can be done,
@@ -74,13 +74,13 @@ def incident(text: str) -> Row:
     return INCIDENT, found.at, codec.encode(found)
 
 
-def _open(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> Opened:
+def _open(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> OpenedStore:
     entries = change_log.read(path)
     base = _base(path)
     newest = max(entries[-1].number if entries else 0, base.number)
     empty = store_file.is_empty(path)
     if empty and not newest and not in_use():
-        return Opened(store_file.connect(path, migrations), 0)
+        return OpenedStore(store_file.connect(path, migrations), 0)
     db: sqlite3.Connection | None = None
     try:
         if empty:
@@ -93,7 +93,7 @@ def _open(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool
             raise Damaged(f"it ends at change {content.number}, its copy at {base.number}")
     except Damaged as damage:
         return _rebuild(path, migrations, base, entries, str(damage), db)
-    opened = Opened(db, max(content.number, newest), logged=change_log.size(path))
+    opened = OpenedStore(db, max(content.number, newest), logged=change_log.size(path))
     _replay(path, opened, content.number, entries)
     _mend(path, opened, content, base, entries)
     later = [entry.number for entry in entries if entry.number > base.number]
@@ -102,23 +102,23 @@ def _open(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool
     return opened
 
 
-def _base(path: Path) -> Content:
+def _base(path: Path) -> StoreContent:
     try:
         return store_file.read(good(path))
     except Damaged as damage:
         if good(path).exists():
             _log.warning("copy of the store cannot be used: path=%s error=%s", good(path), damage)
-        return Content(0, [], [])
+        return StoreContent(0, [], [])
 
 
 def _rebuild(
     path: Path,
     migrations: Sequence[Migration],
-    base: Content,
-    entries: Sequence[Entry],
+    base: StoreContent,
+    entries: Sequence[ChangeEntry],
     reason: str,
     db: sqlite3.Connection | None,
-) -> Opened:
+) -> OpenedStore:
     moved = store_file.set_aside(path, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     if db is not None:
         db.close()
@@ -131,7 +131,7 @@ def _rebuild(
     fault += f"; {len(rows)} records were restored from {source}{_gap(base.number, later)}"
     restored: list[Row] = [(kind, key, body) for (kind, key), body in rows.items()]
     _make(path, migrations, number, [*restored, incident(fault)])
-    return Opened(store_file.connect(path, migrations), number, [fault], needs_copy=True)
+    return OpenedStore(store_file.connect(path, migrations), number, [fault], needs_copy=True)
 
 
 def _make(path: Path, migrations: Sequence[Migration], number: int, rows: Sequence[Row]) -> None:
@@ -148,7 +148,7 @@ def _make(path: Path, migrations: Sequence[Migration], number: int, rows: Sequen
     os.replace(fresh, path)
 
 
-def _replay(path: Path, opened: Opened, number: int, entries: Sequence[Entry]) -> None:
+def _replay(path: Path, opened: OpenedStore, number: int, entries: Sequence[ChangeEntry]) -> None:
     """Carry out what is logged and not in the store: its write-ahead log was lost, or not synced before a crash."""
     later = [entry for entry in entries if entry.number > number]
     if not later:
@@ -162,7 +162,9 @@ def _replay(path: Path, opened: Opened, number: int, entries: Sequence[Entry]) -
     _log.warning("store was outdated: path=%s changes-replayed=%d", path, len(later))
 
 
-def _mend(path: Path, opened: Opened, content: Content, base: Content, entries: Sequence[Entry]) -> None:
+def _mend(
+    path: Path, opened: OpenedStore, content: StoreContent, base: StoreContent, entries: Sequence[ChangeEntry]
+) -> None:
     """Put documents with wrong checksums back as the copy and the log have them."""
     if not content.bad:
         return
@@ -179,7 +181,7 @@ def _mend(path: Path, opened: Opened, content: Content, base: Content, entries: 
     store_file.set_bad_aside(opened.db)
 
 
-def _replica(base: Content, entries: Sequence[Entry]) -> dict[tuple[str, str], bytes]:
+def _replica(base: StoreContent, entries: Sequence[ChangeEntry]) -> dict[tuple[str, str], bytes]:
     """Return the documents by kind and id that the copy and the later changes give."""
     rows: dict[tuple[str, str], bytes] = {}
     later = (row for entry in entries if entry.number > base.number for row in entry.changes())

@@ -16,11 +16,11 @@ from pathlib import Path
 from netd.common.errors import Unavailable
 from netd.common.tasks import Tasks
 from netd.dns import protocol
-from netd.dns.client.handshake import Greeting, close_resolver
+from netd.dns.client.handshake import Handshake, close_resolver
 from netd.dns.client.servers import Servers
 from netd.dns.client.watchdog import until_hung
 from netd.dns.protocol import Message, Pipe
-from netd.dns.records import Ledger, NetworkRecords, Patch, View, difference
+from netd.dns.records import MutableRecords, NetworkRecords, Patch, View, difference
 from netd.host_protocol import Resolver
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _STEADY = 5.0
 """Seconds of life after which a server's end is no longer held against the next one."""
 
 
-class DnsLink:
+class DnsClient:
     """Said in order, done in order; ``flush`` returns when it is done.
 
     ``held`` are the sandboxes that are being served: after ``start`` those of a server that outlived the last netd.
@@ -44,7 +44,7 @@ class DnsLink:
     def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf"), tasks: Tasks | None = None) -> None:
         self._tasks = tasks or Tasks()
         self._servers = Servers(run_dir / "dns.sock", run_dir / "dns.log", resolv_conf)
-        self._networks: dict[str, Ledger] = {}
+        self._networks: dict[str, MutableRecords] = {}
         self._views: dict[str, View] = {}
         self._sandboxes: dict[str, Resolver] = {}
         self._unmentioned: set[str] = set()
@@ -93,7 +93,7 @@ class DnsLink:
         self._unmentioned.discard(network)
         ledger = self._networks.get(network)
         if ledger is None or (ledger.records.name, ledger.records.subnets) != (records.name, records.subnets):
-            self._networks[network] = Ledger(records)
+            self._networks[network] = MutableRecords(records)
             self._say(protocol.SetNetwork(network, records))
             return
         patch = difference(ledger.records, records)
@@ -275,14 +275,14 @@ class DnsLink:
         asyncio.get_running_loop().add_reader(pipe.sock, self._listen)
         self._push()
 
-    def _take(self, greeting: Greeting, adopt: bool) -> None:
+    def _take(self, greeting: Handshake, adopt: bool) -> None:
         for sandbox, resolver in greeting.held.items():
             if adopt and sandbox not in self._sandboxes:
                 self._sandboxes[sandbox] = resolver
             else:
                 close_resolver(resolver)
 
-    def _retell(self, greeting: Greeting, adopt: bool) -> None:
+    def _retell(self, greeting: Handshake, adopt: bool) -> None:
         """Say everything that we remember to a server that may know part of it."""
         unknown = set(greeting.networks) - self._networks.keys()
         if adopt:

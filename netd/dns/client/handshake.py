@@ -13,7 +13,7 @@ from netd.host_protocol import Resolver
 
 
 @dataclass(slots=True)
-class Greeting:
+class Handshake:
     """What a server said of itself.  The sockets are the taker's."""
 
     version: str = ""
@@ -33,9 +33,9 @@ def close_resolver(resolver: Resolver) -> None:
     os.close(resolver.netns)
 
 
-async def greet(pipe: Pipe, version: str) -> Greeting:
+async def greet(pipe: Pipe, version: str) -> Handshake:
     """Say hello and return what the server holds.  Raises EOFError when it leaves meanwhile."""
-    greeting = Greeting()
+    greeting = Handshake()
     try:
         await _listen(pipe, version, greeting)
     except BaseException:
@@ -44,7 +44,7 @@ async def greet(pipe: Pipe, version: str) -> Greeting:
     return greeting
 
 
-async def _listen(pipe: Pipe, version: str, greeting: Greeting) -> None:
+async def _listen(pipe: Pipe, version: str, greeting: Handshake) -> None:
     pipe.queue(protocol.Hello(version))
     pipe.push()
     while True:

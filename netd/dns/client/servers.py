@@ -9,7 +9,7 @@ from pathlib import Path
 
 from netd.common.errors import Unavailable
 from netd.dns import protocol
-from netd.dns.client.handshake import Greeting, drain, greet, stop
+from netd.dns.client.handshake import Handshake, drain, greet, stop
 from netd.dns.client.launch import Process, dial, process_behind, spawn
 from netd.dns.protocol import Pipe
 
@@ -32,7 +32,7 @@ class Servers:
         self._resolv_conf = resolv_conf
         self._process: Process | None = None
 
-    async def meet(self) -> tuple[Pipe, Greeting]:
+    async def meet(self) -> tuple[Pipe, Handshake]:
         """Return a connection to the server that is there, or to a new one, with its first words.
 
         One that does not answer is ended.  Raises Unavailable when a new one does not answer either.
@@ -55,7 +55,7 @@ class Servers:
         if process is not None:
             await process.kill()
 
-    async def replace(self, pipe: Pipe) -> tuple[Pipe, Greeting]:
+    async def replace(self, pipe: Pipe) -> tuple[Pipe, Handshake]:
         """End the server at the other end of *pipe* and return a connection to a new one."""
         log.info("event=dns-replaced version=%s", self.version)
         await self._end(pipe)
@@ -93,7 +93,7 @@ class Servers:
         finally:
             pipe.close()
 
-    async def _begin(self) -> tuple[Pipe, Greeting]:
+    async def _begin(self) -> tuple[Pipe, Handshake]:
         """Start a server; one that can no longer be reached is ended first."""
         await self.kill()
         self._process = spawn(self._path, self._log_path, self._resolv_conf)
@@ -107,7 +107,7 @@ class Servers:
         except (EOFError, ValueError) as problem:
             raise Unavailable(f"the name server ended as soon as it was started; see {self._log_path}") from problem
 
-    async def _greet(self, sock: socket.socket, limit: float) -> tuple[Pipe, Greeting]:
+    async def _greet(self, sock: socket.socket, limit: float) -> tuple[Pipe, Handshake]:
         pipe = Pipe(sock)
         try:
             async with asyncio.timeout(limit):

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from netd.dns.messages.message import HEADER, question_end
-from netd.dns.messages.rr_scan import Place, Type, records
+from netd.dns.messages.rr_scan import RecordPosition, RecordType, records
 
 MOST_BYTES = 2 << 20
 MOST_ENTRIES = 4096
@@ -123,16 +123,16 @@ def lifetime(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
     places = list(records(packet, question_end(packet), sum(counts)))
     if len(places) < sum(counts):
         return None
-    denials = [place for place in places[counts[0] : counts[0] + counts[1]] if place.type == Type.SOA]
+    denials = [place for place in places[counts[0] : counts[0] + counts[1]] if place.type == RecordType.SOA]
     if not denials and (not counts[0] or packet[3] & 15 == _NXDOMAIN):
         return None
-    timed = [place for place in places if place.type != Type.OPT]
+    timed = [place for place in places if place.type != RecordType.OPT]
     seconds = min(_seconds(packet, place) for place in timed)
     seconds = min(seconds, *(int.from_bytes(packet[one.end - 4 : one.end]) for one in denials)) if denials else seconds
     return (seconds, tuple(place.ttl - 2 for place in timed)) if seconds > 0 else None
 
 
-def _seconds(packet: bytes, place: Place) -> int:
+def _seconds(packet: bytes, place: RecordPosition) -> int:
     """Return a record's TTL; one with the highest bit set is none (RFC 2181)."""
     found = int.from_bytes(packet[place.ttl : place.ttl + 4])
     return 0 if found >> 31 else found

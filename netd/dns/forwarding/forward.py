@@ -19,11 +19,11 @@ from netd.dns.forwarding.cache import Cache
 from netd.dns.forwarding.case_randomization import folded, spelled
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import Probes, is_probe
-from netd.dns.forwarding.upstream_race import Deliver, Done, Errand, Race
-from netd.dns.forwarding.upstreams import Health, HostFile
+from netd.dns.forwarding.upstream_race import Deliver, Done, PendingQuery, UpstreamRace
+from netd.dns.forwarding.upstreams import HostFile, UpstreamHealth
 from netd.dns.messages.decide import Code, Forward
 from netd.dns.messages.message import refuse
-from netd.dns.sandbox import Sandbox
+from netd.dns.sandbox import ServedSandbox
 
 MEMORY = 1.0
 """Seconds for which silence is remembered (RFC 9520), so that a retry fails at once and no circle goes on for ever."""
@@ -45,26 +45,28 @@ class Forwarder:
     def __init__(self, loop: Loop, host: HostFile) -> None:
         self._loop = loop
         self._host = host
-        self._health = Health()
+        self._health = UpstreamHealth()
         self._probes = Probes(loop, self._health)
-        self._races: dict[str, dict[_Key, Race]] = {}
+        self._races: dict[str, dict[_Key, UpstreamRace]] = {}
         """Sandbox → its questions, the oldest first."""
         self._shares = Shares(_most(), MOST_PER_SANDBOX)
         self._cache = Cache()
         self._failures: dict[_Key, bytes] = {}
         """What nobody answered a moment ago."""
 
-    def ask(self, sandbox: Sandbox, forward: Forward, packet: bytes, stream: bool, deliver: Deliver) -> bytes | None:
+    def ask(
+        self, sandbox: ServedSandbox, forward: Forward, packet: bytes, stream: bool, deliver: Deliver
+    ) -> bytes | None:
         """Ask on behalf of *sandbox*; *deliver* gets the reply without its id, unless it is returned at once."""
         upstreams = forward.upstreams or self._host.upstreams()
         if not upstreams:
             return refuse(packet, forward.otherwise)
         if forward.exists:
-            reply = self._ask(Errand(sandbox, upstreams, packet, stream), lambda late: deliver(_not_denied(late)))
+            reply = self._ask(PendingQuery(sandbox, upstreams, packet, stream), lambda late: deliver(_not_denied(late)))
             return None if reply is None else _not_denied(reply)
-        return self._ask(Errand(sandbox, upstreams, packet, stream), deliver)
+        return self._ask(PendingQuery(sandbox, upstreams, packet, stream), deliver)
 
-    def _ask(self, errand: Errand, deliver: Deliver) -> bytes | None:
+    def _ask(self, errand: PendingQuery, deliver: Deliver) -> bytes | None:
         if (kept := self._cache.get(errand.place, time.monotonic())) is not None:
             return kept
         sandbox = errand.sandbox
@@ -78,16 +80,16 @@ class Forwarder:
         if race is not None:
             race.join(errand.packet, deliver)
             return None
-        race = races[key] = Race(self._loop, self._health, self._probes, errand, self._done(key, errand))
+        race = races[key] = UpstreamRace(self._loop, self._health, self._probes, errand, self._done(key, errand))
         race.join(errand.packet, deliver)
         race.start()
         return None
 
-    def _make_room(self, sandbox: Sandbox) -> None:
+    def _make_room(self, sandbox: ServedSandbox) -> None:
         while (container := self._shares.who_gives_way(sandbox.id)) is not None:
             next(iter(self._races[container].values())).fail()
 
-    def abandon(self, sandbox: Sandbox) -> None:
+    def abandon(self, sandbox: ServedSandbox) -> None:
         """Drop what is under way for a sandbox that is going away: its sockets would keep the namespace alive."""
         for race in tuple(self._races.get(sandbox.id, {}).values()):
             race.finish(None)
@@ -95,7 +97,7 @@ class Forwarder:
         self._probes.forget(sandbox.id)
         self._health.forget(sandbox.id)
 
-    def _done(self, key: _Key, errand: Errand) -> Done:
+    def _done(self, key: _Key, errand: PendingQuery) -> Done:
         def done(reply: bytes | None, is_failure: bool) -> None:
             race = self._races[key[0]].pop(key)
             self._shares.end(key[0], len(race.waiting))

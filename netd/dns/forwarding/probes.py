@@ -12,9 +12,9 @@ from functools import partial
 from netd.dns.event_loop import Loop
 from netd.dns.forwarding.case_randomization import NAME
 from netd.dns.forwarding.upstream_attempts import Attempt, Datagram, is_shortage, socket_here
-from netd.dns.forwarding.upstreams import Health, server
+from netd.dns.forwarding.upstreams import UpstreamHealth, server
 from netd.dns.records import Upstream
-from netd.dns.sandbox import Sandbox
+from netd.dns.sandbox import ServedSandbox
 from netd.kernel.namespaces.netns import socket_in
 
 STEP = 0.2
@@ -33,12 +33,12 @@ def is_probe(query: bytes) -> bool:
 class Probes:
     """Asks, one question at a time per resolver, and tells *health* of the outcome."""
 
-    def __init__(self, loop: Loop, health: Health) -> None:
+    def __init__(self, loop: Loop, health: UpstreamHealth) -> None:
         self._loop = loop
         self._health = health
         self._running: dict[object, tuple[str, Attempt]] = {}
 
-    def doubt(self, sandbox: Sandbox, upstream: Upstream, since: float) -> None:
+    def doubt(self, sandbox: ServedSandbox, upstream: Upstream, since: float) -> None:
         """Look into a resolver that has not answered a question put at *since*, unless it answered another one."""
         key = server(sandbox.id, upstream)
         known = self._health.is_known(sandbox.id, upstream, since)

@@ -14,11 +14,11 @@ from netd.dns.forwarding.case_randomization import mixed, restored, spelled
 from netd.dns.forwarding.probes import STEP, Probes, is_probe
 from netd.dns.forwarding.reply_checks import code, has_case_of, has_question, is_failure, is_positive, is_whole
 from netd.dns.forwarding.upstream_attempts import Attempt, Datagram, Stream, is_shortage, socket_here
-from netd.dns.forwarding.upstreams import Health, server
+from netd.dns.forwarding.upstreams import UpstreamHealth, server
 from netd.dns.messages.decide import Code
 from netd.dns.messages.message import question_end, refuse
 from netd.dns.records import Upstream
-from netd.dns.sandbox import Sandbox
+from netd.dns.sandbox import ServedSandbox
 from netd.kernel.namespaces.netns import socket_in
 
 PATIENCE = 1.0
@@ -34,8 +34,8 @@ Deliver: TypeAlias = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    sandbox: Sandbox
+class PendingQuery:
+    sandbox: ServedSandbox
     upstreams: tuple[Upstream, ...]
     packet: bytes
     stream: bool
@@ -52,10 +52,10 @@ class Errand:
         return question_end(self.packet) - 6
 
 
-class Race:
+class UpstreamRace:
     """Asks until there is an answer, everybody has failed, or it takes too long."""
 
-    def __init__(self, loop: Loop, health: Health, probes: Probes, errand: Errand, done: Done) -> None:
+    def __init__(self, loop: Loop, health: UpstreamHealth, probes: Probes, errand: PendingQuery, done: Done) -> None:
         self.waiting: list[tuple[bytes, Deliver]] = []
         """Queries, which may differ in case, and who is to get the reply."""
         self._loop = loop

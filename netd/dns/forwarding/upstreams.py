@@ -59,14 +59,14 @@ def _is_address(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class QueryPlan:
     """How to ask: ``order`` one after the other, ``probes`` at once and besides."""
 
     order: tuple[Upstream, ...]
     probes: tuple[Upstream, ...] = ()
 
 
-class Health:
+class UpstreamHealth:
     """Remembers who did not answer.  Resolvers asked from inside a sandbox are that sandbox's own affair."""
 
     def __init__(self) -> None:
@@ -76,14 +76,14 @@ class Health:
         self._heard: dict[Hashable, float] = {}
         """→ when it last answered."""
 
-    def course(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> Course:
+    def course(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> QueryPlan:
         """Put those that did not answer lately behind the others; those due for a new try are probes."""
         good = [upstream for upstream in upstreams if server(sandbox, upstream) not in self._suspects]
         bad = [upstream for upstream in upstreams if upstream not in good]
         due = [upstream for upstream in bad if good and self._suspects[server(sandbox, upstream)] <= now]
         for upstream in due:
             self._suspects[server(sandbox, upstream)] = now + RETRY
-        return Course((*good, *(upstream for upstream in bad if upstream not in due)), tuple(due))
+        return QueryPlan((*good, *(upstream for upstream in bad if upstream not in due)), tuple(due))
 
     def silent(self, sandbox: str, upstream: Upstream, since: float, now: float) -> None:
         """Note that nothing came since the question was put; one that answered others meanwhile is only slow."""

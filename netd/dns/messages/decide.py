@@ -13,8 +13,8 @@ from enum import IntEnum
 from typing import TypeAlias
 
 from netd.dns.messages import name_lookup, reverse, special_names
-from netd.dns.messages.name_lookup import Offer
-from netd.dns.messages.reverse import Spot, Zones
+from netd.dns.messages.name_lookup import ServicePort
+from netd.dns.messages.reverse import ReverseRange, Zones
 from netd.dns.records import NetworkRecords, Upstream, View, names_above
 
 OURSELVES = "127.0.0.11"
@@ -56,7 +56,7 @@ class Reply:
 
     addresses: tuple[str, ...] = ()
     pointers: tuple[str, ...] = ()
-    services: tuple[Offer, ...] = ()
+    services: tuple[ServicePort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,9 @@ def _of_type(addresses: Iterable[str], wanted: int) -> tuple[str, ...]:
     return tuple(address for address in addresses if (":" in address) == (wanted == Type.AAAA))
 
 
-def _by_address(question: Question, spot: Spot, networks: Sequence[NetworkRecords], zones: Zones) -> Decision | None:
+def _by_address(
+    question: Question, spot: ReverseRange, networks: Sequence[NetworkRecords], zones: Zones
+) -> Decision | None:
     address = spot.address
     for network in networks if address else ():
         if (name := network.pointers.get(str(address))) is not None:
@@ -140,7 +142,7 @@ def _by_address(question: Question, spot: Spot, networks: Sequence[NetworkRecord
     return Refuse(Code.NXDOMAIN) if address or not spot.exact else Reply()
 
 
-def _surrounds(spot: Spot, networks: Sequence[NetworkRecords]) -> bool:
+def _surrounds(spot: ReverseRange, networks: Sequence[NetworkRecords]) -> bool:
     return any(spot.contains(subnet) for network in networks for subnet in network.subnets)
 
 

@@ -33,8 +33,8 @@ from dnslib import (
 from dnslib.buffer import BufferError as DNSBufferError
 
 from netd.dns.messages.decide import Code, Question, Refuse, Reply
-from netd.dns.messages.name_lookup import Offer
-from netd.dns.messages.rr_scan import Type, records
+from netd.dns.messages.name_lookup import ServicePort
+from netd.dns.messages.rr_scan import RecordType, records
 from netd.dns.records import lower
 
 TTL = 5
@@ -58,7 +58,7 @@ _BAD_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class DnsMessage:
     """A query that could be read."""
 
     record: DNSRecord
@@ -72,7 +72,7 @@ class Message:
         return max(PLAIN_SIZE, min(self.edns.edns_len, UDP_SIZE)) if self.edns else PLAIN_SIZE
 
 
-class Turns:
+class RoundRobin:
     """A reply with several records of one size, begun one further on each time it is given.
 
     The first address gets the connection of most clients, so every address is to be first equally often.
@@ -100,7 +100,7 @@ def is_query(packet: bytes) -> bool:
     return len(packet) >= HEADER and not packet[2] & 0x80
 
 
-def read(packet: bytes) -> Message | Code | None:
+def read(packet: bytes) -> DnsMessage | Code | None:
     """Return the query in *packet*, the code to refuse it with, or None for what must not be answered at all."""
     if not is_query(packet):
         return None
@@ -113,7 +113,7 @@ def read(packet: bytes) -> Message | Code | None:
     try:
         header, asked = DNSHeader.parse(buffer), _asked(packet, end)
         edns = _edns(packet, end, header.ar)
-        return Message(DNSRecord(header, q=asked), _question(asked), edns)
+        return DnsMessage(DNSRecord(header, q=asked), _question(asked), edns)
     except (DNSError, DNSBufferError, struct.error):
         return Code.FORMERR
 
@@ -142,7 +142,7 @@ def _edns(packet: bytes, end: int, count: int) -> RR | None:
 def _has_two_opts(packet: bytes, end: int) -> bool:
     """Whether there is more than one OPT record, which RFC 6891 forbids."""
     count = int.from_bytes(packet[10:12])
-    return count > 1 and sum(one.type == Type.OPT for one in records(packet, end, count)) > 1
+    return count > 1 and sum(one.type == RecordType.OPT for one in records(packet, end, count)) > 1
 
 
 def _question(asked: DNSQuestion) -> Question:
@@ -171,12 +171,12 @@ def complaint(packet: bytes, code: Code) -> bytes:
 def refuse(packet: bytes, code: Code) -> bytes:
     """Return the refusal, without id, of a query; it repeats the question, without which C libraries ignore it."""
     message = read(packet)
-    if not isinstance(message, Message):
+    if not isinstance(message, DnsMessage):
         return complaint(packet, code)
     return _pack(message, (), code)
 
 
-def write(message: Message, decision: Reply | Refuse, stream: bool) -> bytes | Turns:
+def write(message: DnsMessage, decision: Reply | Refuse, stream: bool) -> bytes | RoundRobin:
     """Return the reply, without id, in the space that the asker has for it."""
     edns = message.edns
     if edns is not None and edns.edns_ver != 0:
@@ -193,7 +193,7 @@ def write(message: Message, decision: Reply | Refuse, stream: bool) -> bytes | T
     return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
 
 
-def _offers(message: Message, services: Sequence[Offer], room: int) -> bytes:
+def _offers(message: DnsMessage, services: Sequence[ServicePort], room: int) -> bytes:
     """Write SRV records with their targets' addresses; these are left out before anything is cut."""
     carried = [(one, label) for one in services for label in _labels((one.target,))]
     found = [SRV(0, 0, one.port, label) for one, label in carried]
@@ -205,14 +205,14 @@ def _offers(message: Message, services: Sequence[Offer], room: int) -> bytes:
     return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
 
 
-def _turns(message: Message, whole: bytes, found: Sequence[RD], room: int) -> Turns:
+def _turns(message: DnsMessage, whole: bytes, found: Sequence[RD], room: int) -> RoundRobin:
     """Cut *whole* apart.  A record is its name as a pointer to the question, ten bytes, and the address."""
     unit = 12 + len(found[0].data)
     start = HEADER - 2 + len(message.record.q.qname) + 2 + 4
     stop = start + len(found) * unit
     shown = min(len(found), (room - start - len(whole) + stop) // unit)
     head = whole[:start] if shown == len(found) else _marked_cut(whole[:start], shown)
-    return Turns(head, whole[start:stop], unit, shown, whole[stop:])
+    return RoundRobin(head, whole[start:stop], unit, shown, whole[stop:])
 
 
 def _marked_cut(reply: bytes, shown: int) -> bytes:
@@ -242,7 +242,7 @@ def _can_carry(labels: Sequence[bytes]) -> bool:
 
 
 def _pack(
-    message: Message,
+    message: DnsMessage,
     found: Iterable[RD],
     code: Code,
     extended: int = 0,

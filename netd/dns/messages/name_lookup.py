@@ -21,7 +21,7 @@ _MOST_OFFERS = 64
 """In an answer; who wants others asks for them by number."""
 
 
-class Offer(NamedTuple):
+class ServicePort(NamedTuple):
     """One port of one container."""
 
     target: str
@@ -60,7 +60,7 @@ def wild(name: str, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | Non
     return None
 
 
-def services(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[Offer, ...] | None:
+def services(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[ServicePort, ...] | None:
     """Return what a name of a service offers, nothing for names that only exist; None when it is not known."""
     if not name.startswith("_"):
         return None
@@ -90,10 +90,10 @@ def _has_port(service: Service, label: str) -> bool:
     return label.isascii() and label.isdigit() and service.port <= int(label) < service.port + service.size
 
 
-def _offers(found: Sequence[Service], network: NetworkRecords) -> tuple[Offer, ...]:
+def _offers(found: Sequence[Service], network: NetworkRecords) -> tuple[ServicePort, ...]:
     ending = f".{network.name}"
     every = (
-        Offer(one.target, port, network.names.get(fold(one.target.removesuffix(ending)), ()))
+        ServicePort(one.target, port, network.names.get(fold(one.target.removesuffix(ending)), ()))
         for one in found
         for port in range(one.port, one.port + one.size)
     )

@@ -12,7 +12,7 @@ _ZONES = ((".in-addr.arpa", 4, 32, 8, 10), (".ip6.arpa", 6, 128, 4, 16))
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class ReverseRange:
     """The addresses that a reverse name stands for: those of ``version`` whose first ``length`` bits are ``bits``."""
 
     version: int
@@ -41,7 +41,7 @@ class Spot:
         )
 
 
-def spot(name: str) -> Spot | None:
+def spot(name: str) -> ReverseRange | None:
     """Return what a folded name under in-addr.arpa or ip6.arpa stands for, None for other names."""
     for ending, version, most, step, base in _ZONES:
         if name.endswith(ending):
@@ -50,15 +50,15 @@ def spot(name: str) -> Spot | None:
     return None
 
 
-def _spot(labels: Sequence[str], version: int, most: int, digit: tuple[int, int]) -> Spot:
+def _spot(labels: Sequence[str], version: int, most: int, digit: tuple[int, int]) -> ReverseRange:
     step, base = digit
     bits = length = 0
     for label in labels:
         value = _value(label, base)
         if value is None or value >> step or length == most:
-            return Spot(version, bits, length, exact=False)
+            return ReverseRange(version, bits, length, exact=False)
         bits, length = bits << step | value, length + step
-    return Spot(version, bits, length)
+    return ReverseRange(version, bits, length)
 
 
 def _value(label: str, base: int) -> int | None:
@@ -101,7 +101,7 @@ class Zones:
             if not held:
                 del self._held[version, length]
 
-    def holds(self, one: Spot) -> bool:
+    def holds(self, one: ReverseRange) -> bool:
         """Whether all that the name stands for is in one of the subnets."""
         return any(
             version == one.version and length <= one.length and one.bits >> one.length - length in prefixes

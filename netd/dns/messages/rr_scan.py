@@ -17,14 +17,14 @@ _FIXED = 10
 """Bytes of type, class, TTL and length."""
 
 
-class Type(IntEnum):
+class RecordType(IntEnum):
     """The record types that say something about the message itself."""
 
     SOA = 6
     OPT = 41
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record is."""
 
     type: int
@@ -33,7 +33,7 @@ class Place(NamedTuple):
     end: int
 
 
-def records(packet: bytes, at: int, count: int) -> Iterator[Place]:
+def records(packet: bytes, at: int, count: int) -> Iterator[RecordPosition]:
     """Yield *count* records from *at* on, fewer when the packet ends before."""
     for _ in range(count):
         at = _after_name(packet, at)
@@ -43,7 +43,7 @@ def records(packet: bytes, at: int, count: int) -> Iterator[Place]:
         end = begin + int.from_bytes(packet[begin - 2 : begin])
         if end > len(packet):
             return
-        yield Place(int.from_bytes(packet[at : at + 2]), at + 4, end)
+        yield RecordPosition(int.from_bytes(packet[at : at + 2]), at + 4, end)
         at = end
 
 

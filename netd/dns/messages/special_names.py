@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netd.dns.messages.reverse import Spot, Zones
+from netd.dns.messages.reverse import ReverseRange, Zones
 
 LOCALHOST = "localhost"
 LOOPBACK = ("127.0.0.1", "::1")
@@ -19,6 +19,6 @@ def is_invalid(name: str) -> bool:
     return name == "invalid" or name.endswith(".invalid")
 
 
-def holds(spot: Spot) -> bool:
+def holds(spot: ReverseRange) -> bool:
     """Whether a reverse name stands for addresses that are never outside a host."""
     return _ZONES.holds(spot)

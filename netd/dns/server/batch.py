@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from netd.dns.messages.message import Turns
+from netd.dns.messages.message import RoundRobin
 
 SLOTS = 32
 SLOT = 2048
@@ -87,7 +87,7 @@ class Batch:
             end = start + received[at_received]
             ready = get(bytes(view[body:end]))
             if ready.__class__ is not bytes:
-                if isinstance(ready, Turns):
+                if isinstance(ready, RoundRobin):
                     ready = ready.next()
                 else:
                     misses += 1

@@ -17,7 +17,7 @@ from functools import partial
 from netd.dns import protocol
 from netd.dns.event_loop import READ, WRITE, Loop
 from netd.dns.protocol import Message, Pipe
-from netd.dns.server.service import Service
+from netd.dns.server.service import DnsServer
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,10 @@ _NO_ROOM_PAUSE = 0.1
 """Seconds without accepting after the descriptors have run out."""
 
 
-class Control:
+class ControlSocket:
     """Accepts netd on a listening socket and serves it."""
 
-    def __init__(self, loop: Loop, listener: socket.socket, service: Service, version: str) -> None:
+    def __init__(self, loop: Loop, listener: socket.socket, service: DnsServer, version: str) -> None:
         self._loop = loop
         self._listener = listener
         self._service = service

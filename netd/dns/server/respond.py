@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from netd.dns.forwarding.forward import Forwarder
 from netd.dns.messages.decide import Code, Forward, decide
-from netd.dns.messages.message import Message, Turns, complaint, read, write
-from netd.dns.sandbox import Sandbox
-from netd.dns.views import Scope, Scopes
+from netd.dns.messages.message import DnsMessage, RoundRobin, complaint, read, write
+from netd.dns.sandbox import ServedSandbox
+from netd.dns.views import SharedView, ViewTable
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +20,13 @@ _LONGEST_PREPARED = 300
 class Responder:
     """Answers what is ours and passes on the rest."""
 
-    def __init__(self, scopes: Scopes, forwarder: Forwarder) -> None:
+    def __init__(self, scopes: ViewTable, forwarder: Forwarder) -> None:
         self._scopes = scopes
         self._forwarder = forwarder
 
-    def respond(self, sandbox: Sandbox, packet: bytes, stream: bool, deliver: Callable[[bytes], None]) -> bytes | None:
+    def respond(
+        self, sandbox: ServedSandbox, packet: bytes, stream: bool, deliver: Callable[[bytes], None]
+    ) -> bytes | None:
         """Return the reply to *packet* without its id, or None: it deserves none, or *deliver* gets it later."""
         if sandbox.scope is None:
             return None
@@ -38,10 +40,10 @@ class Responder:
             return self._forwarder.ask(sandbox, ready, packet, stream, deliver)
         return ready
 
-    def _known(self, scope: Scope, packet: bytes, stream: bool) -> bytes | Forward | None:
+    def _known(self, scope: SharedView, packet: bytes, stream: bool) -> bytes | Forward | None:
         ready = (scope.streamed if stream else scope.prepared).get(packet[2:])
         if ready is not None:
-            return ready.next() if isinstance(ready, Turns) else ready
+            return ready.next() if isinstance(ready, RoundRobin) else ready
         message = read(packet)
         if message is None:
             return None
@@ -51,9 +53,9 @@ class Responder:
         found = decision if isinstance(decision, Forward) else write(message, decision, stream)
         if _is_plain(message, packet):
             scope.prepare(packet[2:], found, stream)
-        return found.next() if isinstance(found, Turns) else found
+        return found.next() if isinstance(found, RoundRobin) else found
 
 
-def _is_plain(message: Message, packet: bytes) -> bool:
+def _is_plain(message: DnsMessage, packet: bytes) -> bool:
     """Whether the very same bytes are likely to come again: no cookies or padding."""
     return len(packet) <= _LONGEST_PREPARED and (message.edns is None or not message.edns.rdata)

@@ -13,27 +13,27 @@ from netd.dns.forwarding.forward import Forwarder
 from netd.dns.forwarding.upstreams import HostFile
 from netd.dns.protocol import DESCRIPTORS
 from netd.dns.records import View
-from netd.dns.sandbox import Sandbox
+from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.respond import Responder
-from netd.dns.server.tcp import Streams
-from netd.dns.server.udp import Datagrams
-from netd.dns.views import Scopes
+from netd.dns.server.tcp import TcpServer
+from netd.dns.server.udp import UdpServer
+from netd.dns.views import ViewTable
 
 log = logging.getLogger(__name__)
 
 
-class Service:
+class DnsServer:
     """Opens, changes and closes what containers talk to."""
 
     def __init__(self, loop: Loop, resolv_conf: Path) -> None:
-        self.scopes = Scopes()
-        self._sandboxes: dict[str, Sandbox] = {}
+        self.scopes = ViewTable()
+        self._sandboxes: dict[str, ServedSandbox] = {}
         self._forwarder = Forwarder(loop, HostFile(resolv_conf))
         responder = Responder(self.scopes, self._forwarder)
-        self._datagrams = Datagrams(loop, responder)
-        self._streams = Streams(loop, responder)
+        self._datagrams = UdpServer(loop, responder)
+        self._streams = TcpServer(loop, responder)
 
-    def sandboxes(self) -> Iterable[Sandbox]:
+    def sandboxes(self) -> Iterable[ServedSandbox]:
         return self._sandboxes.values()
 
     def open(self, sandbox_id: str, descriptors: Sequence[int]) -> None:
@@ -44,7 +44,7 @@ class Service:
             raise ValueError(f"{len(descriptors)} descriptors for sandbox {sandbox_id[:12]} instead of {DESCRIPTORS}")
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0, descriptors[0])
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptors[1])
-        sandbox = Sandbox(sandbox_id, udp, tcp, descriptors[2])
+        sandbox = ServedSandbox(sandbox_id, udp, tcp, descriptors[2])
         sandbox.prepare()
         before = self._sandboxes.get(sandbox_id)
         view = before.scope.view if before is not None and before.scope is not None else None

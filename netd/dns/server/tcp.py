@@ -16,7 +16,7 @@ from functools import partial
 
 from netd.dns.event_loop import READ, WRITE, Loop
 from netd.dns.messages.message import is_query
-from netd.dns.sandbox import Sandbox
+from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.respond import Responder
 
 IDLE = 10.0
@@ -32,7 +32,7 @@ _NO_ROOM_PAUSE = 0.1
 """Seconds without accepting when there is no room for a connection."""
 
 
-class Streams:
+class TcpServer:
     """The TCP side of all sandboxes."""
 
     def __init__(self, loop: Loop, responder: Responder) -> None:
@@ -40,16 +40,16 @@ class Streams:
         self._responder = responder
         self._connections: dict[str, set[_Connection]] = {}
 
-    def open(self, sandbox: Sandbox) -> None:
+    def open(self, sandbox: ServedSandbox) -> None:
         self._connections[sandbox.id] = set()
         self._loop.watch(sandbox.tcp.fileno(), READ, partial(self._accept, sandbox))
 
-    def close(self, sandbox: Sandbox) -> None:
+    def close(self, sandbox: ServedSandbox) -> None:
         self._loop.forget(sandbox.tcp.fileno())
         for connection in tuple(self._connections.pop(sandbox.id, ())):
             connection.close()
 
-    def _accept(self, sandbox: Sandbox, events: int) -> None:
+    def _accept(self, sandbox: ServedSandbox, events: int) -> None:
         connections = self._connections[sandbox.id]
         if len(connections) >= MOST_CONNECTIONS and not _end_idlest(connections):
             self._pause(sandbox)
@@ -64,11 +64,11 @@ class Streams:
             return
         connections.add(_Connection(self._loop, self._responder, sandbox, sock, connections))
 
-    def _pause(self, sandbox: Sandbox) -> None:
+    def _pause(self, sandbox: ServedSandbox) -> None:
         self._loop.forget(sandbox.tcp.fileno())
         self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
-    def _resume(self, sandbox: Sandbox) -> None:
+    def _resume(self, sandbox: ServedSandbox) -> None:
         if sandbox.closed:
             return
         try:
@@ -90,7 +90,7 @@ class _Connection:
     """One connection; leaves *peers* when it closes."""
 
     def __init__(
-        self, loop: Loop, responder: Responder, sandbox: Sandbox, sock: socket.socket, peers: set[_Connection]
+        self, loop: Loop, responder: Responder, sandbox: ServedSandbox, sock: socket.socket, peers: set[_Connection]
     ) -> None:
         sock.setblocking(False)
         self.used = time.monotonic()

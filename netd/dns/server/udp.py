@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from netd.dns.event_loop import READ, Loop
-from netd.dns.sandbox import Sandbox
+from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.batch import SLOTS, Address, Batch
 from netd.dns.server.respond import Responder
 
@@ -17,7 +17,7 @@ _CAUTIOUS = 4
 """Questions per turn of a container whose last ones were not all answered from memory."""
 
 
-class Datagrams:
+class UdpServer:
     """The UDP side of all sandboxes."""
 
     def __init__(self, loop: Loop, responder: Responder) -> None:
@@ -25,7 +25,7 @@ class Datagrams:
         self._responder = responder
         self._batch = Batch()
 
-    def open(self, sandbox: Sandbox) -> None:
+    def open(self, sandbox: ServedSandbox) -> None:
         otherwise = partial(self._otherwise, sandbox)
         fd = sandbox.udp.fileno()
 
@@ -37,14 +37,14 @@ class Datagrams:
 
         self._loop.watch(fd, READ, turn)
 
-    def close(self, sandbox: Sandbox) -> None:
+    def close(self, sandbox: ServedSandbox) -> None:
         self._loop.forget(sandbox.udp.fileno())
 
-    def _otherwise(self, sandbox: Sandbox, packet: bytes, sender: Address) -> bytes | None:
+    def _otherwise(self, sandbox: ServedSandbox, packet: bytes, sender: Address) -> bytes | None:
         return self._responder.respond(sandbox, packet, False, partial(_deliver, sandbox, sender, packet[:2]))
 
 
-def _deliver(sandbox: Sandbox, sender: Address, query_id: bytes, reply: bytes) -> None:
+def _deliver(sandbox: ServedSandbox, sender: Address, query_id: bytes, reply: bytes) -> None:
     if sandbox.closed:
         return
     try:

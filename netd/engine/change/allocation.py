@@ -170,7 +170,7 @@ def _address(state: State, sandbox: Sandbox, network: Network, family: Family, w
 
 def _former(state: State, sandbox: Sandbox, network: Network, pools: Sequence[Addresses]) -> tuple[Any, int] | None:
     """Take what a container of this name had on the network last, if nobody else has it."""
-    for address in state.former.recall(network.id, sandbox.name):
+    for address in state.address_history.recall(network.id, sandbox.name):
         for pool in pools:
             if address in pool.subnet and pool.take_again(address, sandbox.id):
                 return address, pool.subnet.prefixlen

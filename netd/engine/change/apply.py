@@ -18,7 +18,7 @@ from netd import facts
 from netd.common.errors import Problem, Unavailable
 from netd.common.store.store import Drop, Put
 from netd.dns.records import Patch
-from netd.engine.context import SANDBOX, World
+from netd.engine.context import SANDBOX, EngineContext
 from netd.facts import Step
 from netd.host_protocol import Flows
 from netd.model import Endpoint, Network, Sandbox
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class SandboxChange:
     """What lies between two states of one sandbox.  Holds what has to be known before the state changes."""
 
     id: str
@@ -44,40 +44,40 @@ class Move:
     joined: tuple[tuple[Endpoint, Network], ...]
 
 
-async def carry_out(world: World, before: Sandbox | None, after: Sandbox) -> None:
+async def carry_out(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
     """Make *after* of *before*.  When it fails, all is as before, and what failed is raised."""
-    move = _enter(world, after.id, before, after)
+    move = _enter(context, after.id, before, after)
     try:
-        await _apply(world, move)
-        await _confirm(world, move)
+        await _apply(context, move)
+        await _confirm(context, move)
     except BaseException:
-        await _undo(world, move)
+        await _undo(context, move)
         raise
-    _conclude(world, move)
+    _conclude(context, move)
 
 
-async def remove(world: World, sandbox: Sandbox) -> None:
+async def remove(context: EngineContext, sandbox: Sandbox) -> None:
     """Take a sandbox away.  It counts as gone at once; what the kernel will not let go of is left to the repair."""
-    move = _enter(world, sandbox.id, sandbox, None)
-    results = await asyncio.gather(_apply(world, move), _confirm(world, move), return_exceptions=True)
-    _conclude(world, move)
+    move = _enter(context, sandbox.id, sandbox, None)
+    results = await asyncio.gather(_apply(context, move), _confirm(context, move), return_exceptions=True)
+    _conclude(context, move)
     for problem in results:
         if isinstance(problem, Problem):
             _log.error("sandbox=%s removal=incomplete reason=%s", move.id[:12], problem.message)
-            world.alarm.set()
+            context.alarm.set()
         elif isinstance(problem, BaseException):
             raise problem
 
 
-async def forget(world: World, sandbox: Sandbox) -> list[Put | Drop]:
+async def forget(context: EngineContext, sandbox: Sandbox) -> list[Put | Drop]:
     """Take a sandbox out of the state and the names, and return what is to be recorded.
 
     Of the kernel's part there is nothing left.
     """
-    move = _enter(world, sandbox.id, sandbox, None)
-    await world.names.close_sandbox(sandbox.id)
-    _conclude(world, move)
-    return _records(world, move)
+    move = _enter(context, sandbox.id, sandbox, None)
+    await context.names.close_sandbox(sandbox.id)
+    _conclude(context, move)
+    return _records(context, move)
 
 
 def has_names(sandbox: Sandbox) -> bool:
@@ -85,30 +85,30 @@ def has_names(sandbox: Sandbox) -> bool:
     return not sandbox.on_host and any(endpoint.addresses for endpoint in sandbox.endpoints)
 
 
-async def open_resolver(world: World, sandbox: Sandbox) -> None:
+async def open_resolver(context: EngineContext, sandbox: Sandbox) -> None:
     """Let the name server answer in the sandbox, if it should and does not yet; its view is not told here."""
-    if has_names(sandbox) and sandbox.id not in world.names.held:
-        await world.names.open_sandbox(sandbox.id, await world.host.open_resolver(sandbox.id))
+    if has_names(sandbox) and sandbox.id not in context.names.held:
+        await context.names.open_sandbox(sandbox.id, await context.host.open_resolver(sandbox.id))
 
 
-async def move_resolver(world: World, sandbox: Sandbox) -> None:
+async def move_resolver(context: EngineContext, sandbox: Sandbox) -> None:
     """Where another firewall led to the sandbox's resolver before, let the one that is in use do so."""
-    if has_names(sandbox) and (moved := await world.host.move_resolver(sandbox.id)):
-        await world.names.open_sandbox(sandbox.id, moved)
+    if has_names(sandbox) and (moved := await context.host.move_resolver(sandbox.id)):
+        await context.names.open_sandbox(sandbox.id, moved)
 
 
-def _enter(world: World, identifier: str, before: Sandbox | None, after: Sandbox | None) -> Move:
+def _enter(context: EngineContext, identifier: str, before: Sandbox | None, after: Sandbox | None) -> SandboxChange:
     """Compute the move, put *after* into the state and its names into the books and to the name server."""
-    wanted = world.wanted
+    wanted = context.wanted
     have, had, was_open = wanted.sandbox(before), wanted.published(before), wanted.opened(before)
-    places = _places(world, before)
+    places = _places(context, before)
     if after is None:
-        world.state.drop_sandbox(identifier)
+        context.state.drop_sandbox(identifier)
     else:
-        world.state.put_sandbox(after)
+        context.state.put_sandbox(after)
     want, will, open_now = wanted.sandbox(after), wanted.published(after), wanted.opened(after)
-    now = _places(world, after)
-    move = Move(
+    now = _places(context, after)
+    move = SandboxChange(
         identifier,
         before,
         after,
@@ -120,45 +120,45 @@ def _enter(world: World, identifier: str, before: Sandbox | None, after: Sandbox
         left=tuple(place for key, place in places.items() if key not in now),
         joined=tuple(place for key, place in now.items() if key not in places),
     )
-    _turn_names(world, before, after)
+    _turn_names(context, before, after)
     return move
 
 
-def _places(world: World, sandbox: Sandbox | None) -> dict[str, tuple[Endpoint, Network]]:
-    return {one.id: (one, network) for one, network in world.state.networks_of(sandbox)} if sandbox else {}
+def _places(context: EngineContext, sandbox: Sandbox | None) -> dict[str, tuple[Endpoint, Network]]:
+    return {one.id: (one, network) for one, network in context.state.networks_of(sandbox)} if sandbox else {}
 
 
-def _turn_names(world: World, before: Sandbox | None, after: Sandbox | None) -> None:
+def _turn_names(context: EngineContext, before: Sandbox | None, after: Sandbox | None) -> None:
     networks = {one.network for sandbox in (before, after) if sandbox for one in sandbox.endpoints}
-    for network in networks & world.books.keys():
-        patch: Patch | None = world.books[network].turn(before, after)
+    for network in networks & context.books.keys():
+        patch: Patch | None = context.books[network].turn(before, after)
         if patch is not None:
-            world.names.patch_network(network, patch)
+            context.names.patch_network(network, patch)
 
 
-async def _apply(world: World, move: Move) -> None:
+async def _apply(context: EngineContext, move: SandboxChange) -> None:
     """Bring the kernel there, in an order in which what is published leads to something at every moment.
 
     All of it is handed over at once: the host does one thing after the other, and nobody waits in between.
     """
-    await world.errands.done_with([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
+    await context.background.done_with([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
     work: list[Coroutine[Any, Any, None]] = []
     gone = Ruleset(published=move.lost, opened=move.closed)
     come = Ruleset(published=move.gained, opened=move.opened)
     if gone and not come:
-        work.append(world.host.change_firewall(RulesetChange(gone, come)))
+        work.append(context.host.change_firewall(RulesetChange(gone, come)))
     if move.steps:
-        work.append(world.host.apply(move.steps))
+        work.append(context.host.apply(move.steps))
     if come:
-        work.append(world.host.change_firewall(RulesetChange(gone, come)))
+        work.append(context.host.change_firewall(RulesetChange(gone, come)))
     if move.after is not None:
-        work.append(open_resolver(world, move.after))
+        work.append(open_resolver(context, move.after))
     failures = [found for found in await asyncio.gather(*work, return_exceptions=True) if found is not None]
     if failures:
         raise failures[0]
 
 
-def _forget_flows(world: World, move: Move) -> None:
+def _forget_flows(context: EngineContext, move: SandboxChange) -> None:
     """Connections that the kernel goes on translating would lead to whoever has the address next.
 
     Those that came for a udp port before it was published would go on being led to the host.  Looking for them
@@ -169,26 +169,26 @@ def _forget_flows(world: World, move: Move) -> None:
     closed = [one for one in minus(move.lost, move.gained) if one.target in kept]
     new = [one for one in minus(move.gained, move.lost) if one.protocol == "udp"]
     if addresses or closed or new:
-        forgetting = world.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
+        forgetting = context.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
         about = {move.id, *(str(one) for one in addresses)}
-        world.errands.send(forgetting, f"forget-flows {move.id[:12]}", about)
+        context.background.send(forgetting, f"forget-flows {move.id[:12]}", about)
 
 
-async def _confirm(world: World, move: Move) -> None:
+async def _confirm(context: EngineContext, move: SandboxChange) -> None:
     """Record what is, and wait until names are in force."""
     if move.after is None:
-        await world.names.close_sandbox(move.id)
-    elif move.id in world.names.held:
-        world.names.set_view(move.id, world.view(move.after))
-    recorded = world.store.write(*_records(world, move), durable=False)
-    await asyncio.gather(recorded, _patiently(world.names.flush()))
+        await context.names.close_sandbox(move.id)
+    elif move.id in context.names.held:
+        context.names.set_view(move.id, context.view(move.after))
+    recorded = context.store.write(*_records(context, move), durable=False)
+    await asyncio.gather(recorded, _patiently(context.names.flush()))
 
 
-def _records(world: World, move: Move) -> list[Put | Drop]:
+def _records(context: EngineContext, move: SandboxChange) -> list[Put | Drop]:
     """Return the sandbox's record, and what is kept in mind of the networks that it leaves."""
     record = Put(SANDBOX, move.id, move.after) if move.after else Drop(SANDBOX, move.id)
     left = [endpoint for endpoint, _ in move.left]
-    return [record, *(world.state.former.note(move.before.name, left) if move.before and left else ())]
+    return [record, *(context.state.address_history.note(move.before.name, left) if move.before and left else ())]
 
 
 async def _patiently(flush: Awaitable[None]) -> None:
@@ -199,25 +199,25 @@ async def _patiently(flush: Awaitable[None]) -> None:
         _log.error("names=late reason=%s", problem.message)
 
 
-async def _undo(world: World, move: Move) -> None:
+async def _undo(context: EngineContext, move: SandboxChange) -> None:
     """Go back; a network that was removed meanwhile is not gone back to."""
     before = move.before
     if before is not None:
-        kept = tuple(endpoint for endpoint in before.endpoints if world.state.has_network(endpoint.network))
+        kept = tuple(endpoint for endpoint in before.endpoints if context.state.has_network(endpoint.network))
         before = replace(before, endpoints=kept)
-    back = _enter(world, move.id, move.after, before)
+    back = _enter(context, move.id, move.after, before)
     for step in (_apply, _confirm):
         try:
-            await step(world, back)
+            await step(context, back)
         except Problem as problem:
             _log.error("sandbox=%s undo=incomplete reason=%s", move.id[:12], problem.message)
-            world.alarm.set()
+            context.alarm.set()
 
 
-def _conclude(world: World, move: Move) -> None:
+def _conclude(context: EngineContext, move: SandboxChange) -> None:
     """Tell of what was done, and see to what nobody has to wait for."""
-    _forget_flows(world, move)
+    _forget_flows(context, move)
     for _, network in move.left:
-        world.tell(network, "disconnect", move.id)
+        context.tell(network, "disconnect", move.id)
     for _, network in move.joined:
-        world.tell(network, "connect", move.id)
+        context.tell(network, "connect", move.id)

@@ -18,7 +18,7 @@ from netd.api import EndpointSettings, IPAMConfig
 from netd.common import mac
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.common.errors import NotFound, Problem, ServerError
-from netd.engine.context import World
+from netd.engine.context import EngineContext
 from netd.ipam import pool_spec
 from netd.ipam.drivers import AddressRequest, Granted, IpamDriver, PoolRequest, Soon, answer
 from netd.ipam.texts import read_address
@@ -34,7 +34,7 @@ _TRIES = 16
 class _Pools:
     """One driver's pools, while a network is made of them; *undo* gives back what came."""
 
-    world: World
+    context: EngineContext
     name: str
     driver: IpamDriver
     options: Mapping[str, str]
@@ -47,11 +47,11 @@ class _Pools:
         async with AsyncExitStack() as rejected:
             for _ in range(1 if subnet else _TRIES):
                 found = await ask(self.name, self.driver.request_pool(request))
-                if self.world.state.network_around(found.subnet) is None:
+                if self.context.state.network_around(found.subnet) is None:
                     self.undo.push_async_callback(_regardless, self.driver.release_pool, found.id)
                     return found
                 rejected.push_async_callback(_regardless, self.driver.release_pool, found.id)
-        there = self.world.state.network_around(found.subnet)
+        there = self.context.state.network_around(found.subnet)
         raise pool_spec.overlaps(
             found.subnet, f"{there[0]} of network {there[1].name}" if there else "another network's"
         )
@@ -73,37 +73,37 @@ class _Pools:
         return Pool(granted.subnet, gateway, asked.ip_range, dict(asked.auxiliary), granted.id)
 
 
-async def driver(world: World, name: str) -> IpamDriver | None:
+async def driver(context: EngineContext, name: str) -> IpamDriver | None:
     """Return the driver, one that nobody installed from among the plugins; None for netd's own.  Raises NotFound."""
     try:
-        return world.ipam.get(name)
+        return context.ipam.get(name)
     except NotFound:
-        found = world.plugins.addresses(name)
+        found = context.plugins.addresses(name)
         await found.check()
-        world.ipam.add(name, found)
+        context.ipam.add(name, found)
         return found
 
 
 @asynccontextmanager
 async def pools(
-    world: World, asked: NetworkSpec, has_gateway: Callable[[NetworkSpec, Family], bool]
+    context: EngineContext, asked: NetworkSpec, has_gateway: Callable[[NetworkSpec, Family], bool]
 ) -> AsyncIterator[tuple[Pool, ...] | None]:
     """Have the network's driver give its pools; None where netd chooses.  When what follows fails they go back."""
-    found = None if asked.config_only else await driver(world, asked.ipam_driver)
+    found = None if asked.config_only else await driver(context, asked.ipam_driver)
     if found is None:
         yield None
         return
     async with AsyncExitStack() as undo:
-        giver = _Pools(world, asked.ipam_driver, found, asked.ipam_options or {}, undo)
+        giver = _Pools(context, asked.ipam_driver, found, asked.ipam_options or {}, undo)
         wanted = pool_spec.wanted(asked)
         yield tuple([await giver.pool(family, one, has_gateway=has_gateway(asked, family)) for family, one in wanted])
         undo.pop_all()
 
 
-async def release_pools(world: World, network: Network) -> None:
+async def release_pools(context: EngineContext, network: Network) -> None:
     """Give a network's pools back, whatever the driver says."""
     for pool in network.pools:
-        giver = await driver(world, network.ipam_driver) if pool.id else None
+        giver = await driver(context, network.ipam_driver) if pool.id else None
         if giver is None:
             continue
         for address in (pool.gateway, *pool.auxiliary.values()):
@@ -114,7 +114,7 @@ async def release_pools(world: World, network: Network) -> None:
 
 @asynccontextmanager
 async def held(
-    world: World, places: Iterable[tuple[Network, EndpointSettings]]
+    context: EngineContext, places: Iterable[tuple[Network, EndpointSettings]]
 ) -> AsyncIterator[Mapping[str, EndpointSettings]]:
     """Have drivers give the addresses of new endpoints; returns the settings with these, by the networks' ids.
 
@@ -125,18 +125,20 @@ async def held(
         yield {}
         return
     async with AsyncExitStack() as undo:
-        async with world.turns.aside():
-            found = {network.id: await _leased(world, network, settings, undo) for network, settings in leased}
+        async with context.locks.aside():
+            found = {network.id: await _leased(context, network, settings, undo) for network, settings in leased}
         yield found
         undo.pop_all()
 
 
-async def _leased(world: World, network: Network, settings: EndpointSettings, undo: AsyncExitStack) -> EndpointSettings:
+async def _leased(
+    context: EngineContext, network: Network, settings: EndpointSettings, undo: AsyncExitStack
+) -> EndpointSettings:
     config = settings.ipam_config or IPAMConfig()
     wished = {4: config.ipv4_address, 6: config.ipv6_address}
     own = settings.mac_address or mac.following(secrets.token_bytes(4))
     given: dict[int, str] = {}
-    giver = await driver(world, network.ipam_driver)
+    giver = await driver(context, network.ipam_driver)
     for pool in map(network.pool, FAMILIES):
         if giver is None or pool is None or not pool.id:
             continue
@@ -148,42 +150,42 @@ async def _leased(world: World, network: Network, settings: EndpointSettings, un
     return replace(settings, ipam_config=addresses, mac_address=own)
 
 
-def give_back(world: World, endpoints: Iterable[Endpoint]) -> None:
+def give_back(context: EngineContext, endpoints: Iterable[Endpoint]) -> None:
     """Have drivers take addresses back by and by."""
     for endpoint in endpoints:
-        network = world.state.network(endpoint.network) if world.state.has_network(endpoint.network) else None
+        network = context.state.network(endpoint.network) if context.state.has_network(endpoint.network) else None
         if network is not None and any(pool.id for pool in network.pools):
-            world.errands.send(_give_back(world, network, endpoint), f"give-back {endpoint.id[:12]}")
+            context.background.send(_give_back(context, network, endpoint), f"give-back {endpoint.id[:12]}")
 
 
-async def _give_back(world: World, network: Network, endpoint: Endpoint) -> None:
-    giver = await driver(world, network.ipam_driver)
+async def _give_back(context: EngineContext, network: Network, endpoint: Endpoint) -> None:
+    giver = await driver(context, network.ipam_driver)
     for address in endpoint.addresses if giver else ():
         pool = next((one for one in network.pools if address.ip in one.subnet and one.id), None)
         if pool is not None and giver is not None:
             await _regardless(giver.release_address, pool.id, address.ip)
 
 
-async def replay(world: World) -> None:
+async def replay(context: EngineContext) -> None:
     """Ask drivers that keep nothing themselves for all that they gave, and is in use, once more."""
-    for network in world.state.networks:
+    for network in context.state.networks:
         for pool in network.pools if any(pool.id for pool in network.pools) else ():
             try:
-                await _replay(world, network, pool)
+                await _replay(context, network, pool)
             except Problem as problem:
                 _log.error("network=%s replay=failed reason=%s", network.name, problem.message)
 
 
-async def _replay(world: World, network: Network, pool: Pool) -> None:
-    giver = await driver(world, network.ipam_driver)
+async def _replay(context: EngineContext, network: Network, pool: Pool) -> None:
+    giver = await driver(context, network.ipam_driver)
     if giver is None or not giver.replay:
         return
     family: Family = 4 if pool.subnet.version == 4 else 6
     request = PoolRequest(family=family, subnet=pool.subnet, ip_range=pool.ip_range, options=network.ipam_options or {})
     await ask(network.ipam_driver, giver.request_pool(request))
-    if not world.state.has_network(network.id):
+    if not context.state.has_network(network.id):
         return
-    endpoints = world.state.members(network.id).values()
+    endpoints = context.state.members(network.id).values()
     wanted = [AddressRequest(address=pool.gateway, gateway=True)] if pool.gateway else []
     wanted += [AddressRequest(address=address) for address in pool.auxiliary.values()]
     wanted += [AddressRequest(address=found.ip, mac=one.mac) for one in endpoints if (found := one.address_of(family))]

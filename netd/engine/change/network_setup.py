@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from netd import facts
 from netd.common.errors import Problem
 from netd.common.store.store import Drop, Put
-from netd.engine.context import NETWORK, World
-from netd.engine.views.dns_records import Book
+from netd.engine.context import NETWORK, EngineContext
+from netd.engine.views.dns_records import NetworkNames
 from netd.model import Network
 from netd.portmap.rules import Ruleset, RulesetChange
 
@@ -20,66 +20,66 @@ Work: TypeAlias = Coroutine[Any, Any, None]
 _log = logging.getLogger(__name__)
 
 
-async def make(world: World, network: Network) -> None:
+async def make(context: EngineContext, network: Network) -> None:
     """Make the network; when that fails nothing is left and what failed is raised."""
-    enter(world, network)
+    enter(context, network)
     try:
-        await _all(world.store.write(Put(NETWORK, network.id, network)), _bring(world, network))
+        await _all(context.store.write(Put(NETWORK, network.id, network)), _bring(context, network))
     except BaseException:
-        leave(world, network)
-        await _regardless(_take_down(world, network), world)
-        await _regardless(world.store.write(Drop(NETWORK, network.id)), world)
+        leave(context, network)
+        await _regardless(_take_down(context, network), context)
+        await _regardless(context.store.write(Drop(NETWORK, network.id)), context)
         raise
 
 
-async def unmake(world: World, network: Network) -> None:
+async def unmake(context: EngineContext, network: Network) -> None:
     """Remove the network; when that fails it is there as before and what failed is raised."""
-    leave(world, network)
+    leave(context, network)
     try:
-        await _all(world.store.write(Drop(NETWORK, network.id)), _take_down(world, network))
+        await _all(context.store.write(Drop(NETWORK, network.id)), _take_down(context, network))
     except BaseException:
-        enter(world, network)
-        await _regardless(_bring(world, network), world)
-        await _regardless(world.store.write(Put(NETWORK, network.id, network)), world)
+        enter(context, network)
+        await _regardless(_bring(context, network), context)
+        await _regardless(context.store.write(Put(NETWORK, network.id, network)), context)
         raise
 
 
-def enter(world: World, network: Network) -> None:
+def enter(context: EngineContext, network: Network) -> None:
     """Make the network known, here and to the name server."""
-    know(world, network)
-    if (book := world.books.get(network.id)) is not None:
-        world.names.set_network(network.id, book.records())
+    know(context, network)
+    if (book := context.books.get(network.id)) is not None:
+        context.names.set_network(network.id, book.records())
 
 
-def know(world: World, network: Network) -> None:
+def know(context: EngineContext, network: Network) -> None:
     """Make the network known here only."""
-    world.state.put_network(network)
+    context.state.put_network(network)
     if network.pools or network.remote:
-        world.books[network.id] = Book(network)
+        context.books[network.id] = NetworkNames(network)
 
 
-def leave(world: World, network: Network) -> None:
-    world.state.drop_network(network)
-    if world.books.pop(network.id, None) is not None:
-        world.names.drop_network(network.id)
+def leave(context: EngineContext, network: Network) -> None:
+    context.state.drop_network(network)
+    if context.books.pop(network.id, None) is not None:
+        context.names.drop_network(network.id)
 
 
-async def _bring(world: World, network: Network) -> None:
+async def _bring(context: EngineContext, network: Network) -> None:
     """Hand all over at once; the host does one thing after the other."""
-    steps = facts.plan(world.wanted.network(network), {})
-    change = RulesetChange(come=_rules(world, network))
-    await _all(world.host.apply(steps), world.host.change_firewall(change))
+    steps = facts.plan(context.wanted.network(network), {})
+    change = RulesetChange(come=_rules(context, network))
+    await _all(context.host.apply(steps), context.host.change_firewall(change))
 
 
-async def _take_down(world: World, network: Network) -> None:
-    steps = facts.plan({}, world.wanted.network(network))
-    change = RulesetChange(gone=_rules(world, network))
-    await _all(world.host.change_firewall(change), world.host.apply(steps))
+async def _take_down(context: EngineContext, network: Network) -> None:
+    steps = facts.plan({}, context.wanted.network(network))
+    change = RulesetChange(gone=_rules(context, network))
+    await _all(context.host.change_firewall(change), context.host.apply(steps))
 
 
-def _rules(world: World, network: Network) -> Ruleset:
+def _rules(context: EngineContext, network: Network) -> Ruleset:
     """Return the network's part of the firewall."""
-    rules = world.wanted.rules(network)
+    rules = context.wanted.rules(network)
     return Ruleset(frozenset({rules} if rules else ()))
 
 
@@ -89,10 +89,10 @@ async def _all(*work: Work) -> None:
         raise problem
 
 
-async def _regardless(undoing: Work, world: World) -> None:
+async def _regardless(undoing: Work, context: EngineContext) -> None:
     """Go on whatever becomes of it; the repair sees to the rest."""
     try:
         await undoing
     except Problem as problem:
         _log.error("undo=incomplete reason=%s", problem.message)
-        world.alarm.set()
+        context.alarm.set()

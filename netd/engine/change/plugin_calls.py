@@ -19,7 +19,7 @@ from netd.common.addresses import FAMILIES
 from netd.common.errors import Conflict, NotFound, Problem
 from netd.common.store.store import Drop, Put
 from netd.engine.change import apply, network_setup
-from netd.engine.context import NETWORK, ORPHAN, World
+from netd.engine.context import NETWORK, ORPHAN, EngineContext
 from netd.engine.state.routes import way_out
 from netd.model import Endpoint, Network, Sandbox
 from netd.remote.caller import Missing, Silent
@@ -53,187 +53,189 @@ class _Place:
 # Networks
 
 
-async def make(world: World, network: Network) -> None:
+async def make(context: EngineContext, network: Network) -> None:
     """Have the driver make a closed network that is known already.  When it fails the network is unknown again."""
     orphan = Orphan(network.driver, network.id)
     try:
-        await world.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
-        await world.plugins.networks(network.driver).create_network(network)
-        await world.store.write(Put(NETWORK, network.id, network), Drop(ORPHAN, orphan.id))
+        await context.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
+        await context.plugins.networks(network.driver).create_network(network)
+        await context.store.write(Put(NETWORK, network.id, network), Drop(ORPHAN, orphan.id))
     except BaseException:
-        network_setup.leave(world, network)
-        await _take_back(world, [orphan])
+        network_setup.leave(context, network)
+        await _take_back(context, [orphan])
         raise
     finally:
-        world.unready.discard(network.id)
+        context.unready.discard(network.id)
 
 
-def close(world: World, network: Network) -> None:
+def close(context: EngineContext, network: Network) -> None:
     """Let nobody join, or remove, the network any more: it is about to go."""
-    world.unready.add(network.id)
+    context.unready.add(network.id)
 
 
-async def unmake(world: World, network: Network) -> None:
+async def unmake(context: EngineContext, network: Network) -> None:
     """Have the driver remove a closed network, which goes whatever the driver says."""
     orphan = Orphan(network.driver, network.id)
     try:
-        await world.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
-        await _take_back(world, [orphan])
-        await network_setup.unmake(world, network)
+        await context.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
+        await _take_back(context, [orphan])
+        await network_setup.unmake(context, network)
     finally:
-        world.unready.discard(network.id)
+        context.unready.discard(network.id)
 
 
 # Sandboxes
 
 
 async def carry_out(
-    world: World, before: Sandbox | None, after: Sandbox, finish: Callable[[Sandbox], Sandbox]
+    context: EngineContext, before: Sandbox | None, after: Sandbox, finish: Callable[[Sandbox], Sandbox]
 ) -> Sandbox:
     """Make *after* of *before*, as ``change.carry_out`` does, and return it with what plugins gave.
 
     *finish* says what is published, when it is known where the ways out are.
     """
-    fresh, gone = _difference(world, after, before), _difference(world, before, after)
-    if not _remote(world, before) and not fresh:
+    fresh, gone = _difference(context, after, before), _difference(context, before, after)
+    if not _remote(context, before) and not fresh:
         after = finish(after)
-        await apply.carry_out(world, before, after)
+        await apply.carry_out(context, before, after)
         return after
-    async with _joined(world, before, after, fresh) as given:
+    async with _joined(context, before, after, fresh) as given:
         joined = finish(given)
-        told = await _depart(world, before, gone)
-        _check_unchanged(world, before, after)
-        await apply.carry_out(world, before, joined)
-        await _program(world, before, joined)
-        await world.store.write(*(Drop(ORPHAN, place.endpoint.id) for place in fresh), durable=False)
-    await _delete(world, told)
+        told = await _depart(context, before, gone)
+        _check_unchanged(context, before, after)
+        await apply.carry_out(context, before, joined)
+        await _program(context, before, joined)
+        await context.store.write(*(Drop(ORPHAN, place.endpoint.id) for place in fresh), durable=False)
+    await _delete(context, told)
     return joined
 
 
-async def remove(world: World, sandbox: Sandbox) -> bool:
+async def remove(context: EngineContext, sandbox: Sandbox) -> bool:
     """Take a sandbox away, whatever plugins say; false when somebody else did so meanwhile."""
-    told = await _depart(world, sandbox, _remote(world, sandbox))
-    if world.state.sandbox(sandbox.id) is not sandbox:
+    told = await _depart(context, sandbox, _remote(context, sandbox))
+    if context.state.sandbox(sandbox.id) is not sandbox:
         return False
-    await apply.remove(world, sandbox)
-    await _delete(world, told)
+    await apply.remove(context, sandbox)
+    await _delete(context, told)
     return True
 
 
-async def abandon(world: World, sandboxes: Iterable[Sandbox]) -> None:
+async def abandon(context: EngineContext, sandboxes: Iterable[Sandbox]) -> None:
     """Have the endpoints of sandboxes that are no more taken back by and by."""
-    places = ((one, world.state.network(one.network)) for sandbox in sandboxes for one in _known(world, sandbox))
+    places = ((one, context.state.network(one.network)) for sandbox in sandboxes for one in _known(context, sandbox))
     orphans = [_Place(*place).orphan for place in places if place[1].remote]
     if orphans:
-        await world.store.write(*(Put(ORPHAN, one.id, one) for one in orphans), durable=False)
-        world.errands.send(_take_back(world, orphans), "take-back-orphans")
+        await context.store.write(*(Put(ORPHAN, one.id, one) for one in orphans), durable=False)
+        context.background.send(_take_back(context, orphans), "take-back-orphans")
 
 
-async def take_back_orphans(world: World) -> None:
+async def take_back_orphans(context: EngineContext) -> None:
     """Take back, by and by, what a former netd left with plugins."""
-    kept = {endpoint.id for sandbox in world.state.sandboxes for endpoint in sandbox.endpoints}
-    kept |= {network.id for network in world.state.networks}
-    orphans = [one for one in world.store.load(ORPHAN, Orphan).values() if one.id not in kept]
+    kept = {endpoint.id for sandbox in context.state.sandboxes for endpoint in sandbox.endpoints}
+    kept |= {network.id for network in context.state.networks}
+    orphans = [one for one in context.store.load(ORPHAN, Orphan).values() if one.id not in kept]
     if orphans:
         orphans.sort(key=lambda one: not one.endpoint)
-        world.errands.send(_take_back(world, orphans), "take-back-orphans")
+        context.background.send(_take_back(context, orphans), "take-back-orphans")
 
 
-def check_ready(world: World, network: Network) -> None:
+def check_ready(context: EngineContext, network: Network) -> None:
     """Raise Conflict while a network is being made or removed."""
-    if network.id in world.unready:
+    if network.id in context.unready:
         raise Conflict(f"network {network.name} is being made or removed; try again in a moment")
 
 
-def _known(world: World, sandbox: Sandbox) -> list[Endpoint]:
-    return [one for one in sandbox.endpoints if world.state.has_network(one.network)]
+def _known(context: EngineContext, sandbox: Sandbox) -> list[Endpoint]:
+    return [one for one in sandbox.endpoints if context.state.has_network(one.network)]
 
 
-def _remote(world: World, sandbox: Sandbox | None) -> list[_Place]:
-    found = world.state.networks_of(sandbox) if sandbox else ()
+def _remote(context: EngineContext, sandbox: Sandbox | None) -> list[_Place]:
+    found = context.state.networks_of(sandbox) if sandbox else ()
     return [_Place(endpoint, network) for endpoint, network in found if network.remote]
 
 
-def _difference(world: World, one: Sandbox | None, other: Sandbox | None) -> list[_Place]:
+def _difference(context: EngineContext, one: Sandbox | None, other: Sandbox | None) -> list[_Place]:
     have = {endpoint.id for endpoint in other.endpoints} if other else set()
-    return [place for place in _remote(world, one) if place.endpoint.id not in have]
+    return [place for place in _remote(context, one) if place.endpoint.id not in have]
 
 
 @asynccontextmanager
-async def _joined(world: World, before: Sandbox | None, after: Sandbox, fresh: list[_Place]) -> AsyncIterator[Sandbox]:
+async def _joined(
+    context: EngineContext, before: Sandbox | None, after: Sandbox, fresh: list[_Place]
+) -> AsyncIterator[Sandbox]:
     """Have the endpoints made and joined; when what follows fails they are left and deleted again."""
     held = [place.network.id for place in fresh]
-    world.joining.update(held)
+    context.joining.update(held)
     try:
-        async with world.turns.aside():
-            await world.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in fresh), durable=False)
+        async with context.locks.aside():
+            await context.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in fresh), durable=False)
             for place in fresh:
-                after = await _join(world, after, place)
-        _check_unchanged(world, before, after)
+                after = await _join(context, after, place)
+        _check_unchanged(context, before, after)
         yield after
     except BaseException:
-        async with world.turns.aside():
-            await _take_back(world, [place.orphan for place in fresh])
+        async with context.locks.aside():
+            await _take_back(context, [place.orphan for place in fresh])
         raise
     finally:
-        world.joining.subtract(held)
+        context.joining.subtract(held)
 
 
-async def _join(world: World, sandbox: Sandbox, place: _Place) -> Sandbox:
-    driver = world.plugins.networks(place.network.driver)
+async def _join(context: EngineContext, sandbox: Sandbox, place: _Place) -> Sandbox:
+    driver = context.plugins.networks(place.network.driver)
     made = await driver.create_endpoint(place.network, sandbox, place.endpoint)
-    joined = await driver.join(sandbox, made, world.host.namespace_path(sandbox.id))
+    joined = await driver.join(sandbox, made, context.host.namespace_path(sandbox.id))
     if not any(map(joined.leads_out, FAMILIES)) and not place.network.internal:
         _log.info("endpoint=%s network=%s way-out=none reason=driver-gave-no-gateway", made.id[:12], place.network.name)
     endpoints = (joined if one.id == joined.id else one for one in sandbox.endpoints)
     return replace(sandbox, endpoints=tuple(endpoints))
 
 
-def _check_unchanged(world: World, before: Sandbox | None, after: Sandbox) -> None:
-    if before is not None and world.state.sandbox(before.id) is not before:
+def _check_unchanged(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
+    if before is not None and context.state.sandbox(before.id) is not before:
         raise NotFound(f"container {before.name} went away while a driver was asked")
-    if before is None and world.state.sandbox_like(after.id) is not None:
+    if before is None and context.state.sandbox_like(after.id) is not None:
         raise Conflict(f"another container with the id {after.id[:12]} came meanwhile")
 
 
-def _ways_out(world: World, sandbox: Sandbox | None) -> dict[str, _Place]:
+def _ways_out(context: EngineContext, sandbox: Sandbox | None) -> dict[str, _Place]:
     """Return the remote endpoints that a container is reached by: those with a default route."""
-    found = [way_out(world.state, sandbox, family) for family in FAMILIES] if sandbox else []
+    found = [way_out(context.state, sandbox, family) for family in FAMILIES] if sandbox else []
     return {way[0].id: _Place(*way) for way in found if way is not None and way[1].remote}
 
 
-async def _program(world: World, before: Sandbox | None, after: Sandbox) -> None:
+async def _program(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
     """Tell drivers where the container is reached now.  When one refuses all is as before, and that is raised."""
-    had, has = _ways_out(world, before), _ways_out(world, after)
+    had, has = _ways_out(context, before), _ways_out(context, after)
     try:
-        async with world.turns.aside():
+        async with context.locks.aside():
             for place in _only(had, has):
                 if after.endpoint_on(place.network.id) is not None:
-                    await _heard(world.plugins.networks(place.network.driver).revoke(place.endpoint))
+                    await _heard(context.plugins.networks(place.network.driver).revoke(place.endpoint))
             for place in _only(has, had):
-                await world.plugins.networks(place.network.driver).program(after, place.endpoint)
+                await context.plugins.networks(place.network.driver).program(after, place.endpoint)
     except BaseException as problem:
         if before is not None and len(after.endpoints) < len(before.endpoints):
             _log.error("container=%s ports=unreachable reason=%s", after.name, problem)
             return
-        await _go_back(world, before, after)
+        await _go_back(context, before, after)
         raise
-    for place in _difference(world, after, before):
-        driver = world.plugins.networks(place.network.driver)
-        world.errands.send(driver.look(place.endpoint), f"look {place.endpoint.id[:12]}")
+    for place in _difference(context, after, before):
+        driver = context.plugins.networks(place.network.driver)
+        context.background.send(driver.look(place.endpoint), f"look {place.endpoint.id[:12]}")
 
 
-async def _go_back(world: World, before: Sandbox | None, after: Sandbox) -> None:
+async def _go_back(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
     """Undo a change that was carried out, unless somebody took the sandbox away meanwhile."""
-    if world.state.sandbox(after.id) is not after:
+    if context.state.sandbox(after.id) is not after:
         return
     if before is None:
-        await apply.remove(world, after)
+        await apply.remove(context, after)
         return
-    await apply.carry_out(world, after, before)
-    async with world.turns.aside():
-        for place in _only(_ways_out(world, before), _ways_out(world, after)):
-            await _heard(world.plugins.networks(place.network.driver).program(before, place.endpoint))
+    await apply.carry_out(context, after, before)
+    async with context.locks.aside():
+        for place in _only(_ways_out(context, before), _ways_out(context, after)):
+            await _heard(context.plugins.networks(place.network.driver).program(before, place.endpoint))
 
 
 def _only(these: dict[str, _Place], others: dict[str, _Place]) -> list[_Place]:
@@ -243,19 +245,19 @@ def _only(these: dict[str, _Place], others: dict[str, _Place]) -> list[_Place]:
 # Taking back
 
 
-async def _depart(world: World, sandbox: Sandbox | None, places: Sequence[_Place]) -> list[_Place]:
+async def _depart(context: EngineContext, sandbox: Sandbox | None, places: Sequence[_Place]) -> list[_Place]:
     """Announce that endpoints go, and return those whose drivers heard it.
 
     They are noted, so that what a dead plugin does not hear now it hears at the next start.
     """
     if not places:
         return []
-    out = _ways_out(world, sandbox)
+    out = _ways_out(context, sandbox)
     told = []
-    async with world.turns.aside():
-        await world.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in places), durable=False)
+    async with context.locks.aside():
+        await context.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in places), durable=False)
         for place in places:
-            driver = world.plugins.networks(place.network.driver)
+            driver = context.plugins.networks(place.network.driver)
             if place.endpoint.id in out and not await _heard(driver.revoke(place.endpoint)):
                 continue
             if await _heard(driver.leave(place.network.id, place.endpoint.id)):
@@ -263,28 +265,28 @@ async def _depart(world: World, sandbox: Sandbox | None, places: Sequence[_Place
     return told
 
 
-async def _delete(world: World, places: Sequence[_Place]) -> None:
+async def _delete(context: EngineContext, places: Sequence[_Place]) -> None:
     """Have endpoints deleted that were left before."""
     if not places:
         return
-    async with world.turns.aside():
+    async with context.locks.aside():
         for place in places:
-            driver = world.plugins.networks(place.network.driver)
+            driver = context.plugins.networks(place.network.driver)
             if await _heard(driver.delete_endpoint(place.network.id, place.endpoint.id)):
-                await world.store.write(Drop(ORPHAN, place.endpoint.id), durable=False)
+                await context.store.write(Drop(ORPHAN, place.endpoint.id), durable=False)
 
 
-async def _take_back(world: World, orphans: Iterable[Orphan]) -> None:
+async def _take_back(context: EngineContext, orphans: Iterable[Orphan]) -> None:
     """Leave and delete; what cannot be told to the plugin now stays noted."""
     for orphan in orphans:
-        driver = world.plugins.networks(orphan.driver)
+        driver = context.plugins.networks(orphan.driver)
         if orphan.endpoint:
             told = await _heard(driver.leave(orphan.network, orphan.endpoint))
             told = told and await _heard(driver.delete_endpoint(orphan.network, orphan.endpoint))
         else:
             told = await _heard(driver.delete_network(orphan.network))
         if told:
-            await world.store.write(Drop(ORPHAN, orphan.id), durable=False)
+            await context.store.write(Drop(ORPHAN, orphan.id), durable=False)
 
 
 async def _heard(call: Awaitable[None]) -> bool:

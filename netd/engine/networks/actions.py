@@ -17,7 +17,7 @@ from netd.common.ids import NAME, NAME_RULE, new_id, now, short
 from netd.drivers import Driver
 from netd.drivers.remote import RemoteDriver
 from netd.engine.change import leases, network_setup, plugin_calls
-from netd.engine.context import World
+from netd.engine.context import EngineContext
 from netd.engine.networks import route_conflicts, templates
 from netd.engine.networks.network_filters import prunable
 from netd.engine.networks.reservations import forget_network
@@ -32,9 +32,9 @@ _TURN = "networks"
 
 
 class Networks:
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._subnets = Subnets(world)
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        self._subnets = Subnets(context)
         self._pruning = False
 
     async def create(self, asked: NetworkSpec) -> Network:
@@ -45,34 +45,34 @@ class Networks:
             asked = replace(asked, driver=templates.DRIVER)
         else:
             asked = await self._checked(asked)
-        async with self._world.turns.of(_TURN):
+        async with self._context.locks.of(_TURN):
             self._check_unused(asked.name)
-            async with leases.pools(self._world, asked, self._world.drivers.get(asked.driver).has_gateway) as given:
+            async with leases.pools(self._context, asked, self._context.drivers.get(asked.driver).has_gateway) as given:
                 network = await self.decide(asked, given)
                 if network.remote:
-                    network_setup.enter(self._world, network)
-                    plugin_calls.close(self._world, network)
+                    network_setup.enter(self._context, network)
+                    plugin_calls.close(self._context, network)
                 else:
-                    await network_setup.make(self._world, network)
+                    await network_setup.make(self._context, network)
         if network.remote:
             await self._make_remote(network)
-        self._world.tell(network, "create")
+        self._context.tell(network, "create")
         return network
 
     async def warning(self, network: Network) -> str:
         """Return what the host's routes make questionable about a network; "" for nothing."""
-        found = await route_conflicts.of(self._world, network)
-        return "; ".join(route_conflicts.sentence(self._world, one) for one in found)
+        found = await route_conflicts.of(self._context, network)
+        return "; ".join(route_conflicts.sentence(self._context, one) for one in found)
 
     async def _make_remote(self, network: Network) -> None:
         try:
-            await plugin_calls.make(self._world, network)
+            await plugin_calls.make(self._context, network)
         except BaseException:
-            await leases.release_pools(self._world, network)
+            await leases.release_pools(self._context, network)
             raise
 
     def _check_unused(self, name: str) -> None:
-        if self._world.state.network_named(name) is not None:
+        if self._context.state.network_named(name) is not None:
             raise Conflict(f"network with name {name} already exists")
 
     async def _checked(self, asked: NetworkSpec) -> NetworkSpec:
@@ -80,7 +80,7 @@ class Networks:
         driver = await self._driver(asked)
         if driver.traits.single:
             raise Forbidden(f'only one instance of "{asked.driver}" network is allowed')
-        asked = templates.applied(self._world.state, asked)
+        asked = templates.applied(self._context.state, asked)
         driver.validate(asked)
         return await self._without_gateway(asked, driver)
 
@@ -89,7 +89,7 @@ class Networks:
 
         Raises Forbidden, BadRequest.
         """
-        driver = self._world.drivers.get(asked.driver)
+        driver = self._context.drivers.get(asked.driver)
         if driver.traits.addressed and not (asked.ipv4 or asked.ipv6):
             raise BadRequest("IPv4 or IPv6 must be enabled")
         if given is None:
@@ -120,37 +120,37 @@ class Networks:
     async def remove(self, term: str) -> None:
         """Remove a network that nobody is on; no link of it exists afterwards.  Raises NotFound, Forbidden."""
         await self._remove(term)
-        await self._world.host.reap()
+        await self._context.host.reap()
 
     async def _remove(self, term: str) -> None:
-        async with self._world.turns.of(_TURN):
-            network = self._world.state.find_network(term)
+        async with self._context.locks.of(_TURN):
+            network = self._context.state.find_network(term)
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
-            templates.check_unused(self._world.state, network)
-            plugin_calls.check_ready(self._world, network)
-            if self._world.state.members(network.id) or self._world.joining[network.id]:
+            templates.check_unused(self._context.state, network)
+            plugin_calls.check_ready(self._context, network)
+            if self._context.state.members(network.id) or self._context.joining[network.id]:
                 raise Forbidden(
                     f"error while removing network: network {network.name} has active endpoints"
                     f" ({self._endpoints(network)}); disconnect or stop these containers first"
                 )
             if network.remote:
-                plugin_calls.close(self._world, network)
+                plugin_calls.close(self._context, network)
             else:
-                await network_setup.unmake(self._world, network)
+                await network_setup.unmake(self._context, network)
         if network.remote:
-            await plugin_calls.unmake(self._world, network)
+            await plugin_calls.unmake(self._context, network)
         await self._forget_addresses(network)
-        await leases.release_pools(self._world, network)
+        await leases.release_pools(self._context, network)
         if network.template is None:
-            self._world.tell(network, "destroy")
+            self._context.tell(network, "destroy")
 
     async def _forget_addresses(self, network: Network) -> None:
         """Nothing on a network that is gone is kept for anybody."""
-        state = self._world.state
-        changes = [*state.former.forget(network.id), *forget_network(state, network.id)]
+        state = self._context.state
+        changes = [*state.address_history.forget(network.id), *forget_network(state, network.id)]
         if changes:
-            await self._world.store.write(*changes, durable=False)
+            await self._context.store.write(*changes, durable=False)
 
     async def prune(self, filters: Filters) -> list[str]:
         """Remove all networks that nobody is on and return their names.  Raises Conflict while that goes on already."""
@@ -159,7 +159,7 @@ class Networks:
         self._pruning = True
         removed = []
         try:
-            for network in prunable(self._world.state, filters):
+            for network in prunable(self._context.state, filters):
                 try:
                     await self._remove(network.id)
                     removed.append(network.name)
@@ -167,22 +167,22 @@ class Networks:
                     _log.info("network=%s pruned=false reason=%s", network.name, problem.message)
         finally:
             self._pruning = False
-        await self._world.host.reap()
-        self._world.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
+        await self._context.host.reap()
+        self._context.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
 
     async def _driver(self, asked: NetworkSpec) -> Driver:
         """Return the driver; one that nobody installed is looked for among the plugins.  Raises NotFound, Forbidden."""
-        world = self._world
-        if not world.drivers.has(asked.driver):
-            await world.plugins.networks(asked.driver).check()
-            world.drivers.add(asked.driver, RemoteDriver())
-        return world.drivers.get(asked.driver)
+        context = self._context
+        if not context.drivers.has(asked.driver):
+            await context.plugins.networks(asked.driver).check()
+            context.drivers.add(asked.driver, RemoteDriver())
+        return context.drivers.get(asked.driver)
 
     async def _without_gateway(self, asked: NetworkSpec, driver: Driver) -> NetworkSpec:
         if not isinstance(driver, RemoteDriver):
             return asked
-        skipped = await self._world.plugins.networks(asked.driver).without_gateway(asked)
+        skipped = await self._context.plugins.networks(asked.driver).without_gateway(asked)
         return replace(asked, without_gateway=skipped)
 
     async def _mtu(self, driver: Driver, asked: NetworkSpec) -> int:
@@ -190,7 +190,7 @@ class Networks:
         if not driver.traits.addressed:
             return 0
         parent = asked.options.get(driver.traits.parent, "")
-        found = await self._world.host.mtu(parent)
+        found = await self._context.host.mtu(parent)
         if parent and not found:
             raise BadRequest(f"invalid option {driver.traits.parent}: the host has no link {parent}; see ip link")
         return found
@@ -199,20 +199,20 @@ class Networks:
         """Tell whether somebody else has made this link."""
         if device is None or not index_of(device):
             return False
-        found = (await self._world.host.observe()).get(("bridge", device))
+        found = (await self._context.host.observe()).get(("bridge", device))
         return not (isinstance(found, Bridge) and found.owned)
 
     def _check_device(self, network: Network, device: str | None) -> None:
-        for other in self._world.state.networks if device else ():
-            if self._world.driver(other).device(other) == device:
+        for other in self._context.state.networks if device else ():
+            if self._context.driver(other).device(other) == device:
                 raise Forbidden(
                     f"cannot create network {network.name}: conflicts with network {other.name}: networks have same"
                     f" bridge name {device}"
                 )
 
     def _endpoints(self, network: Network) -> str:
-        members = self._world.state.members(network.id)
-        named = ((self._world.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
+        members = self._context.state.members(network.id)
+        named = ((self._context.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
         return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
 
 

@@ -12,7 +12,7 @@ from netd.api import IPAMConfig, ReservationRequest, ReservationView
 from netd.common.addresses import Address
 from netd.common.errors import BadRequest
 from netd.common.store.store import Drop, Put
-from netd.engine.context import RESERVATION, World
+from netd.engine.context import RESERVATION, EngineContext
 from netd.engine.state.sandbox_request import check_id, plain
 from netd.engine.state.state import State
 from netd.ipam.texts import read_address
@@ -20,8 +20,8 @@ from netd.model import Reservation
 
 
 class Reservations:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
 
     async def put(self, container: str, request: ReservationRequest) -> ReservationView:
         """Keep these addresses, and no others, for a container.
@@ -33,31 +33,31 @@ class Reservations:
         addresses = {
             network.id: found
             for term, config in (request.networks or {}).items()
-            if (network := self._world.state.network_called(plain(term))) is not None
+            if (network := self._context.state.network_called(plain(term))) is not None
             and (found := self._within(network.id, config))
         }
         reservation = Reservation(id=container, name=request.name, addresses=addresses)
         if not addresses:
             await self.drop(container)
-        elif reservation != self._world.state.reservations.get(container):
-            self._world.state.put_reservation(reservation)
-            await self._world.store.write(Put(RESERVATION, container, reservation))
+        elif reservation != self._context.state.reservations.get(container):
+            self._context.state.put_reservation(reservation)
+            await self._context.store.write(Put(RESERVATION, container, reservation))
         return self._view(reservation)
 
     async def drop(self, container: str) -> None:
         """Keep nothing for a container; where nothing was kept that is no error."""
-        if self._world.state.drop_reservation(container):
-            await self._world.store.write(Drop(RESERVATION, container), durable=False)
+        if self._context.state.drop_reservation(container):
+            await self._context.store.write(Drop(RESERVATION, container), durable=False)
 
     def all(self) -> list[ReservationView]:
-        return [self._view(one) for one in self._world.state.reservations.values()]
+        return [self._view(one) for one in self._context.state.reservations.values()]
 
     def _within(self, network: str, config: IPAMConfig) -> tuple[Address, ...]:
         given = map(_address, (config.ipv4_address, config.ipv6_address))
-        return tuple(one for one in given if one is not None and self._world.state.has_address(network, one))
+        return tuple(one for one in given if one is not None and self._context.state.has_address(network, one))
 
     def _view(self, reservation: Reservation) -> ReservationView:
-        state = self._world.state
+        state = self._context.state
         networks = {
             state.network(network).name: _config(addresses)
             for network, addresses in reservation.addresses.items()

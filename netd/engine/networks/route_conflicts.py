@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from netd.common.addresses import Subnet, overlap
 from netd.common.errors import Problem
 from netd.common.events import event
-from netd.engine.context import World
-from netd.host_protocol import Way
+from netd.engine.context import EngineContext
+from netd.host_protocol import RouteEntry
 from netd.model import Network
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Collision:
     interface: str
 
 
-def find(networks: Iterable[tuple[Network, str]], ways: Iterable[Way]) -> frozenset[Collision]:
+def find(networks: Iterable[tuple[Network, str]], ways: Iterable[RouteEntry]) -> frozenset[Collision]:
     """Return the collisions of networks, each with the device that it stands on, with routes by other links."""
     narrow = [way for way in ways if way.destination.prefixlen >= _WIDEST]
     return frozenset(
@@ -50,48 +50,48 @@ def find(networks: Iterable[tuple[Network, str]], ways: Iterable[Way]) -> frozen
     )
 
 
-async def of(world: World, network: Network) -> list[Collision]:
+async def of(context: EngineContext, network: Network) -> list[Collision]:
     """Return the collisions of one network, in order."""
-    found = find(_routed(world, (network,)), await world.host.ways())
+    found = find(_routed(context, (network,)), await context.host.ways())
     return sorted(found, key=lambda one: (one.interface, str(one.route)))
 
 
-def sentence(world: World, collision: Collision) -> str:
-    network = world.state.network(collision.network)
+def sentence(context: EngineContext, collision: Collision) -> str:
+    network = context.state.network(collision.network)
     return (
         f"subnet {collision.subnet} of network {network.name} overlaps the route to {collision.route} by interface"
         f" {collision.interface}: what goes there may be lost; use another subnet for one of them"
     )
 
 
-async def keep(world: World) -> None:
+async def keep(context: EngineContext) -> None:
     """Tell of every new collision when routes change; goes on until it is cancelled."""
     told: frozenset[Collision] = frozenset()
     while True:
         begin = time.monotonic()
         try:
-            found = find(_routed(world, world.state.networks), await world.host.ways())
+            found = find(_routed(context, context.state.networks), await context.host.ways())
         except Problem as problem:
             _log.error("routes=not-looked-at reason=%s", problem.message)
             found = told
         for collision in found - told:
-            _tell(world, collision)
+            _tell(context, collision)
         told = found
         await asyncio.sleep(max(_REST, _SHARE * (time.monotonic() - begin)))
-        await world.host.rerouted()
+        await context.host.rerouted()
 
 
-def _routed(world: World, networks: Iterable[Network]) -> Iterator[tuple[Network, str]]:
+def _routed(context: EngineContext, networks: Iterable[Network]) -> Iterator[tuple[Network, str]]:
     """Yield the networks that the host itself routes to, with their devices."""
     for network in networks:
-        device = world.driver(network).device(network)
-        if device is not None and world.wanted.rules(network) is not None:
+        device = context.driver(network).device(network)
+        if device is not None and context.wanted.rules(network) is not None:
             yield network, device
 
 
-def _tell(world: World, collision: Collision) -> None:
-    network = world.state.network(collision.network)
-    _log.warning("collision: %s", sentence(world, collision))
+def _tell(context: EngineContext, collision: Collision) -> None:
+    network = context.state.network(collision.network)
+    _log.warning("collision: %s", sentence(context, collision))
     attributes = {
         "name": network.name,
         "type": network.driver,
@@ -99,4 +99,4 @@ def _tell(world: World, collision: Collision) -> None:
         "route": str(collision.route),
         "interface": collision.interface,
     }
-    world.bus.publish(event("network", "conflict", network.id, attributes))
+    context.bus.publish(event("network", "conflict", network.id, attributes))

@@ -7,7 +7,7 @@ import logging
 from contextlib import suppress
 
 from netd.common.errors import Problem
-from netd.engine.context import World
+from netd.engine.context import EngineContext
 from netd.engine.reconcile.repair import mend
 
 _log = logging.getLogger(__name__)
@@ -20,47 +20,47 @@ PAUSE = 0.5
 """Seconds between two attempts at least, should an attempt itself be what is told as a change."""
 
 
-async def watch(world: World) -> None:
+async def watch(context: EngineContext) -> None:
     """Raise the alarm at every change that others make, until the host is closed."""
     try:
-        async for change in world.host.changes():
+        async for change in context.host.changes():
             _log.warning("changed-by-others=%s name=%s", change.what, change.name)
             if change.what in ("firewall", "lost"):
-                world.strays_possible.set()
-            world.alarm.set()
+                context.strays_possible.set()
+            context.alarm.set()
     except Exception:
         # Changes that were read and not judged are found by the repair.
-        world.strays_possible.set()
-        world.alarm.set()
+        context.strays_possible.set()
+        context.alarm.set()
         raise
 
 
-async def keep(world: World) -> None:
+async def keep(context: EngineContext) -> None:
     """Mend whenever the alarm is raised; goes on until it is cancelled."""
     patience = AGAIN
     while True:
-        await world.alarm.wait()
+        await context.alarm.wait()
         await asyncio.sleep(SETTLE)
-        world.alarm.clear()
+        context.alarm.clear()
         try:
-            async with world.turns.alone():
-                whole = await _mend(world)
+            async with context.locks.alone():
+                whole = await _mend(context)
         except Exception:
-            world.alarm.set()
+            context.alarm.set()
             raise
         if whole:
             patience = AGAIN
             continue
         await asyncio.sleep(PAUSE)
         with suppress(TimeoutError):
-            await asyncio.wait_for(world.alarm.wait(), patience)
+            await asyncio.wait_for(context.alarm.wait(), patience)
         patience = min(2 * patience, LONGEST)
-        world.alarm.set()
+        context.alarm.set()
 
 
-async def _mend(world: World) -> bool:
+async def _mend(context: EngineContext) -> bool:
     try:
-        return await mend(world)
+        return await mend(context)
     except Problem as problem:
         _log.error("repair=failed reason=%s", problem.message)
         return False

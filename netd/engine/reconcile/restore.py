@@ -14,10 +14,10 @@ from netd.common.store.store import Drop, Put
 from netd.drivers.bridge_options import DEFAULT_OPTIONS
 from netd.drivers.remote import RemoteDriver
 from netd.engine.change import apply, leases, network_setup, plugin_calls
-from netd.engine.context import META, NETWORK, RESERVATION, SANDBOX, World
+from netd.engine.context import META, NETWORK, RESERVATION, SANDBOX, EngineContext
 from netd.engine.networks.actions import Networks
 from netd.engine.reconcile.repair import mend
-from netd.engine.state.address_history import FORMER, Holder
+from netd.engine.state.address_history import FORMER, HistoryEntry
 from netd.ipam.address_pool import AddressTaken
 from netd.model import Network, NetworkSpec, Reservation, Sandbox
 
@@ -36,125 +36,127 @@ class Boot(msgspec.Struct, frozen=True):
     id: str
 
 
-async def resume(world: World) -> None:
+async def resume(context: EngineContext) -> None:
     """Bring everything to what the store says; what did not outlive the last netd or boot is forgotten.
 
     The name server of a killed predecessor goes on answering all the while.
     """
-    for network in world.store.load(NETWORK, Network).values():
+    for network in context.store.load(NETWORK, Network).values():
         if network.remote:
-            world.drivers.add(network.driver, RemoteDriver())
-        world.drivers.expect(network.driver)
-        network_setup.know(world, await _with_todays_mtu(world, network))
-    await _make_predefined(world)
-    await _take_up_sandboxes(world)
-    _take_up_addresses(world)
-    for identifier, book in world.books.items():
-        world.names.set_network(identifier, book.records())
-    world.strays_possible.set()  # What others did to the firewall while no netd ran is not known.
-    if not await mend(world):
-        world.alarm.set()
-    for sandbox in world.state.sandboxes:
-        await _answer(world, sandbox)
-    await (world.names.flush() if world.store.incidents else world.names.settle())
-    await plugin_calls.take_back_orphans(world)
-    world.errands.send(leases.replay(world), "replay-addresses")
+            context.drivers.add(network.driver, RemoteDriver())
+        context.drivers.expect(network.driver)
+        network_setup.know(context, await _with_todays_mtu(context, network))
+    await _make_predefined(context)
+    await _take_up_sandboxes(context)
+    _take_up_addresses(context)
+    for identifier, book in context.books.items():
+        context.names.set_network(identifier, book.records())
+    context.strays_possible.set()  # What others did to the firewall while no netd ran is not known.
+    if not await mend(context):
+        context.alarm.set()
+    for sandbox in context.state.sandboxes:
+        await _answer(context, sandbox)
+    await (context.names.flush() if context.store.incidents else context.names.settle())
+    await plugin_calls.take_back_orphans(context)
+    context.background.send(leases.replay(context), "replay-addresses")
 
 
-async def _with_todays_mtu(world: World, network: Network) -> Network:
+async def _with_todays_mtu(context: EngineContext, network: Network) -> Network:
     """The host's ways out may be others than they were; a parent that is away is waited for."""
-    traits = world.driver(network).traits
+    traits = context.driver(network).traits
     if not traits.addressed or traits.absent:
         return network
     parent = network.options.get(traits.parent, "")
-    found = await world.host.mtu(parent)
+    found = await context.host.mtu(parent)
     if found == network.mtu or (parent and not found):
         return network
     network = replace(network, mtu=found)
-    await world.store.note(Put(NETWORK, network.id, network))
+    await context.store.note(Put(NETWORK, network.id, network))
     return network
 
 
-async def _make_predefined(world: World) -> None:
-    networks = Networks(world)
+async def _make_predefined(context: EngineContext) -> None:
+    networks = Networks(context)
     for asked in _PREDEFINED:
-        if world.state.network_named(asked.name) is None:
+        if context.state.network_named(asked.name) is None:
             network = await networks.decide(asked)
-            network_setup.know(world, network)
-            await world.store.write(Put(NETWORK, network.id, network))
+            network_setup.know(context, network)
+            await context.store.write(Put(NETWORK, network.id, network))
 
 
-async def _take_up_sandboxes(world: World) -> None:
-    former = world.store.load(FORMER, Holder).values()
-    world.state.former.restore(one for one in former if world.state.has_network(one.network))
-    stored = world.store.load(SANDBOX, Sandbox).values()
-    kept = await _same_boot(world)
-    lost = [sandbox for sandbox in stored if not (kept and _enter(world, sandbox))]
-    if lost and kept and world.store.incidents:
+async def _take_up_sandboxes(context: EngineContext) -> None:
+    address_history = context.store.load(FORMER, HistoryEntry).values()
+    context.state.address_history.restore(one for one in address_history if context.state.has_network(one.network))
+    stored = context.store.load(SANDBOX, Sandbox).values()
+    kept = await _same_boot(context)
+    lost = [sandbox for sandbox in stored if not (kept and _enter(context, sandbox))]
+    if lost and kept and context.store.incidents:
         _log.error("sandboxes-unserved=%d reason=their-networks-have-no-record", len(lost))
     elif lost:
         _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
-        await plugin_calls.abandon(world, lost)
-        remembered = [change for sandbox in lost for change in world.state.former.note(sandbox.name, sandbox.endpoints)]
-        await world.store.note(*(Drop(SANDBOX, one.id) for one in lost), *remembered)
+        await plugin_calls.abandon(context, lost)
+        remembered = [
+            change for sandbox in lost for change in context.state.address_history.note(sandbox.name, sandbox.endpoints)
+        ]
+        await context.store.note(*(Drop(SANDBOX, one.id) for one in lost), *remembered)
 
 
-def _take_up_addresses(world: World) -> None:
+def _take_up_addresses(context: EngineContext) -> None:
     """Keep for containers that do not run what they declared, and put last in line what was given back last."""
-    state = world.state
-    for one in world.store.load(RESERVATION, Reservation).values():
+    state = context.state
+    for one in context.store.load(RESERVATION, Reservation).values():
         known = {network: addresses for network, addresses in one.addresses.items() if state.has_network(network)}
         if known:
             state.put_reservation(replace(one, addresses=known))
-    for holder in state.former.all:
+    for holder in state.address_history.all:
         for address in holder.addresses:
             if state.has_address(holder.network, address):
                 state.addresses_around(holder.network, address).note_used(address)
 
 
-async def _same_boot(world: World) -> bool:
+async def _same_boot(context: EngineContext) -> bool:
     boot = Boot(_BOOT.read_text().strip())
-    same = world.store.load(META, Boot).get(_BOOT.name) == boot
+    same = context.store.load(META, Boot).get(_BOOT.name) == boot
     if not same:
-        await world.store.note(Put(META, _BOOT.name, boot))
+        await context.store.note(Put(META, _BOOT.name, boot))
     return same
 
 
-def _enter(world: World, sandbox: Sandbox) -> bool:
+def _enter(context: EngineContext, sandbox: Sandbox) -> bool:
     """Take up a sandbox with its addresses, ports and names; false when it cannot be as it was."""
-    if not all(world.state.has_network(endpoint.network) for endpoint in sandbox.endpoints):
+    if not all(context.state.has_network(endpoint.network) for endpoint in sandbox.endpoints):
         return False
     try:
-        _take_addresses(world, sandbox)
+        _take_addresses(context, sandbox)
     except AddressTaken as taken:
         _log.error("sandbox=%s reason=%s", sandbox.id[:12], taken)
         return False
-    world.ports.restore(sandbox.id, sandbox.publications)
-    world.state.put_sandbox(sandbox)
+    context.ports.restore(sandbox.id, sandbox.publications)
+    context.state.put_sandbox(sandbox)
     for endpoint in sandbox.endpoints:
-        if endpoint.network in world.books:
-            world.books[endpoint.network].turn(None, sandbox)
+        if endpoint.network in context.books:
+            context.books[endpoint.network].turn(None, sandbox)
     return True
 
 
-def _take_addresses(world: World, sandbox: Sandbox) -> None:
+def _take_addresses(context: EngineContext, sandbox: Sandbox) -> None:
     with ExitStack() as undo:
         for endpoint in sandbox.endpoints:
             for address in endpoint.addresses:
                 with suppress(KeyError):
-                    addresses = world.state.addresses_around(endpoint.network, address.ip)
+                    addresses = context.state.addresses_around(endpoint.network, address.ip)
                     addresses.take(address.ip, sandbox.id)
                     undo.callback(addresses.release, address.ip)
         undo.pop_all()
 
 
-async def _answer(world: World, sandbox: Sandbox) -> None:
+async def _answer(context: EngineContext, sandbox: Sandbox) -> None:
     """Have names answered in the sandbox, by the sockets that it has had if they are still held."""
     try:
-        await apply.move_resolver(world, sandbox)
-        await apply.open_resolver(world, sandbox)
+        await apply.move_resolver(context, sandbox)
+        await apply.open_resolver(context, sandbox)
     except Problem as problem:
         _log.error("sandbox=%s names=none reason=%s", sandbox.id[:12], problem.message)
-        world.alarm.set()
-    if sandbox.id in world.names.held:
-        world.names.set_view(sandbox.id, world.view(sandbox))
+        context.alarm.set()
+    if sandbox.id in context.names.held:
+        context.names.set_view(sandbox.id, context.view(sandbox))

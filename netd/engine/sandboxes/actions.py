@@ -12,7 +12,7 @@ from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
 from netd.engine.change import allocation, apply, bridge_segments, leases, plugin_calls
-from netd.engine.context import World
+from netd.engine.context import EngineContext
 from netd.engine.networks import templates
 from netd.engine.sandboxes.publishing import publications
 from netd.engine.state import sandbox_request
@@ -22,23 +22,23 @@ from netd.model import Endpoint, Network, Sandbox
 
 
 class Sandboxes:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
 
     async def attach(self, request: SandboxRequest) -> SandboxView:
         """Make all the networking of a container.  Raises the Problem that prevents it; nothing is left then."""
         draft = sandbox_request.read(request)
-        async with self._world.turns.of(draft.id):
-            if (there := self._world.state.sandbox_like(draft.id)) is not None:
+        async with self._context.locks.of(draft.id):
+            if (there := self._context.state.sandbox_like(draft.id)) is not None:
                 raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
-            wishes = sandbox_request.networks(request)
-            await bridge_segments.make_room(self._world, [network for network, _ in self._places(wishes)])
-            async with leases.held(self._world, self._places(wishes)) as leased:
+            port_requests = sandbox_request.networks(request)
+            await bridge_segments.make_room(self._context, [network for network, _ in self._places(port_requests)])
+            async with leases.held(self._context, self._places(port_requests)) as leased:
                 with ExitStack() as undo:
-                    sandbox = self._decide(draft, wishes, leased, undo)
+                    sandbox = self._decide(draft, port_requests, leased, undo)
                     async with self._taken(sandbox, request.netns):
                         sandbox = await plugin_calls.carry_out(
-                            self._world, None, sandbox, published(self._world, None, undo)
+                            self._context, None, sandbox, published(self._context, None, undo)
                         )
                     undo.pop_all()
         return self.view(sandbox)
@@ -51,91 +51,91 @@ class Sandboxes:
             return
         if sandbox.on_host or not path.startswith("/"):
             raise BadRequest(f"the network namespace {path} cannot be used: give an absolute path, and not for host")
-        await self._world.host.take_namespace(sandbox.id, path)
+        await self._context.host.take_namespace(sandbox.id, path)
         try:
             yield
         except BaseException:
-            await self._world.host.apply([Step(Verb.DEL, Namespace(sandbox=sandbox.id))])
+            await self._context.host.apply([Step(Verb.DEL, Namespace(sandbox=sandbox.id))])
             raise
 
     async def rename(self, identifier: str, name: str) -> SandboxView:
         """Change a container's name wherever it is seen.  Raises NotFound."""
         sandbox_request.check_name(name)
-        async with self._world.turns.of(identifier):
+        async with self._context.locks.of(identifier):
             before = self.find(identifier)
             after = replace(before, name=name)
-            await apply.carry_out(self._world, before, after)
+            await apply.carry_out(self._context, before, after)
         return self.view(after)
 
     async def detach(self, identifier: str) -> None:
         """Take a sandbox away; one that is not there is no error."""
-        async with self._world.turns.of(identifier):
-            sandbox = self._world.state.sandbox(identifier)
-            if sandbox is not None and await plugin_calls.remove(self._world, sandbox):
-                give_back(self._world, sandbox)
+        async with self._context.locks.of(identifier):
+            sandbox = self._context.state.sandbox(identifier)
+            if sandbox is not None and await plugin_calls.remove(self._context, sandbox):
+                give_back(self._context, sandbox)
 
     def find(self, identifier: str) -> Sandbox:
         """Return the sandbox with this id.  Raises NotFound."""
-        if (found := self._world.state.sandbox(identifier)) is None:
+        if (found := self._context.state.sandbox(identifier)) is None:
             raise NotFound(f"no sandbox for container {identifier}")
         return found
 
     def all(self) -> list[SandboxView]:
-        return [self.view(sandbox) for sandbox in self._world.state.sandboxes]
+        return [self.view(sandbox) for sandbox in self._context.state.sandboxes]
 
     def view(self, sandbox: Sandbox) -> SandboxView:
         """Return what a runtime needs to know of a sandbox."""
-        world, host = self._world, self._world.host_files.read()
-        key = world.host.namespace_path(sandbox.id)
+        context, host = self._context, self._context.host_files.read()
+        key = context.host.namespace_path(sandbox.id)
         return SandboxView(
             id=sandbox.id,
             name=sandbox.name,
             netns=None if sandbox.on_host else str(key),
-            resolv_conf=files.resolv_conf(sandbox, host, world.settings.dns),
+            resolv_conf=files.resolv_conf(sandbox, host, context.settings.dns),
             hosts=files.hosts(sandbox, host, self._default_gateways()),
-            network_settings=network_settings.settings(world.state, sandbox, key),
+            network_settings=network_settings.settings(context.state, sandbox, key),
         )
 
     def _default_gateways(self) -> tuple[str, ...]:
         """Return the addresses, one of a family, at which containers find the host."""
-        bridge = self._world.state.network_named("bridge")
+        bridge = self._context.state.network_named("bridge")
         pools = [bridge.pool(family) for family in FAMILIES] if bridge else []
         return tuple(str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None)
 
     def _decide(
         self,
         draft: Sandbox,
-        wishes: Mapping[str, EndpointSettings],
+        port_requests: Mapping[str, EndpointSettings],
         leased: Mapping[str, EndpointSettings],
         undo: ExitStack,
     ) -> Sandbox:
         """Choose all that the sandbox gets.  Nothing may run between this and the beginning of the change."""
-        places = self._places(wishes)
-        on_host = any(self._world.driver(network).traits.on_host for network, _ in places)
+        places = self._places(port_requests)
+        on_host = any(self._context.driver(network).traits.on_host for network, _ in places)
         if on_host and draft.hostname == sandbox_request.default_hostname(draft.id):
             draft = replace(draft, hostname=socket.gethostname())
         sandbox = replace(draft, on_host=on_host)
         for network, settings in places:
-            endpoint = join(self._world, sandbox, network, settings, undo, leased.get(network.id))
+            endpoint = join(self._context, sandbox, network, settings, undo, leased.get(network.id))
             sandbox = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
         return sandbox
 
-    def _places(self, wishes: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
-        found = [(self._world.state.find_network(term), settings) for term, settings in wishes.items()]
+    def _places(self, port_requests: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
+        found = [(self._context.state.find_network(term), settings) for term, settings in port_requests.items()]
         networks = [network for network, _ in found]
-        alone = [network for network in networks if not self._world.driver(network).traits.addressed]
+        alone = [network for network in networks if not self._context.driver(network).traits.addressed]
         if alone and len(networks) > 1:
             raise BadRequest(
                 "container cannot be connected to multiple networks with one of the networks in"
                 f" {'host' if alone[0].name == 'host' else 'private (none)'} mode"
             )
         if len({network.id for network in networks}) < len(networks):
-            raise BadRequest(f"container is to join a network twice: {', '.join(wishes)}")
+            raise BadRequest(f"container is to join a network twice: {', '.join(port_requests)}")
         return found
 
 
 def join(
-    world: World,
+    context: EngineContext,
     sandbox: Sandbox,
     network: Network,
     settings: EndpointSettings,
@@ -147,25 +147,25 @@ def join(
     *leased* are the settings with the addresses that another IPAM driver chose.
     """
     templates.check_joinable(network)
-    plugin_calls.check_ready(world, network)
-    driver = world.driver(network)
+    plugin_calls.check_ready(context, network)
+    driver = context.driver(network)
     if driver.traits.absent:
         raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
-    endpoint = allocation.endpoint(world.state, sandbox, network, driver, leased or settings)
+    endpoint = allocation.endpoint(context.state, sandbox, network, driver, leased or settings)
     if leased is not None:
         kept = replace(endpoint.asked, ipam_config=settings.ipam_config, mac_address=settings.mac_address)
         endpoint = replace(endpoint, asked=kept)
-    undo.callback(allocation.release, world.state, (endpoint,))
+    undo.callback(allocation.release, context.state, (endpoint,))
     return endpoint
 
 
-def published(world: World, before: Sandbox | None, undo: ExitStack) -> Callable[[Sandbox], Sandbox]:
+def published(context: EngineContext, before: Sandbox | None, undo: ExitStack) -> Callable[[Sandbox], Sandbox]:
     """Return what adds to a sandbox what it publishes, as ``publications`` does."""
-    return lambda after: replace(after, publications=publications(world, before, after, undo))
+    return lambda after: replace(after, publications=publications(context, before, after, undo))
 
 
-def give_back(world: World, sandbox: Sandbox) -> None:
+def give_back(context: EngineContext, sandbox: Sandbox) -> None:
     """Return a sandbox's addresses and ports, when nothing leads to it any more."""
-    allocation.release(world.state, sandbox.endpoints)
-    leases.give_back(world, sandbox.endpoints)
-    world.ports.release(sandbox.publications)
+    allocation.release(context.state, sandbox.endpoints)
+    leases.give_back(context, sandbox.endpoints)
+    context.ports.release(sandbox.publications)

@@ -9,41 +9,41 @@ from msgspec.structs import replace
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
 from netd.engine.change import allocation, bridge_segments, leases, plugin_calls
-from netd.engine.context import World
+from netd.engine.context import EngineContext
 from netd.engine.sandboxes.actions import join, published
 from netd.engine.state.sandbox_request import plain
 from netd.model import Network, Sandbox
 
 
 class Connections:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
 
     async def connect(self, network: str, request: ConnectRequest) -> Sandbox:
         """Put a container on a further network.  Raises the Problem that prevents it; nothing is changed then."""
-        state = self._world.state
+        state = self._context.state
         identifier = state.find_sandbox(request.container).id
         settings = request.endpoint_config or EndpointSettings()
-        async with self._world.turns.of(identifier):
+        async with self._context.locks.of(identifier):
             before = state.find_sandbox(identifier)
             place = state.find_network(plain(network))
             allocation.check(place, settings)
             self._check(before, place)
-            await bridge_segments.make_room(self._world, [place])
+            await bridge_segments.make_room(self._context, [place])
             place = state.find_network(place.id)
-            async with leases.held(self._world, [(place, settings)]) as leased:
+            async with leases.held(self._context, [(place, settings)]) as leased:
                 before, place = state.find_sandbox(identifier), state.find_network(place.id)
                 with ExitStack() as undo:
-                    endpoint = join(self._world, before, place, settings, undo, leased.get(place.id))
+                    endpoint = join(self._context, before, place, settings, undo, leased.get(place.id))
                     after = replace(before, endpoints=(*before.endpoints, endpoint))
                     after = await self._carry_out(before, after, undo)
         return after
 
     async def disconnect(self, network: str, request: DisconnectRequest) -> Sandbox:
         """Take a container off a network.  Raises ServerError, as Docker does, when it is not on it."""
-        state = self._world.state
+        state = self._context.state
         identifier = self._leaver(network, request).id
-        async with self._world.turns.of(identifier):
+        async with self._context.locks.of(identifier):
             before = state.find_sandbox(identifier)
             place = state.find_network(plain(network))
             if before.on_host:
@@ -56,20 +56,20 @@ class Connections:
             with ExitStack() as undo:
                 after = await self._carry_out(before, after, undo)
             allocation.release(state, (endpoint,))
-            leases.give_back(self._world, (endpoint,))
+            leases.give_back(self._context, (endpoint,))
         return after
 
     async def _carry_out(self, before: Sandbox, after: Sandbox, undo: ExitStack) -> Sandbox:
-        after = await plugin_calls.carry_out(self._world, before, after, published(self._world, before, undo))
+        after = await plugin_calls.carry_out(self._context, before, after, published(self._context, before, undo))
         undo.pop_all()
         return after
 
     def _leaver(self, network: str, request: DisconnectRequest) -> Sandbox:
         try:
-            return self._world.state.find_sandbox(request.container)
+            return self._context.state.find_sandbox(request.container)
         except NotFound:
             if request.force:
-                self._world.state.find_network(plain(network))
+                self._context.state.find_network(plain(network))
                 raise NotFound(f"endpoint {request.container} not found") from None
             raise
 
@@ -77,7 +77,7 @@ class Connections:
         """Raise BadRequest or Forbidden where the container and the network do not go together."""
         if sandbox.endpoint_on(network.id) is not None:
             raise Forbidden(f"endpoint with name {sandbox.name} already exists in network {network.name}")
-        traits = self._world.driver(network).traits
+        traits = self._context.driver(network).traits
         if traits.on_host:
             raise BadRequest(
                 "cannot connect container to host network - container must be created in host network mode"
@@ -87,8 +87,8 @@ class Connections:
                 "container sharing network namespace with another container or host cannot be connected to any other"
                 " network"
             )
-        here = [one.driver for _, one in self._world.state.networks_of(sandbox)]
-        if here and not (traits.addressed and all(self._world.drivers.get(name).traits.addressed for name in here)):
+        here = [one.driver for _, one in self._context.state.networks_of(sandbox)]
+        if here and not (traits.addressed and all(self._context.drivers.get(name).traits.addressed for name in here)):
             raise BadRequest(
                 "container cannot be connected to multiple networks with one of the networks in private (none) mode"
             )

@@ -10,17 +10,17 @@ from netd.api import PortsRequest
 from netd.common import allow
 from netd.common.errors import BadRequest, NotFound
 from netd.engine.change import apply
-from netd.engine.context import World
+from netd.engine.context import EngineContext
 from netd.engine.sandboxes.publishing import with_ports
 from netd.engine.state import routed_ports
-from netd.model import Publication, Sandbox, Wish
-from netd.portmap.requests import exposed, wishes
+from netd.model import PortRequest, Publication, Sandbox
+from netd.portmap.requests import exposed, port_requests
 from netd.portmap.unpublish import without
 
 
 class PortChanges:
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
 
     async def add(self, identifier: str, request: PortsRequest) -> Sandbox:
         """Publish what is asked for besides what is there.  Raises the Problem that prevents it; nothing is changed.
@@ -28,13 +28,13 @@ class PortChanges:
         Returns when clients get there.
         """
         bindings = request.port_bindings or {}
-        async with self._world.turns.of(identifier):
+        async with self._context.locks.of(identifier):
             before = self._find(identifier, "there is nothing to publish: its ports are the host's own already")
-            asked = wishes(bindings, (), allow.rules(before.labels))
+            asked = port_requests(bindings, (), allow.rules(before.labels))
             if not asked:
                 raise BadRequest("no port is named: say which in PortBindings")
             with ExitStack() as undo:
-                after = with_ports(self._world, before, asked, undo)
+                after = with_ports(self._context, before, asked, undo)
                 after = replace(after, exposed=exposed(before.exposed, bindings))
                 await self._carry_out(before, after)
                 undo.pop_all()
@@ -42,28 +42,28 @@ class PortChanges:
 
     async def remove(self, identifier: str, request: PortsRequest) -> Sandbox:
         """Publish what is asked for no more; its connections end.  Raises NotFound naming what is not published."""
-        async with self._world.turns.of(identifier):
+        async with self._context.locks.of(identifier):
             before = self._find(identifier, "none of its ports is published")
             after, cuts = before, list[tuple[Publication, tuple[Publication, ...]]]()
-            for part in wishes(request.port_bindings or {}):
-                left = without(after.wishes, after.publications, part)
-                if not left.cut and left.wishes == after.wishes:
+            for part in port_requests(request.port_bindings or {}):
+                left = without(after.port_requests, after.publications, part)
+                if not left.cut and left.port_requests == after.port_requests:
                     raise NotFound(f"container {before.name} publishes no {_described(part)}")
                 cuts += left.cut
-                after = replace(after, wishes=left.wishes, publications=left.publications)
+                after = replace(after, port_requests=left.port_requests, publications=left.publications)
             after = self._shown_as_now(after, request)
             await self._carry_out(before, after)
             for whole, pieces in cuts:
-                self._world.ports.exchange(before.id, whole, pieces)
+                self._context.ports.exchange(before.id, whole, pieces)
         return after
 
     async def _carry_out(self, before: Sandbox, after: Sandbox) -> None:
         """Return when flows that were on their way follow as well: an unpublished port does not answer any more."""
-        await apply.carry_out(self._world, before, after)
-        await self._world.errands.done_with([before.id])
+        await apply.carry_out(self._context, before, after)
+        await self._context.background.done_with([before.id])
 
     def _find(self, identifier: str, reason: str) -> Sandbox:
-        if (found := self._world.state.sandbox(identifier)) is None:
+        if (found := self._context.state.sandbox(identifier)) is None:
             raise NotFound(f"no sandbox for container {identifier}")
         if found.on_host:
             raise BadRequest(f"container {found.name} shares the host's network: {reason}")
@@ -72,15 +72,15 @@ class PortChanges:
     def _shown_as_now(self, sandbox: Sandbox, request: PortsRequest) -> Sandbox:
         """Show no ports any more that were so only because they were published."""
         bound = tuple(one for one in sandbox.publications if one.port)
-        unbound = routed_ports.publications(self._world.state, self._world.drivers, sandbox)
+        unbound = routed_ports.publications(self._context.state, self._context.drivers, sandbox)
         ports = sandbox.exposed
         if request.exposed_ports is not None:
-            spans = {f"{one.target}-{one.target + one.count - 1}/{one.protocol}": None for one in sandbox.wishes}
+            spans = {f"{one.target}-{one.target + one.count - 1}/{one.protocol}": None for one in sandbox.port_requests}
             ports = exposed(request.exposed_ports, spans)
         return replace(sandbox, publications=(*bound, *unbound), exposed=ports)
 
 
-def _described(part: Wish) -> str:
+def _described(part: PortRequest) -> str:
     last = part.target + part.count - 1
     span = f"port {part.target}" if part.count == 1 else f"ports {part.target}-{last}"
     place = f" at port {part.port} of the host" if part.port else ""

@@ -19,7 +19,7 @@ FORMER = "former"
 _MOST = 8192
 
 
-class Holder(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """What a container that is gone had on a network."""
 
     network: str
@@ -32,17 +32,17 @@ class Holder(msgspec.Struct, frozen=True):
         return f"{self.network}/{self.name}"
 
 
-class Former:
+class AddressHistory:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._holders: OrderedDict[str, Holder] = OrderedDict()
+        self._holders: OrderedDict[str, HistoryEntry] = OrderedDict()
         """The longest gone in front."""
 
     @property
-    def all(self) -> tuple[Holder, ...]:
+    def all(self) -> tuple[HistoryEntry, ...]:
         return tuple(self._holders.values())
 
-    def restore(self, holders: Iterable[Holder]) -> None:
+    def restore(self, holders: Iterable[HistoryEntry]) -> None:
         """Take up what the store has kept, in its order."""
         self._holders = OrderedDict((one.key, one) for one in holders)
 
@@ -57,7 +57,7 @@ class Former:
         for one in left:
             if not one.addresses:
                 continue
-            holder = Holder(one.network, name, tuple(address.ip for address in one.addresses))
+            holder = HistoryEntry(one.network, name, tuple(address.ip for address in one.addresses))
             self._holders[holder.key] = holder
             self._holders.move_to_end(holder.key)
             # Put where nothing is, a document is the last of its kind.

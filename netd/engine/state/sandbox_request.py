@@ -11,7 +11,7 @@ from netd.common import allow
 from netd.common.errors import BadRequest
 from netd.common.ids import NAME, NAME_RULE, short
 from netd.model import Sandbox
-from netd.portmap.requests import exposed, wishes
+from netd.portmap.requests import exposed, port_requests
 
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+){2,}\Z")
@@ -36,7 +36,9 @@ def read(request: SandboxRequest) -> Sandbox:
         hostname=request.hostname or default_hostname(request.id),
         domainname=request.domainname,
         exposed=shown,
-        wishes=wishes(bindings, shown if request.publish_all_ports else (), allow.rules(request.labels or {})),
+        port_requests=port_requests(
+            bindings, shown if request.publish_all_ports else (), allow.rules(request.labels or {})
+        ),
         dns=_servers(request.dns or ()),
         dns_search=_check_words("DNS search domain", request.dns_search or ()),
         dns_options=_check_words("DNS option", request.dns_options or ()),

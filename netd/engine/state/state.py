@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
-from netd.engine.state.address_history import Former
+from netd.engine.state.address_history import AddressHistory
 from netd.ipam.address_pool import Addresses
-from netd.ipam.pools import Taken
+from netd.ipam.pools import UsedSubnets
 from netd.model import Endpoint, Network, Reservation, Sandbox
 
 
@@ -27,9 +27,9 @@ class State:
         self._members: dict[str, dict[str, Endpoint]] = {}
         self._spread: dict[str, Counter[int]] = {}
         self._addresses: dict[str, tuple[Addresses, ...]] = {}
-        self.subnets = Taken()
+        self.subnets = UsedSubnets()
         """Those of all networks."""
-        self.former = Former()
+        self.address_history = AddressHistory()
         self._reservations: dict[str, Reservation] = {}
 
     # Networks

@@ -16,7 +16,7 @@ from netd.model import Endpoint, Network, Sandbox
 T = TypeVar("T")
 
 
-class Book:
+class NetworkNames:
     """The names of one network."""
 
     def __init__(self, network: Network) -> None:
@@ -108,7 +108,7 @@ def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
 def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str]) -> dict[str, tuple[Service, ...]]:
     """Return what the sandbox offers under its service aliases, and by number under its other names."""
     ports = _ports(
-        tuple(sandbox.exposed_spans()), tuple((one.protocol, one.target, one.count) for one in sandbox.wishes)
+        tuple(sandbox.exposed_spans()), tuple((one.protocol, one.target, one.count) for one in sandbox.port_requests)
     )
     found: dict[str, tuple[Service, ...]] = {}
     for protocol, runs in ports.items():

@@ -13,7 +13,7 @@ T = TypeVar("T")
 _NOTHING = Ruleset()
 
 
-class Held:
+class RulesetState:
     def __init__(self, rules: Ruleset = _NOTHING) -> None:
         self._bridges = set(rules.bridges)
         self._published = set(rules.published)

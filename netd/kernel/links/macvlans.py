@@ -18,7 +18,7 @@ from netd.facts import Fact, HostLink, HostRoute, Macvlan, MacvlanMode
 from netd.kernel import sysctl
 from netd.kernel.links import pairs
 from netd.kernel.namespaces import netns
-from netd.kernel.namespaces.sandbox_namespaces import Sandboxes
+from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
 
@@ -34,7 +34,7 @@ Kind: TypeAlias = Macvlan | HostLink | HostRoute
 class Macvlans:
     """All of them, with what they stand on.  To be used in the thread of the host."""
 
-    def __init__(self, host: Rtnl, sandboxes: Sandboxes) -> None:
+    def __init__(self, host: Rtnl, sandboxes: SandboxNamespaces) -> None:
         self._host = host
         self._sandboxes = sandboxes
         self._parents: dict[str, _Parent] = {}
@@ -126,7 +126,7 @@ def fact(sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], host: 
     )
 
 
-def put(host: Rtnl, sandboxes: Sandboxes, want: Macvlan) -> None:
+def put(host: Rtnl, sandboxes: SandboxNamespaces, want: Macvlan) -> None:
     """Make the link complete, or bring the one that is there into shape.  What cannot be finished is undone."""
     path = sandboxes.path(want.sandbox)
     if not netns.exists(path):
@@ -144,7 +144,7 @@ def put(host: Rtnl, sandboxes: Sandboxes, want: Macvlan) -> None:
         os.close(fd)
 
 
-def drop(sandboxes: Sandboxes, want: Macvlan, *, doomed: bool = False) -> None:
+def drop(sandboxes: SandboxNamespaces, want: Macvlan, *, doomed: bool = False) -> None:
     """Remove the link; in a *doomed* namespace, which takes it along, only silence it."""
     if netns.exists(sandboxes.path(want.sandbox)):
         sandboxes.run_in(want.sandbox, lambda: _remove(want, doomed))

@@ -14,7 +14,7 @@ from netd.facts import Macvlan, Pair
 from netd.kernel import sysctl
 from netd.kernel.links import antispoof, link_reaper
 from netd.kernel.namespaces import netns
-from netd.kernel.namespaces.sandbox_namespaces import Sandboxes
+from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl, tc
 from netd.kernel.netlink.messages import Request
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
@@ -24,7 +24,7 @@ End: TypeAlias = Pair | Macvlan
 """What is inside a sandbox is set up alike."""
 
 
-def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -> None:
+def put(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, was: Pair | None = None) -> None:
     """Make the pair complete: port of its bridge, address and MAC inside, both ends up.
 
     A pair of this name that is there is mended, or replaced when its inside is another.
@@ -45,7 +45,7 @@ def put(host: Rtnl, sandboxes: Sandboxes, fact: Pair, was: Pair | None = None) -
         os.close(fd)
 
 
-def _make_with_room(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
+def _make_with_room(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, fd: int) -> None:
     """Make the pair; on a bridge that has no port left, when the retired ones have gone."""
     try:
         _make(host, sandboxes, fact, fd)
@@ -56,7 +56,7 @@ def _make_with_room(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> No
         _make(host, sandboxes, fact, fd)
 
 
-def _make(host: Rtnl, sandboxes: Sandboxes, fact: Pair, fd: int) -> None:
+def _make(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, fd: int) -> None:
     host.talk(rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu))
     try:
         host.talk(
@@ -93,7 +93,7 @@ def _mended(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
     return True
 
 
-def drop(host: Rtnl, sandboxes: Sandboxes, fact: Pair, *, inside_too: bool = True) -> None:
+def drop(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, *, inside_too: bool = True) -> None:
     """Retire both ends; *inside_too* is false when the whole namespace is about to go."""
     ends = host.ends(fact.host)
     if ends is None:

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from netd.common.addresses import Interface
 from netd.common.errors import KernelRefused
 from netd.common.ids import short
-from netd.facts import Moved, StaticRoute
+from netd.facts import PluginLink, StaticRoute
 from netd.kernel import sysctl
 from netd.kernel.namespaces import netns
-from netd.kernel.namespaces.sandbox_namespaces import Sandboxes
+from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.rtnl_socket import Rtnl
 
@@ -27,10 +27,12 @@ def is_moved(link: rtnl.Link) -> bool:
     return link.alias.startswith(f"{_MARK} ")
 
 
-def fact(sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], routes: Iterable[rtnl.Route]) -> Moved:
+def fact(
+    sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], routes: Iterable[rtnl.RtnlRoute]
+) -> PluginLink:
     """Tell of a moved link; one that is down is told with a name that nobody wants."""
     _, source, *own = link.alias.split()
-    return Moved(
+    return PluginLink(
         source=source,
         sandbox=sandbox,
         inside=link.name if link.up else "",
@@ -40,7 +42,7 @@ def fact(sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], routes
     )
 
 
-def put(host: Rtnl, sandboxes: Sandboxes, want: Moved) -> None:
+def put(host: Rtnl, sandboxes: SandboxNamespaces, want: PluginLink) -> None:
     """Bring the link into the sandbox, or the one that is there into shape.  What cannot be finished is undone."""
     path = sandboxes.path(want.sandbox)
     if not netns.exists(path):
@@ -59,7 +61,7 @@ def put(host: Rtnl, sandboxes: Sandboxes, want: Moved) -> None:
         os.close(fd)
 
 
-def drop(sandboxes: Sandboxes, want: Moved) -> None:
+def drop(sandboxes: SandboxNamespaces, want: PluginLink) -> None:
     """Give the link back to the host under its former name; without the namespace it is gone already."""
     if not netns.exists(sandboxes.path(want.sandbox)):
         return
@@ -70,7 +72,7 @@ def drop(sandboxes: Sandboxes, want: Moved) -> None:
         os.close(fd)
 
 
-def _bring(host: Rtnl, fd: int, want: Moved) -> None:
+def _bring(host: Rtnl, fd: int, want: PluginLink) -> None:
     link = host.find(want.source)
     if link is None:
         raise OSError(errno.ENODEV, "the driver said it made this link, and there is none of that name on the host")
@@ -83,12 +85,12 @@ def _bring(host: Rtnl, fd: int, want: Moved) -> None:
         raise
 
 
-def _find(want: Moved) -> rtnl.Link | None:
+def _find(want: PluginLink) -> rtnl.Link | None:
     with Rtnl() as inside:
         return next((link for link in inside.links() if is_moved(link) and link.alias.split()[1] == want.source), None)
 
 
-def _dress(want: Moved) -> None:
+def _dress(want: PluginLink) -> None:
     """Set the link up, in the sandbox's namespace."""
     link = _find(want)
     if link is None:
@@ -111,7 +113,7 @@ def _dress(want: Moved) -> None:
         _set_routes(inside, link.index, want)
 
 
-def _set_routes(inside: Rtnl, link: int, want: Moved) -> None:
+def _set_routes(inside: Rtnl, link: int, want: PluginLink) -> None:
     """Neighbours that a route leads to come before the routes by way of them."""
     have = set(_statics(link, inside.routes(rtnl.MAIN_TABLE)))
     inside.talk(
@@ -120,7 +122,7 @@ def _set_routes(inside: Rtnl, link: int, want: Moved) -> None:
     )
 
 
-def _send_back(want: Moved, host: int) -> None:
+def _send_back(want: PluginLink, host: int) -> None:
     link = _find(want)
     if link is None:
         return
@@ -129,7 +131,7 @@ def _send_back(want: Moved, host: int) -> None:
         inside.talk(rtnl.move_link(link.index, host, want.source))
 
 
-def _statics(link: int, routes: Iterable[rtnl.Route]) -> list[StaticRoute]:
+def _statics(link: int, routes: Iterable[rtnl.RtnlRoute]) -> list[StaticRoute]:
     """Return the routes by a link that somebody set, but for the sandbox's default route, which is told by itself."""
     return [
         StaticRoute(route.destination, route.gateway)

@@ -29,7 +29,7 @@ _LOOPBACK = 1
 _log = logging.getLogger(__name__)
 
 
-class Sandboxes:
+class SandboxNamespaces:
     def __init__(self, run_dir: Path) -> None:
         self._mounts = run_dir / "netns"
         self._records = run_dir / "sandboxes"

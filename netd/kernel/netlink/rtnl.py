@@ -97,7 +97,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RtnlRoute:
     destination: Subnet
     gateway: Address | None
     link: int
@@ -402,12 +402,12 @@ def is_our_address(message: Message) -> bool:
     return attributes(message.body, _IFADDR.size).get(_ORIGIN) == bytes((OUR_ORIGIN,))
 
 
-def read_route(message: Message) -> Route:
+def read_route(message: Message) -> RtnlRoute:
     length, table, protocol, kind = _RTMSG.unpack_from(message.body)
     said = attributes(message.body, _RTMSG.size)
     gateway = said.get(_GATEWAY)
     hops = _hops(said.get(_MULTIPATH, b""))
-    return Route(
+    return RtnlRoute(
         destination=ip_network((said.get(_DESTINATION, bytes(4 if message.body[0] == _AF_INET else 16)), length)),
         gateway=ip_address(gateway) if gateway else None,
         link=_number(said.get(_OUT_LINK)) or next(iter(hops), 0),
@@ -433,7 +433,7 @@ def _number(payload: bytes | None) -> int:
     return int.from_bytes(payload or b"", sys.byteorder)
 
 
-def leads_somewhere(route: Route) -> bool:
+def leads_somewhere(route: RtnlRoute) -> bool:
     """Whether the route takes its destination: not the default route, nor one to a single address of the host."""
     if route.destination.prefixlen == 0 or route.kind not in _TAKING:
         return False
@@ -442,7 +442,7 @@ def leads_somewhere(route: Route) -> bool:
     return route.kind != _LOCAL or route.destination.prefixlen < route.destination.max_prefixlen
 
 
-def is_default(route: Route) -> bool:
+def is_default(route: RtnlRoute) -> bool:
     """Whether the route takes what no other takes, by way of a link."""
     return route.destination.prefixlen == 0 and route.kind == _UNICAST and route.link != 0
 

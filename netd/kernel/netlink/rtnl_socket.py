@@ -71,7 +71,7 @@ class Rtnl(Netlink):
         found = [rtnl.read_address(one) for one in self.dump(rtnl.list_addresses()) if rtnl.is_our_address(one)]
         return [address for index, address in found if index == link]
 
-    def routes(self, table: int = 0) -> list[rtnl.Route]:
+    def routes(self, table: int = 0) -> list[rtnl.RtnlRoute]:
         """Return the routes of both families in one table, or in all."""
         return [rtnl.read_route(one) for family in FAMILIES for one in self.dump(rtnl.list_routes(family, table))]
 

@@ -59,7 +59,7 @@ class Seen:
         return bool(self.links or self.indices or self.table or self.forwarding or self.lost)
 
 
-class Watch:
+class KernelWatch:
     """Made in the thread that changes the host, whose doings to the table are no news; used from the event loop."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class Viewer:
 
 
 @dataclass(slots=True, eq=False)
-class Live:
+class Container:
     record: ContainerRecord
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     running: Running | None = None

@@ -16,7 +16,7 @@ from netd.common.errors import BadRequest, Conflict, NotFound, Problem
 from netd.common.events import Bus, event
 from netd.common.store.store import Drop, Put, Store
 from netd.common.tasks import Tasks
-from runtime.engine.containers.container import Live
+from runtime.engine.containers.container import Container
 from runtime.engine.containers.names import free_name
 from runtime.engine.containers.record_copies import RecordCopies
 from runtime.record import ContainerRecord, State
@@ -25,21 +25,21 @@ _KIND = "container"
 _log = logging.getLogger(__name__)
 
 
-class Fleet:
+class Containers:
     def __init__(self, store: Store, bus: Bus, copies: RecordCopies, tasks: Tasks | None = None) -> None:
         self._copies = copies
         self._tasks = tasks or Tasks()
         self._store = store
         self._bus = bus
-        self._containers: dict[str, Live] = {}
+        self._containers: dict[str, Container] = {}
         self._names: dict[str, str] = {}
         self._random = random.Random()
         self._writing: set[asyncio.Task[None]] = set()
 
-    def load(self) -> list[Live]:
+    def load(self) -> list[Container]:
         """Read every container; none of them has a process yet."""
         for record in self._store.load(_KIND, ContainerRecord).values():
-            self._containers[record.id] = Live(record)
+            self._containers[record.id] = Container(record)
             self._names[record.name] = record.id
         return self.all()
 
@@ -59,13 +59,13 @@ class Fleet:
         """There may be containers that are not known here: the store was damaged."""
         return bool(self._store.incidents)
 
-    def all(self) -> list[Live]:
+    def all(self) -> list[Container]:
         return list(self._containers.values())
 
-    def get(self, identifier: str) -> Live | None:
+    def get(self, identifier: str) -> Container | None:
         return self._containers.get(identifier)
 
-    def find(self, text: str) -> Live:
+    def find(self, text: str) -> Container:
         """Return the container of an id, a name, or the beginning of one id.  Raises NotFound in Docker's words."""
         name = text.removeprefix("/")
         if found := self._containers.get(text) or self._containers.get(self._names.get(name, "")):
@@ -77,11 +77,15 @@ class Fleet:
             raise NotFound(f"No such container: {text}")
         return matching[0]
 
-    def users_of_image(self, image: str) -> list[Live]:
-        return [live for live in self._containers.values() if live.record.image == image]
+    def users_of_image(self, image: str) -> list[Container]:
+        return [container for container in self._containers.values() if container.record.image == image]
 
-    def users_of_volume(self, volume: str) -> list[Live]:
-        return [live for live in self._containers.values() if any(m.name == volume for m in live.record.mounts)]
+    def users_of_volume(self, volume: str) -> list[Container]:
+        return [
+            container
+            for container in self._containers.values()
+            if any(m.name == volume for m in container.record.mounts)
+        ]
 
     def free_name(self) -> str:
         return free_name(self._names, self._random)
@@ -100,80 +104,80 @@ class Fleet:
     def release(self, name: str) -> None:
         self._names.pop(name, None)
 
-    async def add(self, record: ContainerRecord) -> Live:
+    async def add(self, record: ContainerRecord) -> Container:
         """Keep a new container, whose name is reserved."""
         await asyncio.to_thread(self._copies.write, record)
         await self._store.write(Put(_KIND, record.id, record))
-        live = self._containers[record.id] = Live(record)
-        return live
+        container = self._containers[record.id] = Container(record)
+        return container
 
-    async def change(self, live: Live, **fields: Any) -> None:
+    async def change(self, container: Container, **fields: Any) -> None:
         """Give the record new values; they are taken back when they cannot be written."""
-        before = live.record
-        live.record = msgspec.structs.replace(before, **fields)
-        if live.id not in self._containers:
+        before = container.record
+        container.record = msgspec.structs.replace(before, **fields)
+        if container.id not in self._containers:
             return
         try:
-            await self._store.write(Put(_KIND, live.id, live.record))
+            await self._store.write(Put(_KIND, container.id, container.record))
         except Problem:
             old = {name: getattr(before, name) for name in fields}
-            live.record = msgspec.structs.replace(live.record, **old)
+            container.record = msgspec.structs.replace(container.record, **old)
             raise
-        await asyncio.to_thread(self._copies.write, live.record)
+        await asyncio.to_thread(self._copies.write, container.record)
 
-    def note(self, live: Live, **fields: Any) -> None:
+    def note(self, container: Container, **fields: Any) -> None:
         """Give the record values that tell what the kernel has already done.
 
         They hold even when they cannot be written, and nobody waits for that: a restarted daemon finds them out again.
         """
-        live.record = msgspec.structs.replace(live.record, **fields)
-        job = self._tasks.start(self._write_noted(live), f"note {live.id[:12]}")
+        container.record = msgspec.structs.replace(container.record, **fields)
+        job = self._tasks.start(self._write_noted(container), f"note {container.id[:12]}")
         self._writing.add(job)
         job.add_done_callback(self._writing.discard)
 
-    def note_state(self, live: Live, **fields: Any) -> None:
-        self.note(live, state=msgspec.structs.replace(live.record.state, **fields))
+    def note_state(self, container: Container, **fields: Any) -> None:
+        self.note(container, state=msgspec.structs.replace(container.record.state, **fields))
 
-    async def _write_noted(self, live: Live) -> None:
-        if live.id not in self._containers:
+    async def _write_noted(self, container: Container) -> None:
+        if container.id not in self._containers:
             return
         try:
-            await self._store.write(Put(_KIND, live.id, live.record), durable=False)
+            await self._store.write(Put(_KIND, container.id, container.record), durable=False)
         except Problem as problem:
-            _log.warning("state not recorded: container=%s error=%s", live.id[:12], problem.message)
+            _log.warning("state not recorded: container=%s error=%s", container.id[:12], problem.message)
 
     async def settle(self) -> None:
         """Return when all that was noted so far is written."""
         if self._writing:
             await asyncio.wait(set(self._writing))
 
-    def show_state(self, live: Live, state: State) -> None:
+    def show_state(self, container: Container, state: State) -> None:
         """Show a state that is not worth keeping: it ends with this process."""
-        live.record = msgspec.structs.replace(live.record, state=state)
+        container.record = msgspec.structs.replace(container.record, state=state)
 
-    async def rename(self, live: Live, name: str) -> None:
-        old = live.record.name
-        self.reserve(name, live.id)
+    async def rename(self, container: Container, name: str) -> None:
+        old = container.record.name
+        self.reserve(name, container.id)
         try:
-            await self.change(live, name=name)
+            await self.change(container, name=name)
         except BaseException:
             self.release(name)
             raise
         self.release(old)
 
-    async def forget(self, live: Live) -> None:
+    async def forget(self, container: Container) -> None:
         """Drop the container; it is back when that cannot be written."""
-        del self._containers[live.id]
+        del self._containers[container.id]
         try:
-            await self._store.write(Drop(_KIND, live.id))
+            await self._store.write(Drop(_KIND, container.id))
         except Problem:
-            self._containers[live.id] = live
+            self._containers[container.id] = container
             raise
-        self.release(live.record.name)
+        self.release(container.record.name)
 
-    def tell(self, live: Live, action: str, **attributes: str) -> None:
+    def tell(self, container: Container, action: str, **attributes: str) -> None:
         """Publish an event of the container."""
-        record = live.record
+        record = container.record
         known = {"image": record.config.image, "name": record.name, **(record.config.labels or {})}
         happened = event("container", action, record.id, {**known, **attributes})
         self._bus.publish(msgspec.structs.replace(happened, status=action, id=record.id, origin=record.config.image))

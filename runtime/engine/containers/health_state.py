@@ -37,7 +37,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HealthcheckPlan:
     """A health check with its defaults filled in; times in seconds."""
 
     argv: list[str]
@@ -52,13 +52,13 @@ class Plan:
         return self.start_interval if health.verdict == "starting" and age < self.start_period else self.interval
 
 
-def plan(config: Config) -> Plan | None:
+def plan(config: Config) -> HealthcheckPlan | None:
     """Return what to do for a container; None when it has no health check."""
     check = config.healthcheck
     if check is None or not check.test or check.test[0] == "NONE":
         return None
     kind, *words = check.test
-    return Plan(
+    return HealthcheckPlan(
         argv=[*(config.shell or _SHELL), *words] if kind == "CMD-SHELL" else words,
         interval=_seconds(check.interval, _INTERVAL),
         timeout=_seconds(check.timeout, _TIMEOUT),
@@ -68,7 +68,7 @@ def plan(config: Config) -> Plan | None:
     )
 
 
-def judge(health: Health, result: Result, plan: Plan, age: float) -> Health:
+def judge(health: Health, result: Result, plan: HealthcheckPlan, age: float) -> Health:
     """Return the health after *result*, which came when the container was *age* seconds old.
 
     Failures do not count while the start period lasts and no check has succeeded.

@@ -19,67 +19,69 @@ from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import new_id, now
 from runtime.container_config import Config, CreateRequest, HostConfig
 from runtime.engine.containers import etc_files
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
-from runtime.engine.network.static_addresses import Declared
+from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.options import mount_options, networking, port_bindings, validate
 from runtime.engine.options.image_defaults import with_image
-from runtime.engine.options.mount_options import Wanted
+from runtime.engine.options.mount_options import MountRequest
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
-from runtime.storage.deferred_delete import Trash
+from runtime.storage.deferred_delete import DeferredDelete
 from runtime.storage.volumes import Volumes
 
 
 class Creator:
     def __init__(
         self,
-        fleet: Fleet,
+        containers: Containers,
         images: Images,
         volumes: Volumes,
         paths: Paths,
-        trash: Trash,
-        declared: Declared,
+        deferred_delete: DeferredDelete,
+        static_addresses: StaticAddresses,
         user_namespaces: UserNamespaces,
     ) -> None:
         self._user_namespaces = user_namespaces
-        self._fleet = fleet
-        self._declared = declared
+        self._containers = containers
+        self._static_addresses = static_addresses
         self._images = images
         self._volumes = volumes
         self._paths = paths
-        self._trash = trash
+        self._deferred_delete = deferred_delete
 
-    async def run(self, asked: CreateRequest, name: str) -> tuple[Live, list[str]]:
+    async def run(self, asked: CreateRequest, name: str) -> tuple[Container, list[str]]:
         """Return the new container and warnings for the person who asked.  Raises Problems in Docker's words."""
-        name = check_name(name) if name else self._fleet.free_name()
+        name = check_name(name) if name else self._containers.free_name()
         if not asked.image:
             raise BadRequest("no image was named: set Image")
         image = self._images.find(asked.image)
         identifier = new_id()
         draft = self._draft(asked, image, identifier, name)
         wanted = mount_options.wanted(draft.config, draft.host)
-        self._fleet.reserve(name, identifier)
+        self._containers.reserve(name, identifier)
         async with AsyncExitStack() as stay, AsyncExitStack() as undo:
-            undo.callback(self._fleet.release, name)
+            undo.callback(self._containers.release, name)
             userns = await stay.enter_async_context(self._user_namespaces.assigned(identifier, draft.host))
             points = [*await self._mount_points(wanted, draft, undo), *self._inherited(draft, wanted)]
             own = self._paths.container(identifier)
-            undo.callback(self._trash.throw, own.folder)
+            undo.callback(self._deferred_delete.throw, own.folder)
             await asyncio.to_thread(etc_files.make, own, self._layers(draft)[0])
             tmpfs = {one.target: one.options for one in wanted if one.kind == "tmpfs"}
-            live = await self._fleet.add(msgspec.structs.replace(draft, mounts=points, tmpfs=tmpfs, userns=userns))
+            container = await self._containers.add(
+                msgspec.structs.replace(draft, mounts=points, tmpfs=tmpfs, userns=userns)
+            )
             if self._images.by_id(image.id) is None:
-                await self._fleet.forget(live)
+                await self._containers.forget(container)
                 raise NotFound(f"No such image: {asked.image}")
             undo.pop_all()
-        await self._declared.tell(live)
-        self._fleet.tell(live, "create")
-        return live, _warnings(draft)
+        await self._static_addresses.tell(container)
+        self._containers.tell(container, "create")
+        return container, _warnings(draft)
 
     def _draft(self, asked: CreateRequest, image: ImageRecord, identifier: str, name: str) -> ContainerRecord:
         host = asked.host_config or HostConfig()
@@ -115,17 +117,17 @@ class Creator:
     def _full(self, mode: str) -> str:
         if not mode.startswith("container:"):
             return mode
-        return f"container:{self._fleet.find(mode.removeprefix('container:')).id}"
+        return f"container:{self._containers.find(mode.removeprefix('container:')).id}"
 
     # Mounts
 
     async def _mount_points(
-        self, wanted: Sequence[Wanted], draft: ContainerRecord, undo: AsyncExitStack
+        self, wanted: Sequence[MountRequest], draft: ContainerRecord, undo: AsyncExitStack
     ) -> list[MountPoint]:
         makers = {"bind": self._bind, "volume": self._volume, "tmpfs": _tmpfs}
         return [await makers[one.kind](one, draft, undo) for one in wanted]
 
-    async def _bind(self, one: Wanted, _: ContainerRecord, __: AsyncExitStack) -> MountPoint:
+    async def _bind(self, one: MountRequest, _: ContainerRecord, __: AsyncExitStack) -> MountPoint:
         await asyncio.to_thread(_check_source, one)
         return MountPoint(
             type="bind",
@@ -136,7 +138,7 @@ class Creator:
             propagation=one.propagation,
         )
 
-    async def _volume(self, one: Wanted, draft: ContainerRecord, undo: AsyncExitStack) -> MountPoint:
+    async def _volume(self, one: MountRequest, draft: ContainerRecord, undo: AsyncExitStack) -> MountPoint:
         fresh = not one.source or not self._volumes.exists(one.source)
         volume = await self._volumes.create(one.source, labels=dict(one.labels))
         if fresh and not one.source:
@@ -156,7 +158,7 @@ class Creator:
     def _layers(self, draft: ContainerRecord) -> list[str]:
         return [str(self._paths.layer(chain)) for chain in draft.layers]
 
-    def _inherited(self, draft: ContainerRecord, wanted: Sequence[Wanted]) -> list[MountPoint]:
+    def _inherited(self, draft: ContainerRecord, wanted: Sequence[MountRequest]) -> list[MountPoint]:
         """Return the mounts of ``--volumes-from`` that nothing of its own replaces."""
         taken = {one.target for one in wanted}
         found = []
@@ -164,18 +166,18 @@ class Creator:
             name, _, mode = text.partition(":")
             if mode not in ("", "ro", "rw", "z", "Z"):
                 raise BadRequest(f'invalid mode "{mode}" for volumes-from')
-            for point in self._fleet.find(name).record.mounts:
+            for point in self._containers.find(name).record.mounts:
                 if point.type != "tmpfs" and point.destination not in taken:
                     taken.add(point.destination)
                     found.append(msgspec.structs.replace(point, rw=point.rw and mode != "ro"))
         return found
 
 
-async def _tmpfs(one: Wanted, _: ContainerRecord, __: AsyncExitStack) -> MountPoint:
+async def _tmpfs(one: MountRequest, _: ContainerRecord, __: AsyncExitStack) -> MountPoint:
     return MountPoint(type="tmpfs", destination=one.target, rw=not one.read_only)
 
 
-def _check_source(one: Wanted) -> None:
+def _check_source(one: MountRequest) -> None:
     path = Path(one.source)
     if path.exists():
         return

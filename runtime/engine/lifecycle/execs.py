@@ -16,8 +16,8 @@ from netd.common import resource_errors
 from netd.common.errors import BadRequest, Conflict, NotFound, ServerError
 from netd.common.ids import new_id
 from netd.common.tasks import Tasks
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.options import detach_keys, process
 from runtime.record import ExecConfig
 from runtime.shim_client.supervisor import Attachment, Running, Supervisor
@@ -47,77 +47,77 @@ class Exec:
 
 
 class Execs:
-    def __init__(self, fleet: Fleet, supervisor: Supervisor, tasks: Tasks) -> None:
+    def __init__(self, containers: Containers, supervisor: Supervisor, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._fleet = fleet
+        self._containers = containers
         self._supervisor = supervisor
         self._execs: dict[str, Exec] = {}
         self._created = 0
 
-    def create(self, live: Live, config: ExecConfig) -> Exec:
+    def create(self, container: Container, config: ExecConfig) -> Exec:
         """Return a new exec of *live*, checked but not started."""
-        self._check_running(live)
+        self._check_running(container)
         if not config.cmd:
             raise BadRequest("No exec command specified")
         detach_keys.parse(config.detach_keys)
         process.check_strings("command", config.cmd)
         process.check_environment(config.env or ())
         process.check_user(config.user)
-        made = Exec(new_id(), live.id, config)
+        made = Exec(new_id(), container.id, config)
         self._sweep()
-        self._drop_unstarted(live)
+        self._drop_unstarted(container)
         self._execs[made.id] = made
-        live.execs.add(made.id)
-        self._fleet.tell(live, f"exec_create: {' '.join(config.cmd)}", execID=made.id)
+        container.execs.add(made.id)
+        self._containers.tell(container, f"exec_create: {' '.join(config.cmd)}", execID=made.id)
         return made
 
     def find(self, identifier: str) -> Exec:
-        if identifier not in self._execs or self._fleet.get(self._execs[identifier].container) is None:
+        if identifier not in self._execs or self._containers.get(self._execs[identifier].container) is None:
             raise NotFound(f"No such exec instance: {identifier}")
         return self._execs[identifier]
 
-    def of(self, live: Live) -> list[str]:
+    def of(self, container: Container) -> list[str]:
         """Return the ids of the execs that run in the container now."""
-        return [key for key in live.execs if (one := self._execs.get(key)) and one.running and one.code is None]
+        return [key for key in container.execs if (one := self._execs.get(key)) and one.running and one.code is None]
 
-    def begin(self, one: Exec) -> Live:
+    def begin(self, one: Exec) -> Container:
         """Claim the exec for its only start and return its container."""
-        live = self._fleet.find(one.container)
+        container = self._containers.find(one.container)
         if one.started:
             raise Conflict(f"exec {one.id} has been started already")
-        self._check_running(live)
+        self._check_running(container)
         one.started = True
-        return live
+        return container
 
     async def start(self, one: Exec, *, attached: bool) -> Attachment | None:
         """Run the program; claimed with :meth:`begin`.  Raises StartError, whose code the exec then has."""
-        live = self._fleet.find(one.container)
+        container = self._containers.find(one.container)
         try:
-            running, streams = await self._run(live, one, attached)
+            running, streams = await self._run(container, one, attached)
         except StartError as error:
-            self._end(live, one, error.code)
+            self._end(container, one, error.code)
             raise
         except ProcessLookupError as error:
-            self._end(live, one, _NOT_STARTED)
+            self._end(container, one, _NOT_STARTED)
             raise StartError(str(error), _NOT_STARTED) from error
         except OSError as error:
             one.code = _NOT_STARTED
             what = "cannot start the exec"
             raise resource_errors.problem(error, what) or ServerError(f"{what}: {error}") from error
         except BaseException:
-            self._end(live, one, _NOT_STARTED)
+            self._end(container, one, _NOT_STARTED)
             raise
-        self._fleet.tell(live, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
-        self._tasks.start(self._watch(live, one, running), f"exec {one.id[:12]}")
+        self._containers.tell(container, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
+        self._tasks.start(self._watch(container, one, running), f"exec {one.id[:12]}")
         return streams
 
-    async def _run(self, live: Live, one: Exec, attached: bool) -> tuple[Running, Attachment | None]:
-        self._check_running(live)
-        assert live.running is not None
+    async def _run(self, container: Container, one: Exec, attached: bool) -> tuple[Running, Attachment | None]:
+        self._check_running(container)
+        assert container.running is not None
         config = one.config
         sized = msgspec.structs.replace(config, console_size=list(one.size)) if one.size else config
-        program = process.further(live.record, sized, live.record.config.hostname)
-        running = one.running = await self._supervisor.exec(live.id, live.running.pid, program, one.id)
+        program = process.further(container.record, sized, container.record.config.hostname)
+        running = one.running = await self._supervisor.exec(container.id, container.running.pid, program, one.id)
         streams = None
         if attached:
             try:
@@ -135,10 +135,10 @@ class Execs:
             raise
         return running, streams
 
-    async def _watch(self, live: Live, one: Exec, running: Running) -> None:
+    async def _watch(self, container: Container, one: Exec, running: Running) -> None:
         status = await running.wait()
-        self._end(live, one, status.code)
-        self._fleet.tell(live, "exec_die", execID=one.id, exitCode=str(status.code))
+        self._end(container, one, status.code)
+        self._containers.tell(container, "exec_die", execID=one.id, exitCode=str(status.code))
 
     async def resize(self, one: Exec, rows: int, columns: int) -> None:
         """Set the size of the terminal; asked before there is one, it is given at the start."""
@@ -149,20 +149,20 @@ class Execs:
             return
         await one.running.resize(rows, columns)
 
-    def _check_running(self, live: Live) -> None:
-        if live.record.state.status == "paused":
-            raise Conflict(f"Container {live.record.name} is paused, unpause the container before exec")
-        live.refuse_restarting()
-        if live.running is None:
-            raise Conflict(f"container {live.id} is not running")
+    def _check_running(self, container: Container) -> None:
+        if container.record.state.status == "paused":
+            raise Conflict(f"Container {container.record.name} is paused, unpause the container before exec")
+        container.refuse_restarting()
+        if container.running is None:
+            raise Conflict(f"container {container.id} is not running")
 
-    def _end(self, live: Live, one: Exec, code: int) -> None:
+    def _end(self, container: Container, one: Exec, code: int) -> None:
         """Record the exit code, and make room for it among the ended execs of the container."""
         one.code, one.since = code, time.monotonic()
-        live.execs.discard(one.id)
-        live.ended_execs.append(one.id)
-        if len(live.ended_execs) > _KEPT:
-            self._execs.pop(live.ended_execs.popleft(), None)
+        container.execs.discard(one.id)
+        container.ended_execs.append(one.id)
+        if len(container.ended_execs) > _KEPT:
+            self._execs.pop(container.ended_execs.popleft(), None)
 
     def _sweep(self) -> None:
         """Drop now and then the execs that ended long ago, and those whose container is gone."""
@@ -172,13 +172,13 @@ class Execs:
             self._execs = {
                 key: one
                 for key, one in self._execs.items()
-                if self._fleet.get(one.container) and (one.code is None or one.since > before)
+                if self._containers.get(one.container) and (one.code is None or one.since > before)
             }
 
-    def _drop_unstarted(self, live: Live) -> None:
-        if len(live.execs) < _MANY:
+    def _drop_unstarted(self, container: Container) -> None:
+        if len(container.execs) < _MANY:
             return
         before = time.monotonic() - _KEPT_SECONDS
-        for key in [key for key in live.execs if not (one := self._execs[key]).started and one.since < before]:
-            live.execs.discard(key)
+        for key in [key for key in container.execs if not (one := self._execs[key]).started and one.since < before]:
+            container.execs.discard(key)
             del self._execs[key]

@@ -9,9 +9,9 @@ from contextlib import suppress
 from netd.common.ids import new_id, now
 from netd.common.tasks import begin
 from runtime.engine.containers import health_state
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
-from runtime.engine.containers.health_state import Health, Plan, Result
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
+from runtime.engine.containers.health_state import Health, HealthcheckPlan, Result
 from runtime.engine.options import process
 from runtime.record import ExecConfig
 from runtime.shim_client.supervisor import Attachment, Running, Supervisor
@@ -22,37 +22,37 @@ _READ = 1 << 16
 
 
 class HealthChecks:
-    def __init__(self, fleet: Fleet, supervisor: Supervisor) -> None:
-        self._fleet = fleet
+    def __init__(self, containers: Containers, supervisor: Supervisor) -> None:
+        self._containers = containers
         self._supervisor = supervisor
 
-    async def run(self, live: Live, running: Running) -> None:
+    async def run(self, container: Container, running: Running) -> None:
         """Check the container until its process ends; returns at once when it has no health check."""
-        plan = health_state.plan(live.record.config)
+        plan = health_state.plan(container.record.config)
         if plan is None:
-            live.health = None
+            container.health = None
             return
-        live.health = Health()
+        container.health = Health()
         began = time.monotonic()
         ended = begin(running.wait())
         try:
-            while not await _within(ended, plan.pause(live.health, time.monotonic() - began)):
-                if live.record.state.status == "running":
-                    result = await self._check(live, running, plan)
-                    self._take(live, health_state.judge(live.health, result, plan, time.monotonic() - began))
+            while not await _within(ended, plan.pause(container.health, time.monotonic() - began)):
+                if container.record.state.status == "running":
+                    result = await self._check(container, running, plan)
+                    self._take(container, health_state.judge(container.health, result, plan, time.monotonic() - began))
         finally:
             ended.cancel()
 
-    def _take(self, live: Live, health: Health) -> None:
-        before, live.health = live.health, health
+    def _take(self, container: Container, health: Health) -> None:
+        before, container.health = container.health, health
         if before is not None and before.verdict != health.verdict:
-            self._fleet.tell(live, f"health_status: {health.verdict}")
+            self._containers.tell(container, f"health_status: {health.verdict}")
 
-    async def _check(self, live: Live, running: Running, plan: Plan) -> Result:
+    async def _check(self, container: Container, running: Running, plan: HealthcheckPlan) -> Result:
         start = now()
-        program = process.further(live.record, ExecConfig(cmd=plan.argv), live.record.config.hostname)
+        program = process.further(container.record, ExecConfig(cmd=plan.argv), container.record.config.hostname)
         try:
-            probe = await self._supervisor.exec(live.id, running.pid, program, new_id())
+            probe = await self._supervisor.exec(container.id, running.pid, program, new_id())
             try:
                 streams = await probe.attach(stdin=False)
             except BaseException:

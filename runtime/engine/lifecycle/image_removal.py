@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from netd.common.errors import Conflict
 from netd.common.events import Bus, event
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.images.reference import Reference
@@ -17,9 +17,9 @@ Report = list[dict[str, str]]
 
 
 class ImageRemoval:
-    def __init__(self, images: Images, fleet: Fleet, bus: Bus) -> None:
+    def __init__(self, images: Images, containers: Containers, bus: Bus) -> None:
         self._images = images
-        self._fleet = fleet
+        self._containers = containers
         self._bus = bus
 
     async def remove(self, text: str, *, force: bool) -> Report:
@@ -35,8 +35,8 @@ class ImageRemoval:
 
     def _refuse(self, image: ImageRecord, names: Sequence[Reference], tag: Reference | None, *, force: bool) -> None:
         short = image.id.removeprefix("sha256:")[:12]
-        users = self._fleet.users_of_image(image.id)
-        running = [live for live in users if live.record.state.counts_as_running]
+        users = self._containers.users_of_image(image.id)
+        running = [container for container in users if container.record.state.counts_as_running]
         if tag is None and len(names) > 1 and not force:
             raise Conflict(
                 f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
@@ -70,7 +70,7 @@ class ImageRemoval:
         freed = 0
         for image in self._images.all():
             named = bool(self._images.names_of(image.id))
-            if (named and dangling) or self._fleet.users_of_image(image.id) or not wanted(image):
+            if (named and dangling) or self._containers.users_of_image(image.id) or not wanted(image):
                 continue
             report += await self._delete(image)
             freed += image.size
@@ -80,8 +80,8 @@ class ImageRemoval:
         self._bus.publish(event("image", action, image.id, attributes))
 
 
-def _named(live: Live) -> str:
-    return f"{live.id[:12]} ({live.record.name})"
+def _named(container: Container) -> str:
+    return f"{container.id[:12]} ({container.record.name})"
 
 
 def reference_filter(patterns: Sequence[str], names: Sequence[Reference]) -> bool:

@@ -8,7 +8,7 @@ import logging
 from netd.client import NetdClient
 from netd.common.errors import Problem
 from netd.common.events import Bus
-from runtime.engine.lifecycle.restore import Recovery
+from runtime.engine.lifecycle.restore import Restore
 
 _log = logging.getLogger(__name__)
 _AGAIN = 0.5
@@ -16,7 +16,7 @@ _AGAIN = 0.5
 
 
 class NetdWatch:
-    def __init__(self, netd: NetdClient, bus: Bus, recovery: Recovery) -> None:
+    def __init__(self, netd: NetdClient, bus: Bus, recovery: Restore) -> None:
         self._netd = netd
         self._bus = bus
         self._recovery = recovery

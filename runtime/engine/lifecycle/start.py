@@ -11,54 +11,54 @@ from contextlib import AsyncExitStack
 
 from netd.common.errors import BadRequest, Conflict, Problem, ServerError
 from runtime.engine.containers import etc_files
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
-from runtime.engine.network.attachment import Joined, Network
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
+from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.options import runtime_spec
 from runtime.engine.options.runtime_spec import Surroundings
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Running, Supervisor
-from runtime.spec import Container, StartError
+from runtime.spec import ContainerSpec, StartError
 
 _PREFIX = "failed to create task for container: "
 _USERS_FAULT = (126, 127)
 
 
-class Launcher:
+class Starter:
     def __init__(
         self,
-        fleet: Fleet,
+        containers: Containers,
         supervisor: Supervisor,
-        network: Network,
+        network: NetworkAttachments,
         paths: Paths,
         user_namespaces: UserNamespaces,
     ) -> None:
         self._user_namespaces = user_namespaces
-        self._fleet = fleet
+        self._containers = containers
         self._supervisor = supervisor
         self._network = network
         self._paths = paths
 
-    async def launch(self, live: Live) -> tuple[Running, Joined]:
+    async def launch(self, container: Container) -> tuple[Running, SandboxAttachment]:
         """Return the running process and its networking.  Raises a Problem or StartError; nothing is left then."""
-        async with self._user_namespaces.held(live) as held, AsyncExitStack() as undo:
-            joined = await self._network.join(live, held.network)
-            undo.push_async_callback(self._leave, live)
-            spec = self._spec(live, joined, held.user)
-            await asyncio.to_thread(self._ready, live, joined)
+        async with self._user_namespaces.held(container) as held, AsyncExitStack() as undo:
+            joined = await self._network.join(container, held.network)
+            undo.push_async_callback(self._leave, container)
+            spec = self._spec(container, joined, held.user)
+            await asyncio.to_thread(self._ready, container, joined)
             running = await self._supervisor.prepare(spec)
-            undo.push_async_callback(self._supervisor.discard, live.id)
-            await live.connect_viewers(running)
+            undo.push_async_callback(self._supervisor.discard, container.id)
+            await container.connect_viewers(running)
             await self._supervisor.release(running)
             undo.pop_all()
         return running, joined
 
-    async def _leave(self, live: Live) -> None:
-        await self._network.leave(live)
+    async def _leave(self, container: Container) -> None:
+        await self._network.leave(container)
 
-    def _spec(self, live: Live, joined: Joined, userns: str) -> Container:
-        record = live.record
+    def _spec(self, container: Container, joined: SandboxAttachment, userns: str) -> ContainerSpec:
+        record = container.record
         around = Surroundings(
             hostname=joined.hostname,
             netns=joined.netns,
@@ -69,12 +69,12 @@ class Launcher:
             files=joined.files,
             online=os.cpu_count() or 1,
         )
-        return runtime_spec.container(record, self._paths.container(live.id), around)
+        return runtime_spec.container(record, self._paths.container(container.id), around)
 
     def _namespace(self, mode: str, kind: str) -> str:
         if not mode.startswith("container:"):
             return "host" if mode == "host" else "private"
-        donor = self._fleet.find(mode.removeprefix("container:"))
+        donor = self._containers.find(mode.removeprefix("container:"))
         if donor.running is None:
             raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
         if kind == "ipc" and donor.record.host.ipc_mode in ("", "private"):
@@ -84,9 +84,9 @@ class Launcher:
             )
         return f"/proc/{donor.running.pid}/ns/{kind}"
 
-    def _ready(self, live: Live, joined: Joined) -> None:
+    def _ready(self, container: Container, joined: SandboxAttachment) -> None:
         """Write the files of /etc, and make what a crash of the machine, or the user, may have taken away."""
-        record, own = live.record, self._paths.container(live.id)
+        record, own = container.record, self._paths.container(container.id)
         missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
         if missing:
             raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")

@@ -14,9 +14,9 @@ from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from netd.common.tasks import Tasks
 from runtime.engine.containers import etc_files
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
-from runtime.engine.network.static_addresses import Declared
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
+from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.options import networking
 from runtime.paths import ContainerPaths, Paths
 from runtime.record import ContainerRecord
@@ -26,7 +26,7 @@ _PREFIX = "failed to set up container networking: "
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class SandboxAttachment:
     """What a container gets of networking at its start."""
 
     netns: str | None
@@ -38,12 +38,14 @@ class Joined:
     resolv_conf: str = ""
 
 
-class Network:
-    def __init__(self, netd: NetdClient, fleet: Fleet, paths: Paths, declared: Declared, tasks: Tasks) -> None:
+class NetworkAttachments:
+    def __init__(
+        self, netd: NetdClient, containers: Containers, paths: Paths, static_addresses: StaticAddresses, tasks: Tasks
+    ) -> None:
         self._tasks = tasks
         self._netd = netd
-        self._declared = declared
-        self._fleet = fleet
+        self._static_addresses = static_addresses
+        self._containers = containers
         self._paths = paths
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -52,28 +54,28 @@ class Network:
         if self._leaving:
             await asyncio.wait(set(self._leaving))
 
-    async def join(self, live: Live, netns: str = "") -> Joined:
+    async def join(self, container: Container, netns: str = "") -> SandboxAttachment:
         """Make the container's sandbox, of the namespace at *netns* if that is given, or join another container's.
 
         Raises the Problem that netd tells, in Docker's words; nothing is left then.
         """
-        if networking.shares_network(live.record.host):
-            return self._share(live)
-        hostname = live.record.config.hostname
+        if networking.shares_network(container.record.host):
+            return self._share(container)
+        hostname = container.record.config.hostname
         await self.settled()
         try:
-            view = await self._netd.create_sandbox(networking.request(live.record, hostname, netns))
+            view = await self._netd.create_sandbox(networking.request(container.record, hostname, netns))
         except Problem as problem:
             raise _prefixed(problem) from problem
-        own = self._paths.container(live.id)
-        return Joined(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
+        own = self._paths.container(container.id)
+        return SandboxAttachment(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
 
-    def _share(self, live: Live) -> Joined:
-        name = networking.donor(live.record.host) or ""
-        if name == live.id:
+    def _share(self, container: Container) -> SandboxAttachment:
+        name = networking.donor(container.record.host) or ""
+        if name == container.id:
             raise ServerError(f"{_PREFIX}cannot join own network namespace")
         try:
-            donor = self._fleet.find(name)
+            donor = self._containers.find(name)
         except NotFound as problem:
             raise ServerError(f"{_PREFIX}joining network namespace of container: {problem.message}") from None
         if not donor.record.state.alive:
@@ -82,77 +84,79 @@ class Network:
                 f" {donor.record.state.status}"
             )
         owner = donor
-        while (above := networking.donor(owner.record.host)) and (next_one := self._fleet.get(above)):
+        while (above := networking.donor(owner.record.host)) and (next_one := self._containers.get(above)):
             owner = next_one
         files = self._paths.container(owner.id)
-        return Joined(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None)
+        return SandboxAttachment(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None)
 
-    def leave(self, live: Live) -> asyncio.Task[None]:
+    def leave(self, container: Container) -> asyncio.Task[None]:
         """Begin to take the container's sandbox away; when netd is down, that is done as soon as it is back."""
-        job = self._tasks.start(self._delete(live), f"leave {live.id[:12]}")
+        job = self._tasks.start(self._delete(container), f"leave {container.id[:12]}")
         self._leaving.add(job)
         job.add_done_callback(self._leaving.discard)
         return job
 
-    async def _delete(self, live: Live) -> None:
-        if networking.shares_network(live.record.host):
+    async def _delete(self, container: Container) -> None:
+        if networking.shares_network(container.record.host):
             return
         try:
-            await self._netd.delete_sandbox(live.id)
+            await self._netd.delete_sandbox(container.id)
         except Problem as problem:
-            _log.warning("sandbox stays until netd is back: container=%s error=%s", live.id[:12], problem.message)
+            _log.warning("sandbox stays until netd is back: container=%s error=%s", container.id[:12], problem.message)
 
-    async def rename(self, live: Live, name: str) -> None:
+    async def rename(self, container: Container, name: str) -> None:
         """Let others find a running container by its new name."""
-        await self._declared.tell(live)
-        if not live.record.state.alive or networking.shares_network(live.record.host):
+        await self._static_addresses.tell(container)
+        if not container.record.state.alive or networking.shares_network(container.record.host):
             return
-        view = await self._netd.rename_sandbox(live.id, name)
-        endpoints = networking.resolved(live.record.endpoints, view.network_settings.networks)
-        self._fleet.note(live, network=view.network_settings, endpoints=endpoints)
+        view = await self._netd.rename_sandbox(container.id, name)
+        endpoints = networking.resolved(container.record.endpoints, view.network_settings.networks)
+        self._containers.note(container, network=view.network_settings, endpoints=endpoints)
 
     # Connecting and disconnecting
 
-    async def connect(self, live: Live, network: str, settings: EndpointSettings) -> None:
+    async def connect(self, container: Container, network: str, settings: EndpointSettings) -> None:
         """Attach the container to a further network: now when it runs, else at its next start."""
         network = "bridge" if network == "default" else network
         networking.check_endpoint(network, settings)
         await self.settled()
-        async with live.lock:
-            _check_mode(live.record, network)
-            endpoints = live.record.endpoints
-            if live.record.state.alive:
-                view = await self._netd.connect(network, ConnectRequest(container=live.id, endpoint_config=settings))
+        async with container.lock:
+            _check_mode(container.record, network)
+            endpoints = container.record.endpoints
+            if container.record.state.alive:
+                view = await self._netd.connect(
+                    network, ConnectRequest(container=container.id, endpoint_config=settings)
+                )
                 joined = networking.resolved({**endpoints, network: settings}, view.network_settings.networks)
-                await self._take(live, view, joined)
+                await self._take(container, view, joined)
             elif networking.stored_name(endpoints, network) is None:
-                await self._fleet.change(live, endpoints={**endpoints, network: settings.requested()})
-            await self._declared.tell(live)
+                await self._containers.change(container, endpoints={**endpoints, network: settings.requested()})
+            await self._static_addresses.tell(container)
 
-    async def disconnect(self, live: Live, network: str, force: bool) -> None:
+    async def disconnect(self, container: Container, network: str, force: bool) -> None:
         """Detach the container from a network.  Raises ServerError when it is not on it."""
         network = "bridge" if network == "default" else network
-        if networking.mode(live.record.host) == "host":
+        if networking.mode(container.record.host) == "host":
             raise BadRequest(
                 "cannot disconnect container from host network - container was created in host network mode"
             )
-        async with live.lock:
-            name = networking.stored_name(live.record.endpoints, network)
-            if not live.record.state.alive and name is None:
-                raise ServerError(f"container {live.id} is not connected to the network {network}")
-            left = {key: one for key, one in live.record.endpoints.items() if key != name}
-            if live.record.state.alive:
-                asked = DisconnectRequest(container=live.id, force=force)
-                await self._take(live, await self._netd.disconnect(network, asked), left)
+        async with container.lock:
+            name = networking.stored_name(container.record.endpoints, network)
+            if not container.record.state.alive and name is None:
+                raise ServerError(f"container {container.id} is not connected to the network {network}")
+            left = {key: one for key, one in container.record.endpoints.items() if key != name}
+            if container.record.state.alive:
+                asked = DisconnectRequest(container=container.id, force=force)
+                await self._take(container, await self._netd.disconnect(network, asked), left)
             else:
-                await self._fleet.change(live, endpoints=left)
-            await self._declared.tell(live)
+                await self._containers.change(container, endpoints=left)
+            await self._static_addresses.tell(container)
 
-    async def _take(self, live: Live, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
-        await self._fleet.change(live, endpoints=endpoints, network=view.network_settings)
-        own = self._paths.container(live.id)
-        if await asyncio.to_thread(etc_files.rewrite_hosts, own, live.hosts, view.hosts):
-            live.hosts = view.hosts
+    async def _take(self, container: Container, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
+        await self._containers.change(container, endpoints=endpoints, network=view.network_settings)
+        own = self._paths.container(container.id)
+        if await asyncio.to_thread(etc_files.rewrite_hosts, own, container.hosts, view.hosts):
+            container.hosts = view.hosts
 
 
 def _check_mode(record: ContainerRecord, network: str) -> None:

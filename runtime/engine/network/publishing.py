@@ -12,8 +12,8 @@ from netd.client import NetdClient
 from netd.common import allow, codec
 from netd.common.errors import BadRequest, NotFound, Problem
 from runtime.container_config import HostConfig
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.options import networking, port_bindings
 
 _log = logging.getLogger(__name__)
@@ -26,45 +26,45 @@ class _Shown(msgspec.Struct, frozen=True):
     ipv6: bool = msgspec.field(default=False, name="EnableIPv6")
 
 
-class Ports:
-    def __init__(self, netd: NetdClient, fleet: Fleet) -> None:
+class PortPublisher:
+    def __init__(self, netd: NetdClient, containers: Containers) -> None:
         self._netd = netd
-        self._fleet = fleet
+        self._containers = containers
 
-    async def add(self, live: Live, more: PortBindings) -> None:
+    async def add(self, container: Container, more: PortBindings) -> None:
         """Publish more of the container.  Raises the Problem that prevents it; nothing is changed then."""
-        _check(live, more)
-        async with live.lock:
-            host = port_bindings.added(live.record.host, more)
+        _check(container, more)
+        async with container.lock:
+            host = port_bindings.added(container.record.host, more)
             view = None
-            if live.record.state.alive:
-                view = await self._netd.publish(live.id, PortsRequest(port_bindings=more))
+            if container.record.state.alive:
+                view = await self._netd.publish(container.id, PortsRequest(port_bindings=more))
             try:
-                await self._record(live, host, view)
+                await self._record(container, host, view)
             except Problem:
                 if view is not None:
-                    await self._take_back(live, more)
+                    await self._take_back(container, more)
                 raise
 
-    async def remove(self, live: Live, less: PortBindings) -> None:
+    async def remove(self, container: Container, less: PortBindings) -> None:
         """Publish less of it.  Raises NotFound naming what is not published."""
-        _check(live, less)
-        async with live.lock:
-            record = live.record
+        _check(container, less)
+        async with container.lock:
+            record = container.record
             given = record.network.ports if record.network else {}
             exposed = list(record.config.exposed_ports or ())
             host = port_bindings.removed(record.host, exposed, less, given)
             if record.state.alive:
                 asked = PortsRequest(port_bindings=less, exposed_ports=exposed)
-                await self._record(live, host, await self._netd.unpublish(live.id, asked))
+                await self._record(container, host, await self._netd.unpublish(container.id, asked))
                 return
             if host == port_bindings.removed(record.host, exposed, {}, given):
                 raise NotFound(f"container {record.name} publishes no port {', '.join(less)}")
-            await self._record(live, host, None)
+            await self._record(container, host, None)
 
-    async def warnings(self, live: Live) -> list[str]:
+    async def warnings(self, container: Container) -> list[str]:
         """Return a sentence for each address that a port is to be published on and none of the networks can serve."""
-        record = live.record
+        record = container.record
         wanted = {
             one.host_ip.strip("[]"): one
             for many in (record.host.port_bindings or {}).values()
@@ -90,28 +90,29 @@ class Ports:
         shown = codec.decode(answer.body, _Shown)
         return {name for name, has in (("IPv4", shown.ipv4), ("IPv6", shown.ipv6)) if has}
 
-    async def _record(self, live: Live, host: HostConfig, view: SandboxView | None) -> None:
+    async def _record(self, container: Container, host: HostConfig, view: SandboxView | None) -> None:
         if view is None:
-            await self._fleet.change(live, host=host)
+            await self._containers.change(container, host=host)
         else:
-            await self._fleet.change(live, host=host, network=view.network_settings)
+            await self._containers.change(container, host=host, network=view.network_settings)
 
-    async def _take_back(self, live: Live, more: PortBindings) -> None:
+    async def _take_back(self, container: Container, more: PortBindings) -> None:
         try:
-            await self._netd.unpublish(live.id, PortsRequest(port_bindings=more))
+            await self._netd.unpublish(container.id, PortsRequest(port_bindings=more))
         except Problem as problem:
-            _log.warning("port stays published: container=%s error=%s", live.id[:12], problem.message)
+            _log.warning("port stays published: container=%s error=%s", container.id[:12], problem.message)
 
 
-def _check(live: Live, asked: PortBindings) -> None:
-    host = live.record.host
+def _check(container: Container, asked: PortBindings) -> None:
+    host = container.record.host
     if not asked:
         raise BadRequest("no port is named: say which in PortBindings")
     if networking.shares_network(host):
         raise BadRequest("conflicting options: port publishing and the container type network mode")
     if networking.mode(host) == "host":
         raise BadRequest(
-            f"container {live.record.name} shares the host's network: its ports are the host's own, none is published"
+            f"container {container.record.name} shares the host's network:"
+            " its ports are the host's own, none is published"
         )
     networking.check_ports((), asked)
-    allow.rules(live.record.config.labels or {})
+    allow.rules(container.record.config.labels or {})

@@ -11,38 +11,38 @@ from collections.abc import Mapping
 from netd.api import EndpointSettings, IPAMConfig, ReservationRequest
 from netd.client import NetdClient
 from netd.common.errors import Problem
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 
 _log = logging.getLogger(__name__)
 
 
-class Declared:
-    def __init__(self, netd: NetdClient, fleet: Fleet) -> None:
+class StaticAddresses:
+    def __init__(self, netd: NetdClient, containers: Containers) -> None:
         self._netd = netd
-        self._fleet = fleet
+        self._containers = containers
         self._told: set[str] = set()
         """The containers that netd keeps something for."""
 
-    async def tell(self, live: Live) -> None:
+    async def tell(self, container: Container) -> None:
         """Have netd keep what the container declares now, and no more."""
-        wanted = addresses(live.record.endpoints)
-        if wanted or live.id in self._told:
-            await self._put(live.id, ReservationRequest(name=live.record.name, networks=wanted))
+        wanted = addresses(container.record.endpoints)
+        if wanted or container.id in self._told:
+            await self._put(container.id, ReservationRequest(name=container.record.name, networks=wanted))
 
-    async def forget(self, live: Live) -> None:
+    async def forget(self, container: Container) -> None:
         """Have netd keep nothing for a container that is gone."""
-        if live.id in self._told:
-            await self._put(live.id, ReservationRequest(name=live.record.name))
+        if container.id in self._told:
+            await self._put(container.id, ReservationRequest(name=container.record.name))
 
     async def agree(self) -> None:
         """Tell a netd that has come back everything.  Raises Unavailable when it is gone again."""
         kept = {one.id: one.name for one in await self._netd.reservations()}
         self._told = set(kept)
-        for live in self._fleet.all():
-            await self.tell(live)
-        for identifier, name in kept.items() if not self._fleet.may_lack_records else ():
-            if self._fleet.get(identifier) is None:
+        for container in self._containers.all():
+            await self.tell(container)
+        for identifier, name in kept.items() if not self._containers.may_lack_records else ():
+            if self._containers.get(identifier) is None:
                 await self._put(identifier, ReservationRequest(name=name))
 
     async def _put(self, identifier: str, request: ReservationRequest) -> None:

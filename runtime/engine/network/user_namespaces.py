@@ -16,8 +16,8 @@ from netd.common.config import Settings
 from netd.common.errors import BadRequest, Conflict
 from runtime import frames
 from runtime.container_config import HostConfig
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.options import id_ranges, networking
 from runtime.init import idmapped_mounts
 from runtime.kernel import linux
@@ -37,9 +37,9 @@ class Held:
 
 
 class UserNamespaces:
-    def __init__(self, settings: Settings, fleet: Fleet, supervisor: Supervisor, paths: Paths) -> None:
+    def __init__(self, settings: Settings, containers: Containers, supervisor: Supervisor, paths: Paths) -> None:
         self._settings = settings
-        self._fleet = fleet
+        self._containers = containers
         self._supervisor = supervisor
         self._paths = paths
         self._pool: IdRange | None = None
@@ -53,7 +53,7 @@ class UserNamespaces:
     @asynccontextmanager
     async def assigned(self, identifier: str, host: HostConfig) -> AsyncIterator[IdRange | None]:
         """Yield the ids of a container that is being created; they are its own once it is recorded."""
-        donors = [self._fleet.find(name) for name in _donors(host)]
+        donors = [self._containers.find(name) for name in _donors(host)]
         found = inherited(
             self._wanted(host), host.userns_mode, [(one.record.name, one.record.userns) for one in donors]
         )
@@ -68,14 +68,14 @@ class UserNamespaces:
             self._promised.pop(identifier, None)
 
     @asynccontextmanager
-    async def held(self, live: Live) -> AsyncIterator[Held]:
+    async def held(self, container: Container) -> AsyncIterator[Held]:
         """Make the namespaces for a start, and keep them until the container does.  Raises StartError."""
-        ids = live.record.userns
+        ids = container.record.userns
         if ids is None:
             yield Held()
             return
-        network = networking.owns_network(live.record.host)
-        made = await self._supervisor.namespaces(ids.first, ids.count, self._donated(live), network=network)
+        network = networking.owns_network(container.record.host)
+        made = await self._supervisor.namespaces(ids.first, ids.count, self._donated(container), network=network)
         try:
             yield Held(*(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in made))
         finally:
@@ -85,7 +85,7 @@ class UserNamespaces:
         return "none" if host.userns_mode == "host" else host.userns_mode or self._settings.userns
 
     def _choose(self, pool: IdRange, wanted: str) -> IdRange:
-        taken = [live.record.userns for live in self._fleet.all() if live.record.userns is not None]
+        taken = [container.record.userns for container in self._containers.all() if container.record.userns is not None]
         taken += self._promised.values()
         if wanted == "remap":
             return id_ranges.shared(pool, taken)
@@ -93,13 +93,14 @@ class UserNamespaces:
             taken.append(id_ranges.shared(pool, ()))
         return id_ranges.lowest_free(pool, taken)
 
-    def _donated(self, live: Live) -> str:
+    def _donated(self, container: Container) -> str:
         """Return the path of the user namespace of those whose namespaces the container joins; empty for its own."""
-        running = [one.running for name in _donors(live.record.host) if (one := self._fleet.get(name))]
+        running = [one.running for name in _donors(container.record.host) if (one := self._containers.get(name))]
         paths = [f"/proc/{one.pid}/ns/user" for one in running if one is not None]
         if len({os.stat(path).st_ino for path in paths}) > 1:
             raise Conflict(
-                f"container {live.record.name} cannot join containers with different user namespaces: join only one"
+                f"container {container.record.name} cannot join containers with different user namespaces:"
+                " join only one"
             )
         return paths[0] if paths else ""
 

@@ -26,7 +26,7 @@ _TMPFS_OPTION = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class MountRequest:
     """One mount that was asked for.  A volume without a source is anonymous."""
 
     kind: str
@@ -45,7 +45,7 @@ class Wanted:
     """Of a tmpfs."""
 
 
-def wanted(config: Config, host: HostConfig) -> tuple[Wanted, ...]:
+def wanted(config: Config, host: HostConfig) -> tuple[MountRequest, ...]:
     """Return every mount asked for, parents before children.  Raises BadRequest in Docker's words."""
     asked = [*map(parse_bind, host.binds or ()), *map(_from_mount, host.mounts or ())]
     asked += [_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
@@ -55,7 +55,7 @@ def wanted(config: Config, host: HostConfig) -> tuple[Wanted, ...]:
     return tuple(sorted(asked, key=lambda one: (one.target.count("/"), one.target)))
 
 
-def parse_bind(text: str) -> Wanted:
+def parse_bind(text: str) -> MountRequest:
     """Read ``source:target[:options]``, or ``target`` alone for an anonymous volume."""
     parts = text.split(":")
     if not 1 <= len(parts) <= 3 or not all(parts):
@@ -70,7 +70,7 @@ def parse_bind(text: str) -> Wanted:
             " allowed. If you intended to pass a host directory, use absolute path"
         )
     options = _Options.read(text, kind, mode)
-    return Wanted(
+    return MountRequest(
         kind=kind,
         target=_target(target, text),
         source=posixpath.normpath(source) if kind == "bind" else source,
@@ -101,11 +101,11 @@ class _Options:
         return cls("ro" in access, spread[0] if spread else "", not no_copy)
 
 
-def _anonymous(target: str) -> Wanted:
-    return Wanted(kind="volume", target=_target(target, target))
+def _anonymous(target: str) -> MountRequest:
+    return MountRequest(kind="volume", target=_target(target, target))
 
 
-def _tmpfs(target: str, options: str) -> Wanted:
+def _tmpfs(target: str, options: str) -> MountRequest:
     words = [word for word in options.split(",") if word]
     for word in words:
         if not _TMPFS_OPTION.match(word):
@@ -113,10 +113,10 @@ def _tmpfs(target: str, options: str) -> Wanted:
                 f"invalid tmpfs option {word[:80]!r} of {target}: use size, mode, uid, gid, nr_inodes, nr_blocks, huge"
                 " or mpol with a value, or a flag such as noexec"
             )
-    return Wanted(kind="tmpfs", target=_target(target, target), read_only="ro" in words, options=options)
+    return MountRequest(kind="tmpfs", target=_target(target, target), read_only="ro" in words, options=options)
 
 
-def _from_mount(mount: Mount) -> Wanted:
+def _from_mount(mount: Mount) -> MountRequest:
     where = f'invalid mount config for type "{mount.type}"'
     if not mount.target:
         raise BadRequest(f"{where}: field Target must not be empty")
@@ -130,7 +130,7 @@ def _from_mount(mount: Mount) -> Wanted:
     return readers[mount.type](mount, where)
 
 
-def _bind_mount(mount: Mount, where: str) -> Wanted:
+def _bind_mount(mount: Mount, where: str) -> MountRequest:
     if not mount.source:
         raise BadRequest(f"{where}: field Source must not be empty")
     if not mount.source.startswith("/"):
@@ -141,7 +141,7 @@ def _bind_mount(mount: Mount, where: str) -> Wanted:
     propagation = options.propagation if options else ""
     if propagation and propagation not in _PROPAGATIONS:
         raise BadRequest(f"{where}: invalid propagation mode: {propagation}")
-    return Wanted(
+    return MountRequest(
         kind="bind",
         target=_target(mount.target, mount.target),
         source=posixpath.normpath(mount.source),
@@ -151,7 +151,7 @@ def _bind_mount(mount: Mount, where: str) -> Wanted:
     )
 
 
-def _volume_mount(mount: Mount, where: str) -> Wanted:
+def _volume_mount(mount: Mount, where: str) -> MountRequest:
     options = mount.volume_options
     if mount.source and not _VOLUME.match(mount.source):
         raise BadRequest(f"{where}: invalid volume name: {mount.source!r}")
@@ -160,7 +160,7 @@ def _volume_mount(mount: Mount, where: str) -> Wanted:
     driver = options.driver_config if options else None
     if driver and (driver.name not in ("", "local") or driver.options):
         raise BadRequest(f"{where}: volume driver {driver.name or 'local'} with options is not known here; use local")
-    return Wanted(
+    return MountRequest(
         kind="volume",
         target=_target(mount.target, mount.target),
         source=mount.source,
@@ -171,7 +171,7 @@ def _volume_mount(mount: Mount, where: str) -> Wanted:
     )
 
 
-def _tmpfs_mount(mount: Mount, where: str) -> Wanted:
+def _tmpfs_mount(mount: Mount, where: str) -> MountRequest:
     if mount.source:
         raise BadRequest(f"{where}: field Source must not be specified")
     asked = mount.tmpfs_options
@@ -200,7 +200,7 @@ def _target(target: str, text: str) -> str:
     return clean
 
 
-def _refuse_doubles(asked: Iterable[Wanted]) -> None:
+def _refuse_doubles(asked: Iterable[MountRequest]) -> None:
     seen: set[str] = set()
     for one in asked:
         if one.target in seen:

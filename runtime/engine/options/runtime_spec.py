@@ -10,7 +10,7 @@ from runtime.container_config import HostConfig
 from runtime.engine.options import networking, process, resources, sysctls
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, MountPoint
-from runtime.spec import Container, Device, Mount
+from runtime.spec import ContainerSpec, Device, MountSpec
 
 _SHM = 64 << 20
 
@@ -31,7 +31,7 @@ class Surroundings:
     """Processors of the host."""
 
 
-def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings) -> Container:
+def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings) -> ContainerSpec:
     host = record.host
     _, other_sysctls = sysctls.split(
         host.sysctls,
@@ -40,7 +40,7 @@ def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings
         own_uts=own_uts(host),
     )
     size, count = log_bounds(host)
-    return Container(
+    return ContainerSpec(
         id=record.id,
         hostname=around.hostname,
         domainname=record.config.domainname,
@@ -73,7 +73,7 @@ def own_uts(host: HostConfig) -> bool:
     return host.uts_mode != "host"
 
 
-def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[Mount, ...]:
+def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[MountSpec, ...]:
     """Return all mounts, parents before children: a mount on /etc does not hide the files that netd writes there.
 
     A volume is a bind of its folder.
@@ -82,14 +82,16 @@ def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[Mount, ...]:
     return tuple(sorted([*asked, *_files(record, paths)], key=_depth))
 
 
-def _depth(mount: Mount) -> tuple[int, str]:
+def _depth(mount: MountSpec) -> tuple[int, str]:
     return (mount.target.count("/"), mount.target)
 
 
-def _mount(point: MountPoint, tmpfs: dict[str, str]) -> Mount:
+def _mount(point: MountPoint, tmpfs: dict[str, str]) -> MountSpec:
     if point.type == "tmpfs":
-        return Mount(kind="tmpfs", target=point.destination, options=tmpfs[point.destination], read_only=not point.rw)
-    return Mount(
+        return MountSpec(
+            kind="tmpfs", target=point.destination, options=tmpfs[point.destination], read_only=not point.rw
+        )
+    return MountSpec(
         kind="bind",
         target=point.destination,
         source=point.source,
@@ -98,7 +100,7 @@ def _mount(point: MountPoint, tmpfs: dict[str, str]) -> Mount:
     )
 
 
-def _files(record: ContainerRecord, paths: ContainerPaths) -> list[Mount]:
+def _files(record: ContainerRecord, paths: ContainerPaths) -> list[MountSpec]:
     """Return the mounts of the files that netd writes; a mount of the user's on one of them replaces it."""
     taken = {point.destination for point in record.mounts}
     shown = (
@@ -107,7 +109,7 @@ def _files(record: ContainerRecord, paths: ContainerPaths) -> list[Mount]:
         ("/etc/hosts", paths.hosts),
     )
     return [
-        Mount(kind="bind", target=target, source=str(path), read_only=record.host.readonly_rootfs)
+        MountSpec(kind="bind", target=target, source=str(path), read_only=record.host.readonly_rootfs)
         for target, path in shown
         if target not in taken
     ]

@@ -10,8 +10,8 @@ from netd.api import PortBindings
 from netd.common.digits import signed
 from netd.common.errors import BadRequest, NotFound
 from netd.common.filters import Filters
-from runtime.engine.containers.container import Live
-from runtime.engine.containers.containers import Fleet
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
 from runtime.engine.options.port_bindings import spans
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
@@ -27,18 +27,18 @@ _SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
-def chosen(fleet: Fleet, images: Images, filters: Filters, *, all_: bool, limit: int) -> list[Live]:
+def chosen(containers: Containers, images: Images, filters: Filters, *, all_: bool, limit: int) -> list[Container]:
     """Return the containers that pass, newest first.  Raises BadRequest for filters that make no sense."""
-    found = sorted(fleet.all(), key=lambda live: live.record.created, reverse=True)
-    tests = [_by_record(filters), _by_network(filters), _by_age(fleet, filters), _by_image(images, filters)]
+    found = sorted(containers.all(), key=lambda container: container.record.created, reverse=True)
+    tests = [_by_record(filters), _by_network(filters), _by_age(containers, filters), _by_image(images, filters)]
     explicit = bool(filters.get("status") or filters.get("exited"))
     show_all = all_ or limit > 0 or explicit
     passing = [
-        live
-        for live in found
-        if (show_all or live.record.state.counts_as_running)
-        and all(test(live.record) for test in tests)
-        and filters.exact("health", live.health.verdict if live.health else "none")
+        container
+        for container in found
+        if (show_all or container.record.state.counts_as_running)
+        and all(test(container.record) for test in tests)
+        and filters.exact("health", container.health.verdict if container.health else "none")
     ]
     return passing[:limit] if limit > 0 else passing
 
@@ -116,9 +116,9 @@ def _meets(wanted: list[tuple[int, int, str]], ports: Iterable[tuple[int, int, s
     )
 
 
-def _by_age(fleet: Fleet, filters: Filters) -> Callable[[ContainerRecord], bool]:
-    before = [fleet.find(text).record.created for text in filters.get("before")]
-    since = [fleet.find(text).record.created for text in filters.get("since")]
+def _by_age(containers: Containers, filters: Filters) -> Callable[[ContainerRecord], bool]:
+    before = [containers.find(text).record.created for text in filters.get("before")]
+    since = [containers.find(text).record.created for text in filters.get("since")]
     return lambda record: (
         all(record.created < moment for moment in before) and all(record.created > moment for moment in since)
     )
@@ -136,18 +136,18 @@ def _image(images: Images, text: str) -> ImageRecord | None:
         return None
 
 
-def prunable(fleet: Fleet, filters: Filters) -> Iterable[Live]:
+def prunable(containers: Containers, filters: Filters) -> Iterable[Container]:
     """Return the containers without a process that ``prune`` takes away."""
     until = [deadline(text) for text in filters.get("until")]
-    for live in fleet.all():
-        record = live.record
+    for container in containers.all():
+        record = container.record
         labels = record.config.labels or {}
         if record.state.counts_as_running or not filters.labels(labels):
             continue
         if filters.get("label!") and filters.labels(labels, "label!"):
             continue
         if all(record.created < moment for moment in until):
-            yield live
+            yield container
 
 
 def deadline(text: str) -> str:

@@ -19,7 +19,7 @@ _UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Processor:
+class CpuUsage:
     """Processor time in nanoseconds, and how often the container had to wait for its share."""
 
     total: int = 0
@@ -31,7 +31,7 @@ class Processor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class MemoryUsage:
     """Bytes; ``limit`` is the machine's memory where none was set."""
 
     used: int = 0
@@ -44,10 +44,10 @@ class Usage:
     """One sample, taken so many nanoseconds after 1970."""
 
     taken: int
-    processor: Processor = Processor()
+    processor: CpuUsage = CpuUsage()
     machine: int = 0
     """Processor time of the whole machine, in nanoseconds."""
-    memory: Memory = field(default_factory=Memory)
+    memory: MemoryUsage = field(default_factory=MemoryUsage)
     processes: int = 0
     networks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
@@ -79,10 +79,10 @@ def _groups(pid: int) -> dict[str, Path]:
     return found
 
 
-def _first_version(groups: Mapping[str, Path]) -> Processor:
+def _first_version(groups: Mapping[str, Path]) -> CpuUsage:
     times = _table(groups, "cpuacct", "cpuacct.stat")
     throttling = _table(groups, "cpu", "cpu.stat")
-    return Processor(
+    return CpuUsage(
         total=_number(groups, "cpuacct", "cpuacct.usage"),
         kernel=times.get("system", 0) * _NANOSECONDS // _TICKS,
         user=times.get("user", 0) * _NANOSECONDS // _TICKS,
@@ -92,9 +92,9 @@ def _first_version(groups: Mapping[str, Path]) -> Processor:
     )
 
 
-def _second_version(groups: Mapping[str, Path]) -> Processor:
+def _second_version(groups: Mapping[str, Path]) -> CpuUsage:
     times = _table(groups, "", "cpu.stat")
-    return Processor(
+    return CpuUsage(
         total=times.get("usage_usec", 0) * 1000,
         kernel=times.get("system_usec", 0) * 1000,
         user=times.get("user_usec", 0) * 1000,
@@ -104,12 +104,12 @@ def _second_version(groups: Mapping[str, Path]) -> Processor:
     )
 
 
-def _memory(groups: Mapping[str, Path]) -> Memory:
+def _memory(groups: Mapping[str, Path]) -> MemoryUsage:
     first = "memory" in groups
     controller = "memory" if first else ""
     limit = _number(groups, controller, "memory.limit_in_bytes" if first else "memory.max")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Memory(
+    return MemoryUsage(
         used=_number(groups, controller, "memory.usage_in_bytes" if first else "memory.current"),
         limit=limit if 0 < limit < _UNLIMITED else total,
         details=_table(groups, controller, "memory.stat"),

@@ -12,7 +12,7 @@ from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
 from netd.kernel.firewall.iptables import library, look, tables
 from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, TABLES, Bridged, Content, layout
-from netd.kernel.firewall.ruleset_state import Held
+from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier
 from netd.kernel.links.recirculation import close_detour, open_detour
 from netd.kernel.sysctl import Forwarding
@@ -29,7 +29,7 @@ class Iptables:
     def __init__(self, forwarding: Forwarding) -> None:
         library.load()
         self._forwarding = forwarding
-        self._held = Held()
+        self._held = RulesetState()
         self._written: dict[tuple[Family, str], Content] = {}
         """What the tables hold by our last word; without those of which it is not known."""
         self._respects: bool | None = None
@@ -63,7 +63,7 @@ class Iptables:
             raise
 
     def publish(self, rules: Ruleset) -> None:
-        self._held = Held(rules)
+        self._held = RulesetState(rules)
         self._write()
 
     def reset(self, rules: Ruleset) -> None:
@@ -71,7 +71,7 @@ class Iptables:
         self.publish(rules)
 
     def remove(self) -> None:
-        self._held, self._written, self.forwards = Held(), {}, frozenset()
+        self._held, self._written, self.forwards = RulesetState(), {}, frozenset()
         self._respects = None
         remove()
         close_detour()

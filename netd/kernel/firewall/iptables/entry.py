@@ -26,7 +26,7 @@ _BRIDGED = 0x04
 _TO_THE_PATHS = 0xFFFF
 
 
-class State(Flag):
+class ConnectionState(Flag):
     """What connection tracking says of a packet (the kernel's ``XT_CONNTRACK_STATE_*``)."""
 
     ESTABLISHED = 1 << 1
@@ -99,7 +99,7 @@ class Rule:
     protocol: str = ""
     ports: tuple[int, int] | None = None
     """First and last port that it goes to."""
-    state: State | None = None
+    state: ConnectionState | None = None
     to_host: bool = False
     """Only to addresses of the host."""
     not_bridged: bool = False
@@ -190,7 +190,7 @@ def _ports(rule: Rule) -> bytes:
 
 
 @lru_cache
-def _conntrack(state: State) -> bytes:
+def _conntrack(state: ConnectionState) -> bytes:
     """``struct xt_conntrack_mtinfo3``, of which only the states are used."""
     words = struct.pack("<13H", 0, 0, 0, 0, 0, 1, 0, state.value, 0, 0, 0, 0, 0)
     return _extension("conntrack", 3, bytes(136) + words)

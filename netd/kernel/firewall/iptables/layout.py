@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
-from netd.kernel.firewall.iptables.entry import ClampMss, Copy, Mark, Masquerade, Rule, Snat, State
+from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Copy, Mark, Masquerade, Rule, Snat
 from netd.kernel.firewall.iptables.published import asked, guards, opened, published
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.kernel.links.egress_barrier import MARK
@@ -35,7 +35,7 @@ _LOOPBACK: dict[Family, Subnet] = {4: ip_network("127.0.0.0/8"), 6: ip_network("
 _PINGS: dict[Family, str] = {4: "icmp", 6: "icmpv6"}
 _LINK_LOCAL = ip_network("fe80::/10")
 _NOBODY: dict[Family, Subnet] = {4: ip_network(EVERY_IPV4), 6: ip_network(EVERY_IPV6)}
-_KNOWN = State.ESTABLISHED | State.RELATED
+_KNOWN = ConnectionState.ESTABLISHED | ConnectionState.RELATED
 _DROP, _RETURN = Rule(then="DROP"), Rule(then="RETURN")
 _OWN = "nd-"
 _SEGMENTS = "nds+"
@@ -115,9 +115,11 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     }
     chains[spoofed].insert(0, Rule(then="RETURN", incoming=_SEGMENTS))
     guarded = guards(f"{PREFIX}GUARDED", rules.published, family)
-    chains[f"{PREFIX}PREROUTING"] = [Rule(then="RETURN", incoming="lo"), Rule(then=spoofed, state=State.NEW)]
+    chains[f"{PREFIX}PREROUTING"] = [Rule(then="RETURN", incoming="lo"), Rule(then=spoofed, state=ConnectionState.NEW)]
     if guarded:
-        chains[f"{PREFIX}PREROUTING"].append(Rule(then=f"{PREFIX}GUARDED", goto=True, to_host=True, state=State.NEW))
+        chains[f"{PREFIX}PREROUTING"].append(
+            Rule(then=f"{PREFIX}GUARDED", goto=True, to_host=True, state=ConnectionState.NEW)
+        )
         chains |= guarded
     ping = Rule(then=pinged, protocol=_PINGS[family], ping=True)
     chains[f"{PREFIX}INPUT"] = [replace(ping, incoming=links) for links in _all_links(bridges)]
@@ -179,10 +181,10 @@ def _sources(bridge: BridgeRules, family: Family) -> list[Rule]:
 
 def _among(bridge: BridgeRules, here: _Names) -> list[Rule]:
     """Within a network packets come by here only when published, or where br_netfilter shows them."""
-    spoofed = Rule(then=here.sources, state=State.DNAT)
+    spoofed = Rule(then=here.sources, state=ConnectionState.DNAT)
     if not bridge.isolated:
         return [spoofed]
-    return [spoofed, Rule(then="RETURN", state=_KNOWN), Rule(then="RETURN", state=State.DNAT), _DROP]
+    return [spoofed, Rule(then="RETURN", state=_KNOWN), Rule(then="RETURN", state=ConnectionState.DNAT), _DROP]
 
 
 def _entering(bridge: BridgeRules, treatment: Treatment, clamp: Rule) -> Iterator[Rule]:
@@ -190,7 +192,7 @@ def _entering(bridge: BridgeRules, treatment: Treatment, clamp: Rule) -> Iterato
     if treatment.mode is GatewayMode.UNPROTECTED:
         return
     yield Rule(then="RETURN", state=_KNOWN)
-    yield Rule(then="RETURN", state=State.DNAT)
+    yield Rule(then="RETURN", state=ConnectionState.DNAT)
     for link in bridge.trusted:
         yield Rule(then="RETURN", incoming=link)
     if treatment.mode is GatewayMode.ROUTED:
@@ -253,8 +255,8 @@ def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bri
     return {
         f"{PREFIX}POSTROUTING": [
             Rule(then=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
-            *(Rule(then=chain, state=State.DNAT) for chain in list(themselves)[:1]),
-            Rule(then=f"{PREFIX}HAIRPIN", state=State.DNAT, not_bridged=bridged.present),
+            *(Rule(then=chain, state=ConnectionState.DNAT) for chain in list(themselves)[:1]),
+            Rule(then=f"{PREFIX}HAIRPIN", state=ConnectionState.DNAT, not_bridged=bridged.present),
             *(Rule(then="RETURN", outgoing=links) for links in _all_links(bridges)),
             Rule(then=f"{PREFIX}HIDE", goto=True),
         ],

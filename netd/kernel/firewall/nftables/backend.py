@@ -14,7 +14,7 @@ from netd.kernel import sysctl
 from netd.kernel.firewall.nftables import script as scripts
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.kernel.firewall.nftables.table import MARKED, MARKING, removal
-from netd.kernel.firewall.ruleset_state import Held
+from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
@@ -30,7 +30,7 @@ class Nftables:
     def __init__(self, forwarding: Forwarding) -> None:
         self._nft = Nft()
         self._forwarding = forwarding
-        self._held = Held()
+        self._held = RulesetState()
         self._known = False
         """Whether the table holds what is held, by our last word."""
         self.forwards: frozenset[Family] = frozenset()
@@ -78,12 +78,12 @@ class Nftables:
     def reset(self, rules: Ruleset) -> None:
         """Build the table anew in one transaction."""
         self._known = False
-        self._held = Held(rules)
+        self._held = RulesetState(rules)
         self._rebuild(rules)
         self._forward()
 
     def remove(self) -> None:
-        self._held, self._known, self.forwards = Held(), False, frozenset()
+        self._held, self._known, self.forwards = RulesetState(), False, frozenset()
         self._nft.run(removal())
         recirculation.close_detour()
         self._forwarding.restore()
@@ -116,7 +116,7 @@ class Nftables:
         self._forwarding.enable(self.forwards)
 
 
-def _after(held: Held, real: RulesetChange) -> Ruleset:
-    there = Held(held.ruleset())
+def _after(held: RulesetState, real: RulesetChange) -> Ruleset:
+    there = RulesetState(held.ruleset())
     there.turn(real)
     return there.ruleset()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from netd.kernel.firewall.nftables.elements import Element, elements, of_targets, parts
 from netd.kernel.firewall.nftables.table import ASKED, TABLE, removal, skeleton
-from netd.kernel.firewall.ruleset_state import Held
+from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.portmap.rules import Ruleset, RulesetChange
 
 
@@ -23,7 +23,7 @@ def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False) -> str:
     return made + _commands("add", elements(wanted).items(), wanted.respect)
 
 
-def change(held: Held, real: RulesetChange) -> str:
+def change(held: RulesetState, real: RulesetChange) -> str:
     """Return the script for a change that is *real* to what is *held*; empty when nothing changes.
 
     What stays is not looked at: publishing one port costs the same beside sixteen thousand.
