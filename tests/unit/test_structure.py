@@ -1,0 +1,71 @@
+"""The rules for names and folders: modules per folder, and names that are used once."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter, defaultdict
+
+import pytest
+
+from tests.unit import source_tree
+from tests.unit.source_tree import covers
+
+MOST_MODULES = 20
+SAME_ROLE = {
+    "__main__": "the start of a process",
+    "daemon": "the composition root of each daemon",
+    "actions": "the requests about one kind of object",
+    "backend": "the entry of each firewall backend",
+    "dns_redirect": "the redirect of DNS, by each firewall backend",
+    "errors": "the errors of the daemons and of netctl",
+    "event_loop": "the epoll loop of netd-dns and of a shim",
+    "main": "the start of a process",
+    "publishing": "publishing ports, in netd and for a container",
+    "restore": "the start of each daemon from its records",
+    "shapes": "Docker's JSON of each daemon",
+}
+"""Module names that are used more than once, and the role that the modules play each for a part of its own."""
+LAYERS = ("netd.cli.commands", "netd.server", "netd.engine", "runtime.api", "runtime.engine", "runtime.storage")
+"""Verbs of netctl, routes and engines name their modules after the same objects of Docker's API."""
+PROCESSES = {
+    "netd": "netd.__main__",
+    "netd-dns": "netd.dns.__main__",
+    "netd-runtime": "runtime.__main__",
+    "shim": "runtime.shim.zygote",
+    "netctl": "netd.cli.main",
+}
+
+
+def test_a_folder_holds_at_most_twenty_modules():
+    found = Counter(module.name.rpartition(".")[0] for module in source_tree.modules())
+    assert [(folder, count) for folder, count in found.items() if count > MOST_MODULES] == []
+
+
+@pytest.mark.parametrize("package", sorted(source_tree.packages()))
+def test_a_package_says_what_it_owns(package):
+    assert ast.get_docstring(source_tree.parsed(source_tree.files()[package]))
+
+
+def test_modules_of_one_name_play_one_role():
+    found = defaultdict(list)
+    for module in source_tree.modules():
+        if module.name not in source_tree.packages():
+            found[module.name.rpartition(".")[2]].append(module.name)
+    twice = {name: modules for name, modules in found.items() if len(modules) > 1 and name not in SAME_ROLE}
+    assert {name: found for name, found in twice.items() if not all(map(_in_layers, found))} == {}
+
+
+def _in_layers(name: str) -> bool:
+    return any(covers(layer, name) for layer in LAYERS)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_class_name_is_used_once_in_a_process(process):
+    loaded = source_tree.closure(PROCESSES[process])
+    found = defaultdict(list)
+    for module in source_tree.modules():
+        if module.name in loaded:
+            for node in module.tree.body:
+                if isinstance(node, ast.ClassDef):
+                    found[node.name].append(module.name)
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
