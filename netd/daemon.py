@@ -114,7 +114,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     if settings.discard_unknown:
         store.accept()
     names = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
-    host = await KernelHost.open(settings.run_dir, resolv_conf=settings.resolv_conf, firewall=settings.firewall)
+    host = await KernelHost.open(settings.run_dir, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
         # The sockets of all containers come from the name server of a killed predecessor.

@@ -130,8 +130,14 @@ class Host(Protocol):
     async def mtu(self, link: str = "") -> int:
         """Return the MTU of a link, or the smallest of those that default routes leave by; 0 where there is none."""
 
-    async def nameservers(self) -> Sequence[str]:
-        """Return the addresses of the host's resolv.conf."""
+    async def has_link(self, name: str) -> bool:
+        """Return whether the host has a link of this name."""
+
+    def boot_id(self) -> str:
+        """Return the id that the kernel draws at each boot."""
+
+    def hostname(self) -> str:
+        """Return the host's name."""
 
     def changes(self) -> AsyncIterator[Change]:
         """Yield what others change among the objects of ours, until the host is closed.

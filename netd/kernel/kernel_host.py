@@ -19,9 +19,11 @@ from netd.common.addresses import Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import State, Step
 from netd.host_protocol import Change, Flows, Resolver, RouteEntry
+from netd.kernel import machine
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.links.link_reaper import Reaper
 from netd.kernel.namespaces import libc
+from netd.kernel.netlink.rtnl_socket import index_of
 from netd.kernel.netlink.watch import KernelWatch, Seen
 from netd.kernel.ports.high_descriptors import lift
 from netd.kernel.worker import Worker
@@ -35,21 +37,17 @@ _LONGEST_REAPING = 2.0
 class KernelHost:
     """Implements the protocol; see there for what the methods promise."""
 
-    def __init__(
-        self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: KernelWatch, resolv_conf: Path
-    ) -> None:
+    def __init__(self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: KernelWatch) -> None:
         self._threads = threads
         self._worker = worker
         self._conntrack = conntrack
         self._watch = watch
-        self._resolv_conf = resolv_conf
 
     @classmethod
     async def open(
         cls,
         run_dir: Path,
         *,
-        resolv_conf: Path = Path("/etc/resolv.conf"),
         netns: int | None = None,
         firewall: str = "auto",
     ) -> Self:
@@ -67,7 +65,7 @@ class KernelHost:
             await threads.close()
             raise
         watch.start()
-        return cls(threads, worker, conntrack, watch, resolv_conf)
+        return cls(threads, worker, conntrack, watch)
 
     async def close(self) -> None:
         """Stop listening, wait for what is being removed, let go of the threads.  What was made stays."""
@@ -128,8 +126,14 @@ class KernelHost:
     async def mtu(self, link: str = "") -> int:
         return await self._threads.run(lambda: self._worker.mtu(link))
 
-    async def nameservers(self) -> Sequence[str]:
-        return await self._threads.run(lambda: _nameservers(self._resolv_conf))
+    async def has_link(self, name: str) -> bool:
+        return await self._threads.run(lambda: index_of(name) is not None)
+
+    def boot_id(self) -> str:
+        return machine.boot_id()
+
+    def hostname(self) -> str:
+        return machine.hostname()
 
     async def changes(self) -> AsyncIterator[Change]:
         """Yield what others changed; to be consumed by one.  What happens between two steps is told once."""
@@ -218,10 +222,3 @@ def _lifted(given: Resolver) -> Resolver:
     """Return the same sockets under high numbers, because low ones are scarce."""
     udp, tcp = (socket.socket(fileno=lift(opened.detach())) for opened in (given.udp, given.tcp))
     return Resolver(udp, tcp, lift(given.netns))
-
-
-def _nameservers(resolv_conf: Path) -> list[str]:
-    if not resolv_conf.exists():
-        return []
-    lines = (line.split() for line in resolv_conf.read_text(errors="replace").splitlines())
-    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Interface
-from pathlib import Path
 
 import pytest
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair, Step, Verb
-from netd.kernel.kernel_host import KernelHost
 from tests.kernel.conftest import Site, make_pair
 from tests.lab import Node, mounts, reach
 
@@ -338,15 +336,3 @@ def test_routed_tells_what_others_use_and_not_our_networks(site: Site) -> None:
     assert {str(network) for network in site.do(site.host.routed())} == others | others6
     site.reopen()
     assert {str(network) for network in site.do(site.host.routed())} == others | others6
-
-
-def test_nameservers_are_those_of_the_hosts_file(site: Site, tmp_path: Path) -> None:
-    file = tmp_path / "resolv.conf"
-    file.write_text(
-        "search example\nnameserver 192.0.2.1\n# nameserver 192.0.2.9\nnameserver 2001:db8::1\nnameserver\n"
-    )
-    host = site.do(KernelHost.open(tmp_path / "other", resolv_conf=file, netns=site.lab.make_host("other").fd))
-    assert site.do(host.nameservers()) == ["192.0.2.1", "2001:db8::1"]
-    file.unlink()
-    assert site.do(host.nameservers()) == []
-    site.do(host.close())

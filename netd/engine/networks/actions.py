@@ -23,7 +23,6 @@ from netd.engine.networks.network_filters import prunable
 from netd.engine.networks.reservations import forget_network
 from netd.engine.networks.subnets import Subnets
 from netd.facts import Bridge
-from netd.kernel.netlink.rtnl_socket import index_of
 from netd.model import PREDEFINED, Network, NetworkSpec, Pool
 
 _log = logging.getLogger(__name__)
@@ -197,7 +196,7 @@ class Networks:
 
     async def _is_foreign(self, device: str | None) -> bool:
         """Tell whether somebody else has made this link."""
-        if device is None or not index_of(device):
+        if device is None or not await self._context.host.has_link(device):
             return False
         found = (await self._context.host.observe()).get(("bridge", device))
         return not (isinstance(found, Bridge) and found.owned)

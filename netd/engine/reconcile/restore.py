@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +21,8 @@ from netd.ipam.address_pool import AddressTaken
 from netd.model import Network, NetworkSpec, Reservation, Sandbox
 
 _log = logging.getLogger(__name__)
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = "boot_id"
+"""The name of its document."""
 _PREDEFINED = (
     NetworkSpec(name="bridge", driver="bridge", options=DEFAULT_OPTIONS),
     NetworkSpec(name="host", driver="host"),
@@ -115,10 +115,10 @@ def _take_up_addresses(context: EngineContext) -> None:
 
 
 async def _same_boot(context: EngineContext) -> bool:
-    boot = Boot(_BOOT.read_text().strip())
-    same = context.store.load(META, Boot).get(_BOOT.name) == boot
+    boot = Boot(context.host.boot_id())
+    same = context.store.load(META, Boot).get(_BOOT_ID) == boot
     if not same:
-        await context.store.note(Put(META, _BOOT.name, boot))
+        await context.store.note(Put(META, _BOOT_ID, boot))
     return same
 
 

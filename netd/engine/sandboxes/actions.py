@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 
@@ -113,7 +112,7 @@ class Sandboxes:
         places = self._places(port_requests)
         on_host = any(self._context.driver(network).traits.on_host for network, _ in places)
         if on_host and draft.hostname == sandbox_request.default_hostname(draft.id):
-            draft = replace(draft, hostname=socket.gethostname())
+            draft = replace(draft, hostname=self._context.host.hostname())
         sandbox = replace(draft, on_host=on_host)
         for network, settings in places:
             endpoint = join(self._context, sandbox, network, settings, undo, leased.get(network.id))

@@ -1,0 +1,21 @@
+"""What identifies the machine: the boot and the hostname.
+
+Reads only; changes nothing and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Return the id that the kernel draws at each boot (random(4))."""
+    return _BOOT_ID.read_text().strip()
+
+
+def hostname() -> str:
+    """Return the hostname of this process's UTS namespace."""
+    return socket.gethostname()
