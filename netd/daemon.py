@@ -17,8 +17,8 @@ from functools import partial
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_namespace, lock_state
-from netd.common.daemon_status import Condition
-from netd.common.events import damaged
+from netd.common.daemon_status import DaemonStatus
+from netd.common.events import store_damaged
 from netd.common.http.listen import serve
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
@@ -65,12 +65,12 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_namespace("netd"))
         tasks = Tasks()
-        tasks.catch_strays()
+        tasks.install_exception_handlers()
         stack.push_async_callback(tasks.close)
         context = await _open(settings, tasks, stack)
         await resume(context)
         for fault in context.store.faults:
-            context.bus.publish(damaged(fault))
+            context.bus.publish(store_damaged(fault))
         helpers = [
             tasks.loop(context.store.keep_reserve, "reserve"),
             tasks.loop(partial(loop.watch, context), "watch"),
@@ -99,7 +99,7 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event) -> Front
         NetworkRoutes(context.state, Networks(context), connections),
         SandboxRoutes(sandboxes, connections, PortChanges(context)),
         ReservationRoutes(Reservations(context)),
-        SystemRoutes(product, context.bus, Condition("netd", tasks.failures, context.store), closing),
+        SystemRoutes(product, context.bus, DaemonStatus("netd", tasks.failures, context.store), closing),
     )
     return Front(product, [route for group in groups for route in group.routes()])
 
@@ -108,11 +108,11 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     store = Store(
         settings.state_dir / "netd.db",
         copies=settings.run_dir / "copies",
-        in_use=lambda: folders.hold_anything(settings.run_dir / "netns"),
+        in_use=lambda: folders.any_content(settings.run_dir / "netns"),
     )
     stack.callback(store.close)
     if settings.discard_unknown:
-        store.accept()
+        store.accept_incidents()
     names = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
     host = await KernelHost.open(settings.run_dir, firewall=settings.firewall)
     stack.push_async_callback(host.close)

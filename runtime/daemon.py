@@ -15,9 +15,9 @@ from netd.client import NetdClient
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_state
-from netd.common.daemon_status import Condition
+from netd.common.daemon_status import DaemonStatus
 from netd.common.errors import BadRequest
-from netd.common.events import Bus, damaged
+from netd.common.events import Bus, store_damaged
 from netd.common.http.listen import serve
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
@@ -73,9 +73,9 @@ class Daemon:
         self.store = Store(
             paths.database,
             copies=paths.run / "copies",
-            in_use=lambda: folders.hold_anything(paths.containers, paths.layers, paths.volumes),
+            in_use=lambda: folders.any_content(paths.containers, paths.layers, paths.volumes),
         )
-        self.condition = Condition("netd-runtime", tasks.failures, self.store)
+        self.daemon_status = DaemonStatus("netd-runtime", tasks.failures, self.store)
         self.bus = Bus()
         self.userns = settings.userns != "none"
         self.long_requests = LongRequests()
@@ -135,7 +135,7 @@ class Daemon:
                 paths=paths,
                 bus=self.bus,
                 long_requests=self.long_requests,
-                condition=self.condition,
+                daemon_status=self.daemon_status,
                 netd=self.netd,
                 userns=self.userns,
             ),
@@ -158,12 +158,12 @@ class Daemon:
     async def _settle_records(self) -> None:
         """Delete what has no record, unless records may be lost: then restore what can be restored."""
         if self._discard_unknown:
-            self.store.accept()
+            self.store.accept_incidents()
         if self.store.faults and not self.store.read_only:
             await self.volumes.restore()
             await self.containers.restore()
         for fault in self.store.faults:
-            self.bus.publish(damaged(fault))
+            self.bus.publish(store_damaged(fault))
         if not self.store.incidents:
             self.images.sweep(chain for container in self.containers.all() for chain in container.record.layers)
             self.remover.sweep()
@@ -184,7 +184,7 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         tasks = Tasks()
-        tasks.catch_strays()
+        tasks.install_exception_handlers()
         stack.push_async_callback(tasks.close)
         daemon = Daemon(settings, tasks, descriptor_limit.raise_limit())
         stack.callback(daemon.store.close)

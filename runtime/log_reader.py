@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from netd.common.tasks import begin
+from netd.common.tasks import start_awaited
 from runtime.inotify import FolderWatch
 
 _BLOCK = 1 << 16
@@ -141,7 +141,7 @@ async def read(
             async for batch in _present(reader, wanted):
                 yield batch
             return
-        watch, over = FolderWatch(str(path.parent)), begin(ended)
+        watch, over = FolderWatch(str(path.parent)), start_awaited(ended)
         try:
             async for batch in _following(reader, wanted, watch, over):
                 yield batch
@@ -165,7 +165,7 @@ async def _following(
             yield batch
         if last:
             return
-        changed = begin(watch.wait())
+        changed = start_awaited(watch.wait())
         try:
             await asyncio.wait((changed, over), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -181,7 +181,7 @@ def _line(text: bytes) -> Line | None:
 
 
 def _beginning(path: Path, tail: int | None) -> tuple[list[Path], int]:
-    """Return the files to read, oldest first and the current one last, and where in the first to begin."""
+    """Return the files to read, oldest first and the current one last, and at which offset of the first to begin."""
     files = [path, *_rotated(path)]
     left = tail
     for place, file in enumerate(files):

@@ -11,9 +11,8 @@ import msgspec
 
 from netd.api import EndpointSettings, SandboxSettings
 from netd.common.digits import Int64
+from netd.common.ids import ZERO_TIME
 from runtime.container_config import Config, HostConfig, words
-
-ZERO_TIME = "0001-01-01T00:00:00Z"
 
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited"]
 

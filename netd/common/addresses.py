@@ -80,6 +80,6 @@ def is_usable(text: str, family: Family) -> bool:
     return found.version == family and not found.is_unspecified
 
 
-def in_order(address: Address) -> tuple[int, int]:
+def address_sort_key(address: Address) -> tuple[int, int]:
     """Return what to sort addresses of both families by: IPv4 first."""
     return address.version, int(address)

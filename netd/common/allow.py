@@ -39,7 +39,7 @@ def rules(labels: Mapping[str, str]) -> tuple[AllowRule, ...]:
     return tuple(_rule(name, text) for name, text in labels.items() if name.startswith(LABEL))
 
 
-def of_ports(rules: Iterable[AllowRule], protocol: str, first: int, last: int) -> tuple[Subnet, ...]:
+def networks_for_ports(rules: Iterable[AllowRule], protocol: str, first: int, last: int) -> tuple[Subnet, ...]:
     """Return who may come to the host ports *first* to *last*; empty is everybody.
 
     Raises BadRequest where a label speaks of some of them only: which one is given is not known beforehand.

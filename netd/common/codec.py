@@ -31,7 +31,7 @@ _encoder = msgspec.json.Encoder(enc_hook=_encode)
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
-def nul_place(data: bytes) -> str | None:
+def find_nul(data: bytes) -> str | None:
     """Return the place of the first string with a NUL character in the JSON *data*, such as ``$.Binds[0]``, or None.
 
     The kernel ends a text at its first NUL, so that what was checked would not be what is used.

@@ -10,7 +10,7 @@ _MANY = 0.9
 """The share of all file descriptors that is worth a warning."""
 
 
-class Condition:
+class DaemonStatus:
     def __init__(self, program: str, failures: Failures, store: Store) -> None:
         self._program = program
         self._failures = failures

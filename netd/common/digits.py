@@ -18,7 +18,7 @@ _LENGTH = 19
 """Digits of the largest number."""
 
 
-def whole(text: str, largest: int = _LARGEST) -> int | None:
+def unsigned(text: str, largest: int = _LARGEST) -> int | None:
     """Return the number that *text* is in ASCII digits alone; None for anything else and above *largest*."""
     if not (text.isascii() and text.isdigit() and len(text) <= _LENGTH):
         return None
@@ -27,6 +27,6 @@ def whole(text: str, largest: int = _LARGEST) -> int | None:
 
 
 def signed(text: str) -> int | None:
-    """Return what :func:`whole` returns; a leading minus sign is allowed."""
-    number = whole(text.removeprefix("-"))
+    """Return what :func:`unsigned` returns; a leading minus sign is allowed."""
+    number = unsigned(text.removeprefix("-"))
     return -number if number is not None and text.startswith("-") else number

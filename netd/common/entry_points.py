@@ -11,7 +11,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-def found(group: str, checked: Callable[[object], T], taken: Collection[str]) -> dict[str, T]:
+def load_drivers(group: str, checked: Callable[[object], T], taken: Collection[str]) -> dict[str, T]:
     """Return what the packages bring under names that are not *taken*, made; what cannot be used is left out.
 
     An entry point's name is the driver's, and it names a class made without arguments.  *checked* returns what was

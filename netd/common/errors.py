@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def listed(faults: Sequence[str]) -> str:
+def join_faults(faults: Sequence[str]) -> str:
     """Return one fault as it is, several as a list, as Docker writes them."""
     return faults[0] if len(faults) == 1 else "\n".join(f"* {fault}" for fault in faults)
 

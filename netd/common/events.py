@@ -46,7 +46,7 @@ def event(type_: str, action: str, identifier: str, attributes: Mapping[str, str
     return Event(type=type_, action=action, actor=actor, scope="local", time=moment // 10**9, time_nano=moment)
 
 
-def damaged(fault: str) -> Event:
+def store_damaged(fault: str) -> Event:
     """Return the event of a daemon whose records were damaged."""
     return event("daemon", "damaged", "", {"reason": fault})
 
@@ -96,7 +96,7 @@ async def _drain(queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
     raise Lagging
 
 
-def wanted(happened: Event, filters: Filters) -> bool:
+def matches(happened: Event, filters: Filters) -> bool:
     """Tell whether an event passes the filters of ``GET /events``."""
     attributes = happened.actor.attributes
     return (

@@ -44,7 +44,7 @@ def make(path: Path, mode: int) -> None:
     _enforce(path, mode)
 
 
-def hold_anything(*paths: Path) -> bool:
+def any_content(*paths: Path) -> bool:
     """Tell whether one of the folders is there and has anything in it that its file system did not put there."""
     return any(path.is_dir() and any(found.name != "lost+found" for found in path.iterdir()) for path in paths)
 

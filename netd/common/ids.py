@@ -1,4 +1,4 @@
-"""Identifiers and names: how they are made and what they may look like."""
+"""Identifiers, names and timestamps, in Docker's formats."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 NAME_RULE = "[a-zA-Z0-9][a-zA-Z0-9_.-]*"
+ZERO_TIME = "0001-01-01T00:00:00Z"
+"""Go's zero time, which Docker's API uses for a time that is not set."""
 
 
 def new_id() -> str:
@@ -19,11 +21,11 @@ def new_id() -> str:
 
 
 def short(identifier: str) -> str:
-    """Return the twelve characters that people see."""
+    """Return the first twelve characters, which clients display."""
     return identifier[:12]
 
 
 def now() -> str:
-    """Return the present as RFC 3339 in UTC with nanosecond digits, as Docker writes it."""
+    """Return the current time in UTC as RFC 3339 with nine fractional digits, the format of Docker's API."""
     moment = datetime.now(UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond * 1000:09d}Z"

@@ -16,7 +16,7 @@ _KEY = re.compile(rb'"([A-Za-z0-9_]{1,64})"\s*:')
 _LARGE = 64 << 10
 
 
-def mend(data: bytes, kind: Any) -> bytes:
+def normalize_keys(data: bytes, kind: Any) -> bytes:
     """Return the body with the keys of *kind* spelled as *kind* has them; keys of free maps stay as they are.
 
     What is no JSON, or larger than 64 KiB, is returned as it is.
@@ -27,7 +27,7 @@ def mend(data: bytes, kind: Any) -> bytes:
     if not any(key not in exact and key.lower() in folded for key in set(_KEY.findall(data))):
         return data
     try:
-        return msgspec.json.encode(_mended(msgspec.json.decode(data), inspect.type_info(kind)))
+        return msgspec.json.encode(_normalized(msgspec.json.decode(data), inspect.type_info(kind)))
     except (msgspec.DecodeError, RecursionError):
         return data
 
@@ -60,21 +60,21 @@ def _inside(info: inspect.Type) -> tuple[inspect.Type, ...]:
     return ()
 
 
-def _mended(value: Any, info: inspect.Type) -> Any:
+def _normalized(value: Any, info: inspect.Type) -> Any:
     if isinstance(info, inspect.UnionType):
         for one in info.types:
-            value = _mended(value, one)
+            value = _normalized(value, one)
         return value
     if isinstance(value, dict) and isinstance(info, inspect.StructType):
         fields = {field.encode_name.lower(): field for field in info.fields}
         return dict(_entry(key, inner, fields.get(key.lower())) for key, inner in value.items())
     inner_types = _inside(info)
     if isinstance(value, dict) and isinstance(info, inspect.DictType):
-        return {key: _mended(inner, inner_types[0]) for key, inner in value.items()}
+        return {key: _normalized(inner, inner_types[0]) for key, inner in value.items()}
     if isinstance(value, list) and inner_types:
-        return [_mended(inner, inner_types[0]) for inner in value]
+        return [_normalized(inner, inner_types[0]) for inner in value]
     return value
 
 
 def _entry(key: str, value: Any, field: inspect.Field | None) -> tuple[str, Any]:
-    return (key, value) if field is None else (field.encode_name, _mended(value, field.type))
+    return (key, value) if field is None else (field.encode_name, _normalized(value, field.type))

@@ -92,7 +92,7 @@ class Tasks:
                 task.cancel()
             await asyncio.wait(set(self._running))
 
-    def catch_strays(self) -> None:
+    def install_exception_handlers(self) -> None:
         """Report exceptions of callbacks, of tasks whose result is never taken, and of threads in the same way.
 
         A connection whose callback failed is closed: nothing would be read from it any more.
@@ -154,7 +154,7 @@ def _tick(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(1.0, _tick, loop)
 
 
-def begin(work: Awaitable[T]) -> asyncio.Future[T]:
+def start_awaited(work: Awaitable[T]) -> asyncio.Future[T]:
     """Start *work* whose result the caller itself awaits, and which it cancels on every other way out."""
     return asyncio.ensure_future(work)
 

@@ -57,7 +57,7 @@ class MacvlanDriver(BareDriver):
         link = HostLink(
             name=name,
             parent=network.options[PARENT],
-            mac=mac.following(bytes.fromhex(network.id[:8])),
+            mac=mac.generate(bytes.fromhex(network.id[:8])),
             addresses=_host_addresses(network),
             mtu=_mtu(network),
         )

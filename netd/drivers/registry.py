@@ -63,7 +63,7 @@ def discover() -> Drivers:
         "macvlan": MacvlanDriver(),
         "null": NullDriver(),
     }
-    return Drivers(own | entry_points.found(GROUP, _checked, own))
+    return Drivers(own | entry_points.load_drivers(GROUP, _checked, own))
 
 
 def _checked(made: object) -> Driver:

@@ -109,7 +109,7 @@ class IpamDrivers:
 
 def discover() -> IpamDrivers:
     """Return the drivers of every installed package."""
-    return IpamDrivers(entry_points.found(GROUP, _checked, (DEFAULT, NULL)))
+    return IpamDrivers(entry_points.load_drivers(GROUP, _checked, (DEFAULT, NULL)))
 
 
 def _checked(made: object) -> IpamDriver:

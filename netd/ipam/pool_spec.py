@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface, Subnet, inside, overlap
-from netd.common.errors import BadRequest, Forbidden, ServerError, listed
+from netd.common.errors import BadRequest, Forbidden, ServerError, join_faults
 from netd.ipam.texts import read_address, read_prefix
 from netd.model import NetworkSpec, Pool, PoolSpec
 
@@ -51,7 +51,7 @@ def read(entries: Sequence[Asked], families: Collection[Family] = FAMILIES) -> t
     found = sorted(map(_entry, entries), key=lambda one: one.family)
     found = [one for one in found if one.family in families]
     if wrong := [fault for one in found for fault in _faults(one)]:
-        raise BadRequest(f"invalid network config:\n{listed(wrong)}")
+        raise BadRequest(f"invalid network config:\n{join_faults(wrong)}")
     return tuple(map(_spec, found))
 
 

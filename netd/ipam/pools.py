@@ -13,7 +13,7 @@ from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from netd.common.addresses import Family, Subnet, inside
-from netd.common.digits import whole
+from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
 
 _NARROWEST_HALF_WORLD = 7
@@ -183,7 +183,7 @@ def avoided(texts: Iterable[str]) -> tuple[Subnet, ...]:
 def _source(text: str) -> SubnetSource:
     base, _, size = text.partition(" ")
     found = _subnet("default_address_pools", base)
-    length = whole(size.strip().removeprefix("/"))
+    length = unsigned(size.strip().removeprefix("/"))
     if length is None or not found.prefixlen <= length <= found.max_prefixlen:
         raise BadRequest(
             f'default_address_pools: "{text}" cannot be divided; write the pool and the length of the prefix of each'

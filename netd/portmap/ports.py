@@ -12,7 +12,7 @@ from itertools import chain
 
 from msgspec.structs import replace
 
-from netd.common.addresses import Address, in_order
+from netd.common.addresses import Address, address_sort_key
 from netd.common.errors import ServerError
 from netd.model import PortRequest, Publication
 from netd.portmap.holder import HOLD_LIMIT, InUse, PortHolder
@@ -195,7 +195,7 @@ def _publication(port_request: PortRequest, address: Address, port: int) -> Publ
 
 
 def _run_order(one: Publication) -> tuple[object, ...]:
-    return one.protocol, in_order(one.address), [str(net) for net in one.allow], one.target - one.port, one.port
+    return one.protocol, address_sort_key(one.address), [str(net) for net in one.allow], one.target - one.port, one.port
 
 
 def _continues(run: Publication, one: Publication) -> bool:

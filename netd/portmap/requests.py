@@ -103,7 +103,7 @@ def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[Allow
     by_port: dict[tuple[int, int, tuple[Subnet, ...]], tuple[Address | None, ...]] = {}
     for binding in given or _OPEN:
         port, end = _host_ports(binding.host_port, key)
-        who = _allowed(binding, key) or (allow.of_ports(rules, protocol, port, end) if rules and port else ())
+        who = _allowed(binding, key) or (allow.networks_for_ports(rules, protocol, port, end) if rules and port else ())
         address = _host_address(binding.host_ip, key)
         addresses = by_port.get((port, end, who), ())
         if address not in addresses:

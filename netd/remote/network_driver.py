@@ -56,7 +56,7 @@ class RemoteNetworks:
         await self._ask("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, hurry=True)
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
-        own = mac.plain(endpoint.asked.mac_address)
+        own = mac.normalize(endpoint.asked.mac_address)
         body = {
             **_ids(network.id, endpoint.id),
             "Interface": libnetwork_json.interface(endpoint, own),
@@ -68,12 +68,12 @@ class RemoteNetworks:
         self._check_unset("IP", endpoint.address, given.address)
         self._check_unset("IPv6", endpoint.address6, given.address6)
         self._check_unset("MAC address", own, given.mac)
-        if given.mac and not mac.plain(given.mac):
+        if given.mac and not mac.normalize(given.mac):
             raise self._wrong("NetworkDriver.CreateEndpoint", f"{given.mac!r} is no MAC address of an interface")
         method = "NetworkDriver.CreateEndpoint"
         return replace(
             endpoint,
-            mac=own or mac.plain(given.mac or ""),
+            mac=own or mac.normalize(given.mac or ""),
             address=endpoint.address or self._read(method, IPv4Interface, given.address),
             address6=endpoint.address6 or self._read(method, IPv6Interface, given.address6),
             gateway=None,

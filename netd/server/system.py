@@ -13,21 +13,21 @@ from aiohttp import web
 
 from netd.api import SystemView
 from netd.common import codec, descriptor_limit
-from netd.common.daemon_status import Condition
+from netd.common.daemon_status import DaemonStatus
 from netd.common.errors import BadRequest
-from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
-from netd.common.http.client_connections import disconnect, tied_to_client
+from netd.common.events import FILTERS, Bus, Event, Lagging, matches
+from netd.common.http.client_connections import cancel_on_disconnect, disconnect
 from netd.common.http.web import Call, HttpRoute, Product, json, stream, text
-from netd.common.tasks import begin
+from netd.common.tasks import start_awaited
 
 _LOOK = 5.0
 """Seconds between two looks whether somebody still listens."""
 
 
 class SystemRoutes:
-    def __init__(self, product: Product, bus: Bus, condition: Condition, closing: asyncio.Event) -> None:
+    def __init__(self, product: Product, bus: Bus, daemon_status: DaemonStatus, closing: asyncio.Event) -> None:
         """*closing* ends the streams that would go on for ever."""
-        self._condition = condition
+        self._daemon_status = daemon_status
         self._product = product
         self._bus = bus
         self._closing = closing
@@ -41,7 +41,7 @@ class SystemRoutes:
 
     async def system(self, _: Call) -> web.StreamResponse:
         used, limit = descriptor_limit.in_use()
-        view = SystemView(warnings=self._condition.warnings(), descriptors=used, descriptor_limit=limit)
+        view = SystemView(warnings=self._daemon_status.warnings(), descriptors=used, descriptor_limit=limit)
         return json(view)
 
     async def version(self, _: Call) -> web.StreamResponse:
@@ -63,13 +63,17 @@ class SystemRoutes:
         filters = call.filters(FILTERS)
         since, until = _moment(call, "since"), _moment(call, "until")
         lagging = partial(disconnect, call.request, "it does not read the events")
-        with tied_to_client(call.request), self._bus.listen(lagging) as happening, suppress(ConnectionError, Lagging):
+        with (
+            cancel_on_disconnect(call.request),
+            self._bus.listen(lagging) as happening,
+            suppress(ConnectionError, Lagging),
+        ):
             response = await stream(call, {"Content-Type": "application/json"})
             for happened in self._bus.past(since, until or time.time()) if since is not None else ():
-                if wanted(happened, filters):
+                if matches(happened, filters):
                     await response.write(_line(happened))
             async for happened in self._while_there(call, happening, until):
-                if wanted(happened, filters):
+                if matches(happened, filters):
                     await response.write(_line(happened))
         return response
 
@@ -77,8 +81,8 @@ class SystemRoutes:
         self, call: Call, happening: AsyncIterator[Event], until: float | None
     ) -> AsyncIterator[Event]:
         """Yield events until the time is up, the client has left, or netd ends."""
-        following = begin(anext(happening))
-        closing = begin(self._closing.wait())
+        following = start_awaited(anext(happening))
+        closing = start_awaited(self._closing.wait())
         try:
             while not _is_gone(call) and not closing.done():
                 rest = _LOOK if until is None else min(_LOOK, until - time.time())
@@ -87,7 +91,7 @@ class SystemRoutes:
                 await asyncio.wait((following, closing), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
                     yield following.result()
-                    following = begin(anext(happening))
+                    following = start_awaited(anext(happening))
         finally:
             for waiting in (following, closing):
                 waiting.cancel()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from netd.common.http.hijack import Hijacked
 from netd.common.http.web import Version
-from netd.common.tasks import begin
+from netd.common.tasks import start_awaited
 from runtime.engine.options.detach_keys import Detector
 from runtime.shim_client.supervisor import Attachment
 from runtime.spec import StreamLost
@@ -54,8 +54,8 @@ async def run(taken: Hijacked, streams: Attachment, terms: Terms) -> bool:
 
     Returns whether all of the output was sent.
     """
-    sending = begin(_send(taken.writer, streams, terms.tty))
-    receiving = begin(_receive(taken.reader, streams, terms))
+    sending = start_awaited(_send(taken.writer, streams, terms.tty))
+    receiving = start_awaited(_receive(taken.reader, streams, terms))
     try:
         await asyncio.wait((sending, receiving, taken.gone), return_when=asyncio.FIRST_COMPLETED)
         detached = receiving.done() and not receiving.cancelled() and not receiving.exception() and receiving.result()

@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from netd.common import codec
-from netd.common.digits import whole
+from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, Conflict
 from netd.common.http.hijack import Hijacked, hijack
 from netd.common.http.web import Call, HttpRoute, empty, stream
@@ -158,14 +158,14 @@ def _streams(call: Call) -> frozenset[int]:
 
 def _tail(text: str) -> int | None:
     """Return how many lines; anything that is not a number means all, as Docker has it."""
-    return whole(text)
+    return unsigned(text)
 
 
 def _moment(call: Call, key: str) -> int:
     """Return a time in nanoseconds, given as seconds with or without a fraction."""
     text = call.text(key) or "0"
     seconds, _, fraction = text.partition(".")
-    number, part = whole(seconds), whole(f"{fraction[:9]:0<9}")
+    number, part = unsigned(seconds), unsigned(f"{fraction[:9]:0<9}")
     if number is None or part is None:
         raise BadRequest(f"{key} must be seconds since 1970, not {text!r}")
     return number * 10**9 + part
@@ -173,7 +173,7 @@ def _moment(call: Call, key: str) -> int:
 
 def size(call: Call) -> tuple[int, int]:
     """Return (rows, columns) of a resize."""
-    rows, columns = whole(call.text("h"), 65535), whole(call.text("w"), 65535)
+    rows, columns = unsigned(call.text("h"), 65535), unsigned(call.text("w"), 65535)
     if rows is None or columns is None:
         raise BadRequest("h and w must be numbers between 0 and 65535: the rows and columns of the terminal")
     return rows, columns

@@ -14,6 +14,7 @@ from netd.common.errors import BadRequest, NotFound, NotImplementedYet
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
 from netd.common.http.web import Call, HttpRoute, json, stream
+from netd.common.ids import ZERO_TIME
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.image_removal import ImageRemoval, reference_filter
 from runtime.engine.views import listing
@@ -203,5 +204,5 @@ def _shape(image: ImageRecord, images: Images, paths: Paths) -> dict[str, Any]:
             "Data": {"UpperDir": layers[0] if layers else "", "LowerDir": ":".join(layers[1:])},
         },
         "RootFS": {"Type": "layers", "Layers": document.rootfs.diff_ids},
-        "Metadata": {"LastTagTime": image.tagged or "0001-01-01T00:00:00Z"},
+        "Metadata": {"LastTagTime": image.tagged or ZERO_TIME},
     }

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from netd.common.http.client_connections import tied_to_client
+from netd.common.http.client_connections import cancel_on_disconnect
 from netd.common.http.web import Call
 
 
@@ -24,7 +24,7 @@ class LongRequests:
         assert task is not None
         self._tasks.add(task)
         try:
-            with tied_to_client(call.request) if call else nullcontext():
+            with cancel_on_disconnect(call.request) if call else nullcontext():
                 yield
         finally:
             self._tasks.discard(task)

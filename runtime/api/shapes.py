@@ -10,6 +10,7 @@ import msgspec
 
 from netd.api import EndpointSettings, PortBinding, SandboxSettings
 from netd.common.http.web import Version
+from netd.common.ids import ZERO_TIME
 from runtime.container_config import HostConfig, RestartPolicy, words
 from runtime.engine.containers.health_state import Health
 from runtime.engine.options import networking, port_bindings
@@ -27,7 +28,7 @@ def inspect(
     """Return the answer to ``GET /containers/{id}/json``."""
     own = paths.container(record.id)
     argv = record.argv
-    started = record.state.started_at != "0001-01-01T00:00:00Z"
+    started = record.state.started_at != ZERO_TIME
     return {
         "Id": record.id,
         "Created": record.created,

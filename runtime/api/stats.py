@@ -13,6 +13,7 @@ from aiohttp import web
 
 from netd.common import codec
 from netd.common.http.web import Call, HttpRoute, json, stream
+from netd.common.ids import ZERO_TIME
 from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -21,7 +22,6 @@ from runtime.engine.views.usage import Usage
 
 _SECOND = 1.0
 _NOTHING = Usage(taken=0)
-_ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 class StatsRoutes:
@@ -86,7 +86,7 @@ def _shape(container: Container, now: Usage, before: Usage) -> dict[str, Any]:
 
 def _time(sample: Usage) -> str:
     if not sample.taken:
-        return _ZERO_TIME
+        return ZERO_TIME
     seconds, rest = divmod(sample.taken, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 

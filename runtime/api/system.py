@@ -18,14 +18,14 @@ from aiohttp import web
 
 from netd.client import NetdClient
 from netd.common import codec, descriptor_limit
-from netd.common.daemon_status import Condition
+from netd.common.daemon_status import DaemonStatus
 from netd.common.errors import BadRequest, Problem
-from netd.common.events import FILTERS, Bus, Event, Lagging, wanted
+from netd.common.events import FILTERS, Bus, Event, Lagging, matches
 from netd.common.http import web as front
 from netd.common.http.client_connections import disconnect
 from netd.common.http.web import Call, HttpRoute, Product, json, stream
 from netd.common.ids import now
-from netd.common.tasks import begin
+from netd.common.tasks import start_awaited
 from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.containers import Containers
 from runtime.images.image_store import Images
@@ -51,12 +51,12 @@ class SystemRoutes:
         paths: Paths,
         bus: Bus,
         long_requests: LongRequests,
-        condition: Condition,
+        daemon_status: DaemonStatus,
         netd: NetdClient,
         userns: bool,
     ) -> None:
         self._security = [_SECCOMP, "name=userns"] if userns else [_SECCOMP]
-        self._condition = condition
+        self._daemon_status = daemon_status
         self._netd = netd
         self._product = product
         self._containers = containers
@@ -111,7 +111,7 @@ class SystemRoutes:
                 **_FIXED,
                 "SecurityOptions": self._security,
                 "NFd": descriptor_limit.in_use()[0],
-                "Warnings": [*self._condition.warnings(), *await self._warnings_of_netd()] or None,
+                "Warnings": [*self._daemon_status.warnings(), *await self._warnings_of_netd()] or None,
             }
         )
 
@@ -135,11 +135,11 @@ class SystemRoutes:
         ):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
-                    if wanted(event, filters):
+                    if matches(event, filters):
                         await response.write(_line(event, legacy))
             async with aclosing(_while_there(call, happening, until)) as events:
                 async for event in events:
-                    if wanted(event, filters):
+                    if matches(event, filters):
                         await response.write(_line(event, legacy))
         return response
 
@@ -263,7 +263,7 @@ def _kept(common: dict[str, str]) -> dict[str, str]:
 
 async def _while_there(call: Call, happening: AsyncIterator[Event], until: float | None) -> AsyncGenerator[Event, None]:
     """Yield events until the time is up or the client has left, which is looked at now and then."""
-    following = begin(anext(happening))
+    following = start_awaited(anext(happening))
     try:
         while (transport := call.request.transport) is not None and not transport.is_closing():
             rest = _LOOK if until is None else min(_LOOK, until - time.time())
@@ -271,7 +271,7 @@ async def _while_there(call: Call, happening: AsyncIterator[Event], until: float
                 return
             if (await asyncio.wait((following,), timeout=rest))[0]:
                 yield following.result()
-                following = begin(anext(happening))
+                following = start_awaited(anext(happening))
     finally:
         following.cancel()
 

@@ -5,7 +5,7 @@ import urllib.parse
 import pytest
 
 from netd.cli.parse.flags import integer
-from netd.common.digits import signed, whole
+from netd.common.digits import signed, unsigned
 from tests.installation import IMAGE
 
 LONG = "9" * 5000
@@ -15,13 +15,13 @@ OTHER_SPELLINGS = ["+7", " 7", "7 ", "1_0", "\u0663", "0x10", LONG]
 
 @pytest.mark.parametrize("text", ["", "-", "--5", "+5", "- 5", "5.0", *OTHER_SPELLINGS, str(2**63)])
 def test_only_digits_of_ascii_are_a_number(text):
-    assert whole(text) is None
+    assert unsigned(text) is None
     assert signed(text) is None
 
 
 def test_numbers_are_read_within_their_bounds():
-    assert [whole(text) for text in ("0", "007", str(2**63 - 1))] == [0, 7, 2**63 - 1]
-    assert (whole("65535", 65535), whole("65536", 65535), whole("-5")) == (65535, None, None)
+    assert [unsigned(text) for text in ("0", "007", str(2**63 - 1))] == [0, 7, 2**63 - 1]
+    assert (unsigned("65535", 65535), unsigned("65536", 65535), unsigned("-5")) == (65535, None, None)
     assert (signed("-5"), signed("5"), signed("-0")) == (-5, 5, 0)
 
 

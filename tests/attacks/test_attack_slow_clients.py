@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from netd.common.daemon_status import Condition
+from netd.common.daemon_status import DaemonStatus
 from netd.common.events import Bus, event
 from netd.common.http import web
 from netd.common.http.admission import Admission, Bounds
@@ -239,7 +239,7 @@ def test_slow_clients_do_not_stop_others(place, api, name):
 def test_a_client_that_does_not_read_events_is_disconnected_and_named_in_the_log(tmp_path, caplog):
     async def story():
         bus, closing = Bus(), asyncio.Event()
-        system = SystemRoutes(Product("test", "1"), bus, Condition("netd", Failures(), None), closing)
+        system = SystemRoutes(Product("test", "1"), bus, DaemonStatus("netd", Failures(), None), closing)
         runner = await serve(Front(Product("test", "1"), system.routes()), tmp_path / "s.sock", "no-such-group")
         reader, writer = await asyncio.open_unix_connection(tmp_path / "s.sock", limit=1024)
         writer.write(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")

@@ -6,7 +6,7 @@ import pytest
 
 from netd.common import config
 from netd.common.errors import BadRequest
-from netd.common.events import Bus, Lagging, event, wanted
+from netd.common.events import Bus, Lagging, event, matches
 from netd.common.filters import Filters, parse
 
 ALLOWED = frozenset({"label", "name", "dangling"})
@@ -70,10 +70,10 @@ def test_a_listener_that_does_not_keep_up_is_told():
 
 def test_event_filters_find_the_container_of_a_network_event():
     joined = event("network", "connect", "n1", {"container": "c1", "name": "net"})
-    assert wanted(joined, Filters({"network": ("net",)}))
-    assert wanted(joined, Filters({"type": ("network",), "event": ("connect",)}))
-    assert wanted(joined, Filters({"container": ("c1",)}))
-    assert not wanted(joined, Filters({"type": ("container",)}))
+    assert matches(joined, Filters({"network": ("net",)}))
+    assert matches(joined, Filters({"type": ("network",), "event": ("connect",)}))
+    assert matches(joined, Filters({"container": ("c1",)}))
+    assert not matches(joined, Filters({"type": ("container",)}))
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):

@@ -144,7 +144,7 @@ def test_incidents_stay_until_they_are_accepted(damage):
     opened(folder)
     store = Store(folder / "s.db")
     assert store.incidents and not store.faults
-    store.accept()
+    store.accept_incidents()
     assert not store.incidents
     store.close()
     assert opened(folder) == (EXPECTED, [])

@@ -57,7 +57,7 @@ def test_callbacks_threads_and_tasks_that_nobody_awaits_are_told_of_too(monkeypa
 
     async def story():
         tasks = Tasks()
-        tasks.catch_strays()
+        tasks.install_exception_handlers()
         asyncio.get_running_loop().call_soon(fail)
         thread = threading.Thread(target=fail, name="reaper")
         thread.start()

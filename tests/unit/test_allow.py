@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network
 import pytest
 
 from netd.api import PortBinding
-from netd.common.allow import networks, of_ports, rules
+from netd.common.allow import networks, networks_for_ports, rules
 from netd.common.errors import BadRequest
 from netd.portmap.requests import port_requests
 
@@ -25,16 +25,16 @@ def test_what_is_no_network_is_refused_by_name(text, reason):
 
 def test_a_label_is_about_host_ports():
     found = rules({"netd.allow.8080": "192.0.2.0/24,2001:db8::/32", "netd.allow.53/udp": "198.51.100.7", "a": "b"})
-    assert of_ports(found, "tcp", 8080, 8080) == of_ports(found, "udp", 8080, 8080) == (OFFICE, LAB)
-    assert of_ports(found, "udp", 53, 53) == (HOME,)
-    assert of_ports(found, "tcp", 53, 53) == of_ports(found, "tcp", 8081, 8090) == ()
+    assert networks_for_ports(found, "tcp", 8080, 8080) == networks_for_ports(found, "udp", 8080, 8080) == (OFFICE, LAB)
+    assert networks_for_ports(found, "udp", 53, 53) == (HOME,)
+    assert networks_for_ports(found, "tcp", 53, 53) == networks_for_ports(found, "tcp", 8081, 8090) == ()
 
 
 def test_a_label_about_a_part_of_a_range_is_refused_because_nobody_knows_which_port_is_given():
     found = rules({"netd.allow.8000-8004": "192.0.2.0/24"})
-    assert of_ports(found, "tcp", 8000, 8004) == of_ports(found, "tcp", 8001, 8002) == (OFFICE,)
+    assert networks_for_ports(found, "tcp", 8000, 8004) == networks_for_ports(found, "tcp", 8001, 8002) == (OFFICE,)
     with pytest.raises(BadRequest, match=r"netd.allow.8003-8006"):
-        of_ports(found, "tcp", 8003, 8006)
+        networks_for_ports(found, "tcp", 8003, 8006)
 
 
 @pytest.mark.parametrize("label", [f"netd.allow.{text}" for text in ("", "http", "0", "9-8", "1/x")])

@@ -172,7 +172,7 @@ class Server(web.Server):
 
 
 @contextmanager
-def tied_to_client(request: web.BaseRequest) -> Iterator[None]:
+def cancel_on_disconnect(request: web.BaseRequest) -> Iterator[None]:
     """Cancel the current task as soon as the client has closed its connection.
 
     The client may take the answer as slowly as it likes.

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from netd.common.http.client_connections import Handler
-from netd.common.http.web import TAKEN, Call
+from netd.common.http.web import HIJACKED, Call
 
 _DISCARD_SECONDS = 5.0
 _DISCARD_BYTES = 64 << 20
@@ -97,7 +97,7 @@ async def hijack(call: Call, content_type: str, headers: dict[str, str]) -> Hija
     transport.resume_reading()
     writer.write(_head(call, content_type, headers))
     handler.keep_alive(False)
-    taken = request[TAKEN] = Hijacked(reader, writer, protocol.gone)
+    taken = request[HIJACKED] = Hijacked(reader, writer, protocol.gone)
     return taken
 
 

@@ -35,7 +35,7 @@ _BODY_SECONDS = 60.0
 """For the whole of a body in JSON."""
 _ARCHIVE_SECONDS = 300.0
 """Between two parts of an archive."""
-TAKEN = web.RequestKey("taken", web.StreamResponse)
+HIJACKED = web.RequestKey("hijacked", web.StreamResponse)
 """The key of a request under which the answer is kept that stands for a connection that was taken over."""
 
 
@@ -119,9 +119,9 @@ class Call:
             given = self.request.headers.get("Content-Type", "")
             raise BadRequest(f"unsupported Content-Type header ({given}): must be 'application/json'")
         try:
-            if (place := codec.nul_place(data)) is not None:
+            if (place := codec.find_nul(data)) is not None:
                 raise BadRequest(f"invalid JSON: the string at `{place}` holds a NUL character: remove it")
-            return codec.decode(json_keys.mend(data, spelled_as or kind), kind)
+            return codec.decode(json_keys.normalize_keys(data, spelled_as or kind), kind)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise BadRequest(_json_error(error)) from None
 
@@ -192,7 +192,7 @@ class Front:
             raise
         except Exception as error:
             response = _unexpected(request, error)
-            if (taken := request.get(TAKEN)) is not None:
+            if (taken := request.get(HIJACKED)) is not None:
                 # The client reads a raw stream by now, whose end is all that can be told.
                 response = taken
         if not response.prepared:

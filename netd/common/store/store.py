@@ -1,11 +1,11 @@
 """The document store: typed values by kind and id, in SQLite with a write-ahead log.
 
-One thread does all writing, in the order of the calls.  A transaction is whole or absent after a crash; a
-durable one has also reached the disk when ``write`` returns.  The store knows nothing of what it keeps.
+One thread does all writing, in the order of the calls.  After a crash a transaction is complete or absent; a durable
+one is synced to disk before ``write`` returns.  The store does not know the meaning of the documents.
 
-Beside the file are a copy of it and a log of the changes since, from which a lost or damaged file is rebuilt
-(:mod:`netd.common.store.store_recovery`).  What was wrong is remembered until ``accept``: until then records may be
-missing, and nothing may be deleted for having none.
+A copy of the file and a log of the changes since that copy are kept beside it; a lost or damaged file is rebuilt from
+them (:mod:`netd.common.store.store_recovery`).  Damage is recorded as incidents until ``accept_incidents``: until then
+records may be missing, and nothing may be deleted for having no record.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ class Store:
         """Return what was wrong with the records and nobody has accepted, oldest first."""
         return list(self._incidents)
 
-    def accept(self) -> None:
+    def accept_incidents(self) -> None:
         """Take the records for what they are: forget what was wrong, and those that cannot be read."""
-        self._thread.submit(self._accept).result()
+        self._thread.submit(self._accept_incidents).result()
 
     def load(self, kind: str, of: type[T]) -> dict[str, T]:
         """Return all values of a kind by id.  One that cannot be read is kept apart, and is an incident."""
@@ -125,7 +125,7 @@ class Store:
             if not self._reserve.held:
                 self._short.set()
 
-    async def note(self, *changes: Put | Drop) -> None:
+    async def write_best_effort(self, *changes: Put | Drop) -> None:
         """Record what the next start finds out again: that it cannot be recorded is only logged."""
         try:
             await self.write(*changes, durable=False)
@@ -181,7 +181,7 @@ class Store:
             if fault not in self._incidents:
                 self._incidents.append(fault)
 
-    def _accept(self) -> None:
+    def _accept_incidents(self) -> None:
         select = "SELECT kind, id FROM documents WHERE kind = ? OR kind LIKE ?"
         found = self._db.execute(select, (INCIDENT, f"{_QUARANTINED}%")).fetchall()
         self._write([(kind, key, None) for kind, key in found], True)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from netd.api import EndpointSettings, IPAMConfig
 from netd.common import mac
 from netd.common.addresses import FAMILIES, Address, Family, is_usable
-from netd.common.errors import BadRequest, Forbidden, ServerError, listed
+from netd.common.errors import BadRequest, Forbidden, ServerError, join_faults
 from netd.common.ids import new_id, short
 from netd.drivers import Driver, endpoint_options, options
 from netd.drivers.endpoint_options import IFNAME
@@ -52,7 +52,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     return replace(
         found,
         interface=interface,
-        mac=mac.plain(asked.mac_address) or mac.following(packed),
+        mac=mac.normalize(asked.mac_address) or mac.generate(packed),
         address=address,
         address6=address6,
         gateway=_gateway(network, 4),
@@ -72,7 +72,7 @@ def release(state: State, endpoints: Iterable[Endpoint]) -> None:
 def check(network: Network, asked: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
     if wrong := list(_faults(network, asked)):
-        raise BadRequest("invalid endpoint settings:\n" + listed(wrong))
+        raise BadRequest("invalid endpoint settings:\n" + join_faults(wrong))
     options.refuse_unknown(asked.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
     links(asked.links or ())
 
@@ -87,7 +87,7 @@ def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
             yield f"invalid alias {alias!r}: it may not be empty or contain spaces"
         elif not _ALIAS.match(alias):
             yield f"invalid alias {alias!r}: a * stands alone before the first dot, as in *.app"
-    if asked.mac_address and not mac.plain(asked.mac_address):
+    if asked.mac_address and not mac.normalize(asked.mac_address):
         yield f"address {asked.mac_address}: invalid MAC address"
     yield from endpoint_options.faults(asked.driver_opts or {})
 

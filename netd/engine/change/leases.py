@@ -136,7 +136,7 @@ async def _leased(
 ) -> EndpointSettings:
     config = settings.ipam_config or IPAMConfig()
     wished = {4: config.ipv4_address, 6: config.ipv6_address}
-    own = settings.mac_address or mac.following(secrets.token_bytes(4))
+    own = settings.mac_address or mac.generate(secrets.token_bytes(4))
     given: dict[int, str] = {}
     giver = await driver(context, network.ipam_driver)
     for pool in map(network.pool, FAMILIES):

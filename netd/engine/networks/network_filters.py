@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from netd.common.digits import whole
+from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, ServerError
 from netd.common.filters import Filters
 from netd.engine.state.state import State
@@ -63,7 +63,7 @@ def _has(labels: Mapping[str, str], text: str) -> bool:
 def _moment(text: str) -> str:
     """Return the time, as records have it, of a time, of seconds since 1970 or of a span before now (``1h30m``)."""
     try:
-        if (seconds := whole(text)) is not None:
+        if (seconds := unsigned(text)) is not None:
             moment = datetime.fromtimestamp(seconds, UTC)
         elif text and (span := _SPAN.match(text)):
             hours, minutes, rest = (int(part or 0) for part in span.groups())

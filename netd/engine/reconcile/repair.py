@@ -75,7 +75,7 @@ async def _forget(context: EngineContext, sandboxes: Sequence[Sandbox]) -> None:
         give_back(context, sandbox)
     await plugin_calls.abandon(context, sandboxes)
     if records:
-        await context.store.note(*records)
+        await context.store.write_best_effort(*records)
 
 
 async def _apply(context: EngineContext, steps: Iterable[Step]) -> bool:

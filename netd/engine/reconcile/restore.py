@@ -71,7 +71,7 @@ async def _with_todays_mtu(context: EngineContext, network: Network) -> Network:
     if found == network.mtu or (parent and not found):
         return network
     network = replace(network, mtu=found)
-    await context.store.note(Put(NETWORK, network.id, network))
+    await context.store.write_best_effort(Put(NETWORK, network.id, network))
     return network
 
 
@@ -98,7 +98,7 @@ async def _take_up_sandboxes(context: EngineContext) -> None:
         remembered = [
             change for sandbox in lost for change in context.state.address_history.note(sandbox.name, sandbox.endpoints)
         ]
-        await context.store.note(*(Drop(SANDBOX, one.id) for one in lost), *remembered)
+        await context.store.write_best_effort(*(Drop(SANDBOX, one.id) for one in lost), *remembered)
 
 
 def _take_up_addresses(context: EngineContext) -> None:
@@ -118,7 +118,7 @@ async def _same_boot(context: EngineContext) -> bool:
     boot = Boot(context.host.boot_id())
     same = context.store.load(META, Boot).get(_BOOT_ID) == boot
     if not same:
-        await context.store.note(Put(META, _BOOT_ID, boot))
+        await context.store.write_best_effort(Put(META, _BOOT_ID, boot))
     return same
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 
 from netd.common.ids import new_id, now
-from netd.common.tasks import begin
+from netd.common.tasks import start_awaited
 from runtime.engine.containers import health_state
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -34,7 +34,7 @@ class HealthChecks:
             return
         container.health = Health()
         began = time.monotonic()
-        ended = begin(running.wait())
+        ended = start_awaited(running.wait())
         try:
             while not await _within(ended, plan.pause(container.health, time.monotonic() - began)):
                 if container.record.state.status == "running":
@@ -66,7 +66,7 @@ class HealthChecks:
 
     async def _follow(self, probe: Running, streams: Attachment, seconds: float) -> tuple[int, bytes]:
         output = bytearray()
-        reading = begin(_collect(streams, output))
+        reading = start_awaited(_collect(streams, output))
         try:
             async with asyncio.timeout(seconds):
                 status = await probe.wait()

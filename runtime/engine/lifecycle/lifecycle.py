@@ -15,6 +15,7 @@ import msgspec
 
 from netd.common import resource_errors
 from netd.common.errors import Conflict, NotModified, Problem, ServerError
+from netd.common.ids import ZERO_TIME
 from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -24,7 +25,7 @@ from runtime.engine.lifecycle.start import Starter, as_problem
 from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
 from runtime.engine.options import networking, restart_policy
 from runtime.engine.views.status import seconds_since
-from runtime.record import ZERO_TIME, State, Status
+from runtime.record import State, Status
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ExitStatus, StartError
 

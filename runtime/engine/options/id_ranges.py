@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netd.common.digits import whole
+from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
 from runtime.record import IdRange
 
@@ -28,7 +28,7 @@ REMEDY = (
 def parse(text: str, source: str) -> IdRange:
     """Read ``START:COUNT``.  Raises BadRequest naming *source* when it cannot serve as a pool."""
     start, colon, count = text.partition(":")
-    first, size = whole(start), whole(count)
+    first, size = unsigned(start), unsigned(count)
     if not colon or first is None or size is None:
         raise BadRequest(f'{source}: {text!r} is no range of ids: write START:COUNT, such as "100000:1310720"')
     if first < _LOWEST or size < PIECE or first + size > _END:

@@ -11,8 +11,8 @@ import msgspec
 from netd.api import EndpointSettings, IPAMConfig, PortBindings, SandboxRequest
 from netd.common import allow
 from netd.common.addresses import Family, is_usable
-from netd.common.digits import whole
-from netd.common.errors import BadRequest, listed
+from netd.common.digits import unsigned
+from netd.common.errors import BadRequest, join_faults
 from runtime.container_config import Config, HostConfig, NetworkingConfig
 from runtime.engine.options import sysctls
 from runtime.record import ContainerRecord
@@ -84,7 +84,7 @@ def stored_name(endpoints: Mapping[str, EndpointSettings], network: str) -> str 
 def check_endpoint(network: str, settings: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
     if problems := _problems(network, settings):
-        raise BadRequest(f"invalid endpoint settings:\n{listed(problems)}")
+        raise BadRequest(f"invalid endpoint settings:\n{join_faults(problems)}")
 
 
 def _check_endpoint(network: str, settings: EndpointSettings) -> None:
@@ -146,7 +146,7 @@ def _check_shared(config: Config, host: HostConfig) -> None:
 
 def _check_port(text: str) -> None:
     number, _, protocol = text.partition("/")
-    if protocol in ("tcp", "udp") and whole(number, _HIGHEST):
+    if protocol in ("tcp", "udp") and unsigned(number, _HIGHEST):
         return
     found = _PORT.match(text)
     if not found:
@@ -159,7 +159,7 @@ def _check_port(text: str) -> None:
 def _check_bindings(bindings: PortBindings) -> None:
     for port, many in bindings.items():
         for one in many or ():
-            if whole(one.host_port, _HIGHEST) is not None and not one.host_ip and not one.allow:
+            if unsigned(one.host_port, _HIGHEST) is not None and not one.host_ip and not one.allow:
                 continue
             found = _PORT.match(one.host_port)
             good = not one.host_port or (found and not found[3] and _in_order(found[1], found[2] or found[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netd.common.digits import whole
+from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
 from runtime.container_config import HostConfig
 from runtime.engine.options import networking, process, resources, sysctls
@@ -135,7 +135,7 @@ def log_bounds(host: HostConfig) -> tuple[int, int]:
     """Return (bytes a log file may have, -1 for any; how many are kept)."""
     options = dict(host.log_config.config or {})
     size = _log_size(options.pop("max-size", "-1"))
-    count = whole(options.pop("max-file", "1"))
+    count = unsigned(options.pop("max-file", "1"))
     for harmless in ("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"):
         options.pop(harmless, None)
     if options:
@@ -152,7 +152,7 @@ def _log_size(text: str) -> int:
         return -1
     digits = text.lower().removesuffix("b").rstrip("kmg")
     unit = text.lower().removesuffix("b")[len(digits) :]
-    number = whole(digits)
+    number = unsigned(digits)
     if not number or unit not in _UNITS:
         raise BadRequest(f"invalid value for max-size: {text!r}; use a number with k, m or g, or -1")
     return number * _UNITS[unit]

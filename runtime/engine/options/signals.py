@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from netd.common.digits import whole
+from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
 
 _RTMIN, _RTMAX = int(signal.SIGRTMIN), int(signal.SIGRTMAX)
@@ -14,12 +14,12 @@ _HIGHEST = 64
 
 def number(text: str) -> int:
     """Return the number of ``TERM``, ``SIGTERM``, ``15`` or ``RTMIN+3``.  Raises BadRequest for anything else."""
-    if found := whole(text, _HIGHEST):
+    if found := unsigned(text, _HIGHEST):
         return found
     name = text.upper().removeprefix("SIG") if text.isascii() else ""
     if name in _NUMBERS:
         return _NUMBERS[name]
-    offset = whole(name[6:], _RTMAX - _RTMIN)
+    offset = unsigned(name[6:], _RTMAX - _RTMIN)
     if offset is not None and name.startswith("RTMIN+"):
         return _RTMIN + offset
     if offset is not None and name.startswith("RTMAX-"):

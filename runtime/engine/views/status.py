@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-ZERO_TIME = "0001-01-01T00:00:00Z"
+from netd.common.ids import ZERO_TIME
 
 
 def seconds_since(moment: str, now: datetime) -> float:
