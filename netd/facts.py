@@ -27,8 +27,8 @@ class Bridge:
     localnet: bool
     """Let packets from 127.0.0.0/8 leave by it (``route_localnet``): the host's way to ports published on 127.0.0.1."""
     owned: bool = True
-    barred: bool = True
-    """The program of ``kernel/barrier.py`` is on its egress.  Owned ones always get it, adopted ones never."""
+    egress_barrier: bool = True
+    """Its egress has the BPF program of ``kernel/links/egress_barrier.py``: all owned bridges, no others."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Pair:
     """Bridge port isolation: isolated ports do not reach one another."""
     sysctls: tuple[tuple[str, str], ...] = ()
     """Of the inside, as people write them, with IFNAME for its name: ``net.ipv4.conf.IFNAME.forwarding``."""
-    guard: bool = True
+    antispoof: bool = True
     """Let through only what comes from this MAC and these addresses, and nothing that only routers say."""
 
     @property

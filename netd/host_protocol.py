@@ -53,7 +53,7 @@ class RouteEntry:
 class Change:
     """Something of ours was changed by somebody else."""
 
-    what: str
+    kind: str
     """"link", "address", "firewall" (the table, or forwarding), or "lost" when events were dropped."""
     name: str = ""
     """The link's."""
@@ -82,7 +82,7 @@ class Host(Protocol):
         that is not internal.
         """
 
-    async def publish(self, rules: Ruleset) -> None:
+    async def update_firewall(self, rules: Ruleset) -> None:
         """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction."""
 
     async def reset_firewall(self, rules: Ruleset) -> None:
@@ -97,16 +97,16 @@ class Host(Protocol):
         The earlier lead is taken away when the new one is there.
         """
 
-    async def forget_flows(self, flows: Flows) -> None:
+    async def delete_flows(self, flows: Flows) -> None:
         """Drop the conntrack entries that *flows* describes, and nobody else's.
 
         Takes 12 ms and more; runs beside everything else.  An address should not be given to another before.
         """
 
-    async def take_namespace(self, sandbox: str, path: str) -> None:
+    async def adopt_namespace(self, sandbox: str, path: str) -> None:
         """Use the network namespace at *path* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
 
-    async def forget_strays(self, rules: Ruleset) -> int:
+    async def delete_stray_connections(self, rules: Ruleset) -> int:
         """Drop the conntrack entries of connections that *rules* would not have admitted; returns their number.
 
         They began while the rules were gone.  Reads the whole table, beside everything else.
@@ -115,16 +115,16 @@ class Host(Protocol):
     def namespace_path(self, sandbox: str) -> Path:
         """Where the sandbox's namespace is mounted."""
 
-    async def routed(self) -> Sequence[Subnet]:
+    async def used_subnets(self) -> Sequence[Subnet]:
         """Return the networks that the host has routes or addresses for.
 
         Those of every table; not the default routes, and not ours.
         """
 
-    async def ways(self) -> Sequence[RouteEntry]:
+    async def routes(self) -> Sequence[RouteEntry]:
         """Return the routes of every table that leave by links which are not ours, but for the default ones."""
 
-    async def rerouted(self) -> None:
+    async def wait_for_route_change(self) -> None:
         """Return when a route of the host has changed since the last call, be it ours or not; for one who waits."""
 
     async def mtu(self, link: str = "") -> int:

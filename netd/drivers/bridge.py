@@ -74,7 +74,7 @@ class BridgeDriver:
             mtu=_mtu(network, found),
             isolated=not found.icc,
             sysctls=endpoint_options.sysctls(endpoint.asked.driver_opts or {}),
-            guard=found.guard,
+            antispoof=found.guard,
         )
         return (pair,)
 

@@ -74,7 +74,7 @@ class Conntrack:
         self._delete(found)
         return len(found)
 
-    def forget_strays(self, rules: Ruleset) -> int:
+    def delete_stray_connections(self, rules: Ruleset) -> int:
         """Delete the entries that *rules* would not have admitted; returns how many there were.
 
         To be called in the host's namespace, after rules that others had flushed hold again.  Reads all entries that

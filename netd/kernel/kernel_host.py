@@ -86,8 +86,8 @@ class KernelHost:
     async def change_firewall(self, change: RulesetChange) -> None:
         await self._threads.run(lambda: self._worker.firewall.change(change))
 
-    async def publish(self, rules: Ruleset) -> None:
-        await self._threads.run(lambda: self._worker.firewall.publish(rules))
+    async def update_firewall(self, rules: Ruleset) -> None:
+        await self._threads.run(lambda: self._worker.firewall.update(rules))
 
     async def reset_firewall(self, rules: Ruleset) -> None:
         await self._threads.run(lambda: self._worker.firewall.reset(rules))
@@ -100,28 +100,28 @@ class KernelHost:
             return None
         return _lifted(await self._threads.run(lambda: self._worker.move_resolver(sandbox)))
 
-    async def forget_flows(self, flows: Flows) -> None:
+    async def delete_flows(self, flows: Flows) -> None:
         """Takes 12 ms and more; nothing else waits for it."""
         await self._threads.run_beside(lambda: self._conntrack.forget(flows))
 
-    async def take_namespace(self, sandbox: str, path: str) -> None:
+    async def adopt_namespace(self, sandbox: str, path: str) -> None:
         await self._threads.run(lambda: self._worker.sandboxes.take(sandbox, path))
 
-    async def forget_strays(self, rules: Ruleset) -> int:
-        return await self._threads.run_beside(lambda: self._conntrack.forget_strays(rules))
+    async def delete_stray_connections(self, rules: Ruleset) -> int:
+        return await self._threads.run_beside(lambda: self._conntrack.delete_stray_connections(rules))
 
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)
 
-    async def routed(self) -> Sequence[Subnet]:
-        return await self._threads.run(self._worker.routed)
+    async def used_subnets(self) -> Sequence[Subnet]:
+        return await self._threads.run(self._worker.used_subnets)
 
-    async def ways(self) -> Sequence[RouteEntry]:
-        return await self._threads.run(self._worker.ways)
+    async def routes(self) -> Sequence[RouteEntry]:
+        return await self._threads.run(self._worker.routes)
 
-    async def rerouted(self) -> None:
-        await self._watch.rerouted.wait()
-        self._watch.rerouted.clear()
+    async def wait_for_route_change(self) -> None:
+        await self._watch.route_changed.wait()
+        self._watch.route_changed.clear()
 
     async def mtu(self, link: str = "") -> int:
         return await self._threads.run(lambda: self._worker.mtu(link))

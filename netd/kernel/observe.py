@@ -56,10 +56,10 @@ def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None
         addresses=_one_of_each(addresses, known.addresses if known else ()),
         mtu=link.mtu if link.up else 0,
         localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
-        barred=leaving == egress_barrier.PROGRAM,
+        egress_barrier=leaving == egress_barrier.PROGRAM,
     )
     if known and not known.owned:
-        return replace(found, mtu=known.mtu if link.up else 0, owned=False, barred=known.barred)
+        return replace(found, mtu=known.mtu if link.up else 0, owned=False, egress_barrier=known.egress_barrier)
     return found
 
 
@@ -87,7 +87,7 @@ def _pair_fact(there: Outside, host: Link, sandbox: str, inside: Link, addresses
         mtu=min(host.mtu, inside.mtu),
         isolated=host.isolated,
         sysctls=there.sysctls(host.name),
-        guard=there.program(host.index) == antispoof.program(inside.mac, addresses),
+        antispoof=there.program(host.index) == antispoof.program(inside.mac, addresses),
     )
 
 
@@ -96,7 +96,7 @@ def port_is(known: Pair, link: Link, there: Outside) -> bool:
     bridge = there.link(link.master)
     guarded = there.program(link.index) == antispoof.program(known.mac, known.addresses)
     found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, guarded)
-    return found == (True, known.bridge, known.mtu, known.isolated, known.guard)
+    return found == (True, known.bridge, known.mtu, known.isolated, known.antispoof)
 
 
 def lone_pair(host: Link) -> Pair:

@@ -93,7 +93,7 @@ class Worker:
         inside = self.sandboxes.run_in(sandbox, observe.look_inside)
         return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._outside)])
 
-    def routed(self) -> list[Subnet]:
+    def used_subnets(self) -> list[Subnet]:
         ours = self._ours(self._host.marks())
         addresses = self._host.addresses()
         found = {one.network for index, there in addresses.items() if index not in ours for one in there}
@@ -102,7 +102,7 @@ class Worker:
         }
         return sorted(found, key=lambda one: (one.version, one.network_address.packed, one.prefixlen))
 
-    def ways(self) -> list[RouteEntry]:
+    def routes(self) -> list[RouteEntry]:
         marks = self._host.marks()
         ours = self._ours(marks)
         return [

@@ -111,8 +111,8 @@ class Ruleset:
 class RulesetChange:
     """What one change takes from the whole and adds to it, so that it costs what it changes."""
 
-    gone: Ruleset = field(default_factory=Ruleset)
-    come: Ruleset = field(default_factory=Ruleset)
+    removed: Ruleset = field(default_factory=Ruleset)
+    added: Ruleset = field(default_factory=Ruleset)
 
     @classmethod
     def between(cls, had: Ruleset, wanted: Ruleset) -> RulesetChange:

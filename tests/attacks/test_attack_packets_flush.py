@@ -108,7 +108,7 @@ def test_what_began_untranslated_while_the_rules_were_gone_does_not_go_on(place:
         client.send(b"in the gap")
         wire.expect(lambda packet: IP in packet and packet[IP].src == WEB and b"in the gap" in bytes(packet))
         place.do(place.host.reset_firewall(place.ruleset()))
-        assert place.do(place.host.forget_strays(place.ruleset())) == 1
+        assert place.do(place.host.delete_stray_connections(place.ruleset())) == 1
         client.send(b"and then")
         seen = wire.expect(lambda packet: IP in packet and b"and then" in bytes(packet))
     assert seen[IP].src == UPLINK
@@ -127,7 +127,7 @@ def test_connections_that_the_rules_admit_go_on_after_a_restoration(place: Site)
     ):
         sockets.append(node.run(lambda to=(address, number): socket.create_connection(to, 5)))
     try:
-        assert place.do(place.host.forget_strays(place.ruleset())) == 0
+        assert place.do(place.host.delete_stray_connections(place.ruleset())) == 0
     finally:
         for client in sockets:
             client.close()

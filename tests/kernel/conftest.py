@@ -79,7 +79,7 @@ class Site:
     def publish(self, *published: Published) -> None:
         """Publish further ports, with the rules of all networks."""
         self.published |= set(published)
-        self.do(self.host.publish(self.ruleset()))
+        self.do(self.host.update_firewall(self.ruleset()))
 
     def ruleset(self) -> Ruleset:
         return Ruleset(

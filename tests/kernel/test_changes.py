@@ -113,7 +113,7 @@ def test_what_we_do_ourselves_and_what_others_do_elsewhere_is_no_news(busy: Site
         async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as tasks:
             tasks.create_task(listen())
             await busy.host.apply(plan(busy.wanted, await busy.host.observe()))
-            await busy.host.publish(busy.ruleset())
+            await busy.host.update_firewall(busy.ruleset())
             await busy.host.reset_firewall(busy.ruleset())
             busy.want(replace(pal, mtu=1400))
             await busy.host.apply(plan(busy.wanted, await busy.host.observe()))

@@ -174,7 +174,7 @@ def test_forwarding_that_was_on_stays_on(backend: str, site: Site) -> None:
 @pytest.mark.parametrize("name", ['nd"; flush ruleset; "', "nd*", "", "nd-name-too-long-", "nd x", "nd\n"])
 def test_a_bridge_name_that_is_no_name_never_reaches_a_script(backend: str, site: Site, name: str) -> None:
     with pytest.raises(BadRequest):
-        site.do(site.host.publish(Ruleset(frozenset({BridgeRules(name=name)}))))
+        site.do(site.host.update_firewall(Ruleset(frozenset({BridgeRules(name=name)}))))
     site.publish()
 
 
@@ -184,7 +184,7 @@ def test_overlapping_ranges_are_refused_and_change_nothing(site: Site) -> None:
     good = site.ruleset()
     with pytest.raises(KernelRefused, match="nftables refused the change"):
         site.publish(port(9005, web, 9005, count=10))
-    site.do(site.host.publish(good))
+    site.do(site.host.update_firewall(good))
     assert len(elements(site.machine, "ranges")) == 1
 
 

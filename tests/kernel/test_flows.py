@@ -46,7 +46,7 @@ class Street:
         return found
 
     def forget(self, **flows: object) -> None:
-        self.site.do(self.site.host.forget_flows(Flows(**flows)))
+        self.site.do(self.site.host.delete_flows(Flows(**flows)))
 
     def tracked(self, address: str, number: int) -> bool:
         """Tell whether a flow of the neighbour's to there is known."""

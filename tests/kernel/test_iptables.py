@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netd.common.errors import KernelRefused
-from netd.kernel.firewall.iptables import look, tables
+from netd.kernel.firewall.iptables import table_info, tables
 from netd.kernel.firewall.iptables.layout import Content
 from netd.kernel.namespaces import netns
 from tests.kernel import kinds
@@ -100,18 +100,18 @@ def test_a_filter_that_lets_everything_pass_opens_nothing_of_ours(site: Site) ->
 
 
 def test_looking_at_tables_makes_none(site: Site) -> None:
-    assert site.machine.run(lambda: [look.there(family) for family in (4, 6)]) == [[], []]
-    assert site.machine.run(lambda: look.mentions(4, b"NETD-")) == []
-    assert site.machine.run(lambda: look.there(4)) == []
+    assert site.machine.run(lambda: [table_info.existing(family) for family in (4, 6)]) == [[], []]
+    assert site.machine.run(lambda: table_info.with_chain_prefix(4, b"NETD-")) == []
+    assert site.machine.run(lambda: table_info.existing(4)) == []
     site.network("front", "172.18.0.1/16")
     site.publish()
-    assert site.machine.run(lambda: look.mentions(4, b"NETD-")) == ["nat", "mangle", "raw"]
+    assert site.machine.run(lambda: table_info.with_chain_prefix(4, b"NETD-")) == ["nat", "mangle", "raw"]
 
 
 def test_a_host_whose_networks_are_ipv4_alone_gets_no_tables_of_ipv6(site: Site) -> None:
     site.network("front", "172.18.0.1/16")
     site.publish()
-    assert site.machine.run(lambda: look.there(6)) == []
+    assert site.machine.run(lambda: table_info.existing(6)) == []
 
 
 def test_the_lock_of_others_is_waited_for_but_not_for_ever(site: Site, tmp_path: Path, monkeypatch) -> None:

@@ -21,7 +21,7 @@ async def main():
     steps, rules, passing = pickle.loads(Path(sys.argv[2]).read_bytes())
     host = await Host.open(Path(sys.argv[1]))
     await host.apply(steps)
-    await host.publish(rules)
+    await host.update_firewall(rules)
     await host.apply([Step(Verb.DEL, passing)])
     print("done", flush=True)
     await asyncio.sleep(60)

@@ -264,7 +264,7 @@ def test_a_guard_belongs_to_its_pair(site: Site) -> None:
     pair = site.container("web", front, 2)
     site.converge()
     for guarded in (False, True, False):
-        site.want(replace(pair, guard=guarded))
+        site.want(replace(pair, antispoof=guarded))
         site.converge()
         assert ("clsact" in site.machine.command("tc", "qdisc", "show", "dev", pair.host)) is guarded
 
@@ -333,6 +333,6 @@ def test_routed_tells_what_others_use_and_not_our_networks(site: Site) -> None:
     site.machine.ip("-6 route add default via 2001:db8:51::2")
     others = {"10.7.0.0/16", "10.8.0.0/16", "10.9.0.0/16", "127.0.0.0/8", "198.51.100.0/24"}
     others6 = {"2001:db8:7::/48", "2001:db8:9::/48", "2001:db8:51::/64", "::1/128"}
-    assert {str(network) for network in site.do(site.host.routed())} == others | others6
+    assert {str(network) for network in site.do(site.host.used_subnets())} == others | others6
     site.reopen()
-    assert {str(network) for network in site.do(site.host.routed())} == others | others6
+    assert {str(network) for network in site.do(site.host.used_subnets())} == others | others6

@@ -266,7 +266,7 @@ def test_flows_of_an_address_that_changed_hands_are_forgotten(town: Town) -> Non
         town.site.publish(port(8080, town.shop, 80, protocol="udp"))
         ask()
         inside.refuse(lambda p: UDP in p, timeout=0.1)
-        town.site.do(town.site.host.forget_flows(Flows(frozenset({IPv4Address(address(town.web))}))))
+        town.site.do(town.site.host.delete_flows(Flows(frozenset({IPv4Address(address(town.web))}))))
         ask()
         inside.expect(lambda p: UDP in p and p[IP].src == OUTSIDE)
 
@@ -281,7 +281,7 @@ def test_flows_to_a_port_that_was_published_under_way_are_forgotten(town: Town) 
         inside = town.site.lab.tap(town.node("web"), "eth0")
         published = port(8080, town.web, 80, protocol="udp")
         town.site.publish(published)
-        town.site.do(town.site.host.forget_flows(Flows(opened=(published,))))
+        town.site.do(town.site.host.delete_flows(Flows(opened=(published,))))
         client.send(b"x")
         client.recv(64)
         inside.expect(lambda p: UDP in p and p[IP].src == OUTSIDE)
@@ -298,7 +298,7 @@ def test_other_flows_are_kept_whatever_their_number(town: Town, others: int) -> 
         for number in range(others):
             client.sendto(b"x", (UPLINK, 20000 + number))
     assert reach(town.node("shop"), GATEWAY, 9, "udp", timeout=0.05) is None
-    town.site.do(town.site.host.forget_flows(Flows(frozenset({IPv4Address(address(town.web))}))))
+    town.site.do(town.site.host.delete_flows(Flows(frozenset({IPv4Address(address(town.web))}))))
     left = town.site.machine.command("conntrack", "-L", "-p", "udp")
     assert address(town.web) not in left
     assert address(town.shop) in left

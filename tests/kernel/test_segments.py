@@ -8,7 +8,7 @@ import pytest
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, Pair, Segment
-from netd.kernel.netlink.rtnl import DYING_GROUP
+from netd.kernel.netlink.rtnl import RETIRED_GROUP
 from tests.kernel.conftest import Site, make_pair
 from tests.lab import reach, unreachable
 
@@ -103,7 +103,7 @@ def test_a_bridge_full_of_retired_ports_takes_a_new_one(site: Site) -> None:
     site.converge()
     adding = f"link add fill{{0}} group 1 master {bridge.name} type vxlan dstport 0 id {{0}}"
     site.machine.command("ip", "-batch", "-", stdin="\n".join(map(adding.format, range(1, 1024))))
-    site.machine.ip(f"link set fill7 group {DYING_GROUP}")
+    site.machine.ip(f"link set fill7 group {RETIRED_GROUP}")
     site.container("web", bridge, 2)
     site.converge()
     assert "fill7" not in site.machine.links()

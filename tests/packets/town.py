@@ -112,7 +112,7 @@ class Town:
         mall = site.network("mall", "172.20.0.1/16", "fd00:20::1/64")
         deep = site.network("deep", "172.21.0.1/16", "fd00:21::1/64", internal=True)
         self.pairs = {name: site.container(name, front, last) for name, last in (("web", 2), ("pal", 3), ("eve", 66))}
-        self.pairs["rogue"] = replace(site.container("rogue", front, 67), guard=False)
+        self.pairs["rogue"] = replace(site.container("rogue", front, 67), antispoof=False)
         self.pairs["shop"] = site.container("shop", mall, 2)
         self.pairs["vault"] = site.container("vault", deep, 2, route=False)
         site.want(*self.pairs.values())

@@ -67,6 +67,6 @@ def test_parameters_and_the_guard_are_facts_of_the_pair() -> None:
         return found
 
     plain = pair({}, {})
-    assert (plain.sysctls, plain.guard) == ((), True)
+    assert (plain.sysctls, plain.antispoof) == ((), True)
     special = pair({"netd.guard": "false"}, {SYSCTLS: "net.ipv4.conf.ifname.forwarding=1"})
-    assert (special.sysctls, special.guard) == ((("net.ipv4.conf.IFNAME.forwarding", "1"),), False)
+    assert (special.sysctls, special.antispoof) == ((("net.ipv4.conf.IFNAME.forwarding", "1"),), False)

@@ -110,7 +110,7 @@ def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
 @given(rules=rulesets)
 def test_nothing_is_said_when_nothing_changes(rules: Ruleset) -> None:
     held = RulesetState(rules)
-    for change in (RulesetChange(), RulesetChange(come=rules), RulesetChange(rules, rules)):
+    for change in (RulesetChange(), RulesetChange(added=rules), RulesetChange(rules, rules)):
         assert ruleset.change(held, held.real(change)) == ""
 
 

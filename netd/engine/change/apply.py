@@ -169,7 +169,7 @@ def _forget_flows(context: EngineContext, move: SandboxChange) -> None:
     closed = [one for one in minus(move.lost, move.gained) if one.target in kept]
     new = [one for one in minus(move.gained, move.lost) if one.protocol == "udp"]
     if addresses or closed or new:
-        forgetting = context.host.forget_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
+        forgetting = context.host.delete_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
         about = {move.id, *(str(one) for one in addresses)}
         context.background.send(forgetting, f"forget-flows {move.id[:12]}", about)
 

@@ -67,13 +67,13 @@ def leave(context: EngineContext, network: Network) -> None:
 async def _bring(context: EngineContext, network: Network) -> None:
     """Hand all over at once; the host does one thing after the other."""
     steps = facts.plan(context.wanted.network(network), {})
-    change = RulesetChange(come=_rules(context, network))
+    change = RulesetChange(added=_rules(context, network))
     await _all(context.host.apply(steps), context.host.change_firewall(change))
 
 
 async def _take_down(context: EngineContext, network: Network) -> None:
     steps = facts.plan({}, context.wanted.network(network))
-    change = RulesetChange(gone=_rules(context, network))
+    change = RulesetChange(removed=_rules(context, network))
     await _all(context.host.change_firewall(change), context.host.apply(steps))
 
 

@@ -52,7 +52,7 @@ def find(networks: Iterable[tuple[Network, str]], ways: Iterable[RouteEntry]) ->
 
 async def of(context: EngineContext, network: Network) -> list[Collision]:
     """Return the collisions of one network, in order."""
-    found = find(_routed(context, (network,)), await context.host.ways())
+    found = find(_routed(context, (network,)), await context.host.routes())
     return sorted(found, key=lambda one: (one.interface, str(one.route)))
 
 
@@ -70,7 +70,7 @@ async def keep(context: EngineContext) -> None:
     while True:
         begin = time.monotonic()
         try:
-            found = find(_routed(context, context.state.networks), await context.host.ways())
+            found = find(_routed(context, context.state.networks), await context.host.routes())
         except Problem as problem:
             _log.error("routes=not-looked-at reason=%s", problem.message)
             found = told
@@ -78,7 +78,7 @@ async def keep(context: EngineContext) -> None:
             _tell(context, collision)
         told = found
         await asyncio.sleep(max(_REST, _SHARE * (time.monotonic() - begin)))
-        await context.host.rerouted()
+        await context.host.wait_for_route_change()
 
 
 def _routed(context: EngineContext, networks: Iterable[Network]) -> Iterator[tuple[Network, str]]:

@@ -96,7 +96,7 @@ class Subnets:
         """Return where the host gets to without us, and whom it asks for names."""
         servers = files.read(self._context.host_files.read().resolv_conf).servers
         alone = [found for text in servers if (found := _alone(text)) is not None]
-        return [*await self._context.host.routed(), *alone]
+        return [*await self._context.host.used_subnets(), *alone]
 
 
 def _alone(text: str) -> Subnet | None:

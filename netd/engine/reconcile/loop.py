@@ -24,8 +24,8 @@ async def watch(context: EngineContext) -> None:
     """Raise the alarm at every change that others make, until the host is closed."""
     try:
         async for change in context.host.changes():
-            _log.warning("changed-by-others=%s name=%s", change.what, change.name)
-            if change.what in ("firewall", "lost"):
+            _log.warning("changed-by-others=%s name=%s", change.kind, change.name)
+            if change.kind in ("firewall", "lost"):
                 context.strays_possible.set()
             context.alarm.set()
     except Exception:

@@ -35,7 +35,7 @@ async def mend(context: EngineContext) -> bool:
         _log.info("mending=%s", " ".join(f"{step.verb.value}:{'/'.join(step.fact.key)}" for step in steps))
     whole = await _apply(context, steps)
     rules = context.wanted.ruleset()
-    await (context.host.publish(rules) if restored else context.host.reset_firewall(rules))
+    await (context.host.update_firewall(rules) if restored else context.host.reset_firewall(rules))
     if context.strays_possible.is_set():
         await _drop_strays(context, rules)
     return whole
@@ -45,7 +45,7 @@ async def _drop_strays(context: EngineContext, rules: Ruleset) -> None:
     """Drop the connections that the firewall would not have admitted; a change meanwhile asks for it again."""
     context.strays_possible.clear()
     try:
-        strays = await context.host.forget_strays(rules)
+        strays = await context.host.delete_stray_connections(rules)
     except Exception:
         context.strays_possible.set()
         raise

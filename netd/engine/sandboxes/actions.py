@@ -50,7 +50,7 @@ class Sandboxes:
             return
         if sandbox.on_host or not path.startswith("/"):
             raise BadRequest(f"the network namespace {path} cannot be used: give an absolute path, and not for host")
-        await self._context.host.take_namespace(sandbox.id, path)
+        await self._context.host.adopt_namespace(sandbox.id, path)
         try:
             yield
         except BaseException:

@@ -14,7 +14,7 @@ from netd.common.errors import KernelRefused
 from netd.kernel.firewall.contract import Firewall
 from netd.kernel.firewall.iptables import backend as iptables
 from netd.kernel.firewall.iptables import dns_redirect as iptables_lead
-from netd.kernel.firewall.iptables import look
+from netd.kernel.firewall.iptables import table_info
 from netd.kernel.firewall.iptables.layout import PREFIX
 from netd.kernel.firewall.nftables import dns_redirect as nftables_lead
 from netd.kernel.firewall.nftables.backend import Nftables
@@ -90,8 +90,8 @@ class Successor:
         self._firewall.change(change)
         self._succeed()
 
-    def publish(self, rules: Ruleset) -> None:
-        self._firewall.publish(rules)
+    def update(self, rules: Ruleset) -> None:
+        self._firewall.update(rules)
         self._succeed()
 
     def reset(self, rules: Ruleset) -> None:
@@ -125,7 +125,7 @@ def _forget_nftables() -> None:
 def _forget_iptables() -> None:
     """Loads python-iptables only where there is something to take away."""
     try:
-        if any(look.mentions(family, PREFIX.encode()) for family in FAMILIES):
+        if any(table_info.with_chain_prefix(family, PREFIX.encode()) for family in FAMILIES):
             iptables.remove()
     except (KernelRefused, OSError) as problem:
         _log.warning("firewall=nftables left-of-iptables=%s* reason=%s", PREFIX, problem)

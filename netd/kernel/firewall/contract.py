@@ -25,7 +25,7 @@ class Firewall(Protocol):
         Costs what the change is, not what is there.  What is gone already, or there already, changes nothing.
         """
 
-    def publish(self, rules: Ruleset) -> None:
+    def update(self, rules: Ruleset) -> None:
         """Bring the kernel to *rules* by the difference to what was published last; build it anew where that fails."""
 
     def reset(self, rules: Ruleset) -> None:

@@ -32,21 +32,21 @@ class RulesetState:
 
     def real(self, change: RulesetChange) -> RulesetChange:
         """Return what is one of the change: only what is there goes, and only what is not there comes."""
-        bridges = _real(self._bridges, change.gone.bridges, change.come.bridges)
-        published = _real(self._published, change.gone.published, change.come.published)
-        opened = _real(self._opened, change.gone.opened, change.come.opened)
+        bridges = _real(self._bridges, change.removed.bridges, change.added.bridges)
+        published = _real(self._published, change.removed.published, change.added.published)
+        opened = _real(self._opened, change.removed.opened, change.added.opened)
         return RulesetChange(Ruleset(bridges[0], published[0], opened[0]), Ruleset(bridges[1], published[1], opened[1]))
 
     def targets(self, change: RulesetChange) -> tuple[Collection[Address], Collection[Address]]:
         """Return the containers of which a real change leaves nothing published, and those that it is the first of."""
-        turn = Counter(one.target for one in change.come.published)
-        turn.subtract(Counter(one.target for one in change.gone.published))
+        turn = Counter(one.target for one in change.added.published)
+        turn.subtract(Counter(one.target for one in change.removed.published))
         gone = [one for one, by in turn.items() if by < 0 and self._targets[one] + by == 0]
         return gone, [one for one, by in turn.items() if by > 0 and not self._targets[one]]
 
     def turn(self, change: RulesetChange) -> None:
         """Carry out a real change."""
-        gone, come = change.gone, change.come
+        gone, come = change.removed, change.added
         _turn(self._bridges, gone.bridges, come.bridges)
         _turn(self._published, gone.published, come.published)
         _turn(self._opened, gone.opened, come.opened)

@@ -29,7 +29,7 @@ LONGEST = 2.0
 
 
 def down(index: int) -> list[Request]:
-    return [rtnl.set_link(index, up=False, group=rtnl.DYING_GROUP, tolerate=(errno.ENODEV,))]
+    return [rtnl.set_link(index, up=False, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,))]
 
 
 def rename(index: int) -> list[Request]:
@@ -39,7 +39,7 @@ def rename(index: int) -> list[Request]:
 
 def delete_all(host: Rtnl) -> None:
     """Delete what is retired, and wait for it."""
-    host.talk(rtnl.delete_dying())
+    host.talk(rtnl.delete_retired())
 
 
 class Reaper:

@@ -124,7 +124,7 @@ def _names(fact: Pair) -> list[Request]:
 
 def _guard(fact: Pair) -> tuple[Request, ...]:
     port = socket.if_nametoindex(fact.host)
-    if not fact.guard:
+    if not fact.antispoof:
         return (tc.detach(port),)
     return tc.attach(port, antispoof.program(fact.mac, fact.addresses))
 

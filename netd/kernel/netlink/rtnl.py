@@ -34,7 +34,7 @@ from netd.kernel.netlink.messages import (
 IFF_UP, _IFF_NOARP = 1, 0x80
 OUR_ORIGIN = 0x6E
 """The protocol number of addresses that we set, as ``ip addr`` shows it."""
-DYING_GROUP = 0x6E64786E
+RETIRED_GROUP = 0x6E64786E
 """Links that are being removed are in this group, so that one request takes them all down."""
 
 # linux/if_link.h
@@ -245,8 +245,8 @@ def drop_alternative_name(index: int, alternative: str) -> Request:
     return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=_NAME_GONE)
 
 
-def delete_dying() -> Request:
-    return _link(rtnl.RTM_DELLINK, u32(_GROUP, DYING_GROUP), tolerate=(errno.ENODEV,))
+def delete_retired() -> Request:
+    return _link(rtnl.RTM_DELLINK, u32(_GROUP, RETIRED_GROUP), tolerate=(errno.ENODEV,))
 
 
 def _address(

@@ -51,7 +51,7 @@ class Rtnl(Netlink):
     def links(self) -> list[rtnl.Link]:
         """Return all links but those that are being removed."""
         found = (rtnl.read_link(one) for one in self.dump(rtnl.list_links()))
-        return [link for link in found if link.group != rtnl.DYING_GROUP]
+        return [link for link in found if link.group != rtnl.RETIRED_GROUP]
 
     def marks(self) -> dict[int, tuple[str, str]]:
         """Return the name and the alias of every link by its index: much faster than ``links``."""

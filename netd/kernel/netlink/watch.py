@@ -68,7 +68,7 @@ class KernelWatch:
         self._own_maker = _who_am_i()
         self._seen = Seen()
         self._something = asyncio.Event()
-        self.rerouted = asyncio.Event()
+        self.route_changed = asyncio.Event()
         """Set when any route changes; whoever waits for it clears it."""
         self._closed = False
         self._table_touched = False
@@ -122,7 +122,7 @@ class KernelWatch:
         elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
             self._seen.indices.add(_INDEX.unpack_from(message.body)[0])
         elif message.kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
-            self.rerouted.set()
+            self.route_changed.set()
         elif message.kind == rtnl.RTM_NEWNETCONF:
             self._note_forwarding(message)
 

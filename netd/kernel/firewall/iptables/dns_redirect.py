@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from netd.kernel.firewall.iptables import look, tables
+from netd.kernel.firewall.iptables import table_info, tables
 from netd.kernel.firewall.iptables.entry import Dnat, Rule
 from netd.kernel.firewall.iptables.layout import PREFIX, Content
 
@@ -23,7 +23,7 @@ def put(address: str, udp: int, tcp: int) -> None:
 
 def is_there() -> bool:
     """Tell whether there is a lead of this kind, without python-iptables."""
-    return _TABLE in look.mentions(4, PREFIX.encode())
+    return _TABLE in table_info.with_chain_prefix(4, PREFIX.encode())
 
 
 def clear() -> None:

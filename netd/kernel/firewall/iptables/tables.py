@@ -18,7 +18,7 @@ from typing import Any
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
-from netd.kernel.firewall.iptables import library
+from netd.kernel.firewall.iptables import iptc_loader
 from netd.kernel.firewall.iptables.entry import Rule, pack
 from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, Content
 
@@ -31,7 +31,7 @@ _TRIES = 5
 
 def write(family: Family, name: str, content: Content) -> None:
     """Make our chains in the table exactly *content*.  Raises KernelRefused; then nothing has changed."""
-    iptc = library.load()
+    iptc = iptc_loader.load()
     with _locked():
         for attempt in range(_TRIES):
             try:
@@ -45,9 +45,9 @@ def write(family: Family, name: str, content: Content) -> None:
                     raise _refused(family, name, problem) from problem
 
 
-def hold(family: Family, name: str, content: Content) -> bool:
+def match(family: Family, name: str, content: Content) -> bool:
     """Tell whether the table still leads to our chains, and these are as long as they were made."""
-    with _locked(), _opened(library.load(), family, name) as table:
+    with _locked(), _opened(iptc_loader.load(), family, name) as table:
         names = {chain.name for chain in table.chains}
         if {one for one in names if one.startswith(PREFIX)} != content.chains.keys():
             return False
@@ -57,11 +57,11 @@ def hold(family: Family, name: str, content: Content) -> bool:
         )
 
 
-def marks(family: Family) -> bool:
+def has_marking(family: Family) -> bool:
     """Tell whether packets pass the barriers now."""
     name, hook = MARKING
     chain = PREFIX + hook
-    with _locked(), _opened(library.load(), family, name) as table:
+    with _locked(), _opened(iptc_loader.load(), family, name) as table:
         return chain.encode() in _targets(table, hook) and table.first_rule(chain) is not None
 
 

@@ -68,7 +68,7 @@ class Nftables:
             self._known = False
         return self._known
 
-    def publish(self, rules: Ruleset) -> None:
+    def update(self, rules: Ruleset) -> None:
         """Bring the table to *rules* by the difference; where that does not fit what is there, by building it anew."""
         if rules.respect != self._held.respect:
             self.reset(rules)

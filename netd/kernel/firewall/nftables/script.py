@@ -29,8 +29,8 @@ def change(held: RulesetState, real: RulesetChange) -> str:
     What stays is not looked at: publishing one port costs the same beside sixteen thousand.
     """
     last, first = held.targets(real)
-    old = {**parts(real.gone), **of_targets(last)}
-    new = {**parts(real.come), **of_targets(first)}
+    old = {**parts(real.removed), **of_targets(last)}
+    new = {**parts(real.added), **of_targets(first)}
     gone = ((key, "") for key, value in old.items() if new.get(key) != value)
     come = ((key, value) for key, value in new.items() if old.get(key) != value)
     return _commands("delete", gone, held.respect) + _commands("add", come, held.respect)

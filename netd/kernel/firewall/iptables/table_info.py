@@ -26,7 +26,7 @@ _HEAD = struct.Struct("=32sI4x")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def there(family: Family) -> list[str]:
+def existing(family: Family) -> list[str]:
     """Return the tables that there are in the calling thread's namespace."""
     path = Path("/proc/thread-self/net") / _NAMES[family]
     return path.read_text().split() if path.exists() else []
@@ -39,9 +39,9 @@ def size(family: Family, table: str) -> Size:
     return entries, octets
 
 
-def mentions(family: Family, word: bytes) -> list[str]:
+def with_chain_prefix(family: Family, word: bytes) -> list[str]:
     """Return the tables in which *word* is the beginning of a chain's name."""
-    return [table for table in there(family) if word in _entries(family, table)]
+    return [table for table in existing(family) if word in _entries(family, table)]
 
 
 def _entries(family: Family, table: str) -> bytes:
