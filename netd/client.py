@@ -77,9 +77,6 @@ class NetdClient:
         """Make all the networking of a container; when that fails nothing is left."""
         return await self._call("POST", f"{_ROOT}/sandboxes", SandboxView, request)
 
-    async def sandbox(self, identifier: str) -> SandboxView:
-        return await self._call("GET", f"{_ROOT}/sandboxes/{_part(identifier)}", SandboxView)
-
     async def sandboxes(self) -> list[SandboxView]:
         return await self._call("GET", f"{_ROOT}/sandboxes", list[SandboxView])
 

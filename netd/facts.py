@@ -173,11 +173,11 @@ class HostRoute:
 
     rank: ClassVar[int] = 3
     link: str
-    to: Subnet
+    destination: Subnet
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("hostroute", self.link, str(self.to))
+        return ("hostroute", self.link, str(self.destination))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +207,7 @@ class Verb(Enum):
 class Step:
     verb: Verb
     fact: Fact
-    was: Fact | None = None
+    previous: Fact | None = None
     """For SET: what is there now."""
 
 

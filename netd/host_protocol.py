@@ -63,9 +63,6 @@ class Host(Protocol):
     async def observe(self) -> State:
         """Return every fact of ours that the kernel holds: links by our prefix or known name, mounted namespaces."""
 
-    async def observe_sandbox(self, sandbox: str) -> State:
-        """Return the facts inside one sandbox, with the pairs that lead to it."""
-
     async def apply(self, steps: Sequence[Step]) -> None:
         """Carry the steps out in order; each is idempotent.
 

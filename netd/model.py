@@ -110,7 +110,7 @@ class Route(msgspec.Struct, frozen=True):
     via: Address | None = None
 
 
-class Joined(msgspec.Struct, frozen=True, kw_only=True):
+class JoinInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a driver in another process made for an endpoint."""
 
     source: str
@@ -124,7 +124,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     network: str
     """The network's id."""
-    asked: EndpointSettings
+    settings: EndpointSettings = msgspec.field(name="asked")
     interface: str = ""
     """Its name inside the sandbox; "" where the driver makes none."""
     mac: str = ""
@@ -135,7 +135,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gateway6: IPv6Address | None = None
     segment: int = 0
     """Which of the network's devices it is on."""
-    joined: Joined | None = None
+    join_info: JoinInfo | None = msgspec.field(default=None, name="joined")
     """On remote networks."""
 
     @property
@@ -148,9 +148,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     def gateway_of(self, family: Family) -> Address | None:
         return self.gateway if family == 4 else self.gateway6
 
-    def leads_out(self, family: Family) -> bool:
+    def has_default_route(self, family: Family) -> bool:
         """Tell whether a default route can lead by way of this endpoint."""
-        routes = self.joined.routes if self.joined else ()
+        routes = self.join_info.routes if self.join_info else ()
         return self.gateway_of(family) is not None or any(
             one.destination.version == family and one.destination.prefixlen == 0 for one in routes
         )
@@ -245,5 +245,5 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
 
     def names(self, endpoint: Endpoint) -> tuple[str, ...]:
         """Return what it is called on the endpoint's network: name, aliases, short id, hostname; each once."""
-        every = (self.name, *(endpoint.asked.aliases or ()), short(self.id), self.hostname)
+        every = (self.name, *(endpoint.settings.aliases or ()), short(self.id), self.hostname)
         return tuple(dict.fromkeys(name for name in every if name))

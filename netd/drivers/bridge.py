@@ -73,7 +73,7 @@ class BridgeDriver:
             addresses=endpoint.addresses,
             mtu=_mtu(network, found),
             isolated=not found.icc,
-            sysctls=endpoint_options.sysctls(endpoint.asked.driver_opts or {}),
+            sysctls=endpoint_options.sysctls(endpoint.settings.driver_opts or {}),
             antispoof=found.guard,
         )
         return (pair,)

@@ -72,7 +72,7 @@ class MacvlanDriver(BareDriver):
             mac=endpoint.mac,
             addresses=endpoint.addresses,
             mtu=_mtu(network),
-            sysctls=endpoint_options.sysctls(endpoint.asked.driver_opts or {}),
+            sysctls=endpoint_options.sysctls(endpoint.settings.driver_opts or {}),
         )
         return (link, *_host_routes(network, endpoint))
 
@@ -90,7 +90,7 @@ def _host_routes(network: Network, endpoint: Endpoint) -> list[HostRoute]:
     name = _access(network)
     families = {4, *(one.version for one in _host_addresses(network))}
     found = [one.ip for one in endpoint.addresses if one.version in families]
-    return [HostRoute(link=name, to=ip_network(one)) for one in found] if name else []
+    return [HostRoute(link=name, destination=ip_network(one)) for one in found] if name else []
 
 
 def _host_addresses(network: Network) -> tuple[Interface, ...]:

@@ -57,15 +57,15 @@ class RemoteDriver(BareDriver):
         """What an option means is known to the driver alone."""
 
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
-        if endpoint.joined is None:
+        if endpoint.join_info is None:
             return ()
         moved = PluginLink(
-            source=endpoint.joined.source,
+            source=endpoint.join_info.source,
             sandbox=sandbox.id,
             inside=endpoint.interface,
             mac=endpoint.mac,
             addresses=endpoint.addresses,
-            routes=tuple(StaticRoute(one.destination, one.via) for one in endpoint.joined.routes),
+            routes=tuple(StaticRoute(one.destination, one.via) for one in endpoint.join_info.routes),
         )
         return (moved,)
 

@@ -78,7 +78,7 @@ class EngineContext:
     def view(self, sandbox: Sandbox) -> View:
         """Return what the sandbox can look up."""
         ordered = in_order(self.state, sandbox)
-        asked = [link for endpoint, _ in ordered for link in endpoint.asked.links or ()]
+        asked = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
         upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
         return View(
             networks=tuple(network.id for _, network in ordered if network.id in self.books),

@@ -77,9 +77,6 @@ class KernelHost:
     async def observe(self) -> State:
         return await self._threads.run(self._worker.observe)
 
-    async def observe_sandbox(self, sandbox: str) -> State:
-        return await self._threads.run(lambda: self._worker.observe_sandbox(sandbox))
-
     async def apply(self, steps: Sequence[Step]) -> None:
         await self._threads.run(lambda: self._worker.apply(steps))
 

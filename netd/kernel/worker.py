@@ -86,13 +86,6 @@ class Worker:
         self.known = {name: fact for fact in found if isinstance(fact, _ON_HOST) for name in _names(fact)}
         return facts.state(found)
 
-    def observe_sandbox(self, sandbox: str) -> State:
-        namespace = self.sandboxes.find(sandbox)
-        if namespace is None:
-            return {}
-        inside = self.sandboxes.run_in(sandbox, observe.look_inside)
-        return facts.state([namespace, *observe.sandbox_facts(sandbox, inside, self._outside)])
-
     def used_subnets(self) -> list[Subnet]:
         ours = self._ours(self._host.marks())
         addresses = self._host.addresses()
@@ -175,7 +168,7 @@ class Worker:
         if step.verb is Verb.DEL:
             self._drop(step.fact, doomed)
             return
-        self._put(step.fact, step.was)
+        self._put(step.fact, step.previous)
         if isinstance(step.fact, _ON_HOST):
             self.known |= dict.fromkeys(_names(step.fact), step.fact)
 

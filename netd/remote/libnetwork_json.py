@@ -102,7 +102,7 @@ def interface(one: Endpoint, mac: str) -> dict[str, str]:
 
 def endpoint_options(sandbox: Sandbox, one: Endpoint, mac: str) -> dict[str, Any]:
     """Return the ``Options`` of CreateEndpoint: those of Join, what the user gave for the endpoint, and the MAC."""
-    said: dict[str, Any] = {**(one.asked.driver_opts or {}), **port_options(sandbox)}
+    said: dict[str, Any] = {**(one.settings.driver_opts or {}), **port_options(sandbox)}
     if mac:
         raw = bytes.fromhex(mac.replace(":", ""))
         said[PREFIX + "endpoint.macaddress"] = base64.b64encode(raw).decode()

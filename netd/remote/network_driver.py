@@ -16,7 +16,7 @@ from netd.common import mac
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import Forbidden, ServerError
 from netd.drivers import options
-from netd.model import Endpoint, Joined, Network, NetworkSpec, Route, Sandbox
+from netd.model import Endpoint, JoinInfo, Network, NetworkSpec, Route, Sandbox
 from netd.remote import libnetwork_json
 from netd.remote.caller import Caller, PluginRefused, Unknown
 
@@ -56,7 +56,7 @@ class RemoteNetworks:
         await self._ask("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, hurry=True)
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
-        own = mac.normalize(endpoint.asked.mac_address)
+        own = mac.normalize(endpoint.settings.mac_address)
         body = {
             **_ids(network.id, endpoint.id),
             "Interface": libnetwork_json.interface(endpoint, own),
@@ -138,7 +138,7 @@ class RemoteNetworks:
             interface=_interface(sandbox, endpoint, prefix),
             gateway=gateway,
             gateway6=gateway6,
-            joined=Joined(source=source, routes=tuple(one for one in routes if not _is_gateway(one))),
+            join_info=JoinInfo(source=source, routes=tuple(one for one in routes if not _is_gateway(one))),
         )
 
     def _route(self, said: libnetwork_json.RouteJson) -> Route:
@@ -178,7 +178,7 @@ def _is_gateway(route: Route) -> bool:
 
 def _interface(sandbox: Sandbox, endpoint: Endpoint, prefix: str) -> str:
     """Return the name that the user chose, else the lowest free number behind the driver's prefix."""
-    if endpoint.asked.driver_opts and endpoint.interface in endpoint.asked.driver_opts.values():
+    if endpoint.settings.driver_opts and endpoint.interface in endpoint.settings.driver_opts.values():
         return endpoint.interface
     used = {one.interface for one in sandbox.endpoints if one.id != endpoint.id}
     return next(free for number in range(len(used) + 1) if (free := f"{prefix}{number}") not in used)

@@ -38,7 +38,7 @@ def test_a_sandbox_from_its_making_to_its_end(place):
         asked = request("web", port_bindings={"80/tcp": [PortBinding("", "8080")]})
         made = await client.create_sandbox(asked)
         assert made.network_settings.ports == {"80/tcp": [PortBinding("0.0.0.0", "8080")]}
-        assert made == await client.sandbox(made.id)
+        assert [made] == await client.sandboxes()
         assert [view.id for view in await client.sandboxes()] == [made.id]
         settings = EndpointSettings(aliases=["w"])
         connected = await client.connect("n", ConnectRequest(container=made.id, endpoint_config=settings))

@@ -15,11 +15,11 @@ DAEMON = """
 import asyncio, pickle, sys
 from pathlib import Path
 from netd.facts import Step, Verb
-from netd.kernel.kernel_host import Host
+from netd.kernel.kernel_host import KernelHost
 
 async def main():
     steps, rules, passing = pickle.loads(Path(sys.argv[2]).read_bytes())
-    host = await Host.open(Path(sys.argv[1]))
+    host = await KernelHost.open(Path(sys.argv[1]))
     await host.apply(steps)
     await host.update_firewall(rules)
     await host.apply([Step(Verb.DEL, passing)])

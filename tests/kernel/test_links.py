@@ -50,16 +50,6 @@ def test_a_restarted_daemon_finds_everything_by_looking(site: Site) -> None:
     assert site.have() == site.wanted
 
 
-def test_one_sandbox_is_observed_like_the_whole(site: Site) -> None:
-    two_networks(site)
-    site.converge()
-    found = site.do(site.host.observe_sandbox("web"))
-    assert found == {
-        key: fact for key, fact in site.wanted.items() if not isinstance(fact, Bridge) and fact.sandbox == "web"
-    }
-    assert site.do(site.host.observe_sandbox("nobody")) == {}
-
-
 def test_nothing_is_left_behind(site: Site) -> None:
     before = site.machine.snapshot()
     two_networks(site)

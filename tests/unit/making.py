@@ -20,7 +20,7 @@ def endpoint(on, last, **asked):
     return Endpoint(
         id=new_id(),
         network=on.id,
-        asked=EndpointSettings(**asked),
+        settings=EndpointSettings(**asked),
         interface=f"eth{last}",
         mac="02:42:" + address.ip.packed.hex(":"),
         address=address,

@@ -112,7 +112,7 @@ def test_what_was_asked_for_is_kept_and_what_a_client_copied_is_not():
     settings = {"aliases": ["x"], "mac_address": "02-AA-bb-cc-dd-ee", "ip_address": "9.9.9.9", "network_id": "old"}
     found = join(state(on), on, sandbox("a"), **settings)
     assert found.mac == "02:aa:bb:cc:dd:ee"
-    assert (found.asked.aliases, found.asked.ip_address, found.asked.network_id) == (["x"], "", "")
+    assert (found.settings.aliases, found.settings.ip_address, found.settings.network_id) == (["x"], "", "")
 
 
 def test_internal_networks_and_the_host_lead_nowhere():
@@ -165,7 +165,7 @@ def test_endpoints_that_cannot_be_had_are_refused_and_take_nothing(kwargs, kind,
 def test_an_alias_may_be_a_wildcard_or_a_service():
     on = network("n")
     aliases = ["*.app", "*.a.b", "_http._tcp", "web"]
-    assert join(state(on), on, sandbox("a"), aliases=aliases).asked.aliases == aliases
+    assert join(state(on), on, sandbox("a"), aliases=aliases).settings.aliases == aliases
 
 
 def test_addresses_and_aliases_are_for_networks_of_users():

@@ -61,7 +61,7 @@ def replay(have: State, steps: tuple[Step, ...]) -> State:
             del world[key]
             continue
         assert (key in world) == (step.verb is Verb.SET)
-        assert world.get(key) == step.was
+        assert world.get(key) == step.previous
         assert parents(step.fact) <= world.keys(), "a child came before its parent"
         world[key] = step.fact
     return world

@@ -53,7 +53,7 @@ def test_the_hosts_own_link_has_single_addresses_and_routes_to_single_ones():
     assert link == HostLink(name=name, parent="eth1", mac=link.mac, addresses=(), mtu=1500)
     assert link.mac == "02:42:" + bytes.fromhex(on.id[:8]).hex(":") and MacvlanDriver().device(on) == name
     assert [one for one in facts(on, box) if isinstance(one, HostRoute)] == [
-        HostRoute(link=name, to=IPv4Network("198.51.100.9/32"))
+        HostRoute(link=name, destination=IPv4Network("198.51.100.9/32"))
     ]
 
 
@@ -64,7 +64,7 @@ def test_ipv6_needs_an_address_of_the_hosts_own():
     box = sandbox("web", both)
 
     def routes(on):
-        return [str(one.to) for one in facts(on, box) if isinstance(one, HostRoute)]
+        return [str(one.destination) for one in facts(on, box) if isinstance(one, HostRoute)]
 
     assert routes(on) == ["198.51.100.9/32"]
     on = replace(on, pools=(on.pools[0], Pool(V6, V6[1], auxiliary={"host": V6[7]})))

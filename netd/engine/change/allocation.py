@@ -36,7 +36,7 @@ def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, a
     Raises BadRequest for settings that can never be met, Forbidden for an address that somebody has.
     """
     check(network, asked)
-    found = Endpoint(id=new_id(), network=network.id, asked=asked.requested())
+    found = Endpoint(id=new_id(), network=network.id, settings=asked.requested())
     if not driver.traits.addressed:
         return found
     segment = state.roomy_segment(network, driver.traits.segment_size)

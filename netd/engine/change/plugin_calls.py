@@ -185,7 +185,7 @@ async def _join(context: EngineContext, sandbox: Sandbox, place: _Place) -> Sand
     driver = context.plugins.networks(place.network.driver)
     made = await driver.create_endpoint(place.network, sandbox, place.endpoint)
     joined = await driver.join(sandbox, made, context.host.namespace_path(sandbox.id))
-    if not any(map(joined.leads_out, FAMILIES)) and not place.network.internal:
+    if not any(map(joined.has_default_route, FAMILIES)) and not place.network.internal:
         _log.info("endpoint=%s network=%s way-out=none reason=driver-gave-no-gateway", made.id[:12], place.network.name)
     endpoints = (joined if one.id == joined.id else one for one in sandbox.endpoints)
     return replace(sandbox, endpoints=tuple(endpoints))

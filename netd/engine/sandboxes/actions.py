@@ -152,8 +152,8 @@ def join(
         raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
     endpoint = allocation.endpoint(context.state, sandbox, network, driver, leased or settings)
     if leased is not None:
-        kept = replace(endpoint.asked, ipam_config=settings.ipam_config, mac_address=settings.mac_address)
-        endpoint = replace(endpoint, asked=kept)
+        kept = replace(endpoint.settings, ipam_config=settings.ipam_config, mac_address=settings.mac_address)
+        endpoint = replace(endpoint, settings=kept)
     undo.callback(allocation.release, context.state, (endpoint,))
     return endpoint
 

@@ -15,7 +15,7 @@ def in_order(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
 def way_out(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
     """Return the endpoint that has a family's default route and published ports; None when nothing leads out."""
     for endpoint, network in in_order(state, sandbox):
-        if endpoint.leads_out(family) and endpoint.address_of(family) is not None:
+        if endpoint.has_default_route(family) and endpoint.address_of(family) is not None:
             return endpoint, network
     return None
 
@@ -41,10 +41,10 @@ def _gateway(state: State, sandbox: Sandbox, family: Family) -> Address | None:
         return None
     endpoint, network = place
     pool = network.pool(family)
-    return endpoint.gateway_of(family) if endpoint.leads_out(family) or pool is None else pool.gateway
+    return endpoint.gateway_of(family) if endpoint.has_default_route(family) or pool is None else pool.gateway
 
 
 def _rank(pair: tuple[Endpoint, Network]) -> tuple[object, ...]:
     endpoint, network = pair
     without_gateway = sum(endpoint.gateway_of(family) is None for family in FAMILIES)
-    return (-endpoint.asked.gw_priority, network.internal, without_gateway, network.name)
+    return (-endpoint.settings.gw_priority, network.internal, without_gateway, network.name)

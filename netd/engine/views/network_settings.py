@@ -25,7 +25,7 @@ def settings(state: State, sandbox: Sandbox, key: Path) -> SandboxSettings:
 def endpoint(sandbox: Sandbox, one: Endpoint, network: Network) -> EndpointSettings:
     """Return the endpoint with what was asked for and what it has."""
     return replace(
-        one.asked,
+        one.settings,
         network_id=network.id,
         endpoint_id=one.id,
         gateway=str(one.gateway or ""),

@@ -71,7 +71,7 @@ class Macvlans:
         found: list[Kind] = []
         for link in own:
             found.append(access_fact(link, addresses.get(link.index, []), links.get))
-            found += [HostRoute(link=link.name, to=to) for to in destinations(self._host, link)]
+            found += [HostRoute(link=link.name, destination=to) for to in destinations(self._host, link)]
         return found
 
     def saw(self, found: Iterable[Fact]) -> None:
@@ -101,7 +101,7 @@ class Macvlans:
     def access_is(self, known: HostLink, link: rtnl.Link) -> bool:
         """Whether the host's own link is as it is known to be, and its routes are there."""
         found = access_fact(link, self._host.addresses().get(link.index, []), self._host.find)
-        routes = {one.to for one in self._routes if one.link == known.name}
+        routes = {one.destination for one in self._routes if one.link == known.name}
         return found == known and routes <= destinations(self._host, link)
 
 
@@ -229,7 +229,7 @@ def put_access(host: Rtnl, want: HostLink) -> None:
         rtnl.set_link(index, up=True),
     )
     for to in routes:
-        put_route(host, HostRoute(link=want.name, to=to))
+        put_route(host, HostRoute(link=want.name, destination=to))
 
 
 def destinations(host: Rtnl, link: rtnl.Link) -> set[Subnet]:
@@ -243,7 +243,7 @@ def put_route(host: Rtnl, want: HostRoute) -> None:
     link = host.find(want.link)
     if link is None:
         raise KernelRefused(f"link {want.link} does not exist", errno.ENODEV)
-    host.talk(rtnl.put_host_route(link.index, want.to, _source(host.addresses(), link, want.to)))
+    host.talk(rtnl.put_host_route(link.index, want.destination, _source(host.addresses(), link, want.destination)))
 
 
 def _source(addresses: Addresses, link: rtnl.Link, to: Subnet) -> Address | None:
@@ -257,4 +257,4 @@ def _source(addresses: Addresses, link: rtnl.Link, to: Subnet) -> Address | None
 
 def drop_route(host: Rtnl, want: HostRoute) -> None:
     if (index := index_of(want.link)) is not None:
-        host.talk(rtnl.drop_route(index, want.to, None))
+        host.talk(rtnl.drop_route(index, want.destination, None))
