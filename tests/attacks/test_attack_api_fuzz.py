@@ -15,6 +15,7 @@ import pytest
 
 from tests.attacks.fuzzing import Maker, routes
 from tests.engine.conftest import Raw
+from tests.installation import Installation
 
 SECONDS = float(os.environ.get("NETD_FUZZ_SECONDS", "8"))
 SEED = int(os.environ.get("NETD_FUZZ_SEED", "1"))
@@ -27,6 +28,18 @@ FAILED = (
     "was destroyed but",
 )
 CREATED = re.compile(rb'"Id":"([0-9a-f]{64})"')
+
+
+@pytest.fixture(scope="module")
+def place():
+    """An installation of its own, because some of the requests remove the image that other tests share."""
+    installation = Installation()
+    try:
+        installation.start()
+        installation.load_busybox()
+        yield installation
+    finally:
+        installation.destroy()
 
 
 def ask(path, request: bytes) -> bytes:
