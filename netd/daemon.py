@@ -33,7 +33,7 @@ from netd.engine.networks.actions import Networks
 from netd.engine.networks.reservations import Reservations
 from netd.engine.networks.subnets import identity, sources
 from netd.engine.reconcile import loop
-from netd.engine.reconcile.restore import resume
+from netd.engine.reconcile.restore import restore
 from netd.engine.sandboxes.actions import Sandboxes
 from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
@@ -68,14 +68,14 @@ async def run(settings: Settings) -> None:
         tasks.install_exception_handlers()
         stack.push_async_callback(tasks.close)
         context = await _open(settings, tasks, stack)
-        await resume(context)
+        await restore(context)
         for fault in context.store.faults:
             context.bus.publish(store_damaged(fault))
         helpers = [
             tasks.loop(context.store.keep_reserve, "reserve"),
             tasks.loop(partial(loop.watch, context), "watch"),
-            tasks.loop(partial(loop.keep, context), "repair"),
-            tasks.loop(partial(route_conflicts.keep, context), "collisions"),
+            tasks.loop(partial(loop.run_repairs, context), "repair"),
+            tasks.loop(partial(route_conflicts.watch, context), "collisions"),
         ]
         closing = asyncio.Event()
         server = await serve(
@@ -113,20 +113,20 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     stack.callback(store.close)
     if settings.discard_unknown:
         store.accept_incidents()
-    names = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
+    dns = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
     host = await KernelHost.open(settings.run_dir, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
         # The sockets of all containers come from the name server of a killed predecessor.
-        await names.start()
+        await dns.start()
     context = EngineContext(
         settings=settings,
         host=host,
         store=store,
-        names=names,
+        dns=dns,
         drivers=discover(),
         ipam=discover_ipam(),
-        sources=sources(settings, await identity(store)),
+        subnet_sources=sources(settings, await identity(store)),
         host_files=HostFileReader(settings.resolv_conf),
         ports=Ports(HeldPorts()),
         plugins=Plugins(settings.plugin_dirs, settings.plugin_timeout),
@@ -141,7 +141,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
 async def _leave(context: EngineContext) -> None:
     """With containers running all goes on without us; without any, nothing is to be left."""
     idle = not context.state.sandboxes and not context.store.incidents
-    await context.names.close(stop_server=idle)
+    await context.dns.close(stop_server=idle)
     if idle:
         await context.host.remove_everything()
     (context.settings.run_dir / "netd.sock").unlink(missing_ok=True)

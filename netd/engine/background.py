@@ -16,13 +16,13 @@ class BackgroundJobs:
         self._background = tasks or Tasks()
         self._tasks: dict[asyncio.Task[None], frozenset[str]] = {}
 
-    def send(self, errand: Coroutine[Any, Any, None], name: str, about: Collection[str] = ()) -> None:
+    def start(self, job: Coroutine[Any, Any, None], name: str, about: Collection[str] = ()) -> None:
         """Begin *errand*; what becomes of it is only logged."""
-        task = self._background.start(errand, name)
+        task = self._background.start(job, name)
         self._tasks[task] = frozenset(about)
         task.add_done_callback(self._tasks.pop)
 
-    async def done_with(self, topics: Collection[str]) -> None:
+    async def wait_for(self, topics: Collection[str]) -> None:
         """Wait until nothing is under way that is about one of the topics."""
         await asyncio.gather(*(task for task, about in self._tasks.items() if not about.isdisjoint(topics)))
 

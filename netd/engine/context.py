@@ -16,8 +16,8 @@ from netd.drivers.registry import Drivers
 from netd.engine.background import BackgroundJobs
 from netd.engine.desired_state import DesiredState
 from netd.engine.locks import Locks
-from netd.engine.state.routes import gateways, in_order
-from netd.engine.state.sandbox_request import links
+from netd.engine.state.routes import by_priority, gateways
+from netd.engine.state.sandbox_request import parse_links
 from netd.engine.state.state import State
 from netd.engine.views import files
 from netd.engine.views.dns_records import NetworkNames
@@ -38,51 +38,51 @@ class EngineContext:
     settings: Settings
     host: Host
     store: Store
-    names: DnsClient
+    dns: DnsClient
     drivers: Drivers
     host_files: HostFileReader
     plugins: Plugins
     ports: Ports
-    sources: tuple[SubnetSource, ...] = DEFAULT
+    subnet_sources: tuple[SubnetSource, ...] = DEFAULT
     """Where subnets of netd's choice come from."""
     ipam: IpamDrivers = field(default_factory=IpamDrivers)
     bus: Bus = field(default_factory=Bus)
     state: State = field(default_factory=State)
     locks: Locks = field(default_factory=Locks)
     background: BackgroundJobs = field(default_factory=BackgroundJobs)
-    books: dict[str, NetworkNames] = field(default_factory=dict)
+    network_names: dict[str, NetworkNames] = field(default_factory=dict)
     """Names by the ids of the networks that have any."""
-    unready: set[str] = field(default_factory=set)
+    pending_networks: set[str] = field(default_factory=set)
     """The ids of networks that are being made or removed: nobody can join them."""
-    joining: Counter[str] = field(default_factory=Counter)
+    pending_endpoints: Counter[str] = field(default_factory=Counter)
     """How many endpoints are being made, by the ids of their networks."""
-    growth: asyncio.Lock = field(default_factory=asyncio.Lock)
+    segment_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a network gets a further segment."""
-    alarm: asyncio.Event = field(default_factory=asyncio.Event)
+    repair_needed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something may not be as it should; whoever repairs clears it."""
-    strays_possible: asyncio.Event = field(default_factory=asyncio.Event)
+    stray_check_needed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when connections may have begun while the firewall's rules were gone; the repair clears it."""
 
     @property
-    def wanted(self) -> DesiredState:
+    def desired_state(self) -> DesiredState:
         return DesiredState(self.state, self.drivers, respect=self.settings.host_firewall == "respect")
 
     def driver(self, network: Network) -> Driver:
         return self.drivers.get(network.driver)
 
-    def tell(self, network: Network, action: str, container: str = "") -> None:
+    def publish_event(self, network: Network, action: str, container: str = "") -> None:
         """Publish an event of a network."""
         who = {"container": container} if container else {}
         self.bus.publish(event("network", action, network.id, {**who, "name": network.name, "type": network.driver}))
 
-    def view(self, sandbox: Sandbox) -> View:
+    def dns_view(self, sandbox: Sandbox) -> View:
         """Return what the sandbox can look up."""
-        ordered = in_order(self.state, sandbox)
+        ordered = by_priority(self.state, sandbox)
         asked = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
         upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
         return View(
-            networks=tuple(network.id for _, network in ordered if network.id in self.books),
-            links={fold(alias): name for alias, name in {**sandbox.links, **links(asked)}.items()},
+            networks=tuple(network.id for _, network in ordered if network.id in self.network_names),
+            links={fold(alias): name for alias, name in {**sandbox.links, **parse_links(asked)}.items()},
             upstreams=upstreams,
             forward=any(not network.internal for _, network in ordered),
             single_labels=not files.asks_for_dots(sandbox, self.host_files.read()),

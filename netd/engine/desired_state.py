@@ -8,7 +8,7 @@ from netd import facts
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.drivers.registry import Drivers
 from netd.engine.state import routed_ports
-from netd.engine.state.routes import publisher, way_out
+from netd.engine.state.routes import egress_endpoint, publishing_endpoint
 from netd.engine.state.state import State
 from netd.facts import DefaultRoute, Fact, Namespace
 from netd.model import Network, Sandbox
@@ -61,7 +61,7 @@ class DesiredState:
         for endpoint, network in self._state.networks_of(sandbox):
             yield from self._drivers.get(network.driver).endpoint_facts(network, sandbox, endpoint)
         for family in FAMILIES:
-            way = way_out(self._state, sandbox, family)
+            way = egress_endpoint(self._state, sandbox, family)
             gateway = way[0].gateway_of(family) if way else None
             if gateway is not None:
                 yield DefaultRoute(sandbox=sandbox.id, gateway=gateway)
@@ -74,6 +74,6 @@ class DesiredState:
 
     def _target(self, sandbox: Sandbox, family: Family) -> Address | None:
         """Return the address that published ports lead to."""
-        way = publisher(self._state, sandbox, family)
+        way = publishing_endpoint(self._state, sandbox, family)
         address = way[0].address_of(family) if way else None
         return address.ip if address else None

@@ -25,7 +25,7 @@ class Locks:
         self._alone = asyncio.Lock()
 
     @asynccontextmanager
-    async def of(self, key: str) -> AsyncIterator[None]:
+    async def hold(self, key: str) -> AsyncIterator[None]:
         """Wait for those who came before for the same *key*, and for whoever is alone.  Not to be nested."""
         while not self._open.is_set():
             await self._open.wait()
@@ -45,7 +45,7 @@ class Locks:
                 self._idle.set()
 
     @asynccontextmanager
-    async def aside(self) -> AsyncIterator[None]:
+    async def released(self) -> AsyncIterator[None]:
         """Within a turn, for waiting on somebody outside: whoever is alone does not wait for this.
 
         What was read before must be looked at again afterwards.
@@ -64,7 +64,7 @@ class Locks:
                 self._idle.clear()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         """Wait until nobody changes anything, and keep it so."""
         async with self._alone:
             self._open.clear()

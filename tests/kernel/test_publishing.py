@@ -10,7 +10,7 @@ from netd.common.addresses import EVERY_IPV4, EVERY_IPV6
 from netd.common.errors import BadRequest, Conflict
 from netd.drivers.registry import discover
 from netd.engine.desired_state import DesiredState
-from netd.engine.sandboxes.publishing import publications, ways_of, with_ports
+from netd.engine.sandboxes.publishing import policies_of, publications, with_ports
 from netd.engine.views.network_settings import ports
 from netd.kernel.ports.held_ports import HeldPorts
 from netd.model import Pool, PortRequest
@@ -164,4 +164,4 @@ def test_nothing_is_added_where_nothing_can_be_published(make_world):
         with_ports(world, sandbox("web", endpoint(hidden, 2)), (WEB,), undo)
     with ExitStack() as undo, pytest.raises(BadRequest, match="only this host itself may come"):
         with_ports(world, sandbox("web", endpoint(hidden, 2)), (replace(WEB, addresses=(LAN,)),), undo)
-    assert ways_of(world, sandbox("web", endpoint(hidden, 2))) == {4: PublishPolicy(local=True)}
+    assert policies_of(world, sandbox("web", endpoint(hidden, 2))) == {4: PublishPolicy(local=True)}

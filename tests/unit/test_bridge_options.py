@@ -12,7 +12,7 @@ from netd.drivers.bridge import BridgeDriver
 from netd.drivers.registry import discover
 from netd.engine.desired_state import DesiredState
 from netd.engine.state import routed_ports
-from netd.engine.state.routes import way_out
+from netd.engine.state.routes import egress_endpoint
 from netd.engine.views import network_settings
 from netd.ipam.pool_spec import lay_out
 from netd.model import NetworkSpec, Pool, PoolSpec, PortRequest
@@ -157,7 +157,7 @@ def test_ports_of_a_routed_network_are_opened_also_where_another_leads_out():
     )
     web = sandbox("web", endpoint(outward, 2), endpoint(on, 2), port_requests=port_requests)
     made = state(outward, on, sandboxes=[web])
-    assert way_out(made, web, 4)[1] is outward
+    assert egress_endpoint(made, web, 4)[1] is outward
     office = (IPv4Network("192.0.2.0/24"),)
     opened = {Opened("tcp", IPv4Address("10.0.0.2"), 80), Opened("tcp", IPv4Address("10.0.0.2"), 82, allow=office)}
     assert DesiredState(made, discover()).opened(web) == opened == DesiredState(made, discover()).ruleset().opened

@@ -80,7 +80,7 @@ def test_the_network_mode_counts_where_no_networks_are_named():
 
 
 def join(made, on, who, **kwargs):
-    return allocation.endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
+    return allocation.allocate_endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
 
 
 def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
@@ -92,7 +92,7 @@ def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
     assert str(join(made, on, sandbox("b")).address) == "172.17.0.3/16"
     allocation.release(made, [first])
     assert str(join(made, on, sandbox("c")).address) == "172.17.0.4/16"
-    made.address_history.note("a", [first])
+    made.address_history.record("a", [first])
     assert str(join(made, on, sandbox("a")).address) == "172.17.0.2/16"
     assert str(join(made, on, sandbox("a")).address) == "172.17.0.5/16"
 
@@ -119,7 +119,7 @@ def test_internal_networks_and_the_host_lead_nowhere():
     inside = network("n", internal=True)
     assert join(state(inside), inside, sandbox("a")).gateway is None
     host = network("host")
-    found = allocation.endpoint(state(host), sandbox("a"), host, HostDriver(), EndpointSettings())
+    found = allocation.allocate_endpoint(state(host), sandbox("a"), host, HostDriver(), EndpointSettings())
     assert (found.interface, found.mac, found.address) == ("", "", None)
 
 
@@ -345,7 +345,7 @@ def test_only_so_many_former_addresses_are_remembered_and_the_store_agrees():
     on = network("n")
     address_history, stored = AddressHistory(most=3), {}
     for number in range(2, 8):
-        for one in address_history.note(f"c{number % 5}", [endpoint(on, number)]):
+        for one in address_history.record(f"c{number % 5}", [endpoint(on, number)]):
             if isinstance(one, Put):
                 assert one.id not in stored
                 stored[one.id] = one.value
@@ -354,5 +354,5 @@ def test_only_so_many_former_addresses_are_remembered_and_the_store_agrees():
     assert list(stored.values()) == list(address_history.all) and len(stored) == 3
     again = AddressHistory()
     again.restore(stored.values())
-    assert again.recall(on.id, "c1") == (IPv4Address("10.0.0.6"),) and again.recall(on.id, "c3") == ()
-    assert len(again.forget(on.id)) == 3 and again.all == ()
+    assert again.last_addresses(on.id, "c1") == (IPv4Address("10.0.0.6"),) and again.last_addresses(on.id, "c3") == ()
+    assert len(again.delete_network(on.id)) == 3 and again.all == ()

@@ -14,11 +14,11 @@ async def settle():
 
 def test_the_same_object_waits_and_others_do_not():
     async def play():
-        turns, log = Locks(), []
+        locks, log = Locks(), []
         go = asyncio.Event()
 
         async def act(key, name):
-            async with turns.of(key):
+            async with locks.hold(key):
                 log.append(f"{name} begins")
                 await go.wait()
                 log.append(f"{name} ends")
@@ -30,23 +30,23 @@ def test_the_same_object_waits_and_others_do_not():
             assert log == ["first begins", "other begins"]
             go.set()
         assert log.index("first ends") < log.index("second begins")
-        assert not turns._queues
+        assert not locks._queues
 
     asyncio.run(play())
 
 
 def test_who_is_alone_waits_for_all_and_all_wait_for_it():
     async def play():
-        turns, log = Locks(), []
+        locks, log = Locks(), []
         go, done = asyncio.Event(), asyncio.Event()
 
         async def act(key, event):
-            async with turns.of(key):
+            async with locks.hold(key):
                 log.append(key)
                 await event.wait()
 
         async def alone():
-            async with turns.alone():
+            async with locks.exclusive():
                 log.append("alone")
                 await done.wait()
                 log.append("alone ends")
@@ -70,14 +70,14 @@ def test_who_is_alone_waits_for_all_and_all_wait_for_it():
 
 def test_a_failure_lets_the_next_one_in():
     async def play():
-        turns = Locks()
+        locks = Locks()
         with pytest.raises(ZeroDivisionError):
-            async with turns.of("a"):
+            async with locks.hold("a"):
                 raise ZeroDivisionError
         with pytest.raises(ZeroDivisionError):
-            async with turns.alone():
+            async with locks.exclusive():
                 raise ZeroDivisionError
-        async with asyncio.timeout(1), turns.of("a"):
+        async with asyncio.timeout(1), locks.hold("a"):
             await asyncio.sleep(0)
 
     asyncio.run(play())
@@ -85,24 +85,24 @@ def test_a_failure_lets_the_next_one_in():
 
 def test_who_waits_on_somebody_outside_keeps_its_own_turn_and_holds_up_nobody_alone():
     async def play():
-        turns, log = Locks(), []
+        locks, log = Locks(), []
         answer, done = asyncio.Event(), asyncio.Event()
 
         async def ask():
-            async with turns.of("a"):
-                async with turns.aside():
+            async with locks.hold("a"):
+                async with locks.released():
                     log.append("asks")
                     await answer.wait()
                 log.append("goes on")
 
         async def alone():
-            async with turns.alone():
+            async with locks.exclusive():
                 log.append("alone")
                 await done.wait()
                 log.append("no more alone")
 
         async def other():
-            async with turns.of("a"):
+            async with locks.hold("a"):
                 log.append("other")
 
         async with asyncio.TaskGroup() as tasks:
@@ -115,7 +115,7 @@ def test_who_waits_on_somebody_outside_keeps_its_own_turn_and_holds_up_nobody_al
             assert log == ["asks", "alone"], "what it goes on with waits until nobody is alone"
             done.set()
         assert log == ["asks", "alone", "no more alone", "goes on", "other"]
-        async with turns.alone():
+        async with locks.exclusive():
             log.append("again")
 
     asyncio.run(play())

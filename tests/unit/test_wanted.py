@@ -9,7 +9,7 @@ from netd.api import PortBinding
 from netd.dns.records import Service, fold
 from netd.drivers.registry import discover
 from netd.engine.desired_state import DesiredState
-from netd.engine.state.routes import gateways, in_order, way_out
+from netd.engine.state.routes import by_priority, egress_endpoint, gateways
 from netd.engine.views import network_settings
 from netd.engine.views.dns_records import NetworkNames
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair
@@ -91,14 +91,14 @@ def test_the_way_out_is_by_priority_then_outside_then_name(front, back):
     made = state(front, back, inside)
 
     def order(*endpoints):
-        return [where.name for _, where in in_order(made, sandbox("x", *endpoints))]
+        return [where.name for _, where in by_priority(made, sandbox("x", *endpoints))]
 
     assert order(endpoint(front, 2), endpoint(inside, 2), endpoint(back, 2)) == ["back", "front", "aaa"]
     assert order(endpoint(front, 2, gw_priority=1), endpoint(back, 2)) == ["front", "back"]
     only_inside = sandbox("x", endpoint(inside, 2, gw_priority=9))
-    assert way_out(made, only_inside, 4) is None
+    assert egress_endpoint(made, only_inside, 4) is None
     both = sandbox("x", endpoint(inside, 2, gw_priority=9), endpoint(back, 3))
-    assert way_out(made, both, 4)[1] is back
+    assert egress_endpoint(made, both, 4)[1] is back
 
 
 def test_published_ports_lead_to_the_way_out(front, back):
@@ -110,7 +110,7 @@ def test_published_ports_lead_to_the_way_out(front, back):
 def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
     book = NetworkNames(front)
     web = sandbox("Web", endpoint(front, 2, aliases=["www"]), hostname="host1")
-    patch = book.turn(None, web)
+    patch = book.update(None, web)
     assert dict(patch.names) == {name: ("10.1.0.2",) for name in ("web", "www", web.id[:12], "host1")}
     assert dict(patch.pointers) == {"10.1.0.2": "Web.front"}
     assert book.records().subnets == ("10.1.0.0/16",)
@@ -120,13 +120,13 @@ def test_a_shared_alias_has_all_addresses_and_loses_those_that_leave(front):
     book = NetworkNames(front)
     members = [sandbox(f"c{n}", endpoint(front, n, aliases=["db"])) for n in (2, 3, 4)]
     for one in members:
-        book.turn(None, one)
+        book.update(None, one)
     assert book.records().names["db"] == ("10.1.0.2", "10.1.0.3", "10.1.0.4")
-    patch = book.turn(members[1], None)
+    patch = book.update(members[1], None)
     assert patch.names["db"] == ("10.1.0.2", "10.1.0.4") and patch.names["c3"] == ()
     assert patch.pointers == {"10.1.0.3": ""}
     for one in (members[0], members[2]):
-        book.turn(one, None)
+        book.update(one, None)
     assert book.records().names == {} and book.records().pointers == {}
 
 
@@ -134,11 +134,11 @@ def test_a_rename_changes_the_old_and_the_new_name_only(front):
     book = NetworkNames(front)
     before = sandbox("old", endpoint(front, 2), id="a" * 64)
     after = sandbox("new", before.endpoints[0], id="a" * 64)
-    book.turn(None, before)
-    patch = book.turn(before, after)
+    book.update(None, before)
+    patch = book.update(before, after)
     assert dict(patch.names) == {"old": (), "new": ("10.1.0.2",)}
     assert dict(patch.pointers) == {"10.1.0.2": "new.front"}
-    assert book.turn(after, after) is None
+    assert book.update(after, after) is None
 
 
 def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
@@ -151,7 +151,7 @@ def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
         exposed=("80/tcp", "81/tcp", "90/tcp", "53/sctp"),
         port_requests=(PortRequest(protocol="tcp", target=82, count=3),),
     )
-    patch = book.turn(None, web)
+    patch = book.update(None, web)
     assert set(patch.names) == {"web", "a" * 12, "*.app"}, "what only names a service has no address"
     tcp = (Service("web.front", 80, 5), Service("web.front", 90, 1))
     for name in ("_http._tcp", "_http._tcp.web", "_tcp.web", f"_tcp.{'a' * 12}"):
@@ -160,9 +160,9 @@ def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
     assert patch.services["_void._udp"] == (Service("web.front", 0, 0),), "it exists all the same"
     assert not [name for name in patch.services if "*" in name]
     other = sandbox("x", endpoint(front, 3, aliases=["_http._tcp"]), exposed=("80/tcp",))
-    assert book.turn(None, other).services["_http._tcp"] == (*tcp, Service("x.front", 80, 1))
-    assert book.turn(web, None).services["_http._tcp"] == (Service("x.front", 80, 1),)
-    book.turn(other, None)
+    assert book.update(None, other).services["_http._tcp"] == (*tcp, Service("x.front", 80, 1))
+    assert book.update(web, None).services["_http._tcp"] == (Service("x.front", 80, 1),)
+    book.update(other, None)
     assert book.records().services == {}
 
 

@@ -17,7 +17,7 @@ from netd.common.errors import BadRequest, Forbidden, ServerError, join_faults
 from netd.common.ids import new_id, short
 from netd.drivers import Driver, endpoint_options, options
 from netd.drivers.endpoint_options import IFNAME
-from netd.engine.state.sandbox_request import links
+from netd.engine.state.sandbox_request import parse_links
 from netd.engine.state.state import State
 from netd.ipam.address_pool import AUXILIARY, EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
 from netd.model import Endpoint, Network, Sandbox
@@ -30,16 +30,18 @@ _RESERVED = {
 }
 
 
-def endpoint(state: State, sandbox: Sandbox, network: Network, driver: Driver, asked: EndpointSettings) -> Endpoint:
+def allocate_endpoint(
+    state: State, sandbox: Sandbox, network: Network, driver: Driver, asked: EndpointSettings
+) -> Endpoint:
     """Return an endpoint with all it needs; its address is taken from the network's.
 
     Raises BadRequest for settings that can never be met, Forbidden for an address that somebody has.
     """
-    check(network, asked)
+    check_settings(network, asked)
     found = Endpoint(id=new_id(), network=network.id, settings=asked.requested())
     if not driver.traits.addressed:
         return found
-    segment = state.roomy_segment(network, driver.traits.segment_size)
+    segment = state.segment_with_room(network, driver.traits.segment_size)
     if segment is None:
         raise ServerError(
             f"network {network.name} is full: it has {len(state.members(network.id))} endpoints, as many as its bridges"
@@ -66,15 +68,15 @@ def release(state: State, endpoints: Iterable[Endpoint]) -> None:
     for one in endpoints:
         for address in one.addresses if state.has_network(one.network) else ():
             with suppress(KeyError):
-                state.addresses_around(one.network, address.ip).release(address.ip)
+                state.pool_containing(one.network, address.ip).release(address.ip)
 
 
-def check(network: Network, asked: EndpointSettings) -> None:
+def check_settings(network: Network, asked: EndpointSettings) -> None:
     """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
     if wrong := list(_faults(network, asked)):
         raise BadRequest("invalid endpoint settings:\n" + join_faults(wrong))
     options.refuse_unknown(asked.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
-    links(asked.links or ())
+    parse_links(asked.links or ())
 
 
 def _faults(network: Network, asked: EndpointSettings) -> Iterator[str]:
@@ -139,7 +141,7 @@ def _addresses(
         address6 = _address(state, sandbox, network, 6, config.ipv6_address) if 6 in families else None
     except BaseException:
         if address is not None:
-            state.addresses_around(network.id, address[0]).put_back(address[0])
+            state.pool_containing(network.id, address[0]).put_back(address[0])
         raise
     return (IPv4Interface(address) if address else None, IPv6Interface(address6) if address6 else None)
 
@@ -170,7 +172,7 @@ def _address(state: State, sandbox: Sandbox, network: Network, family: Family, w
 
 def _former(state: State, sandbox: Sandbox, network: Network, pools: Sequence[Addresses]) -> tuple[Any, int] | None:
     """Take what a container of this name had on the network last, if nobody else has it."""
-    for address in state.address_history.recall(network.id, sandbox.name):
+    for address in state.address_history.last_addresses(network.id, sandbox.name):
         for pool in pools:
             if address in pool.subnet and pool.take_again(address, sandbox.id):
                 return address, pool.subnet.prefixlen

@@ -44,7 +44,7 @@ class SandboxChange:
     joined: tuple[tuple[Endpoint, Network], ...]
 
 
-async def carry_out(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
+async def apply_change(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
     """Make *after* of *before*.  When it fails, all is as before, and what failed is raised."""
     move = _enter(context, after.id, before, after)
     try:
@@ -56,7 +56,7 @@ async def carry_out(context: EngineContext, before: Sandbox | None, after: Sandb
     _conclude(context, move)
 
 
-async def remove(context: EngineContext, sandbox: Sandbox) -> None:
+async def delete_sandbox(context: EngineContext, sandbox: Sandbox) -> None:
     """Take a sandbox away.  It counts as gone at once; what the kernel will not let go of is left to the repair."""
     move = _enter(context, sandbox.id, sandbox, None)
     results = await asyncio.gather(_apply(context, move), _confirm(context, move), return_exceptions=True)
@@ -64,18 +64,18 @@ async def remove(context: EngineContext, sandbox: Sandbox) -> None:
     for problem in results:
         if isinstance(problem, Problem):
             _log.error("sandbox=%s removal=incomplete reason=%s", move.id[:12], problem.message)
-            context.alarm.set()
+            context.repair_needed.set()
         elif isinstance(problem, BaseException):
             raise problem
 
 
-async def forget(context: EngineContext, sandbox: Sandbox) -> list[Put | Drop]:
+async def discard(context: EngineContext, sandbox: Sandbox) -> list[Put | Drop]:
     """Take a sandbox out of the state and the names, and return what is to be recorded.
 
     Of the kernel's part there is nothing left.
     """
     move = _enter(context, sandbox.id, sandbox, None)
-    await context.names.close_sandbox(sandbox.id)
+    await context.dns.close_sandbox(sandbox.id)
     _conclude(context, move)
     return _records(context, move)
 
@@ -87,19 +87,19 @@ def has_names(sandbox: Sandbox) -> bool:
 
 async def open_resolver(context: EngineContext, sandbox: Sandbox) -> None:
     """Let the name server answer in the sandbox, if it should and does not yet; its view is not told here."""
-    if has_names(sandbox) and sandbox.id not in context.names.held:
-        await context.names.open_sandbox(sandbox.id, await context.host.open_resolver(sandbox.id))
+    if has_names(sandbox) and sandbox.id not in context.dns.held:
+        await context.dns.open_sandbox(sandbox.id, await context.host.open_resolver(sandbox.id))
 
 
 async def move_resolver(context: EngineContext, sandbox: Sandbox) -> None:
     """Where another firewall led to the sandbox's resolver before, let the one that is in use do so."""
     if has_names(sandbox) and (moved := await context.host.move_resolver(sandbox.id)):
-        await context.names.open_sandbox(sandbox.id, moved)
+        await context.dns.open_sandbox(sandbox.id, moved)
 
 
 def _enter(context: EngineContext, identifier: str, before: Sandbox | None, after: Sandbox | None) -> SandboxChange:
     """Compute the move, put *after* into the state and its names into the books and to the name server."""
-    wanted = context.wanted
+    wanted = context.desired_state
     have, had, was_open = wanted.sandbox(before), wanted.published(before), wanted.opened(before)
     places = _places(context, before)
     if after is None:
@@ -130,10 +130,10 @@ def _places(context: EngineContext, sandbox: Sandbox | None) -> dict[str, tuple[
 
 def _turn_names(context: EngineContext, before: Sandbox | None, after: Sandbox | None) -> None:
     networks = {one.network for sandbox in (before, after) if sandbox for one in sandbox.endpoints}
-    for network in networks & context.books.keys():
-        patch: Patch | None = context.books[network].turn(before, after)
+    for network in networks & context.network_names.keys():
+        patch: Patch | None = context.network_names[network].update(before, after)
         if patch is not None:
-            context.names.patch_network(network, patch)
+            context.dns.patch_network(network, patch)
 
 
 async def _apply(context: EngineContext, move: SandboxChange) -> None:
@@ -141,7 +141,7 @@ async def _apply(context: EngineContext, move: SandboxChange) -> None:
 
     All of it is handed over at once: the host does one thing after the other, and nobody waits in between.
     """
-    await context.background.done_with([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
+    await context.background.wait_for([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
     work: list[Coroutine[Any, Any, None]] = []
     gone = Ruleset(published=move.lost, opened=move.closed)
     come = Ruleset(published=move.gained, opened=move.opened)
@@ -171,24 +171,24 @@ def _forget_flows(context: EngineContext, move: SandboxChange) -> None:
     if addresses or closed or new:
         forgetting = context.host.delete_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
         about = {move.id, *(str(one) for one in addresses)}
-        context.background.send(forgetting, f"forget-flows {move.id[:12]}", about)
+        context.background.start(forgetting, f"forget-flows {move.id[:12]}", about)
 
 
 async def _confirm(context: EngineContext, move: SandboxChange) -> None:
     """Record what is, and wait until names are in force."""
     if move.after is None:
-        await context.names.close_sandbox(move.id)
-    elif move.id in context.names.held:
-        context.names.set_view(move.id, context.view(move.after))
+        await context.dns.close_sandbox(move.id)
+    elif move.id in context.dns.held:
+        context.dns.set_view(move.id, context.dns_view(move.after))
     recorded = context.store.write(*_records(context, move), durable=False)
-    await asyncio.gather(recorded, _patiently(context.names.flush()))
+    await asyncio.gather(recorded, _patiently(context.dns.flush()))
 
 
 def _records(context: EngineContext, move: SandboxChange) -> list[Put | Drop]:
     """Return the sandbox's record, and what is kept in mind of the networks that it leaves."""
     record = Put(SANDBOX, move.id, move.after) if move.after else Drop(SANDBOX, move.id)
     left = [endpoint for endpoint, _ in move.left]
-    return [record, *(context.state.address_history.note(move.before.name, left) if move.before and left else ())]
+    return [record, *(context.state.address_history.record(move.before.name, left) if move.before and left else ())]
 
 
 async def _patiently(flush: Awaitable[None]) -> None:
@@ -211,13 +211,13 @@ async def _undo(context: EngineContext, move: SandboxChange) -> None:
             await step(context, back)
         except Problem as problem:
             _log.error("sandbox=%s undo=incomplete reason=%s", move.id[:12], problem.message)
-            context.alarm.set()
+            context.repair_needed.set()
 
 
 def _conclude(context: EngineContext, move: SandboxChange) -> None:
     """Tell of what was done, and see to what nobody has to wait for."""
     _forget_flows(context, move)
     for _, network in move.left:
-        context.tell(network, "disconnect", move.id)
+        context.publish_event(network, "disconnect", move.id)
     for _, network in move.joined:
-        context.tell(network, "connect", move.id)
+        context.publish_event(network, "connect", move.id)

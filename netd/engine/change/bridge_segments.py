@@ -17,13 +17,13 @@ from netd.model import Network
 _log = logging.getLogger(__name__)
 
 
-async def make_room(context: EngineContext, networks: Sequence[Network]) -> None:
+async def ensure_room(context: EngineContext, networks: Sequence[Network]) -> None:
     """Return when each of the networks has room for an endpoint, or can grow no more.
 
     Who decides on an endpoint without awaiting anything in between finds the room.
     """
     while (full := next((one for one in networks if _is_full(context, one.id)), None)) is not None:
-        async with context.growth:
+        async with context.segment_lock:
             if _is_full(context, full.id):
                 await _grow(context, context.state.network(full.id))
 
@@ -33,7 +33,7 @@ def _is_full(context: EngineContext, identifier: str) -> bool:
         return False
     network = context.state.network(identifier)
     traits = context.driver(network).traits
-    if context.state.roomy_segment(network, traits.segment_size) is not None:
+    if context.state.segment_with_room(network, traits.segment_size) is not None:
         return False
     return network.segments < traits.most_segments
 
@@ -41,7 +41,7 @@ def _is_full(context: EngineContext, identifier: str) -> bool:
 async def _grow(context: EngineContext, network: Network) -> None:
     """Give the network a segment more.  When that fails nothing is left and what failed is raised."""
     grown = replace(network, segments=network.segments + 1)
-    want, have = context.wanted.network(grown), context.wanted.network(network)
+    want, have = context.desired_state.network(grown), context.desired_state.network(network)
     try:
         await context.host.apply(facts.plan(want, have))
         await context.store.write(Put(NETWORK, network.id, grown))
@@ -60,4 +60,4 @@ async def _shrink(context: EngineContext, network: Network, steps: Sequence[Step
         await context.host.apply(steps)
     except Problem as problem:
         _log.error("network=%s undo=incomplete reason=%s", network.name, problem.message)
-        context.alarm.set()
+        context.repair_needed.set()

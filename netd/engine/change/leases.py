@@ -47,11 +47,11 @@ class _Pools:
         async with AsyncExitStack() as rejected:
             for _ in range(1 if subnet else _TRIES):
                 found = await ask(self.name, self.driver.request_pool(request))
-                if self.context.state.network_around(found.subnet) is None:
+                if self.context.state.overlapping_network(found.subnet) is None:
                     self.undo.push_async_callback(_regardless, self.driver.release_pool, found.id)
                     return found
                 rejected.push_async_callback(_regardless, self.driver.release_pool, found.id)
-        there = self.context.state.network_around(found.subnet)
+        there = self.context.state.overlapping_network(found.subnet)
         raise pool_spec.overlaps(
             found.subnet, f"{there[0]} of network {there[1].name}" if there else "another network's"
         )
@@ -85,7 +85,7 @@ async def driver(context: EngineContext, name: str) -> IpamDriver | None:
 
 
 @asynccontextmanager
-async def pools(
+async def request_pools(
     context: EngineContext, asked: NetworkSpec, has_gateway: Callable[[NetworkSpec, Family], bool]
 ) -> AsyncIterator[tuple[Pool, ...] | None]:
     """Have the network's driver give its pools; None where netd chooses.  When what follows fails they go back."""
@@ -113,7 +113,7 @@ async def release_pools(context: EngineContext, network: Network) -> None:
 
 
 @asynccontextmanager
-async def held(
+async def lease_addresses(
     context: EngineContext, places: Iterable[tuple[Network, EndpointSettings]]
 ) -> AsyncIterator[Mapping[str, EndpointSettings]]:
     """Have drivers give the addresses of new endpoints; returns the settings with these, by the networks' ids.
@@ -125,7 +125,7 @@ async def held(
         yield {}
         return
     async with AsyncExitStack() as undo:
-        async with context.locks.aside():
+        async with context.locks.released():
             found = {network.id: await _leased(context, network, settings, undo) for network, settings in leased}
         yield found
         undo.pop_all()
@@ -150,12 +150,12 @@ async def _leased(
     return replace(settings, ipam_config=addresses, mac_address=own)
 
 
-def give_back(context: EngineContext, endpoints: Iterable[Endpoint]) -> None:
+def release_later(context: EngineContext, endpoints: Iterable[Endpoint]) -> None:
     """Have drivers take addresses back by and by."""
     for endpoint in endpoints:
         network = context.state.network(endpoint.network) if context.state.has_network(endpoint.network) else None
         if network is not None and any(pool.id for pool in network.pools):
-            context.background.send(_give_back(context, network, endpoint), f"give-back {endpoint.id[:12]}")
+            context.background.start(_give_back(context, network, endpoint), f"give-back {endpoint.id[:12]}")
 
 
 async def _give_back(context: EngineContext, network: Network, endpoint: Endpoint) -> None:

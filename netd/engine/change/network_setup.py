@@ -20,66 +20,66 @@ Work: TypeAlias = Coroutine[Any, Any, None]
 _log = logging.getLogger(__name__)
 
 
-async def make(context: EngineContext, network: Network) -> None:
+async def create(context: EngineContext, network: Network) -> None:
     """Make the network; when that fails nothing is left and what failed is raised."""
-    enter(context, network)
+    register(context, network)
     try:
         await _all(context.store.write(Put(NETWORK, network.id, network)), _bring(context, network))
     except BaseException:
-        leave(context, network)
+        unregister(context, network)
         await _regardless(_take_down(context, network), context)
         await _regardless(context.store.write(Drop(NETWORK, network.id)), context)
         raise
 
 
-async def unmake(context: EngineContext, network: Network) -> None:
+async def delete(context: EngineContext, network: Network) -> None:
     """Remove the network; when that fails it is there as before and what failed is raised."""
-    leave(context, network)
+    unregister(context, network)
     try:
         await _all(context.store.write(Drop(NETWORK, network.id)), _take_down(context, network))
     except BaseException:
-        enter(context, network)
+        register(context, network)
         await _regardless(_bring(context, network), context)
         await _regardless(context.store.write(Put(NETWORK, network.id, network)), context)
         raise
 
 
-def enter(context: EngineContext, network: Network) -> None:
+def register(context: EngineContext, network: Network) -> None:
     """Make the network known, here and to the name server."""
-    know(context, network)
-    if (book := context.books.get(network.id)) is not None:
-        context.names.set_network(network.id, book.records())
+    add_to_state(context, network)
+    if (book := context.network_names.get(network.id)) is not None:
+        context.dns.set_network(network.id, book.records())
 
 
-def know(context: EngineContext, network: Network) -> None:
+def add_to_state(context: EngineContext, network: Network) -> None:
     """Make the network known here only."""
     context.state.put_network(network)
     if network.pools or network.remote:
-        context.books[network.id] = NetworkNames(network)
+        context.network_names[network.id] = NetworkNames(network)
 
 
-def leave(context: EngineContext, network: Network) -> None:
+def unregister(context: EngineContext, network: Network) -> None:
     context.state.drop_network(network)
-    if context.books.pop(network.id, None) is not None:
-        context.names.drop_network(network.id)
+    if context.network_names.pop(network.id, None) is not None:
+        context.dns.drop_network(network.id)
 
 
 async def _bring(context: EngineContext, network: Network) -> None:
     """Hand all over at once; the host does one thing after the other."""
-    steps = facts.plan(context.wanted.network(network), {})
+    steps = facts.plan(context.desired_state.network(network), {})
     change = RulesetChange(added=_rules(context, network))
     await _all(context.host.apply(steps), context.host.change_firewall(change))
 
 
 async def _take_down(context: EngineContext, network: Network) -> None:
-    steps = facts.plan({}, context.wanted.network(network))
+    steps = facts.plan({}, context.desired_state.network(network))
     change = RulesetChange(removed=_rules(context, network))
     await _all(context.host.change_firewall(change), context.host.apply(steps))
 
 
 def _rules(context: EngineContext, network: Network) -> Ruleset:
     """Return the network's part of the firewall."""
-    rules = context.wanted.rules(network)
+    rules = context.desired_state.rules(network)
     return Ruleset(frozenset({rules} if rules else ()))
 
 
@@ -95,4 +95,4 @@ async def _regardless(undoing: Work, context: EngineContext) -> None:
         await undoing
     except Problem as problem:
         _log.error("undo=incomplete reason=%s", problem.message)
-        context.alarm.set()
+        context.repair_needed.set()

@@ -20,7 +20,7 @@ from netd.common.errors import Conflict, NotFound, Problem
 from netd.common.store.store import Drop, Put
 from netd.engine.change import apply, network_setup
 from netd.engine.context import NETWORK, ORPHAN, EngineContext
-from netd.engine.state.routes import way_out
+from netd.engine.state.routes import egress_endpoint
 from netd.model import Endpoint, Network, Sandbox
 from netd.remote.caller import Missing, Silent
 
@@ -53,7 +53,7 @@ class _Place:
 # Networks
 
 
-async def make(context: EngineContext, network: Network) -> None:
+async def create_network(context: EngineContext, network: Network) -> None:
     """Have the driver make a closed network that is known already.  When it fails the network is unknown again."""
     orphan = Orphan(network.driver, network.id)
     try:
@@ -61,33 +61,33 @@ async def make(context: EngineContext, network: Network) -> None:
         await context.plugins.networks(network.driver).create_network(network)
         await context.store.write(Put(NETWORK, network.id, network), Drop(ORPHAN, orphan.id))
     except BaseException:
-        network_setup.leave(context, network)
+        network_setup.unregister(context, network)
         await _take_back(context, [orphan])
         raise
     finally:
-        context.unready.discard(network.id)
+        context.pending_networks.discard(network.id)
 
 
-def close(context: EngineContext, network: Network) -> None:
+def mark_pending(context: EngineContext, network: Network) -> None:
     """Let nobody join, or remove, the network any more: it is about to go."""
-    context.unready.add(network.id)
+    context.pending_networks.add(network.id)
 
 
-async def unmake(context: EngineContext, network: Network) -> None:
+async def delete_network(context: EngineContext, network: Network) -> None:
     """Have the driver remove a closed network, which goes whatever the driver says."""
     orphan = Orphan(network.driver, network.id)
     try:
         await context.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
         await _take_back(context, [orphan])
-        await network_setup.unmake(context, network)
+        await network_setup.delete(context, network)
     finally:
-        context.unready.discard(network.id)
+        context.pending_networks.discard(network.id)
 
 
 # Sandboxes
 
 
-async def carry_out(
+async def apply_change(
     context: EngineContext, before: Sandbox | None, after: Sandbox, finish: Callable[[Sandbox], Sandbox]
 ) -> Sandbox:
     """Make *after* of *before*, as ``change.carry_out`` does, and return it with what plugins gave.
@@ -97,51 +97,51 @@ async def carry_out(
     fresh, gone = _difference(context, after, before), _difference(context, before, after)
     if not _remote(context, before) and not fresh:
         after = finish(after)
-        await apply.carry_out(context, before, after)
+        await apply.apply_change(context, before, after)
         return after
     async with _joined(context, before, after, fresh) as given:
         joined = finish(given)
         told = await _depart(context, before, gone)
         _check_unchanged(context, before, after)
-        await apply.carry_out(context, before, joined)
+        await apply.apply_change(context, before, joined)
         await _program(context, before, joined)
         await context.store.write(*(Drop(ORPHAN, place.endpoint.id) for place in fresh), durable=False)
     await _delete(context, told)
     return joined
 
 
-async def remove(context: EngineContext, sandbox: Sandbox) -> bool:
+async def delete_sandbox(context: EngineContext, sandbox: Sandbox) -> bool:
     """Take a sandbox away, whatever plugins say; false when somebody else did so meanwhile."""
     told = await _depart(context, sandbox, _remote(context, sandbox))
     if context.state.sandbox(sandbox.id) is not sandbox:
         return False
-    await apply.remove(context, sandbox)
+    await apply.delete_sandbox(context, sandbox)
     await _delete(context, told)
     return True
 
 
-async def abandon(context: EngineContext, sandboxes: Iterable[Sandbox]) -> None:
+async def delete_endpoints_later(context: EngineContext, sandboxes: Iterable[Sandbox]) -> None:
     """Have the endpoints of sandboxes that are no more taken back by and by."""
     places = ((one, context.state.network(one.network)) for sandbox in sandboxes for one in _known(context, sandbox))
     orphans = [_Place(*place).orphan for place in places if place[1].remote]
     if orphans:
         await context.store.write(*(Put(ORPHAN, one.id, one) for one in orphans), durable=False)
-        context.background.send(_take_back(context, orphans), "take-back-orphans")
+        context.background.start(_take_back(context, orphans), "take-back-orphans")
 
 
-async def take_back_orphans(context: EngineContext) -> None:
+async def delete_orphans(context: EngineContext) -> None:
     """Take back, by and by, what a former netd left with plugins."""
     kept = {endpoint.id for sandbox in context.state.sandboxes for endpoint in sandbox.endpoints}
     kept |= {network.id for network in context.state.networks}
     orphans = [one for one in context.store.load(ORPHAN, Orphan).values() if one.id not in kept]
     if orphans:
         orphans.sort(key=lambda one: not one.endpoint)
-        context.background.send(_take_back(context, orphans), "take-back-orphans")
+        context.background.start(_take_back(context, orphans), "take-back-orphans")
 
 
 def check_ready(context: EngineContext, network: Network) -> None:
     """Raise Conflict while a network is being made or removed."""
-    if network.id in context.unready:
+    if network.id in context.pending_networks:
         raise Conflict(f"network {network.name} is being made or removed; try again in a moment")
 
 
@@ -165,20 +165,20 @@ async def _joined(
 ) -> AsyncIterator[Sandbox]:
     """Have the endpoints made and joined; when what follows fails they are left and deleted again."""
     held = [place.network.id for place in fresh]
-    context.joining.update(held)
+    context.pending_endpoints.update(held)
     try:
-        async with context.locks.aside():
+        async with context.locks.released():
             await context.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in fresh), durable=False)
             for place in fresh:
                 after = await _join(context, after, place)
         _check_unchanged(context, before, after)
         yield after
     except BaseException:
-        async with context.locks.aside():
+        async with context.locks.released():
             await _take_back(context, [place.orphan for place in fresh])
         raise
     finally:
-        context.joining.subtract(held)
+        context.pending_endpoints.subtract(held)
 
 
 async def _join(context: EngineContext, sandbox: Sandbox, place: _Place) -> Sandbox:
@@ -194,13 +194,13 @@ async def _join(context: EngineContext, sandbox: Sandbox, place: _Place) -> Sand
 def _check_unchanged(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
     if before is not None and context.state.sandbox(before.id) is not before:
         raise NotFound(f"container {before.name} went away while a driver was asked")
-    if before is None and context.state.sandbox_like(after.id) is not None:
+    if before is None and context.state.sandbox_by_short_id(after.id) is not None:
         raise Conflict(f"another container with the id {after.id[:12]} came meanwhile")
 
 
 def _ways_out(context: EngineContext, sandbox: Sandbox | None) -> dict[str, _Place]:
     """Return the remote endpoints that a container is reached by: those with a default route."""
-    found = [way_out(context.state, sandbox, family) for family in FAMILIES] if sandbox else []
+    found = [egress_endpoint(context.state, sandbox, family) for family in FAMILIES] if sandbox else []
     return {way[0].id: _Place(*way) for way in found if way is not None and way[1].remote}
 
 
@@ -208,7 +208,7 @@ async def _program(context: EngineContext, before: Sandbox | None, after: Sandbo
     """Tell drivers where the container is reached now.  When one refuses all is as before, and that is raised."""
     had, has = _ways_out(context, before), _ways_out(context, after)
     try:
-        async with context.locks.aside():
+        async with context.locks.released():
             for place in _only(had, has):
                 if after.endpoint_on(place.network.id) is not None:
                     await _heard(context.plugins.networks(place.network.driver).revoke(place.endpoint))
@@ -222,7 +222,7 @@ async def _program(context: EngineContext, before: Sandbox | None, after: Sandbo
         raise
     for place in _difference(context, after, before):
         driver = context.plugins.networks(place.network.driver)
-        context.background.send(driver.look(place.endpoint), f"look {place.endpoint.id[:12]}")
+        context.background.start(driver.look(place.endpoint), f"look {place.endpoint.id[:12]}")
 
 
 async def _go_back(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
@@ -230,10 +230,10 @@ async def _go_back(context: EngineContext, before: Sandbox | None, after: Sandbo
     if context.state.sandbox(after.id) is not after:
         return
     if before is None:
-        await apply.remove(context, after)
+        await apply.delete_sandbox(context, after)
         return
-    await apply.carry_out(context, after, before)
-    async with context.locks.aside():
+    await apply.apply_change(context, after, before)
+    async with context.locks.released():
         for place in _only(_ways_out(context, before), _ways_out(context, after)):
             await _heard(context.plugins.networks(place.network.driver).program(before, place.endpoint))
 
@@ -254,7 +254,7 @@ async def _depart(context: EngineContext, sandbox: Sandbox | None, places: Seque
         return []
     out = _ways_out(context, sandbox)
     told = []
-    async with context.locks.aside():
+    async with context.locks.released():
         await context.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in places), durable=False)
         for place in places:
             driver = context.plugins.networks(place.network.driver)
@@ -269,7 +269,7 @@ async def _delete(context: EngineContext, places: Sequence[_Place]) -> None:
     """Have endpoints deleted that were left before."""
     if not places:
         return
-    async with context.locks.aside():
+    async with context.locks.released():
         for place in places:
             driver = context.plugins.networks(place.network.driver)
             if await _heard(driver.delete_endpoint(place.network.id, place.endpoint.id)):

@@ -20,7 +20,7 @@ from netd.engine.change import leases, network_setup, plugin_calls
 from netd.engine.context import EngineContext
 from netd.engine.networks import route_conflicts, templates
 from netd.engine.networks.network_filters import prunable
-from netd.engine.networks.reservations import forget_network
+from netd.engine.networks.reservations import delete_reservations_on
 from netd.engine.networks.subnets import Subnets
 from netd.facts import Bridge
 from netd.model import PREDEFINED, Network, NetworkSpec, Pool
@@ -44,34 +44,36 @@ class Networks:
             asked = replace(asked, driver=templates.DRIVER)
         else:
             asked = await self._checked(asked)
-        async with self._context.locks.of(_TURN):
+        async with self._context.locks.hold(_TURN):
             self._check_unused(asked.name)
-            async with leases.pools(self._context, asked, self._context.drivers.get(asked.driver).has_gateway) as given:
+            async with leases.request_pools(
+                self._context, asked, self._context.drivers.get(asked.driver).has_gateway
+            ) as given:
                 network = await self.decide(asked, given)
                 if network.remote:
-                    network_setup.enter(self._context, network)
-                    plugin_calls.close(self._context, network)
+                    network_setup.register(self._context, network)
+                    plugin_calls.mark_pending(self._context, network)
                 else:
-                    await network_setup.make(self._context, network)
+                    await network_setup.create(self._context, network)
         if network.remote:
             await self._make_remote(network)
-        self._context.tell(network, "create")
+        self._context.publish_event(network, "create")
         return network
 
     async def warning(self, network: Network) -> str:
         """Return what the host's routes make questionable about a network; "" for nothing."""
-        found = await route_conflicts.of(self._context, network)
-        return "; ".join(route_conflicts.sentence(self._context, one) for one in found)
+        found = await route_conflicts.of_network(self._context, network)
+        return "; ".join(route_conflicts.describe(self._context, one) for one in found)
 
     async def _make_remote(self, network: Network) -> None:
         try:
-            await plugin_calls.make(self._context, network)
+            await plugin_calls.create_network(self._context, network)
         except BaseException:
             await leases.release_pools(self._context, network)
             raise
 
     def _check_unused(self, name: str) -> None:
-        if self._context.state.network_named(name) is not None:
+        if self._context.state.network_by_name(name) is not None:
             raise Conflict(f"network with name {name} already exists")
 
     async def _checked(self, asked: NetworkSpec) -> NetworkSpec:
@@ -122,32 +124,32 @@ class Networks:
         await self._context.host.reap()
 
     async def _remove(self, term: str) -> None:
-        async with self._context.locks.of(_TURN):
+        async with self._context.locks.hold(_TURN):
             network = self._context.state.find_network(term)
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
             templates.check_unused(self._context.state, network)
             plugin_calls.check_ready(self._context, network)
-            if self._context.state.members(network.id) or self._context.joining[network.id]:
+            if self._context.state.members(network.id) or self._context.pending_endpoints[network.id]:
                 raise Forbidden(
                     f"error while removing network: network {network.name} has active endpoints"
                     f" ({self._endpoints(network)}); disconnect or stop these containers first"
                 )
             if network.remote:
-                plugin_calls.close(self._context, network)
+                plugin_calls.mark_pending(self._context, network)
             else:
-                await network_setup.unmake(self._context, network)
+                await network_setup.delete(self._context, network)
         if network.remote:
-            await plugin_calls.unmake(self._context, network)
+            await plugin_calls.delete_network(self._context, network)
         await self._forget_addresses(network)
         await leases.release_pools(self._context, network)
         if network.template is None:
-            self._context.tell(network, "destroy")
+            self._context.publish_event(network, "destroy")
 
     async def _forget_addresses(self, network: Network) -> None:
         """Nothing on a network that is gone is kept for anybody."""
         state = self._context.state
-        changes = [*state.address_history.forget(network.id), *forget_network(state, network.id)]
+        changes = [*state.address_history.delete_network(network.id), *delete_reservations_on(state, network.id)]
         if changes:
             await self._context.store.write(*changes, durable=False)
 

@@ -13,7 +13,7 @@ from netd.common.addresses import Address
 from netd.common.errors import BadRequest
 from netd.common.store.store import Drop, Put
 from netd.engine.context import RESERVATION, EngineContext
-from netd.engine.state.sandbox_request import check_id, plain
+from netd.engine.state.sandbox_request import canonical_name, check_id
 from netd.engine.state.state import State
 from netd.ipam.texts import read_address
 from netd.model import Reservation
@@ -33,7 +33,7 @@ class Reservations:
         addresses = {
             network.id: found
             for term, config in (request.networks or {}).items()
-            if (network := self._context.state.network_called(plain(term))) is not None
+            if (network := self._context.state.lookup_network(canonical_name(term))) is not None
             and (found := self._within(network.id, config))
         }
         reservation = Reservation(id=container, name=request.name, addresses=addresses)
@@ -78,7 +78,7 @@ def _config(addresses: tuple[Address, ...]) -> IPAMConfig:
     return IPAMConfig(ipv4_address=by_family.get(4, ""), ipv6_address=by_family.get(6, ""))
 
 
-def forget_network(state: State, network: str) -> list[Put | Drop]:
+def delete_reservations_on(state: State, network: str) -> list[Put | Drop]:
     """Keep nothing any more of what was on a network, and return what that changes in the store."""
     changes: list[Put | Drop] = []
     for one in [one for one in state.reservations.values() if network in one.addresses]:

@@ -28,7 +28,7 @@ _REST, _SHARE = 0.5, 20
 
 
 @dataclass(frozen=True, slots=True)
-class Collision:
+class RouteConflict:
     """A route that overlaps a network's subnet."""
 
     network: str
@@ -38,11 +38,11 @@ class Collision:
     interface: str
 
 
-def find(networks: Iterable[tuple[Network, str]], ways: Iterable[RouteEntry]) -> frozenset[Collision]:
+def find(networks: Iterable[tuple[Network, str]], ways: Iterable[RouteEntry]) -> frozenset[RouteConflict]:
     """Return the collisions of networks, each with the device that it stands on, with routes by other links."""
     narrow = [way for way in ways if way.destination.prefixlen >= _WIDEST]
     return frozenset(
-        Collision(network.id, pool.subnet, way.destination, way.interface)
+        RouteConflict(network.id, pool.subnet, way.destination, way.interface)
         for network, device in networks
         for pool in network.pools
         for way in narrow
@@ -50,13 +50,13 @@ def find(networks: Iterable[tuple[Network, str]], ways: Iterable[RouteEntry]) ->
     )
 
 
-async def of(context: EngineContext, network: Network) -> list[Collision]:
+async def of_network(context: EngineContext, network: Network) -> list[RouteConflict]:
     """Return the collisions of one network, in order."""
     found = find(_routed(context, (network,)), await context.host.routes())
     return sorted(found, key=lambda one: (one.interface, str(one.route)))
 
 
-def sentence(context: EngineContext, collision: Collision) -> str:
+def describe(context: EngineContext, collision: RouteConflict) -> str:
     network = context.state.network(collision.network)
     return (
         f"subnet {collision.subnet} of network {network.name} overlaps the route to {collision.route} by interface"
@@ -64,9 +64,9 @@ def sentence(context: EngineContext, collision: Collision) -> str:
     )
 
 
-async def keep(context: EngineContext) -> None:
+async def watch(context: EngineContext) -> None:
     """Tell of every new collision when routes change; goes on until it is cancelled."""
-    told: frozenset[Collision] = frozenset()
+    told: frozenset[RouteConflict] = frozenset()
     while True:
         begin = time.monotonic()
         try:
@@ -85,13 +85,13 @@ def _routed(context: EngineContext, networks: Iterable[Network]) -> Iterator[tup
     """Yield the networks that the host itself routes to, with their devices."""
     for network in networks:
         device = context.driver(network).device(network)
-        if device is not None and context.wanted.rules(network) is not None:
+        if device is not None and context.desired_state.rules(network) is not None:
             yield network, device
 
 
-def _tell(context: EngineContext, collision: Collision) -> None:
+def _tell(context: EngineContext, collision: RouteConflict) -> None:
     network = context.state.network(collision.network)
-    _log.warning("collision: %s", sentence(context, collision))
+    _log.warning("collision: %s", describe(context, collision))
     attributes = {
         "name": network.name,
         "type": network.driver,

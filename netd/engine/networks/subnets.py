@@ -66,7 +66,7 @@ class Subnets:
         if wanted is None or wanted.network_address.is_unspecified:
             return await self._choose(family, wanted.prefixlen if wanted else 0, own)
         state = self._context.state
-        if (there := state.network_around(wanted)) is not None:
+        if (there := state.overlapping_network(wanted)) is not None:
             raise pool_spec.overlaps(wanted, f"{there[0]} of network {there[1].name}")
         for other in own:
             if overlap(wanted, other):
@@ -75,7 +75,7 @@ class Subnets:
 
     async def _choose(self, family: Family, size: int, own: Sequence[Subnet]) -> Subnet:
         """Return the first free subnet, of the sources' own size where *size* is 0."""
-        sources = pools.of_family(self._context.sources, family)
+        sources = pools.of_family(self._context.subnet_sources, family)
         if size and not pools.has_size(sources, size):
             raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; give the subnet itself")
         avoided = pools.spoken_for([*own, *self._avoided, *await self._routed()])

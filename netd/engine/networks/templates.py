@@ -16,7 +16,7 @@ def applied(state: State, asked: NetworkSpec) -> NetworkSpec:
     """Return what is asked for with what its template says; labels of its own win.  Raises NotFound."""
     if not asked.config_from:
         return asked
-    found = state.network_named(asked.config_from)
+    found = state.network_by_name(asked.config_from)
     if found is None or found.template is None:
         raise NotFound(f'configuration network "{asked.config_from}" does not exist')
     template = found.template

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from netd.common.errors import Problem
 from netd.engine.context import EngineContext
-from netd.engine.reconcile.repair import mend
+from netd.engine.reconcile.repair import reconcile
 
 _log = logging.getLogger(__name__)
 SETTLE = 0.05
@@ -26,41 +26,41 @@ async def watch(context: EngineContext) -> None:
         async for change in context.host.changes():
             _log.warning("changed-by-others=%s name=%s", change.kind, change.name)
             if change.kind in ("firewall", "lost"):
-                context.strays_possible.set()
-            context.alarm.set()
+                context.stray_check_needed.set()
+            context.repair_needed.set()
     except Exception:
         # Changes that were read and not judged are found by the repair.
-        context.strays_possible.set()
-        context.alarm.set()
+        context.stray_check_needed.set()
+        context.repair_needed.set()
         raise
 
 
-async def keep(context: EngineContext) -> None:
+async def run_repairs(context: EngineContext) -> None:
     """Mend whenever the alarm is raised; goes on until it is cancelled."""
     patience = AGAIN
     while True:
-        await context.alarm.wait()
+        await context.repair_needed.wait()
         await asyncio.sleep(SETTLE)
-        context.alarm.clear()
+        context.repair_needed.clear()
         try:
-            async with context.locks.alone():
-                whole = await _mend(context)
+            async with context.locks.exclusive():
+                whole = await _reconcile(context)
         except Exception:
-            context.alarm.set()
+            context.repair_needed.set()
             raise
         if whole:
             patience = AGAIN
             continue
         await asyncio.sleep(PAUSE)
         with suppress(TimeoutError):
-            await asyncio.wait_for(context.alarm.wait(), patience)
+            await asyncio.wait_for(context.repair_needed.wait(), patience)
         patience = min(2 * patience, LONGEST)
-        context.alarm.set()
+        context.repair_needed.set()
 
 
-async def _mend(context: EngineContext) -> bool:
+async def _reconcile(context: EngineContext) -> bool:
     try:
-        return await mend(context)
+        return await reconcile(context)
     except Problem as problem:
         _log.error("repair=failed reason=%s", problem.message)
         return False

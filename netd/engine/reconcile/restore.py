@@ -15,7 +15,7 @@ from netd.drivers.remote import RemoteDriver
 from netd.engine.change import apply, leases, network_setup, plugin_calls
 from netd.engine.context import META, NETWORK, RESERVATION, SANDBOX, EngineContext
 from netd.engine.networks.actions import Networks
-from netd.engine.reconcile.repair import mend
+from netd.engine.reconcile.repair import reconcile
 from netd.engine.state.address_history import FORMER, HistoryEntry
 from netd.ipam.address_pool import AddressTaken
 from netd.model import Network, NetworkSpec, Reservation, Sandbox
@@ -36,7 +36,7 @@ class Boot(msgspec.Struct, frozen=True):
     id: str
 
 
-async def resume(context: EngineContext) -> None:
+async def restore(context: EngineContext) -> None:
     """Bring everything to what the store says; what did not outlive the last netd or boot is forgotten.
 
     The name server of a killed predecessor goes on answering all the while.
@@ -45,20 +45,20 @@ async def resume(context: EngineContext) -> None:
         if network.remote:
             context.drivers.add(network.driver, RemoteDriver())
         context.drivers.expect(network.driver)
-        network_setup.know(context, await _with_todays_mtu(context, network))
+        network_setup.add_to_state(context, await _with_todays_mtu(context, network))
     await _make_predefined(context)
     await _take_up_sandboxes(context)
     _take_up_addresses(context)
-    for identifier, book in context.books.items():
-        context.names.set_network(identifier, book.records())
-    context.strays_possible.set()  # What others did to the firewall while no netd ran is not known.
-    if not await mend(context):
-        context.alarm.set()
+    for identifier, book in context.network_names.items():
+        context.dns.set_network(identifier, book.records())
+    context.stray_check_needed.set()  # What others did to the firewall while no netd ran is not known.
+    if not await reconcile(context):
+        context.repair_needed.set()
     for sandbox in context.state.sandboxes:
         await _answer(context, sandbox)
-    await (context.names.flush() if context.store.incidents else context.names.settle())
-    await plugin_calls.take_back_orphans(context)
-    context.background.send(leases.replay(context), "replay-addresses")
+    await (context.dns.flush() if context.store.incidents else context.dns.settle())
+    await plugin_calls.delete_orphans(context)
+    context.background.start(leases.replay(context), "replay-addresses")
 
 
 async def _with_todays_mtu(context: EngineContext, network: Network) -> Network:
@@ -78,9 +78,9 @@ async def _with_todays_mtu(context: EngineContext, network: Network) -> Network:
 async def _make_predefined(context: EngineContext) -> None:
     networks = Networks(context)
     for asked in _PREDEFINED:
-        if context.state.network_named(asked.name) is None:
+        if context.state.network_by_name(asked.name) is None:
             network = await networks.decide(asked)
-            network_setup.know(context, network)
+            network_setup.add_to_state(context, network)
             await context.store.write(Put(NETWORK, network.id, network))
 
 
@@ -94,9 +94,11 @@ async def _take_up_sandboxes(context: EngineContext) -> None:
         _log.error("sandboxes-unserved=%d reason=their-networks-have-no-record", len(lost))
     elif lost:
         _log.warning("sandboxes-forgotten=%d reason=%s", len(lost), "network-is-gone" if kept else "reboot")
-        await plugin_calls.abandon(context, lost)
+        await plugin_calls.delete_endpoints_later(context, lost)
         remembered = [
-            change for sandbox in lost for change in context.state.address_history.note(sandbox.name, sandbox.endpoints)
+            change
+            for sandbox in lost
+            for change in context.state.address_history.record(sandbox.name, sandbox.endpoints)
         ]
         await context.store.write_best_effort(*(Drop(SANDBOX, one.id) for one in lost), *remembered)
 
@@ -111,7 +113,7 @@ def _take_up_addresses(context: EngineContext) -> None:
     for holder in state.address_history.all:
         for address in holder.addresses:
             if state.has_address(holder.network, address):
-                state.addresses_around(holder.network, address).note_used(address)
+                state.pool_containing(holder.network, address).note_used(address)
 
 
 async def _same_boot(context: EngineContext) -> bool:
@@ -134,8 +136,8 @@ def _enter(context: EngineContext, sandbox: Sandbox) -> bool:
     context.ports.restore(sandbox.id, sandbox.publications)
     context.state.put_sandbox(sandbox)
     for endpoint in sandbox.endpoints:
-        if endpoint.network in context.books:
-            context.books[endpoint.network].turn(None, sandbox)
+        if endpoint.network in context.network_names:
+            context.network_names[endpoint.network].update(None, sandbox)
     return True
 
 
@@ -144,7 +146,7 @@ def _take_addresses(context: EngineContext, sandbox: Sandbox) -> None:
         for endpoint in sandbox.endpoints:
             for address in endpoint.addresses:
                 with suppress(KeyError):
-                    addresses = context.state.addresses_around(endpoint.network, address.ip)
+                    addresses = context.state.pool_containing(endpoint.network, address.ip)
                     addresses.take(address.ip, sandbox.id)
                     undo.callback(addresses.release, address.ip)
         undo.pop_all()
@@ -157,6 +159,6 @@ async def _answer(context: EngineContext, sandbox: Sandbox) -> None:
         await apply.open_resolver(context, sandbox)
     except Problem as problem:
         _log.error("sandbox=%s names=none reason=%s", sandbox.id[:12], problem.message)
-        context.alarm.set()
-    if sandbox.id in context.names.held:
-        context.names.set_view(sandbox.id, context.view(sandbox))
+        context.repair_needed.set()
+    if sandbox.id in context.dns.held:
+        context.dns.set_view(sandbox.id, context.dns_view(sandbox))

@@ -27,16 +27,16 @@ class Sandboxes:
     async def attach(self, request: SandboxRequest) -> SandboxView:
         """Make all the networking of a container.  Raises the Problem that prevents it; nothing is left then."""
         draft = sandbox_request.read(request)
-        async with self._context.locks.of(draft.id):
-            if (there := self._context.state.sandbox_like(draft.id)) is not None:
+        async with self._context.locks.hold(draft.id):
+            if (there := self._context.state.sandbox_by_short_id(draft.id)) is not None:
                 raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
             port_requests = sandbox_request.networks(request)
-            await bridge_segments.make_room(self._context, [network for network, _ in self._places(port_requests)])
-            async with leases.held(self._context, self._places(port_requests)) as leased:
+            await bridge_segments.ensure_room(self._context, [network for network, _ in self._places(port_requests)])
+            async with leases.lease_addresses(self._context, self._places(port_requests)) as leased:
                 with ExitStack() as undo:
                     sandbox = self._decide(draft, port_requests, leased, undo)
                     async with self._taken(sandbox, request.netns):
-                        sandbox = await plugin_calls.carry_out(
+                        sandbox = await plugin_calls.apply_change(
                             self._context, None, sandbox, published(self._context, None, undo)
                         )
                     undo.pop_all()
@@ -60,18 +60,18 @@ class Sandboxes:
     async def rename(self, identifier: str, name: str) -> SandboxView:
         """Change a container's name wherever it is seen.  Raises NotFound."""
         sandbox_request.check_name(name)
-        async with self._context.locks.of(identifier):
+        async with self._context.locks.hold(identifier):
             before = self.find(identifier)
             after = replace(before, name=name)
-            await apply.carry_out(self._context, before, after)
+            await apply.apply_change(self._context, before, after)
         return self.view(after)
 
     async def detach(self, identifier: str) -> None:
         """Take a sandbox away; one that is not there is no error."""
-        async with self._context.locks.of(identifier):
+        async with self._context.locks.hold(identifier):
             sandbox = self._context.state.sandbox(identifier)
-            if sandbox is not None and await plugin_calls.remove(self._context, sandbox):
-                give_back(self._context, sandbox)
+            if sandbox is not None and await plugin_calls.delete_sandbox(self._context, sandbox):
+                release(self._context, sandbox)
 
     def find(self, identifier: str) -> Sandbox:
         """Return the sandbox with this id.  Raises NotFound."""
@@ -97,7 +97,7 @@ class Sandboxes:
 
     def _default_gateways(self) -> tuple[str, ...]:
         """Return the addresses, one of a family, at which containers find the host."""
-        bridge = self._context.state.network_named("bridge")
+        bridge = self._context.state.network_by_name("bridge")
         pools = [bridge.pool(family) for family in FAMILIES] if bridge else []
         return tuple(str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None)
 
@@ -150,7 +150,7 @@ def join(
     driver = context.driver(network)
     if driver.traits.absent:
         raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
-    endpoint = allocation.endpoint(context.state, sandbox, network, driver, leased or settings)
+    endpoint = allocation.allocate_endpoint(context.state, sandbox, network, driver, leased or settings)
     if leased is not None:
         kept = replace(endpoint.settings, ipam_config=settings.ipam_config, mac_address=settings.mac_address)
         endpoint = replace(endpoint, settings=kept)
@@ -163,8 +163,8 @@ def published(context: EngineContext, before: Sandbox | None, undo: ExitStack) -
     return lambda after: replace(after, publications=publications(context, before, after, undo))
 
 
-def give_back(context: EngineContext, sandbox: Sandbox) -> None:
+def release(context: EngineContext, sandbox: Sandbox) -> None:
     """Return a sandbox's addresses and ports, when nothing leads to it any more."""
     allocation.release(context.state, sandbox.endpoints)
-    leases.give_back(context, sandbox.endpoints)
+    leases.release_later(context, sandbox.endpoints)
     context.ports.release(sandbox.publications)

@@ -11,7 +11,7 @@ from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
 from netd.engine.change import allocation, bridge_segments, leases, plugin_calls
 from netd.engine.context import EngineContext
 from netd.engine.sandboxes.actions import join, published
-from netd.engine.state.sandbox_request import plain
+from netd.engine.state.sandbox_request import canonical_name
 from netd.model import Network, Sandbox
 
 
@@ -24,14 +24,14 @@ class Connections:
         state = self._context.state
         identifier = state.find_sandbox(request.container).id
         settings = request.endpoint_config or EndpointSettings()
-        async with self._context.locks.of(identifier):
+        async with self._context.locks.hold(identifier):
             before = state.find_sandbox(identifier)
-            place = state.find_network(plain(network))
-            allocation.check(place, settings)
+            place = state.find_network(canonical_name(network))
+            allocation.check_settings(place, settings)
             self._check(before, place)
-            await bridge_segments.make_room(self._context, [place])
+            await bridge_segments.ensure_room(self._context, [place])
             place = state.find_network(place.id)
-            async with leases.held(self._context, [(place, settings)]) as leased:
+            async with leases.lease_addresses(self._context, [(place, settings)]) as leased:
                 before, place = state.find_sandbox(identifier), state.find_network(place.id)
                 with ExitStack() as undo:
                     endpoint = join(self._context, before, place, settings, undo, leased.get(place.id))
@@ -43,9 +43,9 @@ class Connections:
         """Take a container off a network.  Raises ServerError, as Docker does, when it is not on it."""
         state = self._context.state
         identifier = self._leaver(network, request).id
-        async with self._context.locks.of(identifier):
+        async with self._context.locks.hold(identifier):
             before = state.find_sandbox(identifier)
-            place = state.find_network(plain(network))
+            place = state.find_network(canonical_name(network))
             if before.on_host:
                 raise BadRequest(
                     "cannot disconnect container from host network - container was created in host network mode"
@@ -56,11 +56,11 @@ class Connections:
             with ExitStack() as undo:
                 after = await self._carry_out(before, after, undo)
             allocation.release(state, (endpoint,))
-            leases.give_back(self._context, (endpoint,))
+            leases.release_later(self._context, (endpoint,))
         return after
 
     async def _carry_out(self, before: Sandbox, after: Sandbox, undo: ExitStack) -> Sandbox:
-        after = await plugin_calls.carry_out(self._context, before, after, published(self._context, before, undo))
+        after = await plugin_calls.apply_change(self._context, before, after, published(self._context, before, undo))
         undo.pop_all()
         return after
 
@@ -69,7 +69,7 @@ class Connections:
             return self._context.state.find_sandbox(request.container)
         except NotFound:
             if request.force:
-                self._context.state.find_network(plain(network))
+                self._context.state.find_network(canonical_name(network))
                 raise NotFound(f"endpoint {request.container} not found") from None
             raise
 

@@ -28,7 +28,7 @@ class PortChanges:
         Returns when clients get there.
         """
         bindings = request.port_bindings or {}
-        async with self._context.locks.of(identifier):
+        async with self._context.locks.hold(identifier):
             before = self._find(identifier, "there is nothing to publish: its ports are the host's own already")
             asked = port_requests(bindings, (), allow.rules(before.labels))
             if not asked:
@@ -42,7 +42,7 @@ class PortChanges:
 
     async def remove(self, identifier: str, request: PortsRequest) -> Sandbox:
         """Publish what is asked for no more; its connections end.  Raises NotFound naming what is not published."""
-        async with self._context.locks.of(identifier):
+        async with self._context.locks.hold(identifier):
             before = self._find(identifier, "none of its ports is published")
             after, cuts = before, list[tuple[Publication, tuple[Publication, ...]]]()
             for part in port_requests(request.port_bindings or {}):
@@ -59,8 +59,8 @@ class PortChanges:
 
     async def _carry_out(self, before: Sandbox, after: Sandbox) -> None:
         """Return when flows that were on their way follow as well: an unpublished port does not answer any more."""
-        await apply.carry_out(self._context, before, after)
-        await self._context.background.done_with([before.id])
+        await apply.apply_change(self._context, before, after)
+        await self._context.background.wait_for([before.id])
 
     def _find(self, identifier: str, reason: str) -> Sandbox:
         if (found := self._context.state.sandbox(identifier)) is None:

@@ -12,7 +12,7 @@ from netd.common.addresses import FAMILIES, Address, Family
 from netd.common.errors import BadRequest, Conflict, ServerError
 from netd.engine.context import EngineContext
 from netd.engine.state import routed_ports
-from netd.engine.state.routes import publisher
+from netd.engine.state.routes import publishing_endpoint
 from netd.model import Network, PortRequest, Publication, Sandbox
 from netd.portmap.policy import PublishPolicy, Ways, unserved
 from netd.portmap.ports import PortTaken
@@ -31,9 +31,9 @@ def publications(
     ServerError when a port cannot be had.
     """
     had = before.publications if before else ()
-    policies = ways_of(context, after) if after.port_requests else {}
+    policies = policies_of(context, after) if after.port_requests else {}
     unbound = routed_ports.publications(context.state, context.drivers, after)
-    if before is not None and had and policies and policies == ways_of(context, before):
+    if before is not None and had and policies and policies == policies_of(context, before):
         return (*(one for one in had if one.port), *unbound)
     if had:
         context.ports.release(had)
@@ -58,7 +58,7 @@ def with_ports(
     Raises Conflict where nothing can be published of it, BadRequest for an address that nothing would come of, and
     ServerError when a port cannot be had.
     """
-    policies = ways_of(context, before)
+    policies = policies_of(context, before)
     if not policies:
         raise Conflict(
             f"container {before.name} is on no network that publishes ports: connect it to one that is not internal"
@@ -79,11 +79,11 @@ def with_ports(
     return after
 
 
-def ways_of(context: EngineContext, sandbox: Sandbox) -> Ways:
+def policies_of(context: EngineContext, sandbox: Sandbox) -> Ways:
     """Return how ports of the sandbox are published in each family that one of its networks publishes in."""
     found: dict[Family, PublishPolicy] = {}
     for family in FAMILIES:
-        place = publisher(context.state, sandbox, family)
+        place = publishing_endpoint(context.state, sandbox, family)
         if place is not None and (policy := _way(context, place[1], family)) is not None:
             found[family] = policy
     return found
@@ -122,7 +122,7 @@ def _reserve(
         reason = f"{taken} to container {owner.name if owner else sandbox.name}"
     except ServerError as problem:
         reason = problem.message
-    places = (publisher(context.state, sandbox, family) for family in FAMILIES)
+    places = (publishing_endpoint(context.state, sandbox, family) for family in FAMILIES)
     endpoint = next((place[0].id for place in places if place), "")
     raise ServerError(
         f"driver failed programming external connectivity on endpoint {sandbox.name} ({endpoint}): {reason}"

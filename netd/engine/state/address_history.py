@@ -46,12 +46,12 @@ class AddressHistory:
         """Take up what the store has kept, in its order."""
         self._holders = OrderedDict((one.key, one) for one in holders)
 
-    def recall(self, network: str, name: str) -> tuple[Address, ...]:
+    def last_addresses(self, network: str, name: str) -> tuple[Address, ...]:
         """Return what a container of that name had on the network last."""
         found = self._holders.get(f"{network}/{name}")
         return found.addresses if found else ()
 
-    def note(self, name: str, left: Iterable[Endpoint]) -> list[Put | Drop]:
+    def record(self, name: str, left: Iterable[Endpoint]) -> list[Put | Drop]:
         """Remember what a container leaves behind, and return what that changes in the store."""
         changes: list[Put | Drop] = []
         for one in left:
@@ -67,7 +67,7 @@ class AddressHistory:
             changes.append(Drop(FORMER, key))
         return changes
 
-    def forget(self, network: str) -> list[Put | Drop]:
+    def delete_network(self, network: str) -> list[Put | Drop]:
         """Forget all that was on a network, and return what that changes in the store."""
         gone = [key for key, holder in self._holders.items() if holder.network == network]
         for key in gone:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.drivers.registry import Drivers
-from netd.engine.state.routes import way_out
+from netd.engine.state.routes import egress_endpoint
 from netd.engine.state.state import State
 from netd.model import Network, PortRequest, Publication, Sandbox
 from netd.portmap.rules import GatewayMode, Opened
@@ -41,7 +41,7 @@ def publications(state: State, drivers: Drivers, sandbox: Sandbox) -> tuple[Publ
     """Return what is shown of the ports where the way out is a routed network: they have no port of the host."""
     found: list[Publication] = []
     for family in FAMILIES if sandbox.port_requests else ():
-        way = way_out(state, sandbox, family)
+        way = egress_endpoint(state, sandbox, family)
         if way is not None and is_routed(drivers, way[1], family):
             usual = drivers.get(way[1].driver).binding_addresses(way[1])
             found += [

@@ -7,24 +7,24 @@ from netd.engine.state.state import State
 from netd.model import Endpoint, Network, Sandbox
 
 
-def in_order(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
+def by_priority(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
     """Return the endpoints as Docker sorts them: higher priority, not internal, with a gateway, network name."""
     return sorted(state.networks_of(sandbox), key=_rank)
 
 
-def way_out(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
+def egress_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
     """Return the endpoint that has a family's default route and published ports; None when nothing leads out."""
-    for endpoint, network in in_order(state, sandbox):
+    for endpoint, network in by_priority(state, sandbox):
         if endpoint.has_default_route(family) and endpoint.address_of(family) is not None:
             return endpoint, network
     return None
 
 
-def publisher(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
+def publishing_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
     """Return the endpoint that the family's published ports lead to: the way out, or an internal one for the host."""
-    if (way := way_out(state, sandbox, family)) is not None:
+    if (way := egress_endpoint(state, sandbox, family)) is not None:
         return way
-    for endpoint, network in in_order(state, sandbox):
+    for endpoint, network in by_priority(state, sandbox):
         pool = network.pool(family) if network.internal else None
         if pool is not None and pool.gateway is not None and endpoint.address_of(family) is not None:
             return endpoint, network
@@ -37,7 +37,7 @@ def gateways(state: State, sandbox: Sandbox) -> tuple[Address, ...]:
 
 
 def _gateway(state: State, sandbox: Sandbox, family: Family) -> Address | None:
-    if (place := publisher(state, sandbox, family)) is None:
+    if (place := publishing_endpoint(state, sandbox, family)) is None:
         return None
     endpoint, network = place
     pool = network.pool(family)

@@ -43,7 +43,7 @@ def read(request: SandboxRequest) -> Sandbox:
         dns_search=_check_words("DNS search domain", request.dns_search or ()),
         dns_options=_check_words("DNS option", request.dns_options or ()),
         extra_hosts=tuple(_extra_host(text) for text in request.extra_hosts or ()),
-        links=links(request.links or ()),
+        links=parse_links(request.links or ()),
         sysctls=_sysctls(request.sysctls or {}),
         labels=request.labels or {},
     )
@@ -51,15 +51,15 @@ def read(request: SandboxRequest) -> Sandbox:
 
 def networks(request: SandboxRequest) -> dict[str, EndpointSettings]:
     """Return the settings by the networks' names or ids, the one that the network mode names first."""
-    mode = plain(request.network_mode or "default")
-    given = {plain(name): settings for name, settings in (request.networks or {}).items()}
+    mode = canonical_name(request.network_mode or "default")
+    given = {canonical_name(name): settings for name, settings in (request.networks or {}).items()}
     if not given:
         return {mode: EndpointSettings()}
     first = {mode: given[mode]} if mode in given else {}
     return first | given
 
 
-def links(texts: Iterable[str]) -> dict[str, str]:
+def parse_links(texts: Iterable[str]) -> dict[str, str]:
     """Read links of the forms ``name``, ``name:alias`` and ``/name:/owner/alias`` into alias → name."""
     found = {}
     for text in texts:
@@ -71,7 +71,7 @@ def links(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def plain(network: str) -> str:
+def canonical_name(network: str) -> str:
     """Return a network's name or id, with Docker's other word for the default one replaced."""
     return "bridge" if network == "default" else network
 

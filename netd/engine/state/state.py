@@ -44,7 +44,7 @@ class State:
     def has_network(self, identifier: str) -> bool:
         return identifier in self._networks
 
-    def network_named(self, name: str) -> Network | None:
+    def network_by_name(self, name: str) -> Network | None:
         identifier = self._ids_by_name.get(name)
         return self._networks[identifier] if identifier else None
 
@@ -52,19 +52,19 @@ class State:
         """Return who has which address, by the pools of one family."""
         return tuple(one for one in self._addresses[network] if one.subnet.version == family)
 
-    def addresses_around(self, network: str, address: Address) -> Addresses:
+    def pool_containing(self, network: str, address: Address) -> Addresses:
         """Return who has which address in the pool that *address* is of.  Raises KeyError when there is none."""
         for one in self._addresses[network]:
             if address in one.subnet:
                 return one
         raise KeyError(address)
 
-    def network_around(self, subnet: Subnet) -> tuple[Subnet, Network] | None:
+    def overlapping_network(self, subnet: Subnet) -> tuple[Subnet, Network] | None:
         """Return the subnet, and whose it is, that shares addresses with *subnet*."""
         found = self.subnets.overlapping(subnet)
         return (found.subnet, self._networks[found.owner]) if found else None
 
-    def network_called(self, term: str) -> Network | None:
+    def lookup_network(self, term: str) -> Network | None:
         """Return the network as ``find_network`` does; None when there is none or more than one."""
         try:
             return self.find_network(term)
@@ -96,14 +96,14 @@ class State:
         """Put a record in place of the network's former one; its name, pools and members stay."""
         self._networks[network.id] = network
 
-    def roomy_segment(self, network: Network, size: int) -> int | None:
+    def segment_with_room(self, network: Network, size: int) -> int | None:
         """Return the first of the network's segments with less than *size* endpoints; None when all are full."""
         spread = self._spread[network.id]
         return next((one for one in range(network.segments) if not size or spread[one] < size), None)
 
     def find_network(self, term: str) -> Network:
         """Return the network with that id, or name, or unique start of an id.  Raises NotFound, BadRequest."""
-        if (found := self._networks.get(term) or self.network_named(term)) is not None:
+        if (found := self._networks.get(term) or self.network_by_name(term)) is not None:
             return found
         matches = [network for identifier, network in self._networks.items() if identifier.startswith(term)]
         if not matches:
@@ -137,14 +137,14 @@ class State:
     def _declare(self, reservation: Reservation, networks: Iterable[str]) -> None:
         for network in networks:
             for address in reservation.addresses.get(network, ()):
-                self.addresses_around(network, address).declare(address, reservation.id)
+                self.pool_containing(network, address).declare(address, reservation.id)
 
     def _renounce(self, before: Reservation, after: Reservation | None) -> None:
         for network, addresses in before.addresses.items():
             kept = after.addresses.get(network, ()) if after else ()
             for address in addresses if network in self._networks else ():
                 if address not in kept:
-                    self.addresses_around(network, address).renounce(address, before.id)
+                    self.pool_containing(network, address).renounce(address, before.id)
 
     # Sandboxes
 
@@ -155,7 +155,7 @@ class State:
     def sandbox(self, identifier: str) -> Sandbox | None:
         return self._sandboxes.get(identifier)
 
-    def sandbox_like(self, identifier: str) -> Sandbox | None:
+    def sandbox_by_short_id(self, identifier: str) -> Sandbox | None:
         """Return the sandbox whose id, as people see it and namespaces are called, is that of *identifier*."""
         return self._sandboxes.get(self._by_short_id.get(short(identifier), ""))
 

@@ -31,12 +31,12 @@ class NetworkNames:
             self._network.name, self._names.all(), dict(self._pointers), subnets, self._services.all()
         )
 
-    def turn(self, before: Sandbox | None, after: Sandbox | None) -> Patch | None:
+    def update(self, before: Sandbox | None, after: Sandbox | None) -> Patch | None:
         """Note that a sandbox changed, came or went; returns what that changes, None when nothing."""
         old, new = _entries(before, self._network), _entries(after, self._network)
         sandbox = old.sandbox or new.sandbox
-        names = self._names.turn(sandbox, old.names, new.names)
-        services = self._services.turn(sandbox, old.services, new.services)
+        names = self._names.update(sandbox, old.names, new.names)
+        services = self._services.update(sandbox, old.services, new.services)
         pointers = {address: "" for address in old.pointers.keys() - new.pointers.keys()}
         pointers |= {address: name for address, name in new.pointers.items() if old.pointers.get(address) != name}
         for address, name in pointers.items():
@@ -57,7 +57,7 @@ class _Shared(Generic[T]):
     def all(self) -> dict[str, tuple[T, ...]]:
         return {name: _joined(holders) for name, holders in self._holders.items()}
 
-    def turn(
+    def update(
         self, sandbox: str, old: Mapping[str, tuple[T, ...]], new: Mapping[str, tuple[T, ...]]
     ) -> dict[str, tuple[T, ...]]:
         """Replace what a sandbox brings; returns all that the names concerned have now."""
