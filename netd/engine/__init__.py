@@ -1,6 +1,6 @@
-"""The one writer: decides purely, brings the kernel and the names there, records, tells.
+"""The engine: decides on requests and applies the changes to the kernel, netd-dns and the store.
 
-``state`` is what is known; ``choose``, ``wanted``, ``books``, ``files`` and ``shown`` are pure; ``change`` is the one
-way from a sandbox as it was to as it should be; ``sandboxes``, ``connections`` and ``networks`` are what can be
-asked for; ``resume`` and ``repair`` compare with what the kernel really holds.
+``state`` holds the records, ``desired_state`` derives what the kernel should hold, ``views`` converts records for
+clients, containers and netd-dns.  ``change`` applies one change; ``networks`` and ``sandboxes`` answer requests;
+``reconcile`` compares the kernel with the desired state, at start and after changes made by others.
 """

@@ -1,4 +1,4 @@
-"""The parts that every action of the engine works with."""
+"""``EngineContext``: the host, the store, netd-dns, the drivers and the state, for all actions of the engine."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ class EngineContext:
     plugins: Plugins
     ports: Ports
     subnet_sources: tuple[SubnetSource, ...] = DEFAULT
-    """Where subnets of netd's choice come from."""
+    """Address pools from which netd chooses subnets."""
     ipam: IpamDrivers = field(default_factory=IpamDrivers)
     bus: Bus = field(default_factory=Bus)
     state: State = field(default_factory=State)
     locks: Locks = field(default_factory=Locks)
     background: BackgroundJobs = field(default_factory=BackgroundJobs)
     network_names: dict[str, NetworkNames] = field(default_factory=dict)
-    """Names by the ids of the networks that have any."""
+    """DNS names by network id; networks without addresses have no entry."""
     pending_networks: set[str] = field(default_factory=set)
-    """The ids of networks that are being made or removed: nobody can join them."""
+    """Ids of networks that a plugin is creating or deleting; no endpoint can be added to them."""
     pending_endpoints: Counter[str] = field(default_factory=Counter)
-    """How many endpoints are being made, by the ids of their networks."""
+    """Number of endpoints that plugins are creating, by network id."""
     segment_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a network gets a further segment."""
+    """Held while a bridge segment is added to a network."""
     repair_needed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when something may not be as it should; whoever repairs clears it."""
+    """Set when the kernel may differ from the desired state; the repair loop clears it."""
     stray_check_needed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when connections may have begun while the firewall's rules were gone; the repair clears it."""
+    """Set when connections may have been opened while the firewall rules were missing; the repair clears it."""
 
     @property
     def desired_state(self) -> DesiredState:
@@ -71,26 +71,27 @@ class EngineContext:
         return self.drivers.get(network.driver)
 
     def publish_event(self, network: Network, action: str, container: str = "") -> None:
-        """Publish an event of a network."""
-        who = {"container": container} if container else {}
-        self.bus.publish(event("network", action, network.id, {**who, "name": network.name, "type": network.driver}))
+        """Publish a network event, for connect and disconnect with the container's id."""
+        attributes = {"container": container} if container else {}
+        attributes |= {"name": network.name, "type": network.driver}
+        self.bus.publish(event("network", action, network.id, attributes))
 
     def dns_view(self, sandbox: Sandbox) -> View:
-        """Return what the sandbox can look up."""
+        """Return the networks, links and upstream servers by which netd-dns answers the sandbox."""
         ordered = by_priority(self.state, sandbox)
-        asked = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
+        link_texts = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
         upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
         return View(
             networks=tuple(network.id for _, network in ordered if network.id in self.network_names),
-            links={fold(alias): name for alias, name in {**sandbox.links, **parse_links(asked)}.items()},
+            links={fold(alias): name for alias, name in {**sandbox.links, **parse_links(link_texts)}.items()},
             upstreams=upstreams,
             forward=any(not network.internal for _, network in ordered),
             single_labels=not files.asks_for_dots(sandbox, self.host_files.read()),
-            gateways=tuple(str(one) for one in gateways(self.state, sandbox)),
+            gateways=tuple(str(address) for address in gateways(self.state, sandbox)),
             domains=() if sandbox.dns else self._domains(),
         )
 
     def _domains(self) -> tuple[tuple[str, tuple[Upstream, ...]], ...]:
-        """Return whom the host asks for particular domains; a container's own servers are asked for everything."""
-        named = self.settings.dns_domains.items()
-        return tuple((fold(domain), tuple(map(Upstream, servers))) for domain, servers in named)
+        """Return the host's servers for particular domains; unused where a container has servers of its own."""
+        domains = self.settings.dns_domains.items()
+        return tuple((fold(domain), tuple(map(Upstream, servers))) for domain, servers in domains)

@@ -1,4 +1,4 @@
-"""What the kernel should hold for what is known: facts and the firewall.  Pure."""
+"""The facts and the firewall rules that follow from the state.  Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset
 
 
 class DesiredState:
-    """Answers from the state as it is when asked."""
+    """Computed from the state at each call; nothing is cached.  *respect*: the host's own input rules apply too."""
 
     def __init__(self, state: State, drivers: Drivers, *, respect: bool = False) -> None:
         self._state = state
@@ -48,10 +48,10 @@ class DesiredState:
         return self._drivers.get(network.driver).rules(network)
 
     def ruleset(self) -> Ruleset:
-        """Return the whole firewall."""
+        """Return the rules of all networks and sandboxes."""
         bridges = (self.rules(network) for network in self._state.networks)
-        published = (one for sandbox in self._state.sandboxes for one in self._published(sandbox))
-        opened = (one for sandbox in self._state.sandboxes for one in self.opened(sandbox))
+        published = (rule for sandbox in self._state.sandboxes for rule in self._published(sandbox))
+        opened = (rule for sandbox in self._state.sandboxes for rule in self.opened(sandbox))
         return Ruleset(frozenset(filter(None, bridges)), frozenset(published), frozenset(opened), self._respect)
 
     def _sandbox_facts(self, sandbox: Sandbox) -> Iterator[Fact]:
@@ -61,19 +61,28 @@ class DesiredState:
         for endpoint, network in self._state.networks_of(sandbox):
             yield from self._drivers.get(network.driver).endpoint_facts(network, sandbox, endpoint)
         for family in FAMILIES:
-            way = egress_endpoint(self._state, sandbox, family)
-            gateway = way[0].gateway_of(family) if way else None
+            egress = egress_endpoint(self._state, sandbox, family)
+            gateway = egress[0].gateway_of(family) if egress else None
             if gateway is not None:
                 yield DefaultRoute(sandbox=sandbox.id, gateway=gateway)
 
     def _published(self, sandbox: Sandbox) -> Iterator[Published]:
         targets = {family: self._target(sandbox, family) for family in FAMILIES} if sandbox.publications else {}
-        for one in sandbox.publications:
-            if one.port and (target := targets[one.address.version]) is not None:
-                yield Published(one.protocol, one.address, one.port, target, one.target, one.count, one.allow)
+        for publication in sandbox.publications:
+            target = targets[publication.address.version]
+            if publication.port and target is not None:
+                yield Published(
+                    publication.protocol,
+                    publication.address,
+                    publication.port,
+                    target,
+                    publication.target,
+                    publication.count,
+                    publication.allow,
+                )
 
     def _target(self, sandbox: Sandbox, family: Family) -> Address | None:
-        """Return the address that published ports lead to."""
-        way = publishing_endpoint(self._state, sandbox, family)
-        address = way[0].address_of(family) if way else None
+        """Return the container address to which published ports are translated."""
+        attachment = publishing_endpoint(self._state, sandbox, family)
+        address = attachment[0].address_of(family) if attachment else None
         return address.ip if address else None

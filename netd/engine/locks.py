@@ -1,4 +1,4 @@
-"""Who may change things when: one at a time per object, many objects at once, and now and then one all alone."""
+"""Per-object locks, plus an exclusive lock that waits for all of them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ class Locks:
         self._idle.set()
         self._open = asyncio.Event()
         self._open.set()
-        self._alone = asyncio.Lock()
+        self._exclusive = asyncio.Lock()
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
-        """Wait for those who came before for the same *key*, and for whoever is alone.  Not to be nested."""
+        """Hold the lock of *key*: first come, first served, and never while the exclusive lock is held.
+
+        Must not be nested.
+        """
         while not self._open.is_set():
             await self._open.wait()
         self._running += 1
@@ -46,9 +49,9 @@ class Locks:
 
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:
-        """Within a turn, for waiting on somebody outside: whoever is alone does not wait for this.
+        """Inside ``hold``, for calls of plugins and IPAM drivers: do not block the exclusive lock.
 
-        What was read before must be looked at again afterwards.
+        The lock of the key stays held.  State that was read before must be read again afterwards.
         """
         self._running -= 1
         if not self._running:
@@ -65,8 +68,8 @@ class Locks:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Wait until nobody changes anything, and keep it so."""
-        async with self._alone:
+        """Wait until no per-object lock is held, and admit none until the end of the block."""
+        async with self._exclusive:
             self._open.clear()
             try:
                 await self._idle.wait()

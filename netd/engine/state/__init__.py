@@ -1,4 +1,4 @@
-"""The records that netd holds, indexed, and pure questions about them.
+"""The records in memory with their indexes, and pure functions over them.
 
-Nothing here changes the kernel, the store or the name server.
+Nothing here changes the kernel, the store or netd-dns.
 """

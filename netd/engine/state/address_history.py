@@ -1,7 +1,6 @@
-"""Who had which address: a container that comes again under its name gets it back while nobody else has it.
+"""Addresses that deleted endpoints had: a new container of the same name gets them again if they are still free.
 
-Bounded: of very many, the longest gone are forgotten first.  Kept in the store, so that the order in which addresses
-were given back outlives netd too.
+Bounded to 8,192 entries; the oldest are dropped first.  Stored, so that the order of release survives restarts.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ _MOST = 8192
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """What a container that is gone had on a network."""
+    """The addresses that a container had on a network when its endpoint was deleted."""
 
     network: str
     name: str
-    """The container's."""
+    """The container's name."""
     addresses: tuple[Address, ...]
 
     @property
@@ -36,31 +35,31 @@ class AddressHistory:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._holders: OrderedDict[str, HistoryEntry] = OrderedDict()
-        """The longest gone in front."""
+        """In the order of release, the oldest first."""
 
     @property
     def all(self) -> tuple[HistoryEntry, ...]:
         return tuple(self._holders.values())
 
     def restore(self, holders: Iterable[HistoryEntry]) -> None:
-        """Take up what the store has kept, in its order."""
-        self._holders = OrderedDict((one.key, one) for one in holders)
+        """Load the entries of the store, in the store's order."""
+        self._holders = OrderedDict((holder.key, holder) for holder in holders)
 
     def last_addresses(self, network: str, name: str) -> tuple[Address, ...]:
-        """Return what a container of that name had on the network last."""
+        """Return the addresses that a container of that name last had on the network."""
         found = self._holders.get(f"{network}/{name}")
         return found.addresses if found else ()
 
-    def record(self, name: str, left: Iterable[Endpoint]) -> list[Put | Drop]:
-        """Remember what a container leaves behind, and return what that changes in the store."""
+    def record(self, name: str, released: Iterable[Endpoint]) -> list[Put | Drop]:
+        """Record the addresses of deleted endpoints; return the changes to be stored."""
         changes: list[Put | Drop] = []
-        for one in left:
-            if not one.addresses:
+        for endpoint in released:
+            if not endpoint.addresses:
                 continue
-            holder = HistoryEntry(one.network, name, tuple(address.ip for address in one.addresses))
+            holder = HistoryEntry(endpoint.network, name, tuple(address.ip for address in endpoint.addresses))
             self._holders[holder.key] = holder
             self._holders.move_to_end(holder.key)
-            # Put where nothing is, a document is the last of its kind.
+            # A document that is put without having existed becomes the last of its kind.
             changes += [Drop(FORMER, holder.key), Put(FORMER, holder.key, holder)]
         while len(self._holders) > self._most:
             key, _ = self._holders.popitem(last=False)
@@ -68,8 +67,8 @@ class AddressHistory:
         return changes
 
     def delete_network(self, network: str) -> list[Put | Drop]:
-        """Forget all that was on a network, and return what that changes in the store."""
-        gone = [key for key, holder in self._holders.items() if holder.network == network]
-        for key in gone:
+        """Delete the entries of a network; return the changes to be stored."""
+        keys = [key for key, holder in self._holders.items() if holder.network == network]
+        for key in keys:
             del self._holders[key]
-        return [Drop(FORMER, key) for key in gone]
+        return [Drop(FORMER, key) for key in keys]

@@ -1,4 +1,4 @@
-"""Ports of containers on routed networks: reached at the containers' own addresses, not by ports of the host.  Pure."""
+"""Ports of containers on routed networks: clients use the container's own address, not a host port.  Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from netd.portmap.rules import GatewayMode, Opened
 
 
 def mode(drivers: Drivers, network: Network, family: Family) -> GatewayMode | None:
-    """Return how a family's ports of the network's containers are reached; None where nothing is published."""
+    """Return the network's gateway mode for a family; None where ports cannot be published."""
     rules = drivers.get(network.driver).rules(network)
     treatment = rules.treatment(family) if rules else None
     return treatment.mode if treatment else None
@@ -24,40 +24,41 @@ def is_routed(drivers: Drivers, network: Network, family: Family) -> bool:
 
 
 def opened(state: State, drivers: Drivers, sandbox: Sandbox) -> Iterator[Opened]:
-    """Yield what is to be let through, on every routed network, whichever leads out."""
+    """Yield the ports that the firewall admits, on each routed network, with or without the default route."""
     for endpoint, network in state.networks_of(sandbox) if sandbox.port_requests else ():
         for family in FAMILIES:
-            address = endpoint.address_of(family)
-            if address is None or network.internal or not is_routed(drivers, network, family):
+            own = endpoint.address_of(family)
+            if own is None or network.internal or not is_routed(drivers, network, family):
                 continue
             for port_request in sandbox.port_requests:
-                if any(one is None or one.version == family for one in port_request.addresses):
+                if any(address is None or address.version == family for address in port_request.addresses):
                     yield Opened(
-                        port_request.protocol, address.ip, port_request.target, port_request.count, port_request.allow
+                        port_request.protocol, own.ip, port_request.target, port_request.count, port_request.allow
                     )
 
 
 def publications(state: State, drivers: Drivers, sandbox: Sandbox) -> tuple[Publication, ...]:
-    """Return what is shown of the ports where the way out is a routed network: they have no port of the host."""
+    """Return the publications, without host ports, of the families whose default route is on a routed network."""
     found: list[Publication] = []
     for family in FAMILIES if sandbox.port_requests else ():
-        way = egress_endpoint(state, sandbox, family)
-        if way is not None and is_routed(drivers, way[1], family):
-            usual = drivers.get(way[1].driver).binding_addresses(way[1])
+        egress = egress_endpoint(state, sandbox, family)
+        if egress is not None and is_routed(drivers, egress[1], family):
+            defaults = drivers.get(egress[1].driver).binding_addresses(egress[1])
             found += [
-                _shown(port_request, one)
+                _publication(port_request, address)
                 for port_request in sandbox.port_requests
-                for one in _addresses(port_request, family, usual)
+                for address in _addresses(port_request, family, defaults)
             ]
     return tuple(dict.fromkeys(found))
 
 
-def _addresses(port_request: PortRequest, family: Family, usual: tuple[Address, ...]) -> Iterator[Address]:
-    for address in port_request.addresses:
-        yield from (one for one in (usual if address is None else (address,)) if one.version == family)
+def _addresses(port_request: PortRequest, family: Family, defaults: tuple[Address, ...]) -> Iterator[Address]:
+    for requested in port_request.addresses:
+        candidates = defaults if requested is None else (requested,)
+        yield from (address for address in candidates if address.version == family)
 
 
-def _shown(port_request: PortRequest, address: Address) -> Publication:
+def _publication(port_request: PortRequest, address: Address) -> Publication:
     return Publication(
         protocol=port_request.protocol,
         address=address,

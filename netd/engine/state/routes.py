@@ -1,4 +1,4 @@
-"""Which of a sandbox's networks leads out of it, and in which order they count.  Pure."""
+"""The order of a sandbox's endpoints, and which of them has the default route.  Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from netd.model import Endpoint, Network, Sandbox
 
 
 def by_priority(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
-    """Return the endpoints as Docker sorts them: higher priority, not internal, with a gateway, network name."""
-    return sorted(state.networks_of(sandbox), key=_rank)
+    """Return the endpoints in Docker's order: by GwPriority (highest first), not internal, with gateways, name."""
+    return sorted(state.networks_of(sandbox), key=_sort_key)
 
 
 def egress_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
-    """Return the endpoint that has a family's default route and published ports; None when nothing leads out."""
+    """Return the endpoint with a family's default route, which also gets its published ports; None if none has."""
     for endpoint, network in by_priority(state, sandbox):
         if endpoint.has_default_route(family) and endpoint.address_of(family) is not None:
             return endpoint, network
@@ -21,9 +21,12 @@ def egress_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple[End
 
 
 def publishing_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
-    """Return the endpoint that the family's published ports lead to: the way out, or an internal one for the host."""
-    if (way := egress_endpoint(state, sandbox, family)) is not None:
-        return way
+    """Return the endpoint to which published ports are translated.
+
+    That is the endpoint with the default route, else one on an internal network, whose ports only this host reaches.
+    """
+    if (egress := egress_endpoint(state, sandbox, family)) is not None:
+        return egress
     for endpoint, network in by_priority(state, sandbox):
         pool = network.pool(family) if network.internal else None
         if pool is not None and pool.gateway is not None and endpoint.address_of(family) is not None:
@@ -32,19 +35,19 @@ def publishing_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple
 
 
 def gateways(state: State, sandbox: Sandbox) -> tuple[Address, ...]:
-    """Return where the sandbox reaches the host, an address of a family: its way out, else the bridge of a network."""
+    """Return the host's addresses as the sandbox reaches it, one per family: its gateway, else an internal bridge's."""
     return tuple(found for family in FAMILIES if (found := _gateway(state, sandbox, family)) is not None)
 
 
 def _gateway(state: State, sandbox: Sandbox, family: Family) -> Address | None:
-    if (place := publishing_endpoint(state, sandbox, family)) is None:
+    if (attachment := publishing_endpoint(state, sandbox, family)) is None:
         return None
-    endpoint, network = place
+    endpoint, network = attachment
     pool = network.pool(family)
     return endpoint.gateway_of(family) if endpoint.has_default_route(family) or pool is None else pool.gateway
 
 
-def _rank(pair: tuple[Endpoint, Network]) -> tuple[object, ...]:
-    endpoint, network = pair
-    without_gateway = sum(endpoint.gateway_of(family) is None for family in FAMILIES)
-    return (-endpoint.settings.gw_priority, network.internal, without_gateway, network.name)
+def _sort_key(attachment: tuple[Endpoint, Network]) -> tuple[object, ...]:
+    endpoint, network = attachment
+    missing_gateways = sum(endpoint.gateway_of(family) is None for family in FAMILIES)
+    return (-endpoint.settings.gw_priority, network.internal, missing_gateways, network.name)

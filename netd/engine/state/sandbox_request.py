@@ -1,4 +1,4 @@
-"""What a runtime asks for in a sandbox, checked and put into a record without endpoints.  Pure."""
+"""Requests for sandboxes: validation, and conversion to a record without endpoints.  Pure."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from netd.portmap.requests import exposed, port_requests
 
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 _SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+){2,}\Z")
-_OF_INTERFACE = re.compile(r"net\.\w+\.(conf|neigh)\.(?!all\.|default\.|lo\.)")
+_PER_INTERFACE = re.compile(r"net\.\w+\.(conf|neigh)\.(?!all\.|default\.|lo\.)")
 _LONGEST_NAME = 253
 _LONGEST_HOSTNAME = 64
 HOST_GATEWAY = "host-gateway"
 
 
 def read(request: SandboxRequest) -> Sandbox:
-    """Return the record that the request asks for, but for its endpoints.  Raises BadRequest naming what is wrong."""
+    """Return the record for the request, without endpoints.  Raises BadRequest naming the invalid field."""
     check_id(request.id)
     check_name(request.name)
     _check_words("hostname", (request.hostname, request.domainname))
     if len(request.hostname.encode()) > _LONGEST_HOSTNAME:
         raise BadRequest(f'hostname "{request.hostname}" is too long (maximum {_LONGEST_HOSTNAME} bytes)')
     bindings = request.port_bindings or {}
-    shown = exposed(request.exposed_ports or (), bindings)
+    exposed_ports = exposed(request.exposed_ports or (), bindings)
     return Sandbox(
         id=request.id,
         name=request.name,
         hostname=request.hostname or default_hostname(request.id),
         domainname=request.domainname,
-        exposed=shown,
+        exposed=exposed_ports,
         port_requests=port_requests(
-            bindings, shown if request.publish_all_ports else (), allow.rules(request.labels or {})
+            bindings, exposed_ports if request.publish_all_ports else (), allow.rules(request.labels or {})
         ),
         dns=_servers(request.dns or ()),
         dns_search=_check_words("DNS search domain", request.dns_search or ()),
@@ -50,7 +50,7 @@ def read(request: SandboxRequest) -> Sandbox:
 
 
 def networks(request: SandboxRequest) -> dict[str, EndpointSettings]:
-    """Return the settings by the networks' names or ids, the one that the network mode names first."""
+    """Return the endpoint settings by network name or id; the network of the network mode comes first."""
     mode = canonical_name(request.network_mode or "default")
     given = {canonical_name(name): settings for name, settings in (request.networks or {}).items()}
     if not given:
@@ -60,7 +60,7 @@ def networks(request: SandboxRequest) -> dict[str, EndpointSettings]:
 
 
 def parse_links(texts: Iterable[str]) -> dict[str, str]:
-    """Read links of the forms ``name``, ``name:alias`` and ``/name:/owner/alias`` into alias → name."""
+    """Parse links of the forms ``name``, ``name:alias`` and ``/name:/owner/alias``; return alias → name."""
     found = {}
     for text in texts:
         name, _, alias = text.partition(":")
@@ -72,7 +72,7 @@ def parse_links(texts: Iterable[str]) -> dict[str, str]:
 
 
 def canonical_name(network: str) -> str:
-    """Return a network's name or id, with Docker's other word for the default one replaced."""
+    """Return a network's name or id; ``default``, Docker's alias for the default network, becomes ``bridge``."""
     return "bridge" if network == "default" else network
 
 
@@ -92,12 +92,12 @@ def check_name(name: str) -> None:
         )
 
 
-def _check_words(what: str, texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts, none of which may break out of its line in a file."""
+def _check_words(field: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts.  Raises BadRequest for spaces and line breaks, which would break the files of the container."""
     found = tuple(texts)
     for text in found:
         if text and text.split() != [text]:
-            raise BadRequest(f"invalid {what} {text!r}: it may not contain spaces or line breaks")
+            raise BadRequest(f"invalid {field} {text!r}: it may not contain spaces or line breaks")
     return found
 
 
@@ -114,18 +114,20 @@ def _extra_host(text: str) -> tuple[str, str]:
     return name, _address(address.strip("[]"), "address in add-host")
 
 
-def _address(text: str, what: str) -> str:
+def _address(text: str, field: str) -> str:
     try:
         return str(ip_address(text))
     except ValueError:
-        raise BadRequest(f'invalid {what}: "{text}" is not an IP address') from None
+        raise BadRequest(f'invalid {field}: "{text}" is not an IP address') from None
 
 
 def _sysctls(given: Mapping[str, str]) -> dict[str, str]:
     for name in _refused(given):
-        raise BadRequest(f"sysctl {name} cannot be set: only net.* of the whole container can, not of one interface")
+        raise BadRequest(
+            f"sysctl {name} cannot be set: only net.* settings of the whole container are allowed, not of an interface"
+        )
     return dict(given)
 
 
 def _refused(names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if not _SYSCTL.match(name) or _OF_INTERFACE.match(name))
+    return (name for name in names if not _SYSCTL.match(name) or _PER_INTERFACE.match(name))

@@ -1,7 +1,7 @@
-"""What netd knows at this moment: the records, with indexes that make every question cheap.
+"""The records in memory, with an index for each query.
 
-Changes only between two awaits, so whoever reads it without awaiting sees one moment.  Whoever puts something here
-brings the kernel there, or takes it out again.
+Mutated only by synchronous code, so a caller sees a consistent state until its next await.  The caller applies the
+same change to the kernel, or reverts it here.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class State:
         self._sandboxes: dict[str, Sandbox] = {}
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
-        self._spread: dict[str, Counter[int]] = {}
+        self._segment_sizes: dict[str, Counter[int]] = {}
         self._addresses: dict[str, tuple[Addresses, ...]] = {}
         self.subnets = UsedSubnets()
-        """Those of all networks."""
+        """The subnets of all networks."""
         self.address_history = AddressHistory()
         self._reservations: dict[str, Reservation] = {}
 
@@ -49,60 +49,63 @@ class State:
         return self._networks[identifier] if identifier else None
 
     def addresses(self, network: str, family: Family) -> tuple[Addresses, ...]:
-        """Return who has which address, by the pools of one family."""
-        return tuple(one for one in self._addresses[network] if one.subnet.version == family)
+        """Return the address allocations of the network's pools of one family."""
+        return tuple(pool for pool in self._addresses[network] if pool.subnet.version == family)
 
     def pool_containing(self, network: str, address: Address) -> Addresses:
-        """Return who has which address in the pool that *address* is of.  Raises KeyError when there is none."""
-        for one in self._addresses[network]:
-            if address in one.subnet:
-                return one
+        """Return the allocations of the network's pool that contains *address*.  Raises KeyError if none does."""
+        for pool in self._addresses[network]:
+            if address in pool.subnet:
+                return pool
         raise KeyError(address)
 
     def overlapping_network(self, subnet: Subnet) -> tuple[Subnet, Network] | None:
-        """Return the subnet, and whose it is, that shares addresses with *subnet*."""
+        """Return a used subnet that overlaps *subnet*, with its network; None if none does."""
         found = self.subnets.overlapping(subnet)
         return (found.subnet, self._networks[found.owner]) if found else None
 
     def lookup_network(self, term: str) -> Network | None:
-        """Return the network as ``find_network`` does; None when there is none or more than one."""
+        """Return the network as ``find_network`` does; None if it is not found or ambiguous."""
         try:
             return self.find_network(term)
         except (NotFound, BadRequest):
             return None
 
     def has_address(self, network: str, address: Address) -> bool:
-        """Tell whether the address is in a subnet of the network's."""
-        return any(address in one.subnet for one in self._addresses[network])
+        """Return whether a subnet of the network contains the address."""
+        return any(address in pool.subnet for pool in self._addresses[network])
 
     def put_network(self, network: Network) -> None:
         self._networks[network.id] = network
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
-        self._spread[network.id] = Counter()
+        self._segment_sizes[network.id] = Counter()
         self._addresses[network.id] = tuple(map(Addresses, network.pools))
         for pool in network.pools:
             self.subnets.put(pool.subnet, network.id)
-        for one in self._reservations.values():
-            self._declare(one, (network.id,))
+        for reservation in self._reservations.values():
+            self._declare(reservation, (network.id,))
 
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
-        del self._addresses[network.id], self._spread[network.id]
+        del self._addresses[network.id], self._segment_sizes[network.id]
         for pool in network.pools:
             self.subnets.drop(pool.subnet)
 
     def replace_network(self, network: Network) -> None:
-        """Put a record in place of the network's former one; its name, pools and members stay."""
+        """Replace the network's record by one with the same name and pools."""
         self._networks[network.id] = network
 
     def segment_with_room(self, network: Network, size: int) -> int | None:
-        """Return the first of the network's segments with less than *size* endpoints; None when all are full."""
-        spread = self._spread[network.id]
-        return next((one for one in range(network.segments) if not size or spread[one] < size), None)
+        """Return the number of the first segment with fewer than *size* endpoints; None if all are full.
+
+        *size* 0 means unlimited.
+        """
+        sizes = self._segment_sizes[network.id]
+        return next((number for number in range(network.segments) if not size or sizes[number] < size), None)
 
     def find_network(self, term: str) -> Network:
-        """Return the network with that id, or name, or unique start of an id.  Raises NotFound, BadRequest."""
+        """Return the network with that id, name or unique id prefix.  Raises NotFound, or BadRequest if ambiguous."""
         if (found := self._networks.get(term) or self.network_by_name(term)) is not None:
             return found
         matches = [network for identifier, network in self._networks.items() if identifier.startswith(term)]
@@ -116,11 +119,11 @@ class State:
 
     @property
     def reservations(self) -> Mapping[str, Reservation]:
-        """Return them by the ids of their containers, in the order of their coming."""
+        """Return the reservations by container id, in the order in which they were made."""
         return self._reservations
 
     def put_reservation(self, reservation: Reservation) -> None:
-        """Keep these addresses for a container, in place of what was kept for it."""
+        """Reserve these addresses for a container, instead of those reserved for it before."""
         before = self._reservations.get(reservation.id)
         self._reservations[reservation.id] = reservation
         self._declare(reservation, reservation.addresses)
@@ -128,7 +131,7 @@ class State:
             self._renounce(before, reservation)
 
     def drop_reservation(self, container: str) -> bool:
-        """Keep nothing for a container, and tell whether anything was."""
+        """Delete a container's reservation; return whether it had one."""
         before = self._reservations.pop(container, None)
         if before is not None:
             self._renounce(before, None)
@@ -156,7 +159,7 @@ class State:
         return self._sandboxes.get(identifier)
 
     def sandbox_by_short_id(self, identifier: str) -> Sandbox | None:
-        """Return the sandbox whose id, as people see it and namespaces are called, is that of *identifier*."""
+        """Return the sandbox whose short id (12 digits, used for namespace names) is that of *identifier*."""
         return self._sandboxes.get(self._by_short_id.get(short(identifier), ""))
 
     def members(self, network: str) -> Mapping[str, Endpoint]:
@@ -164,15 +167,15 @@ class State:
         return self._members[network]
 
     def put_sandbox(self, sandbox: Sandbox) -> None:
-        self._leave(sandbox.id)
+        self._remove_members(sandbox.id)
         self._sandboxes[sandbox.id] = sandbox
         self._by_short_id[short(sandbox.id)] = sandbox.id
         for endpoint in sandbox.endpoints:
             self._members[endpoint.network][sandbox.id] = endpoint
-            self._spread[endpoint.network][endpoint.segment] += 1
+            self._segment_sizes[endpoint.network][endpoint.segment] += 1
 
     def drop_sandbox(self, identifier: str) -> None:
-        self._leave(identifier)
+        self._remove_members(identifier)
         self._sandboxes.pop(identifier, None)
         self._by_short_id.pop(short(identifier), None)
 
@@ -181,22 +184,22 @@ class State:
             yield endpoint, self._networks[endpoint.network]
 
     def find_sandbox(self, term: str) -> Sandbox:
-        """Return the sandbox with that id, or name, or unique start of an id, in Docker's words for containers."""
+        """Return the sandbox with that id, name or unique id prefix.  Errors have Docker's texts for containers."""
         if not term:
             raise BadRequest('invalid name or ID supplied: ""')
         if (exact := self._sandboxes.get(term)) is not None:
             return exact
         name = term.removeprefix("/")
-        matches = [one for one in self._sandboxes.values() if one.name == name]
-        matches = matches or [one for one in self._sandboxes.values() if one.id.startswith(term)]
+        matches = [sandbox for sandbox in self._sandboxes.values() if sandbox.name == name]
+        matches = matches or [sandbox for sandbox in self._sandboxes.values() if sandbox.id.startswith(term)]
         if not matches:
             raise NotFound(f"No such container: {term}")
         if len(matches) > 1:
             raise BadRequest(f"multiple IDs found with provided prefix: {term}")
         return matches[0]
 
-    def _leave(self, identifier: str) -> None:
+    def _remove_members(self, identifier: str) -> None:
         before = self._sandboxes.get(identifier)
         for endpoint in before.endpoints if before else ():
             if self._members[endpoint.network].pop(identifier, None) is not None:
-                self._spread[endpoint.network][endpoint.segment] -= 1
+                self._segment_sizes[endpoint.network][endpoint.segment] -= 1

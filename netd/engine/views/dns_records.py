@@ -1,6 +1,6 @@
-"""The names on each network, as the name server is to know them.  Pure.
+"""The DNS records of each network, for netd-dns.  Pure.
 
-A sandbox that comes or goes changes the entries of its own names and costs as much, however many others there are.
+An update changes the entries of one sandbox's names; its cost does not depend on the number of other sandboxes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class NetworkNames:
-    """The names of one network."""
+    """The DNS names of one network."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._names: _Shared[str] = _Shared()
-        self._services: _Shared[Service] = _Shared()
+        self._names: _SharedNames[str] = _SharedNames()
+        self._services: _SharedNames[Service] = _SharedNames()
         self._pointers: dict[str, str] = {}
 
     def records(self) -> NetworkRecords:
@@ -32,7 +32,7 @@ class NetworkNames:
         )
 
     def update(self, before: Sandbox | None, after: Sandbox | None) -> Patch | None:
-        """Note that a sandbox changed, came or went; returns what that changes, None when nothing."""
+        """Replace a sandbox's records; return the patch for netd-dns, None if nothing changes."""
         old, new = _entries(before, self._network), _entries(after, self._network)
         sandbox = old.sandbox or new.sandbox
         names = self._names.update(sandbox, old.names, new.names)
@@ -47,41 +47,41 @@ class NetworkNames:
         return Patch(names, pointers, services) or None
 
 
-class _Shared(Generic[T]):
-    """Names that several sandboxes may have, and what each brings to them."""
+class _SharedNames(Generic[T]):
+    """Names that several sandboxes may have, with the values of each sandbox."""
 
     def __init__(self) -> None:
         self._holders: dict[str, dict[str, tuple[T, ...]]] = {}
-        """Folded name → sandbox → what it brings."""
+        """Folded name → sandbox → its values."""
 
     def all(self) -> dict[str, tuple[T, ...]]:
-        return {name: _joined(holders) for name, holders in self._holders.items()}
+        return {name: _all_values(holders) for name, holders in self._holders.items()}
 
     def update(
         self, sandbox: str, old: Mapping[str, tuple[T, ...]], new: Mapping[str, tuple[T, ...]]
     ) -> dict[str, tuple[T, ...]]:
-        """Replace what a sandbox brings; returns all that the names concerned have now."""
-        touched: dict[str, tuple[T, ...]] = {}
+        """Replace a sandbox's values; return all values of the names that changed, empty for deleted names."""
+        changed: dict[str, tuple[T, ...]] = {}
         for name in old.keys() - new.keys():
             holders = self._holders[name]
             holders.pop(sandbox, None)
-            touched[name] = _joined(holders)
+            changed[name] = _all_values(holders)
             if not holders:
                 del self._holders[name]
-        for name, brought in new.items():
-            if old.get(name) != brought:
+        for name, values in new.items():
+            if old.get(name) != values:
                 holders = self._holders.setdefault(name, {})
-                holders[sandbox] = brought
-                touched[name] = _joined(holders)
-        return touched
+                holders[sandbox] = values
+                changed[name] = _all_values(holders)
+        return changed
 
 
-def _joined(holders: Mapping[str, tuple[T, ...]]) -> tuple[T, ...]:
-    return tuple(one for brought in holders.values() for one in brought)
+def _all_values(holders: Mapping[str, tuple[T, ...]]) -> tuple[T, ...]:
+    return tuple(value for values in holders.values() for value in values)
 
 
 class _Entries:
-    """What one sandbox brings to a network's names."""
+    """The records of one sandbox on one network."""
 
     def __init__(self, sandbox: str = "") -> None:
         self.sandbox = sandbox
@@ -95,7 +95,7 @@ def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
     if sandbox is None or endpoint is None or not endpoint.addresses:
         return _Entries()
     found = _Entries(sandbox.id)
-    addresses = tuple(str(one.ip) for one in endpoint.addresses)
+    addresses = tuple(str(address.ip) for address in endpoint.addresses)
     names = [fold(name) for name in sandbox.names(endpoint)]
     plain = [name for name in names if not is_service(name)]
     full_name = f"{sandbox.name}.{network.name}"
@@ -106,9 +106,10 @@ def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
 
 
 def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str]) -> dict[str, tuple[Service, ...]]:
-    """Return what the sandbox offers under its service aliases, and by number under its other names."""
+    """Return the SRV records: by name under the service aliases, by port number under the other names."""
     ports = _ports(
-        tuple(sandbox.exposed_spans()), tuple((one.protocol, one.target, one.count) for one in sandbox.port_requests)
+        tuple(sandbox.exposed_spans()),
+        tuple((request.protocol, request.target, request.count) for request in sandbox.port_requests),
     )
     found: dict[str, tuple[Service, ...]] = {}
     for protocol, runs in ports.items():
@@ -125,7 +126,7 @@ def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str
 def _ports(
     exposed: tuple[tuple[str, int, int], ...], published: tuple[tuple[str, int, int], ...]
 ) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Return the ports by protocol as runs, (first, how many): thousands may be exposed, and few runs."""
+    """Return the ports by protocol as runs (first, count), because thousands of ports are mostly few runs."""
     every: dict[str, set[int]] = {}
     for protocol, first, last in exposed:
         every.setdefault(protocol, set()).update(range(first, last + 1))

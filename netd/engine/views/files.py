@@ -1,4 +1,4 @@
-"""What a container's resolv.conf and hosts should say.  Pure; the host's own files are told."""
+"""The contents of a container's resolv.conf and hosts files.  Pure: the host's own files are passed in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ff02::2\tip6-allrouters
 
 @dataclass(frozen=True, slots=True)
 class HostFiles:
-    """The host's own files, as they are."""
+    """Contents of the host's own files."""
 
     resolv_conf: str = ""
     hosts: str = ""
@@ -28,17 +28,17 @@ class HostFiles:
 
 @dataclass(frozen=True, slots=True)
 class ResolvConf:
-    """What counts in a resolv.conf."""
+    """The directives of a resolv.conf."""
 
     servers: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
-    """Lines of other directives, as they stand."""
+    """Lines of other directives, unchanged except for spacing."""
 
 
 def read(text: str) -> ResolvConf:
-    """Read a resolv.conf; the last ``search`` or ``domain`` counts, and ``options`` add up."""
+    """Parse a resolv.conf: the last ``search`` or ``domain`` wins, ``options`` are combined (resolv.conf(5))."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     options: list[str] = []
@@ -57,14 +57,14 @@ def read(text: str) -> ResolvConf:
 
 
 def asks_for_dots(sandbox: Sandbox, host: HostFiles) -> bool:
-    """Tell whether an ``ndots`` option keeps single labels from being asked elsewhere, be it valid or not."""
+    """Return whether an ``ndots`` option, valid or not, keeps single labels from being forwarded."""
     return any(option.startswith("ndots") for option in (*read(host.resolv_conf).options, *sandbox.dns_options))
 
 
 def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str] = ()) -> str:
-    """Return the container's resolv.conf; one that shares the host's network gets the host's, with its own wishes."""
+    """Return the container's resolv.conf; with the host's network it is the host's, with the container's settings."""
     found = read(host.resolv_conf)
-    search = found.search if not sandbox.dns_search else tuple(one for one in sandbox.dns_search if one != ".")
+    search = found.search if not sandbox.dns_search else tuple(domain for domain in sandbox.dns_search if domain != ".")
     options = tuple(sandbox.dns_options or found.options)
     servers = sandbox.dns or tuple(default_servers)
     if not sandbox.on_host:
@@ -77,9 +77,9 @@ def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str
 
 
 def hosts(sandbox: Sandbox, host: HostFiles, gateways: Sequence[str]) -> str:
-    """Return the container's hosts file; *gateways* are what ``host-gateway`` stands for, one of a family.
+    """Return the container's hosts file; *gateways* replace ``host-gateway``, one address per family.
 
-    A container without IPv6 has no line about it.
+    A container without IPv6 gets no IPv6 lines.
     """
     has_ipv6 = sandbox.on_host or any(endpoint.address6 for endpoint in sandbox.endpoints)
     extra = (f"{address}\t{name}" for name, address in _extra(sandbox, gateways) if has_ipv6 or ":" not in address)
@@ -91,12 +91,12 @@ def hosts(sandbox: Sandbox, host: HostFiles, gateways: Sequence[str]) -> str:
 
 def _extra(sandbox: Sandbox, gateways: Sequence[str]) -> Iterator[tuple[str, str]]:
     for name, address in sandbox.extra_hosts:
-        for one in gateways if address == HOST_GATEWAY else (address,):
-            yield name, one
+        for resolved in gateways if address == HOST_GATEWAY else (address,):
+            yield name, resolved
 
 
 def _own(sandbox: Sandbox) -> Iterator[str]:
-    """Yield a line for each address of the container's own, with its full name first."""
+    """Yield a line for each address of the container, with its fully qualified name first."""
     host = sandbox.hostname
     names = f"{host}.{sandbox.domainname} {host.partition('.')[0]}" if sandbox.domainname else host
     for endpoint in sandbox.endpoints:
@@ -115,6 +115,6 @@ def _resolv_conf(
 
 
 def _with_dots(options: Sequence[str]) -> tuple[str, ...]:
-    """Add ``ndots:0``, so that a container's bare name is tried as it stands first, unless a valid ndots is there."""
-    kept = tuple(one for one in options if not one.startswith("ndots") or one.partition(":")[2].isdigit())
-    return kept if any(one.startswith("ndots:") for one in kept) else (*kept, "ndots:0")
+    """Add ``ndots:0`` unless a valid ndots is set, so that resolvers query a bare name before the search domains."""
+    kept = tuple(option for option in options if not option.startswith("ndots") or option.partition(":")[2].isdigit())
+    return kept if any(option.startswith("ndots:") for option in kept) else (*kept, "ndots:0")

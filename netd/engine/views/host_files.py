@@ -1,4 +1,4 @@
-"""The host's own resolv.conf and hosts: looked at on each use, and read when they have changed."""
+"""The host's own resolv.conf and hosts: checked with stat(2) at each use, read again after changes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ _HOSTS = Path("/etc/hosts")
 
 class HostFileReader:
     def __init__(self, resolv_conf: Path) -> None:
-        self._resolv_conf = _Watched(resolv_conf)
-        self._hosts = _Watched(_HOSTS)
+        self._resolv_conf = _CachedFile(resolv_conf)
+        self._hosts = _CachedFile(_HOSTS)
 
     def read(self) -> HostFiles:
-        """Return both as they are; "" for one that is not there."""
+        """Return the contents of both files; "" for a missing file."""
         return HostFiles(self._resolv_conf.text(), self._hosts.text())
 
 
-class _Watched:
+class _CachedFile:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, ...] = ()
+        self._stamp: tuple[int, ...] = ()
         self._text = ""
 
     def text(self) -> str:
         try:
             status = os.stat(self._path)
-            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if seen != self._seen:
+            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if stamp != self._stamp:
                 self._text = self._path.read_text(errors="replace")
-                self._seen = seen
+                self._stamp = stamp
         except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
-            self._seen, self._text = (), ""
+            self._stamp, self._text = (), ""
         except OSError as error:
-            _log.warning("file not read, its last text is used: path=%s error=%s", self._path, error)
+            _log.warning("file cannot be read, using its last content: path=%s error=%s", self._path, error)
         return self._text

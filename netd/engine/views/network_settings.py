@@ -1,4 +1,4 @@
-"""Records as people and programs see them: Docker's JSON for containers' networking.  Pure."""
+"""Docker's ``NetworkSettings`` of a container.  Pure."""
 
 from __future__ import annotations
 
@@ -18,30 +18,33 @@ def settings(state: State, sandbox: Sandbox, key: Path) -> SandboxSettings:
         sandbox_id=sandbox.id,
         sandbox_key=str(key.with_name("default") if sandbox.on_host else key),
         ports=ports(sandbox),
-        networks={network.name: endpoint(sandbox, one, network) for one, network in state.networks_of(sandbox)},
+        networks={
+            network.name: _endpoint_settings(sandbox, endpoint, network)
+            for endpoint, network in state.networks_of(sandbox)
+        },
     )
 
 
-def endpoint(sandbox: Sandbox, one: Endpoint, network: Network) -> EndpointSettings:
-    """Return the endpoint with what was asked for and what it has."""
+def _endpoint_settings(sandbox: Sandbox, endpoint: Endpoint, network: Network) -> EndpointSettings:
+    """Return the requested settings completed with the assigned values."""
     return replace(
-        one.settings,
+        endpoint.settings,
         network_id=network.id,
-        endpoint_id=one.id,
-        gateway=str(one.gateway or ""),
-        ip_address=str(one.address.ip) if one.address else "",
-        ip_prefix_len=one.address.network.prefixlen if one.address else 0,
-        ipv6_gateway=str(one.gateway6 or ""),
-        global_ipv6_address=str(one.address6.ip) if one.address6 else "",
-        global_ipv6_prefix_len=one.address6.network.prefixlen if one.address6 else 0,
-        mac_address=one.mac,
-        dns_names=None if network.predefined else list(sandbox.names(one)),
+        endpoint_id=endpoint.id,
+        gateway=str(endpoint.gateway or ""),
+        ip_address=str(endpoint.address.ip) if endpoint.address else "",
+        ip_prefix_len=endpoint.address.network.prefixlen if endpoint.address else 0,
+        ipv6_gateway=str(endpoint.gateway6 or ""),
+        global_ipv6_address=str(endpoint.address6.ip) if endpoint.address6 else "",
+        global_ipv6_prefix_len=endpoint.address6.network.prefixlen if endpoint.address6 else 0,
+        mac_address=endpoint.mac,
+        dns_names=None if network.predefined else list(sandbox.names(endpoint)),
     )
 
 
 def ports(sandbox: Sandbox) -> dict[str, list[PortBinding] | None]:
-    """Return every exposed port with its bindings, None for those that are not published."""
-    if not any(one.addresses for one in sandbox.endpoints):
+    """Return each exposed port with its bindings; None for ports that are not published."""
+    if not any(endpoint.addresses for endpoint in sandbox.endpoints):
         return {}
     found: dict[str, list[PortBinding] | None] = {
         f"{port}/{protocol}": None
@@ -59,8 +62,8 @@ def ports(sandbox: Sandbox) -> dict[str, list[PortBinding] | None]:
 
 
 def _bindings(publication: Publication) -> Iterator[tuple[str, PortBinding]]:
-    address, allowed = str(publication.address), [str(one) for one in publication.allow]
-    for step in range(publication.count):
-        key = f"{publication.target + step}/{publication.protocol}"
-        port = str(publication.port + step) if publication.port else ""
+    address, allowed = str(publication.address), [str(subnet) for subnet in publication.allow]
+    for offset in range(publication.count):
+        key = f"{publication.target + offset}/{publication.protocol}"
+        port = str(publication.port + offset) if publication.port else ""
         yield key, PortBinding(address, port, allowed) if allowed else PortBinding(address, port)
