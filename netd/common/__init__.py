@@ -1,5 +1,5 @@
-"""Leaves that netd and the runtime share: errors, ids, the store, the HTTP front, settings.
+"""Modules that netd and the runtime share: errors, ids, the store, the HTTP server, settings.
 
-Nothing here knows what a network or a container is.  ``runtime`` may import this package,
+None of them depends on networks or containers.  ``runtime`` may import this package,
 ``netd.api`` and ``netd.client``, and nothing else of ``netd``.
 """

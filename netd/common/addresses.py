@@ -1,7 +1,7 @@
-"""Addresses of either family, as types that records can have.
+"""Types for addresses of either family, usable as field types of records.
 
-``Address``, ``Subnet`` and ``Interface`` stand for the IPv4 or the IPv6 class of :mod:`ipaddress`.  To a type
-checker they are unions; at run time they are classes that both belong to, because a decoder needs one class to ask for.
+``Address``, ``Subnet`` and ``Interface`` stand for the IPv4 or the IPv6 class of :mod:`ipaddress`.  For a type checker
+they are unions; at run time they are classes of which both are instances, because msgspec's decoder hook gets a class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 Family: TypeAlias = Literal[4, 6]
 FAMILIES: tuple[Family, Family] = (4, 6)
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 else:
 
     class _EitherFamily(type):
-        def __instancecheck__(cls, one: object) -> bool:
-            return isinstance(one, cls.members)
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, cls.members)
 
     class Address(metaclass=_EitherFamily):
         members = (IPv4Address, IPv6Address)
@@ -40,7 +40,7 @@ else:
         members = (IPv4Network, IPv6Network)
 
     class Interface(metaclass=_EitherFamily):
-        """An address with the length of its subnet's prefix."""
+        """An address with its prefix length."""
 
         members = (IPv4Interface, IPv6Interface)
 
@@ -48,31 +48,31 @@ else:
 EVERY_IPV4 = IPv4Address("0.0.0.0")
 EVERY_IPV6 = IPv6Address("::")
 
-READERS: dict[Any, Callable[[str], Any]] = {
+READERS: dict[object, Callable[[str], object]] = {
     Address: ip_address,
     Subnet: ip_network,
     Interface: ip_interface,
     **{kind: kind for kind in (IPv4Address, IPv4Network, IPv4Interface, IPv6Address, IPv6Network, IPv6Interface)},
 }
-"""From a type to what makes one of a text; raises ValueError."""
+"""Parsers by type; each raises ValueError for invalid text."""
 
 
-def overlap(one: Subnet, other: Subnet) -> bool:
-    """Tell whether two subnets share an address; those of different families never do."""
-    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
-        return one.overlaps(other)
-    return isinstance(one, IPv6Network) and isinstance(other, IPv6Network) and one.overlaps(other)
+def overlap(left: Subnet, right: Subnet) -> bool:
+    """Return whether two subnets share an address; subnets of different families never do."""
+    if isinstance(left, IPv4Network) and isinstance(right, IPv4Network):
+        return left.overlaps(right)
+    return isinstance(left, IPv6Network) and isinstance(right, IPv6Network) and left.overlaps(right)
 
 
 def inside(inner: Subnet, outer: Subnet) -> bool:
-    """Tell whether all of *inner* is in *outer*."""
+    """Return whether *inner* is a subnet of *outer*."""
     if isinstance(inner, IPv4Network) and isinstance(outer, IPv4Network):
         return inner.subnet_of(outer)
     return isinstance(inner, IPv6Network) and isinstance(outer, IPv6Network) and inner.subnet_of(outer)
 
 
 def is_usable(text: str, family: Family) -> bool:
-    """Tell whether *text* is an address of the family that somebody can have."""
+    """Return whether *text* is an address of *family*, other than the unspecified address."""
     try:
         found = ip_address(text)
     except ValueError:
@@ -81,5 +81,5 @@ def is_usable(text: str, family: Family) -> bool:
 
 
 def address_sort_key(address: Address) -> tuple[int, int]:
-    """Return what to sort addresses of both families by: IPv4 first."""
+    """Return a sort key for addresses of both families; IPv4 sorts first."""
     return address.version, int(address)

@@ -1,6 +1,6 @@
-"""Who may come to a published port: networks as people write them, and the container labels that name them.
+"""Source networks allowed to reach published ports: parsing of networks and of the ``netd.allow.*`` container labels.
 
-Pure.  netd heeds them; a runtime reads them as well, so that what is wrong is refused when a container is created.
+Pure.  netd enforces the labels; a runtime parses them too, to refuse invalid labels when a container is created.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AllowRule:
-    """What one label says: the host ports *first* to *last* are for *networks* only."""
+    """One parsed label: host ports *first* to *last* accept connections from *networks* only."""
 
     label: str
     first: int
     last: int
     protocol: str
-    """"" is all of them: who leaves it out must not find one of them open."""
+    """``tcp``, ``udp`` or ``sctp``; "" restricts all protocols, so that omitting it leaves none open."""
     networks: tuple[Subnet, ...]
 
 
 def networks(texts: Iterable[str], what: str) -> tuple[Subnet, ...]:
-    """Return the networks that *texts* name; an address is one.  Raises BadRequest naming *what* it is of."""
+    """Parse networks and plain addresses.  Raises BadRequest, with *what* as the source of the texts."""
     return tuple(dict.fromkeys(_network(text.strip(), what) for text in texts))
 
 
 def rules(labels: Mapping[str, str]) -> tuple[AllowRule, ...]:
-    """Return what labels ``netd.allow.<host port>[-<last>][/protocol]`` say.  Raises BadRequest naming a bad one."""
+    """Parse labels ``netd.allow.<host port>[-<last>][/protocol]``.  Raises BadRequest naming an invalid label."""
     return tuple(_rule(name, text) for name, text in labels.items() if name.startswith(LABEL))
 
 
 def networks_for_ports(rules: Iterable[AllowRule], protocol: str, first: int, last: int) -> tuple[Subnet, ...]:
-    """Return who may come to the host ports *first* to *last*; empty is everybody.
+    """Return the networks allowed to reach host ports *first* to *last*; empty means no restriction.
 
-    Raises BadRequest where a label speaks of some of them only: which one is given is not known beforehand.
+    Raises BadRequest if a label covers only a part of the range: the port that will be allocated from a range is not
+    known in advance.
     """
     found: dict[Subnet, None] = {}
     for rule in rules:

@@ -1,7 +1,6 @@
-"""Settings that every daemon of ours has: the configuration file, the flags, and where things live.
+"""Settings of the daemons, from the command line, the configuration file and the defaults, in this order.
 
-Flags win over the file, the file over the defaults.  Unknown keys of the file are errors that name
-the nearest known one.
+An unknown key in the file is an error that suggests the most similar known key.
 """
 
 from __future__ import annotations
@@ -26,43 +25,43 @@ _CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS, "host_firewall": HOST_FI
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be configured; one file serves both daemons."""
+    """All settings; both daemons read the same file."""
 
     state_dir: Path = Path("/var/lib/netd")
     run_dir: Path = Path("/run/netd")
     log_level: str = "info"
     group: str = "netd"
-    """Members of this group may use the sockets."""
+    """The group whose members may connect to the sockets."""
     resolv_conf: Path = Path("/etc/resolv.conf")
     storage_driver: str = "overlay2"
     userns: str = "none"
     """User namespaces of containers: none, one range of ids for all (remap), or a range for each (auto)."""
     userns_range: str = ""
-    """``START:COUNT``, the host's ids that they get; empty: the entry of ``netd`` in /etc/subuid and /etc/subgid."""
+    """``START:COUNT`` of the host's ids; empty: the entry of ``netd`` in /etc/subuid and /etc/subgid."""
     plugin_dirs: tuple[str, ...] = field(
         default=("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
     )
-    """Where drivers in other processes are looked for: NAME.sock, NAME.spec, NAME.json."""
+    """Directories searched for plugins: NAME.sock, NAME.spec, NAME.json."""
     plugin_timeout: int = 15
-    """Seconds until a plugin must have answered."""
+    """Seconds within which a plugin must answer."""
     default_address_pools: tuple[str, ...] = ()
-    """``"10.10.0.0/16 24"`` …: where subnets come from that nobody asks for, and the length of their prefix."""
+    """``"10.10.0.0/16 24"``, …: pools for automatically assigned subnets, each with their prefix length."""
     avoid: tuple[str, ...] = ()
-    """Subnets that netd never chooses by itself."""
+    """Subnets that are never assigned automatically."""
     firewall: str = "auto"
-    """Whose rules keep networks apart and publish ports: nftables, iptables, or the first of them that works."""
+    """The firewall backend: nftables, iptables, or auto for the first of them that works."""
     dns: tuple[str, ...] = field(default=())
-    """Name servers for containers that name none themselves; empty: the host's."""
+    """Name servers of containers without name servers of their own; empty: the host's."""
     host_firewall: str = "ignore"
-    """``respect``: what comes from outside to a published port must pass the host's own input rules first."""
+    """``respect``: external traffic to published ports must first pass the host's own input rules."""
     dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Domain → name servers that the host asks for it and all below it; the longest domain counts."""
+    """Name servers by domain, subdomains included, queried from the host; the longest matching domain applies."""
     discard_unknown: bool = False
-    """Only by the flag: what a damaged store has no records of is deleted at this start."""
+    """Set by the flag only: this start deletes objects for which a damaged store has no records."""
 
 
 def load(program: str, description: str, argv: list[str] | None = None) -> Settings:
-    """Return the settings from the command line and the file it names.  Raises BadRequest in one sentence."""
+    """Return the settings from the command line and the configuration file.  Raises BadRequest."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (default /etc/netd/netd.toml)")
     parser.add_argument(
@@ -84,7 +83,7 @@ def load(program: str, description: str, argv: list[str] | None = None) -> Setti
 
 
 def log_to_stderr(level: str) -> None:
-    """Send log lines to standard error, without a time: whoever keeps them adds one."""
+    """Log to standard error, without timestamps: journald adds them."""
     logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
 
 
@@ -102,7 +101,7 @@ def _read(path: Path, required: bool) -> Settings:
     return Settings(**{key: _value(path, key, value, known) for key, value in found.items()})
 
 
-def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
+def _value(path: Path, key: str, value: object, known: dict[str, Any]) -> Any:
     if key not in known:
         near = difflib.get_close_matches(key, known, 1)
         raise BadRequest(f"{path}: unknown setting {key}" + (f"; did you mean {near[0]}?" if near else ""))
@@ -124,20 +123,20 @@ def _value(path: Path, key: str, value: Any, known: dict[str, Any]) -> Any:
     return Path(value) if wanted == "Path" else value
 
 
-def _domains(path: Path, key: str, value: Any) -> dict[str, tuple[str, ...]]:
-    """Read a table of name servers by domain."""
+def _domains(path: Path, key: str, value: object) -> dict[str, tuple[str, ...]]:
+    """Parse a table of name servers by domain."""
     if not isinstance(value, dict):
         raise BadRequest(f'{path}: {key} must be a table, as {key} = {{ "corp.example" = ["192.0.2.53"] }}')
     for domain, servers in value.items():
         labels = domain.removesuffix(".").split(".")
         if not all(0 < len(label) < 64 and label.split() == [label] for label in labels):
             raise BadRequest(f"{path}: {key}: {domain!r} is no domain")
-        if not isinstance(servers, list) or not servers or not all(_is_address(one) for one in servers):
+        if not isinstance(servers, list) or not servers or not all(_is_address(server) for server in servers):
             raise BadRequest(f"{path}: {key}: {domain} must have a list of name servers' IP addresses")
     return {domain: tuple(servers) for domain, servers in value.items()}
 
 
-def _is_address(value: Any) -> bool:
+def _is_address(value: object) -> bool:
     try:
         return isinstance(value, str) and bool(ip_address(value))
     except ValueError:

@@ -1,7 +1,7 @@
-"""Keeps two daemons off the same state and two netds off the same network namespace.
+"""Locks that admit one daemon per state and run directory, and one netd per network namespace.
 
-The kernel releases every lock with its process, so a killed daemon can be started again at once.  The descriptors are
-closed on exec: processes that outlive a daemon hold none of them.
+The kernel releases a lock when its process ends, so a killed daemon can be restarted at once.  The descriptors are
+close-on-exec, so processes that outlive the daemon do not keep a lock.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from netd.common.errors import Conflict
 
 _log = logging.getLogger(__name__)
 _NAMESPACE = "\0netd.namespace"
-"""Abstract names belong to the network namespace."""
+"""Abstract socket names are scoped to the network namespace (unix(7))."""
 _BACKLOG = 4096
-"""Connections are never accepted: the kernel tells who listens without that."""
+"""Connections are never accepted: SO_PEERCRED gives the listener's credentials without ``accept``."""
 _ATTEMPTS, _PAUSE = 20, 0.01
-"""For the moment between bind and listen of another daemon; seconds."""
+"""Retries, and seconds between them, while another daemon is between ``bind`` and ``listen``."""
 
 
 def lock(path: Path, program: str) -> int:
-    """Hold *path* in RUN for this process's life and return its descriptor.
+    """Lock the file *path* in RUN until this process ends, and return its descriptor.
 
     Raises Conflict when another process holds it.
     """
@@ -36,14 +36,15 @@ def lock(path: Path, program: str) -> int:
 
 
 def lock_state(path: Path, program: str) -> int:
-    """Hold *path* in STATE as :func:`lock` does."""
+    """Lock the file *path* in STATE, as :func:`lock` does in RUN."""
     return _lock(path, f"another {program} keeps its state in {path.parent}", "--state-dir")
 
 
 def lock_namespace(program: str) -> socket.socket:
-    """Hold this network namespace while the socket that is returned is open.
+    """Lock this network namespace while the returned socket is open.
 
-    Raises Conflict when a process of our user holds it.  Any user may take the name: one that is not ours is logged.
+    Raises Conflict when a process of the same user holds the lock.  Any user can bind the abstract name, so a holder
+    of another user is logged and ignored.
     """
     holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -72,7 +73,7 @@ def _lock(path: Path, fault: str, flag: str) -> int:
         process = f" (process {holder})" if holder.isdigit() else ""
         raise Conflict(f"{fault}{process}; stop it, or choose another {flag}") from None
     with suppress(OSError):
-        # A full disk costs others the number of this process, not this process its lock.
+        # The pid in the file only serves error messages: a full disk must not fail the lock.
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
@@ -84,12 +85,12 @@ def _open(path: Path) -> int:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-    # On a read-only disk a file that can be read is locked as well, and the folder where there is none.
+    # On a read-only disk, lock a descriptor opened for reading: of the file, or of its folder if there is no file.
     return os.open(path if path.exists() else path.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _listener() -> tuple[int, int]:
-    """Return process and user of whoever listens at the namespace's name; (0, -1) when nobody does."""
+    """Return the pid and uid of the process that listens at the abstract name; (0, -1) if there is none."""
     for _ in range(_ATTEMPTS):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.setblocking(False)

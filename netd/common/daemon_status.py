@@ -1,4 +1,4 @@
-"""What a daemon tells of its own condition: what fails in the background, its disk, its file descriptors."""
+"""A daemon's warnings about itself: failed background tasks, damaged records, disk, file descriptors."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from netd.common import descriptor_limit
 from netd.common.store.store import Store
 from netd.common.tasks import Failures
 
-_MANY = 0.9
-"""The share of all file descriptors that is worth a warning."""
+_WARNING_SHARE = 0.9
+"""The fraction of the descriptor limit above which a warning is given."""
 
 
 class DaemonStatus:
@@ -17,11 +17,11 @@ class DaemonStatus:
         self._store = store
 
     def warnings(self) -> list[str]:
-        """Return one sentence for everything that is wrong."""
+        """Return one sentence per fault, each with the program's name in front."""
         found = [f"{fault}; {self._remedy()}" for fault in self._store.incidents]
         found += [*self._store.warnings(), *self._failures.sentences()]
         used, limit = descriptor_limit.in_use()
-        if used > _MANY * limit:
+        if used > _WARNING_SHARE * limit:
             found.append(f"{used} of {limit} file descriptors are in use: raise the limit (LimitNOFILE)")
         return [f"{self._program}: {sentence}" for sentence in found]
 

@@ -1,4 +1,4 @@
-"""The limit on this process's file descriptors, and how many are in use."""
+"""This process's file descriptor limit and usage."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import resource
 
 
 def raise_limit() -> tuple[int, int]:
-    """Raise the soft limit to the hard one, and return both as they were before."""
+    """Raise the soft limit to the hard limit; return the former (soft, hard) limits."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     return before
 
 
 def in_use() -> tuple[int, int]:
-    """Return how many descriptors are open, and the limit."""
+    """Return the number of open descriptors and the limit."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         with os.scandir("/proc/self/fd") as opened:
             return sum(1 for _ in opened) - 1, limit
     except OSError:
-        return limit, limit  # None is left to look with.
+        return limit, limit  # No descriptor is left for the scan itself.

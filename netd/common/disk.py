@@ -1,4 +1,4 @@
-"""The disk that holds the state: room kept for removals, whether it can be written, and what its errors mean."""
+"""The disk of the state directory: reserved space for removals, writability, and the meaning of SQLite's errors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from netd.common import resource_errors
 from netd.common.errors import Problem, ServerError
 
 _SIZE = 2 << 20
-"""Bytes: removals write a few pages of a database each, and what they remove makes room for the next."""
+"""Bytes.  A removal writes a few database pages, and the space that it frees serves the next one."""
 
 
 class Reserve:
-    """A file that only takes room, and is deleted when a removal would fail without that room."""
+    """A file that occupies space; it is deleted when a removal would fail for lack of space."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.held = self._is_whole()
 
     def fill(self) -> bool:
-        """Make the file, and tell whether it is there."""
+        """Create the file if it is missing; return whether it exists in full size."""
         if not self.held:
             try:
                 handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -38,10 +38,10 @@ class Reserve:
         return self.held
 
     def release(self) -> bool:
-        """Give the room up; false when there is none."""
-        was, self.held = self.held, False
+        """Delete the file; return False if it did not exist."""
+        had_space, self.held = self.held, False
         self._delete()
-        return was
+        return had_space
 
     def _is_whole(self) -> bool:
         try:
@@ -55,12 +55,12 @@ class Reserve:
 
 
 def is_writable(path: Path) -> bool:
-    """Tell whether the file, or its folder if there is no such file, is on a disk that can be written."""
+    """Return whether the file, or its folder if the file does not exist, is writable."""
     return os.access(path if path.exists() else path.parent, os.W_OK)
 
 
 def copy_database(path: Path, folder: Path) -> Path:
-    """Copy a database and what it is rebuilt from into *folder*, because SQLite opens neither on a read-only disk."""
+    """Copy a database, its copy and its change log into *folder*: SQLite cannot open them on a read-only disk."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = folder / path.name
     for suffix in ("", "-wal", ".good", ".changes", ".changes.old"):
@@ -72,7 +72,7 @@ def copy_database(path: Path, folder: Path) -> Path:
 
 
 def problem(error: sqlite3.Error | MemoryError, path: Path) -> Problem:
-    """Return what to tell of a change that SQLite could not record in *path*."""
+    """Return the Problem for a change that SQLite could not record in *path*."""
     what = f"cannot record the change in {path}"
     number = errno.ENOMEM if isinstance(error, MemoryError) else _number(error, path)
     return resource_errors.problem(OSError(number, ""), what) or ServerError(f"{what}: {error}")
@@ -83,7 +83,7 @@ def is_full(error: sqlite3.Error, path: Path) -> bool:
 
 
 def _number(error: sqlite3.Error, path: Path) -> int:
-    """Return the error of the operating system behind one of SQLite's, 0 when there is none that is known."""
+    """Return the errno behind an SQLite error, 0 if it is unknown."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return errno.ENOSPC
@@ -94,9 +94,9 @@ def _number(error: sqlite3.Error, path: Path) -> int:
     if code != sqlite3.SQLITE_IOERR:
         return 0
     try:
-        there = os.statvfs(path)
+        file_system = os.statvfs(path)
     except OSError as problem:
         return problem.errno or 0
-    if there.f_flag & os.ST_RDONLY:
+    if file_system.f_flag & os.ST_RDONLY:
         return errno.EROFS
-    return errno.ENOSPC if there.f_bavail == 0 else 0
+    return errno.ENOSPC if file_system.f_bavail == 0 else 0

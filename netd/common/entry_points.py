@@ -1,4 +1,4 @@
-"""Drivers that installed packages bring, by their entry points."""
+"""Drivers of installed packages, loaded by entry point."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 def load_drivers(group: str, checked: Callable[[object], T], taken: Collection[str]) -> dict[str, T]:
-    """Return what the packages bring under names that are not *taken*, made; what cannot be used is left out.
+    """Return an instance of each driver in *group* by name; names in *taken* are skipped, failures to load are logged.
 
-    An entry point's name is the driver's, and it names a class made without arguments.  *checked* returns what was
-    made, or raises TypeError for what is no driver.
+    An entry point's name is the driver's name; it refers to a class that is called without arguments.  *checked*
+    returns the instance, or raises TypeError if it is no driver.
     """
     drivers: dict[str, T] = {}
     for point in entry_points(group=group):

@@ -1,8 +1,8 @@
-"""What can go wrong, told by whose fault it is.
+"""Exceptions whose messages reach clients, by kind.
 
-Each class carries the HTTP status that Docker's API uses for its kind; only the HTTP front
-turns one into a response.  A message is one sentence, lower case, without a full stop, that
-names the thing and, where there is one, the remedy.
+Each class carries the HTTP status that Docker's API uses for its kind; only :mod:`netd.common.http.web` turns one
+into a response.  A message is one sentence, lower case, without a full stop: the thing, the fault, and the remedy if
+there is one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 
 def join_faults(faults: Sequence[str]) -> str:
-    """Return one fault as it is, several as a list, as Docker writes them."""
+    """Return a single fault unchanged, several as a bulleted list, in Docker's format."""
     return faults[0] if len(faults) == 1 else "\n".join(f"* {fault}" for fault in faults)
 
 
 class Problem(Exception):
-    """An error whose message is meant for the person who made the request."""
+    """An error whose message is sent to the client."""
 
     status = 500
 
@@ -26,49 +26,49 @@ class Problem(Exception):
 
 
 class BadRequest(Problem):
-    """The request can never work as it stands."""
+    """The request is invalid."""
 
     status = 400
 
 
 class Forbidden(Problem):
-    """The request is understood and refused by a rule."""
+    """The request is valid but not permitted."""
 
     status = 403
 
 
 class NotFound(Problem):
-    """The thing named does not exist."""
+    """The named object does not exist."""
 
     status = 404
 
 
 class Conflict(Problem):
-    """The state does not allow it now."""
+    """The current state does not permit the request."""
 
     status = 409
 
 
 class RequestTimeout(Problem):
-    """The client has stopped sending the body of its request."""
+    """The client stopped sending the request body."""
 
     status = 408
 
 
 class NotModified(Problem):
-    """Already so; the answer has no body."""
+    """The object is already in the requested state; the response has no body."""
 
     status = 304
 
 
 class ServerError(Problem):
-    """The request was fine and could not be done; Docker answers 500 for many of these."""
+    """A valid request failed; Docker answers 500 for many such failures."""
 
     status = 500
 
 
 class KernelRefused(ServerError):
-    """The kernel said no.  ``errno`` is its reason."""
+    """The kernel refused an operation; ``errno`` is its error number, 0 if unknown."""
 
     def __init__(self, message: str, errno: int = 0) -> None:
         super().__init__(message)
@@ -76,22 +76,22 @@ class KernelRefused(ServerError):
 
 
 class NotImplementedYet(Problem):
-    """A call of the API that is not there yet."""
+    """A call of Docker's API that is not implemented."""
 
     status = 501
 
 
 class Unavailable(Problem):
-    """A part we need is not running or does not answer."""
+    """A required process or resource is not available."""
 
     status = 503
 
 
 class NoSpace(Problem):
-    """The disk that holds the state is full; nothing was changed."""
+    """The disk of the state directory is full; nothing was changed."""
 
     status = 507
 
 
 class ReadOnly(Unavailable):
-    """The disk that holds the state cannot be written; nothing was changed."""
+    """The disk of the state directory is not writable; nothing was changed."""

@@ -1,7 +1,7 @@
-"""Events as Docker tells them, and the bus that carries them to whoever listens.
+"""Docker's events, and the bus that delivers them to listeners.
 
-The bus remembers the latest events for clients that ask for the past.  A listener that does not
-keep up loses its subscription, never the publisher's time.
+The bus keeps the latest events for clients that ask for earlier ones.  A listener that falls behind loses its
+subscription; it never blocks the publisher.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def event(type_: str, action: str, identifier: str, attributes: Mapping[str, str]) -> Event:
-    """Return an event of this moment."""
+    """Return an event with the current time."""
     moment = time.time_ns()
     actor = Actor(id=identifier, attributes=dict(attributes))
     return Event(type=type_, action=action, actor=actor, scope="local", time=moment // 10**9, time_nano=moment)
 
 
 def store_damaged(fault: str) -> Event:
-    """Return the event of a daemon whose records were damaged."""
+    """Return the event that reports damaged records of a daemon."""
     return event("daemon", "damaged", "", {"reason": fault})
 
 
 class Lagging(Exception):
-    """The listener was too slow; it has missed events."""
+    """The listener's queue overflowed; it has missed events."""
 
 
 class Bus:
@@ -72,15 +72,15 @@ class Bus:
                 on_lag()
 
     def past(self, since: float, until: float) -> Iterator[Event]:
-        """Yield the remembered events of a span, in seconds since the epoch."""
-        return (e for e in tuple(self._past) if since * 1e9 <= e.time_nano <= until * 1e9)
+        """Yield the kept events from *since* to *until*, both in seconds since the epoch."""
+        return (entry for entry in tuple(self._past) if since * 1e9 <= entry.time_nano <= until * 1e9)
 
     @contextmanager
     def listen(self, on_lag: Callable[[], None] = lambda: None) -> Iterator[AsyncIterator[Event]]:
-        """Collect events from this moment on.
+        """Yield an iterator over the events from now on.
 
-        When the listener falls too far behind, the iterator raises Lagging and *on_lag* is called at once, because the
-        listener may be waiting for its client and not for an event.
+        When the listener's queue overflows, the iterator raises Lagging and *on_lag* is called at once, because the
+        listener may be awaiting its client instead of an event.
         """
         queue: asyncio.Queue[Event | None] = asyncio.Queue(_QUEUE)
         self._listeners[queue] = on_lag
@@ -97,18 +97,18 @@ async def _drain(queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
 
 
 def matches(happened: Event, filters: Filters) -> bool:
-    """Tell whether an event passes the filters of ``GET /events``."""
+    """Return whether an event passes the filters of ``GET /events``."""
     attributes = happened.actor.attributes
     return (
         filters.exact("type", happened.type)
         and filters.exact("event", happened.action, happened.action.split(":")[0])
         and filters.exact("scope", happened.scope)
         and filters.labels(attributes)
-        and all(_of(happened, kind, filters) for kind in ("container", "image", "network", "volume"))
+        and all(_concerns(happened, kind, filters) for kind in ("container", "image", "network", "volume"))
     )
 
 
-def _of(happened: Event, kind: str, filters: Filters) -> bool:
+def _concerns(happened: Event, kind: str, filters: Filters) -> bool:
     if not filters.get(kind):
         return True
     attributes = happened.actor.attributes

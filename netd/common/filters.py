@@ -1,4 +1,4 @@
-"""Docker's ``filters`` query parameter: parsed once, asked many times."""
+"""Docker's ``filters`` query parameter: parsing and matching."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FALSE = ("false", "0")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Values by key.  Values of one key are alternatives; keys must all match; so must all labels."""
+    """Filter values by key.  One value of each key must match, and every value of ``label``."""
 
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -24,25 +24,25 @@ class Filters:
         return self.values.get(key, ())
 
     def exact(self, key: str, *candidates: str) -> bool:
-        """Tell whether the key is absent or one of its values equals a candidate."""
+        """Return whether the key is absent or one of its values equals a candidate."""
         wanted = self.get(key)
         return not wanted or any(value in candidates for value in wanted)
 
     def matches(self, key: str, *candidates: str) -> bool:
-        """Tell whether the key is absent or a value equals a candidate, or is found in one as a regular expression."""
+        """Return whether the key is absent, or a value equals a candidate or matches one as a regular expression."""
         wanted = self.get(key)
-        return not wanted or any(_found(value, text) for value in wanted for text in candidates)
+        return not wanted or any(_equal_or_match(value, text) for value in wanted for text in candidates)
 
     def prefix(self, key: str, *candidates: str) -> bool:
         wanted = self.get(key)
         return not wanted or any(text.startswith(value) for value in wanted for text in candidates)
 
     def labels(self, labels: Mapping[str, str], key: str = "label") -> bool:
-        """Tell whether every ``k`` or ``k=v`` asked for is among *labels*."""
+        """Return whether *labels* contain every ``k`` and ``k=v`` of the filter."""
         return all(_label(text, labels) for text in self.get(key))
 
     def flag(self, key: str) -> bool | None:
-        """Return the key's truth, None when it is absent."""
+        """Return the key's boolean value, None if the key is absent.  Raises BadRequest for other values."""
         wanted = self.get(key)
         if not wanted:
             return None
@@ -56,7 +56,7 @@ class Filters:
 
 
 def parse(text: str, allowed: frozenset[str]) -> Filters:
-    """Read ``{"label":["a=b"]}`` or ``{"label":{"a=b":true}}``.  Raises BadRequest on other forms and unknown keys."""
+    """Parse ``{"label":["a=b"]}`` or ``{"label":{"a=b":true}}``.  Raises BadRequest on other forms and unknown keys."""
     if not text:
         return Filters()
     try:
@@ -78,7 +78,7 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _found(value: str, text: str) -> bool:
+def _equal_or_match(value: str, text: str) -> bool:
     if value == text:
         return True
     try:

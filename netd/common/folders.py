@@ -1,7 +1,7 @@
 """Creates the folders of the daemons, and enforces their owners and modes at each start.
 
-STATE is closed to other users: a volume may hold set-user-ID programs, and layers hold other people's files.  RUN is
-open to them because the sockets in it are; each folder below RUN is closed again.
+Other users cannot enter STATE: a volume may hold set-user-ID programs, and layers hold files of other users.  They can
+search RUN because its sockets are accessible to them; the folders below RUN are closed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from netd.common.config import Settings
 from netd.common.errors import Conflict
 
 SEARCHABLE, CLOSED, PRIVATE = 0o755, 0o710, 0o700
-"""For everybody; for the owner, and for searching by the owner's group; for the owner alone."""
+"""Modes: searchable by all users; by the owner's group; accessible to the owner alone."""
 
 
 def prepare(settings: Settings) -> None:
-    """Set the process's umask, create STATE and RUN, and mend their modes.
+    """Set the process's umask, create STATE and RUN, and correct their modes.
 
-    Raises Conflict when either is a symbolic link, belongs to another user, or can be replaced by another user.
+    Raises Conflict if either is a symbolic link, belongs to another user, or can be replaced by another user.
     """
     os.umask(0o022)
     for path, mode, flag in ((settings.state_dir, CLOSED, "--state-dir"), (settings.run_dir, SEARCHABLE, "--run-dir")):
@@ -32,7 +32,7 @@ def prepare(settings: Settings) -> None:
 def make(path: Path, mode: int) -> None:
     """Create the folder *path* if it does not exist, and enforce its owner and mode.
 
-    Raises Conflict when it is a symbolic link, no folder, or belongs to another user.
+    Raises Conflict if it is a symbolic link, no folder, or belongs to another user.
     """
     try:
         path.mkdir(mode=mode)
@@ -45,7 +45,7 @@ def make(path: Path, mode: int) -> None:
 
 
 def any_content(*paths: Path) -> bool:
-    """Tell whether one of the folders is there and has anything in it that its file system did not put there."""
+    """Return whether any of the folders exists and holds an entry other than ``lost+found``."""
     return any(path.is_dir() and any(found.name != "lost+found" for found in path.iterdir()) for path in paths)
 
 

@@ -1,13 +1,12 @@
-"""JSON keys in another case than ours: Docker's engine reads them all the same, and some clients count on it.
+"""Case-insensitive JSON keys, as Docker's engine (Go's encoding/json) accepts them and some clients send them.
 
-Bodies whose keys are spelled as usual, which is nearly all, are only glanced at; large ones are not even that.
+Bodies with exact keys, which are nearly all, are only scanned; bodies over 64 KiB are not scanned.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
 
 import msgspec
 from msgspec import inspect
@@ -16,10 +15,10 @@ _KEY = re.compile(rb'"([A-Za-z0-9_]{1,64})"\s*:')
 _LARGE = 64 << 10
 
 
-def normalize_keys(data: bytes, kind: Any) -> bytes:
-    """Return the body with the keys of *kind* spelled as *kind* has them; keys of free maps stay as they are.
+def normalize_keys(data: bytes, kind: object) -> bytes:
+    """Return the body with the keys of *kind* in the case that *kind* declares; keys of maps are not changed.
 
-    What is no JSON, or larger than 64 KiB, is returned as it is.
+    Invalid JSON, and bodies larger than 64 KiB, are returned unchanged.
     """
     if len(data) > _LARGE:
         return data
@@ -33,8 +32,8 @@ def normalize_keys(data: bytes, kind: Any) -> bytes:
 
 
 @cache
-def _names(kind: Any) -> tuple[frozenset[bytes], frozenset[bytes]]:
-    """Return every key that *kind* and what is in it have, as they are and in lower case."""
+def _names(kind: object) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return all keys of *kind* and of the types nested in it: as declared, and in lower case."""
     found: set[str] = set()
     _collect(inspect.type_info(kind), found)
     return frozenset(name.encode() for name in found), frozenset(name.lower().encode() for name in found)
@@ -45,11 +44,11 @@ def _collect(info: inspect.Type, found: set[str]) -> None:
         for field in info.fields:
             found.add(field.encode_name)
             _collect(field.type, found)
-    for inner in _inside(info):
+    for inner in _nested(info):
         _collect(inner, found)
 
 
-def _inside(info: inspect.Type) -> tuple[inspect.Type, ...]:
+def _nested(info: inspect.Type) -> tuple[inspect.Type, ...]:
     match info:
         case inspect.UnionType():
             return info.types
@@ -60,15 +59,15 @@ def _inside(info: inspect.Type) -> tuple[inspect.Type, ...]:
     return ()
 
 
-def _normalized(value: Any, info: inspect.Type) -> Any:
+def _normalized(value: object, info: inspect.Type) -> object:
     if isinstance(info, inspect.UnionType):
-        for one in info.types:
-            value = _normalized(value, one)
+        for member in info.types:
+            value = _normalized(value, member)
         return value
     if isinstance(value, dict) and isinstance(info, inspect.StructType):
         fields = {field.encode_name.lower(): field for field in info.fields}
         return dict(_entry(key, inner, fields.get(key.lower())) for key, inner in value.items())
-    inner_types = _inside(info)
+    inner_types = _nested(info)
     if isinstance(value, dict) and isinstance(info, inspect.DictType):
         return {key: _normalized(inner, inner_types[0]) for key, inner in value.items()}
     if isinstance(value, list) and inner_types:
@@ -76,5 +75,5 @@ def _normalized(value: Any, info: inspect.Type) -> Any:
     return value
 
 
-def _entry(key: str, value: Any, field: inspect.Field | None) -> tuple[str, Any]:
+def _entry(key: str, value: object, field: inspect.Field | None) -> tuple[str, object]:
     return (key, value) if field is None else (field.encode_name, _normalized(value, field.type))

@@ -1,4 +1,4 @@
-"""MAC addresses as texts."""
+"""Parsing and generation of MAC addresses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
 
 
 def normalize(text: str) -> str:
-    """Return the address of one interface as the kernel writes it; "" when *text* is none."""
+    """Return a unicast MAC address in the kernel's notation; "" if *text* is not a unicast MAC address."""
     if not _MAC.match(text) or int(text[:2], 16) & 1:
         return ""
     return text.lower().replace("-", ":")
 
 
 def generate(tail: bytes) -> str:
-    """Return the address that follows from four bytes: 02:42 and these, as Docker's once did from IPv4 addresses."""
+    """Return 02:42 followed by the four bytes *tail*; earlier Docker versions used the IPv4 address as *tail*."""
     return "02:42:" + tail.hex(":")

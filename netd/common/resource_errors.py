@@ -1,6 +1,6 @@
-"""Which errors of the operating system mean that a resource is used up, and what a client is told then.
+"""Operating system errors that mean an exhausted resource, and the Problems that clients get for them.
 
-The one place where such an error becomes a Problem: the remedy is outside of the request, and trying again helps.
+Such errors become Problems only here.  The remedy is outside of the request, and a retry can succeed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_THREAD = "can't start new thread"
 
 
 def problem(error: BaseException, what: str) -> Problem | None:
-    """Return what to tell of *error*, which prevented *what*; None when no shortage caused it."""
+    """Return the Problem for *error*, which prevented *what*; None if *error* is no resource exhaustion."""
     number = errno.EAGAIN if _NO_THREAD in str(error) else getattr(error, "errno", None)
     found = _KINDS.get(number) if number is not None else None
     if isinstance(error, Problem) or found is None:
@@ -39,5 +39,5 @@ def problem(error: BaseException, what: str) -> Problem | None:
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Tell whether *error* may be gone at a later try although nobody changes the request."""
+    """Return whether the same request may succeed later because *error* is a temporary shortage."""
     return isinstance(error, NoSpace | Unavailable) or problem(error, "") is not None

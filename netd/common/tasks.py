@@ -1,8 +1,7 @@
 """Background tasks of a daemon: every task that runs beside the requests is started here.
 
-An exception that a task does not expect never ends the daemon.  It is logged with its traceback the first time and
-counted from then on; a loop is started again after a pause, a job just ends.  What fails now can be asked for, so that
-``system info`` shows it.
+An unexpected exception in a task never ends the daemon.  Its first occurrence is logged with a traceback, later ones
+are counted; a loop is restarted after a pause, a job ends.  ``system info`` lists the current failures.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from netd.common.errors import Problem
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_SHORTEST, _LONGEST = 0.1, 30.0
-"""Seconds of pause before a loop is started again, doubled each time."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+"""Seconds before a failed loop is restarted; the delay doubles up to the second value."""
 _STEADY = 60.0
-"""Seconds after which a loop that runs counts as recovered."""
+"""Seconds that a loop must run without failing to count as recovered."""
 _REMEMBERED = 3600.0
-"""Seconds for which a failure is shown, and after which its traceback is logged again."""
+"""Seconds for which a failure is listed; a later one of the same kind is logged with a traceback again."""
 
 
 @dataclass(slots=True)
@@ -38,17 +37,17 @@ class Failure:
 
 
 class Failures:
-    """Logs unexpected exceptions, each kind once, and remembers them.  May be used from any thread."""
+    """Logs unexpected exceptions, once per kind, and counts them.  Thread-safe."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, type[BaseException], str], Failure] = {}
         self._lock = threading.Lock()
 
     def report(self, name: str, error: BaseException) -> None:
-        """Log *error* of a task; *name* is the task's kind, then whatever tells it from others of its kind."""
+        """Record *error* of a task.  *name* is the task's kind, optionally followed by a space and an identifier."""
         kind = name.split(" ")[0]
         with self._lock:
-            key = (kind, type(error), _place(error))
+            key = (kind, type(error), _raised_at(error))
             found = self._known.setdefault(key, Failure(""))
             again = found.count and time.monotonic() - found.latest < _REMEMBERED
             found.count, found.latest = (found.count + 1 if again else 1), time.monotonic()
@@ -78,28 +77,28 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def loop(self, body: Callable[[], Awaitable[None]], name: str) -> asyncio.Task[None]:
-        """Run *body* for ever: again after a pause whenever it raises, until it returns or the task is cancelled."""
+        """Run *body* until it returns or the task is cancelled; restart it after a pause when it raises."""
         return self._start(self._supervise(body, name), name)
 
     def start(self, job: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run *job* once; awaiting the task never raises what the job raised."""
+        """Run *job* once.  Awaiting the task never raises the job's exceptions."""
         return self._start(self._guard(job, name), name)
 
     async def close(self) -> None:
-        """Cancel all tasks and return when they have ended."""
+        """Cancel all tasks and wait until they have ended."""
         while self._running:
             for task in self._running:
                 task.cancel()
             await asyncio.wait(set(self._running))
 
     def install_exception_handlers(self) -> None:
-        """Report exceptions of callbacks, of tasks whose result is never taken, and of threads in the same way.
+        """Report exceptions of event loop callbacks, of tasks that are never awaited, and of threads.
 
-        A connection whose callback failed is closed: nothing would be read from it any more.
+        A connection whose callback failed is closed, because asyncio would not read from it again.
         """
-        _tick(asyncio.get_running_loop())
-        asyncio.get_running_loop().set_exception_handler(self._stray)
-        threading.excepthook = self._stray_thread
+        _wake_periodically(asyncio.get_running_loop())
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_exception)
+        threading.excepthook = self._on_thread_exception
 
     def _start(self, body: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(body, name=name)
@@ -114,7 +113,7 @@ class Tasks:
             self.failures.report(name, error)
 
     async def _supervise(self, body: Callable[[], Awaitable[None]], name: str) -> None:
-        pause = _SHORTEST
+        pause = _SHORTEST_PAUSE
         while True:
             began = time.monotonic()
             recovery = asyncio.get_running_loop().call_later(_STEADY, self.failures.recovered, name.split(" ")[0])
@@ -125,10 +124,10 @@ class Tasks:
                 self.failures.report(name, error)
             finally:
                 recovery.cancel()
-            pause = _SHORTEST if time.monotonic() - began > _STEADY else min(2 * pause, _LONGEST)
+            pause = _SHORTEST_PAUSE if time.monotonic() - began > _STEADY else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
-    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, Exception):
             self.failures.report(str(context["message"]).replace(" ", "-"), error)
@@ -136,30 +135,30 @@ class Tasks:
         else:
             loop.default_exception_handler(context)
 
-    def _stray_thread(self, args: threading.ExceptHookArgs) -> None:
+    def _on_thread_exception(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
             self.failures.report(f"thread-{args.thread.name if args.thread else 'unknown'}", args.exc_value)
 
 
 def _abort(handle: object) -> None:
-    """Close the connection that a callback of the loop belongs to, by itself or by what it is called with."""
+    """Abort the transport that a loop callback is bound to, or that is the owner of one of its arguments."""
     for part in (getattr(handle, "_callback", None), *(getattr(handle, "_args", None) or ())):
         owner = getattr(part, "__self__", None)
         if isinstance(owner, asyncio.Transport):
             owner.abort()
 
 
-def _tick(loop: asyncio.AbstractEventLoop) -> None:
-    """Wake the loop up every second: a thread that could not tell it that it is done (ENOMEM) is noticed then."""
-    loop.call_later(1.0, _tick, loop)
+def _wake_periodically(loop: asyncio.AbstractEventLoop) -> None:
+    """Wake the loop every second, to notice results of threads whose wake-up of the loop failed (ENOMEM)."""
+    loop.call_later(1.0, _wake_periodically, loop)
 
 
 def start_awaited(work: Awaitable[T]) -> asyncio.Future[T]:
-    """Start *work* whose result the caller itself awaits, and which it cancels on every other way out."""
+    """Start *work*; the caller must await the result, or cancel it."""
     return asyncio.ensure_future(work)
 
 
-def _place(error: BaseException) -> str:
+def _raised_at(error: BaseException) -> str:
     """Return the file and line that raised *error*."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -154,7 +154,7 @@ def test_half_a_body_is_refused(connect, path, sent):
     sock = connect()
     sock.sendall(f"POST /{path} HTTP/1.1\r\nHost: d\r\nContent-Length: 9\r\n\r\n".encode() + sent)
     answer = sock.recv(65536)
-    assert b" 408 " in answer.split(b"\r\n")[0] and b"did not come within" in answer
+    assert b" 408 " in answer.split(b"\r\n")[0] and b"was not received within" in answer
 
 
 def test_the_answer_to_a_body_that_is_not_read_arrives(connect):

@@ -14,7 +14,7 @@ STARTERS = {"create_task", "ensure_future", "TaskGroup"}
 
 
 def test_a_loop_that_fails_is_started_again_and_its_traceback_is_logged_once(caplog, monkeypatch):
-    monkeypatch.setattr(module, "_SHORTEST", 0.001)
+    monkeypatch.setattr(module, "_SHORTEST_PAUSE", 0.001)
     calls, done = [], asyncio.Event()
 
     async def body():

@@ -1,4 +1,4 @@
-"""The HTTP front of the daemons: sockets, connections and their bounds, requests, hijacked connections.
+"""The HTTP server of the daemons: sockets, connections and their limits, requests, hijacked connections.
 
-Nothing here knows routes.
+Routes are passed in by the daemons.
 """

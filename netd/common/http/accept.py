@@ -1,6 +1,7 @@
-"""Accepts connections on a daemon's socket, also when the daemon has no file descriptor left to accept them with.
+"""Accepts connections on a daemon's socket, also when no file descriptor is left.
 
-One descriptor is kept in reserve.  With it such a connection is accepted, answered with 503, and closed.
+One descriptor is reserved.  When ``accept`` fails for lack of descriptors, the reserved one is closed to accept the
+connection, answer 503, and close it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from contextlib import suppress
 from netd.common import resource_errors
 from netd.common.tasks import Tasks
 
-_AT_ONCE = 64
+_BATCH = 64
 _PAUSE = 0.2
-"""Seconds until it is tried again when there is not even the descriptor in reserve."""
+"""Seconds before the next attempt when the reserved descriptor is missing too."""
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
@@ -34,7 +35,7 @@ class Acceptor:
         self._loop.add_reader(listener, self._accept)
 
     def close(self) -> None:
-        """Stop listening; what was accepted goes on."""
+        """Stop listening; accepted connections stay open."""
         if self._again is not None:
             self._again.cancel()
         self._loop.remove_reader(self._listener)
@@ -44,7 +45,7 @@ class Acceptor:
             self._spare = -1
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_BATCH):
             try:
                 accepted, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
@@ -66,7 +67,7 @@ class Acceptor:
             raise
 
     def _refuse(self, error: OSError) -> bool:
-        """Answer the next connection by means of the spare descriptor; false when that is gone."""
+        """Answer the next connection with 503, using the reserved descriptor; return False if that is missing."""
         if self._spare < 0:
             return False
         os.close(self._spare)
@@ -80,7 +81,7 @@ class Acceptor:
         return True
 
     def _pause(self) -> None:
-        """Look away for a moment: a connection that waits would call at once again."""
+        """Stop polling the listener for a moment: a pending connection would make it readable again at once."""
         self._loop.remove_reader(self._listener)
         self._again = self._loop.call_later(_PAUSE, self._resume)
 
@@ -101,5 +102,5 @@ def _answer(refused: socket.socket, error: OSError) -> None:
     refused.setblocking(False)
     refused.send(head.encode() + body)
     refused.shutdown(socket.SHUT_WR)
-    # A request that is left unread would make the kernel reset the connection before its answer is read.
+    # Closing a socket with unread data resets the connection, and the client would lose the answer.
     refused.recv(65536)

@@ -1,8 +1,8 @@
-"""The connections of a daemon's clients: what one may keep open, and what ends with it.
+"""Client connections: limits, timeouts, and work that is cancelled when a connection ends.
 
-A head that does not come in time, or is too large, ends its connection; so does an answer that is not taken.  Bodies
-are bounded where they are read (:mod:`netd.common.http.web`).  aiohttp's compiled parser knows no upgrade but
-WebSocket's, its Python parser knows Docker's ``tcp`` too, so a request that asks for it is read by the latter.
+A request head that is late or too large ends its connection; so does a response that the client does not read.  Bodies
+are limited in :mod:`netd.common.http.web`.  aiohttp's compiled parser supports the upgrade to WebSocket only; its
+Python parser also supports Docker's ``Upgrade: tcp``, so requests with that header are parsed by the latter.
 """
 
 from __future__ import annotations
@@ -32,9 +32,19 @@ _log = logging.getLogger(__name__)
 
 
 class Handler(RequestHandler):
-    """One connection while it speaks HTTP."""
+    """One connection until it ends or is hijacked."""
 
-    __slots__ = ("_head", "_server", "_stalled", "_timer", "client", "ended", "hangups", "refusal", "tied")
+    __slots__ = (
+        "_head",
+        "_server",
+        "_stalled",
+        "_timer",
+        "cancelled_on_disconnect",
+        "client",
+        "ended",
+        "hangups",
+        "refusal",
+    )
 
     def __init__(self, server: Server, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -43,14 +53,14 @@ class Handler(RequestHandler):
         self.client = 0
         self.refusal = ""
         self.ended = False
-        self.tied: set[asyncio.Task[Any]] = set()
+        self.cancelled_on_disconnect: set[asyncio.Task[Any]] = set()
         self._head = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.client = _process(transport.get_extra_info("socket"))
+        self.client = _peer_pid(transport.get_extra_info("socket"))
         bounds, admission = self._server.bounds, self._server.admission
         self.refusal = admission.enter(self.client)
         self._expect(bounds.head_seconds if self.refusal else bounds.idle_seconds)
@@ -63,7 +73,7 @@ class Handler(RequestHandler):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        for task in tuple(self.tied):
+        for task in tuple(self.cancelled_on_disconnect):
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
@@ -81,8 +91,8 @@ class Handler(RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if not self.tied:
-            self._stalled = self._loop.call_later(self._server.bounds.stalled_seconds, self._give_up)
+        if not self.cancelled_on_disconnect:
+            self._stalled = self._loop.call_later(self._server.bounds.stalled_seconds, self._abort_stalled)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -91,7 +101,7 @@ class Handler(RequestHandler):
             self._stalled = None
 
     def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Log faults of the daemon; malformed requests and clients that leave are none."""
+        """Log errors of the daemon; malformed requests and disconnects of clients are logged at debug level."""
         error = kwargs.get("exc_info")
         if isinstance(error, HttpProcessingError | web.RequestPayloadError) or self.transport is None:
             _log.debug("malformed request: client=%d error=%s", self.client, error)
@@ -99,7 +109,7 @@ class Handler(RequestHandler):
             super().log_exception(*args, **kwargs)
 
     def _note_head(self, size: int) -> None:
-        """Keep the time and the size of a head that is not complete."""
+        """Enforce the time and size limits of an incomplete request head."""
         if self._messages:
             self._head = 0
             self._expect(0)
@@ -111,16 +121,16 @@ class Handler(RequestHandler):
             self._refuse(431, f"the head of a request is larger than {self._server.bounds.head_bytes} bytes")
 
     def _expect(self, seconds: float) -> None:
-        """Refuse the connection in *seconds* unless a request has come; 0 for no bound."""
+        """Refuse the connection in *seconds* unless a request arrives; 0 cancels the timeout."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._late) if seconds else None
+        self._timer = self._loop.call_later(seconds, self._on_timeout) if seconds else None
 
-    def _late(self) -> None:
+    def _on_timeout(self) -> None:
         if not self._head:
             self.force_close()
             return
-        self._refuse(408, "no complete head of a request has come in time")
+        self._refuse(408, "the request head was not complete in time; send it again")
 
     def _refuse(self, status: int, reason: str) -> None:
         if self.transport is None:
@@ -131,19 +141,19 @@ class Handler(RequestHandler):
         self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self.force_close()
 
-    def _give_up(self) -> None:
-        _log.warning("client disconnected: client=%d error=it does not read the answer", self.client)
+    def _abort_stalled(self) -> None:
+        _log.warning("client disconnected: client=%d error=response not read", self.client)
         if self.transport is not None:
             self.transport.abort()
 
 
 class Server(web.Server):
-    """aiohttp's low-level server, with bounds on what clients keep open."""
+    """aiohttp's low-level server, with limits on client connections."""
 
     def __init__(
         self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], bounds: Bounds, **kwargs: Any
     ) -> None:
-        # As Docker, we take bodies as they are: what a client has compressed is not blown up here.
+        # Docker does not decompress request bodies either.
         super().__init__(self._answer, auto_decompress=False, **kwargs)
         self._handler = handler
         self.bounds = bounds
@@ -173,24 +183,24 @@ class Server(web.Server):
 
 @contextmanager
 def cancel_on_disconnect(request: web.BaseRequest) -> Iterator[None]:
-    """Cancel the current task as soon as the client has closed its connection.
+    """Cancel the current task as soon as the client closes its connection.
 
-    The client may take the answer as slowly as it likes.
+    There is no timeout for a client that reads the response slowly.
     """
     task, handler = asyncio.current_task(), request.protocol
     assert task is not None
     assert isinstance(handler, Handler)
     if handler.transport is None:
-        raise ConnectionResetError("the client left before the stream began")
-    handler.tied.add(task)
+        raise ConnectionResetError("the client disconnected before the stream began")
+    handler.cancelled_on_disconnect.add(task)
     try:
         yield
     finally:
-        handler.tied.discard(task)
+        handler.cancelled_on_disconnect.discard(task)
 
 
 def disconnect(request: web.BaseRequest, reason: str) -> None:
-    """End a connection at once; what the client has not taken yet is dropped."""
+    """Abort a connection; unsent data is dropped."""
     _log.warning("client disconnected: path=%s error=%s", request.path, reason)
     if request.transport is not None:
         request.transport.abort()
@@ -200,8 +210,8 @@ def _message(reason: str) -> bytes:
     return codec.encode({"message": reason}) + b"\n"
 
 
-def _process(sock: socket.socket) -> int:
-    """Return the id of the process at the other end; 0 when it is not on this machine's processes."""
+def _peer_pid(sock: socket.socket) -> int:
+    """Return the peer's pid (SO_PEERCRED); 0 if it is unknown."""
     try:
         found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     except OSError:

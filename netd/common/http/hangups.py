@@ -1,7 +1,7 @@
-"""Reports that the peer of a connection has closed it altogether.
+"""Detection of EPOLLHUP: the peer has closed a connection in both directions.
 
-A stream socket whose peer has shut its sending side stays readable, so asyncio stops watching it, and a peer that goes
-after that is noticed only when something is written.  An epoll of its own asks for the hang-up alone.
+A stream socket whose peer has shut down its sending side stays readable, so asyncio stops polling it, and would notice
+a later close only when writing.  A separate epoll object waits for EPOLLHUP alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import select
 
 
 class Hangups:
-    """One epoll for all watched connections of the running loop."""
+    """One epoll object for all watched connections of the running loop."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -19,14 +19,14 @@ class Hangups:
         asyncio.get_running_loop().add_reader(self._epoll, self._collect)
 
     def watch(self, descriptor: int) -> asyncio.Future[None]:
-        """Return a future that is done when the peer has closed; call :meth:`forget` before *descriptor* is closed."""
+        """Return a future that is done at EPOLLHUP; call :meth:`forget` before closing *descriptor*."""
         future = asyncio.get_running_loop().create_future()
         self._waiting[descriptor] = future
         self._epoll.register(descriptor, 0)
         return future
 
     def forget(self, descriptor: int) -> None:
-        """Stop watching, and cancel the future if it is not done."""
+        """Stop watching, and cancel the future unless it is done."""
         future = self._waiting.pop(descriptor, None)
         if future is not None:
             self._epoll.unregister(descriptor)

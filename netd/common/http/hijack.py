@@ -1,8 +1,8 @@
-"""Connections that stop being HTTP: Docker's attach and exec streams.
+"""Hijacked connections: Docker's attach and exec streams.
 
-After the answer's head both directions are raw bytes, and each may be closed on its own.  aiohttp closes a
-connection whose client has shut its sending side, which Docker's clients do at once when they have no input;
-:mod:`netd.common.http.client_connections` keeps it open once an upgrade was asked for.
+After the response head both directions carry raw bytes, and each may be closed separately.  aiohttp closes a
+connection whose client has shut down its sending side, which Docker's clients do at once if they have no input;
+:mod:`netd.common.http.client_connections` keeps the connection open after a request for an upgrade.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _DISCARD_BYTES = 64 << 20
 _CHUNK = 1 << 16
 
 
-class _Raw(asyncio.StreamReaderProtocol):
-    """Feeds the stream and tells the HTTP handler, which still owns the connection, when it is lost."""
+class _RawStreamProtocol(asyncio.StreamReaderProtocol):
+    """Feeds the stream, and forwards ``connection_lost`` to the HTTP handler, which still owns the connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, before: Handler, descriptor: int) -> None:
+    def __init__(self, reader: asyncio.StreamReader, http_handler: Handler, descriptor: int) -> None:
         super().__init__(reader)
-        self._before = before
+        self._http_handler = http_handler
         self._descriptor = descriptor
-        self.gone = before.hangups.watch(descriptor)
+        self.gone = http_handler.hangups.watch(descriptor)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.gone.done():
             self.gone.set_result(None)
-        self._before.hangups.forget(self._descriptor)
+        self._http_handler.hangups.forget(self._descriptor)
         super().connection_lost(exc)
-        self._before.connection_lost(exc)
+        self._http_handler.connection_lost(exc)
 
 
 class Hijacked(web.StreamResponse):
-    """Stands for the answer that was already sent raw; the connection ends with the handler that returns it.
+    """The response object for a head that was sent already; returning it from the handler closes the connection.
 
-    ``gone`` is done as soon as the client has closed the connection.
+    ``gone`` is done as soon as the client closes the connection.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gone: asyncio.Future[None]) -> None:
@@ -57,10 +57,10 @@ class Hijacked(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """End our side, and read what the client still sends.
+        """Shut down the sending side, and discard what the client still sends, up to 64 MiB and 5 seconds.
 
-        A socket that is closed with unread bytes in it resets the connection: the client would get an error, and not
-        the end of what it was sent.
+        Closing a socket with unread bytes resets the connection, and the client would get an error instead of the end
+        of the stream.
         """
         with suppress(ConnectionError, TimeoutError):
             self.writer.transport.set_write_buffer_limits(0)
@@ -75,17 +75,17 @@ class Hijacked(web.StreamResponse):
 
 
 async def hijack(call: Call, content_type: str, headers: dict[str, str]) -> Hijacked:
-    """Answer 101 (or 200 to a client that did not ask to upgrade) and take the connection over.
+    """Answer 101 (200 if the client requested no upgrade) and take over the connection.
 
-    The reader ends when the client shuts its sending side; writing goes on until the writer is closed.
-    The handler returns the result when it is done, and the connection is closed then.
+    The reader ends when the client shuts down its sending side; writing is possible until the writer is closed.  The
+    route's handler returns the result, and the connection is then closed.
     """
     request = call.request
     transport, handler = request.transport, request.protocol
     if transport is None or not isinstance(handler, Handler):
-        raise ConnectionResetError("the client left before the stream began")
+        raise ConnectionResetError("the client disconnected before the stream began")
     reader = asyncio.StreamReader()
-    protocol = _Raw(reader, handler, transport.get_extra_info("socket").fileno())
+    protocol = _RawStreamProtocol(reader, handler, transport.get_extra_info("socket").fileno())
     tail, handler._message_tail = handler._message_tail, b""
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
@@ -97,8 +97,8 @@ async def hijack(call: Call, content_type: str, headers: dict[str, str]) -> Hija
     transport.resume_reading()
     writer.write(_head(call, content_type, headers))
     handler.keep_alive(False)
-    taken = request[HIJACKED] = Hijacked(reader, writer, protocol.gone)
-    return taken
+    hijacked = request[HIJACKED] = Hijacked(reader, writer, protocol.gone)
+    return hijacked
 
 
 def _head(call: Call, content_type: str, headers: dict[str, str]) -> bytes:

@@ -1,6 +1,6 @@
-"""A daemon's unix socket: made with the right owner and mode from its first moment, and served.
+"""A daemon's unix socket: created with its final owner and mode, and served.
 
-The socket appears by rename, so a client sees the old one or the ready new one, nothing between.
+The socket is renamed into place, so a client finds either the former socket or the new one with its final mode.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from netd.common.http.web import Front
 from netd.common.tasks import Tasks
 
 _BACKLOG = 512
-_PATIENCE = 2.0
-"""Seconds that requests have when the daemon ends."""
+_SHUTDOWN_SECONDS = 2.0
+"""How long running requests may take after the daemon was asked to stop."""
 
 
 class Serving:
-    """A daemon's socket that is being served."""
+    """A socket that is being served."""
 
     def __init__(self, server: Server, acceptor: Acceptor) -> None:
         self._server = server
         self._acceptor = acceptor
 
     async def cleanup(self) -> None:
-        """Accept nothing more, and end the connections: idle ones now, those with a request within two seconds."""
+        """Stop accepting, and close the connections: idle ones at once, others within two seconds."""
         self._acceptor.close()
-        # Requests that have come by now begin first.
+        # Requests that were received already are started first.
         await asyncio.sleep(0)
         self._server.pre_shutdown()
-        await self._server.shutdown(_PATIENCE)
+        await self._server.shutdown(_SHUTDOWN_SECONDS)
 
 
 async def serve(
@@ -51,7 +51,7 @@ async def serve(
 
 
 def _bounds() -> Bounds:
-    """Leave half of the process's descriptors to what is not a client."""
+    """Return the default limits, with at most half of the process's descriptors for clients."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return Bounds(connections=max(min(Bounds().connections, descriptors // 2), 64))
 

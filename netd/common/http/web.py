@@ -1,7 +1,7 @@
-"""The HTTP front of both daemons: Docker's conventions for paths, versions, bodies and errors.
+"""HTTP requests of both daemons: Docker's conventions for paths, versions, bodies and errors.
 
-It knows no network and no container: routes are given to it.  Only this module turns errors into
-responses.  Connections that become raw streams are in :mod:`netd.common.http.hijack`.
+Routes are passed in by the daemons.  Only this module turns errors into responses.  Hijacked connections are in
+:mod:`netd.common.http.hijack`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -32,16 +32,16 @@ _FALSE = frozenset({"", "0", "no", "false", "none"})
 _VERSIONED = re.compile(r"/v(\d{1,4})\.(\d{1,4})(/.*)\Z", re.DOTALL | re.ASCII)
 _BODY_LIMIT = 4 << 20
 _BODY_SECONDS = 60.0
-"""For the whole of a body in JSON."""
+"""Limit for receiving a whole JSON body."""
 _ARCHIVE_SECONDS = 300.0
-"""Between two parts of an archive."""
+"""Limit between two chunks of an archive."""
 HIJACKED = web.RequestKey("hijacked", web.StreamResponse)
-"""The key of a request under which the answer is kept that stands for a connection that was taken over."""
+"""The request key that holds the response object of a hijacked connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """``{name}`` in a pattern matches one part of the path, ``{name:path}`` any number of them."""
+    """A route.  ``{name}`` in a pattern matches one segment of the path, ``{name:path}`` one or more."""
 
     method: str
     pattern: str
@@ -50,14 +50,14 @@ class HttpRoute:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """How a daemon presents itself to Docker's clients."""
+    """A daemon's name, version and API versions, as reported to Docker's clients."""
 
     name: str
     version: str
     api: Version = (1, 51)
     api_minimum: Version = (1, 40)
     ping: Mapping[str, str] = field(default_factory=dict)
-    """Further headers of ``/_ping``."""
+    """Additional headers of ``/_ping``."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -74,7 +74,7 @@ def text(version: Version) -> str:
 
 
 class Call:
-    """One request: its parameters, typed."""
+    """One request, with typed access to its parameters and body."""
 
     def __init__(self, request: web.BaseRequest, params: Mapping[str, str], version: Version) -> None:
         self.request = request
@@ -86,14 +86,14 @@ class Call:
         return found[0] if found else default
 
     def texts(self, key: str) -> list[str]:
-        """Return all values of a query parameter that may be repeated."""
+        """Return all values of a repeatable query parameter."""
         found: list[str] = self.request.query.getall(key, [])
         if any("\0" in text for text in found):
             raise BadRequest(f"the query parameter {key} holds a NUL character: remove it")
         return found
 
     def flag(self, key: str, default: bool = False) -> bool:
-        """Return a query boolean by Docker's rule: empty, 0, no, false and none are false, all else is true."""
+        """Return a query boolean by Docker's rule: empty, 0, no, false and none are false, all other values true."""
         found = self.request.query.get(key)
         return default if found is None else found.strip().lower() not in _FALSE
 
@@ -108,9 +108,9 @@ class Call:
         return parse_filters(self.text("filters"), allowed)
 
     async def body(self, kind: type[T], spelled_as: type | None = None) -> T:
-        """Return the JSON body as *kind*; no body counts as ``{}``.  Raises BadRequest in Docker's words.
+        """Return the JSON body as *kind*; an empty body counts as ``{}``.  Raises BadRequest with Docker's message.
 
-        The case of keys does not count: they are those of *spelled_as*, which is *kind* itself if not given.
+        Keys are case-insensitive; they are normalized to the keys of *spelled_as*, by default *kind*.
         """
         data = await self.raw()
         if not data.strip():
@@ -126,7 +126,7 @@ class Call:
             raise BadRequest(_json_error(error)) from None
 
     async def raw(self) -> bytes:
-        """Return the whole body.  Raises BadRequest when it is over 4 MiB, RequestTimeout when it takes too long."""
+        """Return the whole body.  Raises BadRequest above 4 MiB, RequestTimeout after 60 seconds."""
         if not self.request.can_read_body:
             return b""
         data = bytearray()
@@ -138,23 +138,25 @@ class Call:
         return bytes(data)
 
     async def archive(self) -> AsyncIterator[bytes]:
-        """Yield a body of any size as it comes.  Raises RequestTimeout when nothing comes for five minutes."""
+        """Yield a body of any size in chunks.  Raises RequestTimeout after five minutes without data."""
         loop = asyncio.get_running_loop()
         while chunk := await self._chunk(loop.time() + _ARCHIVE_SECONDS, _ARCHIVE_SECONDS):
             yield chunk
 
     async def _chunk(self, deadline: float, seconds: float) -> bytes:
-        """Return the next part of the body, b"" at its end."""
+        """Return the next chunk of the body, b"" at its end."""
         try:
             async with asyncio.timeout_at(deadline):
                 return await self.request.content.readany()
         except TimeoutError:
-            raise RequestTimeout(f"the request body did not come within {seconds:g} seconds; send it again") from None
+            raise RequestTimeout(
+                f"the request body was not received within {seconds:g} seconds; send it again"
+            ) from None
         except web.RequestPayloadError as error:
             raise BadRequest(f"the request body cannot be read: {' '.join(str(error).split())}") from None
 
 
-def json(value: Any, status: int = 200) -> web.Response:
+def json(value: object, status: int = 200) -> web.Response:
     return web.Response(body=codec.encode(value) + b"\n", status=status, content_type="application/json")
 
 
@@ -163,7 +165,7 @@ def empty(status: int = 204) -> web.Response:
 
 
 async def stream(call: Call, headers: Mapping[str, str], status: int = 200) -> web.StreamResponse:
-    """Send the headers at once and return the response to write to."""
+    """Send the response headers, and return the response for writing."""
     response = web.StreamResponse(status=status, headers=headers)
     response.enable_chunked_encoding()
     await response.prepare(call.request)
@@ -171,7 +173,7 @@ async def stream(call: Call, headers: Mapping[str, str], status: int = 200) -> w
 
 
 class Front:
-    """Finds the route of a request, checks its version, and turns Problems into responses."""
+    """Dispatches requests to routes, checks API versions, and turns Problems into responses."""
 
     def __init__(self, product: Product, routes: Sequence[HttpRoute]) -> None:
         self.product = product
@@ -181,7 +183,7 @@ class Front:
             self._routes.setdefault(route.method, []).append((_compiled(route.pattern), route.handler))
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; never raises but for cancellation."""
+        """Answer one request.  Raises CancelledError and ConnectionError only."""
         try:
             response = await self._dispatch(request)
         except NotModified:
@@ -192,9 +194,9 @@ class Front:
             raise
         except Exception as error:
             response = _unexpected(request, error)
-            if (taken := request.get(HIJACKED)) is not None:
-                # The client reads a raw stream by now, whose end is all that can be told.
-                response = taken
+            if (hijacked := request.get(HIJACKED)) is not None:
+                # The client reads a raw stream: the error cannot be sent as a response.
+                response = hijacked
         if not response.prepared:
             response.headers.update(self.product.headers)
         return response

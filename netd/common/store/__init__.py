@@ -1,4 +1,4 @@
-"""The document store: SQLite file, copy, log of changes, and recovery from damage.
+"""The document store: SQLite file, copy, change log, and recovery from damage.
 
-It does not know what the documents mean.
+It does not depend on the meaning of the documents.
 """

@@ -1,6 +1,7 @@
-"""The log of changes beside a store: what was written since its last copy, one line per transaction.
+"""The change log of a store: the transactions since its last copy, one line each.
 
-With the copy it replaces a store that is lost or damaged.  It is never synced: it costs the writer one system call.
+The copy and the log together replace a lost or damaged store.  The log is never synced, so an entry costs the writer
+one system call.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import TypeAlias
 import msgspec
 
 Row: TypeAlias = tuple[str, str, bytes | None]
-"""Kind, id and body of a document; None for one that is deleted."""
+"""Kind, id and body of a document; None for a deleted document."""
 
 _log = logging.getLogger(__name__)
 _DELETED = b"null"
 
 
 class ChangeEntry(msgspec.Struct, frozen=True, array_like=True):
-    """One transaction; the numbers of consecutive transactions are consecutive."""
+    """One transaction.  Transactions are numbered consecutively."""
 
     number: int
     rows: list[tuple[str, str, msgspec.Raw]]
@@ -46,7 +47,7 @@ class Changes:
         """Bytes since the last copy."""
 
     def append(self, number: int, rows: Sequence[Row]) -> bool:
-        """Note a transaction, and tell whether that could be done: else only a new copy has it."""
+        """Append a transaction; return False if that failed, in which case the caller must make a new copy."""
         line = _line(ChangeEntry(number, [(kind, key, msgspec.Raw(body or _DELETED)) for kind, key, body in rows]))
         try:
             if self._handle < 0:
@@ -58,10 +59,10 @@ class Changes:
             return False
 
     def rotate(self) -> None:
-        """Set the entries so far aside: the copy that is made next has them."""
+        """Move the entries to PATH.changes.old; the next copy will contain them."""
         self.close()
         if self._old.exists():
-            # An earlier copy failed; what was written since follows it.
+            # An earlier copy failed: the entries since then are appended.
             with self._old.open("ab") as old:
                 old.write(self._path.read_bytes() if self._path.exists() else b"")
             self._path.unlink(missing_ok=True)
@@ -70,7 +71,7 @@ class Changes:
         self.size = 0
 
     def forget_old(self) -> None:
-        """Delete what was set aside: a copy on the disk has it."""
+        """Delete PATH.changes.old, whose entries are in the new copy."""
         self._old.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -80,17 +81,17 @@ class Changes:
 
 
 def files(store: Path) -> tuple[Path, Path]:
-    """Return the two files of a store's log of changes, the younger one first."""
+    """Return the two files of a store's change log, the newer one first."""
     return store.with_name(f"{store.name}.changes"), store.with_name(f"{store.name}.changes.old")
 
 
 def size(store: Path) -> int:
-    """Return the bytes of a store's log of changes."""
+    """Return the size of a store's change log in bytes."""
     return sum(path.stat().st_size for path in files(store) if path.exists())
 
 
 def read(store: Path) -> list[ChangeEntry]:
-    """Return the entries that can be read, by their numbers.  Damaged lines are left out and logged."""
+    """Return the readable entries, sorted by number.  Damaged lines are skipped and logged."""
     found: dict[int, ChangeEntry] = {}
     for path in reversed(files(store)):
         try:
@@ -99,14 +100,14 @@ def read(store: Path) -> list[ChangeEntry]:
             continue
         entries = [_entry(line) for line in lines if line]
         if damaged := entries.count(None):
-            _log.warning("changes cannot be read: path=%s lines=%d", path, damaged)
+            _log.warning("damaged lines in the change log: path=%s lines=%d", path, damaged)
         found.update((entry.number, entry) for entry in entries if entry)
     return [found[number] for number in sorted(found)]
 
 
 def _line(entry: ChangeEntry) -> bytes:
     text = _encode(entry)
-    # It begins with the line feed, so that it is not joined to one that a full disk cut short.
+    # The line feed is in front, so that an entry is not joined to a preceding line that a full disk truncated.
     return b"\n%08x %s" % (zlib.crc32(text), text)
 
 

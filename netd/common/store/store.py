@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -34,34 +34,34 @@ from netd.common.store.store_recovery import INCIDENT, Incident, good, incident,
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
-_AGAIN = 2.0
-"""Seconds until the reserve is tried again."""
+_RETRY_SECONDS = 2.0
+"""Seconds between attempts to allocate the reserve."""
 _QUARANTINED = "quarantined-"
-_LONGEST_LOG = 1 << 18
-"""Bytes of changes after which a new copy is made."""
-_PAUSE = 60.0
-"""Seconds between two copies at least."""
+_MAX_LOG_BYTES = 1 << 18
+"""Size of the change log, in bytes, above which a new copy is made."""
+_COPY_INTERVAL = 60.0
+"""Minimum seconds between two copies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Keep *value* under kind and id, replacing what is there."""
+    """Insert or replace the document with this kind and id."""
 
     kind: str
     id: str
-    value: Any
+    value: object
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Forget kind and id; what is not there is no error."""
+    """Delete the document with this kind and id; a missing document is no error."""
 
     kind: str
     id: str
 
 
 class Store:
-    """Documents in one file.  Open it once per process; close it before the loop ends."""
+    """Documents in one file.  Open it once per process, and close it before the event loop ends."""
 
     def __init__(
         self,
@@ -71,22 +71,22 @@ class Store:
         copies: Path | None = None,
         in_use: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Open or make the store at *path*; of a store that is there and whole nothing is written.
+        """Open or create the store at *path*; opening an undamaged store writes nothing.
 
-        *migrations* bring a store of schema 1, 2, … one further each; a store newer than this program is refused.
-        On a read-only disk a copy in the folder *copies* is read, and changes are refused until the disk is writable.
-        An empty store is a lost one when *in_use* says so.
+        *migrations* convert schema 1 to 2, 2 to 3, …; a store with a newer schema is refused.
+        On a read-only disk the store is copied to the folder *copies* and read there, and changes are refused until
+        the disk is writable.  An empty or missing store counts as lost if *in_use* returns True.
         """
         self.path = path
         self._migrations = migrations
         self._copies = copies
         self._reserve = Reserve(path.with_name(f"{path.name}-reserve"))
-        self._short = asyncio.Event()
-        """Set while the reserve is not there."""
+        self._reserve_missing = asyncio.Event()
+        """Set while the reserve is missing."""
         self.read_only = False
         self._in_use = in_use
         self.faults: list[str] = []
-        """What this process found to be wrong with the records; a part of ``incidents``."""
+        """Damage found by this process; a subset of ``incidents``."""
         self._incidents: list[str] = []
         self._number = 0
         self._changes = Changes(path)
@@ -94,28 +94,27 @@ class Store:
         self._copy_again = 0.0
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="store-copy")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._db = self._thread.submit(self._begin).result()
+        self._db = self._thread.submit(self._open_on_disk).result()
 
     @property
     def incidents(self) -> list[str]:
-        """Return what was wrong with the records and nobody has accepted, oldest first."""
+        """Return the recorded damage that was not accepted yet, oldest first."""
         return list(self._incidents)
 
     def accept_incidents(self) -> None:
-        """Take the records for what they are: forget what was wrong, and those that cannot be read."""
+        """Accept the records as complete: delete the incidents, and the quarantined records."""
         self._thread.submit(self._accept_incidents).result()
 
     def load(self, kind: str, of: type[T]) -> dict[str, T]:
-        """Return all values of a kind by id.  One that cannot be read is kept apart, and is an incident."""
+        """Return all values of a kind by id.  An unreadable record is quarantined and recorded as an incident."""
         return self._thread.submit(self._load, kind, of).result()
 
     async def write(self, *changes: Put | Drop, durable: bool = True) -> None:
-        """Carry out all changes in one transaction.
+        """Apply all changes in one transaction.
 
-        Raises NoSpace when the disk is full, ReadOnly when it cannot be written; nothing is changed then.  What drops
-        something may use the room that is kept in reserve.
-        Values are encoded at the call, so later changes to them do not matter.  The write happens even
-        if the caller is cancelled meanwhile.
+        Raises NoSpace if the disk is full, ReadOnly if it is not writable; nothing is changed then.  Transactions with
+        a Drop may use the reserved disk space.  Values are encoded at the call, so later changes to them have no
+        effect.  Cancelling the caller does not cancel the write.
         """
         rows = [_row(change) for change in changes]
         done = self._thread.submit(self._write, rows, durable)
@@ -123,26 +122,26 @@ class Store:
             await asyncio.shield(asyncio.wrap_future(done))
         finally:
             if not self._reserve.held:
-                self._short.set()
+                self._reserve_missing.set()
 
     async def write_best_effort(self, *changes: Put | Drop) -> None:
-        """Record what the next start finds out again: that it cannot be recorded is only logged."""
+        """Record changes that the next start can derive again; a failure is logged and not raised."""
         try:
             await self.write(*changes, durable=False)
         except Problem as problem:
-            _log.warning("not recorded: error=%s", problem.message)
+            _log.warning("record not written: path=%s error=%s", self.path, problem.message)
 
     async def keep_reserve(self) -> None:
-        """Make the reserve again whenever it was used, as soon as there is room; goes on until it is cancelled."""
+        """Allocate the reserve again after it was used, as soon as the disk has space; runs until cancelled."""
         while True:
-            await self._short.wait()
-            if await asyncio.wrap_future(self._thread.submit(self._fill)):
-                self._short.clear()
+            await self._reserve_missing.wait()
+            if await asyncio.wrap_future(self._thread.submit(self._fill_reserve)):
+                self._reserve_missing.clear()
             else:
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def warnings(self) -> list[str]:
-        """Return one sentence for everything that is wrong with the disk."""
+        """Return one sentence per fault of the disk."""
         folder = self.path.parent
         if self.read_only:
             return [f"the disk of {folder} is read-only: changes are refused until it is writable"]
@@ -167,14 +166,14 @@ class Store:
         return found
 
     def _quarantine(self, kind: str, key: str, body: bytes, error: Exception) -> None:
-        fault = f"the store {self.path} held a {kind} {key} that cannot be read and is kept apart: {error}"
-        self._blame([fault])
+        fault = f"the store {self.path} held a {kind} {key} that cannot be read and is quarantined: {error}"
+        self._record_faults([fault])
         try:
             self._write([(kind, key, None), (f"{_QUARANTINED}{kind}", key, body), incident(fault)], True)
         except Problem as problem:
-            _log.warning("record stays where it is: kind=%s id=%s error=%s", kind, key, problem.message)
+            _log.warning("record not quarantined: kind=%s id=%s error=%s", kind, key, problem.message)
 
-    def _blame(self, faults: Sequence[str]) -> None:
+    def _record_faults(self, faults: Sequence[str]) -> None:
         for fault in faults:
             _log.error("%s", fault)
             self.faults.append(fault)
@@ -198,33 +197,33 @@ class Store:
         except MemoryError as error:
             raise disk.problem(error, self.path) from error
 
-    def _fill(self) -> bool:
+    def _fill_reserve(self) -> bool:
         return not self.read_only and self._reserve.fill()
 
     def _write_in_reserve(self, rows: list[Row], durable: bool) -> bool:
-        """Try again where the log has room already, then with the room of the reserve."""
+        """Retry after resetting the write-ahead log, then after releasing the reserve."""
         for with_reserve in (False, True):
             if with_reserve and not self._reserve.release():
                 break
             with suppress(sqlite3.Error):
-                # The log is written from its beginning again, over room that it has already.
+                # After a restart the log is overwritten from its beginning, in space that it occupies already.
                 self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
                 self._execute(rows, durable)
                 return True
         return False
 
-    def _begin(self) -> sqlite3.Connection:
+    def _open_on_disk(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o710)
         self.read_only = not disk.is_writable(self.path)
         if not self.read_only:
             found = self._open(self.path)
             if not self._reserve.fill():
-                self._short.set()
-                _log.warning("disk is full: %s", self.path.parent)
+                self._reserve_missing.set()
+                _log.warning("disk is full: path=%s", self.path.parent)
             return found
         if self._copies is None or not self.path.exists():
             raise ReadOnly(f"cannot open {self.path}: the disk is read-only; make it writable and start again")
-        _log.warning("disk is read-only, changes are refused until it is writable: %s", self.path.parent)
+        _log.warning("disk is read-only, changes are refused until it is writable: path=%s", self.path.parent)
         return self._open(disk.copy_database(self.path, self._copies))
 
     def _open(self, path: Path) -> sqlite3.Connection:
@@ -232,7 +231,7 @@ class Store:
         self._db, self._number = opened.db, opened.number
         self._changes.size = opened.logged
         self._incidents = [found.text for found in self._load(INCIDENT, Incident).values()]
-        self._blame(opened.faults)
+        self._record_faults(opened.faults)
         if opened.needs_copy and not self.read_only:
             self._copy()
         return opened.db
@@ -244,38 +243,36 @@ class Store:
         if not store_file.change(self._db, self._number + 1, rows):
             return
         self._number += 1
-        if not self._changes.append(self._number, rows) or self._changes.size > _LONGEST_LOG:
+        if not self._changes.append(self._number, rows) or self._changes.size > _MAX_LOG_BYTES:
             self._copy()
 
-    # The copy
-
     def _copy(self) -> None:
-        """Make a copy unless one was made just now: read here, written in another thread while changes go on."""
+        """Start a copy unless one was made recently: serialized here, written by another thread."""
         if time.monotonic() < self._copy_again or (self._copying is not None and not self._copying.done()):
             return
-        self._copy_again = time.monotonic() + _PAUSE
+        self._copy_again = time.monotonic() + _COPY_INTERVAL
         try:
             self._changes.rotate()
             self._copying = self._copier.submit(self._put_copy, self._db.serialize())
         except (OSError, sqlite3.Error, MemoryError) as error:
-            _log.warning("no copy of the store was made: path=%s error=%s", self.path, error)
+            _log.warning("store not copied: path=%s error=%s", self.path, error)
 
     def _put_copy(self, data: bytes) -> None:
         try:
             store_file.put_copy(good(self.path), data)
             self._changes.forget_old()
         except (OSError, sqlite3.Error, store_file.Damaged) as error:
-            _log.warning("no copy of the store was made: path=%s error=%s", self.path, error)
+            _log.warning("store not copied: path=%s error=%s", self.path, error)
 
     def _return_to_disk(self) -> None:
-        """Leave the copy, in which nothing was changed, when the disk can be written by now."""
+        """Reopen the original store if the disk is writable now; nothing was changed in the copy."""
         if not disk.is_writable(self.path):
             raise ReadOnly(
                 f"cannot record the change in {self.path}: the disk is read-only; make it writable and try again"
             )
-        copy, self._db = self._db, self._begin()
+        copy, self._db = self._db, self._open_on_disk()
         copy.close()
-        _log.warning("disk is writable again: %s", self.path.parent)
+        _log.warning("disk is writable again: path=%s", self.path.parent)
 
 
 def _row(change: Put | Drop) -> Row:

@@ -1,7 +1,8 @@
-"""One SQLite file of documents: opening, checking, reading and copying it.  It decides nothing.
+"""One SQLite file of documents: opening, checking, reading and copying it.
 
-Every document carries a checksum, and the file the number of its last transaction, because SQLite notices neither a
-changed byte inside a value nor a write-ahead log that was cut off.
+Every document has a checksum, and the file holds the number of its last transaction, because SQLite detects neither a
+changed byte inside a value nor a truncated write-ahead log.  Decisions about damage are in
+:mod:`netd.common.store.store_recovery`.
 """
 
 from __future__ import annotations
@@ -40,21 +41,21 @@ _PUT = (
 
 
 class Damaged(Exception):
-    """The file is no whole store; the text says why."""
+    """The file is not an intact store; the message is the reason."""
 
 
 class StoreContent(NamedTuple):
     number: int
-    """Of the last transaction."""
+    """The number of the last transaction."""
     rows: list[Row]
     bad: list[Row]
-    """Documents whose checksum is wrong, as they are."""
+    """Documents with a wrong checksum, as stored."""
 
 
 def connect(path: Path, migrations: Sequence[Migration] = ()) -> sqlite3.Connection:
-    """Open the file, make it if there is none, and bring it to today's schema.
+    """Open the file, create it if it is missing, and migrate it to the current schema.
 
-    Raises Damaged, and ServerError for a file that a newer program wrote.
+    Raises Damaged, and ServerError for a file with a newer schema.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     if stat.S_IMODE(path.stat().st_mode) != 0o600:
@@ -74,21 +75,21 @@ def connect(path: Path, migrations: Sequence[Migration] = ()) -> sqlite3.Connect
 
 
 def damage(error: sqlite3.DatabaseError) -> Exception:
-    """Return Damaged for an error that the file's content causes, others as they are."""
+    """Return Damaged for an error caused by the file's content, any other error unchanged."""
     return Damaged(str(error)) if (error.sqlite_errorcode & 0xFF) in _DAMAGE else error
 
 
 def is_empty(path: Path) -> bool:
-    """Tell whether there is neither a file nor a write-ahead log with anything in it."""
+    """Return whether the file and its write-ahead log are missing or empty."""
     return not any(found.exists() and found.stat().st_size for found in (path, path.with_name(f"{path.name}-wal")))
 
 
 def check(db: sqlite3.Connection) -> StoreContent:
-    """Return what is in the file.  Raises Damaged when its structure is."""
+    """Return the content of the file.  Raises Damaged if its structure is damaged."""
     try:
-        verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise Damaged(str(verdict))
+        result = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if result != "ok":
+            raise Damaged(str(result))
         content = StoreContent(int(db.execute("SELECT number FROM progress").fetchone()[0]), [], [])
         for kind, key, body, expected, _ in db.execute(_ALL):
             row = (kind.decode(errors="replace"), key.decode(errors="replace"), body)
@@ -102,7 +103,7 @@ def check(db: sqlite3.Connection) -> StoreContent:
 
 
 def change(db: sqlite3.Connection, number: int, rows: Iterable[Row]) -> bool:
-    """Carry out all changes as the transaction *number*; false when there was nothing to change, and no transaction."""
+    """Apply all changes as transaction *number*; return False, without a transaction, if they changed nothing."""
     before = db.total_changes
     with db:
         db.execute("BEGIN IMMEDIATE")
@@ -112,14 +113,14 @@ def change(db: sqlite3.Connection, number: int, rows: Iterable[Row]) -> bool:
             else:
                 db.execute(_PUT, (kind, key, body, checksum(kind.encode(), key.encode(), body)))
         if db.total_changes == before:
-            # What writes nothing works on a full disk.
+            # Without this update nothing is written, which succeeds on a full disk.
             return False
         db.execute("UPDATE progress SET number = ?", (number,))
     return True
 
 
 def set_bad_aside(db: sqlite3.Connection) -> None:
-    """Move the documents whose checksum is wrong to the table ``damaged``."""
+    """Move the documents with a wrong checksum to the table ``damaged``."""
     with db:
         db.execute("BEGIN IMMEDIATE")
         db.execute("CREATE TABLE IF NOT EXISTS damaged (kind BLOB, id BLOB, body BLOB)")
@@ -134,9 +135,9 @@ def checksum(kind: bytes, key: bytes, body: bytes) -> int:
 
 
 def put_copy(target: Path, data: bytes) -> None:
-    """Put *data*, a file as ``serialize`` gives it, at *target*: checked and synced, or nothing changes.
+    """Write *data*, the result of ``serialize``, to *target* atomically, checked and synced.
 
-    Raises Damaged, sqlite3.Error or OSError.
+    Raises Damaged, sqlite3.Error or OSError; *target* is unchanged then.
     """
     fresh = target.with_name(f"{target.name}.new")
     try:
@@ -154,7 +155,7 @@ def put_copy(target: Path, data: bytes) -> None:
 
 
 def read(path: Path) -> StoreContent:
-    """Return what a copy holds.  Raises Damaged, also when there is none."""
+    """Return the content of a copy.  Raises Damaged, also if the copy is missing."""
     if is_empty(path):
         raise Damaged("it is missing or empty")
     try:
@@ -165,7 +166,7 @@ def read(path: Path) -> StoreContent:
 
 
 def set_aside(path: Path, moment: str) -> list[Path]:
-    """Rename the file and its write-ahead log to names with a date; return the new names."""
+    """Rename the file and its write-ahead log to PATH.damaged-*moment*; return the new paths."""
     moved = []
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     for suffix in SUFFIXES:
@@ -177,7 +178,7 @@ def set_aside(path: Path, moment: str) -> list[Path]:
 
 def _begin(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
     current = len(migrations) + 1
-    # No other process opens it: then the index of the log is in memory, and not in a file that takes room.
+    # No other process opens the file.  In exclusive mode the index of the log is in memory and needs no disk space.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA busy_timeout = 5000")
     db.execute("PRAGMA journal_mode = WAL")

@@ -1,7 +1,7 @@
-"""Opens a store that may be lost, damaged or outdated: checks it, sets a bad one aside, rebuilds it from its copy.
+"""Opens a store that may be lost, damaged or outdated: checks it, sets a damaged one aside, rebuilds it from its copy.
 
-A store has a copy (PATH.good) and a log of what was written since (PATH.changes).  What cannot be made whole again is
-a fault, told in one sentence; nothing of the damaged file is deleted.
+A store has a copy (PATH.good) and a log of the changes since (PATH.changes).  Damage is reported as a fault of one
+sentence; nothing of the damaged file is deleted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from netd.common.store.change_log import ChangeEntry, Row
 from netd.common.store.store_file import Damaged, Migration, StoreContent
 
 INCIDENT = "store-incident"
-"""The kind of the documents that say what was wrong."""
+"""The kind of the documents that record damage."""
 _log = logging.getLogger(__name__)
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """Something that was wrong with the store."""
+    """Damage of the store, recorded in the store."""
 
     at: str
     text: str
@@ -39,20 +39,20 @@ class Incident(msgspec.Struct, frozen=True):
 class OpenedStore:
     db: sqlite3.Connection
     number: int
-    """Of the last transaction."""
+    """The number of the last transaction."""
     faults: list[str] = field(default_factory=list)
-    """What is wrong; recorded as incidents."""
+    """Damage found; recorded as incidents."""
     logged: int = 0
-    """Bytes of the log of changes."""
+    """Size of the change log in bytes."""
     needs_copy: bool = False
-    """The copy and the log do not give what the store holds."""
+    """The copy and the log together differ from the store."""
 
 
 def open_store(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> OpenedStore:
-    """Open the store, or one made of its copy in its place.
+    """Open the store, or rebuild it from its copy and its log.
 
-    *in_use* tells whether anything else shows that there was a store.  Raises ServerError when neither can be done,
-    as on a disk that is full or read-only.
+    *in_use* returns whether other files show that a store existed.  Raises ServerError if both fail, for instance on a
+    full or read-only disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o710)
     try:
@@ -64,12 +64,12 @@ def open_store(path: Path, migrations: Sequence[Migration], in_use: Callable[[],
 
 
 def good(path: Path) -> Path:
-    """Return where the copy of a store is."""
+    """Return the path of a store's copy."""
     return path.with_name(f"{path.name}.good")
 
 
 def incident(text: str) -> Row:
-    """Return the document that remembers *text*."""
+    """Return the document that records *text* as an incident."""
     found = Incident(now(), text)
     return INCIDENT, found.at, codec.encode(found)
 
@@ -95,7 +95,7 @@ def _open(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool
         return _rebuild(path, migrations, base, entries, str(damage), db)
     opened = OpenedStore(db, max(content.number, newest), logged=change_log.size(path))
     _replay(path, opened, content.number, entries)
-    _mend(path, opened, content, base, entries)
+    _restore_documents(path, opened, content, base, entries)
     later = [entry.number for entry in entries if entry.number > base.number]
     covered = base.number + len(later) == content.number and not (content.rows and not content.number)
     opened.needs_copy = bool(opened.faults) or not covered
@@ -107,7 +107,7 @@ def _base(path: Path) -> StoreContent:
         return store_file.read(good(path))
     except Damaged as damage:
         if good(path).exists():
-            _log.warning("copy of the store cannot be used: path=%s error=%s", good(path), damage)
+            _log.warning("copy of the store is unusable: path=%s error=%s", good(path), damage)
         return StoreContent(0, [], [])
 
 
@@ -128,14 +128,14 @@ def _rebuild(
     source = f"its copy and {len(later)} later changes" if base.rows else f"{len(later)} logged changes"
     fault = f"the store {path} was damaged ({reason})"
     fault += f" and is set aside as {moved[0]}" if moved else ""
-    fault += f"; {len(rows)} records were restored from {source}{_gap(base.number, later)}"
+    fault += f"; {len(rows)} records were restored from {source}{_lost_changes(base.number, later)}"
     restored: list[Row] = [(kind, key, body) for (kind, key), body in rows.items()]
     _make(path, migrations, number, [*restored, incident(fault)])
     return OpenedStore(store_file.connect(path, migrations), number, [fault], needs_copy=True)
 
 
 def _make(path: Path, migrations: Sequence[Migration], number: int, rows: Sequence[Row]) -> None:
-    """Make a store of *rows*: it is there with all of them, or not at all."""
+    """Create a store with *rows* atomically."""
     fresh = path.with_name(f"{path.name}.new")
     for suffix in store_file.SUFFIXES:
         path.with_name(fresh.name + suffix).unlink(missing_ok=True)
@@ -149,12 +149,12 @@ def _make(path: Path, migrations: Sequence[Migration], number: int, rows: Sequen
 
 
 def _replay(path: Path, opened: OpenedStore, number: int, entries: Sequence[ChangeEntry]) -> None:
-    """Carry out what is logged and not in the store: its write-ahead log was lost, or not synced before a crash."""
+    """Apply logged transactions that the store lacks: its write-ahead log was lost, or not synced before a crash."""
     later = [entry for entry in entries if entry.number > number]
     if not later:
         return
     rows = [row for entry in later for row in entry.changes()]
-    if gap := _gap(number, [entry.number for entry in later]):
+    if gap := _lost_changes(number, [entry.number for entry in later]):
         fault = f"the store {path} was outdated; {len(later)} changes were restored from its log{gap}"
         opened.faults.append(fault)
         rows.append(incident(fault))
@@ -162,10 +162,10 @@ def _replay(path: Path, opened: OpenedStore, number: int, entries: Sequence[Chan
     _log.warning("store was outdated: path=%s changes-replayed=%d", path, len(later))
 
 
-def _mend(
+def _restore_documents(
     path: Path, opened: OpenedStore, content: StoreContent, base: StoreContent, entries: Sequence[ChangeEntry]
 ) -> None:
-    """Put documents with wrong checksums back as the copy and the log have them."""
+    """Restore documents with wrong checksums from the copy and the log."""
     if not content.bad:
         return
     replica = _replica(base, entries)
@@ -182,7 +182,7 @@ def _mend(
 
 
 def _replica(base: StoreContent, entries: Sequence[ChangeEntry]) -> dict[tuple[str, str], bytes]:
-    """Return the documents by kind and id that the copy and the later changes give."""
+    """Return the documents of the copy with the later changes applied, by kind and id."""
     rows: dict[tuple[str, str], bytes] = {}
     later = (row for entry in entries if entry.number > base.number for row in entry.changes())
     for kind, key, body in (*base.rows, *later):
@@ -198,7 +198,7 @@ def _put(rows: dict[tuple[str, str], bytes], row: Row) -> None:
         rows[kind, key] = body
 
 
-def _gap(number: int, later: Sequence[int]) -> str:
-    """Tell how many of the changes after *number* are missing in *later*."""
+def _lost_changes(number: int, later: Sequence[int]) -> str:
+    """Return a clause with the number of changes after *number* that *later* lacks; "" if none is missing."""
     missing = (later[-1] - number - len(later)) if later else 0
     return f"; {missing} changes are lost" if missing else ""
