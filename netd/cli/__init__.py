@@ -1,7 +1,7 @@
-"""netctl, the command line: words in, requests to the daemons' sockets out, tables or JSON back.
+"""netctl, the command line: arguments become requests to the daemons' sockets, responses become tables or JSON.
 
-It owns nothing and decides nothing that a daemon could decide.  It imports nothing of netd, and next to nothing of the
-standard library before a verb is known: a whole call has to fit in a few dozen milliseconds.  So the modules here do
-without ``typing``, ``dataclasses``, ``argparse`` and ``socket`` at run time, and import what only some calls need where
-they need it.
+netctl keeps no state and leaves validation to the daemons.  It imports no other package of netd, and little of the
+standard library before the verb is known, so that a call takes a few dozen milliseconds.  For this reason the modules
+here do not import ``typing``, ``dataclasses``, ``argparse`` and ``socket`` at run time, and functions import locally
+the modules that only some calls need.
 """

@@ -1,4 +1,4 @@
-"""What ends a call of netctl: one sentence for the person, and the exit code for the program that called."""
+"""Exceptions that end a call of netctl, each with the message for the user and the exit code."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Fault(Exception):
 
 
 class UsageFault(Fault):
-    """The words on the command line make no sense; nothing was asked of a daemon."""
+    """The command line is invalid; no request was sent."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 125)
 
 
 class ApiFault(Fault):
-    """The daemon refused; the message is the daemon's own."""
+    """The daemon answered with an error status; the message is the daemon's."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -28,16 +28,17 @@ class ApiFault(Fault):
 
 
 class Unreachable(Fault):
-    """No daemon answers at the socket."""
+    """No daemon listens on the socket."""
 
 
-class Left(Exception):
-    """A signal ended our part of a session; the container goes on and there is nothing to explain."""
+class SessionInterrupted(Exception):
+    """A signal ended an attached session; the container keeps running and no message is printed."""
 
     def __init__(self, code: int) -> None:
         super().__init__()
         self.code = code
 
 
-def daemon_gone(what: str) -> Fault:
-    return Fault(f"the daemon went away; {what}", 125)
+def daemon_disconnected(consequence: str) -> Fault:
+    """Return the fault for a connection that the daemon closed during a session."""
+    return Fault(f"lost the connection to the daemon; {consequence}", 125)

@@ -1,4 +1,4 @@
-"""The help texts, made from the index and the flags of a verb.  Pure."""
+"""Help texts, generated from the index and the flags of a verb.  Pure."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def overview() -> str:
     ):
         parts.append(_section(title, _members(name)))
     parts.append(_section("Shortcuts", ((name, f"netctl {ALIASES[name]}") for name in _SHORTCUTS)))
-    parts.append(_section("Others", ((verb, _summary(verb)) for verb in _SYSTEM)))
+    parts.append(_section("Other", ((verb, _summary(verb)) for verb in _SYSTEM)))
     parts.append(
-        "\nThe daemons' sockets are in /run/netd; --run-dir or NETD_RUN_DIR names another place.\n"
+        "\nThe daemons' sockets are in /run/netd; --run-dir or NETD_RUN_DIR selects another folder.\n"
         "Run 'netctl VERB --help' for the flags of a verb.\n"
     )
     return "".join(parts)
@@ -46,7 +46,7 @@ def verb(command: Command, summary: str) -> str:
 
 
 def unknown(words: list[str]) -> str:
-    """Return the sentence for words that begin with no verb."""
+    """Return the error message for *words* that do not start with a verb, with the closest verb if there is one."""
     from difflib import get_close_matches
 
     grouped = words[0] in GROUPS
@@ -54,7 +54,7 @@ def unknown(words: list[str]) -> str:
     known = {found if grouped else found.partition(" ")[0] for found in (*VERBS, *ALIASES)}
     near = get_close_matches(name, sorted(known), 1)
     hint = f"; did you mean 'netctl {near[0]}'?" if near else "; 'netctl --help' lists all verbs"
-    return f"there is no verb '{name}'{hint}"
+    return f"unknown verb '{name}'{hint}"
 
 
 def _is_container_verb(verb: str) -> bool:
@@ -87,5 +87,5 @@ def _left(flag: Flag) -> str:
 
 
 def _right(flag: Flag) -> str:
-    also = f" (also --{', --'.join(flag.also)})" if flag.also else ""
-    return flag.help + (" (may be repeated)" if flag.kind == "many" else "") + also
+    aliases = f" (also --{', --'.join(flag.aliases)})" if flag.aliases else ""
+    return flag.help + (" (may be repeated)" if flag.kind == "many" else "") + aliases

@@ -1,58 +1,58 @@
-"""Every verb, the module that holds it, and its line in the overview.  Pure data, read before any of them."""
+"""Names, aliases and summaries of all verbs, and the module in ``netd.cli.commands`` of each.  Pure data."""
 
 from __future__ import annotations
 
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "Create a container from an image and run it"),
-    "exec": ("execute", "Run a further program in a running container"),
+    "exec": ("execute", "Run a command in a running container"),
     "ps": ("ps", "List containers"),
-    "logs": ("logs", "Show what a container has written"),
-    "inspect": ("inspect", "Show everything about containers, images, networks and volumes as JSON"),
+    "logs": ("logs", "Show the output of a container"),
+    "inspect": ("inspect", "Show containers, images, networks and volumes as JSON"),
     "create": ("run", "Create a container without starting it"),
     "start": ("lifecycle", "Start stopped containers"),
     "stop": ("lifecycle", "Stop running containers"),
     "restart": ("lifecycle", "Stop containers and start them again"),
     "kill": ("lifecycle", "Send a signal to running containers"),
     "rm": ("lifecycle", "Remove containers"),
-    "pause": ("lifecycle", "Freeze all processes of containers"),
-    "unpause": ("lifecycle", "Let frozen containers go on"),
-    "rename": ("lifecycle", "Give a container another name"),
+    "pause": ("lifecycle", "Suspend all processes of containers"),
+    "unpause": ("lifecycle", "Resume all processes of containers"),
+    "rename": ("lifecycle", "Rename a container"),
     "wait": ("lifecycle", "Wait until containers have stopped, and print their exit codes"),
     "attach": ("lifecycle", "Connect this terminal to a running container"),
     "port": ("port", "List the published ports of a container"),
-    "port add": ("port", "Publish more ports of a container, also while it runs"),
-    "port rm": ("port", "Publish ports of a container no more, also while it runs"),
+    "port add": ("port", "Publish ports of a container, running or stopped"),
+    "port rm": ("port", "Unpublish ports of a container, running or stopped"),
     "port ls": ("port", "List the published ports of a container"),
     "top": ("ps", "List the processes of a container"),
-    "stats": ("stats", "Show what containers use of processor, memory and network, once"),
+    "stats": ("stats", "Show the resource usage of containers, once"),
     "network create": ("network", "Create a network"),
     "network ls": ("network", "List networks"),
     "network inspect": ("network", "Show networks as JSON"),
     "network rm": ("network", "Remove networks"),
-    "network prune": ("network", "Remove the networks that no container uses"),
+    "network prune": ("network", "Remove all unused networks"),
     "network connect": ("network", "Connect a container to a network"),
-    "network disconnect": ("network", "Take a container off a network"),
+    "network disconnect": ("network", "Disconnect a container from a network"),
     "volume create": ("volume", "Create a volume"),
     "volume ls": ("volume", "List volumes"),
     "volume inspect": ("volume", "Show volumes as JSON"),
     "volume rm": ("volume", "Remove volumes"),
-    "volume prune": ("volume", "Remove the volumes that no container uses"),
-    "image import": ("image", "Make an image from a tar archive of a root file system"),
+    "volume prune": ("volume", "Remove unused volumes"),
+    "image import": ("image", "Create an image from a tar archive of a root file system"),
     "image ls": ("image", "List images"),
     "image rm": ("image", "Remove images"),
-    "image tag": ("image", "Give an image a further name"),
+    "image tag": ("image", "Add a name to an image"),
     "image inspect": ("image", "Show images as JSON"),
-    "image history": ("image", "Show the layers of an image and how they were made"),
+    "image history": ("image", "Show the layers of an image and the commands that created them"),
     "container inspect": ("inspect", "Show containers as JSON"),
-    "events": ("logs", "Show what happens, as it happens"),
+    "events": ("logs", "Show events of the daemons as they occur"),
     "version": ("system", "Show the versions of netctl and the daemons"),
-    "info": ("system", "Show what the daemons say about themselves and the host"),
+    "info": ("system", "Show information about the daemons and the host"),
     "completion": ("completion", "Print the completion script for a shell"),
-    "__complete": ("completion", "Print what may come next on a command line"),
+    "__complete": ("completion", "Print the completions of a command line"),
 }
 
 GROUPS = {
-    "container": "Containers (the verbs below also work without this word)",
+    "container": "Containers (the verbs below also work without 'container')",
     "image": "Images",
     "network": "Networks",
     "volume": "Volumes",
@@ -99,7 +99,7 @@ ALIASES = {
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:
-    """Return the verb that *words* begin with, by its name in VERBS or "", and the words after it."""
+    """Return the key in VERBS of the verb at the start of *words* ("" if there is none), and the remaining words."""
     for length in (3, 2, 1):
         name = " ".join(words[:length])
         name = ALIASES.get(name, name)

@@ -1,6 +1,6 @@
-"""From the words on the command line to the verb that they name, and from what happens to an exit code.
+"""Entry point of netctl: dispatches the command line to a verb and converts exceptions into messages and exit codes.
 
-Only this module writes errors, and nothing below it ends the process.
+No other module prints exceptions or ends the process.
 """
 
 from __future__ import annotations
@@ -8,60 +8,60 @@ from __future__ import annotations
 import os
 import sys
 
-from netd.cli.errors import Fault, Left, UsageFault
+from netd.cli.errors import Fault, SessionInterrupted, UsageFault
 from netd.cli.index import GROUPS, VERBS, find
 from netd.cli.parse.flags import Command, Options, parse, switch, text
 from netd.cli.session import Session
 
 GLOBAL = (
-    text("run-dir", "", "DIR", "Where the daemons' sockets are (NETD_RUN_DIR, /run/netd)", values="dir"),
+    text("run-dir", "", "DIR", "Folder of the daemons' sockets (NETD_RUN_DIR, /run/netd)", values="dir"),
     switch("help", "", "Show help"),
 )
-_FIRST = (*GLOBAL, switch("version", "v", "Show the version"), switch("help", "h", "Show help"))
+_GLOBAL_FLAGS = (*GLOBAL, switch("version", "v", "Show the version"), switch("help", "h", "Show help"))
 
 
 def main(words: list[str] | None = None) -> int:
-    """Carry out one command line and return its exit code."""
+    """Run one command line and return its exit code."""
     _fill_standard_streams()
     try:
         code = _run(sys.argv[1:] if words is None else words)
         sys.stdout.flush()
-    except Left as left:
-        code = left.code
+    except SessionInterrupted as interrupted:
+        code = interrupted.code
     except Fault as fault:
-        code = _complain(fault.message, fault.code)
+        code = _print_error(fault.message, fault.code)
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        code = _mute()
+        code = _discard_stdout()
     except OSError as error:
         reason = error.strerror or str(error)
-        code = _complain(f"{error.filename}: {reason}" if error.filename else f"cannot go on: {reason}", 1)
+        code = _print_error(f"{error.filename}: {reason}" if error.filename else reason, 1)
     return code
 
 
 def load(name: str) -> Command:
-    """Return the verb *name* of VERBS; imports its module."""
+    """Import the module of the verb *name*, a key of VERBS, and return its command."""
     module = __import__(f"netd.cli.commands.{VERBS[name][0]}", fromlist=["COMMANDS"])
     found: Command = module.COMMANDS[name]
     return found
 
 
-class Opening:
-    """What stands before the verb, and the session that it makes."""
+class GlobalOptions:
+    """The flags before the verb, and the session that they select."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.session = _session(options)
 
 
-def opening(words: list[str]) -> Opening:
-    """Read the flags before the verb; the verb and all after it are the plain words."""
-    return Opening(parse(words, _FIRST, flags_first=True))
+def parse_global_options(words: list[str]) -> GlobalOptions:
+    """Parse the flags before the verb; the verb and all words after it become the arguments."""
+    return GlobalOptions(parse(words, _GLOBAL_FLAGS, flags_first=True))
 
 
 def _run(words: list[str]) -> int:
-    options = opening(words).options
+    options = parse_global_options(words).options
     if options.on("version"):
         options.args = ["version", *options.args]
     name, rest = find(options.args)
@@ -73,15 +73,15 @@ def _run(words: list[str]) -> int:
     return _call(name, command, rest, options)
 
 
-def _call(name: str, command: Command, words: list[str], before: Options) -> int:
+def _call(name: str, command: Command, words: list[str], global_options: Options) -> int:
     taken = {flag.short for flag in command.flags}
-    helping = () if "h" in taken else (switch("help", "h", "Show help"),)
+    help_flag = () if "h" in taken else (switch("help", "h", "Show help"),)
     try:
-        options = parse(words, (*GLOBAL, *helping, *command.flags), command.flags_first)
-        if options.on("help") or before.on("help"):
+        options = parse(words, (*GLOBAL, *help_flag, *command.flags), command.flags_first)
+        if options.on("help") or global_options.on("help"):
             return _help(name, command)
-        _count(name, command, len(options.args))
-        return command.run(_session(options if options.given("run-dir") else before), options)
+        _check_argument_count(name, command, len(options.args))
+        return command.run(_session(options if options.given("run-dir") else global_options), options)
     except UsageFault as fault:
         hint = "" if fault.message.endswith("?)") else f" (see: netctl {name} --help)"
         raise UsageFault(fault.message + hint) from None
@@ -91,18 +91,18 @@ def _session(options: Options) -> Session:
     return Session(options.text("run-dir") or os.environ.get("NETD_RUN_DIR") or "/run/netd")
 
 
-def _count(name: str, command: Command, given: int) -> None:
-    least, most = command.least, command.most
-    if given >= least and (most is None or given <= most):
+def _check_argument_count(name: str, command: Command, given: int) -> None:
+    min_args, max_args = command.min_args, command.max_args
+    if given >= min_args and (max_args is None or given <= max_args):
         return
-    if most == 0:
-        wanted = "takes no arguments"
-    elif least == most:
-        wanted = f"needs exactly {least} argument{'s' * (least != 1)}"
+    if max_args == 0:
+        expected = "takes no arguments"
+    elif min_args == max_args:
+        expected = f"needs exactly {min_args} argument{'s' * (min_args != 1)}"
     else:
-        bound, number = ("at least", least) if given < least else ("at most", most)
-        wanted = f"needs {bound} {number} argument{'s' * (number != 1)}"
-    raise Fault(f"{name} {wanted}: netctl {command.usage} (see: netctl {name} --help)")
+        bound, number = ("at least", min_args) if given < min_args else ("at most", max_args)
+        expected = f"needs {bound} {number} argument{'s' * (number != 1)}"
+    raise Fault(f"{name} {expected}: netctl {command.usage} (see: netctl {name} --help)")
 
 
 def _help(name: str, command: Command) -> int:
@@ -128,7 +128,7 @@ def _no_verb(options: Options) -> int:
 
 
 def _fill_standard_streams() -> None:
-    """Open what our caller has closed: the numbers 0 to 2 would go to sockets, and be written to."""
+    """Open closed standard streams on /dev/null; else a socket could get a number from 0 to 2 and receive output."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
@@ -138,17 +138,17 @@ def _fill_standard_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def _complain(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        _mute()  # or what could not be written would be tried again at the end
+        _discard_stdout()  # the interpreter would otherwise flush again at exit, and fail again
     sys.stderr.write(f"netctl: {message}\n")
     return code
 
 
-def _mute() -> int:
-    """Whoever read our output has left: keep the interpreter from saying so when it flushes at its end."""
+def _discard_stdout() -> int:
+    """Redirect standard output to /dev/null, so that the flush at exit does not report the broken pipe again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 141
 

@@ -1,4 +1,4 @@
-"""What a verb gets to work with: the daemons' sockets, and the few things that every verb does alike."""
+"""The clients that verbs use, and the output functions that they share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from netd.cli.transport.http import HttpRequest
 
-_AT_ONCE = 40
+_BATCH_SIZE = 40
 
 
 class Session:
-    """One call of netctl.  ``engine`` speaks to the runtime; ``networks`` to netd itself where no runtime runs."""
+    """The clients of one call.  ``engine`` connects to netd-runtime; ``networks`` falls back to netd."""
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
@@ -26,7 +26,7 @@ class Session:
         self.networks = Client("netd-runtime", f"{run_dir}/docker.sock", f"{run_dir}/netd.sock")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
@@ -36,29 +36,30 @@ def warn(line: str) -> None:
     sys.stderr.flush()
 
 
-def each(
-    names: Sequence[str], ask: Callable[[str], HttpRequest], show: Callable[[str, Any], None] | None = None
+def request_each(
+    names: Sequence[str], send: Callable[[str], HttpRequest], show: Callable[[str, Any], None] | None = None
 ) -> int:
-    """Ask for every name, many at once, and print the name (or what *show* makes of the answer) in order.
+    """Send one request per name, up to 40 concurrently, and print each name, or call *show* with each body, in order.
 
-    A refusal is told and the others go on; the exit code is 1 then.
+    Error responses are printed to standard error, and the remaining names are still processed.  Return the exit code: 1
+    after an error response, else 0.
     """
     code = 0
-    for begin in range(0, len(names), _AT_ONCE):
-        batch = [(name, ask(name)) for name in names[begin : begin + _AT_ONCE]]
-        for name, asked in batch:
+    for begin in range(0, len(names), _BATCH_SIZE):
+        batch = [(name, send(name)) for name in names[begin : begin + _BATCH_SIZE]]
+        for name, request in batch:
             try:
-                found = asked.answer().json()
+                body = request.response().json()
             except ApiFault as fault:
                 warn(fault.message)
                 code = 1
             else:
-                show(name, found) if show else say(name)
+                show(name, body) if show else print_line(name)
     return code
 
 
-def dump(value: object, indent: int | None = None) -> None:
+def print_json(value: object, indent: int | None = None) -> None:
     """Print *value* as one JSON document."""
     from json import dumps
 
-    say(dumps(value, indent=indent, ensure_ascii=False))
+    print_line(dumps(value, indent=indent, ensure_ascii=False))

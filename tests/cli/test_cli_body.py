@@ -50,7 +50,7 @@ def test_limits_are_converted():
     found = host("--cpus", ".5", "-m", "100m", "--memory-swap=-1", "--pids-limit", "20", "--shm-size=1g", "-c", "5")
     assert (found["NanoCpus"], found["Memory"], found["MemorySwap"]) == (500_000_000, 100 << 20, -1)
     assert (found["PidsLimit"], found["ShmSize"], found["CpuShares"]) == (20, 1 << 30, 5)
-    assert refusal("--cpus", "x").startswith('invalid argument "x" for "--cpus" flag: say how many processors')
+    assert refusal("--cpus", "x").startswith('invalid argument "x" for "--cpus" flag: use a number of CPUs')
     assert refusal("--memory", "1z").startswith('invalid argument "1z" for "-m, --memory" flag:')
 
 
@@ -85,7 +85,7 @@ def test_variables_come_from_files_flags_and_here(tmp_path, monkeypatch):
     found = body("-e", "C=3=4", "-e", "FROM_HERE", "-e", "NOT_HERE", "--env-file", str(file))["Env"]
     assert found == ["A=1 2 ", "FROM_HERE=yes", "B=#x", "C=3=4", "FROM_HERE=yes", "NOT_HERE"]
     file.write_text("BAD NAME=1\n")
-    with pytest.raises(Fault, match="'BAD NAME' is no name of a variable"):
+    with pytest.raises(Fault, match="'BAD NAME' is not a valid variable name"):
         body("--env-file", str(file))
 
 
@@ -136,13 +136,13 @@ def test_restart_policies(word, policy):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--restart", "sometimes"], "say no, always, unless-stopped or on-failure[:TIMES]"),
-        (["--restart", "always:3"], "say no, always"),
+        (["--restart", "sometimes"], "use no, always, unless-stopped or on-failure[:TIMES]"),
+        (["--restart", "always:3"], "use no, always"),
         (["--restart", "on-failure:x"], "maximum retry count must be a whole number"),
         (["--restart", "always", "--rm"], "conflicting options: cannot specify both --restart and --rm"),
-        (["--ulimit", "nofile"], "say NAME=SOFT[:HARD]"),
+        (["--ulimit", "nofile"], "use NAME=SOFT[:HARD]"),
         (["--add-host", "h"], 'bad format for add-host: "h"'),
-        (["--device", "dev"], "say SOURCE[:TARGET[:rwm]]"),
+        (["--device", "dev"], "use SOURCE[:TARGET[:rwm]]"),
         (["-e", "=x"], "the variable has no name"),
         (["--stop-timeout", "soon"], "not a whole number"),
     ],
@@ -206,7 +206,7 @@ def test_a_network_may_say_all_about_itself():
         (["--network", "a", "--network", "host"], "cannot attach both user-defined networks and 'host'"),
         (["--network", "name=a,ip=10.0.0.5", "--ip", "10.0.0.6"], "cannot specify both --ip"),
         (["--network", "name=a,zork=1"], "invalid field key zork"),
-        (["--network", "alias=a"], "say name=NETWORK"),
+        (["--network", "alias=a"], "use name=NETWORK"),
         (["--network", "name=a,gw-priority=x"], "not a whole number"),
     ],
 )

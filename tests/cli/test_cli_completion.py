@@ -73,7 +73,7 @@ def test_scripts_are_printed(netctl, shell):
 
 def test_an_unknown_shell_is_refused(netctl):
     said = netctl("completion", "ksh")
-    assert said.code == 1 and "there is no completion for 'ksh': say bash, zsh, fish" in said.err
+    assert said.code == 1 and "unsupported shell 'ksh': use bash, zsh, fish" in said.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -14,7 +14,7 @@ FLAGS = (
     switch("tty", "t", "x"),
     switch("rm", "", "x"),
     many("publish", "p", "PORTS", "x"),
-    text("name", "n", "NAME", "x", also=("called",)),
+    text("name", "n", "NAME", "x", aliases=("called",)),
 )
 
 
@@ -58,7 +58,7 @@ def test_the_last_of_repeated_values_counts():
         (["-itx"], "unknown shorthand flag: 'x' in -itx"),
         (["--name"], "flag needs an argument: --name"),
         (["-itp"], "flag needs an argument: 'p' in -itp"),
-        (["--rm=maybe"], 'invalid argument "maybe" for "--rm" flag: say true or false'),
+        (["--rm=maybe"], 'invalid argument "maybe" for "--rm" flag: use true or false'),
     ],
 )
 def test_a_word_that_does_not_fit_is_named(words, message):
@@ -92,7 +92,7 @@ def test_every_verb_loads_and_its_flags_are_unambiguous():
     for name in VERBS:
         command = load(name)
         assert command.usage.startswith(name)
-        names = [known for flag in command.flags for known in (flag.name, *flag.also)]
+        names = [known for flag in command.flags for known in (flag.name, *flag.aliases)]
         letters = [flag.short for flag in command.flags if flag.short]
         assert len(set(names)) == len(names) and len(set(letters)) == len(letters), name
 

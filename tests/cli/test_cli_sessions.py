@@ -151,7 +151,7 @@ def test_a_missing_image_is_told_with_the_remedy(peer, netctl):
     assert said.code == 125
     assert said.err == (
         "netctl: No such image: nosuch:latest; "
-        "make it with 'netctl image import FILE nosuch', or see 'netctl image ls'\n"
+        "create it with 'netctl image import FILE nosuch'; 'netctl image ls' lists the images\n"
     )
 
 
@@ -227,7 +227,8 @@ def test_a_daemon_that_goes_away_is_told(peer, netctl):
     container_waiting = container.waiting
     peer.on("POST", f"{PATH}/wait", wait)
     said = netctl("run", "busybox")
-    assert (said.code, said.out) == (125, "out\n") and "the daemon went away; the container goes on" in said.err
+    assert (said.code, said.out) == (125, "out\n")
+    assert "lost the connection to the daemon; the container keeps running" in said.err
 
 
 def test_an_error_that_wait_brings_is_told(peer, netctl):
@@ -315,5 +316,5 @@ def test_a_terminal_is_refused_where_there_is_none(peer, start):
     for words in (["run", "-it", "busybox"], ["exec", "-it", "web", "sh"]):
         process = start(*words)
         _, err = process.communicate(timeout=10)
-        assert process.returncode in (1, 125) and b"the input is not a terminal" in err
+        assert process.returncode in (1, 125) and b"standard input is not a terminal" in err
     assert not peer.asked

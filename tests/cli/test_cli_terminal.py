@@ -49,7 +49,7 @@ def test_the_detach_keys_leave_the_program_running(peer, shell, terminal):
     at.type(b"a\x10b")
     assert at.read_until(b"[62]") == b"[61][10][62]"
     at.type(b"\x10\x11")
-    at.read_until(b"detached; 8285dcf41249 goes on")
+    at.read_until(b"detached; 8285dcf41249 keeps running")
     assert at.wait() == 0 and at.is_restored
     shell.ended.set()
 
@@ -94,7 +94,7 @@ def test_a_daemon_that_dies_restores_the_terminal(peer, shell, terminal):
 
     peer.on("POST", f"{PATH}/wait", wait)
     at = terminal("run", "-it", "busybox", "sh")
-    at.read_until(b"the daemon went away")
+    at.read_until(b"lost the connection to the daemon")
     assert at.wait() == 125 and at.is_restored
 
 

@@ -127,15 +127,15 @@ def test_a_volume_word_is_a_bind_a_volume_or_a_place(word, found):
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("a:b:c:d", "say \\[SOURCE:\\]TARGET"),
-        (":/d", "say \\[SOURCE:\\]TARGET"),
+        ("a:b:c:d", "use \\[SOURCE:\\]TARGET"),
+        (":/d", "use \\[SOURCE:\\]TARGET"),
         ("data", "must be an absolute path, not 'data'"),
         ("/srv:d", "must be an absolute path, not 'd'"),
         ("data:/", "cannot be '/'"),
         ("data:/d:zork", "invalid mode: zork"),
-        ("data:/d:ro,rw", "says two things at once"),
-        ("/srv:/d:nocopy", "nocopy is for volumes"),
-        ("data:/d:rshared", "for paths of the host"),
+        ("data:/d:ro,rw", "has conflicting modes"),
+        ("/srv:/d:nocopy", "nocopy applies to volumes only"),
+        ("data:/d:rshared", "applies to paths of the host"),
     ],
 )
 def test_a_volume_word_that_makes_no_sense_is_refused(word, reason):
@@ -190,12 +190,12 @@ def test_mounts_are_read_as_docker_reads_them(word, found):
         ("type=tmpfs,source=x,target=/d", "source cannot be given"),
         ("source=data", "target is required"),
         ("target=/d,zork=1", "unexpected key 'zork'"),
-        ("target=/d,source", "say key=value"),
+        ("target=/d,source", "use key=value"),
         ("target=/d,source=", "value is empty"),
         ("target=/d, source=x", "blanks"),
         ("type=bind,source=/s,target=/d,volume-nocopy", "cannot mix 'volume-nocopy' with mount type 'bind'"),
         ("target=/d,readonly=maybe", "neither true nor false"),
-        ("type=tmpfs,target=/t,tmpfs-mode=9", "no octal number"),
+        ("type=tmpfs,target=/t,tmpfs-mode=9", "not an octal number"),
     ],
 )
 def test_mounts_that_make_no_sense_are_refused(word, reason):

@@ -25,7 +25,7 @@ def test_filters_travel_as_the_api_has_them(peer, netctl):
     wanted = {"driver": {"bridge": True}, "label": {"a=b": True, "c": True}}
     assert json.loads(peer.asked[0].query["filters"]) == wanted
     said = netctl("network", "ls", "-f", "zork")
-    assert said.code == 125 and 'invalid argument "zork" for "-f, --filter" flag: say key=value' in said.err
+    assert said.code == 125 and 'invalid argument "zork" for "-f, --filter" flag: use key=value' in said.err
 
 
 def test_a_network_is_created_with_all_that_was_said(peer, netctl):
@@ -67,11 +67,11 @@ def test_each_gateway_goes_to_the_subnet_that_holds_it(peer, netctl):
         {"Subnet": "10.1.0.0/16", "Gateway": "10.1.0.1"},
     ]
     for words, part in (
-        ((*subnets, "--gateway", "10.2.0.1"), "no --subnet holds --gateway 10.2.0.1"),
+        ((*subnets, "--gateway", "10.2.0.1"), "no --subnet contains --gateway 10.2.0.1"),
         (("--gateway", "10.2.0.1"), "--gateway 10.2.0.1 needs a --subnet"),
         (
             ("--subnet=10.0.0.0/8", "--gateway=10.0.0.1", "--gateway=10.0.0.2"),
-            "two of --gateway: 10.0.0.1 and 10.0.0.2",
+            "two values of --gateway: 10.0.0.1 and 10.0.0.2",
         ),
         ((*subnets, "--gateway", "zork"), 'invalid argument "zork" for "--gateway" flag'),
     ):
@@ -187,7 +187,7 @@ def test_port_lists_what_is_published(peer, netctl):
     assert netctl("port", "web").out == ("53/udp -> 127.0.0.1:32768\n80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n")
     assert netctl("port", "web", "80").out == "0.0.0.0:8080\n[::]:8080\n"
     said = netctl("port", "web", "7777/tcp")
-    assert (said.code, said.out) == (1, "") and "web publishes no port '7777/tcp'" in said.err
+    assert (said.code, said.out) == (1, "") and "web does not publish port '7777/tcp'" in said.err
 
 
 def test_top_and_stats_are_tables(peer, netctl):
@@ -386,16 +386,16 @@ def test_info_tells_what_the_daemon_says(peer, netctl):
 @pytest.mark.parametrize(
     ("words", "code", "err"),
     [
-        (["zork"], 1, "there is no verb 'zork'; 'netctl --help' lists all verbs"),
-        (["netwrk", "ls"], 1, "there is no verb 'netwrk'; did you mean 'netctl network'?"),
-        (["network", "lss"], 1, "there is no verb 'network lss'; did you mean 'netctl network ls'?"),
+        (["zork"], 1, "unknown verb 'zork'; 'netctl --help' lists all verbs"),
+        (["netwrk", "ls"], 1, "unknown verb 'netwrk'; did you mean 'netctl network'?"),
+        (["network", "lss"], 1, "unknown verb 'network lss'; did you mean 'netctl network ls'?"),
         (["ps", "--al"], 125, "unknown flag: --al (did you mean --all?)"),
         (["ps", "-x"], 125, "unknown shorthand flag: 'x' in -x (see: netctl ps --help)"),
         (["ps", "web"], 1, "ps takes no arguments: netctl ps [FLAGS] (see: netctl ps --help)"),
         (["rename", "a"], 1,
          "rename needs exactly 2 arguments: netctl rename CONTAINER NAME (see: netctl rename --help)"),
         (["network", "ls", "--format", "xml"], 125,
-         'invalid argument "xml" for "--format" flag: say json or table (see: netctl network ls --help)'),
+         'invalid argument "xml" for "--format" flag: use json or table (see: netctl network ls --help)'),
         (["logs", "--since", "x", "c"], 1, "No such container: c"),
     ],
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Shell completion: the scripts for the shells, and the verb that they ask what may come next.
+"""Shell completion: the scripts for the shells, and the verb ``__complete`` that they call.
 
-``netctl __complete WORD... LAST`` prints candidates, a line each, with a tab and a description where there is one.
-``:file`` and ``:dir`` stand for what the shell itself knows to complete.  It never complains: a shell in the middle of
-a command line has no use for errors.
+``netctl __complete WORD... LAST`` prints one candidate per line, followed by a tab and a description if it has one.
+``:file`` and ``:dir`` request the shell's own completion of paths.  It prints no error messages, because they would
+appear in the command line that is being edited.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from netd.cli.errors import Fault, UsageFault
 from netd.cli.index import ALIASES, GROUPS, VERBS, find
 from netd.cli.parse.flags import Command, Flag
-from netd.cli.session import say
+from netd.cli.session import print_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def script(session: Session, options: Options) -> int:
 
     shell = options.args[0]
     if shell not in SCRIPTS:
-        raise Fault(f"there is no completion for '{shell}': say {', '.join(SCRIPTS)}")
-    say(SCRIPTS[shell].strip())
+        raise Fault(f"unsupported shell '{shell}': use {', '.join(SCRIPTS)}")
+    print_line(SCRIPTS[shell].strip())
     return 0
 
 
@@ -34,35 +34,35 @@ def complete(session: Session, options: Options) -> int:
     *words, last = options.args or [""]
     try:
         for candidate in candidates(session, words, last):
-            say(candidate)
+            print_line(candidate)
     except (Fault, OSError):
         return 1
     return 0
 
 
 def candidates(session: Session, words: list[str], last: str) -> list[str]:
-    """Return what may stand for *last* after *words*.  Raises Fault when a daemon has to be asked and is not there."""
-    from netd.cli.main import GLOBAL, load, opening
+    """Return the completions of *last* after *words*.  Raises Fault if they come from a daemon that does not answer."""
+    from netd.cli.main import GLOBAL, load, parse_global_options
 
     try:
-        before = opening(words)
+        global_options = parse_global_options(words)
     except UsageFault:
         return [":dir"]
-    session = before.session if before.options.given("run-dir") else session
-    name, rest = find(before.options.args)
+    session = global_options.session if global_options.options.given("run-dir") else session
+    name, rest = find(global_options.options.args)
     if not name:
-        return _verbs(before.options.args, last, GLOBAL)
+        return _complete_verbs(global_options.options.args, last, GLOBAL)
     command = load(name)
     flags = (*command.flags, *GLOBAL)
-    waiting, plain, flags_over = _walk(rest, flags, command.flags_first)
-    if waiting is not None:
-        return _values(session, waiting.values, last)
+    pending, args, flags_over = _scan_words(rest, flags, command.flags_first)
+    if pending is not None:
+        return _complete_values(session, pending.values, last)
     if last.startswith("-") and not flags_over:
-        return _flags(session, flags, last)
-    return _values(session, _offer(command, plain), last)
+        return _complete_flags(session, flags, last)
+    return _complete_values(session, _completion_kind(command, args), last)
 
 
-def _verbs(words: Sequence[str], last: str, flags: Iterable[Flag]) -> list[str]:
+def _complete_verbs(words: Sequence[str], last: str, flags: Iterable[Flag]) -> list[str]:
     if last.startswith("-"):
         return (
             [f"--{flag.name}\t{flag.help}" for flag in flags if f"--{flag.name}".startswith(last)] if not words else []
@@ -77,23 +77,23 @@ def _verbs(words: Sequence[str], last: str, flags: Iterable[Flag]) -> list[str]:
     return [f"{name}\t{summary}" for name, summary in found.items() if name.startswith(last)]
 
 
-def _walk(words: Sequence[str], flags: Sequence[Flag], flags_first: bool) -> tuple[Flag | None, int, bool]:
-    """Return the flag that waits for its value, how many plain words there are, and whether flags are over."""
-    waiting, plain, over = None, 0, False
+def _scan_words(words: Sequence[str], flags: Sequence[Flag], flags_first: bool) -> tuple[Flag | None, int, bool]:
+    """Return the flag that takes the next word, the number of arguments, and whether no more flags are accepted."""
+    pending, args, over = None, 0, False
     for word in words:
-        if waiting is not None:
-            waiting = None
+        if pending is not None:
+            pending = None
         elif over or not word.startswith("-") or word == "-":
-            plain += 1
+            args += 1
             over = over or flags_first
         elif word == "--":
             over = True
         else:
-            waiting = _waiting(word, flags)
-    return waiting, plain, over
+            pending = _pending_flag(word, flags)
+    return pending, args, over
 
 
-def _waiting(word: str, flags: Sequence[Flag]) -> Flag | None:
+def _pending_flag(word: str, flags: Sequence[Flag]) -> Flag | None:
     """Return the flag at the end of *word* that takes the next word as its value."""
     if "=" in word:
         return None
@@ -101,7 +101,7 @@ def _waiting(word: str, flags: Sequence[Flag]) -> Flag | None:
         if flag.kind == "switch":
             continue
         if word.startswith("--"):
-            if word[2:] in (flag.name, *flag.also):
+            if word[2:] in (flag.name, *flag.aliases):
                 return flag
         elif word[-1] == flag.short and all(_is_switch(letter, flags) for letter in word[1:-1]):
             return flag
@@ -112,23 +112,25 @@ def _is_switch(letter: str, flags: Sequence[Flag]) -> bool:
     return any(flag.short == letter and flag.kind == "switch" for flag in flags)
 
 
-def _flags(session: Session, flags: Sequence[Flag], last: str) -> list[str]:
+def _complete_flags(session: Session, flags: Sequence[Flag], last: str) -> list[str]:
     name, equals, value = last.partition("=")
     if equals:
         for flag in flags:
-            if name[2:] in (flag.name, *flag.also):
-                return [f"{name}={found}" for found in _values(session, flag.values, value) if found[:1] != ":"]
+            if name[2:] in (flag.name, *flag.aliases):
+                return [
+                    f"{name}={found}" for found in _complete_values(session, flag.values, value) if found[:1] != ":"
+                ]
         return []
     return [f"--{flag.name}\t{flag.help}" for flag in flags if f"--{flag.name}".startswith(last)]
 
 
-def _offer(command: Command, plain: int) -> str:
-    if not command.offers or (command.most is not None and plain >= command.most):
+def _completion_kind(command: Command, args: int) -> str:
+    if not command.completions or (command.max_args is not None and args >= command.max_args):
         return ""
-    return command.offers[min(plain, len(command.offers) - 1)]
+    return command.completions[min(args, len(command.completions) - 1)]
 
 
-def _values(session: Session, kind: str, last: str) -> list[str]:
+def _complete_values(session: Session, kind: str, last: str) -> list[str]:
     """Return the values of *kind* that begin with *last*."""
     if kind in ("file", "dir"):
         return [f":{kind}"]
@@ -179,6 +181,8 @@ _SOURCES: dict[str, tuple[Callable[[Session], list[str]], ...]] = {
 }
 
 COMMANDS = {
-    "completion": Command("completion bash|zsh|fish", script, least=1, most=1, offers=("words:bash zsh fish",)),
+    "completion": Command(
+        "completion bash|zsh|fish", script, min_args=1, max_args=1, completions=("words:bash zsh fish",)
+    ),
     "__complete": Command("__complete WORD...", complete),
 }

@@ -1,4 +1,4 @@
-"""``exec``: a further program in a running container."""
+"""``exec``: runs a command in a running container."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def execute(session: Session, options: Options) -> int:
-    """Exit codes: the program's own; 126 and 127 when it could not be run; 1 for errors of ours or the daemon's."""
+    """Return the program's exit code; 126 or 127 if it could not be executed; 1 for errors of netctl or the daemon."""
     container, *words = options.args
     detached = options.on("detach")
     tty = options.on("tty")
     stdin = options.on("interactive") and not detached
     if not detached:
-        from netd.cli.transport.attach import needs_terminal
+        from netd.cli.transport.attach import require_terminal
 
-        needs_terminal(tty, stdin)
+        require_terminal(tty, stdin)
     body: dict[str, Any] = {
         "AttachStdin": stdin,
         "AttachStdout": not detached,
@@ -44,7 +44,7 @@ def execute(session: Session, options: Options) -> int:
 
 
 def _attached(session: Session, options: Options, id: str, *, tty: bool, stdin: bool) -> int:
-    from netd.cli.commands.run import session_keys
+    from netd.cli.commands.run import detach_keys_of
     from netd.cli.transport.attach import Target, stream
     from netd.cli.transport.terminal import size
 
@@ -52,20 +52,20 @@ def _attached(session: Session, options: Options, id: str, *, tty: bool, stdin: 
     start: dict[str, Any] = {"Detach": False, "Tty": tty}
     if tty and (now := size()):
         start["ConsoleSize"] = now
-    keys = session_keys(options)
-    answer = session.engine.hijack(f"{path}/start", start)
+    keys = detach_keys_of(options)
+    response = session.engine.hijack(f"{path}/start", start)
     target = Target(session.engine, path)
-    if not stream(target, answer, tty=tty, stdin=stdin, keys=keys, proxy=False, begin=target.resize if tty else _go):
-        warn("detached; the program goes on")
+    if not stream(target, response, tty=tty, stdin=stdin, keys=keys, proxy=False, begin=target.resize if tty else _go):
+        warn("detached; the program keeps running")
         return 0
     code = session.engine.get(f"{path}/json")["ExitCode"]
     if code is None:
-        raise Fault("the connection ended before the program did; it may go on")
+        raise Fault("the connection ended before the program did; the program may still run")
     return int(code)
 
 
 def _go() -> None:
-    """The program runs already."""
+    """Do nothing: the program runs already."""
 
 
 COMMANDS = {
@@ -73,18 +73,23 @@ COMMANDS = {
         "exec [FLAGS] CONTAINER COMMAND [ARGUMENT...]",
         execute,
         (
-            switch("detach", "d", "Leave it running in the background"),
-            text("detach-keys", "", "KEYS", "Keys that leave it running and end netctl (ctrl-p,ctrl-q)"),
-            many("env", "e", "NAME[=VALUE]", "Set an environment variable; without a value, as it is here"),
+            switch("detach", "d", "Run the command in the background"),
+            text("detach-keys", "", "KEYS", "Keys that detach from the command (ctrl-p,ctrl-q)"),
+            many(
+                "env",
+                "e",
+                "NAME[=VALUE]",
+                "Set an environment variable; without VALUE, to its value in netctl's environment",
+            ),
             many("env-file", "", "FILE", "Read environment variables from a file", values="file"),
             switch("interactive", "i", "Keep standard input open"),
-            switch("privileged", "", "Give it every right that the host's root has"),
-            switch("tty", "t", "Give it a terminal"),
+            switch("privileged", "", "Give the command all privileges of the host's root"),
+            switch("tty", "t", "Allocate a terminal"),
             text("user", "u", "USER[:GROUP]", "User and group, by name or number"),
             text("workdir", "w", "PATH", "Working directory"),
         ),
-        least=2,
+        min_args=2,
         flags_first=True,
-        offers=("running", "file"),
+        completions=("running", "file"),
     )
 }

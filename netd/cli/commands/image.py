@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from netd.cli.commands.inspect import FORMAT, one_kind
+from netd.cli.commands.inspect import FORMAT, inspect_kind
 from netd.cli.errors import Fault
-from netd.cli.output.columns import cut, short, table
+from netd.cli.output.columns import short_id, table, truncate
 from netd.cli.parse.common_flags import filters, wants_json
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import dump, each, say
+from netd.cli.session import print_json, print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,42 +22,42 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_PIECE = 1 << 18
-_STEP_LENGTH = 45
+_CHUNK = 1 << 18
+_CREATED_BY_LENGTH = 45
 _NO_NAME = "<none>"
 
 
 def import_(session: Session, options: Options) -> int:
-    """Send a tar archive, ``-`` for standard input, and print the new image's id."""
+    """Upload a tar archive (``-`` for standard input) and print the id of the new image."""
     path, *names = options.args
     repository, tag = split_name(names[0]) if names else ("", "")
     query = [("fromSrc", "-"), ("repo", repository), ("tag", tag), ("message", options.text("message"))]
     query += [("changes", change) for change in options.many("change")]
     fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        answer = session.engine.upload("/images/create", query, _pieces(fd))
+        response = session.engine.upload("/images/create", query, _chunks(fd))
     finally:
         if fd:
             os.close(fd)
-    for line in answer.lines():
+    for line in response.lines():
         _progress(line)
     return 0
 
 
 def ls(session: Session, options: Options) -> int:
-    wanted = filters(options)
+    filter_json = filters(options)
     if options.args:
         from json import dumps, loads
 
-        wanted = dumps({**loads(wanted or "{}"), "reference": {options.args[0]: True}})
-    found = session.engine.get("/images/json", (("all", "1" if options.on("all") else ""), ("filters", wanted)))
+        filter_json = dumps({**loads(filter_json or "{}"), "reference": {options.args[0]: True}})
+    found = session.engine.get("/images/json", (("all", "1" if options.on("all") else ""), ("filters", filter_json)))
     if wants_json(options):
-        dump(found)
+        print_json(found)
         return 0
     whole = options.on("no-trunc")
     if options.on("quiet"):
         for id in dict.fromkeys(image["Id"] for image in found):
-            say(id if whole else short(id))
+            print_line(id if whole else short_id(id))
         return 0
     rows = [row for image in found for row in _rows(image, whole)]
     sys.stdout.write(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
@@ -70,9 +70,9 @@ def remove(session: Session, options: Options) -> int:
     def show(name: str, found: list[dict[str, str]]) -> None:
         for entry in found or ():
             for what, reference in entry.items():
-                say(f"{what}: {reference}")
+                print_line(f"{what}: {reference}")
 
-    return each(options.args, lambda name: session.engine.ask("DELETE", f"/images/{name}", query=query), show)
+    return request_each(options.args, lambda name: session.engine.send("DELETE", f"/images/{name}", query=query), show)
 
 
 def tag(session: Session, options: Options) -> int:
@@ -85,12 +85,12 @@ def tag(session: Session, options: Options) -> int:
 def history(session: Session, options: Options) -> int:
     found = session.engine.get(f"/images/{options.args[0]}/history")
     if wants_json(options):
-        dump(found)
+        print_json(found)
         return 0
     whole = options.on("no-trunc")
     if options.on("quiet"):
         for layer in found:
-            say(_layer_id(layer, whole))
+            print_line(_layer_id(layer, whole))
         return 0
     head = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT")
     sys.stdout.write(table(head, [_layer(layer, whole) for layer in found]))
@@ -98,33 +98,33 @@ def history(session: Session, options: Options) -> int:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Return repository and tag; a colon before the last slash belongs to a registry's port."""
+    """Return repository and tag; a colon before the last slash separates a registry's port."""
     repository, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
         return name, ""
     return repository, tag
 
 
-def _pieces(fd: int) -> Iterator[bytes]:
-    while piece := os.read(fd, _PIECE):
+def _chunks(fd: int) -> Iterator[bytes]:
+    while piece := os.read(fd, _CHUNK):
         yield piece
 
 
 def _progress(line: bytes) -> None:
-    """Show a line of a daemon's report.  Raises Fault for one that tells of an error."""
+    """Print the status of one line of the daemon's progress stream.  Raises Fault for an error line."""
     from json import loads
 
     found = loads(line)
     if error := found.get("error"):
         raise Fault(error)
     if status := found.get("status") or found.get("stream"):
-        say(status.rstrip("\n"))
+        print_line(status.rstrip("\n"))
 
 
 def _rows(image: Json, whole: bool) -> list[list[str]]:
     from netd.cli.output.human import ago, size
 
-    id = image["Id"] if whole else short(image["Id"])
+    id = image["Id"] if whole else short_id(image["Id"])
     rest = [id, ago(image["Created"]), size(image["Size"])]
     names = [split_name(name) for name in image["RepoTags"] or ()]
     if not names:
@@ -140,17 +140,17 @@ def _layer(layer: Json, whole: bool) -> list[str]:
     return [
         _layer_id(layer, whole),
         ago(layer["Created"]),
-        made if whole else cut(made, _STEP_LENGTH),
+        made if whole else truncate(made, _CREATED_BY_LENGTH),
         size(layer["Size"]),
         layer["Comment"],
     ]
 
 
 def _layer_id(layer: Json, whole: bool) -> str:
-    return str(layer["Id"]) if whole else short(layer["Id"])
+    return str(layer["Id"]) if whole else short_id(layer["Id"])
 
 
-_FORMAT = text("format", "", "json|table", "How to print", values="words:json table")
+_FORMAT = text("format", "", "json|table", "Output format", values="words:json table")
 
 COMMANDS = {
     "image import": Command(
@@ -161,47 +161,47 @@ COMMANDS = {
                 "change",
                 "c",
                 "INSTRUCTION",
-                "Set what a Dockerfile sets: CMD, ENTRYPOINT, ENV, EXPOSE, USER, WORKDIR …",
+                "Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, USER, WORKDIR …",
             ),
             text("message", "m", "TEXT", "Comment of the layer"),
         ),
-        least=1,
-        most=2,
-        offers=("file", "image"),
+        min_args=1,
+        max_args=2,
+        completions=("file", "image"),
     ),
     "image ls": Command(
         "image ls [FLAGS] [REPOSITORY[:TAG]]",
         ls,
         (
-            switch("all", "a", "Show those without a name as well"),
-            many("filter", "f", "KEY=VALUE", "Show only what fits: reference, label, dangling, before, since"),
+            switch("all", "a", "Show images without a name as well"),
+            many("filter", "f", "KEY=VALUE", "Filter the list: reference, label, dangling, before, since"),
             _FORMAT,
             switch("no-trunc", "", "Print ids in full"),
             switch("quiet", "q", "Print ids only"),
         ),
-        most=1,
-        offers=("image",),
+        max_args=1,
+        completions=("image",),
     ),
     "image rm": Command(
         "image rm [FLAGS] IMAGE [IMAGE...]",
         remove,
         (
-            switch("force", "f", "Also where a stopped container uses it"),
-            switch("no-prune", "", "Keep its parents that have no name"),
+            switch("force", "f", "Remove the image even if a stopped container uses it"),
+            switch("no-prune", "", "Keep untagged parent images"),
         ),
-        least=1,
-        offers=("image",),
+        min_args=1,
+        completions=("image",),
     ),
-    "image tag": Command("image tag IMAGE NAME[:TAG]", tag, least=2, most=2, offers=("image",)),
+    "image tag": Command("image tag IMAGE NAME[:TAG]", tag, min_args=2, max_args=2, completions=("image",)),
     "image inspect": Command(
-        "image inspect [FLAGS] IMAGE [IMAGE...]", one_kind("image"), (FORMAT,), least=1, offers=("image",)
+        "image inspect [FLAGS] IMAGE [IMAGE...]", inspect_kind("image"), (FORMAT,), min_args=1, completions=("image",)
     ),
     "image history": Command(
         "image history [FLAGS] IMAGE",
         history,
         (_FORMAT, switch("no-trunc", "", "Print everything in full"), switch("quiet", "q", "Print ids only")),
-        least=1,
-        most=1,
-        offers=("image",),
+        min_args=1,
+        max_args=1,
+        completions=("image",),
     ),
 }

@@ -1,10 +1,10 @@
-"""``inspect``: everything about containers, images, networks and volumes, as the daemon tells it."""
+"""``inspect``: prints containers, images, networks and volumes as returned by the daemon."""
 
 from __future__ import annotations
 
 from netd.cli.errors import ApiFault, UsageFault
 from netd.cli.parse.flags import Command, switch, text
-from netd.cli.session import dump, say, warn
+from netd.cli.session import print_json, print_line, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _PATHS = {
 def inspect(session: Session, options: Options) -> int:
     kind = options.text("type")
     if kind and kind not in _PATHS:
-        raise options.refuse("type", kind, f"say {', '.join(_PATHS)}")
+        raise options.refuse("type", kind, f"use {', '.join(_PATHS)}")
     query = (("size", "1" if options.on("size") else ""),)
     return show(session.engine, options, [kind] if kind else list(_PATHS), query)
 
 
-def one_kind(kind: str) -> Callable[[Session, Options], int]:
-    """Return the verb that inspects objects of one kind only."""
+def inspect_kind(kind: str) -> Callable[[Session, Options], int]:
+    """Return the function of the verb that inspects objects of *kind* only."""
 
     def run(session: Session, options: Options) -> int:
         return show(session.networks if kind == "network" else session.engine, options, [kind])
@@ -41,7 +41,7 @@ def one_kind(kind: str) -> Callable[[Session, Options], int]:
 
 
 def show(client: Client, options: Options, kinds: list[str], query: Iterable[tuple[str, str]] = ()) -> int:
-    """Print an array of all objects found; those that are not there are told and make the exit code 1."""
+    """Print an array of the objects found, and an error for each missing object; the exit code is 1 in that case."""
     found, code = [], 0
     for name in options.args:
         try:
@@ -50,13 +50,13 @@ def show(client: Client, options: Options, kinds: list[str], query: Iterable[tup
             warn(fault.message)
             code = 1
     if options.text("format", "json") == "json":
-        dump(found, indent=4)
+        print_json(found, indent=4)
         return code
     from netd.cli.output.template import render
 
     for value in found:
         try:
-            say(render(options.text("format"), value))
+            print_line(render(options.text("format"), value))
         except ValueError as error:
             raise UsageFault(str(error)) from None
     return code
@@ -72,7 +72,7 @@ def _find(client: Client, kinds: list[str], name: str, query: tuple[tuple[str, s
     raise ApiFault(f"no such object: {name}; there is no container, image, network or volume of that name", 404)
 
 
-FORMAT = text("format", "f", "TEMPLATE", "Print parts of it: '{{.Name}}', '{{json .State}}'")
+FORMAT = text("format", "f", "TEMPLATE", "Format with a template: '{{.Name}}', '{{json .State}}'")
 
 COMMANDS = {
     "inspect": Command(
@@ -80,19 +80,19 @@ COMMANDS = {
         inspect,
         (
             FORMAT,
-            switch("size", "s", "Tell the sizes of containers as well"),
+            switch("size", "s", "Include the sizes of containers"),
             text(
                 "type", "", "KIND", "container, image, network or volume", values="words:container image network volume"
             ),
         ),
-        least=1,
-        offers=("any",),
+        min_args=1,
+        completions=("any",),
     ),
     "container inspect": Command(
         "container inspect [FLAGS] CONTAINER [CONTAINER...]",
-        one_kind("container"),
+        inspect_kind("container"),
         (FORMAT,),
-        least=1,
-        offers=("container",),
+        min_args=1,
+        completions=("container",),
     ),
 }

@@ -1,13 +1,13 @@
-"""``logs`` and ``events``: what was written and what happened, and what goes on to."""
+"""``logs`` and ``events``."""
 
 from __future__ import annotations
 
 import sys
 
-from netd.cli.output.columns import plain
+from netd.cli.output.columns import escape_control
 from netd.cli.parse.common_flags import filters, wants_json
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import say
+from netd.cli.session import print_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def logs(session: Session, options: Options) -> int:
 
 
 def events(session: Session, options: Options) -> int:
-    """One line for each event, as soon as it happens, until ``--until`` or Ctrl-C."""
+    """Print one line per event as it occurs, until ``--until`` or Ctrl-C."""
     as_json = wants_json(options)
     query = (("filters", filters(options)), *((key, _moment(options, key)) for key in ("since", "until")))
     for line in session.networks.call("GET", "/events", query=query).lines():
-        say(line.decode("utf-8", "replace").strip() if as_json else _line(line))
+        print_line(line.decode("utf-8", "replace").strip() if as_json else _line(line))
         sys.stdout.flush()
     return 0
 
@@ -50,11 +50,11 @@ def _line(line: bytes) -> str:
     actor: dict[str, Any] = event.get("Actor") or {}
     attributes = ", ".join(f"{key}={value}" for key, value in sorted((actor.get("Attributes") or {}).items()))
     shown = f"{_time(event['timeNano'])} {event['Type']} {event['Action']} {actor.get('ID', '')}"
-    return plain(f"{shown} ({attributes})" if attributes else shown)
+    return escape_control(f"{shown} ({attributes})" if attributes else shown)
 
 
 def _time(nanoseconds: int) -> str:
-    """Return local time with all nine decimals, as RFC 3339 has it."""
+    """Return local time in RFC 3339 format with nine decimals."""
     import time
 
     seconds, rest = divmod(nanoseconds, 10**9)
@@ -77,34 +77,40 @@ def _moment(options: Options, name: str) -> str:
         raise options.refuse(name, value, str(error)) from None
 
 
-_SINCE = text("since", "", "TIME", "Begin then: a span such as 10m, Unix seconds, or a date and time")
-_UNTIL = text("until", "", "TIME", "End then")
+_SINCE = text("since", "", "TIME", "Start of the period: a duration such as 10m, Unix seconds, or a date and time")
+_UNTIL = text("until", "", "TIME", "End of the period")
 
 COMMANDS = {
     "logs": Command(
         "logs [FLAGS] CONTAINER",
         logs,
         (
-            switch("follow", "f", "Go on as more is written"),
-            text("tail", "n", "LINES", "How many lines from the end (all)"),
-            switch("timestamps", "t", "Show when each line was written"),
-            switch("details", "", "Show what the log driver adds"),
+            switch("follow", "f", "Follow the output"),
+            text("tail", "n", "LINES", "Number of lines from the end (all)"),
+            switch("timestamps", "t", "Show the time of each line"),
+            switch("details", "", "Show extra attributes of the log driver"),
             _SINCE,
             _UNTIL,
         ),
-        least=1,
-        most=1,
-        offers=("container",),
+        min_args=1,
+        max_args=1,
+        completions=("container",),
     ),
     "events": Command(
         "events [FLAGS]",
         events,
         (
-            many("filter", "f", "KEY=VALUE", "Show only what fits: type, event, container, network, label …"),
-            text("format", "", "json|table", "How to print: json is one document a line", values="words:json table"),
+            many("filter", "f", "KEY=VALUE", "Filter the list: type, event, container, network, label …"),
+            text(
+                "format",
+                "",
+                "json|table",
+                "Output format; json prints one document per line",
+                values="words:json table",
+            ),
             _SINCE,
             _UNTIL,
         ),
-        most=0,
+        max_args=0,
     ),
 }

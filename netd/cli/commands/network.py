@@ -1,15 +1,15 @@
-"""The ``network`` verbs.  They also work with netd alone, where no runtime runs."""
+"""The ``network`` verbs.  They work without netd-runtime as well, through netd's socket."""
 
 from __future__ import annotations
 
 import sys
 
-from netd.cli.commands.inspect import FORMAT, one_kind
-from netd.cli.output.columns import short, table
+from netd.cli.commands.inspect import FORMAT, inspect_kind
+from netd.cli.output.columns import short_id, table
 from netd.cli.parse.common_flags import confirmed, filters, pairs, wants_json
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.parse.network_flags import settings
-from netd.cli.session import dump, each, say
+from netd.cli.session import print_json, print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def create(session: Session, options: Options) -> int:
     found = session.networks.post("/networks/create", body)
     if found.get("Warning"):
         sys.stderr.write(f"netctl: warning: {found['Warning']}\n")
-    say(found["Id"])
+    print_line(found["Id"])
     return 0
 
 
@@ -51,20 +51,20 @@ def ls(session: Session, options: Options) -> int:
     found = session.networks.get("/networks", (("filters", filters(options)),))
     whole = options.on("no-trunc")
     if wants_json(options):
-        dump(found)
+        print_json(found)
         return 0
     found.sort(key=lambda network: network["Name"])
-    rows = [(n["Id"] if whole else short(n["Id"]), n["Name"], n["Driver"], n["Scope"]) for n in found]
+    rows = [(n["Id"] if whole else short_id(n["Id"]), n["Name"], n["Driver"], n["Scope"]) for n in found]
     if options.on("quiet"):
         for row in rows:
-            say(row[0])
+            print_line(row[0])
     else:
         sys.stdout.write(table(("NETWORK ID", "NAME", "DRIVER", "SCOPE"), rows))
     return 0
 
 
 def remove(session: Session, options: Options) -> int:
-    return each(options.args, lambda name: session.networks.ask("DELETE", f"/networks/{name}"))
+    return request_each(options.args, lambda name: session.networks.send("DELETE", f"/networks/{name}"))
 
 
 def prune(session: Session, options: Options) -> int:
@@ -73,9 +73,9 @@ def prune(session: Session, options: Options) -> int:
     found = session.networks.post("/networks/prune", query=(("filters", filters(options)),))
     removed = found["NetworksDeleted"] or []
     if removed:
-        say("Deleted Networks:")
+        print_line("Deleted Networks:")
     for name in removed:
-        say(name)
+        print_line(name)
     return 0
 
 
@@ -85,7 +85,7 @@ def connect(session: Session, options: Options) -> int:
         {"ip": options.text("ip"), "ip6": options.text("ip6")},
         aliases=options.many("alias"),
         links=options.many("link"),
-        local=options.many("link-local-ip"),
+        link_local=options.many("link-local-ip"),
         options=pairs(options.many("driver-opt")),
     )
     if options.given("gw-priority"):
@@ -106,47 +106,51 @@ COMMANDS = {
         "network create [FLAGS] NETWORK",
         create,
         (
-            text("driver", "d", "NAME", "Driver of the network (bridge)", also=("drive",), values="words:bridge"),
+            text("driver", "d", "NAME", "Driver of the network (bridge)", aliases=("drive",), values="words:bridge"),
             many("subnet", "", "CIDR", "Subnet, such as 172.18.0.0/16"),
-            many("gateway", "", "ADDRESS", "Gateway in the subnet; its first address by default"),
-            many("ip-range", "", "CIDR", "Part of the subnet that containers get addresses from"),
-            many("aux-address", "", "NAME=ADDRESS", "Address in the subnet to leave alone"),
-            switch("internal", "", "Let nothing out of the network and nothing in"),
+            many("gateway", "", "ADDRESS", "Gateway in the subnet (its first address)"),
+            many("ip-range", "", "CIDR", "Part of the subnet from which addresses are allocated"),
+            many("aux-address", "", "NAME=ADDRESS", "Address in the subnet that is never allocated"),
+            switch("internal", "", "Isolate the network from outside"),
             many("label", "", "KEY[=VALUE]", "Label"),
             many("opt", "o", "KEY=VALUE", "Option of the driver"),
-            switch("attachable", "", "Shown only; every network can be attached to"),
-            switch("ipv4", "", "Give IPv4 addresses (true)"),
-            switch("ipv6", "", "Give IPv6 addresses as well"),
-            text("ipam-driver", "", "NAME", "Driver of the addresses (default)"),
-            many("ipam-opt", "", "KEY=VALUE", "Option of that driver"),
+            switch("attachable", "", "Accepted for compatibility; every network is attachable"),
+            switch("ipv4", "", "Enable IPv4 (true)"),
+            switch("ipv6", "", "Enable IPv6"),
+            text("ipam-driver", "", "NAME", "IPAM driver (default)"),
+            many("ipam-opt", "", "KEY=VALUE", "Option of the IPAM driver"),
         ),
-        least=1,
-        most=1,
-        offers=("none",),
+        min_args=1,
+        max_args=1,
+        completions=("none",),
     ),
     "network ls": Command(
         "network ls [FLAGS]",
         ls,
         (
-            many("filter", "f", "KEY=VALUE", "Show only what fits: name, id, label, driver, type, dangling"),
-            text("format", "", "json|table", "How to print", values="words:json table"),
+            many("filter", "f", "KEY=VALUE", "Filter the list: name, id, label, driver, type, dangling"),
+            text("format", "", "json|table", "Output format", values="words:json table"),
             switch("no-trunc", "", "Print ids in full"),
             switch("quiet", "q", "Print ids only"),
         ),
-        most=0,
+        max_args=0,
     ),
     "network inspect": Command(
-        "network inspect [FLAGS] NETWORK [NETWORK...]", one_kind("network"), (FORMAT,), least=1, offers=("network",)
+        "network inspect [FLAGS] NETWORK [NETWORK...]",
+        inspect_kind("network"),
+        (FORMAT,),
+        min_args=1,
+        completions=("network",),
     ),
-    "network rm": Command("network rm NETWORK [NETWORK...]", remove, least=1, offers=("network",)),
+    "network rm": Command("network rm NETWORK [NETWORK...]", remove, min_args=1, completions=("network",)),
     "network prune": Command(
         "network prune [FLAGS]",
         prune,
         (
-            many("filter", "", "KEY=VALUE", "Remove only what fits: until, label, label!"),
-            switch("force", "f", "Do not ask"),
+            many("filter", "", "KEY=VALUE", "Filter the networks to remove: until, label, label!"),
+            switch("force", "f", "Do not ask for confirmation"),
         ),
-        most=0,
+        max_args=0,
     ),
     "network connect": Command(
         "network connect [FLAGS] NETWORK CONTAINER",
@@ -154,22 +158,24 @@ COMMANDS = {
         (
             text("ip", "", "ADDRESS", "IPv4 address on this network"),
             text("ip6", "", "ADDRESS", "IPv6 address on this network"),
-            many("alias", "", "NAME", "Further name of the container on this network"),
-            many("link", "", "CONTAINER[:ALIAS]", "Know another container by a further name", values="container"),
+            many("alias", "", "NAME", "Alias of the container on this network"),
+            many("link", "", "CONTAINER[:ALIAS]", "Add a name for another container", values="container"),
             many("link-local-ip", "", "ADDRESS", "Link-local address"),
             many("driver-opt", "", "KEY=VALUE", "Option of the driver"),
-            text("gw-priority", "", "NUMBER", "The network with the highest one gives the default route"),
+            text(
+                "gw-priority", "", "NUMBER", "Gateway priority; the network with the highest provides the default route"
+            ),
         ),
-        least=2,
-        most=2,
-        offers=("network", "container"),
+        min_args=2,
+        max_args=2,
+        completions=("network", "container"),
     ),
     "network disconnect": Command(
         "network disconnect [FLAGS] NETWORK CONTAINER",
         disconnect,
-        (switch("force", "f", "Also where the container is gone"),),
-        least=2,
-        most=2,
-        offers=("network", "container"),
+        (switch("force", "f", "Disconnect even if the container no longer exists"),),
+        min_args=2,
+        max_args=2,
+        completions=("network", "container"),
     ),
 }

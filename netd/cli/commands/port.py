@@ -1,12 +1,12 @@
-"""``port``: what containers publish, and publishing more or less of one that is there."""
+"""``port``: lists, publishes and unpublishes ports of a container."""
 
 from __future__ import annotations
 
-from netd.cli.commands.ps import joined
+from netd.cli.commands.ps import host_port
 from netd.cli.errors import Fault, UsageFault
 from netd.cli.parse.flags import Command, many
 from netd.cli.parse.port_flags import bindings, publish
-from netd.cli.session import say
+from netd.cli.session import print_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 
 def port(session: Session, options: Options) -> int:
-    """``port C`` lists all, ``port C 80[/tcp]`` one; asking for one that is not published is an error."""
-    name, *wanted = options.args
+    """List all published ports, or the bindings of ``PORT[/PROTOCOL]``, for which an unpublished port is an error."""
+    name, *selected = options.args
     found = session.engine.get(f"/containers/{name}/json")
     published = _published(found["NetworkSettings"]["Ports"])
-    if not wanted:
-        _say_all(published)
+    if not selected:
+        _print_bindings(published)
         return 0
-    key = wanted[0].lower() if "/" in wanted[0] else f"{wanted[0]}/tcp"
+    key = selected[0].lower() if "/" in selected[0] else f"{selected[0]}/tcp"
     if key not in published:
-        raise Fault(f"{name} publishes no port '{key}'; 'netctl port {name}' lists what it does")
+        raise Fault(f"{name} does not publish port '{key}'; 'netctl port {name}' lists its published ports")
     for binding in published[key]:
-        say(_place(binding))
+        print_line(_host_address(binding))
     return 0
 
 
 def add(session: Session, options: Options) -> int:
-    """Print where the new ports are; nothing for a container that does not run yet."""
-    name, asked = options.args[0], _asked(options)
-    found = session.engine.post(f"/netd/v1/containers/{name}/ports", {"PortBindings": asked})
-    _say_all({key: many for key, many in _published(found["Ports"]).items() if key in asked})
+    """Print the bindings of the new ports; nothing for a container that is not running."""
+    name, requested = options.args[0], _bindings(options)
+    found = session.engine.post(f"/netd/v1/containers/{name}/ports", {"PortBindings": requested})
+    _print_bindings({key: many for key, many in _published(found["Ports"]).items() if key in requested})
     return 0
 
 
 def remove(session: Session, options: Options) -> int:
     path = f"/netd/v1/containers/{options.args[0]}/ports"
-    session.engine.call("DELETE", path, body={"PortBindings": _asked(options)}).json()
+    session.engine.call("DELETE", path, body={"PortBindings": _bindings(options)}).json()
     return 0
 
 
-def _asked(options: Options) -> dict[str, list[Json]]:
-    """Return what the words after the container's name mean."""
+def _bindings(options: Options) -> dict[str, list[Json]]:
+    """Return the bindings of the words after the container's name."""
     found = []
     for word in options.args[1:]:
         try:
@@ -63,14 +63,14 @@ def _published(ports: Json) -> Json:
     return {key: many for key, many in ports.items() if many}
 
 
-def _say_all(published: Json) -> None:
+def _print_bindings(published: Json) -> None:
     for key in sorted(published, key=_order):
         for binding in published[key]:
-            say(f"{key} -> {_place(binding)}")
+            print_line(f"{key} -> {_host_address(binding)}")
 
 
-def _place(binding: Json) -> str:
-    place = joined(binding["HostIp"], binding["HostPort"])
+def _host_address(binding: Json) -> str:
+    place = host_port(binding["HostIp"], binding["HostPort"])
     allow = ", ".join(binding.get("Allow") or ())
     return f"{place} for {allow}" if allow else place
 
@@ -80,19 +80,21 @@ def _order(key: str) -> tuple[int, str]:
     return int(number), protocol
 
 
-_ALLOW = many("allow", "", "CIDR", "Let only this network come to the ports; may be given several times")
+_ALLOW = many("allow", "", "CIDR", "Accept connections to the ports only from this network")
 
 COMMANDS = {
-    "port": Command("port CONTAINER [PORT[/PROTOCOL]]", port, least=1, most=2, offers=("port", "none")),
-    "port ls": Command("port ls CONTAINER [PORT[/PROTOCOL]]", port, least=1, most=2, offers=("running", "none")),
+    "port": Command("port CONTAINER [PORT[/PROTOCOL]]", port, min_args=1, max_args=2, completions=("port", "none")),
+    "port ls": Command(
+        "port ls CONTAINER [PORT[/PROTOCOL]]", port, min_args=1, max_args=2, completions=("running", "none")
+    ),
     "port add": Command(
         "port add CONTAINER [ADDRESS:][HOST:]PORT[/PROTOCOL]... [--allow CIDR]",
         add,
         (_ALLOW,),
-        least=2,
-        offers=("container", "none"),
+        min_args=2,
+        completions=("container", "none"),
     ),
     "port rm": Command(
-        "port rm CONTAINER [ADDRESS:][HOST:]PORT[/PROTOCOL]...", remove, least=2, offers=("container", "none")
+        "port rm CONTAINER [ADDRESS:][HOST:]PORT[/PROTOCOL]...", remove, min_args=2, completions=("container", "none")
     ),
 }

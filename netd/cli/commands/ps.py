@@ -1,13 +1,13 @@
-"""``ps`` and ``top``: what containers there are, what runs in them."""
+"""``ps`` and ``top``: lists containers, and processes of a container."""
 
 from __future__ import annotations
 
 import sys
 
-from netd.cli.output.columns import cut, short, table
+from netd.cli.output.columns import short_id, table, truncate
 from netd.cli.parse.common_flags import filters, wants_json
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import dump, say
+from netd.cli.session import print_json, print_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def ps(session: Session, options: Options) -> int:
     found = session.engine.get("/containers/json", query)
     whole = options.on("no-trunc")
     if wants_json(options):
-        dump(found)
+        print_json(found)
     elif options.on("quiet"):
         for container in found:
-            say(container["Id"] if whole else short(container["Id"]))
+            print_line(container["Id"] if whole else short_id(container["Id"]))
     else:
         _print(found, whole, options.on("size"))
     return 0
@@ -49,15 +49,15 @@ def top(session: Session, options: Options) -> int:
 
 
 def ports(entries: list[Json]) -> str:
-    """Return what a container publishes as one cell; neighbouring ports that lead to neighbours are one range."""
+    """Return the cell of a container's ports; consecutive ports with consecutive host ports are merged into a range."""
     runs: list[list[Json]] = []
-    for entry in sorted(entries, key=_entry_order):
+    for entry in sorted(entries, key=_sort_key):
         if runs and _continues(runs[-1][-1], entry):
             runs[-1].append(entry)
         else:
             runs.append([entry])
     runs.sort(key=lambda run: (run[0]["PrivatePort"], run[0]["Type"], run[0].get("IP") or ""))
-    return ", ".join(_run(run[0], run[-1]) for run in runs)
+    return ", ".join(_port_run(run[0], run[-1]) for run in runs)
 
 
 def _print(found: list[Json], whole: bool, sized: bool) -> None:
@@ -66,7 +66,7 @@ def _print(found: list[Json], whole: bool, sized: bool) -> None:
     head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     rows = [
         [
-            container["Id"] if whole else short(container["Id"]),
+            container["Id"] if whole else short_id(container["Id"]),
             container["Image"] if whole else short_image(container["Image"]),
             _quoted(container["Command"], whole),
             ago(container["Created"]),
@@ -84,16 +84,16 @@ def _print(found: list[Json], whole: bool, sized: bool) -> None:
 
 
 def short_image(image: str) -> str:
-    return short(image) if image.startswith("sha256:") else image
+    return short_id(image) if image.startswith("sha256:") else image
 
 
 def _quoted(command: str, whole: bool) -> str:
     shown = command.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{shown if whole else cut(shown, _COMMAND_LENGTH)}"'
+    return f'"{shown if whole else truncate(shown, _COMMAND_LENGTH)}"'
 
 
 def _own_names(names: list[str]) -> list[str]:
-    """Leave out the names that others have for a container by links."""
+    """Return the container's own names, without the names that legacy links of other containers give it."""
     return [name[1:] for name in names if "/" not in name[1:]]
 
 
@@ -105,7 +105,7 @@ def _sizes(container: Json) -> str:
     return f"{own} (virtual {size(virtual)})" if virtual else own
 
 
-def _entry_order(entry: Json) -> tuple[Any, ...]:
+def _sort_key(entry: Json) -> tuple[Any, ...]:
     return (entry["Type"], entry.get("IP") or "", entry["PrivatePort"], entry.get("PublicPort") or 0)
 
 
@@ -116,19 +116,19 @@ def _continues(last: Json, entry: Json) -> bool:
     return same and bool(entry["PrivatePort"] - last["PrivatePort"] == 1 == step)
 
 
-def _run(first: Json, last: Json) -> str:
+def _port_run(first: Json, last: Json) -> str:
     private = _span(first["PrivatePort"], last["PrivatePort"])
     if not first.get("PublicPort"):
         return f"{private}/{first['Type']}"
     public = _span(first["PublicPort"], last["PublicPort"])
-    return f"{joined(first.get('IP') or '', public)}->{private}/{first['Type']}"
+    return f"{host_port(first.get('IP') or '', public)}->{private}/{first['Type']}"
 
 
 def _span(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def joined(address: str, port: str) -> str:
+def host_port(address: str, port: str) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -137,16 +137,16 @@ COMMANDS = {
         "ps [FLAGS]",
         ps,
         (
-            switch("all", "a", "Show those that do not run as well"),
-            many("filter", "f", "KEY=VALUE", "Show only what fits: name, id, label, status, network, publish …"),
-            text("format", "", "json|table", "How to print", values="words:json table"),
-            text("last", "n", "NUMBER", "Show the last ones created, running or not"),
-            switch("latest", "l", "Show the last one created"),
-            switch("no-trunc", "", "Print everything in full"),
+            switch("all", "a", "Show stopped containers as well"),
+            many("filter", "f", "KEY=VALUE", "Filter the list: name, id, label, status, network, publish …"),
+            text("format", "", "json|table", "Output format", values="words:json table"),
+            text("last", "n", "NUMBER", "Show the NUMBER containers created last, running or stopped"),
+            switch("latest", "l", "Show the container created last"),
+            switch("no-trunc", "", "Do not truncate the output"),
             switch("quiet", "q", "Print ids only"),
             switch("size", "s", "Show sizes"),
         ),
-        most=0,
+        max_args=0,
     ),
-    "top": Command("top CONTAINER [PS-OPTION...]", top, least=1, flags_first=True, offers=("running", "none")),
+    "top": Command("top CONTAINER [PS-OPTION...]", top, min_args=1, flags_first=True, completions=("running", "none")),
 }

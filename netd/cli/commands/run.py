@@ -6,7 +6,7 @@ from netd.cli.errors import ApiFault, Fault, UsageFault
 from netd.cli.parse.create_body import create_body
 from netd.cli.parse.flags import Command
 from netd.cli.parse.run_flags import CREATE, RUN
-from netd.cli.session import say, warn
+from netd.cli.session import print_line, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ _NOT_EXECUTABLE = ("permission denied", "is a directory")
 
 def create(session: Session, options: Options) -> int:
     body = create_body(options, attached=True, size=None)
-    say(_created(session, options, body))
+    print_line(_created(session, options, body))
     return 0
 
 
 def run(session: Session, options: Options) -> int:
-    """Exit codes: the program's own; 125 for errors of ours or the daemon's; 126, 127 when it could not be run."""
+    """Return the program's exit code; 125 for errors of netctl or the daemon; 126 or 127 if it cannot be executed."""
     try:
         return _detached(session, options) if options.on("detach") else _attached(session, options)
     except UsageFault:
@@ -36,7 +36,7 @@ def run(session: Session, options: Options) -> int:
 
 
 def start_code(message: str) -> int:
-    """Return the exit code for a start that the daemon refused with *message*."""
+    """Return the exit code for a failed start from the daemon's error *message*."""
     if any(words in message for words in _NOT_FOUND):
         return 127
     return 126 if any(words in message for words in _NOT_EXECUTABLE) else 125
@@ -44,22 +44,22 @@ def start_code(message: str) -> int:
 
 def _detached(session: Session, options: Options) -> int:
     id = _created(session, options, create_body(options, attached=False, size=None))
-    say(id)
+    print_line(id)
     _start(session, id)
     return 0
 
 
 def _attached(session: Session, options: Options) -> int:
     from netd.cli.transport import terminal
-    from netd.cli.transport.attach import Target, exit_code, needs_terminal, stream
+    from netd.cli.transport.attach import Target, exit_code, require_terminal, stream
 
     tty, stdin = options.on("tty"), options.on("interactive")
-    needs_terminal(tty, stdin)
-    keys = session_keys(options)
+    require_terminal(tty, stdin)
+    keys = detach_keys_of(options)
     id = _created(session, options, create_body(options, attached=True, size=terminal.size() if tty else None))
     path, engine = f"/containers/{id}", session.engine
-    wanted = [(name, "1") for name in ("stderr", "stdin", "stdout", "stream") if name != "stdin" or stdin]
-    answer = engine.hijack(f"{path}/attach", query=wanted)
+    streams = [(name, "1") for name in ("stderr", "stdin", "stdout", "stream") if name != "stdin" or stdin]
+    response = engine.hijack(f"{path}/attach", query=streams)
     condition = "removed" if options.on("rm") else "next-exit"
     waiting = engine.call("POST", f"{path}/wait", query=(("condition", condition),))
     target = Target(engine, path)
@@ -75,13 +75,13 @@ def _attached(session: Session, options: Options) -> int:
             target.resize()
 
     proxy = options.on("sig-proxy", default=True)
-    if not stream(target, answer, tty=tty, stdin=stdin, keys=keys, proxy=proxy, begin=begin):
-        warn(f"detached; {id[:12]} goes on")
+    if not stream(target, response, tty=tty, stdin=stdin, keys=keys, proxy=proxy, begin=begin):
+        warn(f"detached; {id[:12]} keeps running")
         return 0
     return exit_code(waiting)
 
 
-def session_keys(options: Options) -> bytes:
+def detach_keys_of(options: Options) -> bytes:
     from netd.cli.transport.stream_frames import detach_keys
 
     text = options.text("detach-keys", "ctrl-p,ctrl-q")
@@ -104,7 +104,7 @@ def _created(session: Session, options: Options, body: dict[str, Any]) -> str:
 
 def _with_remedy(fault: ApiFault, image: str) -> str:
     if fault.status == 404 and "o such image" in fault.message:
-        return f"{fault.message}; make it with 'netctl image import FILE {image}', or see 'netctl image ls'"
+        return f"{fault.message}; create it with 'netctl image import FILE {image}'; 'netctl image ls' lists the images"
     return fault.message
 
 
@@ -117,14 +117,19 @@ def _start(session: Session, id: str) -> None:
 
 COMMANDS = {
     "run": Command(
-        "run [FLAGS] IMAGE [COMMAND] [ARGUMENT...]", run, RUN, least=1, flags_first=True, offers=("image", "file")
+        "run [FLAGS] IMAGE [COMMAND] [ARGUMENT...]",
+        run,
+        RUN,
+        min_args=1,
+        flags_first=True,
+        completions=("image", "file"),
     ),
     "create": Command(
         "create [FLAGS] IMAGE [COMMAND] [ARGUMENT...]",
         create,
         CREATE,
-        least=1,
+        min_args=1,
         flags_first=True,
-        offers=("image", "file"),
+        completions=("image", "file"),
     ),
 }

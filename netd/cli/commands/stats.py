@@ -1,14 +1,14 @@
-"""``stats``: one look at what containers use."""
+"""``stats``: prints one sample of the resource usage of containers."""
 
 from __future__ import annotations
 
 import sys
 
-from netd.cli.output.columns import short, table
+from netd.cli.output.columns import short_id, table
 from netd.cli.output.human import binary_size, size
 from netd.cli.parse.common_flags import wants_json
 from netd.cli.parse.flags import Command, switch, text
-from netd.cli.session import dump, each
+from netd.cli.session import print_json, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ _HEAD = ("CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O
 
 
 def stats(session: Session, options: Options) -> int:
-    """All are asked at once, because a daemon takes a second to tell the use of processors."""
+    """Request the samples concurrently, because the daemon measures CPU usage over one second."""
     found: list[Json] = []
     names = options.args or [running["Id"] for running in session.engine.get("/containers/json")]
-    code = each(
+    code = request_each(
         names,
-        lambda name: session.engine.ask("GET", f"/containers/{name}/stats", query=(("stream", "false"),)),
+        lambda name: session.engine.send("GET", f"/containers/{name}/stats", query=(("stream", "false"),)),
         lambda name, sample: found.append(sample),
     )
     if wants_json(options):
-        dump(found)
+        print_json(found)
         return code
     whole = options.on("no-trunc")
     sys.stdout.write(table(_HEAD, (row(sample, whole) for sample in found)))
@@ -40,11 +40,11 @@ def stats(session: Session, options: Options) -> int:
 
 
 def row(sample: Json, whole: bool) -> list[str]:
-    """Return the cells of one sample of the API."""
+    """Return the table row of one sample of the API."""
     memory = sample.get("memory_stats") or {}
     used, limit = memory_use(memory), memory.get("limit") or 0
     return [
-        sample["id"] if whole else short(sample["id"]),
+        sample["id"] if whole else short_id(sample["id"]),
         sample["name"].lstrip("/"),
         f"{cpu_percent(sample):.2f}%",
         f"{binary_size(used)} / {binary_size(limit)}",
@@ -56,7 +56,7 @@ def row(sample: Json, whole: bool) -> list[str]:
 
 
 def cpu_percent(sample: Json) -> float:
-    """Return hundredths of one processor, between the sample before and this one."""
+    """Return CPU usage between the previous sample and this one in percent of one processor."""
     now, before = sample.get("cpu_stats") or {}, sample.get("precpu_stats") or {}
     used = _usage(now) - _usage(before)
     passed = (now.get("system_cpu_usage") or 0) - (before.get("system_cpu_usage") or 0)
@@ -65,7 +65,7 @@ def cpu_percent(sample: Json) -> float:
 
 
 def memory_use(memory: Json) -> int:
-    """Return what is used without the file cache that can be dropped at once; its name differs by cgroup version."""
+    """Return the usage without reclaimable page cache, whose key differs between cgroup v1 and v2."""
     usage = int(memory.get("usage") or 0)
     inside = memory.get("stats") or {}
     cache = inside.get("total_inactive_file", inside.get("inactive_file", 0))
@@ -77,7 +77,9 @@ def _usage(stats: Json) -> int:
 
 
 def _network(networks: Json) -> tuple[int, int]:
-    return sum(one["rx_bytes"] for one in networks.values()), sum(one["tx_bytes"] for one in networks.values())
+    return sum(counters["rx_bytes"] for counters in networks.values()), sum(
+        counters["tx_bytes"] for counters in networks.values()
+    )
 
 
 def _blocks(blkio: Json) -> tuple[int, int]:
@@ -95,10 +97,10 @@ COMMANDS = {
         "stats [FLAGS] [CONTAINER...]",
         stats,
         (
-            text("format", "", "json|table", "How to print", values="words:json table"),
+            text("format", "", "json|table", "Output format", values="words:json table"),
             switch("no-trunc", "", "Print ids in full"),
-            switch("no-stream", "", "Look once, which is what it does anyway"),
+            switch("no-stream", "", "Accepted for compatibility; stats always prints one sample"),
         ),
-        offers=("running",),
+        completions=("running",),
     )
 }

@@ -1,11 +1,11 @@
-"""``version`` and ``info``: what runs here."""
+"""``version`` and ``info``."""
 
 from __future__ import annotations
 
 from netd.cli.errors import Unreachable
 from netd.cli.parse.common_flags import wants_json
 from netd.cli.parse.flags import Command, text
-from netd.cli.session import dump, say, warn
+from netd.cli.session import print_json, print_line, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _INFO = (
 
 
 def version(session: Session, options: Options) -> int:
-    """Print our version, and the daemons' where they run; exit code 1 where they do not."""
+    """Print the versions of netctl and the daemons; the exit code is 1 if no daemon answers."""
     found: Json = {"Client": {"Version": own_version()}, "Server": None}
     missing = None
     try:
@@ -46,9 +46,9 @@ def version(session: Session, options: Options) -> int:
     except Unreachable as fault:
         missing = fault
     if wants_json(options):
-        dump(found)
+        print_json(found)
     else:
-        say(f"netctl {found['Client']['Version']}")
+        print_line(f"netctl {found['Client']['Version']}")
         _print_server(found["Server"])
     if missing:
         warn(missing.message)
@@ -58,27 +58,27 @@ def version(session: Session, options: Options) -> int:
 def info(session: Session, options: Options) -> int:
     found = session.engine.get("/info")
     if wants_json(options):
-        dump(found)
+        print_json(found)
         return 0
     for label, key in _INFO:
         if found.get(key) not in (None, ""):
-            say(f"{label}: {found[key]}")
+            print_line(f"{label}: {found[key]}")
     plugins = found.get("Plugins") or {}
     for kind in ("Network", "Volume"):
-        say(f"{kind} Drivers: {' '.join(plugins.get(kind) or ())}")
+        print_line(f"{kind} Drivers: {' '.join(plugins.get(kind) or ())}")
     if found.get("MemTotal"):
         from netd.cli.output.human import binary_size
 
-        say(f"Total Memory: {binary_size(found['MemTotal'])}")
+        print_line(f"Total Memory: {binary_size(found['MemTotal'])}")
     if firewall := (found.get("FirewallBackend") or {}).get("Driver"):
-        say(f"Firewall: {firewall}")
+        print_line(f"Firewall: {firewall}")
     for warning in found.get("Warnings") or ():
         warn(warning)
     return 0
 
 
 def own_version() -> str:
-    """Return the version of the installed package, "unknown" where we run from a source tree."""
+    """Return the version of the installed package, or "unknown" when netctl runs from a source tree."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
@@ -92,14 +92,14 @@ def _print_server(found: Json | None) -> None:
     if found is None:
         return
     for part in found.get("Components") or [{"Name": "Engine", "Version": found["Version"]}]:
-        say(f"{part['Name']} {part['Version']}")
-    say(f"API {found['ApiVersion']} (from {found['MinAPIVersion']})")
-    say(f"{found['Os']}/{found['Arch']}, kernel {found['KernelVersion']}")
+        print_line(f"{part['Name']} {part['Version']}")
+    print_line(f"API {found['ApiVersion']} (from {found['MinAPIVersion']})")
+    print_line(f"{found['Os']}/{found['Arch']}, kernel {found['KernelVersion']}")
 
 
-_FORMAT = text("format", "f", "json|table", "How to print", values="words:json table")
+_FORMAT = text("format", "f", "json|table", "Output format", values="words:json table")
 
 COMMANDS = {
-    "version": Command("version [FLAGS]", version, (_FORMAT,), most=0),
-    "info": Command("info [FLAGS]", info, (_FORMAT,), most=0),
+    "version": Command("version [FLAGS]", version, (_FORMAT,), max_args=0),
+    "info": Command("info [FLAGS]", info, (_FORMAT,), max_args=0),
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from netd.cli.commands.inspect import FORMAT, one_kind
+from netd.cli.commands.inspect import FORMAT, inspect_kind
 from netd.cli.output.columns import table
 from netd.cli.parse.common_flags import confirmed, filters, pairs, wants_json
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import dump, each, say
+from netd.cli.session import print_json, print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,19 +25,19 @@ def create(session: Session, options: Options) -> int:
         "DriverOpts": pairs(options.many("opt")),
         "Labels": pairs(options.many("label")),
     }
-    say(session.engine.post("/volumes/create", body)["Name"])
+    print_line(session.engine.post("/volumes/create", body)["Name"])
     return 0
 
 
 def ls(session: Session, options: Options) -> int:
     found = session.engine.get("/volumes", (("filters", filters(options)),))["Volumes"] or []
     if wants_json(options):
-        dump(found)
+        print_json(found)
         return 0
     found.sort(key=lambda volume: volume["Name"])
     if options.on("quiet"):
         for volume in found:
-            say(volume["Name"])
+            print_line(volume["Name"])
     else:
         sys.stdout.write(table(("DRIVER", "VOLUME NAME"), [(v["Driver"], v["Name"]) for v in found]))
     return 0
@@ -45,7 +45,7 @@ def ls(session: Session, options: Options) -> int:
 
 def remove(session: Session, options: Options) -> int:
     query = (("force", "1" if options.on("force") else ""),)
-    return each(options.args, lambda name: session.engine.ask("DELETE", f"/volumes/{name}", query=query))
+    return request_each(options.args, lambda name: session.engine.send("DELETE", f"/volumes/{name}", query=query))
 
 
 def prune(session: Session, options: Options) -> int:
@@ -56,16 +56,16 @@ def prune(session: Session, options: Options) -> int:
     everything = options.on("all")
     if not confirmed(options, _PRUNE.format("all" if everything else "nameless")):
         return 0
-    wanted = loads(filters(options) or "{}")
+    selected = loads(filters(options) or "{}")
     if everything:
-        wanted["all"] = {"true": True}
-    found = session.engine.post("/volumes/prune", query=(("filters", dumps(wanted) if wanted else ""),))
+        selected["all"] = {"true": True}
+    found = session.engine.post("/volumes/prune", query=(("filters", dumps(selected) if selected else ""),))
     removed = found["VolumesDeleted"] or []
     if removed:
-        say("Deleted Volumes:")
+        print_line("Deleted Volumes:")
     for name in removed:
-        say(name)
-    say(f"Total reclaimed space: {size(found['SpaceReclaimed'], 4)}")
+        print_line(name)
+    print_line(f"Total reclaimed space: {size(found['SpaceReclaimed'], 4)}")
     return 0
 
 
@@ -78,37 +78,41 @@ COMMANDS = {
             many("label", "", "KEY[=VALUE]", "Label"),
             many("opt", "o", "KEY=VALUE", "Option of the driver"),
         ),
-        most=1,
-        offers=("none",),
+        max_args=1,
+        completions=("none",),
     ),
     "volume ls": Command(
         "volume ls [FLAGS]",
         ls,
         (
-            many("filter", "f", "KEY=VALUE", "Show only what fits: name, label, driver, dangling"),
-            text("format", "", "json|table", "How to print", values="words:json table"),
+            many("filter", "f", "KEY=VALUE", "Filter the list: name, label, driver, dangling"),
+            text("format", "", "json|table", "Output format", values="words:json table"),
             switch("quiet", "q", "Print names only"),
         ),
-        most=0,
+        max_args=0,
     ),
     "volume inspect": Command(
-        "volume inspect [FLAGS] VOLUME [VOLUME...]", one_kind("volume"), (FORMAT,), least=1, offers=("volume",)
+        "volume inspect [FLAGS] VOLUME [VOLUME...]",
+        inspect_kind("volume"),
+        (FORMAT,),
+        min_args=1,
+        completions=("volume",),
     ),
     "volume rm": Command(
         "volume rm [FLAGS] VOLUME [VOLUME...]",
         remove,
-        (switch("force", "f", "One that is not there is no error"),),
-        least=1,
-        offers=("volume",),
+        (switch("force", "f", "Ignore missing volumes"),),
+        min_args=1,
+        completions=("volume",),
     ),
     "volume prune": Command(
         "volume prune [FLAGS]",
         prune,
         (
-            switch("all", "a", "Also those with names"),
-            many("filter", "", "KEY=VALUE", "Remove only what fits: label, label!"),
-            switch("force", "f", "Do not ask"),
+            switch("all", "a", "Remove named volumes as well"),
+            many("filter", "", "KEY=VALUE", "Filter the volumes to remove: label, label!"),
+            switch("force", "f", "Do not ask for confirmation"),
         ),
-        most=0,
+        max_args=0,
     ),
 }

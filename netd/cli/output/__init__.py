@@ -1,4 +1,4 @@
-"""What netctl prints: tables, templates, help and completion scripts.
+"""Output of netctl: tables, templates, quantities and completion scripts.
 
-Pure, except for the clock in ``human.ago``.
+Pure, except for ``human.ago``, which reads the clock.
 """

@@ -1,6 +1,6 @@
-"""Tables as Docker's command prints them: columns at least ten wide, three blanks between, nothing after the last.
+"""Tables in the format of Docker's command: columns of at least ten characters, three blanks between columns.
 
-Pure.  Cells come from the daemon, and through it from images and containers: control characters are shown, not sent.
+Pure.  Cells contain text from images and containers, so control characters are escaped.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_WIDTH = 10
-_GAP = 3
+_MIN_WIDTH = 10
+_SPACING = 3
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = [list(head), *([plain(cell) for cell in row] for row in rows)]
-    widths = [max(_WIDTH, *(len(row[i]) + _GAP for row in cells)) for i in range(len(head) - 1)]
+    cells = [list(head), *([escape_control(cell) for cell in row] for row in rows)]
+    widths = [max(_MIN_WIDTH, *(len(row[i]) + _SPACING for row in cells)) for i in range(len(head) - 1)]
     return "".join(_line(row, widths) for row in cells)
 
 
-def plain(text: str) -> str:
-    """Return *text* with everything that a terminal would act on written out."""
+def escape_control(text: str) -> str:
+    """Return *text* with non-printable characters escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def short(id: str) -> str:
-    """Return the twelve digits that people use of an id, without ``sha256:``."""
+def short_id(id: str) -> str:
+    """Return the first twelve digits of an id, without ``sha256:``."""
     return id.removeprefix("sha256:")[:12]
 
 
-def cut(text: str, length: int) -> str:
+def truncate(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

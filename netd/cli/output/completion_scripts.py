@@ -1,9 +1,9 @@
-"""The completion scripts.  Each hands the words so far to ``netctl __complete`` and offers what it prints."""
+"""Completion scripts for the shells.  Each passes the command line to ``netctl __complete`` and offers its output."""
 
 from __future__ import annotations
 
-# bash splits words at = and : by itself, so the line is split at blanks here and the part before the last
-# of them is taken off the candidates again.
+# bash itself splits words at = and :, so this script splits the line at blanks and removes the part of a candidate up
+# to the last = or :, which bash keeps.
 _BASH = r"""
 # bash completion for netctl; load it with:  source <(netctl completion bash)
 _netctl() {

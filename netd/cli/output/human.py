@@ -1,4 +1,4 @@
-"""Numbers as people read them, in Docker's words: ages, sizes.  Pure but for :func:`ago`, which looks at the clock."""
+"""Durations and sizes in the format of Docker's command.  Pure, except for :func:`ago`, which reads the clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ago(unix: float) -> str:
 
 
 def seconds_of(moment: str) -> float:
-    """Return the Unix time of an RFC 3339 text with up to nine decimals."""
+    """Return the Unix time of an RFC 3339 timestamp with up to nine decimals, of which six are used."""
     from datetime import datetime
 
     whole, dot, rest = moment.partition(".")

@@ -1,7 +1,7 @@
-"""The templates that ``inspect --format`` takes: the part of Docker's that people use to get at a value.
+"""Templates of ``inspect --format``: a subset of Go's text/template as Docker uses it.
 
 Pure.  ``{{.A.B}}``, ``{{json .A}}``, ``{{len .A}}``, ``{{index .A "key" 0}}``, and ``{{range .A}} … {{end}}`` with
-``{{range $key, $value := .A}}``.  A key that is not there is ``<no value>``.
+``{{range $key, $value := .A}}``.  A missing key is rendered as ``<no value>``.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     Names = dict[str, Any]
 
-_MARK = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_ACTION = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
 _RANGE = re.compile(r"range\s+(?:(?:(\$\w+)\s*,\s*)?(\$\w+)\s*:=\s*)?(\S+)\Z")
 _WORD = re.compile(r'"[^"]*"|\S+')
 _OPERAND = re.compile(r"(\$\w*)?((?:\.\w+)*|\.)\Z")
-_KNOWN = "{{.Name}}, {{json .X}}, {{len .X}}, {{index .X KEY}} and {{range .X}}…{{end}} are known"
+_SUPPORTED = "{{.Name}}, {{json .X}}, {{len .X}}, {{index .X KEY}} and {{range .X}}…{{end}} are supported"
 
 
 class _Loop:
-    """A ``range``: what it goes over, the names for key and value, and what to render for each."""
+    """A ``range`` action: the operand, the variables for key and value, and the body."""
 
     def __init__(self, key: str, name: str, over: str) -> None:
         self.key, self.name, self.over = key, name, over
@@ -30,14 +30,14 @@ class _Loop:
 
 
 def render(template: str, value: Any) -> str:
-    """Return *template* filled in.  Raises ValueError naming the part that is not understood."""
+    """Return *template* rendered with *value*.  Raises ValueError that names the unsupported part."""
     return _rendered(_parsed(template), value, {"$": value})
 
 
 def _parsed(template: str) -> list[str | list[str] | _Loop]:
     top = _Loop("", "", "")
     open_loops = [top]
-    for index, part in enumerate(_MARK.split(template)):
+    for index, part in enumerate(_ACTION.split(template)):
         if index % 2 == 0:
             open_loops[-1].body.append(part)
         elif part == "end" and len(open_loops) > 1:
@@ -85,7 +85,7 @@ def _evaluate(words: list[str], dot: Any, names: Names) -> Any:
     if function == "index" and arguments:
         return _indexed([_operand(word, dot, names) for word in arguments])
     if arguments:
-        raise ValueError(f"template: cannot do '{' '.join(words)}'; {_KNOWN}")
+        raise ValueError(f"template: unsupported action '{' '.join(words)}'; {_SUPPORTED}")
     return _operand(function, dot, names)
 
 
@@ -106,7 +106,7 @@ def _operand(word: str, dot: Any, names: Names) -> Any:
         return int(word)
     found = _OPERAND.match(word)
     if not word or found is None or (found[1] and found[1] not in names):
-        raise ValueError(f"template: cannot understand '{word}'; {_KNOWN}")
+        raise ValueError(f"template: invalid operand '{word}'; {_SUPPORTED}")
     value = names[found[1]] if found[1] else dot
     for key in found[2].split("."):
         if key:
@@ -115,13 +115,13 @@ def _operand(word: str, dot: Any, names: Names) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Write a value as Go does."""
+    """Return a value in Go's default format."""
     if value is None:
         return "<no value>"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{' '.join(_text(one) for one in value)}]"
+        return f"[{' '.join(_text(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_text(one)}' for key, one in sorted(value.items()))}]"
+        return f"map[{' '.join(f'{key}:{_text(item)}' for key, item in sorted(value.items()))}]"
     return str(value)

@@ -1,4 +1,4 @@
-"""Flags and arguments of netctl and the request bodies that they become.
+"""Flags and arguments of netctl, and their conversion into request bodies.
 
-Pure: no sockets, no output.
+No sockets and no output, except for the question of ``common_flags.confirmed``; modules marked as pure read no files.
 """

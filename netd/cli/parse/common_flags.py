@@ -1,4 +1,4 @@
-"""Flags that many verbs have: ``--filter``, ``--format``, ``--force``, and ``key=value`` words."""
+"""Flags that several verbs share: ``--filter``, ``--format``, ``--force``, and ``key=value`` words."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def filters(options: Options) -> str:
-    """Return the ``filters`` of a query from ``--filter key=value``, "" when there is none."""
+    """Return the query parameter ``filters`` from all ``--filter key=value``, or "" if there are none."""
     found: dict[str, dict[str, bool]] = {}
     for word in options.many("filter"):
         key, equals, value = word.partition("=")
         if not equals:
-            raise options.refuse("filter", word, "say key=value")
+            raise options.refuse("filter", word, "use key=value")
         found.setdefault(key.strip().lower(), {})[value.strip()] = True
     if not found:
         return ""
@@ -27,15 +27,15 @@ def filters(options: Options) -> str:
 
 
 def wants_json(options: Options) -> bool:
-    """Whether ``--format json`` was given.  Raises UsageFault for a format that is neither json nor table."""
+    """Return whether ``--format json`` was given.  Raises UsageFault for a format other than json and table."""
     value = options.text("format", "table")
     if value not in ("json", "table"):
-        raise options.refuse("format", value, "say json or table")
+        raise options.refuse("format", value, "use json or table")
     return value == "json"
 
 
 def confirmed(options: Options, question: str) -> bool:
-    """Ask the person unless ``--force`` was given; the end of the input is a no."""
+    """Return True with ``--force`` or after the user has answered yes; end of input counts as no."""
     if options.on("force"):
         return True
     sys.stdout.write(f"{question}\nAre you sure you want to continue? [y/N] ")
@@ -45,6 +45,6 @@ def confirmed(options: Options, question: str) -> bool:
 
 
 def pairs(words: Iterable[str]) -> dict[str, str]:
-    """Return ``key=value`` words as a mapping; a key alone gets an empty value, a later one wins."""
+    """Return ``key=value`` words as a mapping; without ``=`` the value is empty, later words override earlier ones."""
     split = (word.partition("=") for word in words)
     return {key: value for key, _, value in split}

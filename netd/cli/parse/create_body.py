@@ -1,7 +1,7 @@
 """The body of ``POST /containers/create`` from the flags of ``run`` and ``create``.
 
-It checks what only the command line knows (how a word is written) and leaves the rest to the daemon.  Files and
-environment variables that the flags name are read here.
+Checks only the syntax of the flags and leaves the rest to the daemon.  Reads the files and environment variables that
+the flags name.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 
 def create_body(options: Options, *, attached: bool, size: list[int] | None) -> Json:
-    """Return the body; *attached* is false for ``-d``, *size* is the terminal's rows and columns if there is one."""
+    """Return the request body; *attached* is False with ``-d``; *size* is rows and columns of the terminal, if any."""
     mode, endpoints = networking(options)
     body = _config(options, attached)
     body["HostConfig"] = {
         **_storage(options),
         **_limits(options),
         **_security(options),
-        **_life(options),
-        **_names(options),
+        **_lifecycle(options),
+        **_name_resolution(options),
         "NetworkMode": mode,
         "ConsoleSize": size or [0, 0],
     }
@@ -47,7 +47,7 @@ def create_body(options: Options, *, attached: bool, size: list[int] | None) -> 
 
 
 def environment(options: Options) -> list[str]:
-    """Return ``NAME=value`` for every variable of the files and then the flags; ``NAME`` alone takes it out."""
+    """Return ``NAME=value`` for the variables of the files, then of the flags; ``NAME`` alone removes the variable."""
     found: list[str] = []
     for path in options.many("env-file"):
         with open(path, encoding="utf-8") as lines:
@@ -83,15 +83,15 @@ def _config(options: Options, attached: bool) -> Json:
 
 
 def _storage(options: Options) -> Json:
-    here = os.getcwd()
-    binds = _each(options, "volume", lambda word: volume(word, here))
+    cwd = os.getcwd()
+    binds = _convert_each(options, "volume", lambda word: volume(word, cwd))
     return {
         "Binds": [text for text, has_source in binds if has_source],
-        "Mounts": _each(options, "mount", lambda word: mount(word, here)),
-        "Tmpfs": dict(_each(options, "tmpfs", tmpfs)),
+        "Mounts": _convert_each(options, "mount", lambda word: mount(word, cwd)),
+        "Tmpfs": dict(_convert_each(options, "tmpfs", tmpfs)),
         "VolumesFrom": options.many("volumes-from"),
         "ReadonlyRootfs": options.on("read-only"),
-        "Devices": _each(options, "device", _device),
+        "Devices": _convert_each(options, "device", _device),
         "ShmSize": options.converted("shm-size", memory),
     }
 
@@ -109,7 +109,7 @@ def _limits(options: Options) -> Json:
         "MemoryReservation": options.converted("memory-reservation", memory),
         "PidsLimit": options.number("pids-limit"),
         "OomScoreAdj": options.number("oom-score-adj") or 0,
-        "Ulimits": _each(options, "ulimit", _ulimit),
+        "Ulimits": _convert_each(options, "ulimit", _ulimit),
         "Sysctls": pairs(options.many("sysctl")),
     }
 
@@ -119,7 +119,7 @@ def _security(options: Options) -> Json:
         "Privileged": options.on("privileged"),
         "CapAdd": options.many("cap-add"),
         "CapDrop": options.many("cap-drop"),
-        "SecurityOpt": _each(options, "security-opt", _security_option),
+        "SecurityOpt": _convert_each(options, "security-opt", _security_option),
         "GroupAdd": options.many("group-add"),
         "Isolation": options.text("isolation"),
         "PidMode": options.text("pid"),
@@ -130,7 +130,7 @@ def _security(options: Options) -> Json:
     }
 
 
-def _life(options: Options) -> Json:
+def _lifecycle(options: Options) -> Json:
     if options.on("rm") and options.text("restart", "no") != "no":
         raise UsageFault("conflicting options: cannot specify both --restart and --rm")
     found: Json = {
@@ -143,12 +143,12 @@ def _life(options: Options) -> Json:
     return found
 
 
-def _names(options: Options) -> Json:
+def _name_resolution(options: Options) -> Json:
     return {
         "Dns": options.many("dns"),
         "DnsSearch": options.many("dns-search"),
         "DnsOptions": options.many("dns-option"),
-        "ExtraHosts": _each(options, "add-host", _host_line),
+        "ExtraHosts": _convert_each(options, "add-host", _extra_host),
         "Links": options.many("link"),
         "PublishAllPorts": options.on("publish-all"),
     }
@@ -157,16 +157,16 @@ def _names(options: Options) -> Json:
 def _ports(options: Options, body: Json) -> None:
     allow = options.many("allow")
     published = bindings(
-        pair for found in _each(options, "publish", lambda word: publish(word, allow)) for pair in found
+        pair for found in _convert_each(options, "publish", lambda word: publish(word, allow)) for pair in found
     )
-    exposed = [port for ports in _each(options, "expose", expose) for port in ports]
+    exposed = [port for ports in _convert_each(options, "expose", expose) for port in ports]
     body["ExposedPorts"] = {port: {} for port in (*exposed, *published)}
     body["HostConfig"]["PortBindings"] = published
-    places = [text for text, source in _each(options, "volume", lambda word: volume(word, "/")) if not source]
-    body["Volumes"] = {place: {} for place in places}
+    targets = [text for text, source in _convert_each(options, "volume", lambda word: volume(word, "/")) if not source]
+    body["Volumes"] = {target: {} for target in targets}
 
 
-def _each(options: Options, name: str, convert: Callable[[str], T]) -> list[T]:
+def _convert_each(options: Options, name: str, convert: Callable[[str], T]) -> list[T]:
     found = []
     for word in options.many(name):
         try:
@@ -179,7 +179,7 @@ def _each(options: Options, name: str, convert: Callable[[str], T]) -> list[T]:
 def _restart(options: Options) -> Json:
     name, colon, times = options.text("restart", "no").partition(":")
     if name not in ("no", "always", "unless-stopped", "on-failure") or (colon and name != "on-failure"):
-        raise options.refuse("restart", f"{name}{colon}{times}", "say no, always, unless-stopped or on-failure[:TIMES]")
+        raise options.refuse("restart", f"{name}{colon}{times}", "use no, always, unless-stopped or on-failure[:TIMES]")
     try:
         return {"Name": name, "MaximumRetryCount": integer(times) if colon else 0}
     except ValueError:
@@ -193,21 +193,21 @@ def _ulimit(word: str) -> Json:
         low = integer(soft)
         return {"Name": name, "Soft": low, "Hard": integer(hard) if colon else low}
     except ValueError:
-        raise ValueError("say NAME=SOFT[:HARD], such as nofile=1024:2048") from None
+        raise ValueError("use NAME=SOFT[:HARD], such as nofile=1024:2048") from None
 
 
 def _device(word: str) -> Json:
     source, _, rest = word.partition(":")
-    place, _, access = rest.partition(":")
-    if place and not place.strip("rwm"):
-        place, access = source, place
+    target, _, access = rest.partition(":")
+    if target and not target.strip("rwm"):
+        target, access = source, target
     if access.strip("rwm") or not source.startswith("/"):
-        raise ValueError("say SOURCE[:TARGET[:rwm]]")
-    return {"PathOnHost": source, "PathInContainer": place or source, "CgroupPermissions": access or "rwm"}
+        raise ValueError("use SOURCE[:TARGET[:rwm]]")
+    return {"PathOnHost": source, "PathInContainer": target or source, "CgroupPermissions": access or "rwm"}
 
 
 def _security_option(word: str) -> str:
-    """A seccomp policy travels as its text, because the daemon need not see the file."""
+    """Replace the path of a seccomp profile by the file's content, because the daemon may not have access to it."""
     for equals in ("seccomp=", "seccomp:"):
         if word.startswith(equals) and word.removeprefix(equals) not in ("unconfined", "builtin"):
             with open(word.removeprefix(equals), encoding="utf-8") as file:
@@ -215,7 +215,7 @@ def _security_option(word: str) -> str:
     return word
 
 
-def _host_line(word: str) -> str:
+def _extra_host(word: str) -> str:
     name, mark, address = word.partition("=") if "=" in word else word.partition(":")
     if not name or not mark or not address:
         raise ValueError(f'bad format for add-host: "{word}"')
@@ -228,16 +228,16 @@ def _env_line(line: str, path: str) -> str:
         return ""
     name, equals, _ = text.partition("=")
     if not name or any(c.isspace() for c in name):
-        raise Fault(f"{path}: '{name}' is no name of a variable", 125)
-    return text if equals else _from_here(name, "")
+        raise Fault(f"{path}: '{name}' is not a valid variable name", 125)
+    return text if equals else _inherited(name, "")
 
 
 def _variable(options: Options, word: str) -> str:
     name, equals, _ = word.partition("=")
     if not name:
         raise options.refuse("env", word, "the variable has no name")
-    return word if equals else _from_here(name, name)
+    return word if equals else _inherited(name, name)
 
 
-def _from_here(name: str, absent: str) -> str:
+def _inherited(name: str, absent: str) -> str:
     return f"{name}={os.environ[name]}" if name in os.environ else absent

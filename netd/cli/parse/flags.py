@@ -1,7 +1,7 @@
-"""Flags as Docker's command line takes them: ``-it``, ``-p80:80``, ``--name x``, ``--name=x``, ``--rm=false``, ``--``.
+"""Parser for flags in Docker's syntax: ``-it``, ``-p80:80``, ``--name x``, ``--name=x``, ``--rm=false``, ``--``.
 
-Pure.  A small parser of our own, because argparse costs more time than a whole request and knows neither of Docker's
-two habits: flags that end at the first plain word (``run IMAGE -x``), and an error that names flag and value.
+Pure.  Not argparse, whose import takes longer than a whole request, and which can neither end the flags at the first
+argument (``run IMAGE -x``) nor name flag and value in errors as Docker does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 class Flag:
-    """One flag.  ``values`` says what completion offers: a kind of object (``network`` …), or words after a colon."""
+    """One flag.  ``values`` is the kind of its completions: ``network`` and others, or ``words:`` and a list."""
 
-    __slots__ = ("also", "help", "kind", "metavar", "name", "short", "values")
+    __slots__ = ("aliases", "help", "kind", "metavar", "name", "short", "values")
 
     def __init__(
         self,
@@ -31,40 +31,40 @@ class Flag:
         metavar: str = "",
         *,
         kind: str = "text",
-        also: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
         values: str = "",
     ) -> None:
         self.name, self.short, self.help, self.metavar = name, short, help, metavar
-        self.kind, self.also, self.values = kind, also, values
+        self.kind, self.aliases, self.values = kind, aliases, values
 
     @property
-    def shown(self) -> str:
+    def display_name(self) -> str:
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
     def refuse(self, value: str, reason: str) -> UsageFault:
-        return UsageFault(f'invalid argument "{value}" for "{self.shown}" flag: {reason}')
+        return UsageFault(f'invalid argument "{value}" for "{self.display_name}" flag: {reason}')
 
 
 def switch(name: str, short: str, help: str) -> Flag:
     return Flag(name, short, help, kind="switch")
 
 
-def text(name: str, short: str, metavar: str, help: str, *, also: tuple[str, ...] = (), values: str = "") -> Flag:
-    return Flag(name, short, help, metavar, also=also, values=values)
+def text(name: str, short: str, metavar: str, help: str, *, aliases: tuple[str, ...] = (), values: str = "") -> Flag:
+    return Flag(name, short, help, metavar, aliases=aliases, values=values)
 
 
-def many(name: str, short: str, metavar: str, help: str, *, also: tuple[str, ...] = (), values: str = "") -> Flag:
-    return Flag(name, short, help, metavar, kind="many", also=also, values=values)
+def many(name: str, short: str, metavar: str, help: str, *, aliases: tuple[str, ...] = (), values: str = "") -> Flag:
+    return Flag(name, short, help, metavar, kind="many", aliases=aliases, values=values)
 
 
 class Command:
-    """A verb: how it is called, which flags it takes, and what does it.
+    """A verb: usage line, function and flags.
 
-    ``least`` and ``most`` bound the plain words; ``flags_first`` ends the flags at the first of them.  ``offers`` is
-    what completion offers for each plain word, the last for all further ones.
+    ``min_args`` and ``max_args`` bound the number of arguments; with ``flags_first`` flags end at the first argument.
+    ``completions`` is the kind of completion for each argument; the last applies to all further arguments.
     """
 
-    __slots__ = ("flags", "flags_first", "least", "most", "offers", "run", "usage")
+    __slots__ = ("completions", "flags", "flags_first", "max_args", "min_args", "run", "usage")
 
     def __init__(
         self,
@@ -72,17 +72,17 @@ class Command:
         run: Callable[[Session, Options], int],
         flags: Sequence[Flag] = (),
         *,
-        least: int = 0,
-        most: int | None = None,
+        min_args: int = 0,
+        max_args: int | None = None,
         flags_first: bool = False,
-        offers: tuple[str, ...] = (),
+        completions: tuple[str, ...] = (),
     ) -> None:
         self.usage, self.run, self.flags = usage, run, flags
-        self.least, self.most, self.flags_first, self.offers = least, most, flags_first, offers
+        self.min_args, self.max_args, self.flags_first, self.completions = min_args, max_args, flags_first, completions
 
 
 class Options:
-    """What was given: the plain words in ``args``, the flags by their long names."""
+    """A parsed command line: arguments in ``args``, flags by their long names."""
 
     __slots__ = ("_flags", "_values", "args")
 
@@ -102,7 +102,7 @@ class Options:
         return self._values.get(name, [])
 
     def number(self, name: str) -> int | None:
-        """Return a whole number, or None when it was not given.  Raises UsageFault for anything else."""
+        """Return the flag's integer, or None if the flag was not given.  Raises UsageFault for other text."""
         value = self.text(name)
         if not value:
             return None
@@ -112,7 +112,7 @@ class Options:
             raise self._flags[name].refuse(value, str(error)) from None
 
     def converted(self, name: str, convert: Callable[[str], int]) -> int:
-        """Return the text converted, 0 when it was not given.  The ValueError's words become the flag's error."""
+        """Return the flag's converted text, or 0 if it was not given.  Raises UsageFault with the ValueError's text."""
         value = self.text(name)
         try:
             return convert(value) if value else 0
@@ -124,7 +124,7 @@ class Options:
 
 
 def integer(text: str) -> int:
-    """Return a whole number in ASCII digits with an optional minus sign.  Raises ValueError for anything else."""
+    """Return the integer of ASCII digits with an optional minus sign.  Raises ValueError for other text."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
         raise ValueError("not a whole number")
@@ -132,13 +132,13 @@ def integer(text: str) -> int:
 
 
 def parse(words: Sequence[str], flags: Sequence[Flag], flags_first: bool = False) -> Options:
-    """Sort *words* into flags and plain words.  Raises UsageFault naming the word that does not fit."""
+    """Split *words* into flags and arguments.  Raises UsageFault that names the invalid word."""
     return _Parser(flags).parse(words, flags_first)
 
 
 class _Parser:
     def __init__(self, flags: Sequence[Flag]) -> None:
-        self.long = {name: flag for flag in flags for name in (flag.name, *flag.also)}
+        self.long = {name: flag for flag in flags for name in (flag.name, *flag.aliases)}
         self.short = {flag.short: flag for flag in flags if flag.short}
         self.values: dict[str, list[str]] = {}
 
@@ -162,11 +162,11 @@ class _Parser:
         name, equals, value = word.partition("=")
         flag = self.long.get(name)
         if flag is None:
-            raise UsageFault(f"unknown flag: --{name}{_nearest(name, self.long)}")
+            raise UsageFault(f"unknown flag: --{name}{_suggestion(name, self.long)}")
         if flag.kind == "switch":
-            self._take(flag, value if equals else "true")
+            self._store(flag, value if equals else "true")
         elif equals or rest:
-            self._take(flag, value if equals else rest.pop())
+            self._store(flag, value if equals else rest.pop())
         else:
             raise UsageFault(f"flag needs an argument: --{name}")
 
@@ -180,15 +180,15 @@ class _Parser:
             if flag.kind != "switch":
                 if not letters and not rest:
                     raise UsageFault(f"flag needs an argument: {letter!r} in {word}")
-                return self._take(flag, letters.removeprefix("=") if letters else rest.pop())
+                return self._store(flag, letters.removeprefix("=") if letters else rest.pop())
             if letters.startswith("="):
-                return self._take(flag, letters[1:])
-            self._take(flag, "true")
+                return self._store(flag, letters[1:])
+            self._store(flag, "true")
         return None
 
-    def _take(self, flag: Flag, value: str) -> None:
+    def _store(self, flag: Flag, value: str) -> None:
         if flag.kind == "switch" and value not in _TRUE + _FALSE:
-            raise flag.refuse(value, "say true or false")
+            raise flag.refuse(value, "use true or false")
         self.values.setdefault(flag.name, []).append(value)
 
 
@@ -196,7 +196,7 @@ def _is_flag(word: str) -> bool:
     return len(word) > 1 and word[0] == "-"
 
 
-def _nearest(name: str, known: dict[str, Flag]) -> str:
+def _suggestion(name: str, known: dict[str, Flag]) -> str:
     from difflib import get_close_matches
 
     found = get_close_matches(name, known, 1)

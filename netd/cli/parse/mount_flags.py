@@ -1,6 +1,6 @@
-"""What ``-v``, ``--mount`` and ``--tmpfs`` take, and what it means in the words of the API.
+"""Conversion of ``-v``, ``--mount`` and ``--tmpfs`` into fields of the API.
 
-Pure but for the current directory, which relative paths start from.  A ValueError's text is the reason to show.
+Pure: the current directory for relative paths is an argument.  Functions raise ValueError with the reason to show.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ _MODE_CLASSES = (
     ("consistent", "cached", "delegated"),
 )
 _TYPES = ("bind", "volume", "tmpfs", "image")
-_SAME = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
+_KEY_ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 _RECURSIVE = {"enabled": {}, "disabled": {"NonRecursive": True}, "writable": {"ReadOnlyNonRecursive": True}}
 
 
-def volume(word: str, here: str) -> tuple[str, bool]:
-    """Return what to ask for and whether it names a source (``Binds``) or only a place (``Volumes``).
+def volume(word: str, cwd: str) -> tuple[str, bool]:
+    """Return the entry, and whether it has a source (for ``Binds``) or only a target (for ``Volumes``).
 
-    A source that begins with ``/`` or ``.`` is a path of the host, the latter from *here*; any other is the name of
-    a volume.
+    A source that begins with ``/`` or ``.`` is a path of the host, the latter relative to *cwd*; any other is the name
+    of a volume.
     """
     parts = word.split(":")
     if len(parts) > 3 or not all(parts):
-        raise ValueError("say [SOURCE:]TARGET[:OPTIONS]")
+        raise ValueError("use [SOURCE:]TARGET[:OPTIONS]")
     if len(parts) == 1:
-        return _place(word), False
-    source, place, *options = parts
+        return _target(word), False
+    source, target, *options = parts
     if source.startswith("."):
-        source = os.path.normpath(os.path.join(here, source))
+        source = os.path.normpath(os.path.join(cwd, source))
     _modes(options[0] if options else "", bind=source.startswith("/"))
-    return ":".join([source, _place(place), *options]), True
+    return ":".join([source, _target(target), *options]), True
 
 
 def tmpfs(word: str) -> tuple[str, str]:
-    """Return the place and the options of one ``--tmpfs``."""
-    place, _, options = word.partition(":")
-    return _place(place), options
+    """Return target and options of one ``--tmpfs``."""
+    target, _, options = word.partition(":")
+    return _target(target), options
 
 
-def mount(word: str, here: str) -> dict[str, Any]:
+def mount(word: str, cwd: str) -> dict[str, Any]:
     """Return the entry of ``Mounts`` for one ``--mount``: comma-separated ``key=value``, quoted as in CSV."""
     found: dict[str, Any] = {"Type": "volume"}
-    seen: list[tuple[str, str]] = []
+    type_options: list[tuple[str, str]] = []
     for key, value in _fields(word):
         if key in _SETTERS:
             _SETTERS[key](found, value)
-        elif key in _OF:
-            seen.append((key, value))
+        elif key in _TYPE_OPTIONS:
+            type_options.append((key, value))
         else:
             raise ValueError(f"unexpected key '{key}'")
-    for key, value in seen:
-        _detail(found, key, value)
-    return _complete(found, here)
+    for key, value in type_options:
+        _set_type_option(found, key, value)
+    return _check(found, cwd)
 
 
-def _place(path: str) -> str:
+def _target(path: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"the place in the container must be an absolute path, not '{path}'")
+        raise ValueError(f"the target in the container must be an absolute path, not '{path}'")
     if os.path.normpath(path).strip("/") == "":
-        raise ValueError("the place in the container cannot be '/'")
+        raise ValueError("the target in the container cannot be '/'")
     return path
 
 
@@ -79,11 +79,11 @@ def _modes(text: str, bind: bool) -> None:
         if not allowed:
             raise ValueError(f"invalid mode: {mode}")
         if sum(other in allowed[0] for other in given) > 1:
-            raise ValueError(f"invalid mode: {text} says two things at once")
+            raise ValueError(f"invalid mode: {text} has conflicting modes")
         if bind and mode == "nocopy":
-            raise ValueError("invalid mode: nocopy is for volumes")
+            raise ValueError("invalid mode: nocopy applies to volumes only")
         if not bind and allowed[0] is _MODE_CLASSES[2]:
-            raise ValueError(f"invalid mode: {mode} is for paths of the host, not for volumes")
+            raise ValueError(f"invalid mode: {mode} applies to paths of the host, not to volumes")
 
 
 def _fields(word: str) -> Iterable[tuple[str, str]]:
@@ -95,11 +95,11 @@ def _fields(word: str) -> Iterable[tuple[str, str]]:
         parts = word.split(",")
     for part in parts:
         key, equals, value = part.partition("=")
-        key = _SAME.get(key.lower(), key.lower())
+        key = _KEY_ALIASES.get(key.lower(), key.lower())
         if key != key.strip() or value != value.strip():
             raise ValueError(f"invalid field '{part}': blanks around key or value")
         if not equals and key not in ("readonly", "volume-nocopy", "bind-nonrecursive", "bind-create-src"):
-            raise ValueError(f"invalid field '{part}': say key=value")
+            raise ValueError(f"invalid field '{part}': use key=value")
         if equals and not value:
             raise ValueError(f"invalid value for '{key}': value is empty")
         yield key, value
@@ -113,7 +113,7 @@ def _bool(value: str) -> bool:
 
 def _set_type(found: dict[str, Any], value: str) -> None:
     if value.lower() not in _TYPES:
-        raise ValueError(f"unknown mount type '{value}': say bind, volume, tmpfs or image")
+        raise ValueError(f"unknown mount type '{value}': use bind, volume, tmpfs or image")
     found["Type"] = value.lower()
 
 
@@ -122,7 +122,7 @@ def _set_source(found: dict[str, Any], value: str) -> None:
 
 
 def _set_target(found: dict[str, Any], value: str) -> None:
-    found["Target"] = _place(value)
+    found["Target"] = _target(value)
 
 
 def _set_read_only(found: dict[str, Any], value: str) -> None:
@@ -167,12 +167,12 @@ def _size(value: str) -> dict[str, Any]:
 
 def _octal(value: str) -> dict[str, Any]:
     if not value or value.strip("01234567"):
-        raise ValueError(f"invalid value for tmpfs-mode: {value} is no octal number")
+        raise ValueError(f"invalid value for tmpfs-mode: {value} is not an octal number")
     return {"Mode": int(value, 8)}
 
 
-# Which type a key belongs to, and what it adds to that type's options.
-_OF: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+# The mount type of each key, and the conversion of its value into options of that type.
+_TYPE_OPTIONS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
     "bind-propagation": ("bind", lambda value: {"Propagation": value}),
     "bind-recursive": ("bind", _recursive),
     "bind-nonrecursive": ("bind", lambda value: {"NonRecursive": _bool(value)}),
@@ -188,8 +188,8 @@ _OF: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
 }
 
 
-def _detail(found: dict[str, Any], key: str, value: str) -> None:
-    kind, convert = _OF[key]
+def _set_type_option(found: dict[str, Any], key: str, value: str) -> None:
+    kind, convert = _TYPE_OPTIONS[key]
     if kind != found["Type"]:
         raise ValueError(f"cannot mix '{key}' with mount type '{found['Type']}'")
     _merge(found.setdefault(f"{kind.capitalize()}Options", {}), convert(value))
@@ -203,7 +203,7 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
             into[key] = value
 
 
-def _complete(found: dict[str, Any], here: str) -> dict[str, Any]:
+def _check(found: dict[str, Any], cwd: str) -> dict[str, Any]:
     kind, source = found["Type"], found.get("Source", "")
     if "Target" not in found:
         raise ValueError("target is required, such as target=/data")
@@ -214,5 +214,5 @@ def _complete(found: dict[str, Any], here: str) -> dict[str, Any]:
     if kind == "bind" and not source.startswith("/"):
         if not source.startswith("."):
             raise ValueError(f"the source must be a path beginning with / or ./, not '{source}'")
-        found["Source"] = os.path.normpath(os.path.join(here, source))
+        found["Source"] = os.path.normpath(os.path.join(cwd, source))
     return found

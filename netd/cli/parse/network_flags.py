@@ -1,7 +1,7 @@
-"""What ``--network`` and the flags about addresses and names mean: the network mode and the endpoints' settings.
+"""Conversion of ``--network`` and the endpoint flags into the network mode and the endpoint settings.
 
-Pure.  The short form names a network; the long one, ``name=…,alias=…,ip=…``, says more about that network.  The flags
-``--ip``, ``--network-alias`` … are about the first network.
+Pure.  ``--network`` takes a name, or ``name=…,alias=…,ip=…`` with settings of that endpoint.  The flags ``--ip``,
+``--network-alias`` and others apply to the first network.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _ADDRESSES = {"ip": "IPv4Address", "ip6": "IPv6Address"}
 
 
 def networking(options: Options) -> tuple[str, Json]:
-    """Return ``NetworkMode`` and ``EndpointsConfig``; a lone network of which nothing is said needs no entry."""
-    wanted = [_network(options, word) for word in options.many("network")] or [("default", {})]
-    names = [name for name, _ in wanted]
+    """Return ``NetworkMode`` and ``EndpointsConfig``, which is empty for a single network without settings."""
+    requested = [_network(options, word) for word in options.many("network")] or [("default", {})]
+    names = [name for name, _ in requested]
     for name in names:
         if names.count(name) > 1:
             raise UsageFault(f'network "{name}" is specified multiple times')
         if len(names) > 1 and _is_special(name):
             raise UsageFault(f"conflicting options: cannot attach both user-defined networks and '{name}'")
-    _legacy(options, wanted[0][0], wanted[0][1])
-    endpoints = dict(wanted)
-    if len(endpoints) == 1 and not wanted[0][1]:
+    _apply_endpoint_flags(options, requested[0][0], requested[0][1])
+    endpoints = dict(requested)
+    if len(endpoints) == 1 and not requested[0][1]:
         endpoints = {}
     return names[0], endpoints
 
 
 def settings(
-    addresses: dict[str, str], *, aliases: list[str], links: list[str], local: list[str], options: dict[str, str]
+    addresses: dict[str, str], *, aliases: list[str], links: list[str], link_local: list[str], options: dict[str, str]
 ) -> Json:
-    """Return the settings of one endpoint; *addresses* by the flags' names ``ip`` and ``ip6``."""
+    """Return the settings of one endpoint; keys of *addresses* are ``ip`` and ``ip6``."""
     found: Json = {}
     ipam: Json = {_ADDRESSES[key]: value for key, value in addresses.items() if value}
-    if local:
-        ipam["LinkLocalIPs"] = local
+    if link_local:
+        ipam["LinkLocalIPs"] = link_local
     for key, value in (("IPAMConfig", ipam), ("Aliases", aliases), ("Links", links), ("DriverOpts", options)):
         if value:
             found[key] = value
@@ -63,17 +63,17 @@ def _network(options: Options, word: str) -> tuple[str, Json]:
     for part in word.split(","):
         key, equals, value = part.partition("=")
         if not equals or not value:
-            raise options.refuse("network", word, f"invalid field {part}: say key=value")
+            raise options.refuse("network", word, f"invalid field {part}: use key=value")
         if key == "name":
             name = value
         elif key in _ADDRESSES:
             ipam[_ADDRESSES[key]] = value
-        elif key in _LONG:
-            _LONG[key](found, value)
+        elif key in _LONG_FORM_SETTERS:
+            _LONG_FORM_SETTERS[key](found, value)
         else:
             raise options.refuse("network", word, f"invalid field key {key}")
     if not name:
-        raise options.refuse("network", word, "the name is missing: say name=NETWORK")
+        raise options.refuse("network", word, "the name is missing: use name=NETWORK")
     if ipam:
         found["IPAMConfig"] = ipam
     return name, found
@@ -99,23 +99,25 @@ def _priority(found: Json, value: str) -> None:
         raise UsageFault(f"invalid gw-priority {value}: not a whole number") from None
 
 
-_LONG = {"alias": _alias, "mac-address": _mac, "driver-opt": _option, "gw-priority": _priority}
+_LONG_FORM_SETTERS = {"alias": _alias, "mac-address": _mac, "driver-opt": _option, "gw-priority": _priority}
 
 
-def _legacy(options: Options, name: str, found: Json) -> None:
-    """Add what the flags say to the first network; saying a thing twice is refused, as Docker does."""
+def _apply_endpoint_flags(options: Options, name: str, found: Json) -> None:
+    """Add the endpoint flags to the first network's settings.  Raises UsageFault for duplicates, as Docker does."""
     user_defined = not (_is_special(name) or name in ("default", "bridge"))
-    more = settings(
+    extra = settings(
         {"ip": options.text("ip"), "ip6": options.text("ip6")},
         aliases=options.many("network-alias"),
         links=options.many("link") if user_defined else [],
-        local=[],
+        link_local=[],
         options={},
     )
     if options.text("mac-address"):
-        more["MacAddress"] = options.text("mac-address")
+        extra["MacAddress"] = options.text("mac-address")
     flags = {"IPAMConfig": "--ip", "Aliases": "--network-alias", "MacAddress": "--mac-address", "Links": "--link"}
-    for key, value in more.items():
+    for key, value in extra.items():
         if key in found:
-            raise UsageFault(f"conflicting options: cannot specify both {flags[key]} and the same in --network {name}")
+            raise UsageFault(
+                f"conflicting options: cannot specify both {flags[key]} and the same setting in --network {name}"
+            )
         found[key] = value

@@ -1,7 +1,8 @@
-"""What ``-p`` and ``--expose`` take, and what it means in the words of the API.
+"""Conversion of ``-p`` and ``--expose`` into ``PortBindings`` and ``ExposedPorts``.
 
 Pure.  The grammar is Docker's: ``[address:][host port[-end]:]port[-end][/protocol]``, or
-``target=…,published=…,protocol=…,host_ip=…,allow=…``.  A ValueError's text is the reason to show, in Docker's words.
+``target=…,published=…,protocol=…,host_ip=…,allow=…``.  Functions raise ValueError with the
+reason to show, in Docker's words.
 """
 
 from __future__ import annotations
@@ -14,46 +15,47 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_LONG = 256
+_LONG_RANGE = 256
 
 
 def publish(word: str, allow: Sequence[str] = ()) -> list[tuple[str, Json]]:
-    """Return the keys and bindings of ``PortBindings`` for one ``-p``; only *allow* may come, if anybody is named."""
+    """Return keys and bindings of ``PortBindings`` for one ``-p``; *allow* lists the permitted client networks."""
     own: list[str] = []
     if "=" in word:
-        address, host, target, protocol = _long(word, own)
+        address, host, target, protocol = _parse_long_form(word, own)
     else:
         rest, protocol = _protocol(word)
-        address, host, target = _split(rest)
+        address, host, target = _split_addresses(rest)
     if not target:
         raise ValueError(f"no port specified: {word}<empty>")
     address, allowed = _address(address), own or list(allow)
-    more: Json = {"Allow": allowed} if allowed else {}
+    extra: Json = {"Allow": allowed} if allowed else {}
     return [
-        (f"{port}/{protocol}", {"HostIp": address, "HostPort": given, **more}) for port, given in _pair(host, target)
+        (f"{port}/{protocol}", {"HostIp": address, "HostPort": given, **extra})
+        for port, given in _port_pairs(host, target)
     ]
 
 
 def bindings(found: Iterable[tuple[str, Json]]) -> dict[str, list[Json]]:
-    """Put what several ``-p`` mean together; what is said twice counts once."""
-    whole: dict[str, list[Json]] = {}
+    """Merge the bindings of several ``-p`` and drop duplicates."""
+    merged: dict[str, list[Json]] = {}
     for port, binding in found:
-        taken = whole.setdefault(port, [])
-        if binding not in taken:
-            taken.append(binding)
-    return whole
+        same_port = merged.setdefault(port, [])
+        if binding not in same_port:
+            same_port.append(binding)
+    return merged
 
 
 def expose(word: str) -> list[str]:
     """Return the keys of ``ExposedPorts`` for one ``--expose``: ``80``, ``80-82/udp``."""
     ports, protocol = _protocol(word)
     first, last = _range(ports, "port")
-    if last - first >= _LONG:
+    if last - first >= _LONG_RANGE:
         return [f"{first}-{last}/{protocol}"]
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 
-def _long(word: str, allow: list[str]) -> tuple[str, str, str, str]:
+def _parse_long_form(word: str, allow: list[str]) -> tuple[str, str, str, str]:
     fields = {"protocol": "tcp", "published": "", "target": "", "host_ip": ""}
     for part in word.split(","):
         key, equals, value = part.partition("=")
@@ -77,8 +79,8 @@ def _protocol(word: str) -> tuple[str, str]:
     return ports, protocol
 
 
-def _split(word: str) -> tuple[str, str, str]:
-    """Return address, host ports and container ports; only an address may hold colons."""
+def _split_addresses(word: str) -> tuple[str, str, str]:
+    """Return address, host ports and container ports; only the address may contain colons."""
     rest, _, target = word.rpartition(":")
     address, _, host = rest.rpartition(":")
     return address, host, target
@@ -97,28 +99,28 @@ def _address(text: str) -> str:
     return bare
 
 
-def _pair(host: str, target: str) -> list[tuple[str, str]]:
-    """Return each container port with its host port, which is "" for any and ``8000-8010`` for one of a range.
+def _port_pairs(host: str, target: str) -> list[tuple[str, str]]:
+    """Return each container port with its host port: "" for any port, ``8000-8010`` for any port of a range.
 
-    Long ranges stay ranges on both sides: the daemon reads them as pairs, and thousands cost as much as one.
+    Ranges of 256 ports or more are returned as one pair of ranges, which costs the daemon as much as a single port.
     """
     first, last = _range(target, "containerPort")
     if not host:
         return [(str(port), "") for port in range(first, last + 1)]
-    low, high = _range(host, "hostPort", least=0)
+    low, high = _range(host, "hostPort", minimum=0)
     if first == last:
         return [(str(first), host if low != high else str(low))]
     if high - low != last - first:
         raise ValueError(f"invalid ranges specified for container and host Ports: {target} and {host}")
-    if last - first >= _LONG:
+    if last - first >= _LONG_RANGE:
         return [(target, host)]
     return [(str(port), str(low + port - first)) for port in range(first, last + 1)]
 
 
-def _range(text: str, what: str, least: int = 1) -> tuple[int, int]:
+def _range(text: str, what: str, minimum: int = 1) -> tuple[int, int]:
     first, dash, last = text.partition("-")
     low, high = _number(first, text, what), _number(last if dash else first, text, what)
-    if not least <= low <= high:
+    if not minimum <= low <= high:
         raise ValueError(f"invalid {what}: {text}")
     return low, high
 

@@ -1,13 +1,13 @@
-"""Being attached to a process: start it, carry its streams, hand on signals and sizes, tell its exit code."""
+"""Attached sessions: relays the streams of a process, forwards signals and terminal sizes, returns its exit code."""
 
 from __future__ import annotations
 
 import signal
 from contextlib import nullcontext
 
-from netd.cli.errors import ApiFault, Fault, Left, daemon_gone
+from netd.cli.errors import ApiFault, Fault, SessionInterrupted, daemon_disconnected
 from netd.cli.transport.relay import Relay
-from netd.cli.transport.terminal import STDIN, STDOUT, Raw, Signals, is_terminal, size
+from netd.cli.transport.terminal import STDIN, STDOUT, RawMode, SignalPipe, is_terminal, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,58 +17,58 @@ if TYPE_CHECKING:
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _FORWARDED = (*_ENDING, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-_PATIENCE = 3
+_FORCE_EXIT_SIGNALS = 3
 
 
 class Target:
-    """What resizes and signals go to: a container, or an exec, which takes sizes only."""
+    """Receiver of terminal sizes and signals: a container, or an exec, which accepts sizes only."""
 
     def __init__(self, engine: Client, path: str) -> None:
         self._engine, self._path = engine, path
 
-    def resize(self, more: int = 0) -> None:
-        """Give it the size of our terminal; one that has just ended or not begun does not mind."""
-        now = size()
-        if now is not None:
-            self._quietly("resize", (("h", str(now[0] + more)), ("w", str(now[1] + more))))
+    def resize(self, extra_rows: int = 0) -> None:
+        """Send the size of the local terminal; API errors are ignored, because the process may not be running."""
+        terminal_size = size()
+        if terminal_size is not None:
+            self._post("resize", (("h", str(terminal_size[0] + extra_rows)), ("w", str(terminal_size[1] + extra_rows))))
 
     def kill(self, number: int) -> None:
-        self._quietly("kill", (("signal", signal.Signals(number).name.removeprefix("SIG")),))
+        self._post("kill", (("signal", signal.Signals(number).name.removeprefix("SIG")),))
 
-    def _quietly(self, verb: str, query: tuple[tuple[str, str], ...]) -> None:
+    def _post(self, verb: str, query: tuple[tuple[str, str], ...]) -> None:
         try:
             self._engine.call("POST", f"{self._path}/{verb}", query=query).close()
         except ApiFault:
             return
 
 
-class Watch:
-    """What to do with the signals that arrive during a session.
+class SignalForwarder:
+    """Handles signals during a session.
 
-    With our terminal in raw mode Ctrl-C is a key like others, so a signal comes from outside and ends netctl; else
-    signals are handed on.  A program that ignores three of them is left alone, so that Ctrl-C always gets one out.
+    In raw mode the terminal does not turn Ctrl-C into a signal, so a signal comes from another process and ends netctl.
+    Otherwise signals are forwarded.  The third SIGINT or SIGTERM ends netctl, so that Ctrl-C always works.
     """
 
     def __init__(self, target: Target, *, raw: bool, tty: bool, proxy: bool) -> None:
         self._target, self._raw, self._proxy = target, raw, proxy
-        ours = (signal.SIGTERM, signal.SIGHUP) if raw else (_FORWARDED if proxy else ())
-        sized = (signal.SIGWINCH,) if tty and is_terminal(STDOUT) else ()
-        self.numbers = (*ours, *sized)
-        self._endings = 0
+        forwarded = (signal.SIGTERM, signal.SIGHUP) if raw else (_FORWARDED if proxy else ())
+        resize_signals = (signal.SIGWINCH,) if tty and is_terminal(STDOUT) else ()
+        self.numbers = (*forwarded, *resize_signals)
+        self._ending_signals = 0
 
     def __call__(self, number: int) -> None:
         if number == signal.SIGWINCH:
             self._target.resize()
             return
-        self._endings += number in _ENDING
-        if self._raw or self._endings >= _PATIENCE:
-            raise Left(128 + number)
+        self._ending_signals += number in _ENDING
+        if self._raw or self._ending_signals >= _FORCE_EXIT_SIGNALS:
+            raise SessionInterrupted(128 + number)
         self._target.kill(number)
 
 
 def stream(
     target: Target,
-    answer: HttpResponse,
+    response: HttpResponse,
     *,
     tty: bool,
     stdin: bool,
@@ -76,34 +76,34 @@ def stream(
     proxy: bool,
     begin: Callable[[], None],
 ) -> bool:
-    """Carry the streams of an attached process; *begin* starts it once we are ready to.
+    """Relay the streams of an attached process; *begin* is called when signal handlers and terminal are set up.
 
-    Returns False when the user detached.  The terminal is as before when this returns or raises.
+    Return False if the user detached.  The terminal's settings are restored when this returns or raises.
     """
     raw = tty and stdin and is_terminal(STDIN)
-    watch = Watch(target, raw=raw, tty=tty, proxy=proxy)
-    with Signals(watch.numbers) as signals:
-        relay = Relay(answer.take(), framed=not tty, keys=keys if raw else b"", signals=signals, on_signal=watch)
-        with Raw() if raw else nullcontext():
+    forwarder = SignalForwarder(target, raw=raw, tty=tty, proxy=proxy)
+    with SignalPipe(forwarder.numbers) as signals:
+        relay = Relay(response.take(), framed=not tty, keys=keys if raw else b"", signals=signals, on_signal=forwarder)
+        with RawMode() if raw else nullcontext():
             begin()
             return relay.run(stdin=stdin)
 
 
 def exit_code(waiting: HttpResponse) -> int:
-    """Return the code that the answer to ``wait`` brings.  Raises Fault when the daemon goes away before it does."""
+    """Return the exit code from the response to ``wait``.  Raises Fault if the daemon ends before it responds."""
     try:
         found = waiting.json()
     except Fault:
-        raise daemon_gone("the container goes on, see netctl ps") from None
+        raise daemon_disconnected("the container keeps running, see netctl ps") from None
     if not found:
-        raise daemon_gone("the container goes on, see netctl ps")
+        raise daemon_disconnected("the container keeps running, see netctl ps")
     error = (found.get("Error") or {}).get("Message")
     if error:
         raise Fault(error, 125)
     return int(found["StatusCode"])
 
 
-def needs_terminal(tty: bool, stdin: bool) -> None:
-    """Raise Fault where a terminal was asked for and our input is none: there would be nobody to type."""
+def require_terminal(tty: bool, stdin: bool) -> None:
+    """Raise Fault if the process gets a terminal with input and standard input of netctl is not a terminal."""
     if tty and stdin and not is_terminal(STDIN):
-        raise Fault("the input is not a terminal: leave out -t, or run it in one")
+        raise Fault("standard input is not a terminal: omit -t, or run netctl in a terminal")

@@ -1,6 +1,6 @@
-"""HTTP/1.1 over a unix socket: one connection a request, answers read as they come, connections taken over.
+"""HTTP/1.1 client over unix sockets: one connection per request, streamed bodies, hijacked connections.
 
-Only what an Engine API needs.  ``_socket`` is what ``socket`` wraps: the wrapper costs 5 ms of enumerations at import.
+Implements only what the Engine API needs.  Uses ``_socket``, because importing ``socket`` takes 5 ms for enumerations.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@")
 _CHUNK = 1 << 16
 _NO_BODY = (204, 304)
 
 
 def quote(text: str) -> str:
-    """Escape *text* for a path or a query value; ``/``, ``:`` and ``@`` stay, as image names have them in paths."""
+    """Percent-encode *text* for a path or a query value; ``/``, ``:`` and ``@`` are kept for image names."""
     data = text.encode("utf-8", "surrogateescape")
-    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in data)
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in data)
 
 
 def target(path: str, query: Iterable[tuple[str, str]] = ()) -> str:
-    """Return the request target; the pairs of *query* whose value is empty are left out."""
+    """Return the request target; pairs of *query* with an empty value are omitted."""
     pairs = "&".join(f"{key}={quote(value)}" for key, value in query if value)
     return f"{quote(path)}?{pairs}" if pairs else quote(path)
 
 
 class HttpResponse:
-    """The answer to one request.  Read its body once, by one of the methods; that closes the connection."""
+    """The response to one request.  The body can be read once, by one of the methods, which closes the connection."""
 
     def __init__(self, sock: _socket.socket) -> None:
         self._sock = sock
-        self._held = b""
-        head, _, self._held = self._until(b"\r\n\r\n").partition(b"\r\n\r\n")
+        self._buffer = b""
+        head, _, self._buffer = self._until(b"\r\n\r\n").partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         self.status = int(first.split(" ", 2)[1])
         pairs = (line.partition(":") for line in lines)
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it arrives.  Raises Fault when the connection ends before the body does."""
+        """Yield the body as it arrives.  Raises Fault if the connection ends before the body."""
         try:
             if self.status in _NO_BODY:
                 return
@@ -61,27 +61,27 @@ class HttpResponse:
         return b"".join(self.chunks())
 
     def json(self) -> Any:
-        """Return the decoded body, None for an empty one."""
+        """Return the decoded body, or None if it is empty."""
         from json import loads
 
         data = self.read()
         try:
             return loads(data) if data.strip() else None
         except ValueError:
-            raise Fault(f"the daemon's answer is no JSON: {data[:80]!r}") from None
+            raise Fault(f"the daemon's response is not JSON: {data[:80]!r}") from None
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines of the body that are not empty, each as soon as it is there."""
-        held = b""
+        """Yield the non-empty lines of the body as they arrive."""
+        buffer = b""
         for chunk in self.chunks():
-            *whole, held = (held + chunk).split(b"\n")
+            *whole, buffer = (buffer + chunk).split(b"\n")
             yield from (line for line in whole if line.strip())
-        if held.strip():
-            yield held
+        if buffer.strip():
+            yield buffer
 
     def take(self) -> tuple[_socket.socket, bytes]:
-        """Return the connection, which is the caller's from here on, and what has already arrived on it."""
-        return self._sock, self._held
+        """Return the connection, which the caller must close, and the bytes already received on it."""
+        return self._sock, self._buffer
 
     def close(self) -> None:
         self._sock.close()
@@ -92,7 +92,7 @@ class HttpResponse:
             try:
                 size = int(line.partition(b";")[0], 16)
             except ValueError:
-                raise Fault(f"the daemon's answer is garbled: {line[:40]!r} is no chunk size") from None
+                raise Fault(f"the daemon's response is invalid: {line[:40]!r} is not a chunk size") from None
             if size == 0:
                 return
             yield from self._exactly(size)
@@ -100,31 +100,31 @@ class HttpResponse:
 
     def _exactly(self, size: int) -> Iterator[bytes]:
         while size:
-            data = self._held or self._more()
+            data = self._buffer or self._receive()
             if not data:
-                raise Fault("the daemon closed the connection in the middle of its answer")
-            piece, self._held = data[:size], data[size:]
+                raise Fault("the daemon closed the connection in the middle of its response")
+            piece, self._buffer = data[:size], data[size:]
             size -= len(piece)
             yield piece
 
     def _rest(self) -> Iterator[bytes]:
-        while data := self._held or self._more():
-            self._held = b""
+        while data := self._buffer or self._receive():
+            self._buffer = b""
             yield data
 
     def _line(self) -> bytes:
-        line, _, self._held = self._until(b"\n").partition(b"\n")
+        line, _, self._buffer = self._until(b"\n").partition(b"\n")
         return line.strip()
 
     def _until(self, mark: bytes) -> bytes:
-        while mark not in self._held:
-            data = self._more()
+        while mark not in self._buffer:
+            data = self._receive()
             if not data:
-                raise Fault("the daemon closed the connection without an answer")
-            self._held += data
-        return self._held
+                raise Fault("the daemon closed the connection without a response")
+            self._buffer += data
+        return self._buffer
 
-    def _more(self) -> bytes:
+    def _receive(self) -> bytes:
         try:
             return self._sock.recv(_CHUNK)
         except ConnectionError as error:
@@ -132,26 +132,26 @@ class HttpResponse:
 
 
 class HttpRequest:
-    """A request that was sent and not yet answered, so that many can be under way at once."""
+    """A request that was sent; several can be outstanding at the same time."""
 
     def __init__(self, sock: _socket.socket) -> None:
         self._sock = sock
 
-    def answer(self) -> HttpResponse:
-        """Wait for the head of the answer.  Raises ApiFault with the daemon's message for a status from 400 on."""
-        answer = HttpResponse(self._sock)
-        if answer.status >= 400:
-            raise ApiFault(_message(answer), answer.status)
-        return answer
+    def response(self) -> HttpResponse:
+        """Wait for the head of the response.  Raises ApiFault with the daemon's message for a status from 400 on."""
+        response = HttpResponse(self._sock)
+        if response.status >= 400:
+            raise ApiFault(_message(response), response.status)
+        return response
 
 
 class Client:
-    """Makes requests to the first of *paths* at which somebody listens; *daemon* is the name to tell people."""
+    """Sends requests to the first of *paths* that accepts a connection; *daemon* is the name in error messages."""
 
     def __init__(self, daemon: str, *paths: str) -> None:
         self._daemon, self._paths = daemon, paths
 
-    def ask(
+    def send(
         self,
         method: str,
         path: str,
@@ -160,7 +160,7 @@ class Client:
         body: object = None,
         upgrade: bool = False,
     ) -> HttpRequest:
-        """Send a request; a *body* is sent as JSON.  Raises Unreachable when no daemon listens."""
+        """Send a request, with *body* as JSON.  Raises Unreachable if no daemon listens."""
         lines = [f"{method} {target(path, query)} HTTP/1.1", "Host: netd"]
         lines.append("Connection: Upgrade\r\nUpgrade: tcp" if upgrade else "Connection: close")
         data = b""
@@ -176,7 +176,7 @@ class Client:
         return HttpRequest(sock)
 
     def upload(self, path: str, query: Iterable[tuple[str, str]], content: Iterable[bytes]) -> HttpResponse:
-        """Post *content* in chunks as it comes.  A daemon may refuse before it has read it all."""
+        """Post *content* in chunks.  The daemon may respond with an error before it has read all of it."""
         head = f"POST {target(path, query)} HTTP/1.1\r\nHost: netd\r\nConnection: close\r\n"
         sock = self._connect()
         _send(sock, f"{head}Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n".encode("ascii"))
@@ -185,12 +185,12 @@ class Client:
                 break
         else:
             _send(sock, b"0\r\n\r\n")
-        return HttpRequest(sock).answer()
+        return HttpRequest(sock).response()
 
     def call(
         self, method: str, path: str, *, query: Iterable[tuple[str, str]] = (), body: object = None
     ) -> HttpResponse:
-        return self.ask(method, path, query=query, body=body).answer()
+        return self.send(method, path, query=query, body=body).response()
 
     def get(self, path: str, query: Iterable[tuple[str, str]] = ()) -> Any:
         return self.call("GET", path, query=query).json()
@@ -199,11 +199,11 @@ class Client:
         return self.call("POST", path, query=query, body=body).json()
 
     def hijack(self, path: str, body: object = None, *, query: Iterable[tuple[str, str]] = ()) -> HttpResponse:
-        """Post and have the connection become a raw stream, to be had by ``take()`` of the answer."""
-        answer = self.ask("POST", path, query=query, body=body, upgrade=True).answer()
-        if answer.status != 101:
-            raise Fault(f"the daemon answered {answer.status} instead of opening a stream for {path}")
-        return answer
+        """Post a request that upgrades the connection to a raw stream, which ``take()`` of the response returns."""
+        response = self.send("POST", path, query=query, body=body, upgrade=True).response()
+        if response.status != 101:
+            raise Fault(f"the daemon answered {response.status} instead of opening a stream for {path}")
+        return response
 
     def _connect(self) -> _socket.socket:
         refused: OSError | None = None
@@ -218,16 +218,16 @@ class Client:
                 ) from None
             except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
                 refused = refused or error
-        raise Unreachable(self._missing()) from refused
+        raise Unreachable(self._unreachable_message()) from refused
 
-    def _missing(self) -> str:
+    def _unreachable_message(self) -> str:
         first = self._paths[0]
         run_dir = first.rpartition("/")[0]
         return f"cannot reach {self._daemon} at {first}: start it with '{self._daemon} --run-dir {run_dir}'"
 
 
 def _send(sock: _socket.socket, data: bytes) -> bool:
-    """Send all of *data*; False when the daemon no longer reads: its answer then says why."""
+    """Send all of *data*; return False if the daemon closed the connection: its response then contains the reason."""
     try:
         sock.sendall(data)
     except (BrokenPipeError, ConnectionResetError):
@@ -235,9 +235,9 @@ def _send(sock: _socket.socket, data: bytes) -> bool:
     return True
 
 
-def _message(answer: HttpResponse) -> str:
-    """Return the daemon's sentence: JSON's ``message``, or the text that attach answers with."""
-    data = answer.read().decode("utf-8", "replace").strip()
+def _message(response: HttpResponse) -> str:
+    """Return the daemon's error message: the JSON field ``message``, or the plain text that attach responds with."""
+    data = response.read().decode("utf-8", "replace").strip()
     if data.startswith("{"):
         from json import loads
 
@@ -247,4 +247,4 @@ def _message(answer: HttpResponse) -> str:
             found = None
         if isinstance(found, str) and found:
             return found
-    return data or f"the daemon answered {answer.status}"
+    return data or f"the daemon answered {response.status}"

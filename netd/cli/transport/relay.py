@@ -1,7 +1,6 @@
-"""Moves bytes between our standard streams and an attached connection until the other side ends it.
+"""Copies bytes between the standard streams and an attached connection until the daemon closes it.
 
-It never waits on one direction while the other could go on: a program that reads slowly and writes much would
-otherwise stop both sides for good.
+No direction blocks the other: a program that reads slowly and writes much would otherwise cause a deadlock.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-    from netd.cli.transport.terminal import Signals
+    from netd.cli.transport.terminal import SignalPipe
 
 _CHUNK = 1 << 15
-_LOST = "the connection was lost before the end of the output; the program may go on"
+_CONNECTION_LOST = "the connection was lost before the end of the output; the program may still run"
 
 
 class Relay:
-    """One attached session.  ``framed`` output is spread over standard output and error, else all is output."""
+    """One attached session.  ``framed`` output is split into standard output and error."""
 
     def __init__(
         self,
@@ -33,42 +32,42 @@ class Relay:
         *,
         framed: bool,
         keys: bytes = b"",
-        signals: Signals,
+        signals: SignalPipe,
         on_signal: Callable[[int], None],
     ) -> None:
-        self._sock, self._early = connection
+        self._sock, self._received = connection
         self._sock.setblocking(False)
         self._frames = Frames() if framed else None
         self._keys = DetachKeys(keys)
         self._signals, self._on_signal = signals, on_signal
         self._pending = b""
-        self._reading = False
-        self._open = True
+        self._stdin_open = False
+        self._write_side_open = True
 
     def run(self, *, stdin: bool) -> bool:
-        """Return True when the other side has ended the session, False when the user typed the detach keys."""
-        self._reading = stdin
+        """Return True when the daemon ends the session, False when the user types the detach keys."""
+        self._stdin_open = stdin
         try:
-            self._show(self._early)
+            self._write_output(self._received)
             if not stdin:
-                self._shut()
+                self._close_write_side()
             while True:
-                ended = self._turn()
+                ended = self._step()
                 if ended is not None:
                     return ended
         finally:
             self._sock.close()
 
-    def _turn(self) -> bool | None:
+    def _step(self) -> bool | None:
         ready = dict(self._wait())
         if self._signals.fd in ready:
-            for number in self._signals.taken():
+            for number in self._signals.received():
                 self._on_signal(number)
         if self._sock.fileno() in ready and not self._receive():
             return True
         if self._pending:
-            self._push()
-        elif self._reading and STDIN in ready and not self._typed():
+            self._send_pending()
+        elif self._stdin_open and STDIN in ready and not self._read_stdin():
             return False
         return None
 
@@ -76,7 +75,7 @@ class Relay:
         poll = select.poll()
         poll.register(self._signals.fd, select.POLLIN)
         poll.register(self._sock.fileno(), select.POLLIN | (select.POLLOUT if self._pending else 0))
-        if self._reading and not self._pending:
+        if self._stdin_open and not self._pending:
             poll.register(STDIN, select.POLLIN)
         return poll.poll()
 
@@ -86,13 +85,13 @@ class Relay:
         except BlockingIOError:
             return True
         except ConnectionResetError:
-            raise Fault(_LOST) from None
+            raise Fault(_CONNECTION_LOST) from None
         if not data and self._frames is not None and not self._frames.complete:
-            raise Fault(_LOST)
-        self._show(data)
+            raise Fault(_CONNECTION_LOST)
+        self._write_output(data)
         return bool(data)
 
-    def _show(self, data: bytes) -> None:
+    def _write_output(self, data: bytes) -> None:
         if self._frames is None:
             write_all(STDOUT, data)
             return
@@ -101,33 +100,33 @@ class Relay:
                 raise Fault(piece.decode("utf-8", "replace").strip())
             write_all(STDERR if stream == 2 else STDOUT, piece)
 
-    def _typed(self) -> bool:
-        """Take what standard input has; False when it completes the detach keys."""
+    def _read_stdin(self) -> bool:
+        """Read standard input; return False if it completes the detach keys."""
         try:
             data = os.read(STDIN, _CHUNK)
         except OSError:
             data = b""
         if not data:
-            self._reading = False
-            self._shut()
+            self._stdin_open = False
+            self._close_write_side()
             return True
         self._pending, detached = self._keys.feed(data)
-        self._push()
+        self._send_pending()
         return not detached
 
-    def _push(self) -> None:
+    def _send_pending(self) -> None:
         try:
             while self._pending:
                 self._pending = self._pending[self._sock.send(self._pending) :]
         except BlockingIOError:
             return
         except (BrokenPipeError, ConnectionResetError):
-            self._pending, self._reading = b"", False
+            self._pending, self._stdin_open = b"", False
 
-    def _shut(self) -> None:
-        """Tell the other side that no more input comes; its output goes on."""
-        if self._open:
-            self._open = False
+    def _close_write_side(self) -> None:
+        """Shut down the sending side of the connection; output is still received."""
+        if self._write_side_open:
+            self._write_side_open = False
             try:
                 self._sock.shutdown(1)
             except OSError:
@@ -135,7 +134,7 @@ class Relay:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of *data*, also where somebody has made *fd* non-blocking."""
+    """Write all of *data*, even if another process has made *fd* non-blocking."""
     view = memoryview(data)
     while view:
         try:

@@ -1,4 +1,4 @@
-"""What travels on an attached stream: frames from the daemon, detach keys from the keyboard.  Pure."""
+"""Parsers for attached streams: frames from the daemon, detach keys from the terminal.  Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEADER = 8
 
 
 class Frames:
-    """Takes Docker's frames apart as they arrive: eight bytes of header, stream and length, then the payload."""
+    """Parser for Docker's stream frames: a header of eight bytes (stream, length), then the payload."""
 
     def __init__(self) -> None:
         self._header = b""
@@ -19,13 +19,13 @@ class Frames:
 
     @property
     def complete(self) -> bool:
-        """Whether what came so far ends with a whole frame."""
+        """Whether the data so far ends with a complete frame."""
         return not self._left and not self._header
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield (stream, bytes): 1 is standard output, 2 standard error, 3 a message of the daemon's.
+        """Yield (stream, bytes): 1 is standard output, 2 is standard error, 3 is an error message of the daemon.
 
-        Payload is handed on at once, even where its frame is not complete.
+        Payload is yielded as it arrives, before its frame is complete.
         """
         while data:
             if self._left:
@@ -41,14 +41,14 @@ class Frames:
 
 
 class DetachKeys:
-    """Finds the keys that detach in what is typed.  Keys that only begin like them are handed on late, not lost."""
+    """Finds the detach keys in the input.  A partial match is held back, and sent when the next key does not match."""
 
     def __init__(self, keys: bytes) -> None:
         self._keys = keys
         self._matched = 0
 
     def feed(self, typed: bytes) -> tuple[bytes, bool]:
-        """Return what to send on, and whether the keys are complete."""
+        """Return the bytes to send, and whether the detach keys are complete."""
         if not self._keys or (not self._matched and self._keys[0] not in typed):
             return typed, False
         sent = bytearray()
@@ -66,7 +66,7 @@ class DetachKeys:
 
 
 def detach_keys(text: str) -> bytes:
-    """Return the bytes of keys written as ``ctrl-p,ctrl-q`` or ``x,y``.  Raises ValueError naming the first bad one."""
+    """Return the bytes of keys such as ``ctrl-p,ctrl-q`` or ``x,y``.  Raises ValueError for the first invalid one."""
     return bytes(_key(word) for word in text.split(",") if word)
 
 
@@ -76,4 +76,4 @@ def _key(word: str) -> int:
         return ord(letter.upper()) - 64
     if len(word) == 1 and word.isascii():
         return ord(word)
-    raise ValueError(f"unknown key '{word}': say one letter, or ctrl- and a letter")
+    raise ValueError(f"unknown key '{word}': use one letter, or ctrl- and a letter")

@@ -1,4 +1,4 @@
-"""The terminal that netctl was started in, and the signals that netctl gets while it is in the middle of a session."""
+"""The terminal of netctl, and signals during an attached session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_terminal(fd: int) -> bool:
 
 
 def size() -> list[int] | None:
-    """Return rows and columns of the terminal, None where there is none."""
+    """Return rows and columns of the terminal, or None if there is no terminal."""
     for fd in (STDOUT, STDIN):
         try:
             columns, rows = os.get_terminal_size(fd)
@@ -32,44 +32,44 @@ def size() -> list[int] | None:
     return None
 
 
-class Raw:
-    """While entered, keys reach the program as they are typed: no line editing, no echo, no signals.
+class RawMode:
+    """Context manager for raw mode: no line editing, no echo, no signals from keys.
 
-    What the terminal was set to comes back on leaving, however the block is left.
+    Restores the terminal's settings on exit, also after exceptions.
     """
 
     def __init__(self, fd: int = STDIN) -> None:
         self._fd = fd
-        self._before: list[Any] = []
+        self._saved: list[Any] = []
 
-    def __enter__(self) -> Raw:
+    def __enter__(self) -> RawMode:
         import termios
         import tty
 
-        self._before = termios.tcgetattr(self._fd)
+        self._saved = termios.tcgetattr(self._fd)
         tty.setraw(self._fd, termios.TCSANOW)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         import termios
 
-        termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
+        termios.tcsetattr(self._fd, termios.TCSANOW, self._saved)
 
 
-class Signals:
-    """While entered, the given signals do nothing but make ``fd`` readable; ``taken()`` tells which have come."""
+class SignalPipe:
+    """Context manager that converts the given signals into bytes on ``fd``; ``received()`` returns their numbers."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._numbers = tuple(numbers)
         self._handlers: list[Any] = []
-        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def __enter__(self) -> Signals:
-        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._handlers = [signal.signal(number, _nothing) for number in self._numbers]
+    def __enter__(self) -> SignalPipe:
+        self._wakeup = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._handlers = [signal.signal(number, _ignore) for number in self._numbers]
         return self
 
-    def taken(self) -> list[int]:
+    def received(self) -> list[int]:
         try:
             return [number for number in os.read(self.fd, 512) if number in self._numbers]
         except BlockingIOError:
@@ -80,8 +80,8 @@ class Signals:
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
         os.close(self.fd)
-        os.close(self._write)
+        os.close(self._write_fd)
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """A handler must be there for the wake-up to happen."""
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing: Python writes to the wake-up descriptor only for signals with a handler."""
