@@ -1,7 +1,7 @@
-"""Names inside containers: the server at 127.0.0.11 and netd's hold on it.
+"""The DNS server of containers at 127.0.0.11, and netd's client of it.
 
-``records`` are the values both sides speak of, ``decide`` says purely what a question deserves, ``protocol`` is what
-they say to each other.  ``link``, ``servers``, ``greeting``, ``launch`` and ``watchdog`` are netd's side.  Everything
-else is the server process, ``python -m netd.dns``: so that it is small and quick to start, it imports nothing of netd
-outside this package but ``netd.kernel.namespaces.netns``.
+``records`` holds the values that both processes use, ``protocol`` the messages between them, ``messages`` the pure
+functions from a query to a response.  ``client`` is imported by netd only.  The other modules are the server
+process, ``python -m netd.dns``: to stay small and to start fast, it imports nothing of netd outside this package
+except ``netd.kernel.namespaces.netns``.
 """

@@ -1,6 +1,7 @@
-"""``netd-dns``: the process that answers at 127.0.0.11 in every container.
+"""``netd-dns``: the process that answers DNS queries at 127.0.0.11 in every container.
 
-netd starts it with the private socket as an open descriptor, so that netd can speak before it listens.
+netd starts it with the listening control socket as an open descriptor, so that netd can connect before the process
+has loaded.
 """
 
 from __future__ import annotations
@@ -23,34 +24,34 @@ from netd.dns.server.service import DnsServer
 
 _PR_SET_NAME = 15
 _BACKLOG = 128
-_MOST_LINES = 60
-"""Of log, per minute."""
+_MOST_LOG_LINES = 60
+"""Per minute."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="netd-dns", description="The name server of netd's containers.")
-    parser.add_argument("--control", type=int, required=True, help="descriptor of the listening private socket")
-    parser.add_argument("--socket", help="its path, so that a list of processes tells whose server this is")
-    parser.add_argument("--resolv-conf", type=Path, required=True, help="where the host's resolvers are named")
+    parser.add_argument("--control", type=int, required=True, help="descriptor of the listening control socket")
+    parser.add_argument("--socket", help="its path; identifies the server in process lists")
+    parser.add_argument("--resolv-conf", type=Path, required=True, help="the host's resolv.conf")
     flags = parser.parse_args()
-    _log_sparingly()
+    _configure_logging()
     os.chdir("/")
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"netd-dns")
     _allow_many_descriptors()
     loop = Loop()
     _stop_on_signal(loop)
     listener = socket.socket(fileno=flags.control)
-    listener.listen(_BACKLOG)  # again, so that the kernel names this process as the peer of whoever connects
+    listener.listen(_BACKLOG)  # again: SO_PEERCRED of a connection names the process that called listen(2) last
     ControlSocket(loop, listener, DnsServer(loop, flags.resolv_conf), version())
     gc.collect()
     gc.freeze()
-    logging.getLogger("netd.dns").info("event=started pid=%d", os.getpid())
+    logging.getLogger("netd.dns").info("started: pid=%d", os.getpid())
     loop.run()
     return 0
 
 
-class _Sparing(logging.Filter):
-    """Lets a bounded number of lines through per minute: whoever finds a way to surprise us must not fill the disk."""
+class _RateLimit(logging.Filter):
+    """Drops log records beyond a number per minute, so that malformed queries cannot fill the disk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,23 +63,23 @@ class _Sparing(logging.Filter):
         if minute != self._minute:
             self._minute, self._lines = minute, 0
         self._lines += 1
-        return self._lines <= _MOST_LINES
+        return self._lines <= _MOST_LOG_LINES
 
 
-def _log_sparingly() -> None:
+def _configure_logging() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s netd-dns %(levelname)s %(message)s")
     logging.raiseExceptions = False
-    logging.getLogger().handlers[0].addFilter(_Sparing())
+    logging.getLogger().handlers[0].addFilter(_RateLimit())
 
 
 def _allow_many_descriptors() -> None:
-    """Three for each container, and one for each question under way."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Raise RLIMIT_NOFILE to its hard limit: three descriptors per container, and one per forwarded query."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _stop_on_signal(loop: Loop) -> None:
-    """A signal's handler runs between two instructions, but epoll goes on waiting: the descriptor ends the wait."""
+    """Stop *loop* at SIGTERM.  epoll_wait(2) is resumed after a Python signal handler, so an eventfd ends the wait."""
     wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     loop.watch(wake, READ, lambda events: loop.stop())
     signal.signal(signal.SIGTERM, lambda number, frame: os.eventfd_write(wake, 1))

@@ -1,7 +1,6 @@
-"""The server's event loop: descriptors, timers and work that is left over; one thread, level-triggered epoll.
+"""The server's event loop: descriptors, timers and deferred calls; one thread, level-triggered epoll.
 
-asyncio's loop makes a handle per event and a future per wait; with one question per wake that costs more than
-the answer.
+asyncio makes a handle per event and a future per wait; with one query per wake-up that costs more than the response.
 """
 
 from __future__ import annotations
@@ -21,18 +20,19 @@ log = logging.getLogger(__name__)
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-LINGER = 80e-6
-"""Seconds."""
-_CROWDED = 25e-6
-"""Seconds; a yield that takes longer has let somebody else run."""
-_RESPITE = 1.0
-_EVENTS_PER_TURN = 64
-REST = 0.1
-"""Seconds for which a descriptor is left alone whose handler raised: what made it raise is often still there."""
+SPIN_TIME = 80e-6
+"""Seconds for which the loop polls without sleeping."""
+_SLOW_YIELD = 25e-6
+"""Seconds; a sched_yield(2) that takes longer has let another process run."""
+_NO_SPIN_TIME = 1.0
+"""Seconds without spinning after a slow yield."""
+_EVENTS_PER_ROUND = 64
+FAILED_HANDLER_PAUSE = 0.1
+"""Seconds for which a descriptor is not watched after its handler raised: the cause often persists."""
 
 
 class Timer:
-    """A call in the future; ``cancel`` may come late or twice."""
+    """A scheduled call; ``cancel`` may be repeated, and has no effect after the call."""
 
     __slots__ = ("call",)
 
@@ -46,25 +46,25 @@ class Timer:
 class Loop:
     """Calls handlers until stopped.
 
-    One that raises is logged and the loop goes on: all containers depend on it, and nobody watches while netd is down.
+    An exception in a handler is logged and the loop continues: all containers depend on it, and netd may be down.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._events: dict[int, int] = {}
-        """What is waited for."""
-        self._resting: dict[int, tuple[int, Callable[[int], None]]] = {}
+        """Descriptor → epoll events."""
+        self._suspended: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
-        self._left_over: deque[Callable[[], None]] = deque()
+        self._deferred: deque[Callable[[], None]] = deque()
         self._running = False
-        self._brisk = False
-        self._crowded_until = 0.0 if len(os.sched_getaffinity(0)) > 1 else math.inf
+        self._may_spin = False
+        self._no_spin_until = 0.0 if len(os.sched_getaffinity(0)) > 1 else math.inf
 
     def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        """Call *handler* with the events of *fd*; watching it again replaces events and handler."""
-        self._resting.pop(fd, None)
+        """Call *handler* with the events of *fd*; a second call replaces events and handler."""
+        self._suspended.pop(fd, None)
         if fd in self._handlers:
             self._epoll.modify(fd, events)
         else:
@@ -73,9 +73,9 @@ class Loop:
         self._events[fd] = events
 
     def forget(self, fd: int) -> None:
-        """Stop watching *fd*, before it is closed; repeating it is harmless."""
+        """Stop watching *fd*; call it before closing *fd*.  May be repeated."""
         self._events.pop(fd, None)
-        self._resting.pop(fd, None)
+        self._suspended.pop(fd, None)
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
@@ -85,8 +85,8 @@ class Loop:
         return timer
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call after the events that are waiting now have had their turn."""
-        self._left_over.append(call)
+        """Call *call* after the handlers of the current round."""
+        self._deferred.append(call)
 
     def stop(self) -> None:
         self._running = False
@@ -95,83 +95,83 @@ class Loop:
         self._running = True
         handlers = self._handlers
         while self._running:
-            for fd, events in self._linger() or self._wait():
+            for fd, events in self._spin() or self._wait():
                 handler = handlers.get(fd)
                 if handler is not None and not self._call(handler, events):
-                    self._rest(fd, handler)
-            if self._left_over:
-                self._do_left_over()
+                    self._suspend(fd, handler)
+            if self._deferred:
+                self._run_deferred()
             if self._timers:
-                self._do_due()
+                self._run_due_timers()
 
     def _wait(self) -> list[tuple[int, int]]:
         begin = time.monotonic()
-        ready = self._epoll.poll(self._patience(), _EVENTS_PER_TURN)
+        ready = self._epoll.poll(self._poll_timeout(), _EVENTS_PER_ROUND)
         end = time.monotonic()
-        self._brisk = end - begin < 2 * LINGER and end > self._crowded_until
+        self._may_spin = end - begin < 2 * SPIN_TIME and end > self._no_spin_until
         return ready
 
-    def _linger(self) -> list[tuple[int, int]]:
-        """Look again for a moment when questions come quickly one after the other and nobody else wants the processor.
+    def _spin(self) -> list[tuple[int, int]]:
+        """Poll for ``SPIN_TIME`` without sleeping while queries arrive fast and no other process wants the processor.
 
-        Waking up an idle processor of a virtual machine takes 50 µs and more, most of what an answer takes in all.
+        Waking an idle processor of a virtual machine takes 50 µs or more, most of the time of a response.
         """
-        if not self._brisk or self._left_over:
+        if not self._may_spin or self._deferred:
             return []
         begin = now = time.monotonic()
-        while now < begin + LINGER:
-            if ready := self._epoll.poll(0, _EVENTS_PER_TURN):
+        while now < begin + SPIN_TIME:
+            if ready := self._epoll.poll(0, _EVENTS_PER_ROUND):
                 return ready
             os.sched_yield()
             before, now = now, time.monotonic()
-            if now - before > _CROWDED:
-                self._crowded_until = now + _RESPITE
+            if now - before > _SLOW_YIELD:
+                self._no_spin_until = now + _NO_SPIN_TIME
                 break
-        self._brisk = False
+        self._may_spin = False
         return []
 
-    def _patience(self) -> float | None:
-        """Return how long to wait for events, in seconds; None is for ever."""
-        if self._left_over:
+    def _poll_timeout(self) -> float | None:
+        """Return the timeout of epoll_wait(2) in seconds; None waits without limit."""
+        if self._deferred:
             return 0
         if not self._timers:
             return None
         return max(0.0, self._timers[0][0] - time.monotonic())
 
-    def _do_left_over(self) -> None:
-        for _ in range(len(self._left_over)):
-            self._call(self._left_over.popleft())
+    def _run_deferred(self) -> None:
+        for _ in range(len(self._deferred)):
+            self._call(self._deferred.popleft())
 
-    def _do_due(self) -> None:
+    def _run_due_timers(self) -> None:
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             _, _, timer = heapq.heappop(self._timers)
             if timer.call is not None:
                 self._call(timer.call)
 
-    def _rest(self, fd: int, handler: Callable[[int], None]) -> None:
-        """Leave a descriptor alone for a moment, unless it is no longer watched by the same handler."""
+    def _suspend(self, fd: int, handler: Callable[[int], None]) -> None:
+        """Stop watching *fd* for ``FAILED_HANDLER_PAUSE``, unless another handler watches it by now."""
         if self._handlers.get(fd) is handler:
             events = self._events[fd]
             self.forget(fd)
-            self._resting[fd] = (events, handler)
-            self.later(REST, partial(self._resume, fd, handler))
+            self._suspended[fd] = (events, handler)
+            self.later(FAILED_HANDLER_PAUSE, partial(self._resume, fd, handler))
 
     def _resume(self, fd: int, handler: Callable[[int], None]) -> None:
-        events, resting = self._resting.get(fd, (0, None))
-        if resting is not handler:
+        events, suspended = self._suspended.get(fd, (0, None))
+        if suspended is not handler:
             return
         try:
             self.watch(fd, events, handler)
         except OSError:
-            self._resting[fd] = (events, handler)
-            self.later(REST, partial(self._resume, fd, handler))
+            self._suspended[fd] = (events, handler)
+            self.later(FAILED_HANDLER_PAUSE, partial(self._resume, fd, handler))
 
     def _call(self, function: Callable[..., None], *arguments: int) -> bool:
-        """Return whether it ended without an exception."""
+        """Return True if *function* returned without an exception."""
         try:
             function(*arguments)
         except Exception:
-            log.exception("event=failed handler=%s", getattr(function, "__qualname__", function))
+            log.exception("handler failed: handler=%s", getattr(function, "__qualname__", function))
             return False
         return True

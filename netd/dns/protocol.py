@@ -1,9 +1,8 @@
-"""What netd and its name server say to each other: typed messages in frames, with descriptors beside them.
+"""The protocol between netd and netd-dns: typed messages in frames over a Unix stream socket, with descriptors.
 
-A frame is four bytes of length, one byte that counts the descriptors sent with it, and JSON.  Descriptors travel in
-the order of the frames they belong to.  ``Hello``, ``Welcome``, ``Held``, ``Ready`` and ``Stop`` never
-change their form: they are what two versions need to hand the
-sockets over.
+A frame is four bytes of length (big-endian), one byte with the number of descriptors sent with it (SCM_RIGHTS), and
+JSON ``[kind, fields]``.  Descriptors are sent in the order of their frames.  ``Hello``, ``Welcome``, ``Held``,
+``Ready`` and ``Stop`` never change: two versions hand the sockets over with them.
 """
 
 from __future__ import annotations
@@ -23,31 +22,31 @@ from typing import Any, TypeAlias
 from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
 
 DESCRIPTORS = 3
-"""Of a sandbox: UDP socket, listening TCP socket, namespace."""
+"""Per sandbox: UDP socket, listening TCP socket, network namespace."""
 _MOST_DESCRIPTORS = 253
 _MOST_FRAMES = 64
 _READ_SIZE = 1 << 16
-"""Bytes; an allocation of twice as much would be mapped and unmapped each time."""
+"""Bytes; malloc would map and unmap an allocation of twice the size at each call."""
 
 
 def version() -> str:
-    """Return a mark of this package's code: a server that runs other code is replaced, changed messages or not."""
-    mark = 0
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        mark = zlib.crc32(source.read_bytes(), mark)
-    return f"{mark:08x}"
+    """Return a checksum of this package's source; netd replaces a server that runs other code."""
+    checksum = 0
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
+        checksum = zlib.crc32(source.read_bytes(), checksum)
+    return f"{checksum:08x}"
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """From netd, first of all."""
+    """The first message of netd."""
 
     version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The answer to Hello; one Held for each sandbox follows, then Ready."""
+    """The response to Hello; one Held per sandbox follows, then Ready."""
 
     version: str
     networks: tuple[str, ...]
@@ -55,24 +54,24 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A sandbox that is being served, with copies of its descriptors."""
+    """A sandbox that the server serves; sent with copies of its descriptors."""
 
     sandbox: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    pass
+    """The end of the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End; the sockets live on wherever else they are held."""
+    """Exit; netd's copies of the sockets stay open."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSandbox:
-    """Comes with the descriptors."""
+    """Serve a sandbox; sent with its descriptors."""
 
     sandbox: str
 
@@ -107,7 +106,7 @@ class DropNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Asks for Synced, when all that came before is in force."""
+    """Request Synced once all earlier messages are applied."""
 
     number: int
 
@@ -134,62 +133,62 @@ Message: TypeAlias = (
 )
 
 
-def _names(found: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(addresses) for name, addresses in found.items()}
+def _names(data: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(addresses) for name, addresses in data.items()}
 
 
-def _services(found: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, tuple[Service, ...]]:
-    return {name: tuple(Service(*service) for service in services) for name, services in found.items()}
+def _services(data: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, tuple[Service, ...]]:
+    return {name: tuple(Service(*service) for service in services) for name, services in data.items()}
 
 
-def _upstreams(found: Sequence[Mapping[str, Any]]) -> tuple[Upstream, ...]:
-    return tuple(Upstream(**upstream) for upstream in found)
+def _upstreams(data: Sequence[Mapping[str, Any]]) -> tuple[Upstream, ...]:
+    return tuple(Upstream(**upstream) for upstream in data)
 
 
-def _view(found: dict[str, Any]) -> View:
-    domains = tuple((domain, _upstreams(upstreams)) for domain, upstreams in found.pop("domains"))
-    networks, gateways, upstreams = (found.pop(name) for name in ("networks", "gateways", "upstreams"))
+def _view(data: dict[str, Any]) -> View:
+    domains = tuple((domain, _upstreams(upstreams)) for domain, upstreams in data.pop("domains"))
+    networks, gateways, upstreams = (data.pop(name) for name in ("networks", "gateways", "upstreams"))
     return View(
-        networks=tuple(networks), gateways=tuple(gateways), upstreams=_upstreams(upstreams), domains=domains, **found
+        networks=tuple(networks), gateways=tuple(gateways), upstreams=_upstreams(upstreams), domains=domains, **data
     )
 
 
-def _records(found: dict[str, Any]) -> NetworkRecords:
-    names, services, subnets = (found.pop(name) for name in ("names", "services", "subnets"))
-    return NetworkRecords(names=_names(names), services=_services(services), subnets=tuple(subnets), **found)
+def _records(data: dict[str, Any]) -> NetworkRecords:
+    names, services, subnets = (data.pop(name) for name in ("names", "services", "subnets"))
+    return NetworkRecords(names=_names(names), services=_services(services), subnets=tuple(subnets), **data)
 
 
-def _patch(found: dict[str, Any]) -> Patch:
-    return Patch(_names(found["names"]), found["pointers"], _services(found["services"]))
+def _patch(data: dict[str, Any]) -> Patch:
+    return Patch(_names(data["names"]), data["pointers"], _services(data["services"]))
 
 
-_READERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
-    "Hello": lambda found: Hello(found["version"]),
-    "Welcome": lambda found: Welcome(found["version"], tuple(found["networks"])),
-    "Held": lambda found: Held(found["sandbox"]),
-    "Ready": lambda found: Ready(),
-    "Stop": lambda found: Stop(),
-    "OpenSandbox": lambda found: OpenSandbox(**found),
-    "CloseSandbox": lambda found: CloseSandbox(**found),
-    "SetView": lambda found: SetView(found["sandbox"], _view(found["view"])),
-    "SetNetwork": lambda found: SetNetwork(found["network"], _records(found["records"])),
-    "PatchNetwork": lambda found: PatchNetwork(found["network"], _patch(found["patch"])),
-    "DropNetwork": lambda found: DropNetwork(**found),
-    "Sync": lambda found: Sync(**found),
-    "Synced": lambda found: Synced(**found),
+_DECODERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
+    "Hello": lambda data: Hello(data["version"]),
+    "Welcome": lambda data: Welcome(data["version"], tuple(data["networks"])),
+    "Held": lambda data: Held(data["sandbox"]),
+    "Ready": lambda data: Ready(),
+    "Stop": lambda data: Stop(),
+    "OpenSandbox": lambda data: OpenSandbox(**data),
+    "CloseSandbox": lambda data: CloseSandbox(**data),
+    "SetView": lambda data: SetView(data["sandbox"], _view(data["view"])),
+    "SetNetwork": lambda data: SetNetwork(data["network"], _records(data["records"])),
+    "PatchNetwork": lambda data: PatchNetwork(data["network"], _patch(data["patch"])),
+    "DropNetwork": lambda data: DropNetwork(**data),
+    "Sync": lambda data: Sync(**data),
+    "Synced": lambda data: Synced(**data),
 }
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in _sent(value.__class__)}
+def _as_fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in _field_names(value.__class__)}
 
 
 @functools.cache
-def _sent(kind: Any) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind) if one.init)
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.init)
 
 
-_encoder = json.JSONEncoder(default=_plain, separators=(",", ":"))
+_encoder = json.JSONEncoder(default=_as_fields, separators=(",", ":"))
 
 
 def encode(message: Message) -> bytes:
@@ -197,16 +196,16 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Return the message; raises ValueError when it is none of ours."""
+    """Return the message in the JSON *data*.  Raises ValueError for anything else."""
     try:
-        kind, found = json.loads(data)
-        return _READERS[kind](found)
+        kind, values = json.loads(data)
+        return _DECODERS[kind](values)
     except (KeyError, TypeError, AttributeError) as problem:
         raise ValueError(f"not a message between netd and netd-dns: {data[:80]!r}") from problem
 
 
 class Pipe:
-    """One end of the connection, without waiting: the owner's loop says when to read and when to write on."""
+    """One end of a non-blocking connection; the owner's event loop calls ``receive`` and ``push``."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -215,18 +214,18 @@ class Pipe:
         self._received = bytearray()
         self._descriptors: deque[int] = deque()
         self.sent = 0
-        """Bytes so far."""
+        """Total bytes."""
 
     def queue(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Put a message in line for ``push``, with copies of the descriptors, so that they may be closed meanwhile."""
+        """Append a message for ``push``, with duplicates of the descriptors, so that the caller may close its own."""
         data = encode(message)
         frame = len(data).to_bytes(4) + bytes([len(descriptors)]) + data
         self._unsent.append((memoryview(frame), tuple(map(os.dup, descriptors))))
 
     def push(self) -> bool:
-        """Send what is queued; says whether all has gone.  Raises OSError when the peer has."""
+        """Send the queued messages; return True when the queue is empty.  Raises OSError if the peer has closed."""
         while self._unsent:
-            frames, descriptors = self._next_run()
+            frames, descriptors = self._next_batch()
             try:
                 sent = socket.send_fds(self.sock, frames, descriptors) if descriptors else self.sock.sendmsg(frames)
             except BlockingIOError:
@@ -234,8 +233,8 @@ class Pipe:
             self._drop(sent)
         return True
 
-    def _next_run(self) -> tuple[list[memoryview], tuple[int, ...]]:
-        """Return what one call can carry: a frame with its descriptors and those behind it that have none."""
+    def _next_batch(self) -> tuple[list[memoryview], tuple[int, ...]]:
+        """Return the buffers and descriptors of one sendmsg(2): a frame, and the next ones without descriptors."""
         frames = [self._unsent[0][0]]
         for frame, descriptors in itertools.islice(self._unsent, 1, _MOST_FRAMES):
             if descriptors:
@@ -244,7 +243,7 @@ class Pipe:
         return frames, self._unsent[0][1]
 
     def _drop(self, sent: int) -> None:
-        """Take what was sent out of the queue; descriptors have gone with the first byte."""
+        """Remove *sent* bytes from the queue; the kernel sends the descriptors of a frame with its first byte."""
         self.sent += sent
         while sent:
             frame, descriptors = self._unsent.popleft()
@@ -256,9 +255,10 @@ class Pipe:
             sent -= len(frame)
 
     def receive(self) -> Iterator[tuple[Message, tuple[int, ...]]]:
-        """Yield what has come, with descriptors for the taker to close; call again while there is something to read.
+        """Yield the received messages and their descriptors, which the caller closes.
 
-        Raises EOFError when the peer has gone.
+        Call it again while the socket is readable.  Raises EOFError when the peer has closed, ValueError for a
+        message that cannot be read.
         """
         while True:
             try:
@@ -272,7 +272,7 @@ class Pipe:
             self._received += data
             self._descriptors.extend(descriptors)
             if flags & socket.MSG_CTRUNC:
-                raise EOFError("no descriptors left to receive what was sent")
+                raise EOFError("the process has no free descriptors to receive the ones that were sent")
             yield from self._frames()
             if len(data) < _READ_SIZE and not descriptors:
                 return
@@ -286,7 +286,7 @@ class Pipe:
             message = decode(bytes(self._received[5:end]))
             del self._received[:end]
             if count > len(self._descriptors):
-                raise ValueError(f"{type(message).__name__} came without its descriptors")
+                raise ValueError(f"{type(message).__name__} was received without its descriptors")
             yield message, tuple(self._descriptors.popleft() for _ in range(count))
 
     def close(self) -> None:

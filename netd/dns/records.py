@@ -1,7 +1,7 @@
-"""What the name server knows, as values: the records of a network, and what one sandbox sees of them.
+"""The records of networks and the views of sandboxes, as values.  Pure.
 
-Pure.  Records belong to networks and views to sandboxes, so that a container that comes or goes changes
-one network's records however many others look at them.
+Records belong to networks and views to sandboxes, so that starting or stopping a container changes the records of its
+networks only, however many sandboxes resolve names on them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ _CAPITALS = {code: code | 0x20 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def lower(name: str) -> str:
-    """Return *name* in lower case as DNS has it: of ASCII letters only (RFC 4343)."""
+    """Return *name* in lower case by the rules of DNS: ASCII letters only (RFC 4343)."""
     return name.lower() if name.isascii() else name.translate(_CAPITALS)
 
 
 def fold(name: str) -> str:
-    """Return *name* as it is compared: without case and without the final dot."""
+    """Return *name* in the form for comparisons: lower case, without the final dot."""
     return lower(name).removesuffix(".")
 
 
-def names_above(name: str) -> Iterator[str]:
-    """Yield the names that *name* is below: of ``a.b.c`` these are ``b.c`` and ``c``."""
+def ancestors(name: str) -> Iterator[str]:
+    """Yield the ancestors of *name*, the nearest first: of ``a.b.c``, ``b.c`` and ``c``."""
     at = name.find(".")
     while at >= 0:
         yield name[at + 1 :]
@@ -36,10 +36,10 @@ def names_above(name: str) -> Iterator[str]:
 
 
 class Service(NamedTuple):
-    """``size`` ports from ``port`` on of a container; with none of them the name exists and offers nothing."""
+    """``size`` consecutive ports of a container from ``port`` on; with size 0 the name exists without SRV records."""
 
     target: str
-    """``web.<network>``, as a reverse lookup gives it."""
+    """``web.<network>``, as in the PTR record."""
     port: int
     size: int
 
@@ -49,35 +49,37 @@ class NetworkRecords:
     """The names of one network."""
 
     name: str
-    """The network's own name; ``web`` on it is also found as ``web.<name>``."""
+    """The network's name; ``web`` on it is also found as ``web.<name>``."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Folded name → addresses, IPv4 and IPv6 mixed: container names, aliases, short ids, hostnames.  ``*.app`` stands
-    for every name below ``app`` that is not there itself."""
+    """Folded name → addresses, IPv4 and IPv6 mixed: container names, aliases, short ids, hostnames.  ``*.app`` is a
+    wildcard: it matches every name below ``app`` that has no entry."""
     pointers: Mapping[str, str] = field(default_factory=dict)
-    """Address → the name that a reverse lookup gives, ``web.<network>``, without a final dot."""
+    """Address → target of its PTR record, ``web.<network>``, without a final dot."""
     subnets: tuple[str, ...] = ()
-    """The network's subnets: reverse lookups inside them are never asked elsewhere."""
+    """The network's subnets; reverse queries inside them are never forwarded."""
     services: Mapping[str, tuple[Service, ...]] = field(default_factory=dict)
-    """``_web._tcp`` and ``_web._tcp.<name>`` → what answers SRV; ``_tcp.<name>`` → the ports that can be asked for by
-    number, as ``_80._tcp.<name>``."""
-    above: Counter[str] = field(init=False, compare=False, repr=False)
-    """Names below which there are names of ours, with how many: they exist too (RFC 8020).  Follows from the rest."""
+    """``_web._tcp`` and ``_web._tcp.<name>`` → services for SRV queries; ``_tcp.<name>`` → services for SRV queries
+    by port number, ``_80._tcp.<name>``."""
+    ancestors: Counter[str] = field(init=False, compare=False, repr=False)
+    """Ancestors of the names above → number of names below: they exist too (RFC 8020).  Computed."""
 
     def __post_init__(self) -> None:
-        above = Counter(one for held in (self.names, self.services) for name in held for one in names_above(name))
-        object.__setattr__(self, "above", above)
+        found = Counter(
+            ancestor for entries in (self.names, self.services) for name in entries for ancestor in ancestors(name)
+        )
+        object.__setattr__(self, "ancestors", found)
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What changed in a network's records; costs what the change is, not what the network holds."""
+    """A change of a network's records; its size depends on the change only."""
 
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Folded name → all of its addresses from now on; none takes the name away."""
+    """Folded name → its new addresses; empty deletes the name."""
     pointers: Mapping[str, str] = field(default_factory=dict)
-    """Address → name; "" takes the pointer away."""
+    """Address → name; "" deletes the PTR record."""
     services: Mapping[str, tuple[Service, ...]] = field(default_factory=dict)
-    """Folded name → all that it offers from now on; nothing takes the name away."""
+    """Folded name → its new services; empty deletes the name."""
 
     def __bool__(self) -> bool:
         return bool(self.names or self.pointers or self.services)
@@ -85,43 +87,43 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A resolver to ask for names that are not ours, on port 53."""
+    """An upstream server, queried on port 53."""
 
     address: str
     inside: bool = False
-    """Ask from inside the container (its own ``--dns``) rather than from the host."""
+    """Query it from the container's network namespace (its own ``--dns``) and not from the host's."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one sandbox can look up."""
+    """The names that one sandbox can resolve."""
 
     networks: tuple[str, ...] = ()
-    """Ids of its networks in gateway order; the first that knows a name answers alone."""
+    """Ids of its networks in order of gateway priority; the first network that has a name answers alone."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Folded alias → name of the container it stands for; tried before names, also as ``alias.network``."""
+    """Folded alias → name of the container; takes precedence over names, also as ``alias.network``."""
     upstreams: tuple[Upstream, ...] = ()
-    """Its own resolvers, in order; none means the host's, as they are at the time of asking."""
+    """The sandbox's own upstream servers, in order; empty means those of the host at the time of the query."""
     forward: bool = True
-    """False on internal networks only: nothing is asked from the host; resolvers inside are still tried."""
+    """False if all networks are internal: nothing is forwarded from the host; upstreams ``inside`` are queried."""
     single_labels: bool = True
-    """False keeps unknown names without a dot from being forwarded (A and AAAA are then empty answers), which is
-    what an ``ndots`` option in the host's file or the container's asks for."""
+    """False: A and AAAA queries for unknown names without a dot get an empty response and are not forwarded, as
+    requested by an ``ndots`` option of the host's resolv.conf or of the container."""
     gateways: tuple[str, ...] = ()
-    """Addresses of the host on the sandbox's way out: what ``host.docker.internal`` stands for."""
+    """Addresses of the host on the sandbox's default gateway network; those of ``host.docker.internal``."""
     domains: tuple[tuple[str, tuple[Upstream, ...]], ...] = ()
-    """Folded domain → who is asked for it and all below it; the longest that fits counts."""
+    """Folded domain → upstream servers for it and the names below it; the longest match applies."""
 
 
 class MutableRecords:
-    """A network's records that change in place: a change costs what it is, not what the network holds."""
+    """A network's records, changed in place; the cost of a change does not depend on the number of records."""
 
     def __init__(self, records: NetworkRecords) -> None:
         self._names = dict(records.names)
         self._pointers = dict(records.pointers)
         self._services = dict(records.services)
         self.records = NetworkRecords(records.name, self._names, self._pointers, records.subnets, self._services)
-        """As they are now and will be: it follows the changes."""
+        """A live view: reflects later changes."""
 
     def apply(self, patch: Patch) -> None:
         self._count(patch.names, self._names)
@@ -130,31 +132,31 @@ class MutableRecords:
         _apply(self._pointers, patch.pointers)
         _apply(self._services, patch.services)
 
-    def _count(self, changes: Mapping[str, object], held: Mapping[str, object]) -> None:
-        """Note which names above others come and go with the changes."""
-        above = self.records.above
+    def _count(self, changes: Mapping[str, object], entries: Mapping[str, object]) -> None:
+        """Update the counts of ancestors for *changes* of *entries*."""
+        counts = self.records.ancestors
         for name in _dotted(changes):
-            step = bool(changes[name]) - (name in held)
-            for one in names_above(name) if step else ():
-                above[one] += step
-                if not above[one]:
-                    del above[one]
+            step = bool(changes[name]) - (name in entries)
+            for ancestor in ancestors(name) if step else ():
+                counts[ancestor] += step
+                if not counts[ancestor]:
+                    del counts[ancestor]
 
 
 def _dotted(names: Iterable[str]) -> Iterator[str]:
     return (name for name in names if "." in name)
 
 
-def _apply(held: dict[str, T], changes: Mapping[str, T]) -> None:
+def _apply(entries: dict[str, T], changes: Mapping[str, T]) -> None:
     for key, value in changes.items():
         if value:
-            held[key] = value
+            entries[key] = value
         else:
-            held.pop(key, None)
+            entries.pop(key, None)
 
 
 def difference(old: NetworkRecords, new: NetworkRecords) -> Patch:
-    """Return the patch that makes the names, pointers and services of *old* those of *new*."""
+    """Return the patch from the names, pointers and services of *old* to those of *new*."""
     return Patch(
         _changes(old.names, new.names, ()),
         _changes(old.pointers, new.pointers, ""),
@@ -162,7 +164,7 @@ def difference(old: NetworkRecords, new: NetworkRecords) -> Patch:
     )
 
 
-def _changes(old: Mapping[str, T], new: Mapping[str, T], gone: T) -> Mapping[str, T]:
+def _changes(old: Mapping[str, T], new: Mapping[str, T], deleted: T) -> Mapping[str, T]:
     changes = {key: value for key, value in new.items() if old.get(key) != value}
-    changes.update((key, gone) for key in old.keys() - new.keys())
+    changes.update((key, deleted) for key in old.keys() - new.keys())
     return changes

@@ -1,4 +1,4 @@
-"""One container as the server knows it: its sockets, its namespace and what it sees."""
+"""A sandbox that the server serves: its sockets, its network namespace and its view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from netd.dns.views import SharedView
 
 BUFFER = 1 << 20
-"""Bytes of socket buffer each way: questions wait there while a killed server is replaced."""
+"""Bytes of the send and the receive buffer; queries are queued there while a killed server is replaced."""
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _numbers = itertools.count(1)
@@ -18,18 +18,18 @@ _numbers = itertools.count(1)
 
 @dataclass(slots=True, eq=False)
 class ServedSandbox:
-    """Owns its descriptors.  It is served from its first view on; until then questions wait in the sockets."""
+    """Owns its descriptors.  Before the first view is set, queries stay queued in the sockets."""
 
     id: str
     udp: socket.socket
     tcp: socket.socket
     netns: int
-    scope: SharedView | None = None
+    shared_view: SharedView | None = None
     burst: int = 1
-    """How many questions it may ask per turn: grows while they are answered from memory, shrinks when not."""
+    """Queries per round: doubled while all are answered from prepared responses, reset when not."""
     closed: bool = False
     number: int = field(default_factory=_numbers.__next__)
-    """Unlike the id it is never used again, so that nothing is kept for a container's next life."""
+    """Unlike the id, never reused, so that cached responses do not survive a restart of the container."""
 
     def prepare(self) -> None:
         self.udp.setblocking(False)

@@ -1,8 +1,8 @@
-"""The records as the server holds them, and the replies prepared from them.
+"""The records of all networks, and the prepared responses.
 
-Sandboxes that see the same share a scope, and with it the prepared replies: of hundreds of containers on one
-network only the first asks for the work of building a reply.  A change to a network empties the scopes that look
-at it, and no others.
+Sandboxes with equal views share one :class:`SharedView` and its prepared responses: of hundreds of containers on a
+network, only the first query builds the response.  A change of a network clears the shared views that include it,
+and no others.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from netd.dns.messages.reverse import Zones
 from netd.dns.records import MutableRecords, NetworkRecords, Patch, View
 
 MOST_PREPARED = 512
-"""Per scope; beyond it all are dropped, so that whoever asks for ever new spellings gains nothing."""
+"""Per shared view; at the limit all are dropped, so that queries in ever new spellings cannot fill the memory."""
 
 Prepared: TypeAlias = dict[bytes, "bytes | RoundRobin | Forward"]
-"""What to do with a question, by its bytes after the id."""
+"""The bytes of a query after its id → response without id, or decision to forward."""
 
 
 class SharedView:
-    """One view, for all sandboxes that have it."""
+    """One view, for all sandboxes with an equal one."""
 
     __slots__ = ("prepared", "streamed", "users", "view")
 
@@ -31,30 +31,30 @@ class SharedView:
         self.view = view
         self.prepared: Prepared = {}
         self.streamed: Prepared = {}
-        """The same for TCP, where there is room for everything."""
+        """The same for TCP, where responses are not truncated."""
         self.users = 0
 
-    def prepare(self, question: bytes, ready: bytes | RoundRobin | Forward, stream: bool = False) -> None:
-        held = self.streamed if stream else self.prepared
-        if len(held) >= MOST_PREPARED:
-            held.clear()
-        held[question] = ready
+    def prepare(self, query: bytes, response: bytes | RoundRobin | Forward, stream: bool = False) -> None:
+        responses = self.streamed if stream else self.prepared
+        if len(responses) >= MOST_PREPARED:
+            responses.clear()
+        responses[query] = response
 
     def forget(self) -> None:
-        """Drop all that is prepared."""
+        """Drop all prepared responses."""
         self.prepared.clear()
         self.streamed.clear()
 
 
 class ViewTable:
-    """All networks and all scopes."""
+    """The records of all networks, and all shared views."""
 
     def __init__(self) -> None:
-        self._ledgers: dict[str, MutableRecords] = {}
+        self._mutable: dict[str, MutableRecords] = {}
         self._networks: dict[str, NetworkRecords] = {}
         self.zones = Zones()
         """The subnets of all networks."""
-        self._scopes: dict[Hashable, SharedView] = {}
+        self._shared_views: dict[Hashable, SharedView] = {}
         self._by_network: dict[str, set[SharedView]] = {}
 
     @property
@@ -63,20 +63,20 @@ class ViewTable:
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
         self._forget_subnets(network)
-        ledger = self._ledgers[network] = MutableRecords(records)
-        self._networks[network] = ledger.records
+        mutable = self._mutable[network] = MutableRecords(records)
+        self._networks[network] = mutable.records
         self.zones.add(records.subnets)
         self._changed(network)
 
     def patch_network(self, network: str, patch: Patch) -> None:
-        """Change some records of a network; for one that is not known, nothing happens."""
-        if (ledger := self._ledgers.get(network)) is not None:
-            ledger.apply(patch)
+        """Apply *patch* to the records of a network; ignored for an unknown network."""
+        if (mutable := self._mutable.get(network)) is not None:
+            mutable.apply(patch)
             self._changed(network)
 
     def drop_network(self, network: str) -> None:
         self._forget_subnets(network)
-        self._ledgers.pop(network, None)
+        self._mutable.pop(network, None)
         self._networks.pop(network, None)
         self._changed(network)
 
@@ -84,32 +84,32 @@ class ViewTable:
         if (records := self._networks.get(network)) is not None:
             self.zones.remove(records.subnets)
 
-    def enter(self, view: View) -> SharedView:
-        """Return the scope of *view*; ``leave`` it when it is no longer used."""
-        scope = self._scopes.get(_key(view))
-        if scope is None:
-            scope = self._scopes[_key(view)] = SharedView(view)
+    def acquire(self, view: View) -> SharedView:
+        """Return the shared view of *view*; the caller must ``release`` it."""
+        shared_view = self._shared_views.get(_key(view))
+        if shared_view is None:
+            shared_view = self._shared_views[_key(view)] = SharedView(view)
             for network in view.networks:
-                self._by_network.setdefault(network, set()).add(scope)
-        scope.users += 1
-        return scope
+                self._by_network.setdefault(network, set()).add(shared_view)
+        shared_view.users += 1
+        return shared_view
 
-    def leave(self, scope: SharedView) -> None:
-        scope.users -= 1
-        if scope.users:
+    def release(self, shared_view: SharedView) -> None:
+        shared_view.users -= 1
+        if shared_view.users:
             return
-        del self._scopes[_key(scope.view)]
-        for network in scope.view.networks:
-            self._by_network[network].discard(scope)
+        del self._shared_views[_key(shared_view.view)]
+        for network in shared_view.view.networks:
+            self._by_network[network].discard(shared_view)
             if not self._by_network[network]:
                 del self._by_network[network]
 
     def _changed(self, network: str) -> None:
-        for scope in self._by_network.get(network, ()):
-            scope.forget()
+        for shared_view in self._by_network.get(network, ()):
+            shared_view.forget()
 
 
 def _key(view: View) -> Hashable:
     links = frozenset(view.links.items())
-    asking = (view.upstreams, view.domains, view.forward, view.single_labels)
-    return (view.networks, links, view.gateways, asking)
+    forwarding = (view.upstreams, view.domains, view.forward, view.single_labels)
+    return (view.networks, links, view.gateways, forwarding)

@@ -11,7 +11,7 @@ from tests.installation import wait_until
 
 
 def server_pid(place) -> int:
-    return int(re.findall(r"event=started pid=(\d+)", (place.run / "dns.log").read_text())[-1])
+    return int(re.findall(r"started: pid=(\d+)", (place.run / "dns.log").read_text())[-1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])

@@ -132,7 +132,7 @@ class World:
 
 def server_pid(run: Path) -> int:
     """Return the process that last began the log there."""
-    return int(re.findall(r"event=started pid=(\d+)", (run / "dns.log").read_text())[-1])
+    return int(re.findall(r"started: pid=(\d+)", (run / "dns.log").read_text())[-1])
 
 
 def in_namespace(ns: int, main: Callable[[], Awaitable[None]]) -> None:

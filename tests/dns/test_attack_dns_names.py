@@ -9,8 +9,8 @@ import pytest
 from dns_lab import World, found, inside, read_frame, says, upstream
 from dnslib import DNSRecord
 
-from netd.dns.messages.decide import Code, Forward, Question, Refuse, Reply, decide
-from netd.dns.messages.message import DnsMessage, read
+from netd.dns.messages.decide import Answer, EmptyResponse, Forward, Question, Rcode, decide
+from netd.dns.messages.message import DnsMessage, parse_query
 from netd.dns.records import NetworkRecords, Patch, Service, View, fold
 
 ODD = b"\x04caf\xe9\x02\xff\0\x04Test\0"
@@ -38,10 +38,10 @@ def test_names_that_are_not_text_are_asked_elsewhere_as_they_are(on_host):
 
 def test_only_ascii_letters_have_two_cases():
     assert fold("ÄB.X.") == "Äb.x" and fold("\u212a") == "\u212a", "a Kelvin sign is no k"
-    message = read(question(b"\x03\xc3\x84B\0"))
+    message = parse_query(question(b"\x03\xc3\x84B\0"))
     assert isinstance(message, DnsMessage) and message.question.name == "Äb"
     records = {"n": NetworkRecords("net", {fold("ÄB"): ("10.0.0.1",)})}
-    assert decide(message.question, View(("n",)), records) == Reply(("10.0.0.1",))
+    assert decide(message.question, View(("n",)), records) == Answer(("10.0.0.1",))
 
 
 def test_an_impossible_name_takes_no_answer_with_it(on_host):
@@ -62,25 +62,25 @@ def test_edns_is_seen_behind_other_records():
     other = b"\0\0\x10\0\1\0\0\0\0\0\1\0"
     asked = question(b"\3web\0")
     for additional, count in ((opt, 1), (other + opt, 2), (opt + other, 2)):
-        message = read(asked[:10] + count.to_bytes(2) + asked[12:] + additional)
-        assert isinstance(message, DnsMessage) and message.edns is not None and message.room(False) == 1232
-    assert read(asked[:10] + b"\0\3" + asked[12:] + opt + other + opt) == Code.FORMERR
+        message = parse_query(asked[:10] + count.to_bytes(2) + asked[12:] + additional)
+        assert isinstance(message, DnsMessage) and message.edns is not None and message.max_size(False) == 1232
+    assert parse_query(asked[:10] + b"\0\3" + asked[12:] + opt + other + opt) == Rcode.FORMERR
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "expected"),
     [
-        ("localhost", 1, Reply(("127.0.0.1",))),
-        ("localhost", 28, Reply(("::1",))),
-        ("a.localhost", 1, Reply(("127.0.0.1",))),
-        ("localhost", 15, Reply()),
-        ("x.localhost", 1, Reply(("10.0.0.9",))),
-        ("some.invalid", 1, Refuse(Code.NXDOMAIN)),
-        ("1.0.0.127.in-addr.arpa", 12, Reply(pointers=("localhost",))),
-        ("2.0.0.127.in-addr.arpa", 12, Refuse(Code.NXDOMAIN)),
-        ("127.in-addr.arpa", 2, Reply()),
-        ("0.0.0.0.in-addr.arpa", 12, Refuse(Code.NXDOMAIN)),
-        ("1." + "0." * 31 + "ip6.arpa", 12, Reply(pointers=("localhost",))),
+        ("localhost", 1, Answer(("127.0.0.1",))),
+        ("localhost", 28, Answer(("::1",))),
+        ("a.localhost", 1, Answer(("127.0.0.1",))),
+        ("localhost", 15, Answer()),
+        ("x.localhost", 1, Answer(("10.0.0.9",))),
+        ("some.invalid", 1, EmptyResponse(Rcode.NXDOMAIN)),
+        ("1.0.0.127.in-addr.arpa", 12, Answer(pointers=("localhost",))),
+        ("2.0.0.127.in-addr.arpa", 12, EmptyResponse(Rcode.NXDOMAIN)),
+        ("127.in-addr.arpa", 2, Answer()),
+        ("0.0.0.0.in-addr.arpa", 12, EmptyResponse(Rcode.NXDOMAIN)),
+        ("1." + "0." * 31 + "ip6.arpa", 12, Answer(pointers=("localhost",))),
         ("1.0.0.10.in-addr.arpa", 12, Forward()),
         ("localhost.test", 1, Forward()),
         ("notlocalhost.test", 1, Forward()),

@@ -111,7 +111,7 @@ def test_a_client_may_close_its_side_after_its_questions(on_host):
 def test_who_has_few_under_way_is_never_asked_to_give_way(askers):
     shares = Shares(12, 8)
     for asker in askers:
-        while (gives := shares.who_gives_way(asker)) is not None:
+        while (gives := shares.container_to_drop(asker)) is not None:
             assert gives == asker or shares[gives] >= max(shares[asker], 2)
             shares.end(gives)
         shares.begin(asker)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.dns.forwarding.cache import LONGEST, Cache, is_plain, lifetime
+from netd.dns.forwarding.cache import MAX_TTL, Cache, is_cacheable_query, lifetime
 
 SOA = "ns.test. admin.test. 1 7200 900 1209600"
 
@@ -48,7 +48,7 @@ def test_an_answer_holds_for_its_shortest_ttl_and_ages(ttls, later):
     asked, cache = query(use_edns=0), Cache()
     cache.put(body(asked), body(asked), body(answer(asked, *ttls)), 1000.0)
     found = kept(cache, asked, 1000.0 + later)
-    if later >= min(*ttls, LONGEST):
+    if later >= min(*ttls, MAX_TTL):
         assert found is None and len(cache) == 0, "it is forgotten"
     else:
         assert [rrset.ttl for rrset in found.answer] == [ttl - int(later) for ttl in ttls]
@@ -102,9 +102,9 @@ def test_no_bytes_from_elsewhere_raise(data):
 
 
 def test_queries_that_are_new_each_time_are_not_kept():
-    assert is_plain(body(query())) and is_plain(body(query(use_edns=0, want_dnssec=True)))
+    assert is_cacheable_query(body(query())) and is_cacheable_query(body(query(use_edns=0, want_dnssec=True)))
     cookie = dns.edns.GenericOption(10, b"12345678")
-    assert not is_plain(body(query(use_edns=0, options=[cookie])))
+    assert not is_cacheable_query(body(query(use_edns=0, options=[cookie])))
     cache = Cache()
     asked = query(use_edns=0, options=[cookie])
     cache.put("key", body(asked), body(answer(asked, 300)), 0.0)

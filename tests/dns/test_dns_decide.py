@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netd.dns.messages import special_names
-from netd.dns.messages.decide import Code, Forward, Question, Refuse, Reply, Type, decide
+from netd.dns.messages.decide import Answer, EmptyResponse, Forward, QueryType, Question, Rcode, decide
 from netd.dns.messages.name_lookup import ServicePort
-from netd.dns.messages.reverse import Zones, spot
+from netd.dns.messages.reverse import Zones, parse
 from netd.dns.records import MutableRecords, NetworkRecords, Service, Upstream, View, difference, fold
 
 labels = st.text("abxyz-", min_size=1, max_size=3)
@@ -37,13 +37,13 @@ views = st.builds(
     upstreams,
     st.booleans(),
 )
-types = st.sampled_from([*Type, 15, 16, 33, 65, 0])
+types = st.sampled_from([*QueryType, 15, 16, 33, 65, 0])
 
 
 @given(names, types, views, networks)
 def test_an_answer_comes_from_a_network_of_the_asker(name, kind, view, known):
     decision = decide(Question(name, kind), view, known)
-    if isinstance(decision, Reply):
+    if isinstance(decision, Answer):
         shared = [known[network] for network in view.networks if network in known]
         allowed = {address for network in shared for found in network.names.values() for address in found}
         assert set(decision.addresses) <= allowed
@@ -51,28 +51,30 @@ def test_an_answer_comes_from_a_network_of_the_asker(name, kind, view, known):
 
 @given(names, types, views, networks)
 def test_a_name_of_ours_is_never_asked_elsewhere(name, kind, view, known):
-    assume(kind not in (Type.AXFR, Type.IXFR))
+    assume(kind not in (QueryType.AXFR, QueryType.IXFR))
     shared = [known[network] for network in view.networks if network in known]
     ours = any(name in network.names for network in shared) or any(
         name == f"{one}.{network.name}" for network in shared for one in network.names
     )
     if ours:
-        assert isinstance(decide(Question(name, kind), view, known), Reply)
+        assert isinstance(decide(Question(name, kind), view, known), Answer)
 
 
 @given(names, views, networks)
 def test_the_first_network_that_knows_a_name_answers_alone(name, view, known):
     first = next((known[n] for n in view.networks if n in known and name in known[n].names), None)
     if first is not None:
-        decision = decide(Question(name, Type.ANY), view, known)
-        assert decision == Reply(addresses=first.names[name])
+        decision = decide(Question(name, QueryType.ANY), view, known)
+        assert decision == Answer(addresses=first.names[name])
 
 
 @given(names, views, networks)
 def test_families_share_the_addresses_between_them(name, view, known):
-    every, four, six = (decide(Question(name, kind), view, known) for kind in (Type.ANY, Type.A, Type.AAAA))
-    if isinstance(every, Reply):
-        assert isinstance(four, Reply) and isinstance(six, Reply)
+    every, four, six = (
+        decide(Question(name, kind), view, known) for kind in (QueryType.ANY, QueryType.A, QueryType.AAAA)
+    )
+    if isinstance(every, Answer):
+        assert isinstance(four, Answer) and isinstance(six, Answer)
         assert sorted(four.addresses + six.addresses) == sorted(every.addresses)
         assert all(ip_address(one).version == 4 for one in four.addresses)
 
@@ -94,16 +96,18 @@ def test_a_name_is_found_with_its_network_in_any_case(name, network, known):
         if wanted not in known.names and not any(
             wanted == f"{other}.{known.name}" for other in known.names if other != one
         ):
-            assert decide(Question(wanted, Type.ANY), View((network,)), {network: known}) == Reply(addresses=found)
+            assert decide(Question(wanted, QueryType.ANY), View((network,)), {network: known}) == Answer(
+                addresses=found
+            )
 
 
 @given(st.ip_addresses())
 def test_reverse_names_lead_to_their_address(address):
-    found = spot(address.reverse_pointer)
+    found = parse(address.reverse_pointer)
     assert found is not None and found.address == str(address)
 
 
-outside = st.ip_addresses().filter(lambda address: not special_names.holds(spot(address.reverse_pointer)))
+outside = st.ip_addresses().filter(lambda address: not special_names.is_local(parse(address.reverse_pointer)))
 """Addresses that are not those of every host."""
 
 
@@ -111,12 +115,14 @@ outside = st.ip_addresses().filter(lambda address: not special_names.holds(spot(
 def test_pointers_answer_and_unknown_addresses_of_our_subnets_do_not_exist(address, view):
     subnet = f"{address}/{address.max_prefixlen}"
     known = {"n1": NetworkRecords("net", {}, {str(address): "web.net"}), "n2": NetworkRecords("two", {}, {}, (subnet,))}
-    question = Question(address.reverse_pointer, Type.PTR)
-    assert decide(question, View(("n1", "n2")), known) == Reply(pointers=("web.net",))
-    assert decide(Question(question.name, Type.A), View(("n1",)), known) == Reply()
-    assert decide(question, View(("n2",)), known) == Refuse(Code.NXDOMAIN)
-    assert decide(question, View(()), known) == Refuse(Code.NXDOMAIN), "nobody outside knows of a network of this host"
-    assert isinstance(decide(question, View(("n1",)), {"n1": known["n1"]}, Zones()), Reply)
+    question = Question(address.reverse_pointer, QueryType.PTR)
+    assert decide(question, View(("n1", "n2")), known) == Answer(pointers=("web.net",))
+    assert decide(Question(question.name, QueryType.A), View(("n1",)), known) == Answer()
+    assert decide(question, View(("n2",)), known) == EmptyResponse(Rcode.NXDOMAIN)
+    assert decide(question, View(()), known) == EmptyResponse(Rcode.NXDOMAIN), (
+        "nobody outside knows of a network of this host"
+    )
+    assert isinstance(decide(question, View(("n1",)), {"n1": known["n1"]}, Zones()), Answer)
     assert isinstance(decide(question, View(()), {}), Forward)
 
 
@@ -130,21 +136,21 @@ def test_the_zone_of_a_subnet_stays_here_and_what_is_above_exists(address, data)
     known, view = {"n1": NetworkRecords("net", subnets=(subnet,))}, View(("n1",))
     for digits in range(1, most + 1):
         name = ".".join(labels[most - digits :])
-        decision = decide(Question(name, Type.PTR), view, known)
+        decision = decide(Question(name, QueryType.PTR), view, known)
         if digits < whole:
-            assert decision == Forward((), Code.NOERROR, exists=True), name
+            assert decision == Forward((), Rcode.NOERROR, exists=True), name
         else:
-            assert decision == (Refuse(Code.NXDOMAIN) if digits == most else Reply()), name
-            assert decide(Question(f"_x.{name}", Type.PTR), view, known) == Refuse(Code.NXDOMAIN)
+            assert decision == (EmptyResponse(Rcode.NXDOMAIN) if digits == most else Answer()), name
+            assert decide(Question(f"_x.{name}", QueryType.PTR), view, known) == EmptyResponse(Rcode.NXDOMAIN)
 
 
 @pytest.mark.parametrize(
     "name", ["1.10.in-addr.arpa", "x.1.2.10.in-addr.arpa", "in-addr.arpa", "1.ip6.arpa", "300.0.0.10.in-addr.arpa"]
 )
 def test_an_address_that_is_none_of_ours_is_somebody_elses(name):
-    assert isinstance(decide(Question(name, Type.PTR), View(), {}), Forward)
+    assert isinstance(decide(Question(name, QueryType.PTR), View(), {}), Forward)
     known = {"n1": NetworkRecords("net", subnets=("172.16.0.0/12", "fd00::/8"))}
-    assert isinstance(decide(Question(name, Type.PTR), View(("n1",)), known), Forward)
+    assert isinstance(decide(Question(name, QueryType.PTR), View(("n1",)), known), Forward)
 
 
 def test_odd_reverse_names_inside_a_subnet_do_not_leave():
@@ -155,7 +161,7 @@ def test_odd_reverse_names_inside_a_subnet_do_not_leave():
         "0-25.0.1.10.in-addr.arpa",
         "5.4.3.1.10.in-addr.arpa",
     ):
-        assert decide(Question(name, Type.PTR), View(("n1",)), known) == Refuse(Code.NXDOMAIN), name
+        assert decide(Question(name, QueryType.PTR), View(("n1",)), known) == EmptyResponse(Rcode.NXDOMAIN), name
 
 
 @given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), max_size=6), st.data())
@@ -165,24 +171,26 @@ def test_zones_forget_what_is_taken_back(found, data):
     zones.add(subnets)
     zones.remove(subnets)
     for one in found:
-        assert zones.holds(spot(one.reverse_pointer))
+        assert zones.contains(parse(one.reverse_pointer))
     zones.remove(subnets)
-    assert not any(zones.holds(spot(one.reverse_pointer)) for one in found)
+    assert not any(zones.contains(parse(one.reverse_pointer)) for one in found)
 
 
 def test_links_are_the_askers_own_and_come_before_names():
     known = {"n1": NetworkRecords("net", {"db": ("10.0.0.1",), "web": ("10.0.0.2",)})}
     view = View(("n1",), links={"web": "DB", "gone": "stopped"})
-    assert decide(Question("web", Type.A), view, known) == Reply(("10.0.0.1",))
-    assert decide(Question("web.net", Type.A), view, known) == Reply(("10.0.0.1",))
-    assert decide(Question("web", Type.A), View(("n1",)), known) == Reply(("10.0.0.2",))
-    assert decide(Question("gone", Type.A), view, known) == Refuse(Code.NXDOMAIN), "it is nobody else's name"
+    assert decide(Question("web", QueryType.A), view, known) == Answer(("10.0.0.1",))
+    assert decide(Question("web.net", QueryType.A), view, known) == Answer(("10.0.0.1",))
+    assert decide(Question("web", QueryType.A), View(("n1",)), known) == Answer(("10.0.0.2",))
+    assert decide(Question("gone", QueryType.A), view, known) == EmptyResponse(Rcode.NXDOMAIN), (
+        "it is nobody else's name"
+    )
 
 
 def test_zone_transfers_are_refused():
     known = {"n1": NetworkRecords("net", {"db": ("10.0.0.1",)})}
-    for kind in (Type.AXFR, Type.IXFR):
-        assert decide(Question("db", kind), View(("n1",)), known) == Refuse(Code.REFUSED)
+    for kind in (QueryType.AXFR, QueryType.IXFR):
+        assert decide(Question("db", kind), View(("n1",)), known) == EmptyResponse(Rcode.REFUSED)
 
 
 @given(records, records)
@@ -190,7 +198,7 @@ def test_a_difference_applied_gives_the_new_records(old, new):
     ledger = MutableRecords(NetworkRecords(new.name, old.names, old.pointers, (), old.services))
     ledger.apply(difference(ledger.records, new))
     assert ledger.records == new
-    assert ledger.records.above == new.above, "what is above names follows them"
+    assert ledger.records.ancestors == new.ancestors, "what is above names follows them"
 
 
 NET = {
@@ -230,46 +238,49 @@ BOTH = View(("n1", "n2"))
     ],
 )
 def test_exact_names_win_over_wildcards_and_the_longest_wildcard_wins(name, address):
-    assert decide(Question(name, Type.A), BOTH, NET) == Reply((address,))
-    assert decide(Question(name, Type.AAAA), BOTH, NET) == Reply()
+    assert decide(Question(name, QueryType.A), BOTH, NET) == Answer((address,))
+    assert decide(Question(name, QueryType.AAAA), BOTH, NET) == Answer()
 
 
 @pytest.mark.parametrize("name", ["shop", "app", "net", "shop.net", "com", "_tcp.web"])
 def test_a_name_above_one_of_ours_exists(name):
     """RFC 8020: a denial of it would deny what is below."""
-    assert decide(Question(name, Type.A), View(("n1", "n2"), forward=False), NET) in (Reply(), Refuse(Code.NOERROR))
+    assert decide(Question(name, QueryType.A), View(("n1", "n2"), forward=False), NET) in (
+        Answer(),
+        EmptyResponse(Rcode.NOERROR),
+    )
 
 
 def test_a_name_above_ours_is_somebody_elses_all_the_same():
     """A host that is called ``c.example.com`` asks for ``example.com`` as any other, and for the keys of ``com``."""
-    for name, kind in (("example.com", Type.A), ("com", 48), ("example.com.net", Type.A)):
-        assert decide(Question(name, kind), BOTH, NET) == Forward((), Code.NOERROR, exists=True), name
-    assert decide(Question("app", Type.A), BOTH, NET) == Reply(), "no host outside has a name of one label"
-    assert decide(Question("b.example.com", Type.A), BOTH, NET) == Forward(), "what is beside ours is not ours"
+    for name, kind in (("example.com", QueryType.A), ("com", 48), ("example.com.net", QueryType.A)):
+        assert decide(Question(name, kind), BOTH, NET) == Forward((), Rcode.NOERROR, exists=True), name
+    assert decide(Question("app", QueryType.A), BOTH, NET) == Answer(), "no host outside has a name of one label"
+    assert decide(Question("b.example.com", QueryType.A), BOTH, NET) == Forward(), "what is beside ours is not ours"
 
 
 def test_services_are_found_by_alias_and_by_number():
     both = (ServicePort("web.net", 80, ("10.0.0.4", "fd00::4")), ServicePort("web.net", 81, ("10.0.0.4", "fd00::4")))
     for name in ("_web._tcp", "_web._tcp.web", "_web._tcp.net", "_web._tcp.web.net"):
-        assert decide(Question(name, Type.SRV), BOTH, NET) == Reply(services=both), name
-        assert decide(Question(name, Type.A), BOTH, NET) == Reply(), name
-    assert decide(Question("_81._tcp.web.net", Type.SRV), BOTH, NET) == Reply(services=both[1:])
-    assert decide(Question("_idle._udp", Type.SRV), BOTH, NET) == Reply(), "it exists and offers nothing"
+        assert decide(Question(name, QueryType.SRV), BOTH, NET) == Answer(services=both), name
+        assert decide(Question(name, QueryType.A), BOTH, NET) == Answer(), name
+    assert decide(Question("_81._tcp.web.net", QueryType.SRV), BOTH, NET) == Answer(services=both[1:])
+    assert decide(Question("_idle._udp", QueryType.SRV), BOTH, NET) == Answer(), "it exists and offers nothing"
     for name in ("_82._tcp.web", "_x._tcp.web", "_x._udp.web", "_80._tcp.other"):
-        assert decide(Question(name, Type.SRV), BOTH, NET) == Refuse(Code.NXDOMAIN), name
+        assert decide(Question(name, QueryType.SRV), BOTH, NET) == EmptyResponse(Rcode.NXDOMAIN), name
     for name in ("_web._tcp.example.org", "_x._tcp", "_82._tcp.example.com"):
-        assert isinstance(decide(Question(name, Type.SRV), BOTH, NET), Forward), name
+        assert isinstance(decide(Question(name, QueryType.SRV), BOTH, NET), Forward), name
 
 
 def test_the_host_has_names_that_give_way_to_a_containers():
     view = View(("n1",), gateways=("10.0.0.1", "fd00::1"), forward=False)
     for name in ("host.docker.internal", "host.netd.internal"):
-        assert decide(Question(name, Type.A), view, NET) == Reply(("10.0.0.1",))
-        assert decide(Question(name, Type.AAAA), view, NET) == Reply(("fd00::1",))
-        assert decide(Question(name, 15), view, NET) == Reply()
+        assert decide(Question(name, QueryType.A), view, NET) == Answer(("10.0.0.1",))
+        assert decide(Question(name, QueryType.AAAA), view, NET) == Answer(("fd00::1",))
+        assert decide(Question(name, 15), view, NET) == Answer()
         own = {"n1": NetworkRecords("net", {name: ("10.0.0.7",)})}
-        assert decide(Question(name, Type.A), view, own) == Reply(("10.0.0.7",))
-    assert decide(Question("docker.internal", Type.A), view, NET) == Refuse(Code.NOERROR)
+        assert decide(Question(name, QueryType.A), view, own) == Answer(("10.0.0.7",))
+    assert decide(Question("docker.internal", QueryType.A), view, NET) == EmptyResponse(Rcode.NOERROR)
 
 
 def test_the_longest_domain_says_who_is_asked():
@@ -285,8 +296,8 @@ def test_the_longest_domain_says_who_is_asked():
         "acorp": own,
         "4.3.2.10.in-addr.arpa": lab,
     }.items():
-        decision = decide(Question(name, Type.A), view, NET)
+        decision = decide(Question(name, QueryType.A), view, NET)
         assert isinstance(decision, Forward) and decision.upstreams == asked, name
-    assert decide(Question("web", Type.A), view, NET) == Reply(("10.0.0.4",))
+    assert decide(Question("web", QueryType.A), view, NET) == Answer(("10.0.0.4",))
     inside = replace(view, forward=False)
-    assert decide(Question("a.corp", Type.A), inside, NET) == Forward(own), "the host asks nobody for it"
+    assert decide(Question("a.corp", QueryType.A), inside, NET) == Forward(own), "the host asks nobody for it"

@@ -1,4 +1,4 @@
-"""The small parts: scopes, upstreams and their health, and what netd and the server say to each other."""
+"""The small parts: views, upstreams and their health, and what netd and the server say to each other."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
 
 
 def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
-    scopes = ViewTable()
+    views = ViewTable()
     for network in ("n1", "n2"):
-        scopes.set_network(network, NetworkRecords(network))
-    one, same, other = (scopes.enter(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
+        views.set_network(network, NetworkRecords(network))
+    one, same, other = (views.acquire(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
     assert one is same, "sandboxes that see the same share what was prepared"
     for change in (
-        lambda: scopes.set_network("n1", NetworkRecords("n1")),
-        lambda: scopes.patch_network("n1", Patch({"a": ("10.0.0.1",)})),
-        lambda: scopes.drop_network("n1"),
+        lambda: views.set_network("n1", NetworkRecords("n1")),
+        lambda: views.patch_network("n1", Patch({"a": ("10.0.0.1",)})),
+        lambda: views.drop_network("n1"),
     ):
         one.prepare(b"question", b"reply")
         other.prepare(b"question", b"reply")
         change()
         assert not one.prepared and other.prepared
-    scopes.leave(one)
-    assert scopes.enter(View(("n1",))) is same
-    scopes.leave(same)
-    scopes.leave(same)
-    assert scopes.enter(View(("n1",))) is not same
+    views.release(one)
+    assert views.acquire(View(("n1",))) is same
+    views.release(same)
+    views.release(same)
+    assert views.acquire(View(("n1",))) is not same
 
 
 def test_what_is_prepared_is_bounded():
-    scope = ViewTable().enter(View())
+    shared_view = ViewTable().acquire(View())
     for n in range(3 * MOST_PREPARED):
-        scope.prepare(n.to_bytes(4), b"reply")
-    assert len(scope.prepared) <= MOST_PREPARED
+        shared_view.prepare(n.to_bytes(4), b"reply")
+    assert len(shared_view.prepared) <= MOST_PREPARED
 
 
 def test_the_hosts_file_is_read_when_it_has_changed(tmp_path: Path):
@@ -82,30 +82,30 @@ def test_resolv_conf_gives_its_first_three_usable_servers():
 
 def test_a_silent_resolver_goes_last_and_is_probed_beside_one_that_answers():
     health = UpstreamHealth()
-    assert health.course("s", (A, B, C), 0) == QueryPlan((A, B, C))
-    health.silent("s", A, since=0, now=1)
-    assert health.course("s", (A, B, C), 2) == QueryPlan((B, C, A))
-    assert health.course("s", (A, B), 1 + RETRY) == QueryPlan((B,), (A,))
-    assert health.course("s", (A, B), 2 + RETRY) == QueryPlan((B, A)), "once in a while is enough"
-    assert health.course("s", (A,), 1 + 3 * RETRY) == QueryPlan((A,)), "there is nobody else"
-    health.answered("s", A, 50)
-    assert health.course("s", (A, B), 51) == QueryPlan((A, B))
+    assert health.plan("s", (A, B, C), 0) == QueryPlan((A, B, C))
+    health.record_silence("s", A, since=0, now=1)
+    assert health.plan("s", (A, B, C), 2) == QueryPlan((B, C, A))
+    assert health.plan("s", (A, B), 1 + RETRY) == QueryPlan((B,), (A,))
+    assert health.plan("s", (A, B), 2 + RETRY) == QueryPlan((B, A)), "once in a while is enough"
+    assert health.plan("s", (A,), 1 + 3 * RETRY) == QueryPlan((A,)), "there is nobody else"
+    health.record_response("s", A, 50)
+    assert health.plan("s", (A, B), 51) == QueryPlan((A, B))
 
 
 def test_a_resolver_that_answers_others_is_only_slow():
     health = UpstreamHealth()
-    health.answered("s", A, 5.5)
-    health.silent("s", A, since=5, now=6)
-    assert health.course("s", (A, B), 7) == QueryPlan((A, B))
+    health.record_response("s", A, 5.5)
+    health.record_silence("s", A, since=5, now=6)
+    assert health.plan("s", (A, B), 7) == QueryPlan((A, B))
 
 
 def test_resolvers_inside_are_each_sandboxs_own_affair():
     health, own = UpstreamHealth(), Upstream("192.0.2.1", inside=True)
-    health.silent("s", own, 0, 1)
-    assert health.course("s", (own, B), 2).order == (B, own)
-    assert health.course("t", (own, B), 2).order == (own, B)
+    health.record_silence("s", own, 0, 1)
+    assert health.plan("s", (own, B), 2).order == (B, own)
+    assert health.plan("t", (own, B), 2).order == (own, B)
     health.forget("s")
-    assert health.course("s", (own, B), 2).order == (own, B)
+    assert health.plan("s", (own, B), 2).order == (own, B)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def service(make_namespace, resolv_conf):
     server = server_parts.DnsServer(loop, resolv_conf)
     resolver = resolver_in(container.ns)
     server.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
-    server.scopes.set_network("n1", WEB)
+    server.views.set_network("n1", WEB)
     server.set_view("a", View(("n1",)))
     yield server, loop, container
     server.close("a")
@@ -138,7 +138,7 @@ def serving(loop):
 
 def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatch):
     _, loop, container = service
-    monkeypatch.setattr(tcp, "IDLE", 0.3)
+    monkeypatch.setattr(tcp, "IDLE_LIMIT", 0.3)
     query = dns.message.make_query("web", "A").to_wire()
     with serving(loop), container.tcp() as silent, container.tcp() as busy:
         for _ in range(6):

@@ -12,8 +12,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netd.dns.forwarding.reply_checks import is_reply
-from netd.dns.messages.decide import Code, Question, Refuse, Reply
-from netd.dns.messages.message import DnsMessage, RoundRobin, complaint, question_end, read, refuse, write
+from netd.dns.messages.decide import Answer, EmptyResponse, Question, Rcode
+from netd.dns.messages.message import (
+    DnsMessage,
+    RoundRobin,
+    build_response,
+    error_response,
+    header_response,
+    parse_query,
+    question_end,
+)
 
 labels = st.binary(min_size=1, max_size=63)
 names = st.lists(st.text("abcXYZ019-_", min_size=1, max_size=20), min_size=1, max_size=6).map(".".join)
@@ -36,7 +44,7 @@ def whole(query, reply: bytes | RoundRobin) -> dns.message.Message:
 
 
 def understood(query) -> DnsMessage:
-    message = read(query.to_wire())
+    message = parse_query(query.to_wire())
     assert isinstance(message, DnsMessage)
     return message
 
@@ -44,7 +52,7 @@ def understood(query) -> DnsMessage:
 @given(queries(), v4 | v6 | st.just(()), st.booleans())
 def test_replies_are_what_was_asked_and_fit(query, addresses, stream):
     message = understood(query)
-    reply = whole(query, write(message, Reply(addresses), stream))
+    reply = whole(query, build_response(message, Answer(addresses), stream))
     assert query.is_response(reply)
     assert reply.flags & ~dns.flags.TC == dns.flags.QR | dns.flags.RD | dns.flags.RA
     size = 65535 if stream else 512 if query.edns < 0 else max(512, min(query.payload, 1232))
@@ -58,14 +66,14 @@ def test_replies_are_what_was_asked_and_fit(query, addresses, stream):
 
 @given(queries(), v4)
 def test_every_address_is_first_equally_often(query, addresses):
-    ready = write(understood(query), Reply(addresses), True)
+    ready = build_response(understood(query), Answer(addresses), True)
     firsts = [next(iter(whole(query, ready).answer[0])).to_text() for _ in addresses]
     assert sorted(firsts) == sorted(addresses)
 
 
-@given(queries(), st.sampled_from([Code.NXDOMAIN, Code.SERVFAIL, Code.REFUSED]))
+@given(queries(), st.sampled_from([Rcode.NXDOMAIN, Rcode.SERVFAIL, Rcode.REFUSED]))
 def test_refusals_repeat_the_question(query, code):
-    for body in (write(understood(query), Refuse(code), False), refuse(query.to_wire(), code)):
+    for body in (build_response(understood(query), EmptyResponse(code), False), error_response(query.to_wire(), code)):
         reply = whole(query, body)
         assert query.is_response(reply) and reply.question == query.question and reply.rcode() == code
 
@@ -88,31 +96,34 @@ def test_no_bytes_raise_and_none_but_queries_are_answered(packet, data):
         for at in data.draw(st.lists(st.integers(0, max(0, len(spoiled) - 1)), max_size=5)) if spoiled else ():
             spoiled[at] = data.draw(st.integers(0, 255))
         packet = bytes(spoiled)
-    message = read(packet)
+    message = parse_query(packet)
     if len(packet) < 12 or packet[2] & 0x80:
         assert message is None
-    elif isinstance(message, Code):
-        assert dns.message.from_wire(packet[:2] + complaint(packet, message), ignore_trailing=True).rcode() == message
+    elif isinstance(message, Rcode):
+        assert (
+            dns.message.from_wire(packet[:2] + header_response(packet, message), ignore_trailing=True).rcode()
+            == message
+        )
     else:
-        body = write(message, Reply(("10.0.0.1", "10.0.0.2")), False)
+        body = build_response(message, Answer(("10.0.0.1", "10.0.0.2")), False)
         assert (body.next() if isinstance(body, RoundRobin) else body)[:1]
 
 
 @pytest.mark.parametrize("counts", ["0000000000000000", "0002000000000000", "0001000100000000", "0001000000010000"])
 def test_other_than_one_question_is_malformed(counts):
     wire = dns.message.make_query("web", "A").to_wire()
-    assert read(wire[:4] + bytes.fromhex(counts) + wire[12:]) == Code.FORMERR
+    assert parse_query(wire[:4] + bytes.fromhex(counts) + wire[12:]) == Rcode.FORMERR
 
 
 def test_a_name_longer_than_any_may_be_is_malformed():
     head, tail = bytes.fromhex("000101000001000000000000"), bytes.fromhex("0000010001")
-    assert isinstance(read(head + (b"\x3e" + b"a" * 62) * 4 + tail), DnsMessage)
-    assert read(head + (b"\x3f" + b"a" * 63) * 4 + tail) == Code.FORMERR
+    assert isinstance(parse_query(head + (b"\x3e" + b"a" * 62) * 4 + tail), DnsMessage)
+    assert parse_query(head + (b"\x3f" + b"a" * 63) * 4 + tail) == Rcode.FORMERR
 
 
 def test_a_dot_inside_a_label_is_no_separator():
     wire = bytes.fromhex("00010100000100000000000007") + b"web.net" + bytes.fromhex("0000010001")
-    message = read(wire)
+    message = parse_query(wire)
     assert isinstance(message, DnsMessage) and message.question.name == "web\\.net"
 
 
@@ -123,7 +134,9 @@ def test_other_classes_hold_nothing():
 
 def test_pointers_that_dns_cannot_carry_are_left_out():
     query = dns.message.make_query("2.0.0.10.in-addr.arpa", "PTR")
-    reply = whole(query, write(understood(query), Reply(pointers=("x" * 64 + ".net", "web.my net", "a..b")), False))
+    reply = whole(
+        query, build_response(understood(query), Answer(pointers=("x" * 64 + ".net", "web.my net", "a..b")), False)
+    )
     assert [item.to_text() for rrset in reply.answer for item in rrset] == ["web.my\\032net."]
 
 
@@ -137,6 +150,6 @@ def test_a_reply_is_told_from_what_only_looks_like_one(query):
     other = bytearray(reply)
     other[13] ^= 0x01
     assert not is_reply(asked, bytes(other))
-    bare = reply[:3] + bytes([reply[3] | Code.REFUSED]) + bytes(8)
+    bare = reply[:3] + bytes([reply[3] | Rcode.REFUSED]) + bytes(8)
     assert is_reply(asked, bare), "an error may come without the question"
     assert not is_reply(asked, reply[:4] + bytes(8)), "an answer may not"

@@ -1,1 +1,1 @@
-"""netd's side of netd-dns: starting it, talking to it, and replacing it."""
+"""netd's client of netd-dns: starts, connects to, supervises and replaces the process."""

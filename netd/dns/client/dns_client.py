@@ -1,8 +1,8 @@
-"""netd's side of its name server: finds or starts it, tells it what is, and brings it back when it dies.
+"""netd's client of netd-dns: finds or starts the server, sends it records and views, and restarts it after a crash.
 
-The link remembers everything it was told and keeps copies of all sockets.  A server that was killed is replaced by
-one that gets the same sockets and records: no port changes, and questions wait in the sockets meanwhile.  A server
-that outlived netd hands the sockets to the next link.
+The client keeps all records, views and copies of all sockets.  A server that was killed is replaced by one that gets
+the same sockets and records: no port changes, and queries stay queued in the sockets meanwhile.  A server that
+outlived netd hands the sockets to the next client.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from netd.host_protocol import Resolver
 log = logging.getLogger(__name__)
 
 FLUSH_LIMIT = 0.5
-"""Seconds for which a container's start waits until its names are in force."""
+"""Seconds for which the start of a container waits until netd-dns has applied its names."""
 SETTLE_LIMIT = 10.0
-"""The same for the start of netd, when everything is told."""
+"""The same for the start of netd, when all records are sent."""
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
-"""Seconds before each new try to bring a server back; the last repeats."""
+"""Seconds before each attempt to restart the server; the last one repeats."""
 _STEADY = 5.0
-"""Seconds of life after which a server's end is no longer held against the next one."""
+"""Seconds of uptime after which the pauses begin anew."""
 
 
 class DnsClient:
-    """Said in order, done in order; ``flush`` returns when it is done.
+    """Sends changes in order; ``flush`` returns when the server has applied them.
 
-    ``held`` are the sandboxes that are being served: after ``start`` those of a server that outlived the last netd.
+    ``held`` are the sandboxes that are served: after ``start``, those of a server that outlived the last netd.
     """
 
     def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf"), tasks: Tasks | None = None) -> None:
@@ -47,20 +47,20 @@ class DnsClient:
         self._networks: dict[str, MutableRecords] = {}
         self._views: dict[str, View] = {}
         self._sandboxes: dict[str, Resolver] = {}
-        self._unmentioned: set[str] = set()
+        self._unconfirmed: set[str] = set()
         self._pipe: Pipe | None = None
         self._lost = asyncio.Event()
         self._pushing = False
-        """A push at the end of this turn has been asked for."""
+        """A call of ``_push`` is scheduled on the event loop."""
         self._blocked = False
-        """The rest goes when the server has read."""
+        """The socket is full; the rest is sent when it is writable."""
         self._syncs: dict[int, asyncio.Future[None]] = {}
         self._number = 0
         self._confirmed = 0
-        """The last number that the server confirmed."""
+        """The number of the last Synced."""
         self._is_late = False
-        """Somebody waited in vain since then: nobody else does, until it answers."""
-        self.doubted = asyncio.Event()
+        """A flush has timed out since then; until the next Synced, flushes fail at once."""
+        self.flush_timed_out = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
 
     @property
@@ -68,58 +68,58 @@ class DnsClient:
         return set(self._sandboxes)
 
     async def start(self) -> None:
-        """Connect to the server, started if need be.  Raises Unavailable when none can be made to answer."""
+        """Connect to the server, starting one if necessary.  Raises Unavailable if a new one does not respond."""
         await self._connect(adopt=True)
         self._running = [
-            self._tasks.loop(self._keep, "dns-link"),
-            self._tasks.loop(self._watch, "dns-watchdog"),
+            self._tasks.loop(self._keep_connected, "dns-link"),
+            self._tasks.loop(self._replace_hung, "dns-watchdog"),
         ]
 
     async def open_sandbox(self, sandbox: str, resolver: Resolver) -> None:
-        """Hand a sandbox's sockets over; they are the link's from now on.  It answers from its first view on."""
-        self._let_go(sandbox)
+        """Send the sockets of a sandbox, which the client owns from now on.  It is served from its first view on."""
+        self._close_sockets(sandbox)
         self._sandboxes[sandbox] = resolver
-        self._say(protocol.OpenSandbox(sandbox), _descriptors(resolver))
+        self._send(protocol.OpenSandbox(sandbox), _descriptors(resolver))
 
     async def close_sandbox(self, sandbox: str) -> None:
-        """Stop serving a sandbox; repeating it is harmless."""
+        """Stop serving a sandbox; may be repeated."""
         if sandbox in self._sandboxes:
-            self._say(protocol.CloseSandbox(sandbox))
+            self._send(protocol.CloseSandbox(sandbox))
         self._views.pop(sandbox, None)
-        self._let_go(sandbox)
+        self._close_sockets(sandbox)
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
-        """Make *records* what the network has; only the difference travels."""
-        self._unmentioned.discard(network)
-        ledger = self._networks.get(network)
-        if ledger is None or (ledger.records.name, ledger.records.subnets) != (records.name, records.subnets):
+        """Replace the records of a network; only the difference is sent."""
+        self._unconfirmed.discard(network)
+        mutable = self._networks.get(network)
+        if mutable is None or (mutable.records.name, mutable.records.subnets) != (records.name, records.subnets):
             self._networks[network] = MutableRecords(records)
-            self._say(protocol.SetNetwork(network, records))
+            self._send(protocol.SetNetwork(network, records))
             return
-        patch = difference(ledger.records, records)
+        patch = difference(mutable.records, records)
         if patch:
             self.patch_network(network, patch)
 
     def patch_network(self, network: str, patch: Patch) -> None:
-        """Change some records of a network that was set; costs little however much the network holds."""
+        """Apply *patch* to a network that was set; the cost depends on the patch only."""
         self._networks[network].apply(patch)
-        self._say(protocol.PatchNetwork(network, patch))
+        self._send(protocol.PatchNetwork(network, patch))
 
     def drop_network(self, network: str) -> None:
         if self._networks.pop(network, None) is not None:
-            self._say(protocol.DropNetwork(network))
+            self._send(protocol.DropNetwork(network))
 
     def set_view(self, sandbox: str, view: View) -> None:
-        """Change what a sandbox sees."""
+        """Replace the view of a sandbox."""
         if self._views.get(sandbox) != view:
             self._views[sandbox] = view
-            self._say(protocol.SetView(sandbox, view))
+            self._send(protocol.SetView(sandbox, view))
 
     async def flush(self, limit: float | None = None) -> None:
-        """Return when all that was said is in force, through a replacement of the server if one is under way.
+        """Return when the server has applied all earlier changes, also across a restart of the server.
 
-        Raises Unavailable when that takes longer than *limit* seconds (``FLUSH_LIMIT``), and at once while a server is
-        known to be late; what was said stays said, and is in force some time.
+        Raises Unavailable after *limit* seconds (default ``FLUSH_LIMIT``), and at once if an earlier flush timed out
+        and the server has not responded since; the changes are applied later.
         """
         loop = asyncio.get_running_loop()
         self._number += 1
@@ -127,8 +127,8 @@ class DnsClient:
         self._syncs[number] = confirmed
         if limit is None:
             limit = 0.0 if self._is_late else FLUSH_LIMIT
-        timer = loop.call_later(limit, self._give_up, confirmed)
-        self._say(protocol.Sync(number))
+        timer = loop.call_later(limit, self._time_out, confirmed)
+        self._send(protocol.Sync(number))
         self._push()
         try:
             await confirmed
@@ -137,29 +137,30 @@ class DnsClient:
             del self._syncs[number]
 
     async def settle(self) -> None:
-        """Forget what a server that outlived netd holds and nobody has spoken of since ``start``."""
-        for network in self._unmentioned:
-            self._say(protocol.DropNetwork(network))
-        self._unmentioned.clear()
+        """Delete networks and sandboxes of a server that outlived netd which were not set since ``start``."""
+        for network in self._unconfirmed:
+            self._send(protocol.DropNetwork(network))
+        self._unconfirmed.clear()
         for sandbox in self.held - self._views.keys():
             await self.close_sandbox(sandbox)
         try:
             await self.flush(SETTLE_LIMIT)
         except Unavailable as problem:
-            log.error("event=dns-late reason=%s", problem.message)
+            log.error("netd-dns is late: error=%s", problem.message)
 
     def ping(self) -> Callable[[], bool]:
-        """Ask for a sign of life, as ``watchdog`` does."""
+        """Send a Sync; return a function that is True once it is confirmed or the connection has changed."""
         self._number += 1
         pipe, number = self._pipe, self._number
-        self._say(protocol.Sync(number))
+        self._send(protocol.Sync(number))
         return lambda: pipe is None or self._pipe is not pipe or self._confirmed >= number
 
     def progress(self) -> Hashable:
+        """Return a value that changes while the server reads or confirms."""
         return self._confirmed, self._pipe.sent if self._pipe is not None else 0
 
     async def close(self, stop_server: bool) -> None:
-        """Leave; the server goes on answering unless *stop_server*."""
+        """Disconnect; the server keeps running unless *stop_server*."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -167,20 +168,20 @@ class DnsClient:
         if stop_server:
             await self._servers.stop(pipe)
         elif pipe is not None:
-            await self._servers.part(pipe)
+            await self._servers.detach(pipe)
         for sandbox in self.held:
-            self._let_go(sandbox)
+            self._close_sockets(sandbox)
         for confirmed in self._syncs.values():
-            self._give_up(confirmed)
+            self._time_out(confirmed)
 
-    def _let_go(self, sandbox: str) -> None:
-        """Close our copies of a sandbox's sockets."""
+    def _close_sockets(self, sandbox: str) -> None:
+        """Close the client's copies of a sandbox's sockets."""
         resolver = self._sandboxes.pop(sandbox, None)
         if resolver is not None:
             close_resolver(resolver)
 
-    def _say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Send with whatever else is said in this turn; without a server it waits in what we remember."""
+    def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Queue a message for the next ``_push``; without a connection, ``_resend_state`` sends the state later."""
         if self._pipe is None:
             return
         self._pipe.queue(message, descriptors)
@@ -195,7 +196,7 @@ class DnsClient:
         try:
             all_sent = self._pipe.push()
         except OSError as problem:
-            self._break(problem)
+            self._disconnect(problem)
             return
         if all_sent == self._blocked:
             loop, self._blocked = asyncio.get_running_loop(), not all_sent
@@ -204,19 +205,19 @@ class DnsClient:
             else:
                 loop.remove_writer(self._pipe.sock)
 
-    def _give_up(self, confirmed: asyncio.Future[None]) -> None:
+    def _time_out(self, confirmed: asyncio.Future[None]) -> None:
         if not confirmed.done():
-            confirmed.set_exception(self._servers.silent())
+            confirmed.set_exception(self._servers.unresponsive())
             self._is_late = True
-            self.doubted.set()
+            self.flush_timed_out.set()
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         try:
             for message, _ in self._pipe.receive() if self._pipe is not None else ():
                 if isinstance(message, protocol.Synced):
                     self._confirm(message.number)
         except (EOFError, ValueError, OSError) as problem:
-            self._break(problem)
+            self._disconnect(problem)
 
     def _confirm(self, number: int) -> None:
         self._confirmed, self._is_late = number, False
@@ -224,8 +225,8 @@ class DnsClient:
         if confirmed is not None and not confirmed.done():
             confirmed.set_result(None)
 
-    def _break(self, reason: Exception) -> None:
-        log.warning("event=dns-lost reason=%s", reason)
+    def _disconnect(self, reason: Exception) -> None:
+        log.warning("connection to netd-dns lost: error=%s", reason)
         pipe = self._detach()
         if pipe is not None:
             pipe.close()
@@ -238,8 +239,8 @@ class DnsClient:
             asyncio.get_running_loop().remove_writer(pipe.sock)
         return pipe
 
-    async def _keep(self) -> None:
-        """Bring the server back whenever it is lost, more slowly when it keeps dying."""
+    async def _keep_connected(self) -> None:
+        """Reconnect whenever the connection is lost, with growing pauses if the server keeps exiting."""
         tries, since = 0, time.monotonic()
         while True:
             await self._lost.wait()
@@ -251,55 +252,55 @@ class DnsClient:
             try:
                 await self._connect(adopt=False)
             except (Unavailable, OSError) as problem:
-                log.error("event=dns-not-back reason=%s", problem)
+                log.error("netd-dns not restarted: error=%s", problem)
                 self._lost.set()
 
-    async def _watch(self) -> None:
-        """End a server that hangs; the keeper puts another in its place."""
+    async def _replace_hung(self) -> None:
+        """Kill a server that hangs; ``_keep_connected`` starts another one."""
         while True:
             await until_hung(self)
-            log.error("event=dns-hung action=replace")
+            log.error("netd-dns hangs and is replaced")
             pipe = self._pipe
             await self._servers.kill()
             if pipe is not None and self._pipe is pipe:
-                self._break(TimeoutError("no sign of life"))
+                self._disconnect(TimeoutError("netd-dns does not respond"))
 
     async def _connect(self, adopt: bool) -> None:
-        """Meet a server of our version and tell it everything; *adopt* takes on the sandboxes that we do not know."""
-        pipe, greeting = await self._servers.meet()
-        self._take(greeting, adopt)
-        if greeting.version != self._servers.version:
-            pipe, greeting = await self._servers.replace(pipe)
+        """Connect to a server of this version and send all state; *adopt* keeps sandboxes unknown to the client."""
+        pipe, handshake = await self._servers.connect()
+        self._keep_sockets(handshake, adopt)
+        if handshake.version != self._servers.version:
+            pipe, handshake = await self._servers.replace(pipe)
         self._pipe, self._blocked = pipe, False
-        self._retell(greeting, adopt)
-        asyncio.get_running_loop().add_reader(pipe.sock, self._listen)
+        self._resend_state(handshake, adopt)
+        asyncio.get_running_loop().add_reader(pipe.sock, self._receive)
         self._push()
 
-    def _take(self, greeting: Handshake, adopt: bool) -> None:
-        for sandbox, resolver in greeting.held.items():
+    def _keep_sockets(self, handshake: Handshake, adopt: bool) -> None:
+        for sandbox, resolver in handshake.held.items():
             if adopt and sandbox not in self._sandboxes:
                 self._sandboxes[sandbox] = resolver
             else:
                 close_resolver(resolver)
 
-    def _retell(self, greeting: Handshake, adopt: bool) -> None:
-        """Say everything that we remember to a server that may know part of it."""
-        unknown = set(greeting.networks) - self._networks.keys()
+    def _resend_state(self, handshake: Handshake, adopt: bool) -> None:
+        """Send all state to a server that may have a part of it."""
+        unknown = set(handshake.networks) - self._networks.keys()
         if adopt:
-            self._unmentioned = unknown
+            self._unconfirmed = unknown
         for network in () if adopt else unknown:
-            self._say(protocol.DropNetwork(network))
-        for sandbox in greeting.held.keys() - self._sandboxes.keys():
-            self._say(protocol.CloseSandbox(sandbox))
-        for network, ledger in self._networks.items():
-            self._say(protocol.SetNetwork(network, ledger.records))
+            self._send(protocol.DropNetwork(network))
+        for sandbox in handshake.held.keys() - self._sandboxes.keys():
+            self._send(protocol.CloseSandbox(sandbox))
+        for network, mutable in self._networks.items():
+            self._send(protocol.SetNetwork(network, mutable.records))
         for sandbox, resolver in self._sandboxes.items():
-            if sandbox not in greeting.held:
-                self._say(protocol.OpenSandbox(sandbox), _descriptors(resolver))
+            if sandbox not in handshake.held:
+                self._send(protocol.OpenSandbox(sandbox), _descriptors(resolver))
             if sandbox in self._views:
-                self._say(protocol.SetView(sandbox, self._views[sandbox]))
+                self._send(protocol.SetView(sandbox, self._views[sandbox]))
         for number in self._syncs:
-            self._say(protocol.Sync(number))
+            self._send(protocol.Sync(number))
 
 
 def _descriptors(resolver: Resolver) -> tuple[int, int, int]:

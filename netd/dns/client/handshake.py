@@ -1,4 +1,4 @@
-"""The first words between netd and a server, and the last; they are the same in all versions."""
+"""Handshake and shutdown between netd and netd-dns; the messages are the same in all versions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from netd.host_protocol import Resolver
 
 @dataclass(slots=True)
 class Handshake:
-    """What a server said of itself.  The sockets are the taker's."""
+    """The state of a server.  The caller owns the sockets."""
 
     version: str = ""
     networks: tuple[str, ...] = ()
     held: dict[str, Resolver] = field(default_factory=dict)
 
     def close(self) -> None:
-        """Close the sockets that nobody has taken."""
+        """Close all sockets."""
         for resolver in self.held.values():
             close_resolver(resolver)
         self.held.clear()
@@ -33,18 +33,18 @@ def close_resolver(resolver: Resolver) -> None:
     os.close(resolver.netns)
 
 
-async def greet(pipe: Pipe, version: str) -> Handshake:
-    """Say hello and return what the server holds.  Raises EOFError when it leaves meanwhile."""
-    greeting = Handshake()
+async def shake_hands(pipe: Pipe, version: str) -> Handshake:
+    """Send Hello and return the server's state.  Raises EOFError if the server closes the connection."""
+    handshake = Handshake()
     try:
-        await _listen(pipe, version, greeting)
+        await _listen(pipe, version, handshake)
     except BaseException:
-        greeting.close()
+        handshake.close()
         raise
-    return greeting
+    return handshake
 
 
-async def _listen(pipe: Pipe, version: str, greeting: Handshake) -> None:
+async def _listen(pipe: Pipe, version: str, handshake: Handshake) -> None:
     pipe.queue(protocol.Hello(version))
     pipe.push()
     while True:
@@ -52,10 +52,10 @@ async def _listen(pipe: Pipe, version: str, greeting: Handshake) -> None:
         for message, descriptors in pipe.receive():
             match message:
                 case protocol.Welcome(theirs, networks):
-                    greeting.version, greeting.networks = theirs, networks
+                    handshake.version, handshake.networks = theirs, networks
                 case protocol.Held(sandbox):
                     udp, tcp, netns = descriptors
-                    greeting.held[sandbox] = Resolver(socket.socket(fileno=udp), socket.socket(fileno=tcp), netns)
+                    handshake.held[sandbox] = Resolver(socket.socket(fileno=udp), socket.socket(fileno=tcp), netns)
                 case protocol.Ready():
                     return
                 case _:
@@ -63,7 +63,7 @@ async def _listen(pipe: Pipe, version: str, greeting: Handshake) -> None:
 
 
 async def stop(pipe: Pipe) -> None:
-    """Make the server end and return when its end of the connection is closed."""
+    """Send Stop and return when the server has closed the connection."""
     pipe.queue(protocol.Stop())
     await drain(pipe)
     try:
@@ -76,7 +76,7 @@ async def stop(pipe: Pipe) -> None:
 
 
 async def drain(pipe: Pipe) -> None:
-    """Return when all that was queued has been sent."""
+    """Return when all queued messages have been sent."""
     loop = asyncio.get_running_loop()
     while not pipe.push():
         ready = asyncio.Event()
@@ -88,7 +88,7 @@ async def drain(pipe: Pipe) -> None:
 
 
 async def readable(pipe: Pipe) -> None:
-    """Return when there is something to receive."""
+    """Return when the socket is readable."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(pipe.sock, ready.set)

@@ -1,4 +1,4 @@
-"""Starting the name server's process and finding one that is already there."""
+"""Starting the netd-dns process and finding a running one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import netd
 log = logging.getLogger(__name__)
 
 _CONTROL = 3
-"""The descriptor at which a new server finds its listening socket."""
+"""The descriptor of the listening socket in the new process."""
 _LOG_SIZE = 1 << 20
-"""Bytes after which the log of a starting server begins anew."""
+"""Bytes beyond which the log file is truncated at the start of a server."""
 _BACKLOG = 128
 KILL_LIMIT = 3.0
-"""Seconds that a killed process has to end; one that waits for the kernel takes longer."""
+"""Seconds to wait for a killed process; one in an uninterruptible system call takes longer."""
 
 
-def dial(path: Path) -> socket.socket | None:
-    """Connect to the server that listens at *path*; None if there is none, or none that accepts."""
+def connect(path: Path) -> socket.socket | None:
+    """Connect to the server that listens at *path*; None if no server listens or its backlog is full."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
@@ -37,9 +37,9 @@ def dial(path: Path) -> socket.socket | None:
 
 
 def spawn(path: Path, log_path: Path, resolv_conf: Path) -> Process:
-    """Start a server that listens at *path*, in a session of its own; it can be dialled at once, before it has loaded.
+    """Start a server that listens at *path*, in a session of its own; clients can connect before it has loaded.
 
-    Its log is a file and not our standard error, which may be a pipe that somebody waits to see closed.
+    It logs to a file and not to netd's standard error, which may be a pipe whose reader waits for end of file.
     """
     listener = _listen(path)
     log = _open_log(log_path)
@@ -67,7 +67,7 @@ def spawn(path: Path, log_path: Path, resolv_conf: Path) -> Process:
 
 
 def _listen(path: Path) -> socket.socket:
-    """Return a listening socket that replaces whatever is at *path*; only its owner can connect."""
+    """Return a listening socket that replaces any file at *path*; only its owner can connect (mode 0600)."""
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -85,8 +85,8 @@ def _open_log(path: Path) -> int:
     return os.open(path, flags, 0o600)
 
 
-def process_behind(sock: socket.socket, path: Path) -> Process | None:
-    """Return the server at the other end of a connection, which says who it is by listening itself; None if unknown."""
+def peer_process(sock: socket.socket, path: Path) -> Process | None:
+    """Return the server process of a connection, from SO_PEERCRED, the caller of listen(2); None if it is unknown."""
     pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     try:
         pidfd = os.pidfd_open(pid)
@@ -103,7 +103,7 @@ def process_behind(sock: socket.socket, path: Path) -> Process | None:
 
 
 class Process:
-    """A server: taken off the process table when it ends if it is our child, and left alone otherwise."""
+    """A server process; reaped when it exits if it is a child of this process."""
 
     def __init__(self, pidfd: int, child: int | None = None) -> None:
         self._pidfd = pidfd
@@ -112,18 +112,18 @@ class Process:
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
 
     async def kill(self) -> None:
-        """End it if it still runs; one that cannot be reached would go on answering with what it last knew."""
+        """Kill the process if it runs: without a connection it would keep answering with outdated records."""
         if not self._ended.is_set():
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         try:
             async with asyncio.timeout(KILL_LIMIT):
                 await self._ended.wait()
         except TimeoutError:
-            log.error("event=dns-unkillable limit=%s", KILL_LIMIT)
+            log.error("killed netd-dns did not exit: limit=%s", KILL_LIMIT)
             self.release()
 
     def release(self) -> None:
-        """Stop waiting for it; it goes on."""
+        """Stop waiting for the process; it keeps running."""
         if not self._ended.is_set():
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)

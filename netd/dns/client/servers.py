@@ -1,4 +1,4 @@
-"""Which process is the server: finds the one that is there, starts one, ends one."""
+"""The lifecycle of the netd-dns process: find a running server, start one, stop one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 from netd.common.errors import Unavailable
 from netd.dns import protocol
-from netd.dns.client.handshake import Handshake, drain, greet, stop
-from netd.dns.client.launch import Process, dial, process_behind, spawn
+from netd.dns.client.handshake import Handshake, drain, shake_hands, stop
+from netd.dns.client.launch import Process, connect, peer_process, spawn
 from netd.dns.protocol import Pipe
 
 log = logging.getLogger(__name__)
 
 HELLO_LIMIT = 3.0
-"""Seconds that a server has for its first words."""
+"""Seconds for the handshake of a running server."""
 LOADING_LIMIT = 10.0
-"""The same for a new one, which has its modules to load."""
+"""The same for a new server, which loads its modules first."""
 STOP_LIMIT = 3.0
+"""Seconds for a server to stop, or to read the last messages."""
 
 
 class Servers:
-    """The server that listens at *path*, whichever process it is at the time."""
+    """The server that listens at *path*: at most one process at a time."""
 
     def __init__(self, path: Path, log_path: Path, resolv_conf: Path) -> None:
         self.version = protocol.version()
@@ -32,86 +33,89 @@ class Servers:
         self._resolv_conf = resolv_conf
         self._process: Process | None = None
 
-    async def meet(self) -> tuple[Pipe, Handshake]:
-        """Return a connection to the server that is there, or to a new one, with its first words.
+    async def connect(self) -> tuple[Pipe, Handshake]:
+        """Return a connection to the running server or to a new one, and its handshake.
 
-        One that does not answer is ended.  Raises Unavailable when a new one does not answer either.
+        A running server that does not respond is killed.  Raises Unavailable if the new one does not respond either.
         """
-        sock = dial(self._path)
+        sock = connect(self._path)
         if sock is not None:
             if self._process is None:
-                self._process = process_behind(sock, self._path)
+                self._process = peer_process(sock, self._path)
             try:
-                return await self._greet(sock, HELLO_LIMIT)
+                return await self._shake_hands(sock, HELLO_LIMIT)
             except (EOFError, ValueError) as problem:
-                log.info("event=dns-was-ending reason=%s", problem)
+                log.info("netd-dns was exiting: error=%s", problem)
             except TimeoutError:
-                log.warning("event=dns-hung limit=%s", HELLO_LIMIT)
-        return await self._begin()
+                log.warning("netd-dns does not respond: limit=%s", HELLO_LIMIT)
+        return await self._start()
 
     async def kill(self) -> None:
-        """End a server that does not answer."""
+        """Kill the server process, if it is known."""
         process, self._process = self._process, None
         if process is not None:
             await process.kill()
 
     async def replace(self, pipe: Pipe) -> tuple[Pipe, Handshake]:
-        """End the server at the other end of *pipe* and return a connection to a new one."""
-        log.info("event=dns-replaced version=%s", self.version)
-        await self._end(pipe)
-        return await self._begin()
+        """Stop the server behind *pipe* and return a connection to a new one."""
+        log.info("netd-dns of another version is replaced: version=%s", self.version)
+        await self._stop(pipe)
+        return await self._start()
 
     async def stop(self, pipe: Pipe | None) -> None:
-        """End the server, with or without a connection to it, and remove its socket."""
+        """Stop the server, with or without a connection to it, and remove its socket."""
         if pipe is not None:
-            await self._end(pipe)
+            await self._stop(pipe)
         await self.kill()
         self._path.unlink(missing_ok=True)
 
-    async def part(self, pipe: Pipe) -> None:
-        """Say what is left to say, and leave the server to itself."""
+    async def detach(self, pipe: Pipe) -> None:
+        """Send the queued messages and disconnect; the server keeps running."""
         try:
             async with asyncio.timeout(STOP_LIMIT):
                 await drain(pipe)
         except (TimeoutError, OSError) as problem:
-            log.warning("event=dns-parted-badly reason=%r", problem)
+            log.warning("netd-dns did not read the last messages: error=%r", problem)
         pipe.close()
         if self._process is not None:
             self._process.release()
 
-    def silent(self) -> Unavailable:
+    def unresponsive(self) -> Unavailable:
+        """Return the error for a server that does not respond."""
         return Unavailable(
             f"the name server at {self._path} does not answer yet; names follow when it does, see {self._log_path}"
         )
 
-    async def _end(self, pipe: Pipe) -> None:
+    async def _stop(self, pipe: Pipe) -> None:
         try:
             async with asyncio.timeout(STOP_LIMIT):
                 await stop(pipe)
         except (TimeoutError, OSError) as problem:
-            log.warning("event=dns-parted-badly reason=%r", problem)
+            log.warning("netd-dns did not read the last messages: error=%r", problem)
         finally:
             pipe.close()
 
-    async def _begin(self) -> tuple[Pipe, Handshake]:
-        """Start a server; one that can no longer be reached is ended first."""
+    async def _start(self) -> tuple[Pipe, Handshake]:
+        """Start a server, after killing one that is running without a connection."""
         await self.kill()
         self._process = spawn(self._path, self._log_path, self._resolv_conf)
-        sock = dial(self._path)
+        sock = connect(self._path)
         if sock is None:
-            raise Unavailable(f"the new name server's {self._path} is gone; is another netd using that directory?")
+            raise Unavailable(
+                f"the socket {self._path} of the new name server is gone: check for another netd that uses the folder"
+            )
         try:
-            return await self._greet(sock, LOADING_LIMIT)
+            return await self._shake_hands(sock, LOADING_LIMIT)
         except TimeoutError as problem:
-            raise self.silent() from problem
+            raise self.unresponsive() from problem
         except (EOFError, ValueError) as problem:
-            raise Unavailable(f"the name server ended as soon as it was started; see {self._log_path}") from problem
+            raise Unavailable(f"the name server exited right after its start; see {self._log_path}") from problem
 
-    async def _greet(self, sock: socket.socket, limit: float) -> tuple[Pipe, Handshake]:
+    async def _shake_hands(self, sock: socket.socket, limit: float) -> tuple[Pipe, Handshake]:
         pipe = Pipe(sock)
         try:
             async with asyncio.timeout(limit):
-                return pipe, await greet(pipe, self.version)
+                return pipe, await shake_hands(pipe, self.version)
         except BaseException:
             pipe.close()
             raise

@@ -1,6 +1,6 @@
-"""Finding a name server that has stopped, hangs or waits for ever: it takes orders and does nothing.
+"""Detects a server that is stopped, hangs or blocks: connected, but not processing messages.
 
-The server is asked for a sign of life at intervals, and at once when somebody has waited for it in vain.
+The server is pinged at intervals, and at once when a flush has timed out.
 """
 
 from __future__ import annotations
@@ -10,49 +10,49 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 INTERVAL = 2.0
-"""Seconds between two looks."""
+"""Seconds between two pings."""
 TICK = 0.25
 """Seconds."""
 TICKS = 12
-"""After so many without a sign of life in a row a server counts as hung.  Counted and not measured: when netd itself
-or all processes were stopped for a while, no more than one tick has passed for it."""
+"""Ticks in a row without progress after which a server counts as hung.  Counted, not measured in time: a period in
+which netd itself was stopped counts as one tick."""
 
 
-class Watched(Protocol):
+class Pingable(Protocol):
     """The connection to a server."""
 
-    doubted: asyncio.Event
-    """Set when somebody has waited in vain."""
+    flush_timed_out: asyncio.Event
+    """Set when a flush has timed out."""
 
     def ping(self) -> Callable[[], bool]:
-        """Ask for a sign of life; the function returned tells whether it came or there is nobody to ask any more."""
+        """Send a ping; return a function that is True once it is answered or the connection is closed."""
         ...
 
     def progress(self) -> Hashable:
-        """Return what changes while the server works on what it was sent."""
+        """Return a value that changes while the server processes messages."""
         ...
 
 
-async def until_hung(watched: Watched) -> None:
-    """Return when the server gives no sign of life any more."""
+async def until_hung(server: Pingable) -> None:
+    """Return when the server counts as hung."""
     while True:
         try:
             async with asyncio.timeout(INTERVAL):
-                await watched.doubted.wait()
+                await server.flush_timed_out.wait()
         except TimeoutError:
             pass
-        watched.doubted.clear()
-        if await _is_hung(watched):
+        server.flush_timed_out.clear()
+        if await _is_hung(server):
             return
 
 
-async def _is_hung(watched: Watched) -> bool:
-    is_settled = watched.ping()
-    before, ticks = watched.progress(), 0
+async def _is_hung(server: Pingable) -> bool:
+    is_settled = server.ping()
+    before, ticks = server.progress(), 0
     while ticks < TICKS:
         await asyncio.sleep(TICK)
         if is_settled():
             return False
-        now = watched.progress()
+        now = server.progress()
         before, ticks = (before, ticks + 1) if now == before else (now, 0)
     return True

@@ -1,1 +1,1 @@
-"""Questions that are forwarded: upstream servers, attempts, and the cache of their answers."""
+"""Forwarding of queries to upstream servers: their choice and health, attempts, and the response cache."""

@@ -1,7 +1,7 @@
-"""Letters of a question in random case, which a forged reply would have to guess too (the "0x20" of DNS).
+"""Random case of the letters of a forwarded query, which a forged response must match too ("0x20 encoding").
 
-Most servers repeat the question as it came.  One that does not, or that takes the case for part of the name, is asked
-as the container wrote it.
+Most servers copy the question into the response unchanged.  A server that does not, or that compares names case
+sensitively, gets queries in the case of the container.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Hashable, Iterable
 
 _CASE = 0x20
 NAME = 10
-"""Where the name begins in a query without its id."""
+"""Offset of the name in a query without its id."""
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 PLAIN_TIME = 600.0
-"""Seconds for which a server is asked in plain case before mixed case is tried again."""
+"""Seconds for which a server gets unchanged case before mixed case is tried again."""
 
 
 def mixed(query: bytes, end: int) -> bytes:
-    """Return a *query*, here without its id, whose name ends before *end*, with its letters in random case.
+    """Return a *query*, without its id, whose name ends before *end*, with its letters in random case.
 
-    The bytes that give the length of a label are below all letters.
+    Length bytes of labels have values below all letters and stay unchanged.
     """
     name = query[NAME:end]
     chance = os.urandom(len(name))
@@ -29,17 +29,17 @@ def mixed(query: bytes, end: int) -> bytes:
 
 
 def folded(query: bytes, end: int) -> bytes:
-    """Return a *query*, as in ``mixed``, with the same letters for all who ask the same."""
+    """Return a *query*, as in ``mixed``, with its name in lower case."""
     return query[:NAME] + query[NAME:end].lower() + query[end:]
 
 
 def spelled(reply: bytes, query: bytes, end: int) -> bytes:
-    """Return a *reply* that repeats the name as *query* has it."""
+    """Return a *reply* with the name in the question section spelled as in *query*."""
     return reply[:NAME] + query[NAME:end] + reply[end:]
 
 
 def restored(reply: bytes, asked: bytes, original: bytes, end: int) -> bytes:
-    """Return a *reply* to *asked*, all without ids, with the name as *original* has it; owner names follow."""
+    """Return a *reply* to *asked*, all without ids, with the name spelled as in *original*, owner names included."""
     if len(reply) < end:
         return reply
     sent, own, rest = asked[NAME:end], original[NAME:end], reply[end:]
@@ -47,12 +47,12 @@ def restored(reply: bytes, asked: bytes, original: bytes, end: int) -> bytes:
 
 
 class Casing:
-    """Remembers which servers can be asked in mixed case."""
+    """Records which servers support mixed case."""
 
     def __init__(self) -> None:
         self._proved: set[Hashable] = set()
         self._plain: dict[Hashable, float] = {}
-        """→ until when, in monotonic seconds."""
+        """Server → monotonic time until which it gets unchanged case."""
 
     def may_mix(self, server: Hashable, now: float) -> bool:
         until = self._plain.get(server)
@@ -64,14 +64,14 @@ class Casing:
         return True
 
     def is_proved(self, server: Hashable) -> bool:
-        """Whether it has given records for a name in mixed case: then what it denies in mixed case does not exist."""
+        """Return True if the server has returned records for a mixed-case name, so that its denials are reliable."""
         return server in self._proved
 
     def prove(self, server: Hashable) -> None:
         self._proved.add(server)
 
     def give_up(self, server: Hashable, now: float) -> None:
-        """Ask in plain case for some time."""
+        """Use unchanged case for ``PLAIN_TIME``."""
         self._proved.discard(server)
         self._plain[server] = now + PLAIN_TIME
 

@@ -1,4 +1,4 @@
-"""Fair bounds on what containers have under way.  Pure."""
+"""Fair limits for pending queries of containers.  Pure."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from collections import Counter
 
 
 class Shares:
-    """Counts per container, bounded for each container and for all of them together.
+    """Counts per container, with a limit per container and one for the total.
 
-    A container that has the most gives way when the total is reached, so a container that has few is never refused
-    because of others.
+    At the total limit, the container with the highest count must drop a query, so a container with few is never
+    refused because of others.
     """
 
     def __init__(self, most: int, most_each: int) -> None:
         self._most = most
         self._most_each = most_each
-        self._held: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._total = 0
 
     def __getitem__(self, container: str) -> int:
-        return self._held[container]
+        return self._counts[container]
 
-    def who_gives_way(self, container: str) -> str | None:
-        """Return the container that must drop something before *container* may begin; None when there is room."""
-        if self._held[container] >= self._most_each:
+    def container_to_drop(self, container: str) -> str | None:
+        """Return the container that must drop a query before *container* may begin one; None below the limits."""
+        if self._counts[container] >= self._most_each:
             return container
         if self._total < self._most:
             return None
-        return max(self._held, key=lambda other: (self._held[other], other == container))
+        return max(self._counts, key=lambda other: (self._counts[other], other == container))
 
     def begin(self, container: str) -> None:
-        self._held[container] += 1
+        self._counts[container] += 1
         self._total += 1
 
     def end(self, container: str, count: int = 1) -> None:
-        """Take back *count* of what was begun."""
-        self._held[container] -= count
+        """Subtract *count* queries."""
+        self._counts[container] -= count
         self._total -= count
-        if not self._held[container]:
-            del self._held[container]
+        if not self._counts[container]:
+            del self._counts[container]

@@ -1,10 +1,10 @@
-"""Names that are not ours, asked elsewhere.
+"""Forwarding of queries for names that are not in the records.
 
-The query goes on unchanged but for its id and the case of its letters, by the protocol it came with, and the reply
-comes back with the asker's own spelling: TC and EDNS are between the asker and the resolver.  The same question from
-the same container is asked once at a time, however many wait for it; that also breaks the circle when a resolver asks
-us in turn.  An answer is kept for as long as it holds, for all who would have asked the same resolvers from the same
-place.  Nothing blocks.
+A query is forwarded unchanged except for its id and the case of its letters, over the protocol by which it was
+received, and the response is returned in the client's own spelling; TC and EDNS concern only the client and the
+upstream server.  Equal queries of a container that are pending at the same time are forwarded once; this also breaks
+the loop if an upstream server forwards to this one.  A response is cached for its TTL, for all sandboxes that would
+send the query to the same upstream servers from the same network namespace.  Nothing blocks.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import Probes, is_probe
 from netd.dns.forwarding.upstream_race import Deliver, Done, PendingQuery, UpstreamRace
 from netd.dns.forwarding.upstreams import HostFile, UpstreamHealth
-from netd.dns.messages.decide import Code, Forward
-from netd.dns.messages.message import refuse
+from netd.dns.messages.decide import Forward, Rcode
+from netd.dns.messages.message import error_response
 from netd.dns.sandbox import ServedSandbox
 
-MEMORY = 1.0
-"""Seconds for which silence is remembered (RFC 9520), so that a retry fails at once and no circle goes on for ever."""
-PROBE_MEMORY = 10.0
-"""The same for what probes ask: each name in a circle of resolvers leads to a probe."""
+FAILURE_TTL = 1.0
+"""Seconds for which a failure is cached (RFC 9520), so that a retry fails at once and forwarding loops end."""
+PROBE_FAILURE_TTL = 10.0
+"""The same for queries equal to a probe: each name in a forwarding loop causes a probe."""
 MOST_PER_SANDBOX = 1024
 MOST = 4096
-"""Askers that wait at once; for one more, the oldest question of the container with the most ends with SERVFAIL."""
-_SOCKETS_EACH = 8
+"""Clients that wait at the same time; one more ends the oldest query of the container with the most with SERVFAIL."""
+_SOCKETS_PER_QUERY = 8
 _OTHER_DESCRIPTORS = 512
 
 _Key: TypeAlias = tuple[str, bool, bytes]
-"""Sandbox, whether over TCP, question without regard to case."""
+"""Sandbox, whether over TCP, query with its name in lower case."""
 
 
 class Forwarder:
-    """All questions under way."""
+    """All pending queries."""
 
     def __init__(self, loop: Loop, host: HostFile) -> None:
         self._loop = loop
@@ -48,56 +48,58 @@ class Forwarder:
         self._health = UpstreamHealth()
         self._probes = Probes(loop, self._health)
         self._races: dict[str, dict[_Key, UpstreamRace]] = {}
-        """Sandbox → its questions, the oldest first."""
+        """Sandbox → its pending queries, the oldest first."""
         self._shares = Shares(_most(), MOST_PER_SANDBOX)
         self._cache = Cache()
         self._failures: dict[_Key, bytes] = {}
-        """What nobody answered a moment ago."""
+        """Query → the response to a failed one."""
 
-    def ask(
+    def forward(
         self, sandbox: ServedSandbox, forward: Forward, packet: bytes, stream: bool, deliver: Deliver
     ) -> bytes | None:
-        """Ask on behalf of *sandbox*; *deliver* gets the reply without its id, unless it is returned at once."""
+        """Forward a query of *sandbox*; *deliver* gets the response without its id, unless it is returned at once."""
         upstreams = forward.upstreams or self._host.upstreams()
         if not upstreams:
-            return refuse(packet, forward.otherwise)
+            return error_response(packet, forward.otherwise)
         if forward.exists:
-            reply = self._ask(PendingQuery(sandbox, upstreams, packet, stream), lambda late: deliver(_not_denied(late)))
+            reply = self._forward(
+                PendingQuery(sandbox, upstreams, packet, stream), lambda late: deliver(_not_denied(late))
+            )
             return None if reply is None else _not_denied(reply)
-        return self._ask(PendingQuery(sandbox, upstreams, packet, stream), deliver)
+        return self._forward(PendingQuery(sandbox, upstreams, packet, stream), deliver)
 
-    def _ask(self, errand: PendingQuery, deliver: Deliver) -> bytes | None:
-        if (kept := self._cache.get(errand.place, time.monotonic())) is not None:
-            return kept
-        sandbox = errand.sandbox
-        key = (sandbox.id, errand.stream, folded(errand.packet[2:], errand.name_end))
+    def _forward(self, pending: PendingQuery, deliver: Deliver) -> bytes | None:
+        if (cached := self._cache.get(pending.cache_key, time.monotonic())) is not None:
+            return cached
+        sandbox = pending.sandbox
+        key = (sandbox.id, pending.stream, folded(pending.packet[2:], pending.name_end))
         if (failure := self._failures.get(key)) is not None:
-            return spelled(failure, errand.packet[2:], errand.name_end)
+            return spelled(failure, pending.packet[2:], pending.name_end)
         self._make_room(sandbox)
         self._shares.begin(sandbox.id)
         races = self._races.setdefault(sandbox.id, {})
         race = races.get(key)
         if race is not None:
-            race.join(errand.packet, deliver)
+            race.join(pending.packet, deliver)
             return None
-        race = races[key] = UpstreamRace(self._loop, self._health, self._probes, errand, self._done(key, errand))
-        race.join(errand.packet, deliver)
+        race = races[key] = UpstreamRace(self._loop, self._health, self._probes, pending, self._done(key, pending))
+        race.join(pending.packet, deliver)
         race.start()
         return None
 
     def _make_room(self, sandbox: ServedSandbox) -> None:
-        while (container := self._shares.who_gives_way(sandbox.id)) is not None:
+        while (container := self._shares.container_to_drop(sandbox.id)) is not None:
             next(iter(self._races[container].values())).fail()
 
     def abandon(self, sandbox: ServedSandbox) -> None:
-        """Drop what is under way for a sandbox that is going away: its sockets would keep the namespace alive."""
+        """Drop the pending queries of a sandbox that is being deleted: their sockets keep its namespace alive."""
         for race in tuple(self._races.get(sandbox.id, {}).values()):
             race.finish(None)
         self._races.pop(sandbox.id, None)
         self._probes.forget(sandbox.id)
         self._health.forget(sandbox.id)
 
-    def _done(self, key: _Key, errand: PendingQuery) -> Done:
+    def _done(self, key: _Key, pending: PendingQuery) -> Done:
         def done(reply: bytes | None, is_failure: bool) -> None:
             race = self._races[key[0]].pop(key)
             self._shares.end(key[0], len(race.waiting))
@@ -105,22 +107,22 @@ class Forwarder:
                 return
             if is_failure:
                 self._failures[key] = reply
-                seconds = PROBE_MEMORY if is_probe(errand.packet[2:]) else MEMORY
+                seconds = PROBE_FAILURE_TTL if is_probe(pending.packet[2:]) else FAILURE_TTL
                 self._loop.later(seconds, partial(self._failures.__delitem__, key))
             else:
-                self._cache.put(errand.place, errand.packet[2:], reply, time.monotonic(), key[0])
+                self._cache.put(pending.cache_key, pending.packet[2:], reply, time.monotonic(), key[0])
 
         return done
 
 
 def _most() -> int:
-    """Return how many may wait at once with the descriptors that this process may have."""
+    """Return how many clients may wait at the same time, within RLIMIT_NOFILE."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(64, min(MOST, (limit - _OTHER_DESCRIPTORS) // _SOCKETS_EACH))
+    return max(64, min(MOST, (limit - _OTHER_DESCRIPTORS) // _SOCKETS_PER_QUERY))
 
 
 def _not_denied(reply: bytes) -> bytes:
-    """Turn a denial, here without its id, into an empty answer."""
-    if reply[1] & 15 != Code.NXDOMAIN:
+    """Return NODATA in place of NXDOMAIN; *reply* is without its id."""
+    if reply[1] & 15 != Rcode.NXDOMAIN:
         return reply
-    return reply[:1] + bytes([reply[1] & 0xF0 | Code.NOERROR]) + reply[2:]
+    return reply[:1] + bytes([reply[1] & 0xF0 | Rcode.NOERROR]) + reply[2:]

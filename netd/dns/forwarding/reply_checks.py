@@ -1,15 +1,15 @@
-"""What a resolver's reply is worth: whether it belongs to the query, is whole, and answers it.  Pure."""
+"""Checks of an upstream response: it matches the query, is complete, and is an answer.  Pure."""
 
 from __future__ import annotations
 
-from netd.dns.messages.decide import Code
+from netd.dns.messages.decide import Rcode
 from netd.dns.messages.message import HEADER, question_end
 from netd.dns.messages.rr_scan import records
 
 _AUTHORITATIVE = 0x04
 _TRUNCATED = 0x02
 _RECURSIVE = 0x80
-_FAILURES = (Code.FORMERR, Code.SERVFAIL, Code.NOTIMP, Code.REFUSED)
+_FAILURES = (Rcode.FORMERR, Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED)
 
 
 def code(reply: bytes) -> int:
@@ -21,43 +21,43 @@ def has_question(reply: bytes) -> bool:
 
 
 def is_reply(query: bytes, reply: bytes) -> bool:
-    """Whether *reply* answers *query*: the same id and, but for the case of its letters, the same question.
+    """Return True if *reply* has the id and, ignoring case, the question of *query*.
 
-    A reply that says that the server failed may lack the question; it never says anything about the name.
+    A response with an error code may lack the question; its content is never used.
     """
     if len(reply) < HEADER or reply[:2] != query[:2] or not reply[2] & 0x80:
         return False
     if not has_question(reply):
         return code(reply) in _FAILURES
     end = question_end(query)
-    asked, echoed = query[HEADER:end], reply[HEADER:end]
-    return reply[4:6] == b"\0\1" and echoed[-4:] == asked[-4:] and echoed[:-4].lower() == asked[:-4].lower()
+    question, echoed = query[HEADER:end], reply[HEADER:end]
+    return reply[4:6] == b"\0\1" and echoed[-4:] == question[-4:] and echoed[:-4].lower() == question[:-4].lower()
 
 
 def has_case_of(query: bytes, reply: bytes) -> bool:
-    """Whether a reply repeats the question letter by letter; one without a question cannot contradict it."""
+    """Return True if a response repeats the question in the same case, or has no question."""
     end = question_end(query)
     return not has_question(reply) or reply[HEADER:end] == query[HEADER:end]
 
 
 def is_failure(reply: bytes) -> bool:
-    """Whether another server may know better: it refuses, cannot, or knows nothing and asks nobody else.
+    """Return True if another server may have an answer: an error code, or the response of a lame server.
 
-    The latter, a lame server, answers without error, records, authority and recursion (RFC 1912).
+    A lame server (RFC 1912) responds with NOERROR, without records, and with neither AA nor RA.
     """
     if code(reply) in _FAILURES:
         return True
-    says_nothing = code(reply) == Code.NOERROR and reply[6:8] == bytes(2) and not reply[2] & _TRUNCATED
-    return says_nothing and not reply[2] & _AUTHORITATIVE and not reply[3] & _RECURSIVE
+    is_empty = code(reply) == Rcode.NOERROR and reply[6:8] == bytes(2) and not reply[2] & _TRUNCATED
+    return is_empty and not reply[2] & _AUTHORITATIVE and not reply[3] & _RECURSIVE
 
 
 def is_positive(reply: bytes) -> bool:
-    """Whether it gives records."""
-    return code(reply) == Code.NOERROR and reply[6:8] != bytes(2)
+    """Return True if it has answer records."""
+    return code(reply) == Rcode.NOERROR and reply[6:8] != bytes(2)
 
 
 def is_whole(reply: bytes) -> bool:
-    """Whether all records that the header counts are there, unless the reply says itself that it was cut."""
+    """Return True if all records of the header's counts are present, or TC is set."""
     if reply[2] & _TRUNCATED or not has_question(reply):
         return True
     count = sum(int.from_bytes(reply[at : at + 2]) for at in (6, 8, 10))

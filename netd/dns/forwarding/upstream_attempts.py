@@ -1,7 +1,7 @@
-"""One question to one resolver, over UDP or TCP.
+"""One query to one upstream server, over UDP or TCP.
 
-Each has a socket of its own, connected, on a port that the kernel drew, and an id that we drew: a reply counts only
-from that address, to that port, with that id and that question.
+Each attempt has its own connected socket, on a random port chosen by the kernel, and a random id: a response is
+accepted only from that address, to that port, with that id and that question.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from netd.dns.forwarding.reply_checks import is_reply
 from netd.dns.records import Upstream
 
 PORT = 53
-_LARGEST = 65535
+_MAX_SIZE = 65535
 _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EADDRNOTAVAIL))
-"""What this host lacks: descriptors, memory, ports."""
+"""Errors of the local host: no free descriptors, memory or ports."""
 
-Heard: TypeAlias = Callable[["Attempt", bytes | None], None]
-"""Told the reply, with its id, or None when there will be none."""
-Open: TypeAlias = Callable[[int, int], socket.socket]
-"""Opens a non-blocking socket of a family and kind, where the resolver is to be asked from."""
+OnResponse: TypeAlias = Callable[["Attempt", bytes | None], None]
+"""Called with the response, with its id; with None if there will be none."""
+OpenSocket: TypeAlias = Callable[[int, int], socket.socket]
+"""Opens a non-blocking socket of a family and type, in the network namespace from which the query is sent."""
 
 
 class Attempt(Protocol):
+    """A query that was sent; closes its socket with ``close``."""
+
     upstream: Upstream
     query: bytes
-    """As it was sent, with its id."""
+    """The bytes that were sent, with the id."""
     begun: float
     """Monotonic seconds."""
 
@@ -39,13 +41,15 @@ class Attempt(Protocol):
 
 
 class Datagram:
-    """Raises OSError when it cannot even be sent."""
+    """A query over UDP.  Raises OSError if it cannot be sent."""
 
-    def __init__(self, loop: Loop, open_socket: Open, upstream: Upstream, question: bytes, heard: Heard) -> None:
+    def __init__(
+        self, loop: Loop, open_socket: OpenSocket, upstream: Upstream, question: bytes, on_response: OnResponse
+    ) -> None:
         self.upstream = upstream
         self.begun = time.monotonic()
         self._loop = loop
-        self._heard = heard
+        self._on_response = on_response
         self.query = os.urandom(2) + question
         self._sock = open_socket(_family(upstream), socket.SOCK_DGRAM)
         try:
@@ -63,24 +67,26 @@ class Datagram:
 
     def _readable(self, events: int) -> None:
         try:
-            reply = self._sock.recv(_LARGEST)
+            reply = self._sock.recv(_MAX_SIZE)
         except BlockingIOError:
             return
         except OSError:
-            self._heard(self, None)
+            self._on_response(self, None)
             return
         if is_reply(self.query, reply):
-            self._heard(self, reply)
+            self._on_response(self, reply)
 
 
 class Stream:
-    """Raises OSError when the connection cannot even be begun."""
+    """A query over TCP.  Raises OSError if connect(2) fails at once."""
 
-    def __init__(self, loop: Loop, open_socket: Open, upstream: Upstream, question: bytes, heard: Heard) -> None:
+    def __init__(
+        self, loop: Loop, open_socket: OpenSocket, upstream: Upstream, question: bytes, on_response: OnResponse
+    ) -> None:
         self.upstream = upstream
         self.begun = time.monotonic()
         self._loop = loop
-        self._heard = heard
+        self._on_response = on_response
         self.query = os.urandom(2) + question
         self._unsent = (len(self.query)).to_bytes(2) + self.query
         self._received = bytearray()
@@ -104,14 +110,14 @@ class Stream:
             self._unsent = self._unsent[self._sock.send(self._unsent) :]
         except OSError as problem:
             if problem.errno != errno.EAGAIN:
-                self._heard(self, None)
+                self._on_response(self, None)
             return
         if not self._unsent:
             self._loop.watch(self._sock.fileno(), READ, self._readable)
 
     def _readable(self, events: int) -> None:
         try:
-            data = self._sock.recv(_LARGEST)
+            data = self._sock.recv(_MAX_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -120,9 +126,9 @@ class Stream:
         end = int.from_bytes(self._received[:2]) + 2
         if 2 < end <= len(self._received):
             reply = bytes(self._received[2:end])
-            self._heard(self, reply if is_reply(self.query, reply) else None)
+            self._on_response(self, reply if is_reply(self.query, reply) else None)
         elif not data:
-            self._heard(self, None)
+            self._on_response(self, None)
 
 
 def _family(upstream: Upstream) -> int:
@@ -134,5 +140,5 @@ def socket_here(family: int, kind: int) -> socket.socket:
 
 
 def is_shortage(problem: OSError) -> bool:
-    """Whether a question could not be sent for a reason that says nothing about the server."""
+    """Return True if a query was not sent for lack of resources of the local host."""
     return problem.errno in _SHORTAGES

@@ -1,4 +1,4 @@
-"""Whom to ask and in which order: the host's resolvers as they are now, and which of all resolvers seem dead."""
+"""The host's upstream servers, and the order of upstream servers by their health."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from netd.dns.records import Upstream
 log = logging.getLogger(__name__)
 
 MOST = 3
-"""As many as the C library uses of a resolv.conf."""
+"""The number of name servers that the C library uses of a resolv.conf (MAXNS)."""
 RETRY = 10.0
-"""Seconds after which a resolver that did not answer is tried again, beside one that does."""
+"""Seconds after which a server that did not respond is queried again, in parallel to one that does."""
 
 
 class HostFile:
-    """The host's resolv.conf: looked at on each use and read when it has changed, so no watcher can miss a change."""
+    """The host's resolv.conf: checked with stat(2) on each use and read after a change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class HostFile:
         self._upstreams: tuple[Upstream, ...] = ()
 
     def upstreams(self) -> tuple[Upstream, ...]:
-        """Return the resolvers; none when the file is missing or names none."""
+        """Return the name servers; empty if the file is missing or has none."""
         try:
             status = os.stat(self._path)
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -39,12 +39,12 @@ class HostFile:
         except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
             self._upstreams, self._seen = (), ()
         except OSError as error:
-            log.warning("event=resolv-conf-not-read reason=%s", error)
+            log.warning("resolv.conf not read: path=%s error=%s", self._path, error)
         return self._upstreams
 
 
 def parse(text: str) -> tuple[Upstream, ...]:
-    """Return the usable ``nameserver`` lines of a resolv.conf, the first three."""
+    """Return the first three ``nameserver`` lines of a resolv.conf with a valid address."""
     words = [line.split() for line in text.splitlines()]
     addresses = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
     return tuple(Upstream(address) for address in addresses if _is_address(address))[:MOST]
@@ -60,55 +60,55 @@ def _is_address(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """How to ask: ``order`` one after the other, ``probes`` at once and besides."""
+    """Servers to query: ``order`` one after the other, ``probes`` at once and in parallel."""
 
     order: tuple[Upstream, ...]
     probes: tuple[Upstream, ...] = ()
 
 
 class UpstreamHealth:
-    """Remembers who did not answer.  Resolvers asked from inside a sandbox are that sandbox's own affair."""
+    """Records which servers did not respond; servers that are queried from inside a sandbox, per sandbox."""
 
     def __init__(self) -> None:
         self.casing = Casing()
         self._suspects: dict[Hashable, float] = {}
-        """→ when to try again."""
-        self._heard: dict[Hashable, float] = {}
-        """→ when it last answered."""
+        """Server → monotonic time of the next try."""
+        self._responses: dict[Hashable, float] = {}
+        """Server → monotonic time of its last response."""
 
-    def course(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> QueryPlan:
-        """Put those that did not answer lately behind the others; those due for a new try are probes."""
-        good = [upstream for upstream in upstreams if server(sandbox, upstream) not in self._suspects]
-        bad = [upstream for upstream in upstreams if upstream not in good]
-        due = [upstream for upstream in bad if good and self._suspects[server(sandbox, upstream)] <= now]
+    def plan(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> QueryPlan:
+        """Return the servers with those that did not respond lately last; those due for a new try are probes."""
+        healthy = [upstream for upstream in upstreams if server_key(sandbox, upstream) not in self._suspects]
+        suspect = [upstream for upstream in upstreams if upstream not in healthy]
+        due = [upstream for upstream in suspect if healthy and self._suspects[server_key(sandbox, upstream)] <= now]
         for upstream in due:
-            self._suspects[server(sandbox, upstream)] = now + RETRY
-        return QueryPlan((*good, *(upstream for upstream in bad if upstream not in due)), tuple(due))
+            self._suspects[server_key(sandbox, upstream)] = now + RETRY
+        return QueryPlan((*healthy, *(upstream for upstream in suspect if upstream not in due)), tuple(due))
 
-    def silent(self, sandbox: str, upstream: Upstream, since: float, now: float) -> None:
-        """Note that nothing came since the question was put; one that answered others meanwhile is only slow."""
-        if not self.is_known(sandbox, upstream, since):
-            self._suspects.setdefault(server(sandbox, upstream), now + RETRY)
+    def record_silence(self, sandbox: str, upstream: Upstream, since: float, now: float) -> None:
+        """Record that a query sent at *since* got no response; ignored if the server responded to others since."""
+        if not self.has_responded(sandbox, upstream, since):
+            self._suspects.setdefault(server_key(sandbox, upstream), now + RETRY)
 
-    def is_known(self, sandbox: str, upstream: Upstream, since: float) -> bool:
-        """Whether it answered a question after *since*."""
-        return self._heard.get(server(sandbox, upstream), since) > since
+    def has_responded(self, sandbox: str, upstream: Upstream, since: float) -> bool:
+        """Return True if the server responded to a query after *since*."""
+        return self._responses.get(server_key(sandbox, upstream), since) > since
 
     def is_suspect(self, sandbox: str, upstream: Upstream) -> bool:
-        return server(sandbox, upstream) in self._suspects
+        return server_key(sandbox, upstream) in self._suspects
 
-    def answered(self, sandbox: str, upstream: Upstream, now: float) -> None:
-        self._heard[server(sandbox, upstream)] = now
-        self._suspects.pop(server(sandbox, upstream), None)
+    def record_response(self, sandbox: str, upstream: Upstream, now: float) -> None:
+        self._responses[server_key(sandbox, upstream)] = now
+        self._suspects.pop(server_key(sandbox, upstream), None)
 
     def forget(self, sandbox: str) -> None:
-        gone = {key for key in (*self._suspects, *self._heard) if isinstance(key, tuple) and key[0] == sandbox}
+        gone = {key for key in (*self._suspects, *self._responses) if isinstance(key, tuple) and key[0] == sandbox}
         for key in gone:
             self._suspects.pop(key, None)
-            self._heard.pop(key, None)
+            self._responses.pop(key, None)
         self.casing.forget(gone)
 
 
-def server(sandbox: str, upstream: Upstream) -> Hashable:
-    """Return the key of a resolver: one that is asked from inside belongs to its sandbox."""
+def server_key(sandbox: str, upstream: Upstream) -> Hashable:
+    """Return the key of a server: a server that is queried from inside a sandbox belongs to the sandbox."""
     return (sandbox if upstream.inside else "", upstream)

@@ -1,4 +1,1 @@
-"""DNS messages and the answers that records give to questions.
-
-Pure: no sockets, no clock.
-"""
+"""Parsing queries, deciding on them from the records, and building responses.  Pure: no sockets, no clock."""

@@ -1,8 +1,8 @@
-"""What a question deserves: an answer of ours, a question to somebody else, or a refusal.
+"""The decision on a query: answer it from the records, forward it, or send a response without records.
 
-Pure: no sockets, no clock, no logging.  What exists depends on who asks: only the networks of the asker's view
-are looked at, in their order, and the first that knows the name answers alone.  A name of ours is never asked
-elsewhere, whatever the type, or a resolver outside would learn it and could answer for it.
+Pure: no sockets, no clock, no logging.  Only the networks of the sandbox's view are searched, in their order, and the
+first that has the name answers alone.  A query for a name in the records is never forwarded, whatever its type: an
+upstream server would learn the name and could answer for it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TypeAlias
 from netd.dns.messages import name_lookup, reverse, special_names
 from netd.dns.messages.name_lookup import ServicePort
 from netd.dns.messages.reverse import ReverseRange, Zones
-from netd.dns.records import NetworkRecords, Upstream, View, names_above
+from netd.dns.records import NetworkRecords, Upstream, View, ancestors
 
-OURSELVES = "127.0.0.11"
+RESOLVER = "127.0.0.11"
 
 
-class Type(IntEnum):
-    """The record types that we tell apart."""
+class QueryType(IntEnum):
+    """The query types with a treatment of their own."""
 
     A = 1
     PTR = 12
@@ -32,7 +32,7 @@ class Type(IntEnum):
     ANY = 255
 
 
-class Code(IntEnum):
+class Rcode(IntEnum):
     """Response codes."""
 
     NOERROR = 0
@@ -46,13 +46,13 @@ class Code(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Question:
     name: str
-    """Folded; a dot inside a label is written ``\\.``, so that it matches nothing of ours."""
+    """Folded; a dot inside a label is written ``\\.``, so that the name matches no record."""
     type: int
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """The name is ours; without anything it says that the name exists and has nothing of that type."""
+class Answer:
+    """An answer from the records; empty (NODATA) if the name exists and has no records of the query's type."""
 
     addresses: tuple[str, ...] = ()
     pointers: tuple[str, ...] = ()
@@ -61,123 +61,126 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Somebody else's name."""
+    """Forward the query: the name is not in the records."""
 
     upstreams: tuple[Upstream, ...] = ()
-    """Whom to ask; none means the host's resolvers."""
-    otherwise: Code = Code.SERVFAIL
-    """The answer when there is nobody to ask."""
+    """The upstream servers; empty means those of the host."""
+    otherwise: Rcode = Rcode.SERVFAIL
+    """The response code if there is no upstream server."""
     exists: bool = False
-    """Names of ours are below it, so NXDOMAIN, which denies those too, becomes an empty answer."""
+    """The records have names below this one: NXDOMAIN would deny those too (RFC 8020) and becomes NODATA."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
-    code: Code
+class EmptyResponse:
+    """A response without records."""
+
+    code: Rcode
 
 
-Decision: TypeAlias = Reply | Forward | Refuse
+Decision: TypeAlias = Answer | Forward | EmptyResponse
 
 
 def decide(
     question: Question, view: View, networks: Mapping[str, NetworkRecords], zones: Zones | None = None
 ) -> Decision:
-    """Return what *question* deserves from somebody who sees *view*; networks that are not known are passed over.
+    """Return the decision on a question of a sandbox with *view*; unknown networks of the view are ignored.
 
-    *zones* are the subnets of all networks of this host, whoever sees them; left out, they follow from *networks*.
+    *zones* are the subnets of all networks of this host; the default is the subnets of *networks*.
     """
-    if question.type in (Type.AXFR, Type.IXFR):
-        return Refuse(Code.REFUSED)
+    if question.type in (QueryType.AXFR, QueryType.IXFR):
+        return EmptyResponse(Rcode.REFUSED)
     known = [networks[network] for network in view.networks if network in networks]
-    if (spot := reverse.spot(question.name)) is not None:
+    if (reverse_range := reverse.parse(question.name)) is not None:
         if zones is None:
             zones = Zones(subnet for network in networks.values() for subnet in network.subnets)
-        return _by_address(question, spot, known, zones) or _elsewhere(question, view, _surrounds(spot, known))
+        exists = _contains_subnet(reverse_range, known)
+        return _by_address(question, reverse_range, known, zones) or _forward(question, view, exists)
     found = None if question.name == special_names.LOCALHOST else _by_name(question, view, known)
-    found = found or _everywhere(question)
-    return found or _elsewhere(question, view, name_lookup.is_above(question.name, view, known))
+    found = found or _by_special_use(question)
+    return found or _forward(question, view, name_lookup.is_ancestor(question.name, view, known))
 
 
 def _by_name(question: Question, view: View, networks: Sequence[NetworkRecords]) -> Decision | None:
     name = question.name
     if (addresses := name_lookup.exact(name, view, networks)) is not None:
-        return Reply(_of_type(addresses, question.type))
-    if name in name_lookup.HOST and view.gateways:
-        return Reply(_of_type(view.gateways, question.type))
-    if (offers := name_lookup.services(name, view, networks)) is not None:
-        return Reply(services=offers if question.type in (Type.SRV, Type.ANY) else ())
+        return Answer(_of_type(addresses, question.type))
+    if name in name_lookup.HOST_NAMES and view.gateways:
+        return Answer(_of_type(view.gateways, question.type))
+    if (service_ports := name_lookup.services(name, view, networks)) is not None:
+        return Answer(services=service_ports if question.type in (QueryType.SRV, QueryType.ANY) else ())
     if name in view.links:
-        return Refuse(Code.NXDOMAIN)
-    if (addresses := name_lookup.wild(name, networks)) is not None:
-        return Reply(_of_type(addresses, question.type))
-    return Refuse(Code.NXDOMAIN) if name_lookup.is_below_ours(name, view, networks) else None
+        return EmptyResponse(Rcode.NXDOMAIN)
+    if (addresses := name_lookup.wildcard(name, networks)) is not None:
+        return Answer(_of_type(addresses, question.type))
+    return EmptyResponse(Rcode.NXDOMAIN) if name_lookup.is_container_service(name, view, networks) else None
 
 
-def _everywhere(question: Question) -> Decision | None:
-    """Decide on names that mean the same on all hosts; names of ours may be below localhost."""
+def _by_special_use(question: Question) -> Decision | None:
+    """Decide on the special-use names localhost and invalid (RFC 6761); the records may have names below localhost."""
     if special_names.is_loopback(question.name):
-        return Reply(_of_type(special_names.LOOPBACK, question.type))
-    return Refuse(Code.NXDOMAIN) if special_names.is_invalid(question.name) else None
+        return Answer(_of_type(special_names.LOOPBACK, question.type))
+    return EmptyResponse(Rcode.NXDOMAIN) if special_names.is_invalid(question.name) else None
 
 
-def _of_type(addresses: Iterable[str], wanted: int) -> tuple[str, ...]:
-    if wanted == Type.ANY:
+def _of_type(addresses: Iterable[str], query_type: int) -> tuple[str, ...]:
+    if query_type == QueryType.ANY:
         return tuple(addresses)
-    if wanted not in (Type.A, Type.AAAA):
+    if query_type not in (QueryType.A, QueryType.AAAA):
         return ()
-    return tuple(address for address in addresses if (":" in address) == (wanted == Type.AAAA))
+    return tuple(address for address in addresses if (":" in address) == (query_type == QueryType.AAAA))
 
 
 def _by_address(
-    question: Question, spot: ReverseRange, networks: Sequence[NetworkRecords], zones: Zones
+    question: Question, reverse_range: ReverseRange, networks: Sequence[NetworkRecords], zones: Zones
 ) -> Decision | None:
-    address = spot.address
+    address = reverse_range.address
     for network in networks if address else ():
         if (name := network.pointers.get(str(address))) is not None:
-            return Reply(pointers=(name,) if question.type in (Type.PTR, Type.ANY) else ())
-    if special_names.holds(spot) and address in special_names.LOOPBACK:
-        return Reply(pointers=(special_names.LOCALHOST,) if question.type in (Type.PTR, Type.ANY) else ())
-    if not (zones.holds(spot) or special_names.holds(spot)):
+            return Answer(pointers=(name,) if question.type in (QueryType.PTR, QueryType.ANY) else ())
+    if special_names.is_local(reverse_range) and address in special_names.LOOPBACK:
+        return Answer(pointers=(special_names.LOCALHOST,) if question.type in (QueryType.PTR, QueryType.ANY) else ())
+    if not (zones.contains(reverse_range) or special_names.is_local(reverse_range)):
         return None
-    return Refuse(Code.NXDOMAIN) if address or not spot.exact else Reply()
+    return EmptyResponse(Rcode.NXDOMAIN) if address or not reverse_range.exact else Answer()
 
 
-def _surrounds(spot: ReverseRange, networks: Sequence[NetworkRecords]) -> bool:
-    return any(spot.contains(subnet) for network in networks for subnet in network.subnets)
+def _contains_subnet(reverse_range: ReverseRange, networks: Sequence[NetworkRecords]) -> bool:
+    return any(reverse_range.contains(subnet) for network in networks for subnet in network.subnets)
 
 
-def _elsewhere(question: Question, view: View, exists: bool) -> Decision:
-    """Decide on a name that is not ours.
+def _forward(question: Question, view: View, exists: bool) -> Decision:
+    """Decide on a name that is not in the records.
 
-    Where nothing outside may be asked, no name outside exists: NXDOMAIN.  SERVFAIL would say "try again", and musl
-    then asks again and waits out its whole timeout of five seconds for every unknown name, which glibc reports as
-    a temporary failure.  A single label without anybody to ask is the same case, because only our names have one label.
+    A view without forwarding answers NXDOMAIN.  After SERVFAIL, musl retries and waits for its whole timeout of five
+    seconds for every unknown name, and glibc reports a temporary failure.  The same applies to a single label without
+    an upstream server, because only container names have one label.
     """
     single = "." not in question.name and question.name != ""
-    otherwise = Code.NXDOMAIN if single else Code.SERVFAIL
+    otherwise = Rcode.NXDOMAIN if single else Rcode.SERVFAIL
     if exists:
-        otherwise = Code.NOERROR
-    if view.forward and (others := _of_domain(question.name, view)):
-        return Forward(others, otherwise, exists)
-    if single and (exists or not view.single_labels) and question.type in (Type.A, Type.AAAA):
-        return Reply()
-    asked = tuple(upstream for upstream in view.upstreams if upstream.inside or view.forward)
-    if asked:
-        usable = tuple(upstream for upstream in asked if not _leads_back(upstream))
-        return Forward(usable, otherwise, exists) if usable else Refuse(otherwise)
+        otherwise = Rcode.NOERROR
+    if view.forward and (upstreams := _of_domain(question.name, view)):
+        return Forward(upstreams, otherwise, exists)
+    if single and (exists or not view.single_labels) and question.type in (QueryType.A, QueryType.AAAA):
+        return Answer()
+    allowed = tuple(upstream for upstream in view.upstreams if upstream.inside or view.forward)
+    if allowed:
+        usable = tuple(upstream for upstream in allowed if not _is_this_server(upstream))
+        return Forward(usable, otherwise, exists) if usable else EmptyResponse(otherwise)
     if view.forward:
         return Forward((), otherwise, exists)
-    return Refuse(Code.NOERROR if exists else Code.NXDOMAIN)
+    return EmptyResponse(Rcode.NOERROR if exists else Rcode.NXDOMAIN)
 
 
 def _of_domain(name: str, view: View) -> tuple[Upstream, ...]:
-    """Return who is asked for the longest configured domain that *name* is in."""
+    """Return the upstream servers of the longest configured domain that contains *name*."""
     if not view.domains:
         return ()
     domains = dict(view.domains)
-    return next((domains[one] for one in (name, *names_above(name)) if one in domains), ())
+    return next((domains[domain] for domain in (name, *ancestors(name)) if domain in domains), ())
 
 
-def _leads_back(upstream: Upstream) -> bool:
-    """Inside a container 127.0.0.11 is this very server; on the host it may be that of a netd around this one."""
-    return upstream.inside and upstream.address.lower().removeprefix("::ffff:") == OURSELVES
+def _is_this_server(upstream: Upstream) -> bool:
+    """Return True for 127.0.0.11 inside a container; on the host that address may be the server of an outer netd."""
+    return upstream.inside and upstream.address.lower().removeprefix("::ffff:") == RESOLVER

@@ -1,9 +1,9 @@
-"""DNS messages: questions read from bytes and replies written to bytes, by dnslib.
+"""Parsing queries and building responses, with dnslib.
 
-Replies are kept without their first two bytes, the id, so that one serves whoever asks the same question.
-What dnslib is given is bounded first: it follows compression pointers without a limit of its own, and a packet
-full of records whose names are chains of pointers would keep it busy for seconds.  So of a query it reads the
-question, which holds no pointers, and the OPT record.
+Responses are kept without their first two bytes, the id, so that one serves all queries with the same question.
+The input of dnslib is limited: it follows compression pointers without a limit, and a packet full of records whose
+names are chains of pointers would occupy it for seconds.  So dnslib parses only the question section of a query,
+which holds no pointers, and the OPT record.
 """
 
 from __future__ import annotations
@@ -32,50 +32,54 @@ from dnslib import (
 )
 from dnslib.buffer import BufferError as DNSBufferError
 
-from netd.dns.messages.decide import Code, Question, Refuse, Reply
+from netd.dns.messages.decide import Answer, EmptyResponse, Question, Rcode
 from netd.dns.messages.name_lookup import ServicePort
 from netd.dns.messages.rr_scan import RecordType, records
 from netd.dns.records import lower
 
 TTL = 5
-"""Seconds; short, so that nobody keeps an address that has moved."""
+"""Seconds; short, because addresses move between containers."""
 UDP_SIZE = 1232
-"""What we offer and send at most over UDP, and what cannot be fragmented on any link."""
+"""Bytes: the advertised EDNS size and the largest UDP response; fits every link without fragmentation."""
 PLAIN_SIZE = 512
+"""Bytes of a UDP response without EDNS (RFC 1035)."""
 STREAM_SIZE = 65535
+"""Bytes of a response over TCP."""
 HEADER = 12
+"""Bytes of the header."""
 _QUERY = 0
 _ONE_QUESTION = bytes((0, 1, 0, 0, 0, 0))
-"""And no answers, and no authorities."""
-_LARGEST_QUERY = 4096
+"""QDCOUNT 1, ANCOUNT 0, NSCOUNT 0."""
+_MAX_QUERY_SIZE = 4096
 _OPT = bytes((0, 0, 41))
-"""How an OPT record begins: at the root, with its type."""
+"""The first bytes of an OPT record: the root name and the type."""
 _TRUNCATED = 0x02
+"""TC in the third byte of the header."""
 _CLASSES = (1, 255)
-"""IN and ANY; in other classes our names exist and have nothing."""
+"""IN and ANY; in other classes the names exist without records."""
 _BAD_VERSION = 1
 """The upper bits of response code 16, BADVERS."""
 
 
 @dataclass(frozen=True, slots=True)
 class DnsMessage:
-    """A query that could be read."""
+    """A parsed query."""
 
     record: DNSRecord
     question: Question
     edns: RR | None
 
-    def room(self, stream: bool) -> int:
-        """Return how many bytes a reply may have."""
+    def max_size(self, stream: bool) -> int:
+        """Return the largest size of the response in bytes."""
         if stream:
             return STREAM_SIZE
         return max(PLAIN_SIZE, min(self.edns.edns_len, UDP_SIZE)) if self.edns else PLAIN_SIZE
 
 
 class RoundRobin:
-    """A reply with several records of one size, begun one further on each time it is given.
+    """A response with several records of equal size; each ``next`` starts with the next record.
 
-    The first address gets the connection of most clients, so every address is to be first equally often.
+    Most clients connect to the first address, so every address is first equally often.
     """
 
     __slots__ = ("_at", "_count", "_head", "_ring", "_shown", "_tail", "_unit")
@@ -96,30 +100,30 @@ class RoundRobin:
 
 
 def is_query(packet: bytes) -> bool:
-    """Whether *packet* is to be answered; anything else could be a reply, and answers to those go on for ever."""
+    """Return True for a query; a response must not be answered, or two servers would answer each other without end."""
     return len(packet) >= HEADER and not packet[2] & 0x80
 
 
-def read(packet: bytes) -> DnsMessage | Code | None:
-    """Return the query in *packet*, the code to refuse it with, or None for what must not be answered at all."""
+def parse_query(packet: bytes) -> DnsMessage | Rcode | None:
+    """Return the query in *packet*, the code of the error response, or None for a packet that must not be answered."""
     if not is_query(packet):
         return None
     if (packet[2] >> 3) & 15 != _QUERY:
-        return Code.NOTIMP
+        return Rcode.NOTIMP
     end = question_end(packet)
-    if packet[4:10] != _ONE_QUESTION or not end <= len(packet) <= _LARGEST_QUERY or _has_two_opts(packet, end):
-        return Code.FORMERR
+    if packet[4:10] != _ONE_QUESTION or not end <= len(packet) <= _MAX_QUERY_SIZE or _has_two_opts(packet, end):
+        return Rcode.FORMERR
     buffer = DNSBuffer(packet)
     try:
-        header, asked = DNSHeader.parse(buffer), _asked(packet, end)
+        header, parsed = DNSHeader.parse(buffer), _parse_question(packet, end)
         edns = _edns(packet, end, header.ar)
-        return DnsMessage(DNSRecord(header, q=asked), _question(asked), edns)
+        return DnsMessage(DNSRecord(header, q=parsed), _question(parsed), edns)
     except (DNSError, DNSBufferError, struct.error):
-        return Code.FORMERR
+        return Rcode.FORMERR
 
 
-def _asked(packet: bytes, end: int) -> DNSQuestion:
-    """Return the question that ends at *end*; its labels are any octets, where dnslib takes text only."""
+def _parse_question(packet: bytes, end: int) -> DNSQuestion:
+    """Return the question that ends at *end*.  Labels may hold any octets; dnslib's own parser accepts text only."""
     labels, at = [], HEADER
     while size := packet[at]:
         labels.append(packet[at + 1 : at + 1 + size])
@@ -128,32 +132,32 @@ def _asked(packet: bytes, end: int) -> DNSQuestion:
 
 
 def _edns(packet: bytes, end: int, count: int) -> RR | None:
-    """Return the OPT record, wherever it is among the additional records (RFC 6891)."""
+    """Return the OPT record, at any position of the additional section (RFC 6891)."""
     at = end
-    for place in records(packet, end, count):
+    for position in records(packet, end, count):
         if packet[at : at + 3] == _OPT:
             buffer = DNSBuffer(packet)
             buffer.offset = at
             return RR.parse(buffer)
-        at = place.end
+        at = position.end
     return None
 
 
 def _has_two_opts(packet: bytes, end: int) -> bool:
-    """Whether there is more than one OPT record, which RFC 6891 forbids."""
+    """Return True for more than one OPT record, which RFC 6891 forbids."""
     count = int.from_bytes(packet[10:12])
-    return count > 1 and sum(one.type == RecordType.OPT for one in records(packet, end, count)) > 1
+    return count > 1 and sum(record.type == RecordType.OPT for record in records(packet, end, count)) > 1
 
 
-def _question(asked: DNSQuestion) -> Question:
-    labels = [label.decode(errors="surrogateescape").replace(".", "\\.") for label in asked.qname.label]
-    return Question(lower(".".join(labels)), asked.qtype if asked.qclass in _CLASSES else 0)
+def _question(parsed: DNSQuestion) -> Question:
+    labels = [label.decode(errors="surrogateescape").replace(".", "\\.") for label in parsed.qname.label]
+    return Question(lower(".".join(labels)), parsed.qtype if parsed.qclass in _CLASSES else 0)
 
 
 def question_end(packet: bytes) -> int:
-    """Return where a query's question ends, beyond the packet when it does not end well.
+    """Return the offset after the question of a query; an offset beyond the packet if the question is malformed.
 
-    It never holds a pointer: there is nothing before it to point to.
+    A question never holds a compression pointer: no name precedes it.
     """
     at = HEADER
     while at < len(packet) and 0 < packet[at] < 64:
@@ -162,62 +166,65 @@ def question_end(packet: bytes) -> int:
     return at + 5 if whole else len(packet) + 1
 
 
-def complaint(packet: bytes, code: Code) -> bytes:
-    """Return the reply, without id, to a packet of which no more than the header can be trusted."""
+def header_response(packet: bytes, code: Rcode) -> bytes:
+    """Return an error response, without id, to a packet of which only the header is valid."""
     header = DNSHeader(bitmap=0, qr=1, opcode=(packet[2] >> 3) & 15, rd=packet[2] & 1, ra=1, rcode=code)
     return bytes(DNSRecord(header).pack()[2:])
 
 
-def refuse(packet: bytes, code: Code) -> bytes:
-    """Return the refusal, without id, of a query; it repeats the question, without which C libraries ignore it."""
-    message = read(packet)
+def error_response(packet: bytes, code: Rcode) -> bytes:
+    """Return an error response, without id, with the query's question: C libraries ignore a response without it."""
+    message = parse_query(packet)
     if not isinstance(message, DnsMessage):
-        return complaint(packet, code)
+        return header_response(packet, code)
     return _pack(message, (), code)
 
 
-def write(message: DnsMessage, decision: Reply | Refuse, stream: bool) -> bytes | RoundRobin:
-    """Return the reply, without id, in the space that the asker has for it."""
+def build_response(message: DnsMessage, decision: Answer | EmptyResponse, stream: bool) -> bytes | RoundRobin:
+    """Return the response, without id, truncated to the size that the client accepts."""
     edns = message.edns
     if edns is not None and edns.edns_ver != 0:
-        return _pack(message, (), Code.NOERROR, _BAD_VERSION)
-    if isinstance(decision, Refuse):
+        return _pack(message, (), Rcode.NOERROR, _BAD_VERSION)
+    if isinstance(decision, EmptyResponse):
         return _pack(message, (), decision.code)
-    room = message.room(stream) - 2
+    max_size = message.max_size(stream) - 2
     if decision.services:
-        return _offers(message, decision.services, room)
-    found = [*map(_address, decision.addresses), *_pointers(decision.pointers)]
-    whole = _pack(message, found, Code.NOERROR)
-    if len(found) > 1 and {type(rdata) for rdata in found} in ({A}, {AAAA}):
-        return _turns(message, whole, found, room)
-    return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
+        return _srv_response(message, decision.services, max_size)
+    answers = [*map(_address, decision.addresses), *_pointers(decision.pointers)]
+    whole = _pack(message, answers, Rcode.NOERROR)
+    if len(answers) > 1 and {type(rdata) for rdata in answers} in ({A}, {AAAA}):
+        return _round_robin(message, whole, answers, max_size)
+    return whole if len(whole) <= max_size else _truncated(_pack(message, (), Rcode.NOERROR), 0)
 
 
-def _offers(message: DnsMessage, services: Sequence[ServicePort], room: int) -> bytes:
-    """Write SRV records with their targets' addresses; these are left out before anything is cut."""
-    carried = [(one, label) for one in services for label in _labels((one.target,))]
-    found = [SRV(0, 0, one.port, label) for one, label in carried]
-    beside = {(label, address) for one, label in carried for address in one.addresses}
-    additional = [(label, _address(address)) for label, address in sorted(beside, key=str)]
-    whole = _pack(message, found, Code.NOERROR, additional=additional)
-    if len(whole) > room:
-        whole = _pack(message, found, Code.NOERROR)
-    return whole if len(whole) <= room else _marked_cut(_pack(message, (), Code.NOERROR), 0)
+def _srv_response(message: DnsMessage, services: Sequence[ServicePort], max_size: int) -> bytes:
+    """Return SRV records, with the addresses of their targets in the additional section if they fit."""
+    labelled = [(service, label) for service in services for label in _labels((service.target,))]
+    answers = [SRV(0, 0, service.port, label) for service, label in labelled]
+    targets = {(label, address) for service, label in labelled for address in service.addresses}
+    additional = [(label, _address(address)) for label, address in sorted(targets, key=str)]
+    whole = _pack(message, answers, Rcode.NOERROR, additional=additional)
+    if len(whole) > max_size:
+        whole = _pack(message, answers, Rcode.NOERROR)
+    return whole if len(whole) <= max_size else _truncated(_pack(message, (), Rcode.NOERROR), 0)
 
 
-def _turns(message: DnsMessage, whole: bytes, found: Sequence[RD], room: int) -> RoundRobin:
-    """Cut *whole* apart.  A record is its name as a pointer to the question, ten bytes, and the address."""
-    unit = 12 + len(found[0].data)
+def _round_robin(message: DnsMessage, whole: bytes, answers: Sequence[RD], max_size: int) -> RoundRobin:
+    """Split the response *whole* into head, records and tail.
+
+    A record is its name as a pointer to the question (two bytes), ten bytes of fixed fields, and the address.
+    """
+    unit = 12 + len(answers[0].data)
     start = HEADER - 2 + len(message.record.q.qname) + 2 + 4
-    stop = start + len(found) * unit
-    shown = min(len(found), (room - start - len(whole) + stop) // unit)
-    head = whole[:start] if shown == len(found) else _marked_cut(whole[:start], shown)
+    stop = start + len(answers) * unit
+    shown = min(len(answers), (max_size - start - len(whole) + stop) // unit)
+    head = whole[:start] if shown == len(answers) else _truncated(whole[:start], shown)
     return RoundRobin(head, whole[start:stop], unit, shown, whole[stop:])
 
 
-def _marked_cut(reply: bytes, shown: int) -> bytes:
-    """Set TC, which makes the asker come again over TCP, and the number of answers that are left."""
-    return bytes([reply[0] | _TRUNCATED]) + reply[1:4] + shown.to_bytes(2) + reply[6:]
+def _truncated(response: bytes, shown: int) -> bytes:
+    """Return *response* with TC set, on which the client retries over TCP, and ANCOUNT *shown*."""
+    return bytes([response[0] | _TRUNCATED]) + response[1:4] + shown.to_bytes(2) + response[6:]
 
 
 def _address(text: str) -> RD:
@@ -227,38 +234,38 @@ def _address(text: str) -> RD:
 
 
 def _pointers(names: Iterable[str]) -> list[RD]:
-    """Return PTR records; a name that DNS cannot carry has none."""
+    """Return PTR records; names that DNS cannot represent are left out."""
     return [PTR(label) for label in _labels(names)]
 
 
 def _labels(names: Iterable[str]) -> list[DNSLabel]:
-    """Return the names that DNS can carry: labels of 63 bytes at most, 255 in all with their lengths (RFC 1035)."""
+    """Return the names that DNS can represent: at most 63 bytes a label, 255 with all length bytes (RFC 1035)."""
     split = [[label.encode(errors="surrogateescape") for label in name.split(".")] for name in names]
-    return [DNSLabel(labels) for labels in split if _can_carry(labels)]
+    return [DNSLabel(labels) for labels in split if _is_representable(labels)]
 
 
-def _can_carry(labels: Sequence[bytes]) -> bool:
+def _is_representable(labels: Sequence[bytes]) -> bool:
     return all(0 < len(label) < 64 for label in labels) and sum(len(label) + 1 for label in labels) < 255
 
 
 def _pack(
     message: DnsMessage,
-    found: Iterable[RD],
-    code: Code,
+    answers: Iterable[RD],
+    code: Rcode,
     extended: int = 0,
     additional: Iterable[tuple[DNSLabel, RD]] = (),
 ) -> bytes:
-    asked = message.record.header
-    header = DNSHeader(bitmap=0, qr=1, rd=asked.rd, ra=1, cd=asked.cd, rcode=code)
-    reply = DNSRecord(header, q=message.record.q)
-    for rdata in found:
-        reply.add_answer(RR(message.record.q.qname, _kind(rdata), ttl=TTL, rdata=rdata))
+    query = message.record.header
+    header = DNSHeader(bitmap=0, qr=1, rd=query.rd, ra=1, cd=query.cd, rcode=code)
+    response = DNSRecord(header, q=message.record.q)
+    for rdata in answers:
+        response.add_answer(RR(message.record.q.qname, _kind(rdata), ttl=TTL, rdata=rdata))
     for name, rdata in additional:
-        reply.add_ar(RR(name, _kind(rdata), ttl=TTL, rdata=rdata))
+        response.add_ar(RR(name, _kind(rdata), ttl=TTL, rdata=rdata))
     if message.edns is not None:
         flags = "do" if message.edns.edns_do else ""
-        reply.add_ar(EDNS0(flags=flags, udp_len=UDP_SIZE, ext_rcode=extended))
-    return bytes(reply.pack()[2:])
+        response.add_ar(EDNS0(flags=flags, udp_len=UDP_SIZE, ext_rcode=extended))
+    return bytes(response.pack()[2:])
 
 
 def _kind(rdata: RD) -> int:

@@ -1,6 +1,6 @@
-"""Finding names in the records of networks.  Pure; names are folded.
+"""Lookup of names in the records of networks.  Pure; names are folded.
 
-Every function looks at the networks in the order given, and the first that knows the name answers alone.
+Every function searches the networks in the given order; the first that has the name answers alone.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from netd.dns.records import NetworkRecords, Service, View, fold, names_above
+from netd.dns.records import NetworkRecords, Service, View, ancestors, fold
 
-HOST = ("host.docker.internal", "host.netd.internal")
-"""What containers may call the host, at the address that they reach it by."""
-_ABOVE_HOST = frozenset(above for name in HOST for above in names_above(name))
+HOST_NAMES = ("host.docker.internal", "host.netd.internal")
+"""Names of the host, which resolve to the sandbox's gateways."""
+_HOST_ANCESTORS = frozenset(ancestor for name in HOST_NAMES for ancestor in ancestors(name))
 _PROTOCOLS = ("_tcp", "_udp", "_sctp")
 _SERVICE = re.compile(r"_[^.]+\.(?:_tcp|_udp|_sctp)(?:\.|\Z)")
-_MOST_OFFERS = 64
-"""In an answer; who wants others asks for them by number."""
+_MOST_SERVICE_PORTS = 64
+"""Per response; other ports are found by an SRV query with the port number."""
 
 
 class ServicePort(NamedTuple):
-    """One port of one container."""
+    """A port of a container, for an SRV record."""
 
     target: str
     port: int
     addresses: tuple[str, ...]
-    """Of the target."""
+    """The addresses of the target."""
 
 
 def is_service(name: str) -> bool:
-    """Whether *name* has the form of a service's alias, ``_name._tcp``."""
+    """Return True for the form of a service's alias, ``_name._tcp``."""
     return bool(_SERVICE.match(name)) and name.count(".") == 1
 
 
 def exact(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | None:
-    """Return the addresses of a name as it stands, and of ``name.network``; links stand for what they lead to."""
+    """Return the addresses of a name or of ``name.network``, with links resolved; None if unknown."""
     target = fold(view.links.get(name, name))
     for network in networks:
         if (found := network.names.get(target)) is not None:
@@ -47,40 +47,40 @@ def exact(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[st
     return None
 
 
-def wild(name: str, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | None:
-    """Return the addresses of the longest wildcard that covers a name."""
-    for above in names_above(name):
+def wildcard(name: str, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | None:
+    """Return the addresses of the longest wildcard that matches a name; None if there is none."""
+    for ancestor in ancestors(name):
         for network in networks:
-            if (found := network.names.get(f"*.{above}")) is not None:
+            if (found := network.names.get(f"*.{ancestor}")) is not None:
                 return found
     for first, network in _with_network(name, networks):
-        for above in names_above(first):
-            if (found := network.names.get(f"*.{above}")) is not None:
+        for ancestor in ancestors(first):
+            if (found := network.names.get(f"*.{ancestor}")) is not None:
                 return found
     return None
 
 
 def services(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[ServicePort, ...] | None:
-    """Return what a name of a service offers, nothing for names that only exist; None when it is not known."""
+    """Return the ports of a service name; empty for a name that exists without SRV records, None for an unknown one."""
     if not name.startswith("_"):
         return None
-    for wanted, network in _places(name, networks):
-        if (found := network.services.get(wanted)) is not None:
-            return () if wanted.startswith(_PROTOCOLS) else _offers(found, network)
-        if numbered := _by_number(wanted, network):
-            return _offers(numbered, network)
+    for service, network in _with_every_network(name, networks):
+        if (found := network.services.get(service)) is not None:
+            return () if service.startswith(_PROTOCOLS) else _service_ports(found, network)
+        if numbered := _by_number(service, network):
+            return _service_ports(numbered, network)
     return None
 
 
 def _by_number(name: str, network: NetworkRecords) -> list[Service]:
-    """Return who offers the port of ``_80._tcp.web``."""
+    """Return the services of ``_80._tcp.web`` that include port 80."""
     label, _, rest = name.partition(".")
     found = network.services.get(rest, ()) if rest.startswith(_PROTOCOLS) else ()
-    return [Service(one.target, int(label[1:]), 1) for one in found if _has_port(one, label[1:])]
+    return [Service(service.target, int(label[1:]), 1) for service in found if _has_port(service, label[1:])]
 
 
-def _places(name: str, networks: Sequence[NetworkRecords]) -> Iterator[tuple[str, NetworkRecords]]:
-    """Yield the name with each network, and without a network's own name at its end with that one."""
+def _with_every_network(name: str, networks: Sequence[NetworkRecords]) -> Iterator[tuple[str, NetworkRecords]]:
+    """Yield the name with each network, then the name without a trailing network name with that network."""
     for network in networks:
         yield name, network
     yield from _with_network(name, networks)
@@ -90,38 +90,38 @@ def _has_port(service: Service, label: str) -> bool:
     return label.isascii() and label.isdigit() and service.port <= int(label) < service.port + service.size
 
 
-def _offers(found: Sequence[Service], network: NetworkRecords) -> tuple[ServicePort, ...]:
+def _service_ports(found: Sequence[Service], network: NetworkRecords) -> tuple[ServicePort, ...]:
     ending = f".{network.name}"
     every = (
-        ServicePort(one.target, port, network.names.get(fold(one.target.removesuffix(ending)), ()))
-        for one in found
-        for port in range(one.port, one.port + one.size)
+        ServicePort(service.target, port, network.names.get(fold(service.target.removesuffix(ending)), ()))
+        for service in found
+        for port in range(service.port, service.port + service.size)
     )
-    return tuple(islice(every, _MOST_OFFERS))
+    return tuple(islice(every, _MOST_SERVICE_PORTS))
 
 
-def is_above(name: str, view: View, networks: Sequence[NetworkRecords]) -> bool:
-    """Whether there are names of ours below *name*, so that it exists."""
-    if view.gateways and name in _ABOVE_HOST:
+def is_ancestor(name: str, view: View, networks: Sequence[NetworkRecords]) -> bool:
+    """Return True if the records have names below *name*, so that it exists too (RFC 8020)."""
+    if view.gateways and name in _HOST_ANCESTORS:
         return True
     for network in networks:
         zone = fold(network.name)
-        if name in network.above or zone == name or zone.endswith(f".{name}"):
+        if name in network.ancestors or zone == name or zone.endswith(f".{name}"):
             return True
-        if name.endswith(f".{zone}") and name[: -len(zone) - 1] in network.above:
+        if name.endswith(f".{zone}") and name[: -len(zone) - 1] in network.ancestors:
             return True
     return False
 
 
-def is_below_ours(name: str, view: View, networks: Sequence[NetworkRecords]) -> bool:
-    """Whether *name* asks for a service of a container of ours, which only we could know of."""
+def is_container_service(name: str, view: View, networks: Sequence[NetworkRecords]) -> bool:
+    """Return True for a service name below a container's name; such names exist in the records only."""
     if not (found := _SERVICE.match(name)):
         return False
     return exact(name[found.end() :], view, networks) is not None
 
 
 def _with_network(name: str, networks: Sequence[NetworkRecords]) -> Iterator[tuple[str, NetworkRecords]]:
-    """Read ``a.b.c`` as (a.b on c) and (a on b.c), names and networks may both hold dots; yield what networks fit."""
+    """Split ``a.b.c`` into (a.b, network c) and (a, network b.c), as both may hold dots; yield existing networks."""
     zones: dict[str, list[NetworkRecords]] = {}
     for network in networks:
         zones.setdefault(fold(network.name), []).append(network)

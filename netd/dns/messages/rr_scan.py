@@ -1,7 +1,7 @@
-"""Walking over the records of a message without reading what is in them.
+"""Positions of the resource records of a message, without parsing their data.
 
-It follows no compression pointers, so it costs what the message is long, whatever is in it.  A pointer that does not
-lead back, as all that are of use do, ends the message: whoever follows it may never get out of a loop.
+The scan follows no compression pointers, so its cost depends on the length of the message only.  It ends at a pointer
+that does not point backwards: a parser that follows such a pointer may loop without end.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from typing import NamedTuple
 
 _POINTER = 0xC0
 _LABEL = 0x40
-"""Labels are shorter."""
+"""Lengths of labels are below this."""
 _FIXED = 10
-"""Bytes of type, class, TTL and length."""
+"""Bytes of type, class, TTL and RDLENGTH."""
 
 
 class RecordType(IntEnum):
-    """The record types that say something about the message itself."""
+    """The record types that describe the message itself."""
 
     SOA = 6
     OPT = 41
 
 
 class RecordPosition(NamedTuple):
-    """Where a record is."""
+    """The position of a record in a message."""
 
     type: int
     ttl: int
-    """Where its TTL begins."""
+    """Offset of its TTL."""
     end: int
 
 
 def records(packet: bytes, at: int, count: int) -> Iterator[RecordPosition]:
-    """Yield *count* records from *at* on, fewer when the packet ends before."""
+    """Yield *count* records from offset *at* on; fewer if the packet ends before or is malformed."""
     for _ in range(count):
         at = _after_name(packet, at)
         begin = at + _FIXED
@@ -48,10 +48,10 @@ def records(packet: bytes, at: int, count: int) -> Iterator[RecordPosition]:
 
 
 def _after_name(packet: bytes, at: int) -> int:
-    """Return where a name ends, beyond the packet when it does not."""
+    """Return the offset after a name; an offset beyond the packet if the name is malformed."""
     while at < len(packet):
         size = packet[at]
-        if size >= _POINTER and _leads_back(packet, at):
+        if size >= _POINTER and _points_backwards(packet, at):
             return at + 2
         if size >= _LABEL:
             break
@@ -61,5 +61,5 @@ def _after_name(packet: bytes, at: int) -> int:
     return len(packet) + 1
 
 
-def _leads_back(packet: bytes, at: int) -> bool:
+def _points_backwards(packet: bytes, at: int) -> bool:
     return int.from_bytes(packet[at : at + 2]) & 0x3FFF < at and at + 1 < len(packet)

@@ -1,4 +1,4 @@
-"""Names that are the same everywhere and that no server outside is asked for (RFC 6761, RFC 6303).  Pure."""
+"""Special-use names and reverse zones that are never forwarded (RFC 6761, RFC 6303).  Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _ZONES = Zones(("127.0.0.0/8", "0.0.0.0/8", "255.255.255.255/32", "::/128", "::1
 
 
 def is_loopback(name: str) -> bool:
-    """Whether *name* is localhost or below it."""
+    """Return True for localhost and the names below it."""
     return name == LOCALHOST or name.endswith(f".{LOCALHOST}")
 
 
 def is_invalid(name: str) -> bool:
-    """Whether *name* is one of those that never exist."""
+    """Return True for names of the top-level domain invalid, which never exist."""
     return name == "invalid" or name.endswith(".invalid")
 
 
-def holds(spot: ReverseRange) -> bool:
-    """Whether a reverse name stands for addresses that are never outside a host."""
-    return _ZONES.holds(spot)
+def is_local(addresses: ReverseRange) -> bool:
+    """Return True if all of *addresses* are used within a host only."""
+    return _ZONES.contains(addresses)

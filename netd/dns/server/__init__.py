@@ -1,1 +1,1 @@
-"""The process netd-dns: sockets of the sandboxes, its event loop, and the control socket."""
+"""The parts of the netd-dns process that serve sockets: UDP and TCP of the sandboxes, and the control socket."""

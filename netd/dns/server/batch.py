@@ -1,8 +1,8 @@
-"""Datagrams in batches: one system call receives up to 32 questions, another sends their replies.
+"""UDP in batches: one recvmmsg(2) receives up to 32 queries, one sendmmsg(2) sends the responses.
 
-Buffers are made once and shared by all sockets.  A reply is written over its question behind the two bytes of the
-id, and goes back to the address that the kernel wrote down: no address is parsed and no object made for it.  With
-one question at a time this costs the same as recvfrom and sendto; under load it is a fifth faster (measured).
+Buffers are allocated once and shared by all sockets.  A response overwrites its query after the two bytes of the id,
+and is sent to the sockaddr that the kernel wrote: no address is parsed and no object made for it.  With one query at
+a time this costs the same as recvfrom and sendto; under load it is a fifth faster (measured).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from netd.dns.messages.message import RoundRobin
 
 SLOTS = 32
 SLOT = 2048
-"""Bytes for one datagram; a longer question is nothing that a resolver library asks."""
+"""Bytes for one datagram; queries of resolver libraries are shorter."""
 _NAME = 16
 """sizeof(struct sockaddr_in)."""
 
@@ -55,7 +55,7 @@ _libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.
 
 
 class Batch:
-    """The buffers, and the one loop that every answer from memory goes through."""
+    """The buffers, and the loop that sends all prepared responses."""
 
     def __init__(self) -> None:
         self._data = bytearray(SLOTS * SLOT)
@@ -72,38 +72,38 @@ class Batch:
         self._received = memoryview(self._headers[0]).cast("B").cast("I")
         self._lengths = memoryview(self._vectors[1]).cast("B").cast("L")
         self._into, self._from = map(ctypes.addressof, self._headers)
-        self._places = [_place(slot) for slot in range(SLOTS)]
+        self._slot_table = [_slot_offsets(slot) for slot in range(SLOTS)]
 
     def serve(self, fd: int, most: int, prepared: Mapping[bytes, object], otherwise: Otherwise) -> int:
-        """Receive up to *most* questions from *fd* and send the replies that *prepared* or *otherwise* have.
+        """Receive up to *most* queries from *fd* and send the responses of *prepared* or *otherwise*.
 
-        *otherwise* gets the whole packet and its sender; None from it means that no reply is sent now.  Returns how
-        many questions went there.
+        *otherwise* is called with the whole packet and its sender for a query that is not in *prepared*; None from it
+        sends no response now.  Returns the number of these calls.
         """
         count = _libc.recvmmsg(fd, self._into, most, socket.MSG_DONTWAIT, None)
         view, received, lengths, get = self._view, self._received, self._lengths, prepared.get
         begin = misses = 0
-        for slot, start, body, at_received, at_length in self._places[: max(count, 0)]:
+        for slot, start, body, at_received, at_length in self._slot_table[: max(count, 0)]:
             end = start + received[at_received]
-            ready = get(bytes(view[body:end]))
-            if ready.__class__ is not bytes:
-                if isinstance(ready, RoundRobin):
-                    ready = ready.next()
+            response = get(bytes(view[body:end]))
+            if response.__class__ is not bytes:
+                if isinstance(response, RoundRobin):
+                    response = response.next()
                 else:
                     misses += 1
-                    ready = otherwise(bytes(view[start:end]), self._sender(slot))
-                    if ready is None:
+                    response = otherwise(bytes(view[start:end]), self._sender(slot))
+                    if response is None:
                         self._send(fd, begin, slot)
                         begin = slot + 1
                         continue
-            size = len(ready)
-            view[body : body + size] = ready
+            size = len(response)
+            view[body : body + size] = response
             lengths[at_length] = size + 2
         self._send(fd, begin, count)
         return misses
 
     def _send(self, fd: int, begin: int, end: int) -> None:
-        """Send the replies in slots *begin* to *end*; one that the kernel refuses is dropped, as datagrams may be."""
+        """Send the responses in slots *begin* to *end*; one that the kernel rejects is dropped."""
         while begin < end:
             header = self._from + begin * ctypes.sizeof(_Header)
             begin += max(1, _libc.sendmmsg(fd, header, end - begin, socket.MSG_DONTWAIT))
@@ -117,8 +117,8 @@ def _address_of(buffer: bytearray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-def _place(slot: int) -> tuple[int, int, int, int, int]:
-    """Return a slot's number, where its packet begins, where its id ends, and the indexes of its two lengths."""
+def _slot_offsets(slot: int) -> tuple[int, int, int, int, int]:
+    """Return a slot's number, the offsets of its packet and of its query without id, and the indexes of its lengths."""
     received = slot * ctypes.sizeof(_Header) + _Header.received.offset
     length = slot * ctypes.sizeof(_Iovec) + _Iovec.length.offset
     return slot, slot * SLOT, slot * SLOT + 2, received // 4, length // ctypes.sizeof(ctypes.c_size_t)

@@ -1,7 +1,7 @@
-"""The server's end of the private socket: what netd says is done here, in order.
+"""The server's end of the control socket: applies the messages of netd in order.
 
-One netd speaks at a time: whoever says hello takes the place of the one before, which may have hung.  When it
-leaves, everything stays as it was last said to be.
+One client is active at a time: a Hello closes the connection of the client before, which may hang.  After a client
+has disconnected, records and views stay as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from netd.dns.server.service import DnsServer
 log = logging.getLogger(__name__)
 
 _NO_ROOM_PAUSE = 0.1
-"""Seconds without accepting after the descriptors have run out."""
+"""Seconds without accepting connections after the descriptors have run out."""
 
 
 class ControlSocket:
@@ -33,7 +33,7 @@ class ControlSocket:
         self._listener = listener
         self._service = service
         self._version = version
-        self._speaker: Pipe | None = None
+        self._client: Pipe | None = None
         listener.setblocking(False)
         self._listen()
 
@@ -55,17 +55,17 @@ class ControlSocket:
             self._loop.forget(self._listener.fileno())
             self._loop.later(_NO_ROOM_PAUSE, self._listen_again)
             return
-        if not _is_ours(sock):
-            log.warning("event=stranger-refused")
+        if not _is_same_user(sock):
+            log.warning("connection of another user refused")
             sock.close()
             return
         self._watch(Pipe(sock), sent_all=True)
 
-    def _leave(self, pipe: Pipe) -> None:
+    def _close(self, pipe: Pipe) -> None:
         self._loop.forget(pipe.sock.fileno())
         pipe.close()
-        if pipe is self._speaker:
-            self._speaker = None
+        if pipe is self._client:
+            self._client = None
 
     def _ready(self, pipe: Pipe, events: int) -> None:
         try:
@@ -73,48 +73,48 @@ class ControlSocket:
                 self._watch(pipe, pipe.push())
             if events & (READ | select.EPOLLHUP):
                 for message, descriptors in pipe.receive():
-                    self._hear(pipe, message, descriptors)
+                    self._handle(pipe, message, descriptors)
         except (EOFError, OSError, ValueError) as problem:
-            if pipe is self._speaker:
-                log.info("event=netd-left reason=%s", problem)
-            self._leave(pipe)
+            if pipe is self._client:
+                log.info("netd disconnected: error=%s", problem)
+            self._close(pipe)
 
-    def _hear(self, pipe: Pipe, message: Message, descriptors: Sequence[int]) -> None:
+    def _handle(self, pipe: Pipe, message: Message, descriptors: Sequence[int]) -> None:
         if isinstance(message, protocol.Hello):
-            if self._speaker is not None and self._speaker is not pipe:
-                self._leave(self._speaker)
-            self._speaker = pipe
-            self._greet()
-        elif pipe is self._speaker:
+            if self._client is not None and self._client is not pipe:
+                self._close(self._client)
+            self._client = pipe
+            self._welcome()
+        elif pipe is self._client:
             try:
-                self._obey(message, descriptors)
+                self._apply(message, descriptors)
             except OSError:
-                raise  # netd connects again and says it all anew
+                raise  # netd reconnects and sends all state again
             except Exception:
-                log.exception("event=message-failed kind=%s", type(message).__name__)
+                log.exception("message failed: kind=%s", type(message).__name__)
         else:
             for descriptor in descriptors:
                 os.close(descriptor)
-            raise ValueError("hello comes first")
+            raise ValueError("the first message must be Hello")
 
-    def _say(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        if self._speaker is not None:
-            self._speaker.queue(message, descriptors)
-            if not self._speaker.push():
-                self._watch(self._speaker, sent_all=False)
+    def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        if self._client is not None:
+            self._client.queue(message, descriptors)
+            if not self._client.push():
+                self._watch(self._client, sent_all=False)
 
     def _watch(self, pipe: Pipe, sent_all: bool) -> None:
         self._loop.watch(pipe.sock.fileno(), READ if sent_all else READ | WRITE, partial(self._ready, pipe))
 
-    def _obey(self, message: Message, descriptors: Sequence[int]) -> None:
+    def _apply(self, message: Message, descriptors: Sequence[int]) -> None:
         service = self._service
         match message:
             case protocol.SetNetwork(network, records):
-                service.scopes.set_network(network, records)
+                service.views.set_network(network, records)
             case protocol.PatchNetwork(network, patch):
-                service.scopes.patch_network(network, patch)
+                service.views.patch_network(network, patch)
             case protocol.DropNetwork(network):
-                service.scopes.drop_network(network)
+                service.views.drop_network(network)
             case protocol.SetView(sandbox, view):
                 service.set_view(sandbox, view)
             case protocol.OpenSandbox(sandbox):
@@ -122,20 +122,20 @@ class ControlSocket:
             case protocol.CloseSandbox(sandbox):
                 service.close(sandbox)
             case protocol.Sync(number):
-                self._say(protocol.Synced(number))
+                self._send(protocol.Synced(number))
             case protocol.Stop():
                 self._loop.stop()
             case _:
                 raise ValueError(f"unexpected {type(message).__name__}")
 
-    def _greet(self) -> None:
-        self._say(protocol.Welcome(self._version, tuple(self._service.scopes.networks)))
+    def _welcome(self) -> None:
+        self._send(protocol.Welcome(self._version, tuple(self._service.views.networks)))
         for sandbox in self._service.sandboxes():
-            self._say(protocol.Held(sandbox.id), sandbox.descriptors())
-        self._say(protocol.Ready())
+            self._send(protocol.Held(sandbox.id), sandbox.descriptors())
+        self._send(protocol.Ready())
 
 
-def _is_ours(sock: socket.socket) -> bool:
-    """Whether the peer runs as the user that we run as, which is root; the socket's mode already says the same."""
+def _is_same_user(sock: socket.socket) -> bool:
+    """Return True if the peer runs as the same user (root); the mode of the socket already ensures it."""
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return bool(uid == os.geteuid())

@@ -1,4 +1,4 @@
-"""From a packet to its reply: the one path for everything that is not prepared, over UDP and TCP alike."""
+"""From a packet to its response: the path of all queries without a prepared response, over UDP and TCP."""
 
 from __future__ import annotations
 
@@ -6,56 +6,56 @@ import logging
 from collections.abc import Callable
 
 from netd.dns.forwarding.forward import Forwarder
-from netd.dns.messages.decide import Code, Forward, decide
-from netd.dns.messages.message import DnsMessage, RoundRobin, complaint, read, write
+from netd.dns.messages.decide import Forward, Rcode, decide
+from netd.dns.messages.message import DnsMessage, RoundRobin, build_response, header_response, parse_query
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.views import SharedView, ViewTable
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PREPARED = 300
-"""Bytes of a question worth remembering: the longest name with an OPT record without options."""
+_MAX_PREPARED_SIZE = 300
+"""Bytes of a query: the longest name, and an OPT record without options."""
 
 
 class Responder:
-    """Answers what is ours and passes on the rest."""
+    """Answers queries from the records and forwards the others."""
 
-    def __init__(self, scopes: ViewTable, forwarder: Forwarder) -> None:
-        self._scopes = scopes
+    def __init__(self, views: ViewTable, forwarder: Forwarder) -> None:
+        self._views = views
         self._forwarder = forwarder
 
     def respond(
         self, sandbox: ServedSandbox, packet: bytes, stream: bool, deliver: Callable[[bytes], None]
     ) -> bytes | None:
-        """Return the reply to *packet* without its id, or None: it deserves none, or *deliver* gets it later."""
-        if sandbox.scope is None:
+        """Return the response to *packet* without its id; None if there is none or *deliver* gets it later."""
+        if sandbox.shared_view is None:
             return None
         try:
-            ready = self._known(sandbox.scope, packet, stream)
+            response = self._local(sandbox.shared_view, packet, stream)
         except Exception:
-            # A record that cannot be written must not take the other questions of this turn with it.
-            log.exception("event=unanswerable sandbox=%s packet=%s", sandbox.id[:12], packet[:80].hex())
-            return complaint(packet, Code.SERVFAIL)
-        if isinstance(ready, Forward):
-            return self._forwarder.ask(sandbox, ready, packet, stream, deliver)
-        return ready
+            # An exception here would lose the other queries of the batch.
+            log.exception("query failed: sandbox=%s packet=%s", sandbox.id[:12], packet[:80].hex())
+            return header_response(packet, Rcode.SERVFAIL)
+        if isinstance(response, Forward):
+            return self._forwarder.forward(sandbox, response, packet, stream, deliver)
+        return response
 
-    def _known(self, scope: SharedView, packet: bytes, stream: bool) -> bytes | Forward | None:
-        ready = (scope.streamed if stream else scope.prepared).get(packet[2:])
-        if ready is not None:
-            return ready.next() if isinstance(ready, RoundRobin) else ready
-        message = read(packet)
+    def _local(self, shared_view: SharedView, packet: bytes, stream: bool) -> bytes | Forward | None:
+        response = (shared_view.streamed if stream else shared_view.prepared).get(packet[2:])
+        if response is not None:
+            return response.next() if isinstance(response, RoundRobin) else response
+        message = parse_query(packet)
         if message is None:
             return None
-        if isinstance(message, Code):
-            return complaint(packet, message)
-        decision = decide(message.question, scope.view, self._scopes.networks, self._scopes.zones)
-        found = decision if isinstance(decision, Forward) else write(message, decision, stream)
+        if isinstance(message, Rcode):
+            return header_response(packet, message)
+        decision = decide(message.question, shared_view.view, self._views.networks, self._views.zones)
+        found = decision if isinstance(decision, Forward) else build_response(message, decision, stream)
         if _is_plain(message, packet):
-            scope.prepare(packet[2:], found, stream)
+            shared_view.prepare(packet[2:], found, stream)
         return found.next() if isinstance(found, RoundRobin) else found
 
 
 def _is_plain(message: DnsMessage, packet: bytes) -> bool:
-    """Whether the very same bytes are likely to come again: no cookies or padding."""
-    return len(packet) <= _LONGEST_PREPARED and (message.edns is None or not message.edns.rdata)
+    """Return True if the same bytes are likely to be sent again: no EDNS options such as cookies or padding."""
+    return len(packet) <= _MAX_PREPARED_SIZE and (message.edns is None or not message.edns.rdata)

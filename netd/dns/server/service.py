@@ -1,4 +1,4 @@
-"""All sandboxes that are being served, and the parts that serve them."""
+"""The served sandboxes, and the parts that serve them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 
 class DnsServer:
-    """Opens, changes and closes what containers talk to."""
+    """Opens, reconfigures and closes the sandboxes' servers."""
 
     def __init__(self, loop: Loop, resolv_conf: Path) -> None:
-        self.scopes = ViewTable()
+        self.views = ViewTable()
         self._sandboxes: dict[str, ServedSandbox] = {}
         self._forwarder = Forwarder(loop, HostFile(resolv_conf))
-        responder = Responder(self.scopes, self._forwarder)
-        self._datagrams = UdpServer(loop, responder)
-        self._streams = TcpServer(loop, responder)
+        responder = Responder(self.views, self._forwarder)
+        self._udp = UdpServer(loop, responder)
+        self._tcp = TcpServer(loop, responder)
 
     def sandboxes(self) -> Iterable[ServedSandbox]:
         return self._sandboxes.values()
 
     def open(self, sandbox_id: str, descriptors: Sequence[int]) -> None:
-        """Take over a sandbox's descriptors; those of one that is known are replaced and it keeps its view."""
+        """Take ownership of a sandbox's descriptors; for a known sandbox they are replaced and its view stays."""
         if len(descriptors) != DESCRIPTORS:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -47,30 +47,30 @@ class DnsServer:
         sandbox = ServedSandbox(sandbox_id, udp, tcp, descriptors[2])
         sandbox.prepare()
         before = self._sandboxes.get(sandbox_id)
-        view = before.scope.view if before is not None and before.scope is not None else None
+        view = before.shared_view.view if before is not None and before.shared_view is not None else None
         self.close(sandbox_id)
         self._sandboxes[sandbox_id] = sandbox
         if view is not None:
             self.set_view(sandbox_id, view)
 
     def set_view(self, sandbox_id: str, view: View) -> None:
-        """Change what a sandbox sees; the first view is what makes it answer.  Nothing happens to unknown ones."""
+        """Replace the view of a sandbox; the first view starts serving it.  Ignored for an unknown sandbox."""
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
             return
-        before, sandbox.scope = sandbox.scope, self.scopes.enter(view)
+        before, sandbox.shared_view = sandbox.shared_view, self.views.acquire(view)
         if before is not None:
-            self.scopes.leave(before)
+            self.views.release(before)
             return
         try:
-            self._datagrams.open(sandbox)
-            self._streams.open(sandbox)
+            self._udp.open(sandbox)
+            self._tcp.open(sandbox)
         except OSError:
-            # netd connects again and says it all anew: this is then the first view again.
-            self._datagrams.close(sandbox)
-            self._streams.close(sandbox)
-            self.scopes.leave(sandbox.scope)
-            sandbox.scope = None
+            # netd reconnects and sends all state again; the view is then the first one again.
+            self._udp.close(sandbox)
+            self._tcp.close(sandbox)
+            self.views.release(sandbox.shared_view)
+            sandbox.shared_view = None
             raise
 
     def close(self, sandbox_id: str) -> None:
@@ -78,8 +78,8 @@ class DnsServer:
         if sandbox is None:
             return
         self._forwarder.abandon(sandbox)
-        if sandbox.scope is not None:
-            self._datagrams.close(sandbox)
-            self._streams.close(sandbox)
-            self.scopes.leave(sandbox.scope)
+        if sandbox.shared_view is not None:
+            self._udp.close(sandbox)
+            self._tcp.close(sandbox)
+            self.views.release(sandbox.shared_view)
         sandbox.close()

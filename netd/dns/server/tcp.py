@@ -1,9 +1,9 @@
-"""Questions over TCP: length-prefixed, many on a connection, answered in the order in which replies are ready.
+"""DNS over TCP: length-prefixed queries, pipelined, answered in the order in which responses are ready.
 
-A connection gets one question per turn.  A container has a bounded number of connections; one more ends the one
-that has been idle longest, so that only the container itself suffers from leaving them open.  A connection that waits
-for an answer is never ended for another: while all do, new ones wait in the listening socket.  A client may close its
-side after its last question (RFC 7766, section 6.2.3) and still gets the answers.
+A connection gets one query per round of the event loop.  The number of connections per container is limited; one more
+closes the one that has been idle longest, so only the container itself suffers from leaving connections open.  A
+connection that waits for a response is never closed for another: while all wait, new ones stay in the backlog.  A
+client may shut down its side after its last query (RFC 7766, section 6.2.3) and still gets the responses.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from netd.dns.messages.message import is_query
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.respond import Responder
 
-IDLE = 10.0
-"""Seconds after which a silent connection is closed."""
+IDLE_LIMIT = 10.0
+"""Seconds after which an idle connection is closed."""
 GRACE = 0.5
-"""Seconds for which a connection is not ended for another after it was opened or used."""
+"""Seconds after its last use for which a connection is not closed for another."""
 MOST_CONNECTIONS = 64
 """Per container."""
 _MOST_UNSENT = 1 << 18
-"""Bytes of replies kept for somebody who asks and does not read."""
+"""Bytes of responses kept for a client that does not read."""
 _READ_SIZE = 16384
 _NO_ROOM_PAUSE = 0.1
-"""Seconds without accepting when there is no room for a connection."""
+"""Seconds without accepting after a limit was reached."""
 
 
 class TcpServer:
@@ -51,7 +51,7 @@ class TcpServer:
 
     def _accept(self, sandbox: ServedSandbox, events: int) -> None:
         connections = self._connections[sandbox.id]
-        if len(connections) >= MOST_CONNECTIONS and not _end_idlest(connections):
+        if len(connections) >= MOST_CONNECTIONS and not _close_idlest(connections):
             self._pause(sandbox)
             return
         try:
@@ -59,7 +59,7 @@ class TcpServer:
         except (BlockingIOError, ConnectionError):
             return
         except OSError:
-            _end_idlest(max(self._connections.values(), key=len))
+            _close_idlest(max(self._connections.values(), key=len))
             self._pause(sandbox)
             return
         connections.add(_Connection(self._loop, self._responder, sandbox, sock, connections))
@@ -77,17 +77,17 @@ class TcpServer:
             self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
 
-def _end_idlest(connections: Collection[_Connection]) -> bool:
-    """End the connection that nobody has used for longest; False when all wait for answers or were used just now."""
+def _close_idlest(connections: Collection[_Connection]) -> bool:
+    """Close the connection that has been idle longest; False if all wait for responses or were used just now."""
     for connection in sorted(connections, key=lambda connection: connection.used):
-        if not connection.waits():
+        if not connection.is_busy():
             connection.close()
             return True
     return False
 
 
 class _Connection:
-    """One connection; leaves *peers* when it closes."""
+    """One connection; removes itself from *peers* when it closes."""
 
     def __init__(
         self, loop: Loop, responder: Responder, sandbox: ServedSandbox, sock: socket.socket, peers: set[_Connection]
@@ -99,21 +99,21 @@ class _Connection:
         self._sandbox = sandbox
         self._sock = sock
         self._peers = peers
-        self._asked = bytearray()
+        self._received = bytearray()
         self._unsent = bytearray()
         self._open = True
-        self._under_way = 0
-        """Questions whose answers are still to come."""
+        self._pending = 0
+        """Number of queries without a response yet."""
         self._half_closed = False
-        self._waiting = False
-        """A turn for questions that are already here has been asked for."""
+        self._scheduled = False
+        """``_handle_query`` is scheduled for a query that was received already."""
         self._blocked = False
-        loop.watch(sock.fileno(), READ, self._ready)
-        self._timer = loop.later(IDLE, self._expire)
+        loop.watch(sock.fileno(), READ, self._on_events)
+        self._timer = loop.later(IDLE_LIMIT, self._expire)
 
-    def waits(self) -> bool:
-        """Whether an answer is still to come, or a question may be on its way or unread."""
-        if self._under_way or self._waiting or time.monotonic() - self.used < GRACE:
+    def is_busy(self) -> bool:
+        """Return True if a response is pending, or a query may be in transit or unread."""
+        if self._pending or self._scheduled or time.monotonic() - self.used < GRACE:
             return True
         try:
             return bool(self._sock.recv(1, socket.MSG_PEEK))
@@ -129,24 +129,24 @@ class _Connection:
             self._peers.discard(self)
 
     def _expire(self) -> None:
-        left = self.used + IDLE - time.monotonic()
+        left = self.used + IDLE_LIMIT - time.monotonic()
         if left <= 0:
             self.close()
         else:
             self._timer = self._loop.later(left, self._expire)
 
-    def _ready(self, events: int) -> None:
+    def _on_events(self, events: int) -> None:
         if events & (select.EPOLLHUP | select.EPOLLERR):
             self.close()
             return
         if events & WRITE:
             self._push()
         if self._open and events & READ:
-            self._pull()
+            self._read()
 
-    def _pull(self) -> None:
-        """Read only when the questions read before are answered, so that nobody fills our memory."""
-        if self._waiting:
+    def _read(self) -> None:
+        """Read only after the queries read before were handled, which limits the memory of a connection."""
+        if self._scheduled:
             return
         try:
             data = self._sock.recv(_READ_SIZE)
@@ -158,35 +158,35 @@ class _Connection:
         if not data:
             self._half_closed = True
             self._watch()
-            self._leave()
+            self._close_if_done()
             return
         self.used = time.monotonic()
-        self._asked += data
-        self._turn()
+        self._received += data
+        self._handle_query()
 
-    def _turn(self) -> None:
-        """Answer one question; whatever is left waits for the next round."""
-        self._waiting = False
-        size = int.from_bytes(self._asked[:2]) + 2
-        if not self._open or len(self._asked) < 2 or len(self._asked) < size:
-            self._leave()
+    def _handle_query(self) -> None:
+        """Handle one query; the others are handled in the next rounds."""
+        self._scheduled = False
+        size = int.from_bytes(self._received[:2]) + 2
+        if not self._open or len(self._received) < 2 or len(self._received) < size:
+            self._close_if_done()
             return
-        packet = bytes(self._asked[2:size])
-        del self._asked[:size]
-        if self._asked:
-            self._waiting = True
-            self._loop.soon(self._turn)
-        self._under_way += is_query(packet)
+        packet = bytes(self._received[2:size])
+        del self._received[:size]
+        if self._received:
+            self._scheduled = True
+            self._loop.soon(self._handle_query)
+        self._pending += is_query(packet)
         reply = self._responder.respond(self._sandbox, packet, True, partial(self._deliver, packet[:2]))
         if reply is not None:
             self._deliver(packet[:2], reply)
         else:
-            self._leave()
+            self._close_if_done()
 
     def _deliver(self, query_id: bytes, reply: bytes) -> None:
         if not self._open:
             return
-        self._under_way -= 1
+        self._pending -= 1
         self.used = time.monotonic()
         self._unsent += (len(reply) + 2).to_bytes(2) + query_id + reply
         self._push()
@@ -206,13 +206,13 @@ class _Connection:
         if self._blocked != bool(self._unsent):
             self._blocked = not self._blocked
             self._watch()
-        self._leave()
+        self._close_if_done()
 
     def _watch(self) -> None:
         read = 0 if self._half_closed else READ
-        self._loop.watch(self._sock.fileno(), read | WRITE if self._blocked else read, self._ready)
+        self._loop.watch(self._sock.fileno(), read | WRITE if self._blocked else read, self._on_events)
 
-    def _leave(self) -> None:
-        """Close a connection that the client has closed its side of, once it has all answers."""
-        if self._open and self._half_closed and not (self._under_way or self._unsent or self._waiting):
+    def _close_if_done(self) -> None:
+        """Close a half-closed connection once all responses are sent."""
+        if self._open and self._half_closed and not (self._pending or self._unsent or self._scheduled):
             self.close()

@@ -1,7 +1,7 @@
-"""Questions over UDP.
+"""DNS over UDP.
 
-A container gets one turn per round of the loop, and a turn is short when its questions need work, so that one that
-floods delays the others by a fraction of a millisecond for each that floods.
+A container is served once per round of the event loop, with few queries if they are not answered from prepared
+responses: each container that floods delays the others by a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.batch import SLOTS, Address, Batch
 from netd.dns.server.respond import Responder
 
-_CAUTIOUS = 4
-"""Questions per turn of a container whose last ones were not all answered from memory."""
+_SMALL_BURST = 4
+"""Queries per round of a container whose last ones were not all answered from prepared responses."""
 
 
 class UdpServer:
@@ -29,13 +29,13 @@ class UdpServer:
         otherwise = partial(self._otherwise, sandbox)
         fd = sandbox.udp.fileno()
 
-        def turn(events: int) -> None:
-            scope = sandbox.scope
-            if scope is not None:
-                misses = self._batch.serve(fd, sandbox.burst, scope.prepared, otherwise)
-                sandbox.burst = _CAUTIOUS if misses else min(SLOTS, sandbox.burst * 2)
+        def on_readable(events: int) -> None:
+            shared_view = sandbox.shared_view
+            if shared_view is not None:
+                misses = self._batch.serve(fd, sandbox.burst, shared_view.prepared, otherwise)
+                sandbox.burst = _SMALL_BURST if misses else min(SLOTS, sandbox.burst * 2)
 
-        self._loop.watch(fd, READ, turn)
+        self._loop.watch(fd, READ, on_readable)
 
     def close(self, sandbox: ServedSandbox) -> None:
         self._loop.forget(sandbox.udp.fileno())
@@ -50,4 +50,4 @@ def _deliver(sandbox: ServedSandbox, sender: Address, query_id: bytes, reply: by
     try:
         sandbox.udp.sendto(query_id + reply, sender)
     except OSError:
-        pass  # as any datagram it may be lost; the asker asks again
+        pass  # the client retries, as after a lost datagram
