@@ -253,7 +253,9 @@ def test_a_container_cannot_hold_up_execs_by_stopping_them(
     tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exec is visible to the container before its program runs; a health check must still get an answer."""
-    hurried = shim_pool._MAIN.replace("main()", "from runtime.shim import spawn; spawn.ExecSpawn.patience = 100; main()")
+    hurried = shim_pool._MAIN.replace(
+        "main()", "from runtime.shim import spawn; spawn.ExecSpawn.patience = 100; main()"
+    )
     monkeypatch.setattr(shim_pool, "_MAIN", hurried)
     box = Box(tmp_path, image, "/proc/self/ns/net")
     try:
