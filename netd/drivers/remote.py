@@ -16,7 +16,7 @@ from netd.facts import Fact, PluginLink, StaticRoute
 from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 
 
-class LiveDriver(Protocol):
+class NetworkDriverCalls(Protocol):
     """Every call ends within a bounded time, and raises a Problem in one sentence when it failed.
 
     ``leave``, ``delete_endpoint`` and ``delete_network`` may be repeated, and are no error for what is unknown.

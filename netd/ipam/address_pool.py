@@ -36,7 +36,7 @@ class Exhausted(Exception):
     """No address is free where addresses are chosen from."""
 
 
-class Addresses:
+class AddressPool:
     def __init__(self, pool: Pool) -> None:
         self.subnet = pool.subnet
         self._kind = IPv4Address if pool.subnet.version == 4 else IPv6Address
@@ -77,7 +77,7 @@ class Addresses:
         self._holders[number] = holder
         self._freed.pop(number, None)
 
-    def take_again(self, address: Address, holder: str) -> bool:
+    def take_if_free(self, address: Address, holder: str) -> bool:
         """Give *address* to *holder* if it could have been chosen, and tell whether it was."""
         number = int(address)
         if not (self._lowest <= number <= self._highest and self._is_free(number)):
@@ -98,9 +98,9 @@ class Addresses:
     def release(self, address: Address) -> None:
         """Take the address back; one that nobody has is no error."""
         if self._holders.pop(int(address), None) is not None:
-            self.note_used(address)
+            self.mark_used(address)
 
-    def put_back(self, address: Address) -> None:
+    def return_unused(self, address: Address) -> None:
         """Take back what was given just now and nobody has used: it is the next again."""
         number = int(address)
         self._holders.pop(number, None)
@@ -110,7 +110,7 @@ class Addresses:
             self._freed[number] = None
             self._freed.move_to_end(number, last=False)
 
-    def note_used(self, address: Address) -> None:
+    def mark_used(self, address: Address) -> None:
         """Put the address last in line, if it is free: somebody has had it just now."""
         number = int(address)
         if self._lowest <= number <= self._highest and self._is_free(number):
@@ -124,13 +124,13 @@ class Addresses:
         if owner not in owners:
             owners.append(owner)
 
-    def renounce(self, address: Address, owner: str) -> None:
+    def undeclare(self, address: Address, owner: str) -> None:
         """Keep the address for *owner* no longer; where it did not declare it that is no error."""
         owners = self._declared.get(int(address), [])
         if owner in owners:
             owners.remove(owner)
         if not owners and self._declared.pop(int(address), None) is not None:
-            self.note_used(address)
+            self.mark_used(address)
 
     def _spoken_for(self) -> Set[int]:
         return self._holders.keys() | self._declared.keys()

@@ -17,7 +17,7 @@ _LINK_LOCAL = IPv6Network("fe80::/64")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class IpamConfig:
     """One entry of ``IPAM.Config``, as text; "" is unset."""
 
     subnet: str = ""
@@ -43,7 +43,7 @@ class _PoolEntry:
         return 4 if version == 4 else 6
 
 
-def read(entries: Sequence[Asked], families: Collection[Family] = FAMILIES) -> tuple[PoolSpec, ...]:
+def read(entries: Sequence[IpamConfig], families: Collection[Family] = FAMILIES) -> tuple[PoolSpec, ...]:
     """Return what the entries of these families ask for, IPv4 first; the others are passed over, as Docker does.
 
     Raises BadRequest, in Docker's words, with everything that cannot be.
@@ -72,7 +72,7 @@ def overlaps(wanted: Subnet, other: str) -> Forbidden:
     )
 
 
-def lay_out(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool:
+def make_pool(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool:
     """Return the pool of a network on *subnet*; the gateway, if none is given, is the lowest address nobody speaks for.
 
     Without *has_gateway* only a given one is set aside.  Raises ServerError, as Docker does, for a gateway or
@@ -103,9 +103,9 @@ def edges(subnet: Subnet) -> tuple[Address, ...]:
 
 
 def _free_gateway(spec: PoolSpec, subnet: Subnet) -> Address:
-    spoken_for = {*edges(subnet), *spec.auxiliary.values()}
+    routed_ranges = {*edges(subnet), *spec.auxiliary.values()}
     for address in spec.ip_range or subnet:
-        if address not in spoken_for:
+        if address not in routed_ranges:
             return address
     raise ServerError(
         "failed to allocate gateway (): no available addresses on this pool:"
@@ -113,7 +113,7 @@ def _free_gateway(spec: PoolSpec, subnet: Subnet) -> Address:
     )
 
 
-def _entry(asked: Asked) -> _PoolEntry:
+def _entry(asked: IpamConfig) -> _PoolEntry:
     auxiliary = {name: found for name, text in asked.auxiliary.items() if (found := read_address(text))}
     return _PoolEntry(read_prefix(asked.subnet), read_prefix(asked.ip_range), read_address(asked.gateway), auxiliary)
 

@@ -31,7 +31,7 @@ class SubnetSource:
         return f"{self.base} in /{self.size}"
 
 
-DOCKERS = (
+DOCKER_SOURCES = (
     SubnetSource(IPv4Network("172.17.0.0/16"), 16),
     SubnetSource(IPv4Network("172.18.0.0/16"), 16),
     SubnetSource(IPv4Network("172.19.0.0/16"), 16),
@@ -40,14 +40,14 @@ DOCKERS = (
     SubnetSource(IPv4Network("172.28.0.0/14"), 16),
     SubnetSource(IPv4Network("192.168.0.0/16"), 20),
 )
-FURTHER = (
+ADDITIONAL_SOURCES = (
     SubnetSource(IPv4Network("10.208.0.0/12"), 24),
     SubnetSource(IPv4Network("10.224.0.0/12"), 24),
     SubnetSource(IPv4Network("198.18.0.0/15"), 24),
 )
 """Where the usual defaults of clouds, clusters and VPNs (10.0, 10.8, 10.42, 10.88, 10.96, 10.100, 10.244) are not; the
 last, which is set aside for measuring network devices, is free even where somebody routes all private addresses."""
-DEFAULT = (*DOCKERS, *FURTHER)
+DEFAULT = (*DOCKER_SOURCES, *ADDITIONAL_SOURCES)
 
 
 def local_source(identity: str) -> SubnetSource:
@@ -65,7 +65,7 @@ def has_size(sources: Iterable[SubnetSource], size: int) -> bool:
     return any(source.base.prefixlen <= size <= source.base.max_prefixlen for source in sources)
 
 
-class Spans:
+class AddressRanges:
     """Stretches of addresses that are not to be used, of both families, in whatever order and overlap."""
 
     def __init__(self, subnets: Iterable[Subnet] = ()) -> None:
@@ -86,13 +86,13 @@ class Spans:
         return self._lasts[version][at] if at >= 0 and self._lasts[version][at] >= first else None
 
 
-def spoken_for(routed: Iterable[Subnet]) -> Spans:
+def routed_ranges(routed: Iterable[Subnet]) -> AddressRanges:
     """Return what routes of the host keep us from, but for those that stand for everything."""
-    return Spans(one for one in routed if one.prefixlen > _NARROWEST_HALF_WORLD)
+    return AddressRanges(one for one in routed if one.prefixlen > _NARROWEST_HALF_WORLD)
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class UsedSubnet:
     subnet: Subnet
     owner: str
     last: int
@@ -103,7 +103,7 @@ class UsedSubnets:
 
     def __init__(self) -> None:
         self._firsts: dict[int, list[int]] = {4: [], 6: []}
-        self._there: dict[int, list[Owned]] = {4: [], 6: []}
+        self._there: dict[int, list[UsedSubnet]] = {4: [], 6: []}
         self._full: dict[tuple[Subnet, int], int] = {}
         """By source and size: below this address every block is taken."""
 
@@ -111,7 +111,7 @@ class UsedSubnets:
         first = int(subnet.network_address)
         at = bisect_right(self._firsts[subnet.version], first)
         self._firsts[subnet.version].insert(at, first)
-        self._there[subnet.version].insert(at, Owned(subnet, owner, int(subnet.broadcast_address)))
+        self._there[subnet.version].insert(at, UsedSubnet(subnet, owner, int(subnet.broadcast_address)))
 
     def drop(self, subnet: Subnet) -> None:
         first = int(subnet.network_address)
@@ -123,11 +123,11 @@ class UsedSubnets:
             if base.version == subnet.version and first < below:
                 self._full[base, size] = max(int(base.network_address), first & -(1 << (base.max_prefixlen - size)))
 
-    def overlapping(self, subnet: Subnet) -> Owned | None:
+    def overlapping(self, subnet: Subnet) -> UsedSubnet | None:
         """Return the one that shares addresses with *subnet*."""
         return self._touching(subnet.version, int(subnet.network_address), int(subnet.broadcast_address))
 
-    def choose(self, sources: Sequence[SubnetSource], avoided: Spans, size: int | None = None) -> Subnet | None:
+    def choose(self, sources: Sequence[SubnetSource], avoided: AddressRanges, size: int | None = None) -> Subnet | None:
         """Return the lowest free subnet, of each source's own size or of *size*; None when there is none."""
         for source in sources:
             length = source.size if size is None else size
@@ -137,7 +137,7 @@ class UsedSubnets:
                     return found
         return None
 
-    def _lowest(self, base: Subnet, size: int, avoided: Spans) -> Subnet | None:
+    def _lowest(self, base: Subnet, size: int, avoided: AddressRanges) -> Subnet | None:
         version, step, end = base.version, 1 << (base.max_prefixlen - size), int(base.broadcast_address)
         at = self._full.get((base, size), int(base.network_address))
         all_taken = True
@@ -152,7 +152,7 @@ class UsedSubnets:
                 self._full[base, size] = at
         return None
 
-    def _touching(self, version: int, first: int, last: int) -> Owned | None:
+    def _touching(self, version: int, first: int, last: int) -> UsedSubnet | None:
         at = bisect_right(self._firsts[version], last) - 1
         if at < 0:
             return None

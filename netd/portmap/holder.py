@@ -39,7 +39,7 @@ class PortHolder(Protocol):
         """Hold every port of *wanted*, or none and raise InUse; more than HOLD_LIMIT ports are only checked."""
         ...
 
-    def let_go(self, given: Publication, but: Container[int] = ()) -> None:
+    def release(self, given: Publication, but: Container[int] = ()) -> None:
         """Release the ports of *given* that are held, except those in *but*."""
         ...
 

@@ -27,11 +27,11 @@ class PublishPolicy:
         return not self.local or address.is_loopback
 
 
-Ways: TypeAlias = Mapping[Family, PublishPolicy]
+PolicyByFamily: TypeAlias = Mapping[Family, PublishPolicy]
 """Families in which nothing leads to the sandbox are left out."""
 
 
-def resolved(port_request: PortRequest, policies: Ways) -> PortRequest | None:
+def resolved(port_request: PortRequest, policies: PolicyByFamily) -> PortRequest | None:
     """Put in the usual addresses and leave out those that nothing comes of; None where there is nothing to reserve."""
     translated = {family: policy for family, policy in policies.items() if not policy.routed}
     usual = [address for policy in translated.values() for address in policy.usual]
@@ -41,7 +41,7 @@ def resolved(port_request: PortRequest, policies: Ways) -> PortRequest | None:
     return replace(port_request, addresses=addresses) if addresses else None
 
 
-def unserved(port_requests: Iterable[PortRequest], policies: Ways) -> Iterator[tuple[PortRequest, Address]]:
+def unserved(port_requests: Iterable[PortRequest], policies: PolicyByFamily) -> Iterator[tuple[PortRequest, Address]]:
     """Yield the addresses that are asked for by name and that nothing comes of."""
     for port_request in port_requests:
         for address in (one for one in port_request.addresses if one is not None):

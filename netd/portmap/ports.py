@@ -16,7 +16,7 @@ from netd.common.addresses import Address, address_sort_key
 from netd.common.errors import ServerError
 from netd.model import PortRequest, Publication
 from netd.portmap.holder import HOLD_LIMIT, InUse, PortHolder
-from netd.portmap.policy import Ways, resolved
+from netd.portmap.policy import PolicyByFamily, resolved
 from netd.portmap.port_index import PortConflict, PortTable
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,11 @@ class Ports:
         self._held.close()
 
     def reserve(
-        self, holder: str, port_requests: Iterable[PortRequest], policies: Ways, had: Sequence[Publication] = ()
+        self,
+        holder: str,
+        port_requests: Iterable[PortRequest],
+        policies: PolicyByFamily,
+        had: Sequence[Publication] = (),
     ) -> tuple[Publication, ...]:
         """Take host ports for all of *wishes* that something comes of by *ways*.
 
@@ -66,7 +70,7 @@ class Ports:
     def release(self, given: Iterable[Publication]) -> None:
         for publication in _bound(given):
             self._table.remove(publication)
-            self._held.let_go(publication)
+            self._held.release(publication)
 
     def restore(self, holder: str, given: Iterable[Publication]) -> None:
         """Take again what *holder* had; a program of the host that came in between changes nothing."""
@@ -85,7 +89,7 @@ class Ports:
         for part in parts:
             self._table.add(part, holder)
         kept = {port for part in parts for port in range(part.port, part.last + 1)}
-        self._held.let_go(old, kept)
+        self._held.release(old, kept)
 
     def _grant(
         self, holder: str, port_request: PortRequest, open_range: Choice, had: Sequence[Publication] = ()
@@ -174,7 +178,7 @@ class Ports:
             for run in runs:
                 self._table.add(run, holder)
                 if run.count > HOLD_LIMIT:
-                    self._held.let_go(run)
+                    self._held.release(run)
         return tuple(runs)
 
 

@@ -30,15 +30,15 @@ class PluginRefused(ServerError):
     """The plugin answered that it will not, in its own words."""
 
 
-class Silent(ServerError):
+class PluginUnreachable(ServerError):
     """The plugin cannot be reached, does not answer, or answers what nobody can read."""
 
 
-class Missing(NotFound):
+class PluginNotFound(NotFound):
     """There is no plugin of that name, or not yet."""
 
 
-class Unknown(ServerError):
+class MethodNotImplemented(ServerError):
     """The plugin does not have this method."""
 
 
@@ -73,32 +73,32 @@ class Caller:
         if self._place is None and (found := find(self.name, self._folders)) is not None:
             self._place = found
         if self._place is None:
-            raise Missing(f'plugin "{self.name}" not found')
+            raise PluginNotFound(f'plugin "{self.name}" not found')
         return self._place
 
-    async def roles(self, *, hurry: bool = False) -> frozenset[str]:
+    async def roles(self, *, once: bool = False) -> frozenset[str]:
         """Return what the plugin implements; it is activated the first time."""
         async with self._activating:
             if self._roles is None:
-                said = await self._call("Plugin.Activate", None, _Activated, hurry=hurry)
+                said = await self._call("Plugin.Activate", None, _Activated, once=once)
                 self._roles = frozenset(said.implements or ())
         return self._roles
 
-    async def call(self, method: str, body: object, kind: type[T], *, hurry: bool = False) -> T:
-        """Return what the plugin answers to ``Interface.Method``; *hurry* tries a dead socket only once.
+    async def call(self, method: str, body: object, kind: type[T], *, once: bool = False) -> T:
+        """Return what the plugin answers to ``Interface.Method``; *once* tries a dead socket only once.
 
         Raises Refused with its words, Unknown for a method that it does not have, Silent when no answer can be had,
         Missing when there is no such plugin.
         """
         role = method.partition(".")[0]
-        if role not in await self.roles(hurry=hurry):
+        if role not in await self.roles(once=once):
             raise Forbidden(f"plugin {self.name} at {self.place} is no {role}: choose another driver")
-        return await self._call(method, body, kind, hurry=hurry)
+        return await self._call(method, body, kind, once=once)
 
-    async def _call(self, method: str, body: object, kind: type[T], *, hurry: bool) -> T:
+    async def _call(self, method: str, body: object, kind: type[T], *, once: bool) -> T:
         try:
             async with asyncio.timeout(self._patience):
-                status, data = await self._exchange(method, body, hurry)
+                status, data = await self._exchange(method, body, once)
         except TimeoutError:
             raise self._silent(method, f"no answer in {self._patience:g} s") from None
         except (aiohttp.ClientError, OSError) as problem:
@@ -107,8 +107,8 @@ class Caller:
             raise self._failed(method, status, data)
         return self._read(method, data, kind)
 
-    async def _exchange(self, method: str, body: object, hurry: bool) -> tuple[int, bytes]:
-        for pause in () if hurry else _PAUSES:
+    async def _exchange(self, method: str, body: object, once: bool) -> tuple[int, bytes]:
+        for pause in () if once else _PAUSES:
             try:
                 return await self._post(method, body)
             except aiohttp.ClientConnectorError:
@@ -147,7 +147,7 @@ class Caller:
 
     def _failed(self, method: str, status: int, data: bytes) -> ServerError:
         if status == 404:
-            return Unknown(f"plugin {self.name} at {self.place} does not implement {method}")
+            return MethodNotImplemented(f"plugin {self.name} at {self.place} does not implement {method}")
         try:
             failure = msgspec.json.decode(data, type=PluginFailure)
         except (msgspec.DecodeError, RecursionError):
@@ -155,5 +155,7 @@ class Caller:
         words = failure.err or failure.error or data.decode(errors="replace").strip()
         return PluginRefused(f"remote: {words[:1000] or f'status {status}'}")
 
-    def _silent(self, method: str, reason: str) -> Silent:
-        return Silent(f"plugin {self.name} at {self.place} failed {method}: {reason}; see whether it is running")
+    def _silent(self, method: str, reason: str) -> PluginUnreachable:
+        return PluginUnreachable(
+            f"plugin {self.name} at {self.place} failed {method}: {reason}; see whether it is running"
+        )

@@ -11,7 +11,7 @@ import msgspec
 from netd.common.addresses import Address, Interface, Subnet
 from netd.common.errors import ServerError
 from netd.ipam.drivers import AddressRequest, Granted, PoolRequest
-from netd.remote.caller import Caller, Unknown
+from netd.remote.caller import Caller, MethodNotImplemented
 
 T = TypeVar("T")
 _GATEWAY = "com.docker.network.gateway"
@@ -42,7 +42,7 @@ class _Nothing(msgspec.Struct):
     """An answer that says no more than that it went well."""
 
 
-class RemoteAddresses:
+class RemoteIpamDriver:
     """Implements :class:`netd.ipam.drivers.IpamDriver`; see there for what the methods promise."""
 
     def __init__(self, caller: Caller) -> None:
@@ -55,7 +55,7 @@ class RemoteAddresses:
         """Ask what the driver needs; one that does not say needs nothing.  Raises where it cannot be used."""
         try:
             said = await self._ask("GetCapabilities", None, _Capabilities)
-        except Unknown:
+        except MethodNotImplemented:
             return
         self._wants_mac, self.replay = bool(said.mac), bool(said.replay)
 
@@ -75,7 +75,7 @@ class RemoteAddresses:
         return Granted(said.id, subnet, self._read("RequestPool", ip_interface, given).ip if given else None)
 
     async def release_pool(self, pool: str) -> None:
-        await self._ask("ReleasePool", {"PoolID": pool}, _Nothing, hurry=True)
+        await self._ask("ReleasePool", {"PoolID": pool}, _Nothing, once=True)
 
     async def request_address(self, pool: str, asked: AddressRequest) -> Interface:
         options = {_TYPE: _GATEWAY} if asked.gateway else {}
@@ -87,15 +87,15 @@ class RemoteAddresses:
         return found
 
     async def release_address(self, pool: str, address: Address) -> None:
-        await self._ask("ReleaseAddress", {"PoolID": pool, "Address": str(address)}, _Nothing, hurry=True)
+        await self._ask("ReleaseAddress", {"PoolID": pool, "Address": str(address)}, _Nothing, once=True)
 
     async def _local_space(self) -> str:
         if self._space is None:
             self._space = (await self._ask("GetDefaultAddressSpaces", None, _Spaces)).local or ""
         return self._space
 
-    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, hurry: bool = False) -> T:
-        return await self._caller.call(f"IpamDriver.{method}", body, kind, hurry=hurry)
+    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, once: bool = False) -> T:
+        return await self._caller.call(f"IpamDriver.{method}", body, kind, once=once)
 
     def _read(self, method: str, kind: Callable[[str], Any], text: str | None) -> Any:
         try:

@@ -18,13 +18,13 @@ from netd.common.errors import Forbidden, ServerError
 from netd.drivers import options
 from netd.model import Endpoint, JoinInfo, Network, NetworkSpec, Route, Sandbox
 from netd.remote import libnetwork_json
-from netd.remote.caller import Caller, PluginRefused, Unknown
+from netd.remote.caller import Caller, MethodNotImplemented, PluginRefused
 
 T = TypeVar("T")
 _CONNECTED = 1
 
 
-class RemoteNetworks:
+class RemoteNetworkDriver:
     """Implements :class:`netd.drivers.remote.LiveDriver`; see there for what the methods promise."""
 
     def __init__(self, caller: Caller) -> None:
@@ -53,7 +53,7 @@ class RemoteNetworks:
         await self._ask("CreateNetwork", libnetwork_json.network(network), libnetwork_json.Nothing)
 
     async def delete_network(self, network: str) -> None:
-        await self._ask("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, hurry=True)
+        await self._ask("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, once=True)
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
         own = mac.normalize(endpoint.settings.mac_address)
@@ -92,7 +92,7 @@ class RemoteNetworks:
         body = {**_ids(endpoint.network, endpoint.id), "Options": libnetwork_json.port_options(sandbox)}
         try:
             await self._ask("ProgramExternalConnectivity", body, libnetwork_json.Nothing)
-        except Unknown:
+        except MethodNotImplemented:
             return
         except ServerError as problem:
             raise ServerError(
@@ -103,8 +103,8 @@ class RemoteNetworks:
     async def revoke(self, endpoint: Endpoint) -> None:
         try:
             ids = _ids(endpoint.network, endpoint.id)
-            await self._ask("RevokeExternalConnectivity", ids, libnetwork_json.Nothing, hurry=True)
-        except Unknown:
+            await self._ask("RevokeExternalConnectivity", ids, libnetwork_json.Nothing, once=True)
+        except MethodNotImplemented:
             return
 
     async def look(self, endpoint: Endpoint) -> None:
@@ -112,16 +112,16 @@ class RemoteNetworks:
         await self._ask("EndpointOperInfo", _ids(endpoint.network, endpoint.id), libnetwork_json.Nothing)
 
     async def leave(self, network: str, endpoint: str) -> None:
-        await self._ask("Leave", _ids(network, endpoint), libnetwork_json.Nothing, hurry=True)
+        await self._ask("Leave", _ids(network, endpoint), libnetwork_json.Nothing, once=True)
 
     async def delete_endpoint(self, network: str, endpoint: str) -> None:
-        await self._ask("DeleteEndpoint", _ids(network, endpoint), libnetwork_json.Nothing, hurry=True)
+        await self._ask("DeleteEndpoint", _ids(network, endpoint), libnetwork_json.Nothing, once=True)
 
     async def _capabilities(self) -> libnetwork_json.Capabilities:
         return await self._ask("GetCapabilities", None, libnetwork_json.Capabilities)
 
-    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, hurry: bool = False) -> T:
-        return await self._caller.call(f"NetworkDriver.{method}", body, kind, hurry=hurry)
+    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, once: bool = False) -> T:
+        return await self._caller.call(f"NetworkDriver.{method}", body, kind, once=once)
 
     def _joined(self, sandbox: Sandbox, endpoint: Endpoint, said: libnetwork_json.JoinedJson) -> Endpoint:
         names = said.names or libnetwork_json.NamesJson()

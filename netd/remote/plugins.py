@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netd.remote.caller import PATIENCE, Caller
-from netd.remote.ipam_driver import RemoteAddresses
-from netd.remote.network_driver import RemoteNetworks
+from netd.remote.ipam_driver import RemoteIpamDriver
+from netd.remote.network_driver import RemoteNetworkDriver
 
 
 class Plugins:
@@ -16,20 +16,20 @@ class Plugins:
         self._folders = tuple(map(Path, folders))
         self._patience = patience
         self._callers: dict[str, Caller] = {}
-        self._addresses: dict[str, RemoteAddresses] = {}
+        self._addresses: dict[str, RemoteIpamDriver] = {}
 
     async def close(self) -> None:
         for caller in self._callers.values():
             await caller.close()
 
-    def networks(self, name: str) -> RemoteNetworks:
+    def networks(self, name: str) -> RemoteNetworkDriver:
         """Return the network driver of that name, which its calls will find or not."""
-        return RemoteNetworks(self._caller(name))
+        return RemoteNetworkDriver(self._caller(name))
 
-    def addresses(self, name: str) -> RemoteAddresses:
+    def addresses(self, name: str) -> RemoteIpamDriver:
         """Return the IPAM driver of that name, which its calls will find or not; always the same one."""
         if name not in self._addresses:
-            self._addresses[name] = RemoteAddresses(self._caller(name))
+            self._addresses[name] = RemoteIpamDriver(self._caller(name))
         return self._addresses[name]
 
     def _caller(self, name: str) -> Caller:

@@ -13,7 +13,7 @@ from netd.drivers import options
 from netd.drivers.bridge_options import IPV4, IPV6
 from netd.engine.networks.actions import check_not_predefined
 from netd.engine.state.state import State
-from netd.ipam.pool_spec import Asked, read
+from netd.ipam.pool_spec import IpamConfig, read
 from netd.model import Network, NetworkSpec, Pool, PoolSpec
 
 _AUXILIARY = "AuxiliaryAddresses"
@@ -209,6 +209,9 @@ def _is_on(asked: CreateJson, explicit: bool | None, option: str, default: bool)
 
 def _pools(ipam: IpamJson, families: Mapping[Family, bool]) -> tuple[PoolSpec, ...]:
     entries = [
-        Asked(one.subnet or "", one.ip_range or "", one.gateway or "", one.auxiliary or {}) for one in ipam.config or ()
+        IpamConfig(one.subnet or "", one.ip_range or "", one.gateway or "", one.auxiliary or {})
+        for one in ipam.config or ()
     ]
-    return read([entry for entry in entries if entry != Asked()], [family for family, on in families.items() if on])
+    return read(
+        [entry for entry in entries if entry != IpamConfig()], [family for family, on in families.items() if on]
+    )

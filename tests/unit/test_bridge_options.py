@@ -14,7 +14,7 @@ from netd.engine.desired_state import DesiredState
 from netd.engine.state import routed_ports
 from netd.engine.state.routes import egress_endpoint
 from netd.engine.views import network_settings
-from netd.ipam.pool_spec import lay_out
+from netd.ipam.pool_spec import make_pool
 from netd.model import NetworkSpec, Pool, PoolSpec, PortRequest
 from netd.portmap.rules import GatewayMode, Opened, Treatment
 from tests.unit.making import endpoint, network, publication, sandbox, state
@@ -110,7 +110,7 @@ def test_an_isolated_network_has_no_address_on_the_host_and_no_gateway():
     spec = check(internal=True, **options)
     driver = BridgeDriver()
     assert (driver.has_gateway(spec, 4), driver.has_gateway(spec, 6)) == (False, True)
-    pool = lay_out(PoolSpec(), IPv4Network("10.0.0.0/24"), has_gateway=False)
+    pool = make_pool(PoolSpec(), IPv4Network("10.0.0.0/24"), has_gateway=False)
     assert pool.gateway is None
     assert facts(dual(internal=True, **options)).addresses == (IPv6Interface("fd00:1::1/64"),)
 

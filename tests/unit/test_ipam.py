@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from netd.common.errors import BadRequest, ServerError
-from netd.ipam.address_pool import EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
-from netd.ipam.pool_spec import Asked, lay_out, read
+from netd.ipam.address_pool import EDGE, GATEWAY, AddressPool, AddressTaken, Exhausted
+from netd.ipam.pool_spec import IpamConfig, make_pool, read
 from netd.ipam.pools import (
     DEFAULT,
-    DOCKERS,
-    Spans,
+    DOCKER_SOURCES,
+    AddressRanges,
     UsedSubnets,
     avoided,
     configured,
     has_size,
     local_source,
-    spoken_for,
+    routed_ranges,
 )
 from netd.model import Pool, PoolSpec
 
@@ -31,12 +31,12 @@ def choose(used, routed=(), size=None, sources=DEFAULT):
     taken = UsedSubnets()
     for subnet in used:
         taken.put(subnet, "x")
-    return taken.choose(sources, spoken_for(routed), size)
+    return taken.choose(sources, routed_ranges(routed), size)
 
 
 def test_pools_are_given_in_dockers_order_and_then_four_thousand_more():
     taken, found = UsedSubnets(), []
-    while (subnet := taken.choose(DEFAULT, Spans())) is not None:
+    while (subnet := taken.choose(DEFAULT, AddressRanges())) is not None:
         taken.put(subnet, "x")
         found.append(subnet)
     assert found[:3] == [NET("172.17.0.0/16"), NET("172.18.0.0/16"), NET("172.19.0.0/16")]
@@ -45,9 +45,9 @@ def test_pools_are_given_in_dockers_order_and_then_four_thousand_more():
     assert len(found) > 4000 and len(set(found)) == len(found)
     taken.drop(found[5])
     taken.drop(found[3000])
-    assert taken.choose(DEFAULT, Spans()) == found[5]
+    assert taken.choose(DEFAULT, AddressRanges()) == found[5]
     taken.put(found[5], "x")
-    assert taken.choose(DEFAULT, Spans()) == found[3000]
+    assert taken.choose(DEFAULT, AddressRanges()) == found[3000]
 
 
 def test_a_freed_subnet_is_given_again_at_once():
@@ -90,7 +90,7 @@ BLOCKS = st.builds(lambda a, p: NET((a, p), strict=False), st.integers(0xAC10000
 
 @given(st.lists(BLOCKS))
 def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(routed):
-    sources = DOCKERS
+    sources = DOCKER_SOURCES
     found = choose((), routed, sources=sources)
     for source in sources:
         for block in source.base.subnets(new_prefix=source.size):
@@ -105,11 +105,11 @@ def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(routed):
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.sampled_from([None, 18, 24])), max_size=40), BLOCKS)
 def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
     """What is remembered of full pools never hides a free block."""
-    taken, ours, avoided = UsedSubnets(), [], spoken_for([routed])
+    taken, ours, avoided = UsedSubnets(), [], routed_ranges([routed])
     for grows, which, size in steps:
         if grows:
-            found = taken.choose(DOCKERS[:4], avoided, size)
-            assert found == choose(ours, [routed], size, DOCKERS[:4])
+            found = taken.choose(DOCKER_SOURCES[:4], avoided, size)
+            assert found == choose(ours, [routed], size, DOCKER_SOURCES[:4])
             if found is not None:
                 taken.put(found, "x")
                 ours.append(found)
@@ -122,34 +122,40 @@ def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (Asked("10.91.0.1/24"), "invalid network config:\ninvalid subnet 10.91.0.1/24: it should be 10.91.0.0/24"),
-        (Asked("zork"), """invalid JSON: netip.ParsePrefix("zork"): no '/'"""),
-        (Asked("10.91.0.0/33"), 'invalid JSON: netip.ParsePrefix("10.91.0.0/33"): prefix length out of range'),
-        (Asked("10.91.0.0/024"), "bad bits after slash"),
-        (Asked("224.0.0.0/24"), "multicast subnet '224.0.0.0/24' is not allowed"),
-        (Asked("127.1.0.0/24"), "loopback"),
-        (Asked("ff02::1/64"), "multicast subnet 'ff02::1/64' is not allowed"),
-        (Asked("fe80::/80"), "'fe80::/80' clashes with the Link-Local prefix 'fe80::/64'"),
-        (Asked("10.91.0.0/24", ip_range="10.91.0.1/25"), "invalid ip-range 10.91.0.1/25: it should be 10.91.0.0/25"),
+        (IpamConfig("10.91.0.1/24"), "invalid network config:\ninvalid subnet 10.91.0.1/24: it should be 10.91.0.0/24"),
+        (IpamConfig("zork"), """invalid JSON: netip.ParsePrefix("zork"): no '/'"""),
+        (IpamConfig("10.91.0.0/33"), 'invalid JSON: netip.ParsePrefix("10.91.0.0/33"): prefix length out of range'),
+        (IpamConfig("10.91.0.0/024"), "bad bits after slash"),
+        (IpamConfig("224.0.0.0/24"), "multicast subnet '224.0.0.0/24' is not allowed"),
+        (IpamConfig("127.1.0.0/24"), "loopback"),
+        (IpamConfig("ff02::1/64"), "multicast subnet 'ff02::1/64' is not allowed"),
+        (IpamConfig("fe80::/80"), "'fe80::/80' clashes with the Link-Local prefix 'fe80::/64'"),
         (
-            Asked("10.91.0.0/24", ip_range="10.91.0.0/23"),
+            IpamConfig("10.91.0.0/24", ip_range="10.91.0.1/25"),
+            "invalid ip-range 10.91.0.1/25: it should be 10.91.0.0/25",
+        ),
+        (
+            IpamConfig("10.91.0.0/24", ip_range="10.91.0.0/23"),
             "invalid ip-range 10.91.0.0/23: CIDR block is bigger than its parent subnet 10.91.0.0/24",
         ),
-        (Asked("10.91.0.0/24", ip_range="10.92.0.0/25"), "parent subnet 10.91.0.0/24 doesn't contain ip-range"),
-        (Asked("10.91.0.0/24", ip_range="fd00::/65"), "invalid ip-range fd00::/65: parent subnet is an IPv4 block"),
+        (IpamConfig("10.91.0.0/24", ip_range="10.92.0.0/25"), "parent subnet 10.91.0.0/24 doesn't contain ip-range"),
         (
-            Asked("10.91.0.0/24", gateway="10.92.0.1"),
+            IpamConfig("10.91.0.0/24", ip_range="fd00::/65"),
+            "invalid ip-range fd00::/65: parent subnet is an IPv4 block",
+        ),
+        (
+            IpamConfig("10.91.0.0/24", gateway="10.92.0.1"),
             "invalid gateway 10.92.0.1: parent subnet 10.91.0.0/24 doesn't contain this address",
         ),
-        (Asked("fd00::/64", gateway="10.92.0.1"), "invalid gateway 10.92.0.1: parent subnet is an IPv6 block"),
-        (Asked("10.91.0.0/24", gateway="zork"), 'invalid JSON: ParseAddr("zork"): unable to parse IP'),
+        (IpamConfig("fd00::/64", gateway="10.92.0.1"), "invalid gateway 10.92.0.1: parent subnet is an IPv6 block"),
+        (IpamConfig("10.91.0.0/24", gateway="zork"), 'invalid JSON: ParseAddr("zork"): unable to parse IP'),
         (
-            Asked(gateway="10.92.0.1"),
+            IpamConfig(gateway="10.92.0.1"),
             "invalid gateway 10.92.0.1: parent subnet invalid Prefix doesn't contain this address",
         ),
-        (Asked("0.0.0.0/0", gateway="10.92.0.1"), "parent subnet 0.0.0.0/0 doesn't contain this address"),
+        (IpamConfig("0.0.0.0/0", gateway="10.92.0.1"), "parent subnet 0.0.0.0/0 doesn't contain this address"),
         (
-            Asked("10.91.0.0/24", auxiliary={"x": "10.92.0.1"}),
+            IpamConfig("10.91.0.0/24", auxiliary={"x": "10.92.0.1"}),
             "invalid auxiliary address x: parent subnet 10.91.0.0/24 doesn't contain this address",
         ),
     ],
@@ -162,7 +168,7 @@ def test_what_cannot_be_is_refused_in_dockers_words(entry, words):
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(BadRequest) as refused:
-        read([Asked("10.91.0.1/24", gateway="10.93.0.1")])
+        read([IpamConfig("10.91.0.1/24", gateway="10.93.0.1")])
     assert refused.value.message == (
         "invalid network config:\n* invalid subnet 10.91.0.1/24: it should be 10.91.0.0/24"
         "\n* invalid gateway 10.93.0.1: parent subnet 10.91.0.0/24 doesn't contain this address"
@@ -170,16 +176,16 @@ def test_all_faults_are_told_at_once():
 
 
 def test_entries_are_put_in_order_and_those_of_a_family_that_is_off_are_passed_over():
-    entries = [Asked("fd00:1::/64"), Asked("::ffff:10.91.0.0/120", gateway="::ffff:10.91.0.9")]
+    entries = [IpamConfig("fd00:1::/64"), IpamConfig("::ffff:10.91.0.0/120", gateway="::ffff:10.91.0.9")]
     found = read(entries)
     assert [str(one.subnet) for one in found] == ["10.91.0.0/24", "fd00:1::/64"]
     assert found[0].gateway == IPv4Address("10.91.0.9")
-    assert [str(one.subnet) for one in read([*entries, Asked("fe80::/80")], [4])] == ["10.91.0.0/24"]
+    assert [str(one.subnet) for one in read([*entries, IpamConfig("fe80::/80")], [4])] == ["10.91.0.0/24"]
 
 
 def laid_out(subnet: str, **kwargs) -> Pool:
     found = ip_network(subnet)
-    return lay_out(PoolSpec(found, **kwargs), found)
+    return make_pool(PoolSpec(found, **kwargs), found)
 
 
 def test_the_gateway_is_the_first_address_of_the_range_or_subnet():
@@ -194,9 +200,9 @@ def test_the_gateway_is_the_first_address_of_the_range_or_subnet():
 
 def test_where_no_gateway_is_wanted_none_is_set_aside_but_one_that_is_given():
     subnet = NET("10.91.0.0/31")
-    assert lay_out(PoolSpec(subnet), subnet, has_gateway=False).gateway is None
-    assert take_all(Addresses(lay_out(PoolSpec(subnet), subnet, has_gateway=False))) == ["10.91.0.0", "10.91.0.1"]
-    assert lay_out(PoolSpec(subnet, subnet[1]), subnet, has_gateway=False).gateway == subnet[1]
+    assert make_pool(PoolSpec(subnet), subnet, has_gateway=False).gateway is None
+    assert take_all(AddressPool(make_pool(PoolSpec(subnet), subnet, has_gateway=False))) == ["10.91.0.0", "10.91.0.1"]
+    assert make_pool(PoolSpec(subnet, subnet[1]), subnet, has_gateway=False).gateway == subnet[1]
 
 
 def test_addresses_that_are_spoken_for_are_refused_as_docker_does():
@@ -208,7 +214,7 @@ def test_addresses_that_are_spoken_for_are_refused_as_docker_does():
         laid_out("fd00::/128")
 
 
-def take_all(addresses: Addresses) -> list[str]:
+def take_all(addresses: AddressPool) -> list[str]:
     found = []
     while True:
         try:
@@ -218,12 +224,12 @@ def take_all(addresses: Addresses) -> list[str]:
 
 
 def test_a_slash_30_has_room_for_one_container_and_a_31_too():
-    assert take_all(Addresses(laid_out("10.0.0.0/30"))) == ["10.0.0.2"]
-    assert take_all(Addresses(laid_out("10.0.0.0/31"))) == ["10.0.0.1"]
+    assert take_all(AddressPool(laid_out("10.0.0.0/30"))) == ["10.0.0.2"]
+    assert take_all(AddressPool(laid_out("10.0.0.0/31"))) == ["10.0.0.1"]
 
 
 def test_a_range_limits_what_is_chosen_and_not_what_is_asked_for():
-    addresses = Addresses(laid_out("10.0.0.0/24", ip_range=NET("10.0.0.8/30")))
+    addresses = AddressPool(laid_out("10.0.0.0/24", ip_range=NET("10.0.0.8/30")))
     assert take_all(addresses) == ["10.0.0.9", "10.0.0.10", "10.0.0.11"]
     addresses.take(IPv4Address("10.0.0.77"), "y")
     addresses.release(IPv4Address("10.0.0.77"))
@@ -231,7 +237,7 @@ def test_a_range_limits_what_is_chosen_and_not_what_is_asked_for():
 
 
 def test_taken_and_reserved_addresses_say_whose_they_are():
-    addresses = Addresses(laid_out("10.0.0.0/24"))
+    addresses = AddressPool(laid_out("10.0.0.0/24"))
     addresses.take(IPv4Address("10.0.0.9"), "web")
     for address, holder in (("10.0.0.9", "web"), ("10.0.0.1", GATEWAY), ("10.0.0.0", EDGE), ("10.0.0.255", EDGE)):
         with pytest.raises(AddressTaken) as taken:
@@ -247,7 +253,7 @@ class InLine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         pool = laid_out("10.0.0.0/28")
-        self.addresses, self.subnet = Addresses(pool), pool.subnet
+        self.addresses, self.subnet = AddressPool(pool), pool.subnet
         self.line, self.ours, self.declared = [pool.subnet[at] for at in range(2, 15)], set(), set()
 
     @property
@@ -269,9 +275,9 @@ class InLine(RuleBasedStateMachine):
         self.mine(first)
 
     @rule(at=numbers)
-    def take_again(self, at):
+    def take_if_free(self, at):
         address = self.subnet[at]
-        assert self.addresses.take_again(address, "x") == (address in self.free)
+        assert self.addresses.take_if_free(address, "x") == (address in self.free)
         if address in self.free:
             self.mine(address)
 
@@ -295,7 +301,7 @@ class InLine(RuleBasedStateMachine):
     def think_better_of_it(self):
         if self.free:
             before = list(self.line)
-            self.addresses.put_back(self.addresses.take_next("x"))
+            self.addresses.return_unused(self.addresses.take_next("x"))
             assert self.line == before
 
     @rule(at=st.integers(2, 14))
@@ -304,9 +310,9 @@ class InLine(RuleBasedStateMachine):
         self.declared.add(self.subnet[at])
 
     @rule(at=st.integers(2, 14))
-    def renounce(self, at):
+    def undeclare(self, at):
         address = self.subnet[at]
-        self.addresses.renounce(address, "y")
+        self.addresses.undeclare(address, "y")
         if address in self.declared and address in self.line:
             self.line.remove(address)
             self.line.append(address)
@@ -321,7 +327,7 @@ test_addresses_are_given_in_line = InLine.TestCase
 
 
 def test_a_declared_address_is_its_owners_alone_and_then_the_next_ones_in_line():
-    addresses = Addresses(laid_out("10.0.0.0/29"))
+    addresses = AddressPool(laid_out("10.0.0.0/29"))
     second = IPv4Address("10.0.0.2")
     addresses.declare(second, "db")
     addresses.declare(second, "copy")
@@ -334,17 +340,17 @@ def test_a_declared_address_is_its_owners_alone_and_then_the_next_ones_in_line()
     with pytest.raises(AddressTaken):
         addresses.take(second, "db")
     addresses.release(second)
-    addresses.renounce(second, "db")
+    addresses.undeclare(second, "db")
     addresses.take(second, "copy")
     addresses.release(second)
-    addresses.renounce(second, "copy")
+    addresses.undeclare(second, "copy")
     assert take_all(addresses) == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2"]
 
 
 def test_counts_go_as_far_as_dockers():
-    addresses = Addresses(laid_out("fd00::/56", auxiliary={"x": IPv6Address("fd00::9")}))
+    addresses = AddressPool(laid_out("fd00::/56", auxiliary={"x": IPv6Address("fd00::9")}))
     assert (addresses.in_use, addresses.available) == (3, 2**64 - 1)
-    addresses = Addresses(laid_out("10.0.0.0/24", ip_range=NET("10.0.0.8/30")))
+    addresses = AddressPool(laid_out("10.0.0.0/24", ip_range=NET("10.0.0.8/30")))
     assert (addresses.in_use, addresses.available) == (3, 3)
 
 
@@ -358,7 +364,7 @@ def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
             looked_up += 1
             return super().__contains__(key)
 
-    addresses = Addresses(laid_out("10.0.0.0/16"))
+    addresses = AddressPool(laid_out("10.0.0.0/16"))
     addresses._holders = Counting(addresses._holders)
     for _ in range(60_000):
         addresses.take_next("x")
@@ -373,7 +379,7 @@ def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
 
 
 def test_a_slash_64_is_no_larger_than_another():
-    addresses = Addresses(laid_out("fd00::/64"))
+    addresses = AddressPool(laid_out("fd00::/64"))
     assert [str(addresses.take_next("x")) for _ in range(3)] == ["fd00::2", "fd00::3", "fd00::4"]
 
 
@@ -394,11 +400,11 @@ def test_two_thousand_networks_come_and_go():
     taken, there = UsedSubnets(), []
     for _ in range(2):
         while len(there) < 2000:
-            subnet = taken.choose(DEFAULT, Spans())
+            subnet = taken.choose(DEFAULT, AddressRanges())
             taken.put(subnet, "x")
             there.append(subnet)
         assert len(set(there)) == 2000
         for subnet in there:
             taken.drop(subnet)
         there.clear()
-    assert taken.choose(DEFAULT, Spans()) == DEFAULT[0].base
+    assert taken.choose(DEFAULT, AddressRanges()) == DEFAULT[0].base

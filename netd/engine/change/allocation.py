@@ -19,7 +19,7 @@ from netd.drivers import Driver, endpoint_options, options
 from netd.drivers.endpoint_options import IFNAME
 from netd.engine.state.sandbox_request import parse_links
 from netd.engine.state.state import State
-from netd.ipam.address_pool import AUXILIARY, EDGE, GATEWAY, Addresses, AddressTaken, Exhausted
+from netd.ipam.address_pool import AUXILIARY, EDGE, GATEWAY, AddressPool, AddressTaken, Exhausted
 from netd.model import Endpoint, Network, Sandbox
 
 _ALIAS = re.compile(r"(?:\*\.)?[^*]+\Z")
@@ -141,7 +141,7 @@ def _addresses(
         address6 = _address(state, sandbox, network, 6, config.ipv6_address) if 6 in families else None
     except BaseException:
         if address is not None:
-            state.pool_containing(network.id, address[0]).put_back(address[0])
+            state.pool_containing(network.id, address[0]).return_unused(address[0])
         raise
     return (IPv4Interface(address) if address else None, IPv6Interface(address6) if address6 else None)
 
@@ -170,16 +170,16 @@ def _address(state: State, sandbox: Sandbox, network: Network, family: Family, w
     return None
 
 
-def _former(state: State, sandbox: Sandbox, network: Network, pools: Sequence[Addresses]) -> tuple[Any, int] | None:
+def _former(state: State, sandbox: Sandbox, network: Network, pools: Sequence[AddressPool]) -> tuple[Any, int] | None:
     """Take what a container of this name had on the network last, if nobody else has it."""
     for address in state.address_history.last_addresses(network.id, sandbox.name):
         for pool in pools:
-            if address in pool.subnet and pool.take_again(address, sandbox.id):
+            if address in pool.subnet and pool.take_if_free(address, sandbox.id):
                 return address, pool.subnet.prefixlen
     return None
 
 
-def _wanted(network: Network, address: Address, pools: Sequence[Addresses]) -> tuple[Address, Addresses]:
+def _wanted(network: Network, address: Address, pools: Sequence[AddressPool]) -> tuple[Address, AddressPool]:
     for pool in pools:
         if address in pool.subnet:
             return address, pool

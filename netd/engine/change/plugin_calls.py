@@ -22,7 +22,7 @@ from netd.engine.change import apply, network_setup
 from netd.engine.context import NETWORK, ORPHAN, EngineContext
 from netd.engine.state.routes import egress_endpoint
 from netd.model import Endpoint, Network, Sandbox
-from netd.remote.caller import Missing, Silent
+from netd.remote.caller import PluginNotFound, PluginUnreachable
 
 _log = logging.getLogger(__name__)
 
@@ -295,5 +295,5 @@ async def _heard(call: Awaitable[None]) -> bool:
         await call
     except Problem as problem:
         _log.warning("plugin=failing reason=%s", problem.message)
-        return not isinstance(problem, Silent | Missing)
+        return not isinstance(problem, PluginUnreachable | PluginNotFound)
     return True

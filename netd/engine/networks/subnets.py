@@ -58,7 +58,7 @@ class Subnets:
         driver, found = self._context.drivers.get(asked.driver), list[Pool]()
         for family, one in pool_spec.wanted(asked):
             subnet = await self._subnet(family, one.subnet, [pool.subnet for pool in found])
-            found.append(pool_spec.lay_out(one, subnet, has_gateway=driver.has_gateway(asked, family)))
+            found.append(pool_spec.make_pool(one, subnet, has_gateway=driver.has_gateway(asked, family)))
         return tuple(found)
 
     async def _subnet(self, family: Family, wanted: Subnet | None, own: Sequence[Subnet]) -> Subnet:
@@ -78,7 +78,7 @@ class Subnets:
         sources = pools.of_family(self._context.subnet_sources, family)
         if size and not pools.has_size(sources, size):
             raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; give the subnet itself")
-        avoided = pools.spoken_for([*own, *self._avoided, *await self._routed()])
+        avoided = pools.routed_ranges([*own, *self._avoided, *await self._routed()])
         if (found := self._context.state.subnets.choose(sources, avoided, size or None)) is None:
             raise BadRequest(f"all predefined address pools have been fully subnetted: {self._remedy(sources)}")
         return found

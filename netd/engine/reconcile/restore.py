@@ -113,7 +113,7 @@ def _take_up_addresses(context: EngineContext) -> None:
     for holder in state.address_history.all:
         for address in holder.addresses:
             if state.has_address(holder.network, address):
-                state.pool_containing(holder.network, address).note_used(address)
+                state.pool_containing(holder.network, address).mark_used(address)
 
 
 async def _same_boot(context: EngineContext) -> bool:

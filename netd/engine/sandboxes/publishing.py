@@ -14,7 +14,7 @@ from netd.engine.context import EngineContext
 from netd.engine.state import routed_ports
 from netd.engine.state.routes import publishing_endpoint
 from netd.model import Network, PortRequest, Publication, Sandbox
-from netd.portmap.policy import PublishPolicy, Ways, unserved
+from netd.portmap.policy import PolicyByFamily, PublishPolicy, unserved
 from netd.portmap.ports import PortTaken
 from netd.portmap.rules import GatewayMode
 
@@ -79,7 +79,7 @@ def with_ports(
     return after
 
 
-def policies_of(context: EngineContext, sandbox: Sandbox) -> Ways:
+def policies_of(context: EngineContext, sandbox: Sandbox) -> PolicyByFamily:
     """Return how ports of the sandbox are published in each family that one of its networks publishes in."""
     found: dict[Family, PublishPolicy] = {}
     for family in FAMILIES:
@@ -103,7 +103,7 @@ def _publish(
     context: EngineContext,
     sandbox: Sandbox,
     port_requests: Sequence[PortRequest],
-    policies: Ways,
+    policies: PolicyByFamily,
     undo: ExitStack,
     had: Sequence[Publication] = (),
 ) -> tuple[Publication, ...]:
@@ -129,7 +129,7 @@ def _reserve(
     )
 
 
-def _reason(sandbox: Sandbox, port_request: PortRequest, address: Address, policies: Ways) -> str:
+def _reason(sandbox: Sandbox, port_request: PortRequest, address: Address, policies: PolicyByFamily) -> str:
     version = address.version
     policy = policies.get(version)
     shown = f"[{address}]" if version == 6 else str(address)

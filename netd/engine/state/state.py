@@ -13,7 +13,7 @@ from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
 from netd.engine.state.address_history import AddressHistory
-from netd.ipam.address_pool import Addresses
+from netd.ipam.address_pool import AddressPool
 from netd.ipam.pools import UsedSubnets
 from netd.model import Endpoint, Network, Reservation, Sandbox
 
@@ -26,7 +26,7 @@ class State:
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
         self._segment_sizes: dict[str, Counter[int]] = {}
-        self._addresses: dict[str, tuple[Addresses, ...]] = {}
+        self._addresses: dict[str, tuple[AddressPool, ...]] = {}
         self.subnets = UsedSubnets()
         """The subnets of all networks."""
         self.address_history = AddressHistory()
@@ -48,11 +48,11 @@ class State:
         identifier = self._ids_by_name.get(name)
         return self._networks[identifier] if identifier else None
 
-    def addresses(self, network: str, family: Family) -> tuple[Addresses, ...]:
+    def addresses(self, network: str, family: Family) -> tuple[AddressPool, ...]:
         """Return the address allocations of the network's pools of one family."""
         return tuple(pool for pool in self._addresses[network] if pool.subnet.version == family)
 
-    def pool_containing(self, network: str, address: Address) -> Addresses:
+    def pool_containing(self, network: str, address: Address) -> AddressPool:
         """Return the allocations of the network's pool that contains *address*.  Raises KeyError if none does."""
         for pool in self._addresses[network]:
             if address in pool.subnet:
@@ -80,7 +80,7 @@ class State:
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
         self._segment_sizes[network.id] = Counter()
-        self._addresses[network.id] = tuple(map(Addresses, network.pools))
+        self._addresses[network.id] = tuple(map(AddressPool, network.pools))
         for pool in network.pools:
             self.subnets.put(pool.subnet, network.id)
         for reservation in self._reservations.values():
@@ -147,7 +147,7 @@ class State:
             kept = after.addresses.get(network, ()) if after else ()
             for address in addresses if network in self._networks else ():
                 if address not in kept:
-                    self.pool_containing(network, address).renounce(address, before.id)
+                    self.pool_containing(network, address).undeclare(address, before.id)
 
     # Sandboxes
 

@@ -67,7 +67,7 @@ class HeldPorts:
                 os.close(self._descriptors.pop(key))
             raise
 
-    def let_go(self, given: Publication, but: Container[int] = ()) -> None:
+    def release(self, given: Publication, but: Container[int] = ()) -> None:
         """Close the sockets of the ports of *given* that are held, *but* of some."""
         for port in range(given.port, given.last + 1):
             if port in but:
