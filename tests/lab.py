@@ -65,7 +65,7 @@ class Node:
 
     def json(self, words: str) -> list[dict]:
         """Return what ``ip -j`` tells, without the empty objects it puts in place of others."""
-        return [one for one in json.loads(self.ip(f"-j {words}") or "[]") if one]
+        return [entry for entry in json.loads(self.ip(f"-j {words}") or "[]") if entry]
 
     def mac(self, link: str) -> str:
         return self.json(f"link show {link}")[0]["address"]
@@ -75,13 +75,13 @@ class Node:
 
     def addresses(self) -> set[str]:
         """Return those of both families but for IPv6's own of every link."""
-        found = [one for link in self.json("addr") for one in link["addr_info"] if one["scope"] != "link"]
-        return {f"{one['local']}/{one['prefixlen']}" for one in found}
+        found = [address for link in self.json("addr") for address in link["addr_info"] if address["scope"] != "link"]
+        return {f"{address['local']}/{address['prefixlen']}" for address in found}
 
     def link_local(self, link: str) -> str:
         """Return a link's own IPv6 address."""
-        found = [one for there in self.json(f"-6 addr show {link}") for one in there["addr_info"]]
-        return next(one["local"] for one in found if one["scope"] == "link")
+        found = [address for there in self.json(f"-6 addr show {link}") for address in there["addr_info"]]
+        return next(address["local"] for address in found if address["scope"] == "link")
 
     def sysctl(self, name: str, value: str | None = None) -> str:
         """Return a parameter of this host, named ``net/ipv4/ip_forward``, after setting it if a value is given."""
@@ -114,7 +114,7 @@ class Node:
 
     def processes(self) -> list[int]:
         """Return the processes whose main thread is here."""
-        return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdigit() and self._holds(one)]
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._holds(entry)]
 
     def _holds(self, process: Path) -> bool:
         try:
@@ -136,7 +136,7 @@ class Node:
 
 
 def _parameters(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    for parameter in (one for folder in folders for one in folder.iterdir()):
+    for parameter in itertools.chain.from_iterable(folder.iterdir() for folder in folders):
         try:
             yield str(parameter), parameter.read_text().strip()
         except OSError:
@@ -347,4 +347,4 @@ def all_unreachable(attempts: Iterable[tuple[Node, str, int, str, str]]) -> bool
     """The same for many, given as the arguments of ``unreachable``, in one wait."""
     wanted = list(attempts)
     with ThreadPoolExecutor(len(wanted)) as threads:
-        return all(threads.map(lambda one: unreachable(*one), wanted))
+        return all(threads.map(lambda attempt: unreachable(*attempt), wanted))

@@ -135,7 +135,7 @@ class Site:
         return self.get(f"/networks/{made['Id']}")
 
     def networks(self) -> list[str]:
-        return [one["Name"] for one in self.get("/networks")]
+        return [network["Name"] for network in self.get("/networks")]
 
     def request(self, name: str, networks: object = None, **fields: object) -> dict:
         """Return the body that asks for a sandbox; *networks* may be names or settings by name."""
@@ -168,7 +168,7 @@ class Site:
 
     def links(self) -> list[str]:
         """Return the host's links but those that are being taken apart."""
-        names = (one["ifname"] for one in json.loads(self.machine.ip("-j link")))
+        names = (link["ifname"] for link in json.loads(self.machine.ip("-j link")))
         return sorted(name for name in names if not name.startswith("ndx"))
 
 

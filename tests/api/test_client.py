@@ -81,7 +81,7 @@ def test_calls_of_others_are_handed_on_as_they_are(place):
         assert made.status == 201 and json.loads(made.body)["Id"]
         filters = {"filters": '{"name":["shop"]}'}
         listed = await client.forward("GET", "/networks", filters, b"")
-        assert [one["Name"] for one in json.loads(listed.body)] == ["shop"]
+        assert [network["Name"] for network in json.loads(listed.body)] == ["shop"]
         gone = await client.forward("DELETE", "/networks/a%2Fb", {}, b"")
         assert (gone.status, json.loads(gone.body)) == (404, {"message": "network a/b not found"})
 
@@ -112,8 +112,8 @@ def test_events_tell_what_happens_in_order(place):
             await client.forward("DELETE", "/networks/shop", {}, b"")
             seen = [await asyncio.wait_for(first, 5)]
             seen += [await asyncio.wait_for(anext(events), 5) for _ in range(3)]
-        assert [one.action for one in seen] == ["create", "connect", "disconnect", "destroy"]
-        assert {one.actor.id for one in seen} == {made}
+        assert [event.action for event in seen] == ["create", "connect", "disconnect", "destroy"]
+        assert {event.actor.id for event in seen} == {made}
         who = {"name": "shop", "type": "bridge"}
         assert seen[0].actor.attributes == who == seen[3].actor.attributes
         assert seen[1].actor.attributes == {**who, "container": box.id} == seen[2].actor.attributes
@@ -129,7 +129,7 @@ def test_a_failed_start_is_no_event_and_a_prune_tells_of_each(place):
 
     def told(more=""):
         _, text = place.exchange("GET", f"/events?since={since}&until={time.time()}{more}")
-        return [(one["Type"], one["Action"], one["scope"]) for one in map(json.loads, text.splitlines())]
+        return [(event["Type"], event["Action"], event["scope"]) for event in map(json.loads, text.splitlines())]
 
     assert told() == [("network", what, "local") for what in ("create", "destroy", "prune")]
     assert told("&filters=" + quote('{"event":["destroy"]}')) == [("network", "destroy", "local")]

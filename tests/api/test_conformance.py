@@ -35,7 +35,7 @@ def refused(place, status, path, **body):
 
 def test_the_list_has_both_paths_and_the_built_in_networks(place):
     for path in ("/networks", "/networks/"):
-        assert {one["Name"] for one in place.get(path)} == {"bridge", "host", "none"}
+        assert {network["Name"] for network in place.get(path)} == {"bridge", "host", "none"}
 
 
 @pytest.mark.parametrize("path", ["/networks/create", "/networks/bridge/connect", "/networks/bridge/disconnect"])
@@ -77,7 +77,7 @@ def test_the_start_of_several_ids_is_ambiguous_in_the_words_of_each_call(place):
         starts[start] = starts.get(start, 0) + 1
         if starts[start] > 1:
             break
-    count = sum(one["Id"].startswith(start) for one in place.get("/networks"))
+    count = sum(network["Id"].startswith(start) for network in place.get("/networks"))
     told = f"{count} matches found based on ID prefix"
     assert place.refusal(400, "GET", f"/networks/{start}") == f"{told}: network {start} is ambiguous"
     assert place.refusal(400, "DELETE", f"/networks/{start}") == f"network {start} is ambiguous ({told})"
@@ -119,7 +119,7 @@ def test_filters_are_expressions_and_ids_match_anywhere(place):
     place.network("xh1_abc")
 
     def names(**filters):
-        return {one["Name"] for one in place.get(filtered("/networks", **filters))}
+        return {network["Name"] for network in place.get(filtered("/networks", **filters))}
 
     assert names(name=["^h1_a"]) == {"h1_abc"} and names(name=["h1_a"]) == {"h1_abc", "xh1_abc"}
     assert names(name=["("]) == set() and names(id=[made[20:40]]) == {"h1_abc"}
@@ -134,7 +134,7 @@ def test_dangling_networks_are_those_that_nobody_runs_on(place):
     place.sandbox("web", "used")
 
     def names(*values):
-        return {one["Name"] for one in place.get(filtered("/networks", dangling=list(values)))}
+        return {network["Name"] for network in place.get(filtered("/networks", dangling=list(values)))}
 
     assert names("true") == names("1") == {"idle"}
     assert names("false") == names("0") == {"used", "bridge", "host", "none"}
@@ -372,7 +372,7 @@ def test_events_tell_a_networks_life_in_order_with_the_container(place):
     place.ask(200, "POST", "/networks/prune")
     _, text = place.exchange("GET", f"/events?since={since}&until={time.time()}")
     seen = [json.loads(line) for line in text.splitlines()]
-    mine = [(one["Action"], one["Actor"]["Attributes"]) for one in seen if one["Actor"]["ID"] == made]
+    mine = [(event["Action"], event["Actor"]["Attributes"]) for event in seen if event["Actor"]["ID"] == made]
     told = {"name": "n", "type": "bridge"}
     assert mine == [
         ("create", told),
@@ -380,7 +380,11 @@ def test_events_tell_a_networks_life_in_order_with_the_container(place):
         ("disconnect", {**told, "container": box.id}),
         ("destroy", told),
     ]
-    others = [(one["Action"], one["Actor"]["Attributes"].get("name", "")) for one in seen if one["Actor"]["ID"] != made]
+    others = [
+        (event["Action"], event["Actor"]["Attributes"].get("name", ""))
+        for event in seen
+        if event["Actor"]["ID"] != made
+    ]
     assert others == [("create", "c"), ("prune", "")], "a template goes without an event"
     assert seen[-1]["Actor"] == {"ID": "", "Attributes": {"reclaimed": "0"}}
     assert {"status", "id", "from"}.isdisjoint(seen[0]) and (seen[0]["Type"], seen[0]["scope"]) == ("network", "local")

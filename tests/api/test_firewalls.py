@@ -13,7 +13,7 @@ SAVES = ("iptables-legacy-save", "ip6tables-legacy-save")
 
 def legacy(node: Node) -> str:
     """Return what the legacy tables hold, without their counters."""
-    lines = "".join(node.command(one) for one in SAVES).splitlines()
+    lines = "".join(node.command(program) for program in SAVES).splitlines()
     return "\n".join(line.split(" [")[0] for line in lines if not line.startswith("#"))
 
 

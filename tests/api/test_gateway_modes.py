@@ -70,8 +70,8 @@ def seen(node, box: Box, network: str) -> dict[str, tuple[bool, ...]]:
     settings = box.settings["Networks"][network]
     addresses = {"4": settings["IPAddress"], "6": settings["GlobalIPv6Address"]}
     return {
-        family: (not unreachable(node, one, 80), not unreachable(node, one, 81), pings(node, one))
-        for family, one in addresses.items()
+        family: (not unreachable(node, address, 80), not unreachable(node, address, 81), pings(node, address))
+        for family, address in addresses.items()
     }
 
 
@@ -100,7 +100,7 @@ def test_a_neighbour_with_a_route_gets_as_far_as_the_mode_says(routed):
     assert {name: seen(routed.machine, boxes[name], name) for name in expected} == {
         name: {"4": ALL, "6": ALL} for name in expected
     }
-    assert [one["HostPort"] for one in boxes["mixed"].settings["Ports"]["80/tcp"]] == ["8083", ""]
+    assert [binding["HostPort"] for binding in boxes["mixed"].settings["Ports"]["80/tcp"]] == ["8083", ""]
     assert reach(routed.outside, UPLINK, 8083) == OUTSIDE
 
 
@@ -168,7 +168,7 @@ def test_the_binding_of_a_family_moves_with_its_way_out(routed):
     web = served(routed, "web", "four", p80="8080")
 
     def bindings() -> list[str]:
-        return [one["HostIp"] for one in web.settings["Ports"]["80/tcp"]]
+        return [binding["HostIp"] for binding in web.settings["Ports"]["80/tcp"]]
 
     before = bindings()
     assert reach(routed.outside, UPLINK, 8080) == OUTSIDE and "0.0.0.0" in before

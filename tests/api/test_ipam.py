@@ -41,7 +41,7 @@ def test_a_dual_stack_network_without_any_subnet_gets_one_of_each_family(place):
     """Behaviour 44: an fd00::/8 /64; two networks get different ones of one /48."""
     made = place.network("n", EnableIPv6=True)
     assert made["EnableIPv4"] and made["EnableIPv6"]
-    four, six = (ip_network(one["Subnet"]) for one in made["IPAM"]["Config"])
+    four, six = (ip_network(pool["Subnet"]) for pool in made["IPAM"]["Config"])
     assert (four.version, six.version) == (4, 6)
     assert six.prefixlen == 64 and six.subnet_of(ip_network("fd00::/8"))
     assert made["IPAM"]["Config"][1]["Gateway"] == str(six[1])
@@ -89,10 +89,10 @@ def test_families_follow_the_fields_then_the_options(place):
 def test_given_subnets_come_first_and_those_of_a_family_that_is_off_are_passed_over(place):
     """Behaviour 45, and the order in which Docker shows pools."""
     made = place.network("a", EnableIPv6=True, IPAM={"Config": [{"Subnet": "fd00:91::/64"}]})
-    assert [ip_network(one["Subnet"]).version for one in made["IPAM"]["Config"]] == [6, 4]
+    assert [ip_network(pool["Subnet"]).version for pool in made["IPAM"]["Config"]] == [6, 4]
     both = {"Config": [{"Subnet": "fd00:92::/64"}, {"Subnet": "10.91.0.0/24"}]}
     made = place.network("b", EnableIPv6=True, IPAM=both)
-    assert [one["Subnet"] for one in made["IPAM"]["Config"]] == ["10.91.0.0/24", "fd00:92::/64"]
+    assert [pool["Subnet"] for pool in made["IPAM"]["Config"]] == ["10.91.0.0/24", "fd00:92::/64"]
     made = place.network("c", IPAM={"Config": [{"Subnet": "fd00:93::/64"}]})
     assert len(made["IPAM"]["Config"]) == 1 and "." in made["IPAM"]["Config"][0]["Subnet"]
 
@@ -103,7 +103,7 @@ def test_an_installation_keeps_its_ipv6_subnets(site):
     site.start()
     assert site.get("/networks/a")["IPAM"] == before["IPAM"]
     first, second = (
-        ip_network(one["IPAM"]["Config"][1]["Subnet"]) for one in (before, site.network("b", EnableIPv6=True))
+        ip_network(made["IPAM"]["Config"][1]["Subnet"]) for made in (before, site.network("b", EnableIPv6=True))
     )
     assert first.supernet(new_prefix=48) == second.supernet(new_prefix=48)
 
@@ -149,7 +149,7 @@ def test_freed_addresses_go_last_and_a_container_gets_its_own_again(place):
     """Behaviours 36 and 37, but that ours gives freed addresses last."""
     place.network("n", "10.91.0.0/29")
     boxes = {name: place.sandbox(name, "n") for name in ("a", "b", "c")}
-    assert [one.address("n") for one in boxes.values()] == ["10.91.0.2", "10.91.0.3", "10.91.0.4"]
+    assert [box.address("n") for box in boxes.values()] == ["10.91.0.2", "10.91.0.3", "10.91.0.4"]
     boxes["b"].remove()
     boxes["a"].remove()
     assert place.sandbox("d", "n").address("n") == "10.91.0.5"
@@ -196,7 +196,7 @@ def test_a_hundred_restarts_in_any_order_give_no_conflict(place):
         assert address == declared.get(name, address)
         assert name in declared or address not in declared.values()
         running.add(name)
-    there = [one["IPv4Address"] for one in place.get("/networks/n")["Containers"].values()]
+    there = [member["IPv4Address"] for member in place.get("/networks/n")["Containers"].values()]
     assert len(there) == len(set(there)) == len(running)
 
 
@@ -320,8 +320,8 @@ def test_a_route_that_comes_to_lie_over_a_network_is_told_by_name(place):
     uplink = next(link for link in place.links() if link.startswith("eth"))
     place.machine.ip(f"route add 10.77.8.0/24 dev {uplink}")
     try:
-        wait_until(lambda: any(one["Action"] == "conflict" for one in events(place, since)))
-        [told] = [one for one in events(place, since) if one["Action"] == "conflict"]
+        wait_until(lambda: any(event["Action"] == "conflict" for event in events(place, since)))
+        [told] = [event for event in events(place, since) if event["Action"] == "conflict"]
         assert told["Actor"]["ID"] == network["Id"]
         words = {"name": "over", "subnet": "10.77.0.0/16", "route": "10.77.8.0/24", "interface": uplink}
         assert words.items() <= told["Actor"]["Attributes"].items()

@@ -56,7 +56,7 @@ def test_the_host_reaches_its_containers_when_that_is_asked_for(place):
     ipam = {"Config": [{"Subnet": LAN, "IPRange": "198.51.100.64/26", "AuxiliaryAddresses": auxiliary}]}
 
     def seen():
-        routes = [one for one in place.machine.json("route show table all") if one["dev"] in ("lo", "eth0")]
+        routes = [route for route in place.machine.json("route show table all") if route["dev"] in ("lo", "eth0")]
         return place.links(), place.machine.addresses(), routes
 
     before = seen()
@@ -98,8 +98,8 @@ def test_what_outlives_a_killed_daemon_is_found_again(site):
     site.lab.echo(web.node, 80)
 
     def places():
-        found = [one for node in (site.machine, web.node) for one in node.json("addr")]
-        return [(one["ifindex"], one["ifname"], one["addr_info"]) for one in found]
+        found = [link for node in (site.machine, web.node) for link in node.json("addr")]
+        return [(link["ifindex"], link["ifname"], link["addr_info"]) for link in found]
 
     before = places()
     site.kill()

@@ -138,7 +138,7 @@ def test_services_are_found_by_their_alias_and_by_number(place):
     assert asker.resolve("_HTTP._tcp.web.n", "SRV") == ["0 0 443 web.n.", "0 0 80 web.n."]
     assert asker.resolve("_mdns._udp", "SRV") == ["0 0 5353 web.n."]
     assert asker.resolve("_443._tcp.web", "SRV") == ["0 0 443 web.n."]
-    assert [str(one) for rrset in ask(asker, "_443._tcp.web", "SRV").additional for one in rrset] == ["10.6.0.2"]
+    assert [str(record) for rrset in ask(asker, "_443._tcp.web", "SRV").additional for record in rrset] == ["10.6.0.2"]
     assert asker.resolve("_444._tcp.web", "SRV") is None and exists(asker, "_http._tcp", "A")
 
 
@@ -149,7 +149,7 @@ def test_nothing_of_ours_is_seen_outside(place):
     web = place.sandbox("web", {"front-end": aliases}, Hostname="host1", ExposedPorts=["80/tcp"])
     asker = place.sandbox("asker", "front-end", Links=["web:store"])
     place.sandbox("other", "back-end")
-    tap = place.lab.tap(place.outside, next(one for one in place.outside.links() if one.startswith("eth")))
+    tap = place.lab.tap(place.outside, next(link for link in place.outside.links() if link.startswith("eth")))
     ours = ["web", "www", "web.front-end", "x.app", "api.shop", "host1", web.id[:12], "store", "_http._tcp", "Web"]
     ours += ["_80._tcp.web", "_81._tcp.web", "_http._tcp.web", "host.docker.internal", "host.netd.internal"]
     ours += [ip_address(f"10.{last}").reverse_pointer for last in ("6.0.2", "6.0.1", "6.9.9", "7.0.2")]

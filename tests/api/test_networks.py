@@ -28,9 +28,9 @@ def test_the_predefined_networks_are_shown_as_docker_does(place):
     assert bridge["IPAM"]["Config"] == [{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.1"}]
     assert bridge["Options"]["com.docker.network.bridge.name"] == "netd0"
     assert bridge["Options"]["com.docker.network.bridge.default_bridge"] == "true"
-    for one in (host, none):
-        assert one["IPAM"] == {"Driver": "default", "Options": None, "Config": None}
-        assert (one["Scope"], one["Options"], one["Labels"], one["Containers"]) == ("local", {}, {}, {})
+    for network in (host, none):
+        assert network["IPAM"] == {"Driver": "default", "Options": None, "Config": None}
+        assert (network["Scope"], network["Options"], network["Labels"], network["Containers"]) == ("local", {}, {}, {})
     assert "Containers" not in place.get("/networks")[0]
 
 
@@ -164,7 +164,7 @@ def test_lists_are_filtered(place):
     place.network("two")
 
     def names(**filters):
-        return {one["Name"] for one in place.get(filtered("/networks", **filters))}
+        return {network["Name"] for network in place.get(filtered("/networks", **filters))}
 
     assert names(label={"k=v": True}) == {"one"}
     assert names(name=["^t"]) == {"two"}

@@ -30,7 +30,7 @@ def refused(place, name, **fields):
 
 
 def shown(box):
-    return {key: [one["HostPort"] for one in value or ()] for key, value in box.settings["Ports"].items()}
+    return {key: [binding["HostPort"] for binding in value or ()] for key, value in box.settings["Ports"].items()}
 
 
 def test_a_published_port_is_reached_from_everywhere(place):
@@ -113,8 +113,8 @@ def test_who_may_come_is_recorded_shown_and_refused_when_unreadable(place):
     label = {"netd.allow.8081": "198.51.100.0/24,2001:db8::/32"}
     web = place.sandbox("web", PortBindings={"80/tcp": own, **bindings(p81="8081")}, Labels=label)
     ports = web.settings["Ports"]
-    assert [one["Allow"] for one in ports["80/tcp"]] == [["192.0.2.0/24"]]
-    assert [one["Allow"] for one in ports["81/tcp"]] == [["198.51.100.0/24", "2001:db8::/32"]]
+    assert [binding["Allow"] for binding in ports["80/tcp"]] == [["192.0.2.0/24"]]
+    assert [binding["Allow"] for binding in ports["81/tcp"]] == [["198.51.100.0/24", "2001:db8::/32"]]
     own[0]["Allow"] = ["everybody"]
     for fields in ({"PortBindings": {"80/tcp": own}}, {"Labels": {"netd.allow.1": "everybody"}}):
         words = place.refusal(400, "POST", "/netd/v1/sandboxes", place.request("other", **fields))

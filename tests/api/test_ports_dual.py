@@ -17,7 +17,7 @@ def bound(port="", address=""):
 
 
 def pairs(box, key="80/tcp"):
-    return [(one["HostIp"], one["HostPort"]) for one in box.settings["Ports"][key] or ()]
+    return [(binding["HostIp"], binding["HostPort"]) for binding in box.settings["Ports"][key] or ()]
 
 
 def serve6(place, node: Node, port: int) -> None:

@@ -46,7 +46,7 @@ def segments(site: Site) -> list[str]:
 
 def everybody_reaches_everybody(boxes) -> bool:
     addresses = [box.address("n") for box in boxes]
-    return all(reach(box.node, one, 80) for box in boxes for one in addresses)
+    return all(reach(box.node, address, 80) for box in boxes for address in addresses)
 
 
 def test_a_network_grows_when_it_has_to_and_not_before(small):
@@ -96,8 +96,8 @@ def test_containers_kept_apart_are_so_across_segments(small):
         small.lab.echo(box.node, 80)
     small.lab.echo(small.machine, 80)
     assert reach(boxes[3].node, "10.91.0.1", 80) == boxes[3].address("n")
-    for one, other in ((3, 0), (2, 3), (0, 3)):
-        assert unreachable(boxes[one].node, boxes[other].address("n"), 80)
+    for client, server in ((3, 0), (2, 3), (0, 3)):
+        assert unreachable(boxes[client].node, boxes[server].address("n"), 80)
 
 
 def test_all_who_come_at_once_find_room(small):

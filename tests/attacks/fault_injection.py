@@ -155,8 +155,10 @@ class Place(Installation):
             "links": sorted(name for name in links if not name.startswith("ndx")),
             "rules": self.on_host("nft", "list", "ruleset").stdout,
             **{name: self._names(folder) for name, folder in self._folders().items()},
-            "containers": sorted(one["Names"][0] for one in json.loads(self.ask("GET", "/containers/json?all=1")[1])),
-            "networks": sorted(one["Name"] for one in json.loads(self.ask("GET", "/networks")[1])),
+            "containers": sorted(
+                container["Names"][0] for container in json.loads(self.ask("GET", "/containers/json?all=1")[1])
+            ),
+            "networks": sorted(network["Name"] for network in json.loads(self.ask("GET", "/networks")[1])),
         }
 
     def _folders(self) -> dict[str, Path]:
@@ -373,7 +375,7 @@ def main(daemon: str, step: str, label: str, error: str) -> None:
         place = Place(build(Path(folder)))
         try:
             place.prepare()
-            script = next(script for script in SCRIPTS if any(one.name == step for one in script))
+            script = next(script for script in SCRIPTS if any(part.name == step for part in script))
             point = Point(daemon, step, label, 0, getattr(errno, error))
             print(attempt(place, script, point, place.look()) or "nothing is wrong")
             print(place.log("netd"), place.log("runtime"), (place.run / "dns.log").read_text(), sep="\n")

@@ -130,7 +130,7 @@ def test_a_read_only_disk_is_read_and_told_of_and_changes_go_on_when_it_is_writa
     place.read_only = True
     place.start()
     client = place.docker
-    assert {one.name for one in client.containers.list()} == {"web", "client"}
+    assert {container.name for container in client.containers.list()} == {"web", "client"}
     assert "n1" in {network.name for network in client.networks.list()}
     assert place.inspect("web")["State"]["Running"] and "serving" in place.netctl("logs", "web").stdout
     assert "hello" in place.netctl("exec", "client", "wget", "-q", "-O", "-", "http://web/").stdout

@@ -32,8 +32,8 @@ def networks(api):
     for name in names:
         api.create_network(name)
     yield names
-    for one in api.containers(all=True):
-        api.remove_container(one["Id"], force=True)
+    for container in api.containers(all=True):
+        api.remove_container(container["Id"], force=True)
     for name in names:
         api.remove_network(name)
 

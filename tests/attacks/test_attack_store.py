@@ -73,9 +73,9 @@ def test_an_emptied_store_of_the_runtime_costs_nothing(house):
     house.start("runtime")
     assert kept(house) == {**before, "folders": sorted([*before["folders"], f"containers/{'f' * 64}"])}
     assert house.netctl("exec", "web", "cat", "/goods/list").stdout == "ware\n"
-    assert any("runtime.db was damaged" in one and "--discard-unknown" in one for one in warnings(house))
+    assert any("runtime.db was damaged" in warning and "--discard-unknown" in warning for warning in warnings(house))
     events = list(house.docker.api.events(since=0, until=time.time(), decode=True))
-    assert [one["Action"] for one in events if one["Type"] == "daemon"] == ["damaged"]
+    assert [event["Action"] for event in events if event["Type"] == "daemon"] == ["damaged"]
     house.kill("runtime")
     house.flags.append("--discard-unknown")
     house.start("runtime")
@@ -89,7 +89,7 @@ def test_without_any_copy_of_the_store_containers_are_found_by_their_folders(hou
     house.start("runtime")
     after = kept(house)
     assert {**after, "images": before["images"]} == before
-    assert any("runtime.db was damaged" in one for one in warnings(house))
+    assert any("runtime.db was damaged" in warning for warning in warnings(house))
     house.netctl("stop", "-t", "0", "web")
     house.netctl("start", "web")
     assert house.netctl("exec", "web", "cat", "/goods/list").stdout == "ware\n"
@@ -102,7 +102,7 @@ def test_an_emptied_store_of_netd_costs_nothing(house):
     house.start("netd")
     assert (kept(house), links(house)) == (before, there)
     assert answers(house)
-    assert any("netd.db was damaged" in one for one in warnings(house))
+    assert any("netd.db was damaged" in warning for warning in warnings(house))
 
 
 def test_without_any_copy_of_its_store_netd_deletes_no_link_and_no_namespace(house):
@@ -113,7 +113,7 @@ def test_without_any_copy_of_its_store_netd_deletes_no_link_and_no_namespace(hou
         house.start("netd")
         assert there <= links(house)
         assert sorted(os.listdir(house.run / "netns")) == spaces
-        assert any("netd.db was damaged" in one for one in warnings(house)), number
+        assert any("netd.db was damaged" in warning for warning in warnings(house)), number
         house.kill("netd", 15)
     house.start("netd")
 
@@ -129,4 +129,4 @@ def test_a_record_that_cannot_be_read_is_kept_apart_and_its_folder_stays(house):
     house.start("runtime")
     assert house.inspect("web")["State"]["Running"]
     assert folders(house) == before
-    assert any(f"container {other}" in one for one in warnings(house))
+    assert any(f"container {other}" in warning for warning in warnings(house))

@@ -227,7 +227,7 @@ def test_a_container_with_folders_nested_deeper_than_any_path_is_measured_and_re
 
 def test_a_deep_volume_is_measured_and_removed(api, output, place):
     assert output("sh", "-c", f"cd /v; {DEEP_SCRIPT}", host={"Binds": ["deep:/v"]})[0] == 0
-    assert [one["UsageData"]["Size"] for one in api.df()["Volumes"]] == [len("bottom\n")]
+    assert [volume["UsageData"]["Size"] for volume in api.df()["Volumes"]] == [len("bottom\n")]
     api.remove_container(api.containers(all=True)[0]["Id"])
     api.remove_volume("deep")
     assert not (place.state / "volumes/deep").exists() and api.ping()

@@ -66,9 +66,9 @@ def refused(place, *words):
 
 def test_root_inside_is_nobody_outside_and_each_container_another_nobody(walled):
     assert owner(start(walled, "naive", "--userns", "host")) == 0
-    one, other = start(walled, "one"), start(walled, "other")
-    assert owner(one) == first_id(one) >= FIRST and owner(other) == first_id(other) >= FIRST
-    assert abs(first_id(one) - first_id(other)) >= 65536
+    first, other = start(walled, "one"), start(walled, "other")
+    assert owner(first) == first_id(first) >= FIRST and owner(other) == first_id(other) >= FIRST
+    assert abs(first_id(first) - first_id(other)) >= 65536
     assert "uid=0(root)" in walled.netctl("exec", "one", "id").stdout
     assert "name=userns" in walled.docker.info()["SecurityOptions"]
     assert walled.inspect("naive")["HostConfig"]["UsernsMode"] == "host"
@@ -257,9 +257,9 @@ def test_with_remap_all_containers_share_a_range_and_auto_is_still_to_be_had():
     try:
         place.start()
         place.load_busybox()
-        one, other = start(place, "one"), start(place, "other")
-        assert first_id(one) == first_id(other) == FIRST
-        assert os.readlink(f"/proc/{one}/ns/user") != os.readlink(f"/proc/{other}/ns/user")
+        first, other = start(place, "one"), start(place, "other")
+        assert first_id(first) == first_id(other) == FIRST
+        assert os.readlink(f"/proc/{first}/ns/user") != os.readlink(f"/proc/{other}/ns/user")
         assert first_id(start(place, "alone", "--userns", "auto")) == FIRST + 65536
         assert "userns_range" in refused(place, "--userns", "auto")
         done = run(place, "--pid", "container:one", "--ipc", "private", "busybox", "cat", "/proc/1/uid_map")

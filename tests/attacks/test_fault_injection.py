@@ -34,7 +34,7 @@ def test_a_call_that_fails_is_told_and_leaves_nothing(library, daemon):
         every = min(EVERY, 1) if daemon == "netd.dns" else EVERY  # it has few
         before = place.look()
         for script, points in scripts.items():
-            for point in faults.sample([one for one in points if one.daemon == daemon], every):
+            for point in faults.sample([point for point in points if point.daemon == daemon], every):
                 wrong = faults.attempt(place, script, point, before)
                 tried += 1
                 unfired += not place.faults[daemon].disarm()

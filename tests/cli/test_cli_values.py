@@ -98,7 +98,7 @@ def test_any_word_gives_ports_or_a_reason(word):
         return
     for port, _ in found:
         numbers, protocol = port.split("/")
-        assert all(1 <= int(one) <= 65535 for one in numbers.split("-")) and protocol in ("tcp", "udp", "sctp")
+        assert all(1 <= int(bound) <= 65535 for bound in numbers.split("-")) and protocol in ("tcp", "udp", "sctp")
 
 
 def test_exposed_ports_are_spread_out():

@@ -54,7 +54,7 @@ def test_a_name_of_ours_is_never_asked_elsewhere(name, kind, view, known):
     assume(kind not in (QueryType.AXFR, QueryType.IXFR))
     shared = [known[network] for network in view.networks if network in known]
     ours = any(name in network.names for network in shared) or any(
-        name == f"{one}.{network.name}" for network in shared for one in network.names
+        name == f"{alias}.{network.name}" for network in shared for alias in network.names
     )
     if ours:
         assert isinstance(decide(Question(name, kind), view, known), Answer)
@@ -76,7 +76,7 @@ def test_families_share_the_addresses_between_them(name, view, known):
     if isinstance(every, Answer):
         assert isinstance(four, Answer) and isinstance(six, Answer)
         assert sorted(four.addresses + six.addresses) == sorted(every.addresses)
-        assert all(ip_address(one).version == 4 for one in four.addresses)
+        assert all(ip_address(server).version == 4 for server in four.addresses)
 
 
 @given(names, types, views, networks)
@@ -91,10 +91,10 @@ def test_without_a_way_outside_only_resolvers_inside_are_asked(name, kind, view,
 
 @given(names, st.sampled_from(["n1", "n2"]), records)
 def test_a_name_is_found_with_its_network_in_any_case(name, network, known):
-    for one, found in known.names.items():
-        wanted = fold(f"{one}.{known.name.upper()}")
+    for known_name, found in known.names.items():
+        wanted = fold(f"{known_name}.{known.name.upper()}")
         if wanted not in known.names and not any(
-            wanted == f"{other}.{known.name}" for other in known.names if other != one
+            wanted == f"{other}.{known.name}" for other in known.names if other != known_name
         ):
             assert decide(Question(wanted, QueryType.ANY), View((network,)), {network: known}) == Answer(
                 addresses=found
@@ -166,14 +166,17 @@ def test_odd_reverse_names_inside_a_subnet_do_not_leave():
 
 @given(st.lists(st.ip_addresses(v=4) | st.ip_addresses(v=6), max_size=6), st.data())
 def test_zones_forget_what_is_taken_back(found, data):
-    subnets = [str(ip_network(f"{one}/{data.draw(st.integers(0, one.max_prefixlen))}", strict=False)) for one in found]
+    subnets = [
+        str(ip_network(f"{address}/{data.draw(st.integers(0, address.max_prefixlen))}", strict=False))
+        for address in found
+    ]
     zones = Zones(subnets)
     zones.add(subnets)
     zones.remove(subnets)
-    for one in found:
-        assert zones.contains(parse(one.reverse_pointer))
+    for address in found:
+        assert zones.contains(parse(address.reverse_pointer))
     zones.remove(subnets)
-    assert not any(zones.contains(parse(one.reverse_pointer)) for one in found)
+    assert not any(zones.contains(parse(address.reverse_pointer)) for address in found)
 
 
 def test_links_are_the_askers_own_and_come_before_names():

@@ -34,18 +34,18 @@ def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
     views = ViewTable()
     for network in ("n1", "n2"):
         views.set_network(network, NetworkRecords(network))
-    one, same, other = (views.acquire(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
-    assert one is same, "sandboxes that see the same share what was prepared"
+    first, same, other = (views.acquire(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
+    assert first is same, "sandboxes that see the same share what was prepared"
     for change in (
         lambda: views.set_network("n1", NetworkRecords("n1")),
         lambda: views.patch_network("n1", Patch({"a": ("10.0.0.1",)})),
         lambda: views.drop_network("n1"),
     ):
-        one.prepare(b"question", b"reply")
+        first.prepare(b"question", b"reply")
         other.prepare(b"question", b"reply")
         change()
-        assert not one.prepared and other.prepared
-    views.release(one)
+        assert not first.prepared and other.prepared
+    views.release(first)
     assert views.acquire(View(("n1",))) is same
     views.release(same)
     views.release(same)

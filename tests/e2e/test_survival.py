@@ -196,6 +196,6 @@ def test_nothing_is_left_behind():
         place.stop()
         wait_until(lambda: not place.leftovers())
         assert snapshot(place) == before
-        assert not [path for one in ids for path in Path("/sys/fs/cgroup").glob(f"*/netd/{one}")]
+        assert not [path for container in ids for path in Path("/sys/fs/cgroup").glob(f"*/netd/{container}")]
     finally:
         place.destroy()

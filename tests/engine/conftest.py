@@ -61,8 +61,8 @@ def api(place):
     """The SDK's low-level client; what the test left is removed after it."""
     client = place.docker.api
     yield client
-    for one in client.containers(all=True):
-        client.remove_container(one["Id"], force=True, v=True)
+    for container in client.containers(all=True):
+        client.remove_container(container["Id"], force=True, v=True)
     for volume in client.volumes()["Volumes"]:
         client.remove_volume(volume["Name"])
     client.close()

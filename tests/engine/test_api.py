@@ -114,7 +114,7 @@ def test_filters_in_both_forms(raw, make):
     made = make(Labels={"a": "b"})
     for form in ({"label": {"a=b": True}}, {"label": ["a=b"]}):
         path = "/containers/json?all=1&filters=" + quote(json.dumps(form))
-        assert [one["Id"] for one in raw.ask("GET", path)[2]] == [made]
+        assert [container["Id"] for container in raw.ask("GET", path)[2]] == [made]
     assert raw.ask("GET", "/containers/json?filters={")[2] == {"message": "invalid filter"}
     assert raw.ask("GET", "/images/json?filters=" + quote('{"x":["y"]}'))[2] == {"message": "invalid filter 'x'"}
 

@@ -109,7 +109,7 @@ def test_privileged_means_every_capability_and_no_filter(tmp_path):
 
 
 def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
-    one = record()
+    container = record()
     points = [
         MountPoint(type="bind", source="/h", destination="/etc/hosts", rw=False, propagation="rslave"),
         MountPoint(type="volume", name="v", source="/v", destination="/a/b"),
@@ -126,7 +126,7 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
         online=1,
     )
     made = container(
-        msgspec.structs.replace(one, mounts=points, tmpfs={"/a": "size=1m", "/etc": ""}),
+        msgspec.structs.replace(container, mounts=points, tmpfs={"/a": "size=1m", "/etc": ""}),
         ContainerPaths(tmp_path),
         around,
     )
@@ -219,12 +219,12 @@ def test_endpoints_are_wishes_and_the_mode_stands_in_for_none():
 
 
 def test_the_request_to_netd_says_all_of_networking():
-    one = record(
+    container = record(
         ExposedPorts={"80/tcp": {}}, Labels={"a": "b"},
         HostConfig={"NetworkMode": "n", "PublishAllPorts": True, "Dns": ["1.1.1.1"],
                     "Sysctls": {"net.core.somaxconn": "1"}, "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}},
     )  # fmt: skip
-    asked = networking.request(one, "box")
+    asked = networking.request(container, "box")
     assert (asked.id, asked.name, asked.hostname, asked.network_mode) == (ID, "web", "box", "n")
     assert list(asked.networks) == ["n"] and asked.exposed_ports == ["80/tcp"] and asked.publish_all_ports
     assert asked.port_bindings["80/tcp"][0].host_port == "8080" and asked.labels == {"a": "b"}
@@ -246,11 +246,11 @@ def test_the_images_defaults_stay_below_what_is_asked():
 
 
 def test_an_exec_has_the_containers_surroundings_and_its_own_words():
-    one = record(Env=["A=b"], User="app", WorkingDir="/w", HostConfig={"CapDrop": ["ALL"]})
-    made = further(one, ExecConfig(cmd=["id"], env=["A=c", "N=1"], tty=True, attach_stdin=True), "box")
+    container = record(Env=["A=b"], User="app", WorkingDir="/w", HostConfig={"CapDrop": ["ALL"]})
+    made = further(container, ExecConfig(cmd=["id"], env=["A=c", "N=1"], tty=True, attach_stdin=True), "box")
     assert made.env == (PATH, "HOSTNAME=box", "TERM=xterm", "A=c", "N=1")
     assert (made.user, made.cwd, made.capabilities, made.tty, made.stdin) == ("app", "/w", 0, True, True)
-    assert further(one, ExecConfig(cmd=["id"], privileged=True), "box").capabilities & BIT["SYS_ADMIN"]
+    assert further(container, ExecConfig(cmd=["id"], privileged=True), "box").capabilities & BIT["SYS_ADMIN"]
 
 
 def test_environments_override_and_take_away():

@@ -162,7 +162,7 @@ def test_remove_refuses_the_running(api, run):
 
 
 def test_lists_are_filtered(api, make, run):
-    one = make(name="one", Labels={"app": "shop", "tier": "web"})
+    first = make(name="one", Labels={"app": "shop", "tier": "web"})
     two = run(name="two", Labels={"app": "shop"})
 
     def names(**filters):
@@ -171,7 +171,7 @@ def test_lists_are_filtered(api, make, run):
     assert names() == ["/one", "/two"] and [c["Id"] for c in api.containers()] == [two]
     assert names(label=["app=shop", "tier=web"]) == ["/one"] and names(label="tier") == ["/one"]
     assert names(status="running") == ["/two"] and names(status=["created", "running"]) == ["/one", "/two"]
-    assert names(name="^/tw") == ["/two"] and names(id=one[:8]) == ["/one"]
+    assert names(name="^/tw") == ["/two"] and names(id=first[:8]) == ["/one"]
     assert names(ancestor=IMAGE) == ["/one", "/two"] and names(ancestor="absent") == []
     assert names(network="none") == ["/one", "/two"] and names(network="bridge") == []
     assert names(before="two") == ["/one"] and names(since="one") == ["/two"]

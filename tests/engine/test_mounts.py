@@ -94,7 +94,7 @@ def test_mount_objects_that_cannot_be_done_are_refused(mount):
 def test_volumes_of_the_image_give_way_to_mounts_at_their_place():
     config = Config(volumes={"/data": Empty(), "/other": Empty()})
     found = wanted(config, HostConfig(binds=["named:/data"]))
-    assert [(one.source, one.target) for one in found] == [("named", "/data"), ("", "/other")]
+    assert [(mount.source, mount.target) for mount in found] == [("named", "/data"), ("", "/other")]
 
 
 def test_one_place_cannot_be_mounted_twice():
@@ -104,4 +104,4 @@ def test_one_place_cannot_be_mounted_twice():
 
 def test_parents_come_before_children():
     found = wanted(Config(), HostConfig(binds=["/h:/a/b/c", "/h:/a", "/h:/a/b"]))
-    assert [one.target for one in found] == ["/a", "/a/b", "/a/b/c"]
+    assert [mount.target for mount in found] == ["/a", "/a/b", "/a/b/c"]

@@ -87,7 +87,7 @@ def test_a_network_that_only_stopped_containers_have_is_pruned(api, make, networ
     made_network = api.create_network("idle")["Id"]
     make(**on("idle"))
     assert "idle" in (api.prune_networks()["NetworksDeleted"] or ())
-    assert made_network not in {one["Id"] for one in api.networks()}
+    assert made_network not in {network["Id"] for network in api.networks()}
 
 
 def test_a_container_starts_on_whatever_network_has_the_name_that_it_was_given(api, run, network):  # noqa: F811
@@ -135,7 +135,7 @@ def test_after_a_forced_removal_nothing_is_left_when_the_call_returns(place, api
         api.remove_container(made, force=True)
         assert not looked_up() and "8098" not in place.on_host("nft", "list", "ruleset").stdout
         links = json.loads(place.on_host("ip", "-j", "link").stdout)
-        standing = [one["ifname"] for one in links if one["ifname"].startswith("ndp")]
+        standing = [link["ifname"] for link in links if link["ifname"].startswith("ndp")]
         assert len(standing) == 1, "the asker's"
 
 

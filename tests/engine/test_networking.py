@@ -20,10 +20,10 @@ def network(api):
         return made[-1]
 
     yield create
-    for one in api.containers(all=True):
-        api.remove_container(one["Id"], force=True)
-    for one in made:
-        api.remove_network(one)
+    for container in api.containers(all=True):
+        api.remove_container(container["Id"], force=True)
+    for network in made:
+        api.remove_network(network)
 
 
 def settings(api, made):

@@ -81,7 +81,7 @@ def test_ports_are_found_by_what_is_published_and_exposed(api, run, make):
     make(name="later", **on_bridge(t80=[bound("9000-9010")]))
 
     def found(**filters):
-        return sorted(one["Names"][0] for one in api.containers(all=True, filters=filters))
+        return sorted(container["Names"][0] for container in api.containers(all=True, filters=filters))
 
     assert found(publish="8080") == found(publish="8000-8100/tcp") == found(publish="5353/udp") == ["/web"]
     assert found(publish="9005") == ["/later"] and found(publish="5353") == found(publish="80") == []

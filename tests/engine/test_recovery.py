@@ -58,15 +58,15 @@ def test_a_killed_daemon_finds_everything_again(house):
         house, "sh", "-c", "echo run; sleep 0.3", name="again", host={"RestartPolicy": {"Name": "unless-stopped"}}
     )
     lasting = api.create_container_from_config({"Image": IMAGE, "Cmd": ["true"], "HostConfig": NONE}, "lasting")["Id"]
-    before = {one: state(house, one) for one in (ticks, frozen, lasting)}
-    pids = [state(house, one)["Pid"] for one in (brief, vanishing, again)]
+    before = {container: state(house, container) for container in (ticks, frozen, lasting)}
+    pids = [state(house, container)["Pid"] for container in (brief, vanishing, again)]
     house.kill("runtime")
     wait_until(lambda: all(map(gone, pids)))
     house.start("runtime")
     api = house.docker.api
-    assert {one: state(house, one) for one in before} == before
+    assert {container: state(house, container) for container in before} == before
     assert (state(house, brief)["Status"], state(house, brief)["ExitCode"]) == ("exited", 7)
-    assert [one for one in api.containers(all=True) if one["Id"] == vanishing] == []
+    assert [container for container in api.containers(all=True) if container["Id"] == vanishing] == []
     wait_until(lambda: api.logs(again).count(b"run") >= 2)
     count = api.logs(ticks).count(b"tick")
     wait_until(lambda: api.logs(ticks).count(b"tick") > count)

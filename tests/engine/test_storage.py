@@ -73,8 +73,8 @@ def test_a_new_volume_is_filled_from_the_image_with_owners_and_modes(api, run, o
     code, text = output("sh", "-c", "stat -c '%a %u:%g' /v /v/f; readlink /v/l", host={"Binds": ["copied:/v"]})
     assert (code, text) == (0, "750 1000:100\n640 1000:100\nf\n")
     assert output("ls", "/app", Image="filled:1", host={"Binds": ["bare:/app:nocopy"]})[1] == ""
-    for one in api.containers(all=True):
-        api.remove_container(one["Id"], force=True)
+    for container in api.containers(all=True):
+        api.remove_container(container["Id"], force=True)
     api.remove_image("filled:1")
 
 

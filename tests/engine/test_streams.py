@@ -139,19 +139,19 @@ def test_a_waiting_client_is_let_go_when_the_container_is_removed(api, raw, make
 
 def test_exec_runs_in_the_container_and_tells_its_code(api, run):
     made = run(Env=["A=b"])
-    one = api.exec_create(
+    created = api.exec_create(
         made, ["sh", "-c", "echo $A $N; echo err >&2; cat /proc/1/cmdline; exit 4"], environment=["N=1"]
     )
-    out, err = api.exec_start(one["Id"], demux=True)
+    out, err = api.exec_start(created["Id"], demux=True)
     assert out.startswith(b"b 1\nsleep") and err == b"err\n"
-    wait_until(lambda: not api.exec_inspect(one["Id"])["Running"])
-    shown = api.exec_inspect(one["Id"])
+    wait_until(lambda: not api.exec_inspect(created["Id"])["Running"])
+    shown = api.exec_inspect(created["Id"])
     assert (shown["ExitCode"], shown["ContainerID"], shown["ProcessConfig"]["entrypoint"]) == (4, made, "sh")
 
 
 def test_exec_takes_input_until_its_end(api, raw, run):
-    one = api.exec_create(run(), ["cat"], stdin=True)["Id"]
-    _, headers, sock = raw.upgrade(f"/exec/{one}/start", b"{}")
+    exec_id = api.exec_create(run(), ["cat"], stdin=True)["Id"]
+    _, headers, sock = raw.upgrade(f"/exec/{exec_id}/start", b"{}")
     assert headers["Content-Type"] == "application/vnd.docker.multiplexed-stream"
     sock.sendall(b"typed")
     sock.shutdown(socket.SHUT_WR)
@@ -159,22 +159,22 @@ def test_exec_takes_input_until_its_end(api, raw, run):
 
 
 def test_exec_with_a_terminal(api, raw, run):
-    one = api.exec_create(run(), ["sh"], stdin=True, tty=True)["Id"]
-    api.exec_resize(one, 33, 99)
-    _, _, sock = raw.upgrade(f"/exec/{one}/start", b'{"Tty":true}')
+    exec_id = api.exec_create(run(), ["sh"], stdin=True, tty=True)["Id"]
+    api.exec_resize(exec_id, 33, 99)
+    _, _, sock = raw.upgrade(f"/exec/{exec_id}/start", b'{"Tty":true}')
     sock.sendall(b"stty size; exit 6\n")
     assert b"33 99\r\n" in everything(sock)
-    wait_until(lambda: api.exec_inspect(one)["ExitCode"] == 6)
+    wait_until(lambda: api.exec_inspect(exec_id)["ExitCode"] == 6)
 
 
 def test_a_detached_exec_runs_on(api, run):
     made = run()
-    one = api.exec_create(made, ["sh", "-c", "echo x > /f; exec sleep 1000"])["Id"]
-    api.exec_start(one, detach=True)
+    exec_id = api.exec_create(made, ["sh", "-c", "echo x > /f; exec sleep 1000"])["Id"]
+    api.exec_start(exec_id, detach=True)
     wait_until(lambda: api.exec_start(api.exec_create(made, ["cat", "/f"])["Id"]) == b"x\n")
-    assert api.exec_inspect(one)["Running"] and one in api.inspect_container(made)["ExecIDs"]
+    assert api.exec_inspect(exec_id)["Running"] and exec_id in api.inspect_container(made)["ExecIDs"]
     api.kill(made)
-    wait_until(lambda: api.exec_inspect(one)["ExitCode"] == 137)
+    wait_until(lambda: api.exec_inspect(exec_id)["ExitCode"] == 137)
 
 
 def test_execs_that_cannot_be(api, raw, run, make):
@@ -182,10 +182,10 @@ def test_execs_that_cannot_be(api, raw, run, make):
     assert raw.ask("POST", f"/containers/{made}/exec", {"Cmd": []})[2] == {"message": "No exec command specified"}
     assert raw.ask("POST", f"/containers/{make()}/exec", {"Cmd": ["true"]})[0] == 409
     assert raw.ask("GET", "/exec/absent/json")[2] == {"message": "No such exec instance: absent"}
-    one = api.exec_create(made, ["nosuch"])["Id"]
-    assert b"executable file not found" in api.exec_start(one)
-    assert api.exec_inspect(one)["ExitCode"] == 127
-    assert raw.ask("POST", f"/exec/{one}/start", {"Detach": True})[0] == 409
+    exec_id = api.exec_create(made, ["nosuch"])["Id"]
+    assert b"executable file not found" in api.exec_start(exec_id)
+    assert api.exec_inspect(exec_id)["ExitCode"] == 127
+    assert raw.ask("POST", f"/exec/{exec_id}/start", {"Detach": True})[0] == 409
     with pytest.raises(APIError):
         api.exec_start(api.exec_create(made, ["nosuch"])["Id"], detach=True)
 

@@ -96,8 +96,8 @@ class Site:
         addresses = tuple(map(ip_interface, gateways))
         bridge = Bridge(name=f"nd-{name}", addresses=addresses, mtu=1500, localnet=True)
         self.want(bridge)
-        treatments = {f"ipv{one.version}": Treatment() for one in addresses}
-        known = {"subnets": tuple(one.network for one in addresses), "ipv4": None, "ipv6": None, **treatments}
+        treatments = {f"ipv{address.version}": Treatment() for address in addresses}
+        known = {"subnets": tuple(address.network for address in addresses), "ipv4": None, "ipv6": None, **treatments}
         self.bridges[name] = BridgeRules(name=bridge.name, internal=internal, isolated=isolated, **known | rules)
         return bridge
 
@@ -120,7 +120,7 @@ class Site:
         for table in self.machine.command("nft", "list", "tables").splitlines():
             if table.endswith(" netd"):
                 listed = json.loads(self.machine.command("nft", "-j", "list", *table.split()))["nftables"][1:]
-                found += [_in_order(one) for one in listed]
+                found += [_in_order(entry) for entry in listed]
         return found
 
     def rules(self) -> list[BridgeRules]:
@@ -130,16 +130,16 @@ class Site:
         return self.lab.host_at(self.host.namespace_path(sandbox), sandbox)
 
 
-def _in_order(one: dict[str, dict[str, Any]]) -> str:
-    for thing in one.values():
+def _in_order(entry: dict[str, dict[str, Any]]) -> str:
+    for thing in entry.values():
         thing.pop("handle", None)
         if "elem" in thing:
             thing["elem"].sort(key=json.dumps)
-    return json.dumps(one)
+    return json.dumps(entry)
 
 
 def make_pair(sandbox: str, bridge: Bridge, last: int, *, inside: str = "eth0", isolated: bool = False) -> Pair:
-    networks = [one.network for one in bridge.addresses]
+    networks = [address.network for address in bridge.addresses]
     addresses = tuple(ip_interface((network[last], network.prefixlen)) for network in networks)
     return Pair(
         host=f"ndp{sandbox[:6]}{bridge.name[-4:]}",
@@ -166,7 +166,7 @@ def port(
 ) -> Published:
     """A published port that leads to the container's address of the family that *address* is of."""
     host = ip_address(address)
-    [inside] = [one.ip for one in target.addresses if one.version == host.version]
+    [inside] = [address.ip for address in target.addresses if address.version == host.version]
     return Published(protocol, host, number, inside, target_port, count, tuple(map(ip_network, allow)))
 
 
@@ -174,9 +174,9 @@ BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
 def set_bridge_filter(site: Site, on: bool) -> None:
-    for one in (BRIDGE_FILTER, BRIDGE_FILTER.with_name("bridge-nf-call-ip6tables")):
-        if one.exists():
-            site.machine.run(lambda one=one: one.write_text(str(int(on))))
+    for sysctl in (BRIDGE_FILTER, BRIDGE_FILTER.with_name("bridge-nf-call-ip6tables")):
+        if sysctl.exists():
+            site.machine.run(lambda sysctl=sysctl: sysctl.write_text(str(int(on))))
 
 
 @pytest.fixture(params=[False, True], ids=["", "br_netfilter"])

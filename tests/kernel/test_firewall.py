@@ -50,7 +50,7 @@ def damaging(damage: str, lab: Lab, tmp_path: Path) -> Iterator[Site]:
 
 
 def rules(node: Node) -> int:
-    return sum("rule" in one for one in json.loads(node.command("nft", "-j", "list", "ruleset"))["nftables"])
+    return sum("rule" in entry for entry in json.loads(node.command("nft", "-j", "list", "ruleset"))["nftables"])
 
 
 def elements(node: Node, name: str) -> list:
@@ -82,7 +82,7 @@ def test_publishing_leaves_exactly_the_difference(backend: str, site: Site) -> N
     changed = site.ours()
     site.do(site.host.reset_firewall(site.ruleset()))
     assert changed == site.ours()
-    assert not any("7000" in one for one in changed)
+    assert not any("7000" in line for line in changed)
 
 
 def test_a_restarted_daemon_replaces_what_it_does_not_remember(backend: str, site: Site) -> None:
@@ -91,7 +91,7 @@ def test_a_restarted_daemon_replaces_what_it_does_not_remember(backend: str, sit
     site.reopen()
     site.published = {port(8081, web, 80)}
     site.publish()
-    assert any("8081" in one for one in site.ours()) and not any("8080" in one for one in site.ours())
+    assert any("8081" in line for line in site.ours()) and not any("8080" in line for line in site.ours())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -227,7 +227,7 @@ def listing(node: Node) -> tuple[str, str]:
             head, found, elements = part.partition("\t\telements = {")
             bare.append(part if not found else f"{head}\t}}\n")
             if found:
-                inside = sorted(one.strip() for one in elements.split("}")[0].split(","))
+                inside = sorted(element.strip() for element in elements.split("}")[0].split(","))
                 filled.append("\n\t".join([re.findall(r"(?:set|map) \w+", head)[-1], *inside]) + "\n")
     return "".join(bare), "\n".join(sorted(filled))
 
@@ -256,5 +256,5 @@ def test_the_tables_are_these_rules(site: Site, respect: bool) -> None:
 
 
 def without_bridge_filter() -> None:
-    for one in Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
-        one.write_text("0")
+    for sysctl in Path("/proc/sys/net/bridge").glob("bridge-nf-call-ip*tables"):
+        sysctl.write_text("0")

@@ -155,7 +155,7 @@ def listing(site: Site, kind: str) -> str:
     kinds.publish(site, kind)
     # The same on a kernel without br_netfilter.
     found = [line.replace(_NOT_BRIDGED, "") for line in site.ours()]
-    return "".join(f"{line}\n" for line in found if not any(one in line for one in _FOR_BRIDGED))
+    return "".join(f"{line}\n" for line in found if not any(word in line for word in _FOR_BRIDGED))
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)

@@ -14,8 +14,8 @@ DUAL = ("172.18.0.1/16", f"{GATEWAY6}/64")
 
 
 def flags_of(node: Node, link: str, address: str) -> dict[str, object]:
-    found = [one for there in node.json(f"-6 addr show {link}") for one in there["addr_info"]]
-    return next(one for one in found if one["local"] == address)
+    found = [entry for shown in node.json(f"-6 addr show {link}") for entry in shown["addr_info"]]
+    return next(entry for entry in found if entry["local"] == address)
 
 
 def settings(node: Node, link: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_what_a_router_told_the_host_stays_and_is_still_heeded(site: Site) -> No
         for _ in range(40):
             advertise(f"{prefix}::")
             router.find(lambda p: ICMPv6ND_NS in p and p[ICMPv6ND_NS].tgt.startswith(prefix), timeout=0.25)
-            told = [one["local"] for link in site.machine.json("-6 addr") for one in link["addr_info"]]
+            told = [address["local"] for link in site.machine.json("-6 addr") for address in link["addr_info"]]
             if any(address.startswith(prefix) for address in told):
                 return True
         return False

@@ -233,7 +233,7 @@ def test_sysctls_of_an_interface_are_set_and_remembered(site: Site) -> None:
     assert web.sysctl("net/ipv4/ip_forward") == "0"
     site.reopen()
     assert site.have() == site.wanted
-    site.unwant(pair, *(one for one in site.wanted.values() if isinstance(one, DefaultRoute)))
+    site.unwant(pair, *(fact for fact in site.wanted.values() if isinstance(fact, DefaultRoute)))
     site.converge()
     assert list((site.run_dir / "ports").iterdir()) == []
 

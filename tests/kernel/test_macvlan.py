@@ -32,7 +32,7 @@ def container(site: Site, name: str, last: int, mode: MacvlanMode = MacvlanMode.
 
 
 def with_access(site: Site, *links: Macvlan) -> None:
-    site.want(ACCESS, *(HostRoute(link=ACCESS.name, destination=IPv4Network(one.addresses[0].ip)) for one in links))
+    site.want(ACCESS, *(HostRoute(link=ACCESS.name, destination=IPv4Network(link.addresses[0].ip)) for link in links))
 
 
 def test_containers_are_neighbours_of_the_host(site: Site) -> None:
@@ -61,7 +61,9 @@ def test_private_links_reach_only_what_is_beyond_the_parent(site: Site) -> None:
     site.lab.echo(site.inside("web"), 80)
     assert reach(site.outside, "198.51.100.10", 80) == OUTSIDE
     assert unreachable(site.inside("db"), "198.51.100.10", 80)
-    site.want(replace(next(one for one in site.wanted.values() if isinstance(one, Macvlan)), mode=MacvlanMode.BRIDGE))
+    site.want(
+        replace(next(fact for fact in site.wanted.values() if isinstance(fact, Macvlan)), mode=MacvlanMode.BRIDGE)
+    )
     site.converge()
 
 

@@ -27,7 +27,7 @@ GATEWAYS = {4: "172.18.0.1", 6: "fd00:18::1"}
 
 
 def address(pair: Pair, version: Family) -> str:
-    return next(str(one.ip) for one in pair.addresses if one.version == version)
+    return next(str(address.ip) for address in pair.addresses if address.version == version)
 
 
 class Town:
@@ -151,8 +151,8 @@ def test_a_network_hides_behind_the_address_that_it_was_given(site: Site, versio
 
 def test_loopback_of_ipv6_is_refused_at_once_where_its_answers_would_be_lost(site: Site, bridge_filter: bool) -> None:
     """Whoever is refused tries 127.0.0.1 next; whoever waits, waits for minutes."""
-    for one in BRIDGE_FILTER.parent.glob("bridge-nf-call-ip*tables"):
-        site.machine.run(lambda one=one: one.write_text(str(int(bridge_filter))))
+    for sysctl in BRIDGE_FILTER.parent.glob("bridge-nf-call-ip*tables"):
+        site.machine.run(lambda sysctl=sysctl: sysctl.write_text(str(int(bridge_filter))))
     town = Town(site)
     site.publish(port(8080, town.web, 80, address="::"), port(8080, town.web, 80))
     assert reach(site.machine, "127.0.0.1", 8080) == GATEWAYS[4]
@@ -210,9 +210,9 @@ def test_allowing_others_leaves_those_that_are_connected(site: Site) -> None:
 @BOTH
 def test_opened_ports_of_routed_networks_have_their_allowed_too(site: Site, version: Family) -> None:
     town = Town(site, **treated(GatewayMode.ROUTED))
-    one = Opened("tcp", ip_address(town.at(version)), 80)
+    opened = Opened("tcp", ip_address(town.at(version)), 80)
     [net] = [p.allow[0] for p in [port(1, town.web, 1, address=EVERY[version], allow=[f"{OUTSIDES[version]}"])]]
-    site.opened = {replace(one, allow=(net,))}
+    site.opened = {replace(opened, allow=(net,))}
     site.publish()
     assert reach(site.outside, town.at(version), 80) == OUTSIDES[version]
     assert unreachable(site.inside("shop"), town.at(version), 80)

@@ -230,7 +230,7 @@ def syn(source: str, destination: str, number: int, mac: str) -> Ether:
 def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, bridge_filter: bool) -> None:
     set_bridge_filter(site, bridge_filter)
     alone = site.network("alone", "172.22.0.1/16", isolated=True)
-    one, two = site.container("one", alone, 2), site.container("two", alone, 3)
+    first, two = site.container("one", alone, 2), site.container("two", alone, 3)
     site.converge()
     site.publish(port(8080, two, 80))
     site.lab.echo(site.inside("two"), 80)
@@ -239,8 +239,8 @@ def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, brid
     victim = site.lab.tap(site.inside("two"), "eth0")
     assert unreachable(site.inside("one"), address(two), 80)
     # Not by way of the host's forwarding either.
-    attacker.send(syn(address(one), address(two), 80, site.machine.mac("nd-alone")))
-    victim.refuse(lambda p: IP in p and p[IP].src == address(one))
+    attacker.send(syn(address(first), address(two), 80, site.machine.mac("nd-alone")))
+    victim.refuse(lambda p: IP in p and p[IP].src == address(first))
     assert reach(site.inside("one"), OUTSIDE, 80) == UPLINK
     if not bridge_filter:  # with it, a neighbour's published port is reached between ports, which isolation forbids
         assert reach(site.inside("one"), UPLINK, 8080) == "172.22.0.1"

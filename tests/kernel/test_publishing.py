@@ -66,8 +66,8 @@ class World:
             undo.pop_all()
         return made
 
-    def published(self, one):
-        return DesiredState(self.state, self.drivers).published(one)
+    def published(self, sandbox):
+        return DesiredState(self.state, self.drivers).published(sandbox)
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def make_world(lab):
         return made[-1]
 
     yield make
-    for one in made:
-        one.ports.close()
+    for world in made:
+        world.ports.close()
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_port_of_both_families_is_one_number_and_is_shown_for_both(make_world,
     )
     four, six = ports(web)["80/tcp"]
     assert (four.host_ip, six.host_ip) == ("0.0.0.0", "::") and four.host_port == six.host_port
-    assert {(one.address.version, one.target) for one in world.published(web)} == {
+    assert {(rule.address.version, rule.target) for rule in world.published(web)} == {
         (4, IPv4Address("10.2.0.2")),
         (6, IPv6Address("fd00:2::2")),
     }
@@ -111,15 +111,15 @@ def test_the_port_of_a_family_moves_to_the_network_that_has_it_and_back(make_wor
     world = make_world(old, new)
     port_requests = (WEB, PortRequest(protocol="tcp", target=81))
     here = world.publish(sandbox("web", joined(old, 2), port_requests=port_requests))
-    chosen = next(one.port for one in here.publications if one.target == 81)
-    assert {one.address for one in here.publications} == {EVERY_IPV4}
+    chosen = next(publication.port for publication in here.publications if publication.target == 81)
+    assert {publication.address for publication in here.publications} == {EVERY_IPV4}
     both = world.publish(replace(here, endpoints=(*here.endpoints, joined(new, 3, four=False))), here)
-    assert {(one.address, one.port, one.target) for one in both.publications} == {
+    assert {(publication.address, publication.port, publication.target) for publication in both.publications} == {
         (address, number, target)
         for address in (EVERY_IPV4, EVERY_IPV6)
         for number, target in ((8080, 80), (chosen, 81))
     }
-    assert {one.target for one in world.published(both)} == {IPv4Address("10.1.0.2"), IPv6Address("fd00:2::3")}
+    assert {rule.target for rule in world.published(both)} == {IPv4Address("10.1.0.2"), IPv6Address("fd00:2::3")}
     back = world.publish(replace(both, endpoints=here.endpoints), both)
     assert back.publications == here.publications
 

@@ -20,7 +20,7 @@ def main() -> int:
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         town = Town(lab, Path(folder) / "run", backend)
-        for cell in sorted(cells(), key=lambda one: (one.table, one.to)):
+        for cell in sorted(cells(), key=lambda cell: (cell.table, cell.to)):
             found = town.attempt(cell)
             wrong += found is not cell.must
             note = "" if found is cell.must else f"   WRONG: must be {cell.must}"

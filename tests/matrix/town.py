@@ -126,7 +126,7 @@ class Town:
 
 
 def address(pair: Pair, version: Family) -> str:
-    return next(str(one.ip) for one in pair.addresses if one.version == version)
+    return next(str(address.ip) for address in pair.addresses if address.version == version)
 
 
 def _set_up() -> None:

@@ -26,7 +26,7 @@ def local(town: Town, lab: Lab, book: Book) -> Iterator[int]:
     lab.echo(town.machine, 8091, address=book.loopback)
     assert reach(town.machine, book.loopback, 8090) == book.gateway
     yield 8090
-    town.site.published = {one for one in town.site.published if one.port != 8090}
+    town.site.published = {rule for rule in town.site.published if rule.port != 8090}
     town.site.publish()
 
 

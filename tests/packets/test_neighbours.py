@@ -64,7 +64,7 @@ def test_an_address_that_changed_hands_is_learnt_without_a_question(town: Town, 
     """
     pal = town.nodes["pal"]
     late = town.move_in("late", 77)
-    for address in map(str, (one.ip for one in late.addresses)):
+    for address in map(str, (interface.ip for interface in late.addresses)):
         reach(pal, address, 9)
         assert pal.json(f"neigh show {address}")[0]["lladdr"] == late.mac
     taps = lab.tap(pal, "eth0"), lab.tap(town.nodes["web"], "eth0")
@@ -75,6 +75,6 @@ def test_an_address_that_changed_hands_is_learnt_without_a_question(town: Town, 
     assert (heard[ARP].hwsrc, heard[Ether].dst) == (changed.mac, "ff:ff:ff:ff:ff:ff")
     heard = taps[1].expect(lambda p: ICMPv6ND_NA in p and p[ICMPv6ND_NA].tgt == "fd00:18::4d")
     assert heard[ICMPv6NDOptDstLLAddr].lladdr == changed.mac and heard[ICMPv6ND_NA].O == 1
-    for address in map(str, (one.ip for one in late.addresses)):
+    for address in map(str, (interface.ip for interface in late.addresses)):
         assert pal.json(f"neigh show {address}")[0]["lladdr"] == changed.mac
     town.move_out(changed)

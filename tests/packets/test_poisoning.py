@@ -61,7 +61,7 @@ def test_a_container_goes_on_knowing_its_neighbours(town: Town, lab: Lab, book: 
         tap.send(lie)
     tap.send(honest(eve))
     before = listening.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")
-    assert not [one.summary() for one in before if one.src == eve and lied_about in said(one)]
+    assert not [packet.summary() for packet in before if packet.src == eve and lied_about in said(packet)]
     assert believed(pal, lied_about) == right
     assert reach(pal, book.web, 80) == book.pal
 
@@ -74,7 +74,7 @@ def test_the_host_goes_on_knowing_its_containers(town: Town, lab: Lab, book: Boo
         tap.send(lie)
     tap.send(honest(eve))
     before = bridge.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")
-    assert not [one.summary() for one in before if one.src == eve and book.web in said(one)]
+    assert not [packet.summary() for packet in before if packet.src == eve and book.web in said(packet)]
     assert believed(town.machine, book.web) == town.mac("web")
     assert reach(town.machine, book.web, 80) == book.gateway
 

@@ -36,9 +36,13 @@ def advertisement(mac: str, *before: Packet) -> Packet:
 
 def fooled(node: Node) -> list[str]:
     """Return what a node has from router advertisements."""
-    addresses = [one["local"] for link in node.json("-6 addr") for one in link["addr_info"]]
+    addresses = [address["local"] for link in node.json("-6 addr") for address in link["addr_info"]]
     routes = [route["dst"] for route in node.json("-6 route show proto ra")]
-    return [one for one in (*addresses, *routes) if one.startswith(PREFIX[:-2]) or one == "default"]
+    return [
+        destination
+        for destination in (*addresses, *routes)
+        if destination.startswith(PREFIX[:-2]) or destination == "default"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,9 @@ class Town:
         self.macs = {link: self.machine.mac(link) for link in ("eth0", "nd-front", "nd-mall")}
         web = self.pairs["web"]
         both = ("0.0.0.0", "::")
-        site.publish(*(port(8080, web, 80, address=one, protocol=what) for one in both for what in ("tcp", "udp")))
+        site.publish(
+            *(port(8080, web, 80, address=address, protocol=what) for address in both for what in ("tcp", "udp"))
+        )
         for name in ("web", "pal", "shop", "vault"):
             self.serve(lab, self.nodes[name], 80)
 
@@ -158,7 +160,9 @@ class Town:
         return pair
 
     def move_out(self, pair: Pair) -> None:
-        routes = [DefaultRoute(sandbox=pair.sandbox, gateway=ip_interface(one).ip) for one in self.front.addresses]
+        routes = [
+            DefaultRoute(sandbox=pair.sandbox, gateway=ip_interface(address).ip) for address in self.front.addresses
+        ]
         self.site.unwant(pair, Namespace(sandbox=pair.sandbox), *routes)
         self.site.converge()
 
@@ -184,4 +188,4 @@ def never_arrives(sender: Tap, receiver: Tap, forged: Packet, honest: Packet, ma
     sender.send(forged / (mark + b"!"))
     sender.send(honest / mark)
     before = receiver.until(lambda packet: bytes(packet).rstrip(b"\0").endswith(mark))
-    assert not [one.summary() for one in before if mark + b"!" in bytes(one)]
+    assert not [packet.summary() for packet in before if mark + b"!" in bytes(packet)]

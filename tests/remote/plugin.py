@@ -119,7 +119,11 @@ class Plugin:
         return {}
 
     def on_NetworkDriver_Join(self, body):
-        [created] = [one for one in self.bodies("NetworkDriver.CreateNetwork") if one["NetworkID"] == body["NetworkID"]]
+        [created] = [
+            request
+            for request in self.bodies("NetworkDriver.CreateNetwork")
+            if request["NetworkID"] == body["NetworkID"]
+        ]
         gateway = next((pool.get("Gateway", "") for pool in created["IPv4Data"]), "")
         return joined(body, Gateway=gateway.partition("/")[0])
 

@@ -54,7 +54,7 @@ def test_a_pool_is_asked_for_with_all_that_the_user_said(plugin):
         ip_range=IPv4Network("10.5.0.128/25"),
         options={"site": "north"},
     )
-    assert ask(plugin, lambda one: one.request_pool(asked)) == Granted("p1", IPv4Network("10.5.0.0/24"))
+    assert ask(plugin, lambda driver: driver.request_pool(asked)) == Granted("p1", IPv4Network("10.5.0.0/24"))
     assert plugin.calls == [
         ("Plugin.Activate", {}),
         (IPAM + "GetCapabilities", {}),
@@ -78,16 +78,16 @@ def test_a_pool_of_the_drivers_choice_may_come_with_its_gateway(plugin):
         "Pool": "fd00:5::/64",
         "Data": {"com.docker.network.gateway": "fd00:5::7/64"},
     }
-    granted = ask(plugin, lambda one: one.request_pool(PoolRequest(family=6)))
+    granted = ask(plugin, lambda driver: driver.request_pool(PoolRequest(family=6)))
     assert (granted.subnet, str(granted.gateway)) == (IPv6Network("fd00:5::/64"), "fd00:5::7")
     assert plugin.last(IPAM + "RequestPool")["V6"] is True and plugin.last(IPAM + "RequestPool")["Pool"] == ""
 
 
 def test_gateways_and_addresses(plugin):
-    async def question(one):
-        await one.request_address("p1", AddressRequest(gateway=True))
-        await one.request_address("p1", AddressRequest(mac="02:42:0a:05:00:09"))
-        return await one.request_address("p1", AddressRequest(address=IPv4Address("10.5.0.9")))
+    async def question(driver):
+        await driver.request_address("p1", AddressRequest(gateway=True))
+        await driver.request_address("p1", AddressRequest(mac="02:42:0a:05:00:09"))
+        return await driver.request_address("p1", AddressRequest(address=IPv4Address("10.5.0.9")))
 
     assert ask(plugin, question) == IPv4Interface("10.5.0.9/24")
     assert plugin.bodies(IPAM + "RequestAddress") == [
@@ -100,9 +100,9 @@ def test_gateways_and_addresses(plugin):
 def test_a_driver_that_needs_macs_and_replays_says_so(plugin):
     plugin.answers[IPAM + "GetCapabilities"] = {"RequiresMACAddress": True, "RequiresRequestReplay": True}
 
-    async def question(one):
-        await one.request_address("p1", AddressRequest(mac="02:42:0a:05:00:09"))
-        return one.replay
+    async def question(driver):
+        await driver.request_address("p1", AddressRequest(mac="02:42:0a:05:00:09"))
+        return driver.replay
 
     assert ask(plugin, question) is True
     options = plugin.last(IPAM + "RequestAddress")["Options"]
@@ -112,16 +112,16 @@ def test_a_driver_that_needs_macs_and_replays_says_so(plugin):
 def test_a_driver_that_says_nothing_of_itself_needs_nothing(plugin):
     plugin.answers[IPAM + "GetCapabilities"] = (404, "page not found")
 
-    async def question(one):
-        return one.replay
+    async def question(driver):
+        return driver.replay
 
     assert ask(plugin, question) is False
 
 
 def test_what_is_released(plugin):
-    async def question(one):
-        await one.release_address("p1", IPv4Address("10.5.0.9"))
-        await one.release_pool("p1")
+    async def question(driver):
+        await driver.release_address("p1", IPv4Address("10.5.0.9"))
+        await driver.release_pool("p1")
 
     ask(plugin, question)
     assert plugin.calls[-2:] == [
@@ -146,8 +146,8 @@ def test_what_is_released(plugin):
 def test_what_the_driver_refuses_or_nobody_can_use_is_one_sentence(plugin, method, answer, words):
     plugin.answers[IPAM + method] = answer
     asked = {
-        "RequestPool": lambda one: one.request_pool(PoolRequest(family=4)),
-        "RequestAddress": lambda one: one.request_address("p1", AddressRequest()),
+        "RequestPool": lambda driver: driver.request_pool(PoolRequest(family=4)),
+        "RequestAddress": lambda driver: driver.request_address("p1", AddressRequest()),
     }
     with pytest.raises(Problem, match=words):
         ask(plugin, asked[method])

@@ -148,7 +148,7 @@ def test_the_driver_chooses_routes_prefix_and_what_was_left_to_it(place, plugin)
     )
     box = run(place, plugin, "web")
     assert box.node.mac("wan0") == "02:aa:bb:cc:dd:ee" == box.settings["Networks"]["n"]["MacAddress"]
-    routes = {one["dst"]: one.get("gateway") for one in box.node.json("route")}
+    routes = {route["dst"]: route.get("gateway") for route in box.node.json("route")}
     assert routes == {
         "default": "10.1.0.1",
         "10.1.0.0/24": None,

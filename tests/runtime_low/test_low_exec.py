@@ -178,13 +178,13 @@ def test_two_hundred_execs_leak_nothing(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     running = box.start(spec)
 
-    async def one() -> int:
+    async def exec_once() -> int:
         made = await box.launcher.exec(spec.id, running.pid, box.process("true"), secrets.token_hex(32))
         await box.launcher.release(made)
         return (await made.wait()).code
 
     async def story(count: int) -> set[int]:
-        return {code for _ in range(count // 4) for code in await asyncio.gather(*(one() for _ in range(4)))}
+        return {code for _ in range(count // 4) for code in await asyncio.gather(*(exec_once() for _ in range(4)))}
 
     assert box.run(story(8)) == {0}
     before = census(running.pid)

@@ -27,7 +27,7 @@ def snapshot(box: Box) -> dict[str, object]:
 def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, netns: str) -> None:
     box = Box(tmp_path, image, netns)
 
-    async def one(spec: ContainerSpec, end: str) -> None:
+    async def run_and_discard(spec: ContainerSpec, end: str) -> None:
         running = await box.launcher.prepare(spec)
         if end == "never":
             await box.launcher.discard(spec.id)
@@ -48,7 +48,7 @@ def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, ne
         ends = ["wait", "kill", "all", "wait", "never"]
         for number in range(50):
             kind = number % 5
-            await one(box.spec(*plans[kind], process={"tty": number % 2 == 0}), ends[kind])
+            await run_and_discard(box.spec(*plans[kind], process={"tty": number % 2 == 0}), ends[kind])
 
     box.drop()
     before = snapshot(box)
@@ -61,7 +61,7 @@ def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, ne
 
 
 def test_many_at_once_all_run_and_all_go(box: Box) -> None:
-    async def one(number: int) -> int:
+    async def run_once(number: int) -> int:
         spec = box.spec("sh", "-c", f"exit {number}")
         running = await box.launcher.prepare(spec)
         await box.launcher.release(running)
@@ -70,7 +70,7 @@ def test_many_at_once_all_run_and_all_go(box: Box) -> None:
         return status.code
 
     async def story() -> list[int]:
-        return await asyncio.gather(*(one(number) for number in range(20)))
+        return await asyncio.gather(*(run_once(number) for number in range(20)))
 
     assert box.run(story()) == list(range(20))
     assert snapshot(box)["files"] == []

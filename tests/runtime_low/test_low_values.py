@@ -112,10 +112,10 @@ def test_limits_become_writes_of_either_version() -> None:
 
 
 @given(st.integers(2, 262144), st.integers(2, 262144))
-def test_more_shares_never_weigh_less(one: int, other: int) -> None:
-    assert limits.weight(min(one, other)) <= limits.weight(max(one, other))
-    assert 1 <= limits.weight(one) <= 10000
-    assert math.isfinite(limits.weight(one))
+def test_more_shares_never_weigh_less(left: int, right: int) -> None:
+    assert limits.weight(min(left, right)) <= limits.weight(max(left, right))
+    assert 1 <= limits.weight(left) <= 10000
+    assert math.isfinite(limits.weight(left))
 
 
 def run_filter(program: bytes, kind: int, access: int, major: int, minor: int) -> int:
@@ -163,7 +163,7 @@ def test_a_device_filter_allows_what_its_rules_say(
     def holds(rule: str) -> bool:
         letter, numbers, letters = rule.split()
         first, second = numbers.split(":")
-        bits = sum({"m": 1, "r": 2, "w": 4}[one] for one in letters)
+        bits = sum({"m": 1, "r": 2, "w": 4}[letter] for letter in letters)
         same = letter == ("b" if kind == 1 else "c")
         return same and first in ("*", str(major)) and second in ("*", str(minor)) and not access & ~bits
 

@@ -124,7 +124,7 @@ def test_a_limit_without_its_controller_is_named(box2: Box) -> None:
 
 
 def test_burst(box2: Box) -> None:
-    async def one() -> int:
+    async def run_once() -> int:
         spec = box2.spec("true")
         running = await box2.launcher.prepare(spec)
         await box2.launcher.release(running)
@@ -133,6 +133,6 @@ def test_burst(box2: Box) -> None:
         return code
 
     async def story() -> list[int]:
-        return await asyncio.gather(*(one() for _ in range(8)))
+        return await asyncio.gather(*(run_once() for _ in range(8)))
 
     assert box2.run(story()) == [0] * 8

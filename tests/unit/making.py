@@ -37,10 +37,10 @@ def sandbox(name, *endpoints, **kwargs):
 
 def state(*networks, sandboxes=()):
     made = State()
-    for one in networks:
-        made.put_network(one)
-    for one in sandboxes:
-        made.put_sandbox(one)
+    for network_ in networks:
+        made.put_network(network_)
+    for sandbox_ in sandboxes:
+        made.put_sandbox(sandbox_)
     return made
 
 

@@ -48,12 +48,16 @@ def test_a_label_that_cannot_be_read_is_refused_by_name(label):
 def test_a_binding_says_it_itself_or_a_label_does_for_it():
     labels = rules({"netd.allow.8080": "198.51.100.7"})
     own = [PortBinding("", "8080", ["192.0.2.0/24"])]
-    assert [one.allow for one in port_requests({"80/tcp": own}, (), labels)] == [(OFFICE,)]
-    assert [one.allow for one in port_requests({"80/tcp": [PortBinding("", "8080")]}, (), labels)] == [(HOME,)]
-    assert [one.allow for one in port_requests({"80/tcp": [PortBinding()]}, ["81/tcp"], labels)] == [(), ()]
+    assert [request.allow for request in port_requests({"80/tcp": own}, (), labels)] == [(OFFICE,)]
+    assert [request.allow for request in port_requests({"80/tcp": [PortBinding("", "8080")]}, (), labels)] == [(HOME,)]
+    assert [request.allow for request in port_requests({"80/tcp": [PortBinding()]}, ["81/tcp"], labels)] == [(), ()]
 
 
 def test_ports_for_different_people_are_not_put_together():
     bindings = {f"{80 + n}/tcp": [PortBinding("", str(8080 + n))] for n in range(4)}
     found = port_requests(bindings, (), rules({"netd.allow.8082": "192.0.2.0/24"}))
-    assert [(one.port, one.count, one.allow) for one in found] == [(8080, 2, ()), (8082, 1, (OFFICE,)), (8083, 1, ())]
+    assert [(request.port, request.count, request.allow) for request in found] == [
+        (8080, 2, ()),
+        (8082, 1, (OFFICE,)),
+        (8083, 1, ()),
+    ]

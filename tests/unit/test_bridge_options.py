@@ -172,7 +172,8 @@ def test_ports_of_a_routed_way_out_are_shown_without_a_port_of_the_host():
     found = routed_ports.publications(made, discover(), web)
     web = replace(web, publications=found)
     assert {
-        key: [(one.host_ip, one.host_port) for one in there] for key, there in network_settings.ports(web).items()
+        key: [(binding.host_ip, binding.host_port) for binding in there]
+        for key, there in network_settings.ports(web).items()
     } == {
         "80/tcp": [("0.0.0.0", "")],
         "81/tcp": [("192.0.2.1", "")],

@@ -98,10 +98,10 @@ def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
 
 
 def test_interfaces_are_numbered_from_the_lowest_free_one():
-    one, two = network("one"), network("two", "10.2.0.0/24")
-    made = state(one, two)
+    lower, two = network("one"), network("two", "10.2.0.0/24")
+    made = state(lower, two)
     custom = {"com.docker.network.endpoint.ifname": "eth0"}
-    first = join(made, one, sandbox("a"), driver_opts=custom)
+    first = join(made, lower, sandbox("a"), driver_opts=custom)
     assert join(made, two, sandbox("a", first)).interface == "eth1"
     with pytest.raises(BadRequest, match="eth0 is taken"):
         join(made, two, sandbox("a", first), driver_opts=custom)
@@ -215,7 +215,7 @@ def test_a_create_body_is_read_as_docker_does():
         ipam=IpamJson(config=[PoolJson(subnet="10.1.0.0/16", gateway=""), PoolJson()]),
     )
     found = spec(body)
-    assert (found.driver, found.options, [str(one.subnet) for one in found.pools]) == (
+    assert (found.driver, found.options, [str(pool.subnet) for pool in found.pools]) == (
         "bridge",
         {"a": "b"},
         ["10.1.0.0/16"],
@@ -250,13 +250,13 @@ def test_names_of_netds_own(name):
 
 
 def test_a_network_is_found_by_id_then_name_then_start_of_the_id():
-    one = network("one", id="a1" + "0" * 62)
+    other = network("one", id="a1" + "0" * 62)
     named = network("a1" + "0" * 62, "10.2.0.0/24", id="b" * 64)
     prefix = network("a1", "10.3.0.0/24", id="c" * 64)
-    made = state(one, named, prefix)
-    assert made.find_network("a1" + "0" * 62) is one
+    made = state(other, named, prefix)
+    assert made.find_network("a1" + "0" * 62) is other
     assert made.find_network("a1") is prefix
-    assert made.find_network("a10") is one
+    assert made.find_network("a10") is other
     with pytest.raises(NotFound, match="network nosuch not found"):
         made.find_network("nosuch")
     made.put_network(network("x", "10.4.0.0/24", id="a2" + "0" * 62))
@@ -276,7 +276,7 @@ def test_a_container_is_found_with_or_without_the_slash():
 
 
 def listed(made, text):
-    return {one.name for one in network_filters.listed(made, parse(text, network_filters.LIST_FILTERS))}
+    return {network_.name for network_ in network_filters.listed(made, parse(text, network_filters.LIST_FILTERS))}
 
 
 def test_list_filters():
@@ -302,7 +302,9 @@ def test_prune_filters():
     made = state(old, network("new", "10.2.0.0/24"))
 
     def pruned(text):
-        return {one.name for one in network_filters.prunable(made, parse(text, network_filters.PRUNE_FILTERS))}
+        return {
+            network_.name for network_ in network_filters.prunable(made, parse(text, network_filters.PRUNE_FILTERS))
+        }
 
     assert pruned("") == {"old", "new"}
     assert pruned('{"label!":["keep"]}') == {"new"}
@@ -345,12 +347,12 @@ def test_only_so_many_former_addresses_are_remembered_and_the_store_agrees():
     on = network("n")
     address_history, stored = AddressHistory(most=3), {}
     for number in range(2, 8):
-        for one in address_history.record(f"c{number % 5}", [endpoint(on, number)]):
-            if isinstance(one, Put):
-                assert one.id not in stored
-                stored[one.id] = one.value
+        for change in address_history.record(f"c{number % 5}", [endpoint(on, number)]):
+            if isinstance(change, Put):
+                assert change.id not in stored
+                stored[change.id] = change.value
             else:
-                stored.pop(one.id, None)
+                stored.pop(change.id, None)
     assert list(stored.values()) == list(address_history.all) and len(stored) == 3
     again = AddressHistory()
     again.restore(stored.values())

@@ -24,6 +24,6 @@ from tests.unit.making import network
 def test_a_route_collides_when_it_overlaps_and_leaves_by_another_link(destination, interface, collides):
     on = network("n", "10.1.0.0/16")
     found = find([(on, "br0")], [RouteEntry(ip_network(destination), interface)])
-    assert [(one.network, str(one.route), one.interface) for one in found] == (
+    assert [(conflict.network, str(conflict.route), conflict.interface) for conflict in found] == (
         [(on.id, destination, interface)] if collides else []
     )

@@ -61,8 +61,8 @@ def test_ipv6_can_be_switched_off_inside(container: dict[str, str], interface: s
 def test_parameters_and_the_guard_are_facts_of_the_pair() -> None:
     def pair(options: dict[str, str], asked: dict[str, str]) -> Pair:
         on = network("n", options=options)
-        one = endpoint(on, 2, driver_opts=asked)
-        [found] = BridgeDriver().endpoint_facts(on, sandbox("web", one), one)
+        attached = endpoint(on, 2, driver_opts=asked)
+        [found] = BridgeDriver().endpoint_facts(on, sandbox("web", attached), attached)
         assert isinstance(found, Pair)
         return found
 

@@ -69,10 +69,10 @@ def hosts(made, host=HOST):
 
 
 def test_hosts_has_the_base_the_extra_ones_and_the_own_addresses():
-    one, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
+    first, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
     made = sandbox(
         "c",
-        endpoint(one, 2),
+        endpoint(first, 2),
         endpoint(two, 3),
         hostname="foo",
         domainname="bar.test",
@@ -98,12 +98,12 @@ def test_a_container_on_the_host_has_the_hosts_hosts_and_its_own_extra_ones():
 
 
 def test_only_a_container_with_ipv6_has_lines_about_it():
-    one, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
+    first, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
     dual = replace(endpoint(two, 3), address6=IPv6Interface("fd00::3/64"))
     extra = (("gw", "host-gateway"), ("six", "2001:db8::1"))
-    plain = hosts(sandbox("c", endpoint(one, 2), hostname="foo", extra_hosts=extra))
+    plain = hosts(sandbox("c", endpoint(first, 2), hostname="foo", extra_hosts=extra))
     assert plain == ["127.0.0.1\tlocalhost", "172.17.0.1\tgw", "10.1.0.2\tfoo"]
-    both = hosts(sandbox("c", endpoint(one, 2), dual, hostname="foo", extra_hosts=extra))
+    both = hosts(sandbox("c", endpoint(first, 2), dual, hostname="foo", extra_hosts=extra))
     assert both[1] == "::1\tlocalhost ip6-localhost ip6-loopback" and both[5] == "ff02::2\tip6-allrouters"
     assert both[6:] == [
         "172.17.0.1\tgw",

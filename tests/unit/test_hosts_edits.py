@@ -50,7 +50,9 @@ lines = st.lists(st.sampled_from("abcdef"), max_size=6)
 
 @given(lines, lines, lines)
 def test_connecting_and_disconnecting_leaves_the_users_lines(mine, before, joined):
-    text, old, new = ("".join(f"{line}\n" for line in one) for one in ([*before, *mine], before, [*before, *joined]))
+    text, old, new = (
+        "".join(f"{line}\n" for line in lines) for lines in ([*before, *mine], before, [*before, *joined])
+    )
     there = edited(text, old, new)
     assert sorted(there.split()) == sorted([*before, *mine, *joined])
     assert sorted(edited(there, new, old).split()) == sorted(text.split())

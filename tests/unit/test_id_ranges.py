@@ -22,8 +22,8 @@ TAKEN = st.lists(
 )
 
 
-def overlap(one, other):
-    return one.first < other.first + other.count and other.first < one.first + one.count
+def overlap(left, right):
+    return left.first < right.first + right.count and right.first < left.first + left.count
 
 
 @given(POOLS, TAKEN)
@@ -35,7 +35,7 @@ def test_a_new_range_is_in_the_pool_and_overlaps_no_other(pool, taken):
         return
     assert found.count == PIECE
     assert pool.first <= found.first and found.first + PIECE <= pool.first + pool.count
-    assert not any(overlap(found, one) for one in taken)
+    assert not any(overlap(found, piece) for piece in taken)
 
 
 @given(POOLS)
@@ -46,7 +46,7 @@ def test_the_pool_is_used_up_to_its_last_piece_and_no_further(pool):
     with pytest.raises(BadRequest):
         id_ranges.lowest_free(pool, taken)
     taken.pop(len(taken) // 2)
-    assert len({one.first for one in (*taken, id_ranges.lowest_free(pool, taken))}) == len(taken) + 1
+    assert len({piece.first for piece in (*taken, id_ranges.lowest_free(pool, taken))}) == len(taken) + 1
 
 
 @given(POOLS, TAKEN)
@@ -54,10 +54,10 @@ def test_the_shared_range_is_never_one_that_a_container_has_alone(pool, taken):
     try:
         found = id_ranges.shared(pool, taken)
     except BadRequest:
-        assert any(not one.shared for one in taken)
+        assert any(not piece.shared for piece in taken)
         return
     assert found.shared and (found.first, found.count) == (pool.first, PIECE)
-    assert not any(overlap(found, one) and not one.shared for one in taken)
+    assert not any(overlap(found, piece) and not piece.shared for piece in taken)
 
 
 @given(st.text(max_size=40))

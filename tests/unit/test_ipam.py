@@ -77,12 +77,12 @@ def test_a_size_can_be_asked_for():
 
 
 def test_an_installation_has_ipv6_subnets_of_its_own():
-    one, other = local_source("one"), local_source("other")
-    assert one == local_source("one") and one.base != other.base
-    assert one.base.prefixlen == 48 and one.base.subnet_of(IPv6Network("fd00::/8"))
-    first = choose([], sources=[one])
-    assert first == IPv6Network((one.base.network_address, 64))
-    assert choose([first], sources=[one]) != first
+    source, other = local_source("one"), local_source("other")
+    assert source == local_source("one") and source.base != other.base
+    assert source.base.prefixlen == 48 and source.base.subnet_of(IPv6Network("fd00::/8"))
+    first = choose([], sources=[source])
+    assert first == IPv6Network((source.base.network_address, 64))
+    assert choose([first], sources=[source]) != first
 
 
 BLOCKS = st.builds(lambda a, p: NET((a, p), strict=False), st.integers(0xAC100000, 0xAC2FFFFF), st.integers(14, 30))
@@ -94,7 +94,7 @@ def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(routed):
     found = choose((), routed, sources=sources)
     for source in sources:
         for block in source.base.subnets(new_prefix=source.size):
-            free = not any(block.overlaps(one) for one in routed)
+            free = not any(block.overlaps(route) for route in routed)
             if block == found:
                 assert free
                 return
@@ -115,8 +115,8 @@ def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
                 ours.append(found)
         elif ours:
             taken.drop(ours.pop(which % len(ours)))
-    for one in ours:
-        assert taken.overlapping(one).subnet == one
+    for subnet in ours:
+        assert taken.overlapping(subnet).subnet == subnet
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_all_faults_are_told_at_once():
 def test_entries_are_put_in_order_and_those_of_a_family_that_is_off_are_passed_over():
     entries = [IpamConfig("fd00:1::/64"), IpamConfig("::ffff:10.91.0.0/120", gateway="::ffff:10.91.0.9")]
     found = read(entries)
-    assert [str(one.subnet) for one in found] == ["10.91.0.0/24", "fd00:1::/64"]
+    assert [str(pool.subnet) for pool in found] == ["10.91.0.0/24", "fd00:1::/64"]
     assert found[0].gateway == IPv4Address("10.91.0.9")
-    assert [str(one.subnet) for one in read([*entries, IpamConfig("fe80::/80")], [4])] == ["10.91.0.0/24"]
+    assert [str(pool.subnet) for pool in read([*entries, IpamConfig("fe80::/80")], [4])] == ["10.91.0.0/24"]
 
 
 def laid_out(subnet: str, **kwargs) -> Pool:
@@ -258,7 +258,7 @@ class InLine(RuleBasedStateMachine):
 
     @property
     def free(self):
-        return [one for one in self.line if one not in self.declared]
+        return [address for address in self.line if address not in self.declared]
 
     def mine(self, address):
         self.ours.add(address)
@@ -385,7 +385,7 @@ def test_a_slash_64_is_no_larger_than_another():
 
 def test_pools_of_the_configuration_are_read_in_order_and_without_those_within_others():
     found = configured(["10.20.0.0/16 24", "10.10.0.0/15 /20", "10.11.0.0/16 24", "fd00:1::/48 64"])
-    assert [str(one) for one in found] == ["10.10.0.0/15 in /20", "10.20.0.0/16 in /24", "fd00:1::/48 in /64"]
+    assert [str(pool) for pool in found] == ["10.10.0.0/15 in /20", "10.20.0.0/16 in /24", "fd00:1::/48 in /64"]
 
 
 @pytest.mark.parametrize("text", ["10.20.0.0/16", "10.20.0.0/16 8", "10.20.0.0/16 33", "10.20.0.1/16 24", "zork 24"])

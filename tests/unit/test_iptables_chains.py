@@ -65,7 +65,7 @@ def _is_link(wanted: str, name: str) -> bool:
 
 def spans() -> st.SearchStrategy[list[tuple[int, int]]]:
     span = st.tuples(st.integers(1, 65535), st.integers(0, 40))
-    return st.lists(span.map(lambda one: (one[0], min(one[0] + one[1], 65535))), max_size=80)
+    return st.lists(span.map(lambda pair: (pair[0], min(pair[0] + pair[1], 65535))), max_size=80)
 
 
 @given(spans(), st.data(), st.sampled_from([None, ELSE]))
@@ -131,8 +131,8 @@ def test_however_many_there_are_a_packet_is_compared_with_few(many: int) -> None
 @given(spans(), st.integers(9, 60))
 def test_names_of_chains_are_short_enough_for_the_kernel(found, bridges) -> None:
     place, target = ip_address("0.0.0.0"), ip_address("172.18.0.2")
-    published = frozenset(Published("sctp", place, one, target, 80, last - one + 1) for one, last in found)
-    opened = frozenset(Opened("sctp", target, one, last - one + 1) for one, last in found)
+    published = frozenset(Published("sctp", place, first, target, 80, last - first + 1) for first, last in found)
+    opened = frozenset(Opened("sctp", target, first, last - first + 1) for first, last in found)
     opened |= {Opened("tcp", ip_address(0x0A000000 + n * 65537), n) for n in range(1, 100)}
     named = {BridgeRules(name="fifteen-letters", subnets=(ip_network("172.18.0.0/16"),))}
     for number in range(bridges):

@@ -52,7 +52,7 @@ def test_the_hosts_own_link_has_single_addresses_and_routes_to_single_ones():
     [link] = MacvlanDriver().network_facts(on)
     assert link == HostLink(name=name, parent="eth1", mac=link.mac, addresses=(), mtu=1500)
     assert link.mac == "02:42:" + bytes.fromhex(on.id[:8]).hex(":") and MacvlanDriver().device(on) == name
-    assert [one for one in facts(on, box) if isinstance(one, HostRoute)] == [
+    assert [fact for fact in facts(on, box) if isinstance(fact, HostRoute)] == [
         HostRoute(link=name, destination=IPv4Network("198.51.100.9/32"))
     ]
 
@@ -64,7 +64,7 @@ def test_ipv6_needs_an_address_of_the_hosts_own():
     box = sandbox("web", both)
 
     def routes(on):
-        return [str(one.destination) for one in facts(on, box) if isinstance(one, HostRoute)]
+        return [str(fact.destination) for fact in facts(on, box) if isinstance(fact, HostRoute)]
 
     assert routes(on) == ["198.51.100.9/32"]
     on = replace(on, pools=(on.pools[0], Pool(V6, V6[1], auxiliary={"host": V6[7]})))

@@ -10,8 +10,8 @@ from netd.remote.plugin_discovery import PluginAddress, find
 
 def listening(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with socket.socket(socket.AF_UNIX) as one:
-        one.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
     return path
 
 

@@ -137,9 +137,9 @@ PLACES = st.builds(
 def test_the_table_agrees_with_a_list_of_single_ports(steps):
     table, given_ = PortTable(), []
 
-    def clash(one, other):
-        same = one.address == other.address or EVERY_IPV4 in (one.address, other.address)
-        return same and one.port <= other.last and other.port <= one.last
+    def clash(left, right):
+        same = left.address == right.address or EVERY_IPV4 in (left.address, right.address)
+        return same and left.port <= right.last and right.port <= left.last
 
     for add, place in steps:
         expected = [other for other in given_ if clash(place, other)]

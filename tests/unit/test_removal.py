@@ -23,19 +23,23 @@ def given_for(*port_requests, port=0):
     return [
         Publication(
             protocol="tcp",
-            address=one,
+            address=bound,
             port=port or port_request.port,
             target=port_request.target,
             count=port_request.count,
         )
         for port_request in port_requests
         for address in port_request.addresses
-        for one in ((EVERY_IPV4, EVERY_IPV6) if address is None else (address,))
+        for bound in ((EVERY_IPV4, EVERY_IPV6) if address is None else (address,))
     ]
 
 
 def singles(publications):
-    return {(one.address, one.port + step, one.target + step) for one in publications for step in range(one.count)}
+    return {
+        (publication.address, publication.port + step, publication.target + step)
+        for publication in publications
+        for step in range(publication.count)
+    }
 
 
 def test_a_port_is_cut_out_of_a_run():
@@ -91,18 +95,18 @@ def test_what_is_not_published_takes_nothing():
 RUNS = st.builds(port_request, st.integers(100, 140), st.integers(1, 30), st.integers(1, 12))
 
 
-@given(st.lists(RUNS, max_size=5, unique_by=lambda one: one.port), RUNS)
+@given(st.lists(RUNS, max_size=5, unique_by=lambda publication: publication.port), RUNS)
 def test_a_removal_agrees_with_one_of_single_ports(runs, part):
     there = given_for(*runs)
     left = without(runs, there, part)
     taken = {(part.port + step, part.target + step) for step in range(part.count)}
-    expected = [one for run in there for one in singles([run]) if one[1:] not in taken]
-    found = [one for run in left.publications for one in singles([run])]
+    expected = [single for run in there for single in singles([run]) if single[1:] not in taken]
+    found = [single for run in left.publications for single in singles([run])]
     assert sorted(map(str, found)) == sorted(map(str, expected))
-    wished = [one for run in given_for(*left.port_requests) for one in singles([run])]
+    wished = [single for run in given_for(*left.port_requests) for single in singles([run])]
     assert sorted(map(str, wished)) == sorted(map(str, expected))
     for whole, pieces in left.cut:
-        assert singles(pieces) == {one for one in singles([whole]) if one[1:] not in taken}
+        assert singles(pieces) == {single for single in singles([whole]) if single[1:] not in taken}
 
 
 def rule(port, count, shift=0):
@@ -115,6 +119,6 @@ RULES = st.lists(st.builds(rule, st.integers(1, 30), st.integers(1, 9), st.integ
 @given(RULES, RULES)
 def test_the_difference_of_what_is_published_agrees_with_one_of_single_ports(ones, others):
     def expanded(rules):
-        return {(one.port + step, one.target_port + step) for one in rules for step in range(one.count)}
+        return {(rule.port + step, rule.target_port + step) for rule in rules for step in range(rule.count)}
 
     assert expanded(minus(ones, others)) == expanded(ones) - expanded(others)

@@ -61,15 +61,15 @@ bridges = st.builds(
     name=st.sampled_from(["nd-a", "nd-b"]),
     internal=st.booleans(),
     ipv4=treatments,
-    ipv6=treatments.map(lambda one: one and replace(one, source=None)),
+    ipv6=treatments.map(lambda treatment: treatment and replace(treatment, source=None)),
     isolated=st.booleans(),
     trusted=st.sampled_from([(), ("eth0",), ("eth0", "eth1")]),
 )
 rulesets = st.builds(
     lambda some, ports, opened: Ruleset(
-        frozenset({one.name: one for one in some}.values()),
-        frozenset({(one.protocol, one.address, one.port): one for one in ports}.values()),
-        frozenset({(one.protocol, one.target, one.target_port): one for one in opened}.values()),
+        frozenset({network.name: network for network in some}.values()),
+        frozenset({(port.protocol, port.address, port.port): port for port in ports}.values()),
+        frozenset({(port.protocol, port.target, port.target_port): port for port in opened}.values()),
     ),
     st.lists(bridges, max_size=3),
     st.lists(rules, max_size=8),

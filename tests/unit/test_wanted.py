@@ -119,14 +119,14 @@ def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
 def test_a_shared_alias_has_all_addresses_and_loses_those_that_leave(front):
     book = NetworkNames(front)
     members = [sandbox(f"c{n}", endpoint(front, n, aliases=["db"])) for n in (2, 3, 4)]
-    for one in members:
-        book.update(None, one)
+    for member in members:
+        book.update(None, member)
     assert book.records().names["db"] == ("10.1.0.2", "10.1.0.3", "10.1.0.4")
     patch = book.update(members[1], None)
     assert patch.names["db"] == ("10.1.0.2", "10.1.0.4") and patch.names["c3"] == ()
     assert patch.pointers == {"10.1.0.3": ""}
-    for one in (members[0], members[2]):
-        book.update(one, None)
+    for member in (members[0], members[2]):
+        book.update(member, None)
     assert book.records().names == {} and book.records().pointers == {}
 
 
@@ -169,9 +169,9 @@ def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
 def test_the_host_is_found_on_the_way_out_else_on_a_bridge(front, back):
     inside = network("aaa", "10.3.0.0/24", internal=True)
     made = state(front, back, inside)
-    assert [str(one) for one in gateways(made, sandbox("x", endpoint(inside, 2)))] == ["10.3.0.1"]
+    assert [str(gateway) for gateway in gateways(made, sandbox("x", endpoint(inside, 2)))] == ["10.3.0.1"]
     both = sandbox("x", endpoint(inside, 2), endpoint(front, 2), endpoint(back, 2, gw_priority=5))
-    assert [str(one) for one in gateways(made, both)] == ["10.2.0.1"]
+    assert [str(gateway) for gateway in gateways(made, both)] == ["10.2.0.1"]
     assert gateways(made, sandbox("x")) == ()
 
 
