@@ -1,7 +1,8 @@
-"""Drivers: what turns a network and its endpoints into facts and rules.
+"""Network drivers: they turn a network and its endpoints into facts and firewall rules.
 
-A driver is pure: it says what the kernel should hold and never touches it.  Any installed package adds one through
-an entry point of the group ``netd.drivers``: its name is the driver's, and it names a class made without arguments.
+A driver is pure: it describes the state of the kernel and never changes it.  An installed package adds a driver by an
+entry point of the group ``netd.drivers``; the entry point's name is the driver's name, its object a class without
+constructor arguments.
 """
 
 from __future__ import annotations
@@ -15,53 +16,55 @@ from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 from netd.portmap.rules import BridgeRules
 
 EVERY_ADDRESS: tuple[Address, ...] = (EVERY_IPV4, EVERY_IPV6)
-"""Of the host."""
+"""All addresses of the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a driver's networks are like, for those who do not care how they are made."""
+    """Properties of a driver's networks that the engine needs."""
 
     addressed: bool = True
-    """They have a subnet, and their endpoints an interface, an address, names and published ports."""
+    """Networks have subnets; endpoints have an interface, an address, names and published ports."""
     on_host: bool = False
-    """Their sandboxes share the host's network namespace."""
+    """Sandboxes share the host's network namespace."""
     single: bool = False
-    """There is only the one that netd makes itself."""
+    """The only network is the predefined one."""
     parent: str = ""
-    """The option that names a link of the host, which has to be there, that its networks stand on."""
+    """The option that names the parent link, an existing link of the host."""
     segment_size: int = 0
-    """How many endpoints one device of the host takes; 0 is any number."""
+    """Number of endpoints per device of the host; 0 is unlimited."""
     most_segments: int = 1
-    """How many devices one network can have."""
+    """Number of devices per network."""
     absent: bool = False
-    """It is not installed any more: its networks can only be removed."""
+    """The driver is not installed any more: its networks can only be removed."""
 
 
 @runtime_checkable
 class Driver(Protocol):
+    """The interface of a network driver."""
+
     traits: Traits
 
     def validate(self, spec: NetworkSpec) -> None:
-        """Raise BadRequest naming the option that cannot be served.  What passes here, the other methods can read."""
+        """Raise BadRequest naming an option that is invalid.  The other methods accept every spec that passes."""
 
     def device(self, network: Network) -> str | None:
-        """Return the link of the host that the network stands on; no two networks may have the same."""
+        """Return the name of the network's link on the host, which no other network may use; None without one."""
 
     def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:
-        """Tell whether an address of the family's subnet is set aside for a gateway when nobody names one."""
+        """Return True if a gateway address is reserved in the family's subnet when the request names none."""
 
     def network_facts(self, network: Network) -> tuple[Fact, ...]:
-        """Return what the kernel should hold while the network exists."""
+        """Return the kernel's objects of the network."""
 
     def rules(self, network: Network) -> BridgeRules | None:
-        """Return how the firewall should treat the network's device."""
+        """Return the firewall rules for the network's device; None for a network without rules."""
 
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
-        """Return what the kernel should hold, besides the sandbox's namespace and default route, for one endpoint."""
+        """Return the kernel's objects of an endpoint, except the sandbox's namespace and default route."""
 
     def binding_addresses(self, network: Network) -> tuple[Address, ...]:
-        """Return the addresses of the host on which ports are published when nobody names one, one of a family.
+        """Return the default host addresses for published ports, at most one per family.
 
-        Those of a family that the container does not have are passed over.  None at all: nothing can be published.
+        Addresses of a family that the container does not have are ignored.  Empty: ports cannot be published.
         """

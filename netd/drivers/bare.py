@@ -1,4 +1,4 @@
-"""What drivers have in common that make nothing in the kernel."""
+"""Base class of drivers that create nothing in the kernel."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 
 
 class BareDriver:
+    """The methods of a driver without kernel objects."""
+
     def validate(self, spec: NetworkSpec) -> None:
-        """Nobody can ask for one, so nothing can be wrong."""
+        """Accept every spec: the networks are predefined."""
 
     def device(self, network: Network) -> str | None:
         return None

@@ -14,12 +14,14 @@ from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 from netd.portmap.rules import BridgeRules
 
 _PORTS = 1023
-"""As many as the kernel lets a bridge have."""
+"""Ports per bridge (BR_MAX_PORTS of the kernel, less one)."""
 _SEGMENT = 950
-"""The rest of the first bridge's ports is for the joints with the others: enough for every address of a /16."""
+"""Endpoints per bridge; the remaining ports of the first bridge connect the other segments, enough for a full /16."""
 
 
 class BridgeDriver:
+    """A Linux bridge per network."""
+
     traits = Traits(segment_size=_SEGMENT, most_segments=1 + _PORTS - _SEGMENT)
 
     def validate(self, spec: NetworkSpec) -> None:
@@ -30,7 +32,7 @@ class BridgeDriver:
         return network.options.get(bridge_options.NAME) or f"nd-{short(network.id)}"
 
     def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:
-        """Tell of one even where the bridge does not have its address, unless nobody could go by way of it."""
+        """Return True also with ``inhibit_ipv4``, where another router has the gateway address."""
         found = bridge_options.read(spec.options)
         return found.bridge_has_address(family) or (family == 4 and found.inhibit_ipv4 and not spec.internal)
 
@@ -82,13 +84,13 @@ class BridgeDriver:
         return f"nds{network.id[:8]}-{segment}" if segment else self.device(network)
 
     def binding_addresses(self, network: Network) -> tuple[Address, ...]:
-        """An address other than 0.0.0.0 stands alone; 0.0.0.0 means every address of both families, as in Docker."""
+        """Return the ``host_binding_ipv4`` address; 0.0.0.0 means all addresses of both families, as in Docker."""
         binding = bridge_options.read(network.options).binding
         return EVERY_ADDRESS if binding is None else (binding,)
 
 
 def _addresses(network: Network, found: BridgeOptions) -> list[Interface]:
-    """Return the bridge's own: the gateways, where it is the gateway."""
+    """Return the addresses of the bridge: the gateways of the families for which it is the gateway."""
     pools = [network.pool(family) for family in FAMILIES if found.bridge_has_address(family)]
     return [ip_interface((pool.gateway, pool.subnet.prefixlen)) for pool in pools if pool and pool.gateway]
 

@@ -1,4 +1,4 @@
-"""The options of bridge networks: Docker's names, what they may say, and what they come to.  Pure."""
+"""The options of bridge networks: Docker's names, validation, and parsed values.  Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KNOWN = frozenset(
 )
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _ADVERTISED, _ADVERTISED_EVERY = range(4), range(100, 2001)
-"""How often an address is to be announced, and every how many milliseconds."""
+"""Allowed numbers of address announcements, and of milliseconds between two."""
 
 DEFAULT_DEVICE = "netd0"
 DEFAULT_OPTIONS = {
@@ -45,41 +45,43 @@ DEFAULT_OPTIONS = {
     BINDING: str(EVERY_IPV4),
     NAME: DEFAULT_DEVICE,
 }
-"""What the default bridge network shows, as Docker's does."""
+"""The options of the default bridge network, as Docker shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeOptions:
-    """What the options of one network say."""
+    """The parsed options of one network."""
 
     name: str
-    """The link's; "" leaves it to netd."""
+    """The name of the bridge; empty: netd chooses."""
     masquerade: bool
     icc: bool
-    """Whether its containers reach one another."""
+    """Containers on the network can reach each other."""
     binding: Address | None
-    """Where ports are published when nobody names an address; None is every address of the host."""
+    """Default host address for published ports; None is all addresses."""
     modes: Mapping[Family, GatewayMode]
     inhibit_ipv4: bool
-    """The bridge has no IPv4 address: somebody else is the gateway."""
+    """The bridge has no IPv4 address: another router is the gateway."""
     trusted: tuple[str, ...]
     sources: Mapping[Family, Address | None]
     mtu: int
-    """0 leaves it to netd."""
+    """0: netd chooses."""
     guard: bool
-    """Whether containers may send only from their own addresses; off for those that are routers or share addresses."""
+    """Anti-spoofing: containers send from their own addresses only; off for routers and shared addresses (VRRP)."""
 
     def treatment(self, family: Family, *, internal: bool) -> Treatment:
+        """Return the firewall's treatment of one family."""
         mode = self.modes[family]
-        hides = self.masquerade and not internal and mode in (GatewayMode.NAT, GatewayMode.UNPROTECTED)
-        return Treatment(mode=mode, masquerade=hides, source=self.sources[family])
+        masquerade = self.masquerade and not internal and mode in (GatewayMode.NAT, GatewayMode.UNPROTECTED)
+        return Treatment(mode=mode, masquerade=masquerade, source=self.sources[family])
 
     def bridge_has_address(self, family: Family) -> bool:
+        """Return True if the bridge has the gateway address of the family."""
         return self.modes[family] is not GatewayMode.ISOLATED and not (family == 4 and self.inhibit_ipv4)
 
 
 def read(given: Mapping[str, str]) -> BridgeOptions:
-    """Return what the options say.  Raises BadRequest, or ServerError where Docker does, for what cannot be read."""
+    """Return the parsed options.  Raises BadRequest, or ServerError where Docker does, for an invalid value."""
     binding = options.address(given, BINDING)
     return BridgeOptions(
         name=_name(given.get(NAME, "")),
@@ -99,7 +101,7 @@ def read(given: Mapping[str, str]) -> BridgeOptions:
 
 
 def check(spec: NetworkSpec) -> None:
-    """Raise BadRequest, or ServerError where Docker does, when the options cannot be those of such a network."""
+    """Raise BadRequest, or ServerError where Docker does, for options that are invalid for the network."""
     options.refuse_unknown(spec.options, KNOWN, "bridge networks")
     found = read(spec.options)
     if GatewayMode.ISOLATED in found.modes.values() and not spec.internal:
@@ -132,5 +134,5 @@ def _trusted(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(filter(None, text.split(":"))))
     for name in names:
         if not options.is_link_name(name):
-            raise options.unreadable(TRUSTED, text, f"{name!r} is no name of a link; write them like eth0:eth1")
+            raise options.unreadable(TRUSTED, text, f"{name!r} is not the name of a link; write them like eth0:eth1")
     return names

@@ -1,4 +1,4 @@
-"""The driver options of endpoints: an interface's name and parameters, in Docker's words.  Pure."""
+"""The driver options of endpoints: name and sysctls of the interface, with Docker's names.  Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHOUT_IPV6 = ("net.ipv6.conf.all.disable_ipv6", "net.ipv6.conf.default.disabl
 
 
 def faults(given: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is wrong with an endpoint's options."""
+    """Yield the faults of an endpoint's options."""
     name = given.get(IFNAME, "")
     if name and not options.is_link_name(name):
         yield f"invalid interface name {name!r}: it has up to 15 characters, without spaces, '/', ':' and '%'"
@@ -32,7 +32,7 @@ def faults(given: Mapping[str, str]) -> Iterator[str]:
 
 
 def sysctls(given: Mapping[str, str]) -> Settings:
-    """Return the parameters of the interface, with IFNAME in the place of its name.  Raises BadRequest."""
+    """Return the sysctls of the interface, with IFNAME in place of its name.  Raises BadRequest."""
     found = []
     for text in _listed(given):
         match = _SYSCTL.match(text)
@@ -43,7 +43,7 @@ def sysctls(given: Mapping[str, str]) -> Settings:
 
 
 def without_ipv6(container: Mapping[str, str], given: Mapping[str, str]) -> bool:
-    """Tell whether a container's parameters, or those of its interface, switch IPv6 off there."""
+    """Return True if the sysctls of a container or of its interface disable IPv6."""
     of_interface = (value for name, value in sysctls(given) if name == "net.ipv6.conf.IFNAME.disable_ipv6")
     return any(value != "0" for value in (*(container.get(name, "0") for name in _WITHOUT_IPV6), *of_interface))
 

@@ -1,6 +1,6 @@
-"""The macvlan driver: containers are hosts of their own on the network that a link of the host, the parent, is on.
+"""The macvlan driver: containers are hosts on the network to which a link of the host, the parent, is connected.
 
-Nothing is translated and no port is published: whoever is on that network reaches them at their own addresses.
+No NAT and no published ports: other hosts of that network reach containers at their own addresses.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ PARENT = "parent"
 MODE = "macvlan_mode"
 ACCESS = "netd.host_access"
 HOST = "host"
-"""The auxiliary address that the host itself has, where it can reach the containers."""
+"""Name of the auxiliary address of the host itself, with ``netd.host_access``."""
 _KNOWN = frozenset(
     (options.MTU, options.INTERFACE_PREFIX, options.PREFIX + "enable_ipv4", options.PREFIX + "enable_ipv6")
 )
 
 
 class MacvlanDriver(BareDriver):
+    """A macvlan link per endpoint, on the parent of the network."""
+
     traits = Traits(parent=PARENT)
 
     def validate(self, spec: NetworkSpec) -> None:
@@ -34,17 +36,17 @@ class MacvlanDriver(BareDriver):
         if not parent:
             raise BadRequest(f"option {PARENT} is missing: name the link of the host to use, as in -o {PARENT}=eth0")
         if not options.is_link_name(parent):
-            raise options.unreadable(PARENT, parent, "it is no name of a link")
+            raise options.unreadable(PARENT, parent, "it is not the name of a link")
         options.mtu(spec.options)
         options.interface_prefix(spec.options)
         mode = _mode(spec.options)
         if options.flag(spec.options, ACCESS, False) and mode is MacvlanMode.PRIVATE:
             raise BadRequest(
-                f"option {ACCESS} needs {MODE}={MacvlanMode.BRIDGE}: private links reach no other of theirs"
+                f"option {ACCESS} needs {MODE}={MacvlanMode.BRIDGE}: private macvlan links cannot reach each other"
             )
 
     def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:
-        """It is a router out there, which an internal network has no use for."""
+        """Return True unless internal: the gateway is a router on the parent's network."""
         return not spec.internal
 
     def device(self, network: Network) -> str | None:
@@ -81,22 +83,25 @@ class MacvlanDriver(BareDriver):
 
 
 def _access(network: Network) -> str | None:
-    """Return the name of the host's own link; None where it has none."""
+    """Return the name of the host's own macvlan link; None without host access."""
     return f"ndm{network.id[:10]}" if options.flag(network.options, ACCESS, False) else None
 
 
 def _host_routes(network: Network, endpoint: Endpoint) -> list[HostRoute]:
-    """Return the host's routes to the container: IPv6 neighbours are found only by a link with an address of it."""
+    """Return the host's routes to the container.
+
+    IPv6 routes only if the host's link has an IPv6 address: neighbour discovery needs one.
+    """
     name = _access(network)
-    families = {4, *(one.version for one in _host_addresses(network))}
-    found = [one.ip for one in endpoint.addresses if one.version in families]
-    return [HostRoute(link=name, destination=ip_network(one)) for one in found] if name else []
+    families = {4, *(address.version for address in _host_addresses(network))}
+    found = [address.ip for address in endpoint.addresses if address.version in families]
+    return [HostRoute(link=name, destination=ip_network(address)) for address in found] if name else []
 
 
 def _host_addresses(network: Network) -> tuple[Interface, ...]:
-    """Return single addresses: what else is on the subnet is reached as before."""
+    """Return the host's addresses as /32 and /128: routes to the rest of the subnet stay unchanged."""
     found = (pool.auxiliary.get(HOST) for pool in network.pools)
-    return tuple(ip_interface(one) for one in found if one is not None)
+    return tuple(ip_interface(address) for address in found if address is not None)
 
 
 def _mode(given: dict[str, str]) -> MacvlanMode:

@@ -1,4 +1,4 @@
-"""Reading driver options, with Docker's words for what cannot be read."""
+"""Parsing of driver options, with Docker's error messages."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ MTU = PREFIX + "driver.mtu"
 INTERFACE_PREFIX = PREFIX + "container_iface_prefix"
 ORDINARY_MTU = 1500
 GATEWAYS: dict[Family, str] = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
-"""Names of auxiliary addresses that are the containers' default gateways."""
+"""Names of the auxiliary addresses that replace the containers' default gateways."""
 _MTUS = range(68, 65536)
 _LINK_NAME = re.compile(r"(?!\.{1,2}\Z|lo\Z)[^\s/:%]{1,15}\Z")
 _LONGEST_PREFIX = 12
-"""Of the fifteen characters that a link's name may have, some are for its number."""
+"""Characters; a link's name has at most fifteen, including its number."""
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 def refuse_unknown(options: Mapping[str, str], known: Collection[str], what: str) -> None:
-    """Raise BadRequest for an option of Docker's name space that nothing here would heed."""
+    """Raise BadRequest for an option with Docker's prefix that is not supported."""
     for name in options:
         if name.startswith(PREFIX) and name not in known:
             raise BadRequest(f"option {name} is not supported for {what}; remove it")
 
 
 def flag(options: Mapping[str, str], name: str, default: bool) -> bool:
+    """Return a boolean option.  Raises BadRequest."""
     text = options.get(name)
     if text is None:
         return default
@@ -41,11 +42,12 @@ def flag(options: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 def is_flag(text: str) -> bool:
-    """Tell whether *text* is one of Go's spellings of true and false."""
+    """Return True if *text* is a boolean of Go's strconv.ParseBool."""
     return text in _TRUE + _FALSE
 
 
 def number(options: Mapping[str, str], name: str, default: int) -> int:
+    """Return an integer option.  Raises BadRequest."""
     text = options.get(name, "")
     found = signed(text) if text else default
     if found is None:
@@ -54,7 +56,7 @@ def number(options: Mapping[str, str], name: str, default: int) -> int:
 
 
 def address(options: Mapping[str, str], name: str) -> Address | None:
-    """Return an address of either family; None where none is given."""
+    """Return an address of either family; None if unset.  Raises BadRequest."""
     text = options.get(name, "")
     try:
         return ip_address(text) if text else None
@@ -63,7 +65,7 @@ def address(options: Mapping[str, str], name: str) -> Address | None:
 
 
 def address_of(options: Mapping[str, str], name: str, kind: type[IPv4Address] | type[IPv6Address]) -> Address | None:
-    """Return an address of the one family."""
+    """Return an address of the family of *kind*; None if unset.  Raises BadRequest."""
     found = address(options, name)
     if found is not None and not isinstance(found, kind):
         raise unreadable(name, str(found), f"it is not an {kind.__name__[:4]} address")
@@ -71,7 +73,7 @@ def address_of(options: Mapping[str, str], name: str, kind: type[IPv4Address] | 
 
 
 def mtu(options: Mapping[str, str]) -> int:
-    """Return the MTU that is asked for; 0 where none is."""
+    """Return the MTU option; 0 if unset.  Raises BadRequest."""
     found = number(options, MTU, 0)
     if found and found not in _MTUS:
         raise BadRequest(f"invalid MTU number: {found}: {MTU} is {_MTUS.start} to {_MTUS.stop - 1}")
@@ -79,7 +81,7 @@ def mtu(options: Mapping[str, str]) -> int:
 
 
 def interface_prefix(options: Mapping[str, str]) -> str:
-    """Return what the names of interfaces inside containers begin with."""
+    """Return the prefix of interface names inside containers.  Raises BadRequest."""
     found = options.get(INTERFACE_PREFIX, "") or "eth"
     if len(found) > _LONGEST_PREFIX or not is_link_name(found):
         raise unreadable(
@@ -89,8 +91,10 @@ def interface_prefix(options: Mapping[str, str]) -> str:
 
 
 def is_link_name(text: str) -> bool:
+    """Return True if the kernel accepts *text* as the name of a link."""
     return _LINK_NAME.match(text) is not None
 
 
 def unreadable(name: str, text: str, reason: str) -> BadRequest:
+    """Return Docker's error for an option that cannot be parsed."""
     return BadRequest(f"failed to parse {name} value: {text} ({reason})")

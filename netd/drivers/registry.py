@@ -1,4 +1,4 @@
-"""Finding drivers: those of netd itself, and those that installed packages bring."""
+"""The registry of network drivers: those of netd, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ class Drivers:
         return tuple(sorted(self._drivers))
 
     def get(self, name: str) -> Driver:
-        """Return the driver.  Raises NotFound in Docker's words, with those that there are."""
+        """Return the driver.  Raises NotFound with Docker's message."""
         if (found := self._drivers.get(name)) is None:
             raise NotFound(f'plugin "{name}" not found')
         return found
 
     def add(self, name: str, driver: Driver) -> None:
-        """Make a driver known that was found later."""
+        """Register a driver."""
         self._drivers[name] = driver
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a driver of that name, installed and not only expected."""
+        """Return True if a driver of that name is installed."""
         return name in self._drivers and not self._drivers[name].traits.absent
 
     def expect(self, name: str) -> None:
-        """Let networks of a driver that is not installed any more be listed and removed, and nothing else."""
+        """Register a placeholder for a driver that is not installed: its networks can be listed and removed only."""
         if name not in self._drivers:
-            _log.error("driver=%s missing=true: install the package that brought it", name)
+            _log.error("driver is not installed; install its package: driver=%s", name)
             self._drivers[name] = AbsentDriver()
 
 
 class AbsentDriver(BareDriver):
-    """Stands in for a driver that networks were made with and that is gone."""
+    """The placeholder for the driver of existing networks that is not installed any more."""
 
     traits = Traits(absent=True)
 
 
 def discover() -> Drivers:
-    """Return netd's own drivers and those of every installed package."""
+    """Return netd's own drivers and those of all installed packages."""
     own: dict[str, Driver] = {
         "bridge": BridgeDriver(),
         "host": HostDriver(),
@@ -66,7 +66,7 @@ def discover() -> Drivers:
     return Drivers(own | entry_points.load_drivers(GROUP, _checked, own))
 
 
-def _checked(made: object) -> Driver:
-    if not isinstance(made, Driver):
-        raise TypeError("it does not have all that a driver needs")
-    return made
+def _checked(driver: object) -> Driver:
+    if not isinstance(driver, Driver):
+        raise TypeError("it lacks attributes of netd.drivers.Driver")
+    return driver

@@ -1,7 +1,7 @@
-"""Drivers that have a part in another process: what the engine asks them to do around a pure plan.
+"""Remote drivers: drivers that are plugins in other processes.
 
-A network of such a driver is *remote*.  Its plan (:class:`RemoteDriver`) follows from what the driver said when an
-endpoint was made, which is kept in the endpoint's record.
+The engine calls the plugin (:class:`NetworkDriverCalls`) and stores its response in the endpoint's record; the pure
+:class:`RemoteDriver` computes the facts from the record.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 
 
 class NetworkDriverCalls(Protocol):
-    """Every call ends within a bounded time, and raises a Problem in one sentence when it failed.
+    """The calls to a plugin.  Every call has a timeout and raises a Problem on failure.
 
-    ``leave``, ``delete_endpoint`` and ``delete_network`` may be repeated, and are no error for what is unknown.
+    ``leave``, ``delete_endpoint`` and ``delete_network`` may be repeated; an unknown id is not an error.
     """
 
     async def check(self) -> None:
-        """Raise unless the driver can make networks of this host."""
+        """Raise a Problem unless the driver's networks have local scope."""
 
     async def without_gateway(self, asked: NetworkSpec) -> tuple[Family, ...]:
-        """Return the families of which no address should be kept for a gateway."""
+        """Return the families without a reserved gateway address (GwAllocCheck)."""
 
     async def create_network(self, network: Network) -> None: ...
 
     async def delete_network(self, network: str) -> None: ...
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
-        """Return the endpoint with the addresses and the MAC that were left to the driver."""
+        """Return the endpoint with the addresses and the MAC that the driver has chosen."""
 
     async def join(self, sandbox: Sandbox, endpoint: Endpoint, key: Path) -> Endpoint:
-        """Return the endpoint with its link, its routes, and where its ways out lead; *key* is the namespace's path."""
+        """Return the endpoint with its link, routes and gateways; *key* is the path of the network namespace."""
 
     async def program(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
-        """Make the container's ports reachable: this endpoint is its way out now."""
+        """Publish the container's ports: this endpoint is its gateway endpoint now."""
 
     async def revoke(self, endpoint: Endpoint) -> None: ...
 
@@ -49,29 +49,29 @@ class NetworkDriverCalls(Protocol):
 
 
 class RemoteDriver(BareDriver):
-    """The plan of a remote network: links that the driver made are moved into the sandboxes."""
+    """The facts of a remote network: links that the plugin created are moved into the sandboxes."""
 
     traits = Traits()
 
     def validate(self, spec: NetworkSpec) -> None:
-        """What an option means is known to the driver alone."""
+        """Accept every spec: only the plugin knows its options."""
 
     def endpoint_facts(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> tuple[Fact, ...]:
         if endpoint.join_info is None:
             return ()
-        moved = PluginLink(
+        link = PluginLink(
             source=endpoint.join_info.source,
             sandbox=sandbox.id,
             inside=endpoint.interface,
             mac=endpoint.mac,
             addresses=endpoint.addresses,
-            routes=tuple(StaticRoute(one.destination, one.via) for one in endpoint.join_info.routes),
+            routes=tuple(StaticRoute(route.destination, route.via) for route in endpoint.join_info.routes),
         )
-        return (moved,)
+        return (link,)
 
     def has_gateway(self, spec: NetworkSpec, family: Family) -> bool:
         return family not in spec.without_gateway
 
     def binding_addresses(self, network: Network) -> tuple[Address, ...]:
-        """The driver publishes ports itself."""
+        """Return nothing: the plugin publishes ports itself."""
         return ()

@@ -1,1 +1,1 @@
-"""Choosing subnets for networks and addresses for endpoints.  Pure: what is taken is told, nothing is asked."""
+"""Allocation of subnets for networks and of addresses for endpoints.  Pure: used ranges are passed in as arguments."""

@@ -1,8 +1,8 @@
-"""The addresses of one pool: who has which, whose it will be, and which is next.
+"""The addresses of one pool: their holders, declared static addresses, and the next address to allocate.
 
-An index that is rebuilt from the records at start.  Addresses that nobody has had yet are given first, lowest first;
-then those that were given back, in the order in which they were: peers' caches have had the longest time to forget
-them.  Every question costs the same in a /16 as in a /28 and in a /64, however many are taken.
+An index that is rebuilt from the records at start.  Addresses that were never used are allocated first, the lowest
+first; then released ones, the least recently used first, so that neighbour caches of peers have expired.  The cost of
+an operation depends neither on the size of the subnet nor on the number of addresses in use.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ EDGE = "edge"
 AUXILIARY = "auxiliary"
 """Holders of addresses that no endpoint can have."""
 MOST = (1 << 64) - 1
-"""As far as Docker counts."""
+"""The largest number that Docker's counts can express (uint64)."""
 
 
 class AddressTaken(Exception):
-    """The address belongs to ``holder``: an endpoint's sandbox, or the words for what else it is."""
+    """The address is in use by ``holder``: the id of a sandbox, or ``GATEWAY``, ``EDGE`` or ``AUXILIARY``."""
 
     def __init__(self, address: Address, holder: str) -> None:
         super().__init__(f"{address} is taken by {holder}")
@@ -33,23 +33,25 @@ class AddressTaken(Exception):
 
 
 class Exhausted(Exception):
-    """No address is free where addresses are chosen from."""
+    """The range for allocation has no free address."""
 
 
 class AddressPool:
+    """The holders of a pool's addresses, and the order of allocation."""
+
     def __init__(self, pool: Pool) -> None:
         self.subnet = pool.subnet
         self._kind = IPv4Address if pool.subnet.version == 4 else IPv6Address
-        chosen_from = pool.ip_range or pool.subnet
-        self._lowest = int(chosen_from.network_address)
-        self._highest = int(chosen_from.broadcast_address)
+        allocation_range = pool.ip_range or pool.subnet
+        self._lowest = int(allocation_range.network_address)
+        self._highest = int(allocation_range.broadcast_address)
         self._holders: dict[int, str] = {}
         self._declared: dict[int, list[str]] = {}
-        """Who is to have an address while it runs, whoever declared it first in front."""
+        """Address → sandboxes that declared it as their static address, in order of declaration."""
         self._next = self._lowest
-        """From here on nothing has been chosen yet; what is free below is in ``_freed``."""
+        """The lowest address that was never allocated; free addresses below it are in ``_freed``."""
         self._freed: OrderedDict[int, None] = OrderedDict()
-        """Those that somebody has had and nobody has or declared, the longest free in front."""
+        """Released addresses that are neither in use nor declared, the least recently used first."""
         for address in edges(pool.subnet):
             self._holders[int(address)] = EDGE
         for address in pool.auxiliary.values():
@@ -59,17 +61,17 @@ class AddressPool:
 
     @property
     def in_use(self) -> int:
-        """Count all addresses of the subnet that are not free, its own, the gateway and auxiliary ones included."""
-        return len(self._spoken_for())
+        """Return the number of addresses that are not free; edges, gateway and auxiliary addresses included."""
+        return len(self._unavailable())
 
     @property
     def available(self) -> int:
-        """Count the addresses that can still be chosen, up to ``MOST``."""
-        gone = sum(self._lowest <= number <= self._highest for number in self._spoken_for())
-        return min(self._highest - self._lowest + 1 - gone, MOST)
+        """Return the number of addresses that can be allocated, up to ``MOST``."""
+        unavailable = sum(self._lowest <= number <= self._highest for number in self._unavailable())
+        return min(self._highest - self._lowest + 1 - unavailable, MOST)
 
     def take(self, address: Address, holder: str) -> None:
-        """Give *address* to *holder*.  Raises AddressTaken when somebody has it or declared it before."""
+        """Assign *address* to *holder*.  Raises AddressTaken if another sandbox uses it or declared it first."""
         number = int(address)
         other = self._holders.get(number) or self._owner(number)
         if other is not None and (other != holder or number in self._holders):
@@ -78,7 +80,7 @@ class AddressPool:
         self._freed.pop(number, None)
 
     def take_if_free(self, address: Address, holder: str) -> bool:
-        """Give *address* to *holder* if it could have been chosen, and tell whether it was."""
+        """Assign *address* to *holder* if it is free and in the allocation range; return True if assigned."""
         number = int(address)
         if not (self._lowest <= number <= self._highest and self._is_free(number)):
             return False
@@ -86,7 +88,7 @@ class AddressPool:
         return True
 
     def take_next(self, holder: str) -> Address:
-        """Give the next address to *holder*.  Raises Exhausted."""
+        """Assign the next free address to *holder* and return it.  Raises Exhausted."""
         number = self._pop_new()
         if number is None:
             if not self._freed:
@@ -96,12 +98,12 @@ class AddressPool:
         return self._kind(number)
 
     def release(self, address: Address) -> None:
-        """Take the address back; one that nobody has is no error."""
+        """Release the address; ignored if it is not in use."""
         if self._holders.pop(int(address), None) is not None:
             self.mark_used(address)
 
     def return_unused(self, address: Address) -> None:
-        """Take back what was given just now and nobody has used: it is the next again."""
+        """Release an address that was never used: it is allocated next."""
         number = int(address)
         self._holders.pop(number, None)
         if number == self._next - 1:
@@ -111,28 +113,28 @@ class AddressPool:
             self._freed.move_to_end(number, last=False)
 
     def mark_used(self, address: Address) -> None:
-        """Put the address last in line, if it is free: somebody has had it just now."""
+        """Make the address, if it is free, the last to be allocated."""
         number = int(address)
         if self._lowest <= number <= self._highest and self._is_free(number):
             self._freed[number] = None
             self._freed.move_to_end(number)
 
     def declare(self, address: Address, owner: str) -> None:
-        """Keep the address for *owner*, after those who declared it before and whoever has it now."""
+        """Reserve the address for *owner*, after earlier declarations and the current holder."""
         self._freed.pop(int(address), None)
         owners = self._declared.setdefault(int(address), [])
         if owner not in owners:
             owners.append(owner)
 
     def undeclare(self, address: Address, owner: str) -> None:
-        """Keep the address for *owner* no longer; where it did not declare it that is no error."""
+        """Remove the reservation of *owner*; ignored without one."""
         owners = self._declared.get(int(address), [])
         if owner in owners:
             owners.remove(owner)
         if not owners and self._declared.pop(int(address), None) is not None:
             self.mark_used(address)
 
-    def _spoken_for(self) -> Set[int]:
+    def _unavailable(self) -> Set[int]:
         return self._holders.keys() | self._declared.keys()
 
     def _owner(self, number: int) -> str | None:
@@ -140,7 +142,7 @@ class AddressPool:
         return owners[0] if owners else None
 
     def _pop_new(self) -> int | None:
-        """Return the lowest address that nobody has had."""
+        """Return the lowest address that was never used; None if there is none."""
         while self._next <= self._highest:
             number = self._next
             self._next += 1

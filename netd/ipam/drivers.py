@@ -1,7 +1,8 @@
-"""IPAM drivers: where networks' subnets and addresses come from when it is not netd that chooses them.
+"""IPAM drivers: allocators of subnets and addresses other than netd's own.
 
-``default`` is netd's own choice and ``null`` none at all.  Any installed package adds a driver through an entry point
-of the group ``netd.ipam``: its name is the driver's, and it names a class made without arguments.
+``default`` is netd's own allocator, ``null`` allocates nothing.  An installed package adds a driver by an entry point
+of the group ``netd.ipam``; the entry point's name is the driver's name, its object a class without constructor
+arguments.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from netd.common.errors import NotFound
 
 T = TypeVar("T")
 Soon: TypeAlias = T | Awaitable[T]
-"""A driver may answer at once or later."""
+"""A result, or an awaitable of it: methods of drivers may be coroutine functions."""
 
 DEFAULT, NULL = "default", "null"
 GROUP = "netd.ipam"
@@ -25,67 +26,71 @@ GROUP = "netd.ipam"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRequest:
+    """The arguments of a pool request."""
+
     family: Family
     subnet: Subnet | None = None
-    """None leaves the choice to the driver."""
+    """None: the driver chooses."""
     ip_range: Subnet | None = None
-    """Where addresses are to be chosen from, within *subnet*."""
+    """The range for allocation, within *subnet*."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The user's ``--ipam-opt``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A pool of a driver's."""
+    """A pool that a driver has allocated."""
 
     id: str
-    """What the driver calls it from now on; not ""."""
+    """The driver's name of the pool; not empty."""
     subnet: Subnet
     gateway: Address | None = None
-    """The one that comes with the pool; None has it asked for as an address."""
+    """The gateway of the pool; None: netd requests an address for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressRequest:
+    """The arguments of an address request."""
+
     address: Address | None = None
-    """None leaves the choice to the driver."""
+    """None: the driver chooses."""
     gateway: bool = False
-    """It is to be the network's gateway."""
+    """The address is for the network's gateway."""
     mac: str = ""
-    """Of the endpoint that gets the address; "" for the gateway and auxiliary addresses."""
+    """The MAC of the endpoint; empty for gateways and auxiliary addresses."""
 
 
 @runtime_checkable
 class IpamDriver(Protocol):
-    """Every method may be a coroutine function or answer at once; a Problem raised is what the user gets to see.
+    """Every method may be a coroutine function; a Problem that it raises is the user's error message.
 
-    Addresses that come from a driver are told to it again at no other time: pools and addresses are in netd's records
-    and outlive both.  A driver that keeps nothing itself asks for ``replay``.
+    Pools and addresses are in netd's records, which outlive both processes; without ``replay``, netd does not repeat
+    requests for them.  A driver without a store of its own sets ``replay``.
     """
 
     replay: bool
-    """After every start of netd the driver is asked again for all pools, gateways and addresses in use."""
+    """At every start, netd repeats the requests for all pools, gateways and addresses in use."""
 
     def request_pool(self, asked: PoolRequest) -> Soon[Granted]:
-        """Return a pool; repeated for one that overlaps another network's, it is a different one each time."""
+        """Allocate a pool.  netd repeats the request if the pool overlaps a network; the result must differ then."""
 
     def release_pool(self, pool: str) -> Soon[None]:
-        """Take a pool back; one that is not known is no error."""
+        """Release a pool; an unknown one is not an error."""
 
     def request_address(self, pool: str, asked: AddressRequest) -> Soon[Interface]:
-        """Return an address with the length of the subnet's prefix."""
+        """Allocate an address; return it with the prefix length of the subnet."""
 
     def release_address(self, pool: str, address: Address) -> Soon[None]:
-        """Take an address back; one that nobody has is no error."""
+        """Release an address; a free one is not an error."""
 
 
 async def answer(soon: Soon[T]) -> T:
-    """Return what a driver's method came to."""
+    """Return the result of a driver's method."""
     return await soon if inspect.isawaitable(soon) else soon
 
 
 class IpamDrivers:
-    """The drivers by name, besides the two that are netd's own."""
+    """The drivers by name, in addition to ``default`` and ``null``."""
 
     def __init__(self, drivers: Mapping[str, IpamDriver] | None = None) -> None:
         self._drivers = dict(drivers or {})
@@ -95,7 +100,7 @@ class IpamDrivers:
         return tuple(sorted((DEFAULT, NULL, *self._drivers)))
 
     def get(self, name: str) -> IpamDriver | None:
-        """Return the driver; None for netd's own.  Raises NotFound in Docker's words."""
+        """Return the driver; None for ``default`` and ``null``.  Raises NotFound with Docker's message."""
         if name in (DEFAULT, NULL):
             return None
         if (found := self._drivers.get(name)) is None:
@@ -103,16 +108,16 @@ class IpamDrivers:
         return found
 
     def add(self, name: str, driver: IpamDriver) -> None:
-        """Make a driver known, in place of one that had the name."""
+        """Register a driver; replaces a driver of that name."""
         self._drivers[name] = driver
 
 
 def discover() -> IpamDrivers:
-    """Return the drivers of every installed package."""
+    """Return the drivers of all installed packages."""
     return IpamDrivers(entry_points.load_drivers(GROUP, _checked, (DEFAULT, NULL)))
 
 
-def _checked(made: object) -> IpamDriver:
-    if not isinstance(made, IpamDriver):
-        raise TypeError("it does not have all that an IPAM driver needs")
-    return made
+def _checked(driver: object) -> IpamDriver:
+    if not isinstance(driver, IpamDriver):
+        raise TypeError("it lacks attributes of netd.ipam.drivers.IpamDriver")
+    return driver

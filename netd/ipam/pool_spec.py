@@ -1,4 +1,4 @@
-"""What a create request says about addresses: read, checked by itself, and laid out on a subnet."""
+"""The IPAM part of a create request: parsing, validation, and the pool that it describes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from netd.ipam.texts import read_address, read_prefix
 from netd.model import NetworkSpec, Pool, PoolSpec
 
 _POINT_TO_POINT = 31
-"""An IPv4 subnet as narrow as this has neither a network's address nor a broadcast's."""
+"""IPv4 prefix length from which on a subnet has neither network nor broadcast address (RFC 3021)."""
 _LINK_LOCAL = IPv6Network("fe80::/64")
 
 
 @dataclass(frozen=True, slots=True)
 class IpamConfig:
-    """One entry of ``IPAM.Config``, as text; "" is unset."""
+    """One entry of ``IPAM.Config``, as text; empty is unset."""
 
     subnet: str = ""
     ip_range: str = ""
@@ -28,7 +28,7 @@ class IpamConfig:
 
 @dataclass(frozen=True, slots=True)
 class _PoolEntry:
-    """The same, read; prefixes still have the bits that they should not have."""
+    """The same, parsed; prefixes may still have host bits set."""
 
     subnet: Interface | None
     ip_range: Interface | None
@@ -37,35 +37,36 @@ class _PoolEntry:
 
     @property
     def family(self) -> Family:
-        """Return the subnet's, or that of whatever is there."""
-        there = (self.subnet, self.ip_range, self.gateway, *self.auxiliary.values())
-        version = next((one.version for one in there if one is not None), 4)
+        """The family of the subnet, else that of the first field that is set."""
+        fields = (self.subnet, self.ip_range, self.gateway, *self.auxiliary.values())
+        version = next((value.version for value in fields if value is not None), 4)
         return 4 if version == 4 else 6
 
 
 def read(entries: Sequence[IpamConfig], families: Collection[Family] = FAMILIES) -> tuple[PoolSpec, ...]:
-    """Return what the entries of these families ask for, IPv4 first; the others are passed over, as Docker does.
+    """Return the specs of the entries of *families*, IPv4 first; other entries are ignored, as in Docker.
 
-    Raises BadRequest, in Docker's words, with everything that cannot be.
+    Raises BadRequest, with Docker's message, listing all faults.
     """
-    found = sorted(map(_entry, entries), key=lambda one: one.family)
-    found = [one for one in found if one.family in families]
-    if wrong := [fault for one in found for fault in _faults(one)]:
-        raise BadRequest(f"invalid network config:\n{join_faults(wrong)}")
+    found = sorted(map(_entry, entries), key=lambda entry: entry.family)
+    found = [entry for entry in found if entry.family in families]
+    if faults := [fault for entry in found for fault in _faults(entry)]:
+        raise BadRequest(f"invalid network config:\n{join_faults(faults)}")
     return tuple(map(_spec, found))
 
 
 def wanted(asked: NetworkSpec) -> list[tuple[Family, PoolSpec]]:
-    """Return each pool that is asked for, then one for each family that is on and not asked about."""
+    """Return the specs of the request, then an empty one for each enabled family without a spec."""
     given: list[tuple[Family, PoolSpec]] = [
-        (4 if one.subnet is None or one.subnet.version == 4 else 6, one) for one in asked.pools
+        (4 if spec.subnet is None or spec.subnet.version == 4 else 6, spec) for spec in asked.pools
     ]
-    there = {family for family, _ in given}
-    on = {4: asked.ipv4, 6: asked.ipv6}
-    return [*given, *((family, PoolSpec()) for family in FAMILIES if on[family] and family not in there)]
+    present = {family for family, _ in given}
+    enabled = {4: asked.ipv4, 6: asked.ipv6}
+    return [*given, *((family, PoolSpec()) for family in FAMILIES if enabled[family] and family not in present)]
 
 
 def overlaps(wanted: Subnet, other: str) -> Forbidden:
+    """Return Docker's error for a subnet that overlaps *other*."""
     return Forbidden(
         "invalid pool request: Pool overlaps with other one on this address space:"
         f" {wanted} overlaps {other}; choose another subnet"
@@ -73,13 +74,13 @@ def overlaps(wanted: Subnet, other: str) -> Forbidden:
 
 
 def make_pool(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Pool:
-    """Return the pool of a network on *subnet*; the gateway, if none is given, is the lowest address nobody speaks for.
+    """Return the pool of a network on *subnet*; the default gateway is the lowest free address.
 
-    Without *has_gateway* only a given one is set aside.  Raises ServerError, as Docker does, for a gateway or
-    auxiliary address that is reserved or named twice.
+    Without *has_gateway*, only a gateway of the spec is reserved.  Raises ServerError, as Docker does, for a gateway
+    or auxiliary address that is reserved or occurs twice.
     """
     gateway = spec.gateway or (_free_gateway(spec, subnet) if has_gateway else None)
-    taken: dict[Address, str] = dict.fromkeys(edges(subnet), "the first or last of the subnet, which nobody can have")
+    taken: dict[Address, str] = dict.fromkeys(edges(subnet), "the first or last of the subnet, which is reserved")
     if gateway in taken:
         raise ServerError(f"failed to allocate gateway ({gateway}): Address already in use: it is {taken[gateway]}")
     if gateway is not None:
@@ -95,7 +96,7 @@ def make_pool(spec: PoolSpec, subnet: Subnet, *, has_gateway: bool = True) -> Po
 
 
 def edges(subnet: Subnet) -> tuple[Address, ...]:
-    """Return the addresses that nobody can have: IPv4 network and broadcast where there are such, IPv6 anycast."""
+    """Return the reserved addresses: IPv4 network and broadcast, unless /31 or /32; IPv6 subnet-router anycast."""
     if subnet.version == 6:
         return (subnet.network_address,)
     narrow = subnet.prefixlen >= _POINT_TO_POINT
@@ -103,13 +104,13 @@ def edges(subnet: Subnet) -> tuple[Address, ...]:
 
 
 def _free_gateway(spec: PoolSpec, subnet: Subnet) -> Address:
-    routed_ranges = {*edges(subnet), *spec.auxiliary.values()}
+    reserved = {*edges(subnet), *spec.auxiliary.values()}
     for address in spec.ip_range or subnet:
-        if address not in routed_ranges:
+        if address not in reserved:
             return address
     raise ServerError(
         "failed to allocate gateway (): no available addresses on this pool:"
-        f" {spec.ip_range or subnet} has none to spare; make it wider"
+        f" {spec.ip_range or subnet} has no free address; use a wider one"
     )
 
 

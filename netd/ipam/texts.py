@@ -1,4 +1,4 @@
-"""Addresses and prefixes as texts, refused in the words of Docker's decoder with what to write instead."""
+"""Parsing of addresses and prefixes, with the error messages of Docker's decoder and a remedy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from netd.common.addresses import Address, Interface
 from netd.common.errors import BadRequest
 
 _MAPPED = 96
-"""Bits in front of the IPv4 address in an IPv6 one that stands for it."""
+"""Bits before the IPv4 address in an IPv4-mapped IPv6 address."""
 
 
 def read_address(text: str) -> Address | None:
-    """Return the address; None for "".  One that is mapped into IPv6 is the IPv4 one.  Raises BadRequest."""
+    """Return the address; None for an empty text.  IPv4-mapped addresses become IPv4.  Raises BadRequest."""
     if not text:
         return None
     try:
@@ -24,7 +24,7 @@ def read_address(text: str) -> Address | None:
 
 
 def read_prefix(text: str) -> Interface | None:
-    """Return an address with a prefix's length, as it was written; None for "".  Raises BadRequest."""
+    """Return an address with its prefix length, host bits included; None for an empty text.  Raises BadRequest."""
     if not text:
         return None
     head, slash, bits = text.partition("/")

@@ -239,7 +239,7 @@ def test_an_installed_package_adds_a_driver(site):
     del site.environment["PYTHONPATH"]
     site.kill()
     site.start()
-    assert "driver=tiny missing=true" in site.log()
+    assert "driver is not installed; install its package: driver=tiny" in site.log()
     assert "install" in site.refusal(404, "POST", "/netd/v1/sandboxes", site.request("x", "t"))
     for box in (web, db):
         box.remove()

@@ -44,7 +44,7 @@ def check(internal=False, pools=(), **options):
         ({D + "container_iface_prefix": "x" * 13}, BadRequest, "up to 12 characters"),
         ({B + "enable_icc": "maybe"}, BadRequest, "value: maybe"),
         ({B + "inhibit_ipv4": "maybe"}, BadRequest, "value: maybe"),
-        ({B + "trusted_host_interfaces": "eth0:a b"}, BadRequest, "'a b' is no name of a link"),
+        ({B + "trusted_host_interfaces": "eth0:a b"}, BadRequest, "'a b' is not the name of a link"),
         ({B + "default_bridge": "true"}, BadRequest, "default_bridge is not supported"),
         ({D + "enable_ipv6": "maybe"}, BadRequest, "value: maybe"),
     ],
