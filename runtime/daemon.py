@@ -85,7 +85,7 @@ class Daemon:
         self.containers = Containers(self.store, self.bus, RecordCopies(paths), tasks)
         self.user_namespaces = UserNamespaces(settings, self.containers, self.supervisor, paths)
         self.layers = Layers(paths, self.deferred_delete)
-        self.images = Images(self.store, self.layers)
+        self.images = Images(self.store, self.layers, tasks)
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
         self.remover = Remover(self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses)

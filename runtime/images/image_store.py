@@ -7,6 +7,7 @@ first, and takes a layer's folder away only after nothing names it any more.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -14,18 +15,21 @@ import msgspec
 from netd.common.errors import Conflict, NotFound
 from netd.common.ids import now
 from netd.common.store.store import Drop, Put, Store
+from netd.common.tasks import Tasks
 from runtime.images import reference
 from runtime.images.image_config import ImageDocument, ImageRecord, TagRecord, chain_ids, image_id
 from runtime.images.layers import Layer, Layers
 from runtime.images.reference import Reference
 
 _SHORTEST_ID = 4
+_log = logging.getLogger(__name__)
 
 
 class Images:
-    def __init__(self, store: Store, layers: Layers) -> None:
+    def __init__(self, store: Store, layers: Layers, tasks: Tasks) -> None:
         self._store = store
         self._layers = layers
+        self._tasks = tasks
         self._lock = asyncio.Lock()
         self._images: dict[str, ImageRecord] = {}
         self._tags: dict[str, str] = {}
@@ -118,9 +122,25 @@ class Images:
             del self._images[image.id]
             for name in names:
                 del self._tags[name.full]
-            for chain in self._orphans(image.layers):
-                self._layers.drop(chain)
+            self._drop_layers(image.layers)
             return names
+
+    def _drop_layers(self, chains: Sequence[str], pauses: Sequence[float] = (0.5, 3.0)) -> None:
+        """Delete the layers that no image has; one that cannot be deleted is tried again, at last at the next start."""
+        failed = []
+        for chain in self._orphans(chains):
+            try:
+                self._layers.drop(chain)
+            except OSError as error:
+                failed.append(chain)
+                _log.warning("layer not deleted: layer=%s error=%s", chain, error)
+        if failed and pauses:
+            self._tasks.start(self._drop_layers_later(failed, pauses), "delete-layers")
+
+    async def _drop_layers_later(self, chains: Sequence[str], pauses: Sequence[float]) -> None:
+        await asyncio.sleep(pauses[0])
+        async with self._lock:
+            self._drop_layers(chains, pauses[1:])
 
     def _orphans(self, chains: Sequence[str]) -> list[str]:
         if self._store.incidents:

@@ -22,6 +22,8 @@ from runtime.paths import ContainerPaths, Paths
 from runtime.record import ContainerRecord
 
 _log = logging.getLogger(__name__)
+_PAUSES = (0.5, 3.0, 15.0)
+"""Seconds before a deletion is tried again."""
 _PREFIX = "failed to set up container networking: "
 
 
@@ -97,12 +99,26 @@ class NetworkAttachments:
         return job
 
     async def _delete(self, container: Container) -> None:
-        if networking.shares_network(container.record.host):
-            return
+        if not networking.shares_network(container.record.host) and not await self._deleted(container):
+            self._tasks.start(self._delete_later(container), f"delete-sandbox {container.id[:12]}")
+
+    async def _delete_later(self, container: Container) -> None:
+        """Repeat a deletion that netd refused; after the last try the sandbox stays until netd starts again."""
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            async with container.lock:
+                if container.running is not None or await self._deleted(container):
+                    return
+
+    async def _deleted(self, container: Container) -> bool:
         try:
             await self._netd.delete_sandbox(container.id)
+        except NotFound:
+            pass
         except Problem as problem:
-            _log.warning("sandbox stays until netd is back: container=%s error=%s", container.id[:12], problem.message)
+            _log.warning("sandbox not deleted: container=%s error=%s", container.id[:12], problem.message)
+            return False
+        return True
 
     async def rename(self, container: Container, name: str) -> None:
         """Let others find a running container by its new name."""
