@@ -32,7 +32,7 @@ from netd.engine.networks import route_conflicts
 from netd.engine.networks.actions import Networks
 from netd.engine.networks.reservations import Reservations
 from netd.engine.networks.subnets import identity, sources
-from netd.engine.reconcile import loop
+from netd.engine.reconcile import connection_limits, loop
 from netd.engine.reconcile.restore import restore
 from netd.engine.sandboxes.actions import Sandboxes
 from netd.engine.sandboxes.connections import Connections
@@ -75,6 +75,7 @@ async def run(settings: Settings) -> None:
             tasks.loop(context.store.keep_reserve, "reserve"),
             tasks.loop(partial(loop.watch, context), "watch"),
             tasks.loop(partial(loop.run_repairs, context), "repair"),
+            tasks.loop(partial(connection_limits.watch, context), "connection-limits"),
             tasks.loop(partial(route_conflicts.watch, context), "collisions"),
         ]
         closing = asyncio.Event()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +39,24 @@ class Flows:
 
     def __bool__(self) -> bool:
         return bool(self.addresses or self.closed or self.opened)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTable:
+    """Size of the host's connection-tracking table."""
+
+    entries: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionCounts:
+    """Entries of connection tracking by source."""
+
+    by_source: Mapping[bytes, int]
+    """Keys are packed addresses of either family; the source is that of the connection's first packet."""
+    cpu_seconds: float
+    """Processor time that the count took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +126,18 @@ class Host(Protocol):
 
         They began while the rules were gone.  Reads the whole table, beside everything else.
         """
+
+    async def connection_table(self) -> ConnectionTable:
+        """Return the size of the connection-tracking table, by two short reads; 0 where the kernel tracks none."""
+
+    async def sample_connections(self, entries: int) -> ConnectionCounts:
+        """Count *entries* tracked connections by source, or all if there are fewer.
+
+        The sample is uniform: it is the beginning of a table whose order is a keyed hash.
+        """
+
+    async def count_connections(self, sources: Collection[Address], most: int) -> ConnectionCounts:
+        """Count the tracked connections of *sources*; stops at *most*."""
 
     def namespace_path(self, sandbox: str) -> Path:
         """Where the sandbox's namespace is mounted."""

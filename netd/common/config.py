@@ -20,6 +20,7 @@ FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
 HOST_FIREWALL = ("ignore", "respect")
 USERNS = ("none", "remap", "auto")
+_MAY_BE_ZERO = ("connection_budget",)
 _CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS, "host_firewall": HOST_FIREWALL, "userns": USERNS}
 
 
@@ -54,6 +55,11 @@ class Settings:
     """Name servers of containers without name servers of their own; empty: the host's."""
     host_firewall: str = "ignore"
     """``respect``: external traffic to published ports must first pass the host's own input rules."""
+    connection_budget: int | None = None
+    """Tracked connections of a container beyond which its new connections are dropped; 0: no limit.
+
+    Default: a quarter of ``net.netfilter.nf_conntrack_max``, and at least 16,384.
+    """
     dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Name servers by domain, subdomains included, queried from the host; the longest matching domain applies."""
     discard_unknown: bool = False
@@ -112,9 +118,10 @@ def _value(path: Path, key: str, value: object, known: dict[str, Any]) -> Any:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise BadRequest(f"{path}: {key} must be a list of strings")
         return tuple(value)
-    if wanted == "int":
-        if type(value) is not int or value < 1:
-            raise BadRequest(f"{path}: {key} must be a whole number above 0")
+    if wanted.startswith("int"):
+        least = 0 if key in _MAY_BE_ZERO else 1
+        if type(value) is not int or value < least:
+            raise BadRequest(f"{path}: {key} must be a whole number of {least} or more")
         return value
     if not isinstance(value, str):
         raise BadRequest(f"{path}: {key} must be a string")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 _MAC = re.compile(r"([0-9a-fA-F]{2})([:-][0-9a-fA-F]{2}){5}\Z")
 
@@ -17,3 +18,9 @@ def normalize(text: str) -> str:
 def generate(tail: bytes) -> str:
     """Return 02:42 followed by the four bytes *tail*; earlier Docker versions used the IPv4 address as *tail*."""
     return "02:42:" + tail.hex(":")
+
+
+def link_local(mac: str) -> IPv6Address:
+    """Return the link-local address that an interface with this MAC makes itself (EUI-64)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])

@@ -52,7 +52,13 @@ class DesiredState:
         bridges = (self.rules(network) for network in self._state.networks)
         published = (rule for sandbox in self._state.sandboxes for rule in self._published(sandbox))
         opened = (rule for sandbox in self._state.sandboxes for rule in self.opened(sandbox))
-        return Ruleset(frozenset(filter(None, bridges)), frozenset(published), frozenset(opened), self._respect)
+        return Ruleset(
+            frozenset(filter(None, bridges)),
+            frozenset(published),
+            frozenset(opened),
+            self._respect,
+            frozenset[Address]().union(*self._state.over_budget.values()),
+        )
 
     def _sandbox_facts(self, sandbox: Sandbox) -> Iterator[Fact]:
         if sandbox.on_host:

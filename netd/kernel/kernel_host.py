@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
 from netd.common import resource_errors
-from netd.common.addresses import Subnet
+from netd.common.addresses import Address, Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import State, Step
-from netd.host_protocol import Change, Flows, Resolver, RouteEntry
-from netd.kernel import machine
+from netd.host_protocol import Change, ConnectionCounts, ConnectionTable, Flows, Resolver, RouteEntry
+from netd.kernel import conntrack_count, machine
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.links.link_reaper import Reaper
 from netd.kernel.namespaces import libc
@@ -106,6 +106,15 @@ class KernelHost:
 
     async def delete_stray_connections(self, rules: Ruleset) -> int:
         return await self._threads.run_beside(lambda: self._conntrack.delete_stray_connections(rules))
+
+    async def connection_table(self) -> ConnectionTable:
+        return await self._threads.run_beside(conntrack_count.table)
+
+    async def sample_connections(self, entries: int) -> ConnectionCounts:
+        return await self._threads.run_beside(lambda: conntrack_count.sample(entries))
+
+    async def count_connections(self, sources: Collection[Address], most: int) -> ConnectionCounts:
+        return await self._threads.run_beside(lambda: conntrack_count.count(sources, most))
 
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)

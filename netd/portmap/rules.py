@@ -97,9 +97,11 @@ class Ruleset:
     opened: frozenset[Opened] = field(default_factory=frozenset)
     respect: bool = False
     """What comes to a published port from outside must pass the host's own input chains first; fixed by ``reset``."""
+    over_budget: frozenset[Address] = frozenset()
+    """Sources whose new connections are dropped; established connections pass."""
 
     def __bool__(self) -> bool:
-        return bool(self.bridges or self.published or self.opened)
+        return bool(self.bridges or self.published or self.opened or self.over_budget)
 
     @property
     def forwards(self) -> frozenset[Family]:
@@ -131,5 +133,9 @@ def forwards(bridges: Iterable[BridgeRules]) -> frozenset[Family]:
 
 def _without(rules: Ruleset, others: Ruleset) -> Ruleset:
     return Ruleset(
-        rules.bridges - others.bridges, rules.published - others.published, rules.opened - others.opened, rules.respect
+        rules.bridges - others.bridges,
+        rules.published - others.published,
+        rules.opened - others.opened,
+        rules.respect,
+        rules.over_budget - others.over_budget,
     )

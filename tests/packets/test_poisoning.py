@@ -7,7 +7,7 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, I
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
-from netd.kernel.links.antispoof import link_local
+from netd.common.mac import link_local
 from tests.lab import Lab, Node, reach
 from tests.packets.town import BOOKS, Book, Town
 

@@ -17,7 +17,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
-from netd.kernel.links.antispoof import link_local
+from netd.common.mac import link_local
 from tests.lab import Lab, Node
 from tests.packets.town import BOOKS, Town, never_arrives
 

@@ -66,14 +66,16 @@ bridges = st.builds(
     trusted=st.sampled_from([(), ("eth0",), ("eth0", "eth1")]),
 )
 rulesets = st.builds(
-    lambda some, ports, opened: Ruleset(
+    lambda some, ports, opened, over_budget: Ruleset(
         frozenset({network.name: network for network in some}.values()),
         frozenset({(port.protocol, port.address, port.port): port for port in ports}.values()),
         frozenset({(port.protocol, port.target, port.target_port): port for port in opened}.values()),
+        over_budget=over_budget,
     ),
     st.lists(bridges, max_size=3),
     st.lists(rules, max_size=8),
     st.lists(openings, max_size=4),
+    st.frozensets(st.sampled_from(["10.0.0.2", "10.0.0.3", "fd00::2", "fe80::2"]).map(ip_address)),
 )
 
 

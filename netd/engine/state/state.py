@@ -31,6 +31,8 @@ class State:
         """The subnets of all networks."""
         self.address_history = AddressHistory()
         self._reservations: dict[str, Reservation] = {}
+        self.over_budget: Mapping[str, frozenset[Address]] = {}
+        """Sandboxes with more tracked connections than their budget, by id, with the addresses that are dropped."""
 
     # Networks
 

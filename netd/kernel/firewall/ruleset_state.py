@@ -18,6 +18,7 @@ class RulesetState:
         self._bridges = set(rules.bridges)
         self._published = set(rules.published)
         self._opened = set(rules.opened)
+        self._over_budget = set(rules.over_budget)
         self._targets = Counter(one.target for one in rules.published)
         """How much of each container is published."""
         self.respect = rules.respect
@@ -28,14 +29,24 @@ class RulesetState:
 
     def ruleset(self) -> Ruleset:
         """Return the whole, at its own cost."""
-        return Ruleset(frozenset(self._bridges), frozenset(self._published), frozenset(self._opened), self.respect)
+        return Ruleset(
+            frozenset(self._bridges),
+            frozenset(self._published),
+            frozenset(self._opened),
+            self.respect,
+            frozenset(self._over_budget),
+        )
 
     def real(self, change: RulesetChange) -> RulesetChange:
         """Return what is one of the change: only what is there goes, and only what is not there comes."""
         bridges = _real(self._bridges, change.removed.bridges, change.added.bridges)
         published = _real(self._published, change.removed.published, change.added.published)
         opened = _real(self._opened, change.removed.opened, change.added.opened)
-        return RulesetChange(Ruleset(bridges[0], published[0], opened[0]), Ruleset(bridges[1], published[1], opened[1]))
+        over_budget = _real(self._over_budget, change.removed.over_budget, change.added.over_budget)
+        return RulesetChange(
+            Ruleset(bridges[0], published[0], opened[0], over_budget=over_budget[0]),
+            Ruleset(bridges[1], published[1], opened[1], over_budget=over_budget[1]),
+        )
 
     def targets(self, change: RulesetChange) -> tuple[Collection[Address], Collection[Address]]:
         """Return the containers of which a real change leaves nothing published, and those that it is the first of."""
@@ -50,6 +61,7 @@ class RulesetState:
         _turn(self._bridges, gone.bridges, come.bridges)
         _turn(self._published, gone.published, come.published)
         _turn(self._opened, gone.opened, come.opened)
+        _turn(self._over_budget, gone.over_budget, come.over_budget)
         self._targets.subtract(one.target for one in gone.published)
         self._targets.update(one.target for one in come.published)
         for one in {one.target for one in gone.published}:

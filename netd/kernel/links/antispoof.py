@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv6Address
 from typing import TypeAlias
 
 from netd.common.addresses import Interface
+from netd.common.mac import link_local
 
 PASS, DROP = 0xFFFFFFFF, 2
 """TC_ACT_UNSPEC, so that filters of others have their say, and TC_ACT_SHOT.
@@ -71,12 +71,6 @@ def program(mac: str, addresses: Sequence[Interface]) -> bytes:
     for offset, name in holes:
         struct.pack_into("=I", filled, offset, values[name])
     return bytes(filled)
-
-
-def link_local(mac: str) -> IPv6Address:
-    """Return the address that an interface with this MAC makes itself (EUI-64)."""
-    raw = bytes.fromhex(mac.replace(":", ""))
-    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])
 
 
 def _values(mac: str, addresses: Sequence[Interface]) -> Iterator[tuple[str, int]]:

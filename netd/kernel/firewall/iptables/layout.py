@@ -114,8 +114,13 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
         **by_destination(pinged, (replace(elsewhere, incoming=name, destination=subnet) for name, subnet in subnets)),
     }
     chains[spoofed].insert(0, Rule(then="RETURN", incoming=_SEGMENTS))
+    over_budget = [one for one in rules.over_budget if one.version == family]
     guarded = guards(f"{PREFIX}GUARDED", rules.published, family)
     chains[f"{PREFIX}PREROUTING"] = [Rule(then="RETURN", incoming="lo"), Rule(then=spoofed, state=ConnectionState.NEW)]
+    if over_budget:
+        chain = f"{PREFIX}BUDGET"
+        chains[f"{PREFIX}PREROUTING"].append(Rule(then=chain, state=ConnectionState.NEW))
+        chains |= by_source(chain, (Rule(then="DROP", source=ip_network(address)) for address in over_budget))
     if guarded:
         chains[f"{PREFIX}PREROUTING"].append(
             Rule(then=f"{PREFIX}GUARDED", goto=True, to_host=True, state=ConnectionState.NEW)

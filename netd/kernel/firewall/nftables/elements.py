@@ -45,6 +45,7 @@ def parts(rules: Ruleset) -> Elements:
         found.update(of_published(published))
     for opened in rules.opened:
         found.update(of_opened(opened))
+    found.update({("over_budget" + suffix(address), str(address)): "" for address in rules.over_budget})
     return found
 
 

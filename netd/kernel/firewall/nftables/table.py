@@ -34,6 +34,8 @@ table inet netd {
   set themselves6 { type ipv6_addr . ipv6_addr; }
 
   set unanswered { type nf_proto; }
+  set over_budget { type ipv4_addr; }
+  set over_budget6 { type ipv6_addr; }
 
   map ports { type inet_proto . inet_service : ipv4_addr . inet_service; }
   map ports_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -92,9 +94,16 @@ table inet netd {
   # network's further bridges br_netfilter shows what goes from port to port.
   chain spoofed {
     type filter hook prerouting priority -150; policy accept;
+    ct state new goto beginning
+  }
+
+  # New connections of containers over their budget are dropped before they take an entry of connection tracking.
+  chain beginning {
+    ip saddr @over_budget drop
+    ip6 saddr @over_budget6 drop
     ip6 saddr fe80::/10 accept
     iifname "nds*" accept
-    ct state new iifname != @bridges fib saddr oifname @homes drop
+    iifname != @bridges fib saddr oifname @homes drop
   }
 
   # A neighbour that routes 127.0.0.1 to us must not reach what is published there.  What comes from an address of

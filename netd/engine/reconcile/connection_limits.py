@@ -1,0 +1,119 @@
+"""Containers with more tracked connections than their budget get no new ones until they are below half of it.
+
+The kernel's table of tracked connections is one for all containers; when it is full, everybody's new connections are
+dropped.  Its size is read all the time; its entries are looked at only when a container can be over its budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from netd.common.addresses import Address
+from netd.common.errors import Problem
+from netd.common.events import event
+from netd.engine.context import EngineContext
+from netd.engine.state.connection_budget import budget_of, estimate, exceeds, sample_size, sources_of
+from netd.host_protocol import ConnectionTable
+from netd.portmap.rules import Ruleset, RulesetChange
+
+_log = logging.getLogger(__name__)
+_PAUSE = 0.5
+"""Seconds between two looks.  50,000 connections a second are what one processor can open."""
+_REST = 50
+"""A look is followed by a pause that is this many times as long as the processor time that it took."""
+
+
+async def watch(context: EngineContext) -> None:
+    """Look again and again, until it is cancelled; returns at once when there is no budget."""
+    while context.settings.connection_budget != 0:
+        cpu_seconds = await look(context)
+        await asyncio.sleep(max(_PAUSE, cpu_seconds * _REST))
+
+
+async def look(context: EngineContext) -> float:
+    """Update which containers are over their budget, and return the seconds of processor time that the count took."""
+    table = await context.host.connection_table()
+    budget = budget_of(context.settings.connection_budget, table)
+    before = context.state.over_budget
+    if not before and table.entries <= budget:
+        return 0.0
+    counts, cpu_seconds = await _count(context, table, budget)
+    over = {
+        sandbox.id: frozenset(sources_of(sandbox))
+        for sandbox in context.state.sandboxes
+        if exceeds(counts.get(sandbox.id, 0), budget, already=sandbox.id in before)
+    }
+    if over != before:
+        await _enforce(context, over)
+        _report(context, before, counts, budget)
+    return cpu_seconds
+
+
+async def _count(context: EngineContext, table: ConnectionTable, budget: int) -> tuple[dict[str, int], float]:
+    """Return the entries of containers by id, and the processor time that is to be made up for by a pause."""
+    if table.entries <= budget // 2:
+        return {}, 0.0
+    size = sample_size(table, budget)
+    sample = await context.host.sample_connections(size)
+    read = sum(sample.by_source.values())
+    if read < size:
+        return estimate(sample.by_source, read, context.state.sandboxes), sample.cpu_seconds
+    counts = estimate(sample.by_source, table.entries, context.state.sandboxes)
+    return counts, sample.cpu_seconds + await _confirm(context, counts, budget)
+
+
+async def _confirm(context: EngineContext, counts: dict[str, int], budget: int) -> float:
+    """Replace the estimates of containers that seem to exceed their budget, and return the processor time of errors.
+
+    Entries that have expired are in the size of the table, but not in a sample, which makes estimates too high.
+    """
+    wasted = 0.0
+    for identifier, entries in counts.items():
+        sandbox = context.state.sandbox(identifier)
+        if sandbox and identifier not in context.state.over_budget and exceeds(entries, budget, already=False):
+            exact = await context.host.count_connections(tuple(sources_of(sandbox)), budget + 1)
+            counts[identifier] = sum(exact.by_source.values())
+            if not exceeds(counts[identifier], budget, already=False):
+                wasted += exact.cpu_seconds
+    return wasted
+
+
+async def _enforce(context: EngineContext, over: Mapping[str, frozenset[Address]]) -> None:
+    async with context.locks.hold("connection-limits"):
+        had = frozenset[Address]().union(*context.state.over_budget.values())
+        wanted = frozenset[Address]().union(*over.values())
+        context.state.over_budget = over
+        change = RulesetChange(removed=Ruleset(over_budget=had - wanted), added=Ruleset(over_budget=wanted - had))
+        try:
+            await context.host.change_firewall(change)
+        except Problem as problem:
+            _log.error("connection-limits=not-enforced reason=%s", problem.message)
+            context.repair_needed.set()
+
+
+def _report(
+    context: EngineContext, before: Mapping[str, frozenset[Address]], counts: Mapping[str, int], budget: int
+) -> None:
+    """Publish an event and log a line for each container that exceeds its budget now, or no longer."""
+    over = context.state.over_budget
+    for identifier in over.keys() ^ before.keys():
+        sandbox = context.state.sandbox(identifier)
+        if sandbox is None:
+            continue
+        exceeded = identifier in over
+        action, level = ("exceeded", logging.WARNING) if exceeded else ("restored", logging.INFO)
+        numbers = {"connections": str(counts.get(identifier, 0)), "budget": str(budget)}
+        details = {"name": sandbox.name, **numbers}
+        context.bus.publish(event("container", f"connection-budget: {action}", identifier, details))
+        _log.log(
+            level,
+            "connection budget %s: container=%s name=%s connections=%s budget=%s new-connections=%s",
+            action,
+            identifier[:12],
+            sandbox.name,
+            numbers["connections"],
+            budget,
+            "dropped" if exceeded else "admitted",
+        )

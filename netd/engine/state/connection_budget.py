@@ -1,0 +1,50 @@
+"""Which containers have more tracked connections than they may.  Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from netd.common.addresses import Address
+from netd.common.mac import link_local
+from netd.host_protocol import ConnectionTable
+from netd.model import Sandbox
+
+_SHARE, _LEAST = 4, 16_384
+"""Without a setting a container may have this part of the table, and this many entries at least."""
+_SAMPLE, _PRECISION = 4096, 256
+"""Entries that are read at least, and of a container at its budget on average: 6 % is the standard error then."""
+
+
+def budget_of(setting: int | None, table: ConnectionTable) -> int:
+    """Return the budget of each container; 0: there is none."""
+    return max(table.maximum // _SHARE, _LEAST) if setting is None else setting
+
+
+def sample_size(table: ConnectionTable, budget: int) -> int:
+    return max(_SAMPLE, table.entries * _PRECISION // budget)
+
+
+def sources_of(sandbox: Sandbox) -> Iterator[Address]:
+    """Yield the addresses that a container sends from."""
+    for endpoint in sandbox.endpoints:
+        for address in endpoint.addresses:
+            yield address.ip
+        if endpoint.mac:
+            yield link_local(endpoint.mac)
+
+
+def estimate(sample: Mapping[bytes, int], entries: int, sandboxes: Iterable[Sandbox]) -> dict[str, int]:
+    """Return how many of the table's *entries* each container has, by id, without those that are not in the sample."""
+    owners = {source.packed: sandbox.id for sandbox in sandboxes for source in sources_of(sandbox)}
+    found: Counter[str] = Counter()
+    for source, number in sample.items():
+        if source in owners:
+            found[owners[source]] += number
+    read = sum(sample.values())
+    return {sandbox: number * max(entries, read) // read for sandbox, number in found.items()}
+
+
+def exceeds(entries: int, budget: int, *, already: bool) -> bool:
+    """Return whether a container is over its budget; one that is *already* stays so until it is below half."""
+    return entries > (budget // 2 if already else budget)
