@@ -23,7 +23,7 @@ from tests.api.conftest import OUTSIDE, Box, Site
 from tests.dns.dns_lab import Upstream53
 from tests.lab import Lab
 
-ASKER = Path(__file__).with_name("ask_steadily.py")
+ASKER = Path(__file__).with_name("dns_load.py")
 CORP = "127.0.0.54"
 """Who is asked for corp.test, on the host."""
 

@@ -17,7 +17,7 @@ def limit(pid, soft):
 
 
 @pytest.fixture(scope="module")
-def house():
+def installation():
     installation = Installation()
     try:
         installation.start()
@@ -28,9 +28,9 @@ def house():
         installation.destroy()
 
 
-def ask(house, *words):
+def ask(installation, *words):
     """Return what netctl says of a refusal, "" when there is none."""
-    done = house.netctl(*words, check=False)
+    done = installation.netctl(*words, check=False)
     assert "Traceback" not in done.stderr
     return done.stderr if done.returncode else ""
 
@@ -49,16 +49,16 @@ CALLS = (
 
 @pytest.mark.parametrize("name", ["netd", "runtime"])
 @pytest.mark.parametrize("left", [0, 2, 5])
-def test_a_daemon_without_descriptors_refuses_and_recovers(house, name, left):
-    house.netctl("network", "create", "n0")
-    house.netctl("network", "rm", "n0")
-    process = house.processes[name]
-    before_links = links(house)
+def test_a_daemon_without_descriptors_refuses_and_recovers(installation, name, left):
+    installation.netctl("network", "create", "n0")
+    installation.netctl("network", "rm", "n0")
+    process = installation.processes[name]
+    before_links = links(installation)
     lowest = next(number for number in range(4096) if not os.path.exists(f"/proc/{process.pid}/fd/{number}"))
     before = limit(process.pid, lowest + left)
-    refusals = [ask(house, *words) for words in CALLS]
+    refusals = [ask(installation, *words) for words in CALLS]
     limit(process.pid, before)
-    assert process.poll() is None, house.log(name)
+    assert process.poll() is None, installation.log(name)
     assert any(refusals) or left > 4
     assert all(
         "descriptor" in told or "open files" in told or "not found" in told or "o such" in told
@@ -66,36 +66,36 @@ def test_a_daemon_without_descriptors_refuses_and_recovers(house, name, left):
         if told
     ), (
         refusals,
-        house.log(name),
+        installation.log(name),
     )
     for words in (("rm", "-f", "c1"), ("network", "rm", "n1")):
-        ask(house, *words)
+        ask(installation, *words)
     for words in CALLS:
-        house.netctl(*words)
-    assert house.netctl("exec", "web", "echo", "alive").stdout == "alive\n"
-    wait_until(lambda: links(house) == before_links)
+        installation.netctl(*words)
+    assert installation.netctl("exec", "web", "echo", "alive").stdout == "alive\n"
+    wait_until(lambda: links(installation) == before_links)
 
 
-def links(house):
+def links(installation):
     """Return the host's links but for those that are retired."""
-    lines = house.on_host("ip", "-o", "link").stdout.splitlines()
+    lines = installation.on_host("ip", "-o", "link").stdout.splitlines()
     return [name for line in lines if not (name := line.split(": ")[1].split("@")[0]).startswith("ndx")]
 
 
-def test_containers_keep_the_limit_that_the_daemon_was_started_with(house):
+def test_containers_keep_the_limit_that_the_daemon_was_started_with(installation):
     """The daemons raise their own; with that of a daemon, programs that close every descriptor would take minutes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    house.kill("runtime", signal.SIGTERM)
+    installation.kill("runtime", signal.SIGTERM)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
     try:
-        house.start("runtime")
+        installation.start("runtime")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert resource.prlimit(house.processes["runtime"].pid, resource.RLIMIT_NOFILE) == (hard, hard)
-    assert house.netctl("run", "--rm", "busybox", "sh", "-c", "ulimit -Sn; ulimit -Hn").stdout.split() == [
+    assert resource.prlimit(installation.processes["runtime"].pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    assert installation.netctl("run", "--rm", "busybox", "sh", "-c", "ulimit -Sn; ulimit -Hn").stdout.split() == [
         "1000",
         str(hard),
     ]
-    assert house.netctl("exec", "web", "sh", "-c", "ulimit -Sn").stdout == "1000\n"
-    chosen = house.netctl("run", "--rm", "--ulimit", "nofile=77:88", "busybox", "sh", "-c", "ulimit -Sn").stdout
+    assert installation.netctl("exec", "web", "sh", "-c", "ulimit -Sn").stdout == "1000\n"
+    chosen = installation.netctl("run", "--rm", "--ulimit", "nofile=77:88", "busybox", "sh", "-c", "ulimit -Sn").stdout
     assert chosen == "77\n"

@@ -11,7 +11,7 @@ HEAD = b"\xfb\xda\x00nothing"
 
 
 @pytest.fixture
-def house():
+def installation():
     place = Installation()
     try:
         place.start()
@@ -24,55 +24,55 @@ def house():
         place.destroy()
 
 
-def pid(house):
-    return house.inspect("web")["State"]["Pid"]
+def pid(installation):
+    return installation.inspect("web")["State"]["Pid"]
 
 
 @pytest.mark.parametrize("content", [b"", JUNK, HEAD], ids=("empty", "junk", "other value"))
-def test_files_of_run_that_cannot_be_read_keep_no_daemon_from_starting(house, content):
-    before, brief = pid(house), house.inspect("done")["State"]["Pid"]
+def test_files_of_run_that_cannot_be_read_keep_no_daemon_from_starting(installation, content):
+    before, brief = pid(installation), installation.inspect("done")["State"]["Pid"]
     for name in ("runtime", "netd"):
-        house.kill(name)
+        installation.kill(name)
     os.kill(brief, 9)
-    wait_until(lambda: list(house.run.glob("shims/*/exit")))
+    wait_until(lambda: list(installation.run.glob("shims/*/exit")))
     damaged = [
-        *house.run.glob("sandboxes/*"),
-        *house.run.glob("ports/*"),
-        *house.run.glob("forwarding*"),
-        *house.run.glob("shims/*/exit"),
+        *installation.run.glob("sandboxes/*"),
+        *installation.run.glob("ports/*"),
+        *installation.run.glob("forwarding*"),
+        *installation.run.glob("shims/*/exit"),
     ]
     assert len(damaged) >= 3
     for path in damaged:
         path.write_bytes(content)
-    house.start()
-    assert pid(house) == before and house.inspect("done")["State"]["Status"] == "exited"
-    assert house.netctl("exec", "web", "nslookup", "web").returncode == 0
-    house.netctl("rm", "-f", "web", "done")
+    installation.start()
+    assert pid(installation) == before and installation.inspect("done")["State"]["Status"] == "exited"
+    assert installation.netctl("exec", "web", "nslookup", "web").returncode == 0
+    installation.netctl("rm", "-f", "web", "done")
 
 
-def test_the_state_of_a_living_shim_is_not_needed(house):
-    before = pid(house)
-    house.kill("runtime")
-    for path in house.run.glob("shims/*/state"):
+def test_the_state_of_a_living_shim_is_not_needed(installation):
+    before = pid(installation)
+    installation.kill("runtime")
+    for path in installation.run.glob("shims/*/state"):
         path.write_bytes(JUNK)
-    house.start("runtime")
-    assert pid(house) == before
-    house.netctl("rm", "-f", "web")
+    installation.start("runtime")
+    assert pid(installation) == before
+    installation.netctl("rm", "-f", "web")
     wait_until(lambda: not os.path.exists(f"/proc/{before}"))
 
 
-def test_strangers_in_the_folders_are_left_alone(house):
-    before = pid(house)
+def test_strangers_in_the_folders_are_left_alone(installation):
+    before = pid(installation)
     for name in ("runtime", "netd"):
-        house.kill(name)
+        installation.kill(name)
     for folder in ("shims", "netns", "sandboxes", "ports"):
-        (house.run / folder).mkdir(exist_ok=True)
-        (house.run / folder / "folder" / "inner").mkdir(parents=True)
-        (house.run / folder / "file").write_bytes(JUNK)
-        (house.run / folder / "link").symlink_to("/nowhere")
+        (installation.run / folder).mkdir(exist_ok=True)
+        (installation.run / folder / "folder" / "inner").mkdir(parents=True)
+        (installation.run / folder / "file").write_bytes(JUNK)
+        (installation.run / folder / "link").symlink_to("/nowhere")
     for folder in ("containers", "layers", "volumes", "tmp"):
-        (house.state / folder / "file").write_bytes(JUNK)
-        (house.state / folder / "link").symlink_to("/nowhere")
-    house.start()
-    assert pid(house) == before
-    house.netctl("run", "--rm", "busybox", "true")
+        (installation.state / folder / "file").write_bytes(JUNK)
+        (installation.state / folder / "link").symlink_to("/nowhere")
+    installation.start()
+    assert pid(installation) == before
+    installation.netctl("run", "--rm", "busybox", "true")

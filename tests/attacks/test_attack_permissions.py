@@ -15,7 +15,7 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def house():
+def installation():
     place = Installation()
     place.root.chmod(0o755)
     yield place
@@ -35,41 +35,56 @@ def as_nobody(*words):
     return done.returncode == 0
 
 
-def test_a_set_user_id_program_in_a_volume_is_out_of_reach_for_local_users(house):
-    house.state.mkdir(mode=0o755)
-    house.start()
-    house.load_busybox()
-    house.netctl(
+def test_a_set_user_id_program_in_a_volume_is_out_of_reach_for_local_users(installation):
+    installation.state.mkdir(mode=0o755)
+    installation.start()
+    installation.load_busybox()
+    installation.netctl(
         "run", "--rm", "-v", "loot:/loot", "busybox", "sh", "-c", "cp /bin/busybox /loot/su; chmod 4755 /loot/su"
     )
-    program = house.state / "volumes/loot/_data/su"
+    program = installation.state / "volumes/loot/_data/su"
     assert mode(program) == 0o4755
-    assert as_nobody("test", "-x", house.root) and not as_nobody(program, "true")
-    house.stop()
-    for folder in (house.state, house.state / "volumes", house.state / "layers", house.run / "shims"):
+    assert as_nobody("test", "-x", installation.root) and not as_nobody(program, "true")
+    installation.stop()
+    for folder in (
+        installation.state,
+        installation.state / "volumes",
+        installation.state / "layers",
+        installation.run / "shims",
+    ):
         folder.chmod(0o777)
-    house.start("netd")
+    installation.start("netd")
     assert not as_nobody(program, "true")
-    house.start("runtime")
-    assert [mode(house.state / name) for name in (".", "volumes", "layers", "tmp")] == [0o710, 0o710, 0o700, 0o700]
-    assert [mode(house.run / name) for name in (".", "shims", "netns", "sandboxes")] == [0o755, 0o700, 0o700, 0o700]
-    assert {mode(path) & 0o077 for path in house.state.glob("*.db*")} == {0}
+    installation.start("runtime")
+    assert [mode(installation.state / name) for name in (".", "volumes", "layers", "tmp")] == [
+        0o710,
+        0o710,
+        0o700,
+        0o700,
+    ]
+    assert [mode(installation.run / name) for name in (".", "shims", "netns", "sandboxes")] == [
+        0o755,
+        0o700,
+        0o700,
+        0o700,
+    ]
+    assert {mode(path) & 0o077 for path in installation.state.glob("*.db*")} == {0}
 
 
-def test_the_umask_that_daemons_are_started_with_does_not_reach_containers(house):
+def test_the_umask_that_daemons_are_started_with_does_not_reach_containers(installation):
     before = os.umask(0o077)
     try:
-        house.start()
+        installation.start()
     finally:
         os.umask(before)
-    house.load_busybox()
-    source = house.root / "made/by/daemon"
-    shown = house.netctl(
+    installation.load_busybox()
+    source = installation.root / "made/by/daemon"
+    shown = installation.netctl(
         "run", "--rm", "-v", f"{source}:/x", "busybox", "stat", "-c", "%a", "/etc/hosts", "/etc/resolv.conf"
     )
     assert shown.stdout.split() == ["644", "644"]
-    assert [mode(path) for path in (source, source.parent, house.run)] == [0o755] * 3
-    assert as_nobody("test", "-e", house.run / "docker.sock")
+    assert [mode(path) for path in (source, source.parent, installation.run)] == [0o755] * 3
+    assert as_nobody("test", "-e", installation.run / "docker.sock")
 
 
 def stranger(path):

@@ -209,14 +209,14 @@ def test_a_client_with_few_connections_finds_room_when_others_have_taken_all():
 
 
 def test_a_listener_that_takes_no_events_is_disconnected():
-    async def story():
+    async def scenario():
         bus, lagging = Bus(), []
         with bus.listen(lambda: lagging.append(True)):
             for _ in range(5000):
                 bus.publish(event("network", "create", "x", {}))
         return lagging
 
-    assert asyncio.run(story()) == [True]
+    assert asyncio.run(scenario()) == [True]
 
 
 @pytest.mark.parametrize("name", ["docker.sock", "netd.sock"])
@@ -237,7 +237,7 @@ def test_slow_clients_do_not_stop_others(place, api, name):
 
 
 def test_a_client_that_does_not_read_events_is_disconnected_and_named_in_the_log(tmp_path, caplog):
-    async def story():
+    async def scenario():
         bus, closing = Bus(), asyncio.Event()
         system = SystemRoutes(Product("test", "1"), bus, DaemonStatus("netd", Failures(), None), closing)
         runner = await serve(Front(Product("test", "1"), system.routes()), tmp_path / "s.sock", "no-such-group")
@@ -254,4 +254,4 @@ def test_a_client_that_does_not_read_events_is_disconnected_and_named_in_the_log
         writer.close()
         await runner.cleanup()
 
-    asyncio.run(story())
+    asyncio.run(scenario())

@@ -16,7 +16,7 @@ CONFIG = f'userns = "auto"\nuserns_range = "{FIRST}:{PIECES * 65536}"\n'
 
 
 @pytest.fixture(scope="module")
-def walled():
+def remapped():
     """An installation whose containers have user namespaces."""
     place = Installation(config=CONFIG)
     try:
@@ -30,8 +30,8 @@ def walled():
 @pytest.fixture(autouse=True)
 def emptied(request):
     yield
-    if "walled" in request.fixturenames:
-        request.getfixturevalue("walled").remove_all()
+    if "remapped" in request.fixturenames:
+        request.getfixturevalue("remapped").remove_all()
 
 
 def run(place, *words, check=True):
@@ -64,35 +64,35 @@ def refused(place, *words):
 # Who it is
 
 
-def test_root_inside_is_nobody_outside_and_each_container_another_nobody(walled):
-    assert owner(start(walled, "naive", "--userns", "host")) == 0
-    first, other = start(walled, "one"), start(walled, "other")
+def test_root_inside_is_nobody_outside_and_each_container_another_nobody(remapped):
+    assert owner(start(remapped, "naive", "--userns", "host")) == 0
+    first, other = start(remapped, "one"), start(remapped, "other")
     assert owner(first) == first_id(first) >= FIRST and owner(other) == first_id(other) >= FIRST
     assert abs(first_id(first) - first_id(other)) >= 65536
-    assert "uid=0(root)" in walled.netctl("exec", "one", "id").stdout
-    assert "name=userns" in walled.docker.info()["SecurityOptions"]
-    assert walled.inspect("naive")["HostConfig"]["UsernsMode"] == "host"
+    assert "uid=0(root)" in remapped.netctl("exec", "one", "id").stdout
+    assert "name=userns" in remapped.docker.info()["SecurityOptions"]
+    assert remapped.inspect("naive")["HostConfig"]["UsernsMode"] == "host"
 
 
-def test_a_container_keeps_its_ids_until_it_is_removed(walled):
-    before = first_id(start(walled, "kept"))
-    walled.kill("runtime")
-    walled.start("runtime")
-    assert walled.netctl("exec", "kept", "cat", "/proc/self/uid_map").stdout.split()[1] == str(before)
-    start(walled, "next")
-    walled.netctl("restart", "-t", "0", "kept")
-    assert first_id(walled.inspect("kept")["State"]["Pid"]) == before
-    walled.netctl("rm", "-f", "kept")
-    assert first_id(start(walled, "heir")) == before
+def test_a_container_keeps_its_ids_until_it_is_removed(remapped):
+    before = first_id(start(remapped, "kept"))
+    remapped.kill("runtime")
+    remapped.start("runtime")
+    assert remapped.netctl("exec", "kept", "cat", "/proc/self/uid_map").stdout.split()[1] == str(before)
+    start(remapped, "next")
+    remapped.netctl("restart", "-t", "0", "kept")
+    assert first_id(remapped.inspect("kept")["State"]["Pid"]) == before
+    remapped.netctl("rm", "-f", "kept")
+    assert first_id(start(remapped, "heir")) == before
 
 
-def test_when_all_ids_are_taken_the_refusal_names_the_setting(walled):
+def test_when_all_ids_are_taken_the_refusal_names_the_setting(remapped):
     for number in range(PIECES):
-        walled.netctl("create", "--name", f"c{number}", "--network", "none", "busybox", "true")
-    assert "userns_range" in refused(walled)
-    assert run(walled, "--userns", "host", "busybox", "true").returncode == 0
-    walled.netctl("rm", "c3")
-    assert run(walled, "busybox", "true").returncode == 0
+        remapped.netctl("create", "--name", f"c{number}", "--network", "none", "busybox", "true")
+    assert "userns_range" in refused(remapped)
+    assert run(remapped, "--userns", "host", "busybox", "true").returncode == 0
+    remapped.netctl("rm", "c3")
+    assert run(remapped, "busybox", "true").returncode == 0
 
 
 # What it cannot do
@@ -114,23 +114,23 @@ BREAKS = (
 )
 
 
-def test_all_capabilities_of_a_user_namespace_open_nothing_of_the_host(walled):
-    start(walled, "caged")
+def test_all_capabilities_of_a_user_namespace_open_nothing_of_the_host(remapped):
+    start(remapped, "caged")
     script = "; ".join(f"({step}) 2>/dev/null && echo 'did {step}'" for step in BREAKS)
-    done = walled.netctl("exec", "--privileged", "caged", "sh", "-c", f"{script}; echo end", check=False)
+    done = remapped.netctl("exec", "--privileged", "caged", "sh", "-c", f"{script}; echo end", check=False)
     assert done.stdout == "end\n"
     assert (
         "0000000000000000"
-        not in walled.netctl("exec", "--privileged", "caged", "grep", "CapEff", "/proc/self/status").stdout
+        not in remapped.netctl("exec", "--privileged", "caged", "grep", "CapEff", "/proc/self/status").stdout
     )
 
 
-def test_its_other_namespaces_belong_to_it(walled):
+def test_its_other_namespaces_belong_to_it(remapped):
     """It can change what is its own: names, addresses, mounts."""
-    start(walled, "own")
+    start(remapped, "own")
     script = "hostname changed && ip link set lo down && ip link set lo up && mount -t tmpfs t /tmp && umount /tmp"
-    walled.netctl("exec", "--privileged", "own", "sh", "-c", script)
-    run(walled, "--cap-add", "NET_ADMIN", "busybox", "ip", "addr", "add", "192.0.2.1/32", "dev", "lo")
+    remapped.netctl("exec", "--privileged", "own", "sh", "-c", script)
+    run(remapped, "--cap-add", "NET_ADMIN", "busybox", "ip", "addr", "add", "192.0.2.1/32", "dev", "lo")
 
 
 @pytest.mark.parametrize(
@@ -144,32 +144,32 @@ def test_its_other_namespaces_belong_to_it(walled):
         (["--userns", "container:x"], "invalid USER mode: container:x"),
     ],
 )
-def test_what_excludes_a_user_namespace_is_refused(walled, words, message):
-    done = walled.netctl("run", "--rm", *words, "busybox", "true", check=False)
+def test_what_excludes_a_user_namespace_is_refused(remapped, words, message):
+    done = remapped.netctl("run", "--rm", *words, "busybox", "true", check=False)
     assert done.returncode == 125 and message in done.stderr
     if "--userns" not in words:
-        walled.netctl("run", "--rm", "--userns", "host", *words, "busybox", "true")
+        remapped.netctl("run", "--rm", "--userns", "host", *words, "busybox", "true")
 
 
 # Files
 
 
-def test_files_keep_the_containers_ids_on_the_disk(walled):
+def test_files_keep_the_containers_ids_on_the_disk(remapped):
     """A setuid program of the container's root is the host's root's on the disk: the closed folder is in the way."""
     script = "cp /bin/busybox /v/su && chmod 4755 /v/su && touch /v/al && chown 1000:1000 /v/al && echo x > /new"
-    walled.netctl("run", "--name", "writer", "--network", "none", "-v", "files:/v", "busybox", "sh", "-c", script)
-    volume = walled.state / "volumes" / "files"
+    remapped.netctl("run", "--name", "writer", "--network", "none", "-v", "files:/v", "busybox", "sh", "-c", script)
+    volume = remapped.state / "volumes" / "files"
     program = (volume / "_data" / "su").stat()
     assert (program.st_uid, program.st_mode & 0o7777) == (0, 0o4755)
     assert (volume / "_data" / "al").stat().st_uid == 1000
-    assert [path.stat().st_uid for path in walled.state.glob("containers/*/diff/new")] == [0]
-    assert any(folder.stat().st_mode & 0o001 == 0 for folder in volume.parents if folder.is_relative_to(walled.state))
-    shown = run(walled, "-v", "files:/v", "busybox", "stat", "-c", "%u", "/v/su", "/v/al")
+    assert [path.stat().st_uid for path in remapped.state.glob("containers/*/diff/new")] == [0]
+    assert any(folder.stat().st_mode & 0o001 == 0 for folder in volume.parents if folder.is_relative_to(remapped.state))
+    shown = run(remapped, "-v", "files:/v", "busybox", "stat", "-c", "%u", "/v/su", "/v/al")
     assert shown.stdout.split() == ["0", "1000"]
-    walled.netctl("volume", "rm", "files", check=False)
+    remapped.netctl("volume", "rm", "files", check=False)
 
 
-def test_what_belongs_to_other_users_of_the_host_stays_closed(walled, tmp_path):
+def test_what_belongs_to_other_users_of_the_host_stays_closed(remapped, tmp_path):
     """Ids beyond the range are nobody's inside, and cannot be taken or made."""
     tmp_path.chmod(0o755)
     secret = tmp_path / "secret"
@@ -177,23 +177,23 @@ def test_what_belongs_to_other_users_of_the_host_stays_closed(walled, tmp_path):
     os.chown(secret, 70000, 70000)
     secret.chmod(0o600)
     script = "cat /h/secret || chown 0 /h/secret || chown 70000 /h || rm -f /t; stat -c %u /h/secret"
-    done = run(walled, "-v", f"{tmp_path}:/h", "busybox", "sh", "-c", script)
+    done = run(remapped, "-v", f"{tmp_path}:/h", "busybox", "sh", "-c", script)
     assert done.stdout == "65534\n" and secret.stat().st_uid == 70000
 
 
-def test_a_bind_whose_owners_cannot_be_shifted_is_refused_with_its_path_and_file_system(walled):
-    message = refused(walled, "-v", "/proc/self:/x")
+def test_a_bind_whose_owners_cannot_be_shifted_is_refused_with_its_path_and_file_system(remapped):
+    message = refused(remapped, "-v", "/proc/self:/x")
     assert "/proc/self" in message and "(proc)" in message and "--userns host" in message
-    assert run(walled, "--userns", "host", "-v", "/proc/self:/x", "busybox", "true").returncode == 0
+    assert run(remapped, "--userns", "host", "-v", "/proc/self:/x", "busybox", "true").returncode == 0
 
 
-def test_its_files_and_streams_are_its_own(walled):
+def test_its_files_and_streams_are_its_own(remapped):
     script = "echo a > /etc/hosts && echo b > /dev/shm/x && echo c > /dev/null && echo out > /dev/stdout"
-    done = run(walled, "--tmpfs", "/t", "busybox", "sh", "-c", f"{script} && touch /t/x && stat -c %u /t/x /dev/tty")
+    done = run(remapped, "--tmpfs", "/t", "busybox", "sh", "-c", f"{script} && touch /t/x && stat -c %u /t/x /dev/tty")
     assert done.stdout.split() == ["out", "0", "0"]
-    done = run(walled, "-u", "user", "busybox", "sh", "-c", "echo out > /dev/stdout; id -u")
+    done = run(remapped, "-u", "user", "busybox", "sh", "-c", "echo out > /dev/stdout; id -u")
     assert done.stdout.split() == ["out", "1000"]
-    client = walled.docker.api
+    client = remapped.docker.api
     made = client.create_container("busybox", ["stat", "-Lc", "%u %g", "/proc/self/fd/0"], tty=True, stdin_open=True)
     client.start(made)
     assert client.wait(made)["StatusCode"] == 0 and client.logs(made).split() == [b"0", b"5"]
@@ -202,25 +202,25 @@ def test_its_files_and_streams_are_its_own(walled):
 # Together and alone
 
 
-def test_containers_that_share_a_namespace_share_the_user_namespace(walled):
-    pid = start(walled, "donor", "--ipc", "shareable")
+def test_containers_that_share_a_namespace_share_the_user_namespace(remapped):
+    pid = start(remapped, "donor", "--ipc", "shareable")
     theirs = os.readlink(f"/proc/{pid}/ns/user")
     for kind in ("network", "pid", "ipc"):
-        joined = walled.netctl(
+        joined = remapped.netctl(
             "run", "--rm", f"--{kind}", "container:donor", "busybox", "readlink", "/proc/self/ns/user"
         )
         assert joined.stdout.strip() == theirs
-        done = walled.netctl(
+        done = remapped.netctl(
             "run", "--rm", "--userns", "host", f"--{kind}", "container:donor", "busybox", "true", check=False
         )
         assert done.returncode == 125 and "donor" in done.stderr
-    start(walled, "plain", "--userns", "host")
-    done = walled.netctl("run", "--rm", "--network", "container:plain", "busybox", "true", check=False)
+    start(remapped, "plain", "--userns", "host")
+    done = remapped.netctl("run", "--rm", "--network", "container:plain", "busybox", "true", check=False)
     assert done.returncode == 125 and "use --userns host" in done.stderr
 
 
-def test_only_the_shim_stays_beside_a_container(walled):
-    pid = start(walled, "alone")
+def test_only_the_shim_stays_beside_a_container(remapped):
+    pid = start(remapped, "alone")
     shim = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
     def beside():
@@ -230,11 +230,11 @@ def test_only_the_shim_stays_beside_a_container(walled):
     wait_until(lambda: beside() == [pid])
 
 
-def test_the_network_is_netds_and_the_containers(walled):
+def test_the_network_is_netds_and_the_containers(remapped):
     """It listens below 1024 as any user, and its name server answers."""
     listen = "nc -l -p 80 & until netstat -ltn | grep -q ':80 '; do :; done"
     script = f"nslookup box 127.0.0.11 | grep -c 'Name:.*box'; {listen}"
-    done = walled.netctl("run", "--rm", "-u", "user", "--name", "box", "busybox", "timeout", "9", "sh", "-c", script)
+    done = remapped.netctl("run", "--rm", "-u", "user", "--name", "box", "busybox", "timeout", "9", "sh", "-c", script)
     assert done.stdout.split() == ["1"]
 
 

@@ -24,13 +24,13 @@ def test_a_loop_that_fails_is_started_again_and_its_traceback_is_logged_once(cap
             return
         raise ValueError("unexpected")
 
-    async def story():
+    async def scenario():
         tasks = Tasks()
         await tasks.loop(body, "repair x")
         assert done.is_set()
         return tasks.failures.sentences()
 
-    told = asyncio.run(story())
+    told = asyncio.run(scenario())
     assert told == ["background task repair failed (3): ValueError: unexpected"]
     assert [record.exc_info is not None for record in caplog.records] == [True]
     assert "task=repair x" in caplog.text and "Traceback" in caplog.text
@@ -40,13 +40,13 @@ def test_a_job_that_fails_just_ends():
     async def job():
         raise OSError("the disk is gone")
 
-    async def story():
+    async def scenario():
         tasks = Tasks()
         await tasks.start(job(), "note 1")
         await tasks.start(asyncio.sleep(0), "note 2")
         return tasks.failures.sentences()
 
-    assert asyncio.run(story()) == ["background task note failed (1): OSError: the disk is gone"]
+    assert asyncio.run(scenario()) == ["background task note failed (1): OSError: the disk is gone"]
 
 
 def test_callbacks_threads_and_tasks_that_nobody_awaits_are_told_of_too(monkeypatch):
@@ -55,7 +55,7 @@ def test_callbacks_threads_and_tasks_that_nobody_awaits_are_told_of_too(monkeypa
     def fail():
         raise ValueError("here")
 
-    async def story():
+    async def scenario():
         tasks = Tasks()
         tasks.install_exception_handlers()
         asyncio.get_running_loop().call_soon(fail)
@@ -64,19 +64,19 @@ def test_callbacks_threads_and_tasks_that_nobody_awaits_are_told_of_too(monkeypa
         await asyncio.to_thread(thread.join)
         return tasks.failures.sentences()
 
-    told = asyncio.run(story())
+    told = asyncio.run(scenario())
     assert len(told) == 2 and any("thread-reaper" in line for line in told), told
 
 
 def test_closing_ends_every_task():
-    async def story():
+    async def scenario():
         tasks = Tasks()
         loop = tasks.loop(asyncio.Event().wait, "wait")
         await asyncio.sleep(0)
         await tasks.close()
         assert loop.cancelled()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 def test_a_failure_of_many_kinds_of_places_is_counted_apart(caplog):
@@ -85,13 +85,13 @@ def test_a_failure_of_many_kinds_of_places_is_counted_apart(caplog):
     async def job(kind):
         raise kind("x")
 
-    async def story():
+    async def scenario():
         tasks = Tasks()
         for kind in (ValueError, TypeError, ValueError):
             await tasks.start(job(kind), "watch 1")
         return sorted(tasks.failures.sentences())
 
-    assert asyncio.run(story()) == [
+    assert asyncio.run(scenario()) == [
         "background task watch failed (1): TypeError: x",
         "background task watch failed (2): ValueError: x",
     ]

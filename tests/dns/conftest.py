@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from dns_lab import BACK, WEB, World, in_namespace, new_namespace
+from dns_lab import BACK, WEB, DnsHost, in_namespace, new_namespace
 
 from netd.dns.client.dns_client import DnsClient
 
@@ -39,18 +39,18 @@ def resolv_conf(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def on_host(
     make_namespace: Callable[[], int], resolv_conf: Path, tmp_path: Path
-) -> Callable[[Callable[[World], Awaitable[None]]], None]:
-    """Run a story on a host of its own, with a server that knows the networks n1 (front-end) and n2 (Back)."""
+) -> Callable[[Callable[[DnsHost], Awaitable[None]]], None]:
+    """Run a scenario on a host of its own, with a server that knows the networks n1 (front-end) and n2 (Back)."""
     host = make_namespace()
 
-    def run(story: Callable[[World], Awaitable[None]]) -> None:
+    def run(scenario: Callable[[DnsHost], Awaitable[None]]) -> None:
         async def main() -> None:
             link = DnsClient(tmp_path, resolv_conf)
             await link.start()
             try:
                 link.set_network("n1", WEB)
                 link.set_network("n2", BACK)
-                await story(World(link, tmp_path, host, make_namespace))
+                await scenario(DnsHost(link, tmp_path, host, make_namespace))
             finally:
                 await link.close(stop_server=True)
 

@@ -27,7 +27,7 @@ SERVER = "127.0.0.11"
 NOISE = float(os.environ.get("NETD_NOISE_SECONDS", "1.2"))
 """Seconds for which each kind of noise lasts."""
 LIMIT = 60 + 4 * NOISE
-"""Seconds for a story."""
+"""Seconds for a scenario."""
 WEB = NetworkRecords(
     "front-end",
     {"web": ("10.1.0.2",), "db": ("10.1.0.3", "fd00::3"), "many": tuple(f"10.1.1.{n}" for n in range(1, 61))},
@@ -110,20 +110,20 @@ def read_frame(sock: socket.socket) -> bytes:
     return data[2:]
 
 
-class World:
+class DnsHost:
     """A host with a name server, and containers."""
 
     def __init__(self, link: DnsClient, run: Path, host: int, new: Callable[[], int]) -> None:
-        self.link = link
+        self.client = link
         self.run = run
         self.host = host
         self.new_namespace = new
 
     async def container(self, name: str, view: View) -> Container:
         container = Container(name, self.new_namespace())
-        await self.link.open_sandbox(name, resolver_in(container.ns))
-        self.link.set_view(name, view)
-        await self.link.flush()
+        await self.client.open_sandbox(name, resolver_in(container.ns))
+        self.client.set_view(name, view)
+        await self.client.flush()
         return container
 
     def server_pid(self) -> int:

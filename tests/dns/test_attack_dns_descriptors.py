@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dns.message
 import pytest
-from dns_lab import Container, World, inside, resolver_in, says, upstream
+from dns_lab import Container, DnsHost, inside, resolver_in, says, upstream
 
 from netd.dns import protocol
 from netd.dns.client import servers
@@ -38,13 +38,13 @@ def until_as_before(pid: int | str, before: Counter[str]) -> None:
         time.sleep(0.02)  # the server closes them when it comes to it
 
 
-async def storm(world: World, number: int, upstreams: tuple[str, ...]) -> None:
+async def storm(dns_host: DnsHost, number: int, upstreams: tuple[str, ...]) -> None:
     """Open a sandbox, ask in every way, and close it with questions under way."""
-    container = Container(f"s{number}", world.new_namespace())
+    container = Container(f"s{number}", dns_host.new_namespace())
     view = View(("n1",), upstreams=inside(*upstreams))
-    await world.link.open_sandbox(container.name, resolver_in(container.ns))
-    world.link.set_view(container.name, view)
-    await world.link.flush(10)
+    await dns_host.client.open_sandbox(container.name, resolver_in(container.ns))
+    dns_host.client.set_view(container.name, view)
+    await dns_host.client.flush(10)
     with ExitStack() as stack:
         stack.enter_context(upstream(container.ns, upstreams[0], says("198.51.100.1")))
         socks = [stack.enter_context(container.tcp()) for _ in range(3)]
@@ -52,60 +52,60 @@ async def storm(world: World, number: int, upstreams: tuple[str, ...]) -> None:
         for n, sock in enumerate((*socks, asker)):
             wire = dns.message.make_query(f"{n}.test", "A").to_wire()
             sock.send(wire if sock is asker else len(wire).to_bytes(2) + wire)
-        await world.link.close_sandbox(container.name)
-    await world.link.flush(10)
+        await dns_host.client.close_sandbox(container.name)
+    await dns_host.client.flush(10)
 
 
 @pytest.mark.parametrize("upstreams", [("127.0.0.1",), ("127.0.0.1", "192.0.2.1")])
 def test_sandboxes_come_and_go_without_a_trace(on_host, upstreams):
-    async def story(world: World) -> None:
-        await storm(world, 0, upstreams)
+    async def scenario(dns_host: DnsHost) -> None:
+        await storm(dns_host, 0, upstreams)
         gc.collect()
-        pid, ours = world.server_pid(), held("self")
+        pid, ours = dns_host.server_pid(), held("self")
         before = held(pid)
-        await asyncio.gather(*(storm(world, n, upstreams) for n in range(12)))
+        await asyncio.gather(*(storm(dns_host, n, upstreams) for n in range(12)))
         until_as_before(pid, before)
         gc.collect()
         until_as_before("self", ours + Counter({"net": 12}))  # the namespaces that the test itself keeps
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_servers_come_and_go_without_a_trace(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
-        pid = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
+        pid = dns_host.server_pid()
         before, ours = held(pid), held("self")
         for kind in (signal.SIGKILL, signal.SIGTERM):
-            os.kill(world.server_pid(), kind)
+            os.kill(dns_host.server_pid(), kind)
             assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.2"]
-            await world.link.flush(10)
-        until_as_before(world.server_pid(), before)
+            await dns_host.client.flush(10)
+        until_as_before(dns_host.server_pid(), before)
         until_as_before("self", ours)
-        await usurp(world)
-        until_as_before(world.server_pid(), before)
+        await usurp(dns_host)
+        until_as_before(dns_host.server_pid(), before)
         until_as_before("self", ours)
 
-    on_host(story)
+    on_host(scenario)
 
 
-async def usurp(world: World) -> None:
+async def usurp(dns_host: DnsHost) -> None:
     """Take netd's place with the server, take its sockets and leave."""
     with socket.socket(socket.AF_UNIX) as usurper:
-        usurper.connect(str(world.run / "dns.sock"))
+        usurper.connect(str(dns_host.run / "dns.sock"))
         hello = protocol.encode(protocol.Hello("another"))
         usurper.sendall(len(hello).to_bytes(4) + b"\0" + hello)
         await asyncio.to_thread(usurper.recv, 1)
-    await world.link.flush(10)
+    await dns_host.client.flush(10)
 
 
 def test_a_server_that_stops_in_the_middle_of_its_first_words_costs_nothing(on_host, monkeypatch, tmp_path):
-    async def story(world: World) -> None:
+    async def scenario(dns_host: DnsHost) -> None:
         monkeypatch.setattr(servers, "HELLO_LIMIT", 0.2)
         other = tmp_path / "other"
         other.mkdir()
         link = DnsClient(other, Path("/nonexistent"))
-        namespace = world.new_namespace()
+        namespace = dns_host.new_namespace()
         ours = held("self")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(other / "dns.sock"))
@@ -126,4 +126,4 @@ def test_a_server_that_stops_in_the_middle_of_its_first_words_costs_nothing(on_h
         await link.close(stop_server=True)
         until_as_before("self", ours)
 
-    on_host(story)
+    on_host(scenario)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import dns.message
 import dns.rcode
 import pytest
-from dns_lab import Container, World, fails, found, inside, says, upstream
+from dns_lab import Container, DnsHost, fails, found, inside, says, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,8 +47,8 @@ def raw(asker: Container, name: str) -> bytes:
 
 
 def test_a_forger_has_to_guess_the_case_too(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def forged(packet: bytes) -> bytes:
             if not server.asked[1:]:
@@ -59,12 +59,12 @@ def test_a_forger_has_to_guess_the_case_too(on_host):
         with upstream(asker.ns, "127.0.0.1", forged) as server:
             assert asker.addresses(NAME) == ["198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_names_travel_in_mixed_case_and_come_back_as_they_were_asked(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")) as server:
             for name in (NAME, NAME.lower(), NAME.upper()):
                 wire = dns.message.make_query(name, "A").to_wire()[12:-4]
@@ -72,13 +72,13 @@ def test_names_travel_in_mixed_case_and_come_back_as_they_were_asked(on_host):
             assert len({packet[12:-4] for packet in server.asked}) == 3
             assert all(packet[12:-4] not in (wire, wire.lower()) for packet in server.asked)
 
-    on_host(story)
+    on_host(scenario)
 
 
 @pytest.mark.parametrize("kind", [lowered, only_lower, deaf_to_upper])
 def test_a_server_that_minds_the_case_is_asked_in_plain_case(on_host, kind):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", kind(says("198.51.100.1"))) as server:
             assert asker.addresses("first.example.com") == ["198.51.100.1"]
             server.asked.clear()
@@ -90,12 +90,12 @@ def test_a_server_that_minds_the_case_is_asked_in_plain_case(on_host, kind):
                 wire = dns.message.make_query(NAME, "A").to_wire()[12:-4]
                 assert raw(asker, NAME)[12 : 12 + len(wire)] == wire
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_waiters_with_different_spelling_get_their_own(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         names = ("same.test", "SAME.test", "Same.Test")
         with asker.udp() as sock:
 
@@ -113,7 +113,7 @@ def test_waiters_with_different_spelling_get_their_own(on_host):
         }
         assert all(found(reply) == ["198.51.100.1"] for reply in replies)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def cut_short(packet: bytes) -> bytes:
@@ -146,8 +146,8 @@ def lame(packet: bytes) -> bytes:
     [cut_short, counts_too_much, points_forward, bare_denial, lame, fails(dns.rcode.NOTIMP), fails(dns.rcode.FORMERR)],
 )
 def test_the_next_resolver_is_asked_when_a_reply_is_of_no_use(on_host, useless):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
         with (
             upstream(asker.ns, "127.0.0.1", useless),
             upstream(asker.ns, "127.0.0.2", says("198.51.100.2")),
@@ -155,7 +155,7 @@ def test_the_next_resolver_is_asked_when_a_reply_is_of_no_use(on_host, useless):
             assert asker.addresses("x.test") == ["198.51.100.2"]
             assert asker.addresses("y.test", tcp=True) == ["198.51.100.2"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 @given(st.lists(letters, min_size=1, max_size=3).map(".".join), st.booleans())

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from pathlib import Path
 
 import pytest
-from dns_lab import Container, World, resolver_in
+from dns_lab import Container, DnsHost, resolver_in
 
 from netd.common.errors import Unavailable
 from netd.dns import event_loop
@@ -44,64 +44,64 @@ async def readable(fd: int) -> None:
     asyncio.get_running_loop().remove_reader(fd)
 
 
-async def replaced(world: World, pid: int) -> None:
+async def replaced(dns_host: DnsHost, pid: int) -> None:
     """Return when another server answers."""
     if is_running(pid):
         pidfd = os.pidfd_open(pid)
         await readable(pidfd)
         os.close(pidfd)
-    await world.link.flush(10)
-    assert world.server_pid() != pid
+    await dns_host.client.flush(10)
+    assert dns_host.server_pid() != pid
 
 
 def test_a_stopped_server_costs_a_start_a_fraction_of_a_second_and_is_replaced(on_host, quick):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
-        pid = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
+        pid = dns_host.server_pid()
         os.kill(pid, signal.SIGSTOP)
-        world.link.patch_network("n1", Patch({"web": ("10.1.0.66",)}))
+        dns_host.client.patch_network("n1", Patch({"web": ("10.1.0.66",)}))
         begin = time.monotonic()
         for _ in range(5):
             with pytest.raises(Unavailable, match="names follow"):
-                await world.link.flush()
+                await dns_host.client.flush()
         assert time.monotonic() - begin < 0.9, "the first waits, and the others know"
         assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.66"]
-        await replaced(world, pid)
+        await replaced(dns_host, pid)
         assert not is_running(pid)
-        other = await world.container("b", View(("n1",), forward=False))
+        other = await dns_host.container("b", View(("n1",), forward=False))
         assert other.addresses("web", tcp=True) == ["10.1.0.66"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_stopped_server_is_noticed_when_nobody_starts_anything(on_host, quick):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
-        pid = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
+        pid = dns_host.server_pid()
         for _ in range(2):
             os.kill(pid, signal.SIGSTOP)
             assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.2"]
-            await replaced(world, pid)
-            pid = world.server_pid()
+            await replaced(dns_host, pid)
+            pid = dns_host.server_pid()
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_server_that_answers_stays(on_host, quick):
-    async def story(world: World) -> None:
-        pid = world.server_pid()
-        world.link.flush_timed_out.set()
+    async def scenario(dns_host: DnsHost) -> None:
+        pid = dns_host.server_pid()
+        dns_host.client.flush_timed_out.set()
         await asyncio.sleep(watchdog.INTERVAL + 2 * watchdog.TICK * watchdog.TICKS)  # that nothing happens is awaited
-        assert world.server_pid() == pid and is_running(pid)
+        assert dns_host.server_pid() == pid and is_running(pid)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_the_next_netd_replaces_a_stopped_server_that_it_did_not_start(on_host, quick, resolv_conf, tmp_path):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
-        await world.link.close(stop_server=False)
-        pid = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
+        await dns_host.client.close(stop_server=False)
+        pid = dns_host.server_pid()
         os.kill(pid, signal.SIGSTOP)
         heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
@@ -109,59 +109,59 @@ def test_the_next_netd_replaces_a_stopped_server_that_it_did_not_start(on_host, 
         with pytest.raises(ConnectionRefusedError):
             asker.addresses("web")
         heir.set_network("n1", NetworkRecords("front-end", {"web": ("10.1.0.2",)}))
-        fresh = Container("b", world.new_namespace())
+        fresh = Container("b", dns_host.new_namespace())
         await heir.open_sandbox("b", resolver_in(fresh.ns))
         heir.set_view("b", View(("n1",), forward=False))
         await heir.flush(10)
         assert fresh.addresses("web") == ["10.1.0.2"]
         await heir.close(stop_server=True)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_stopped_server_is_ended_with_netd(on_host, quick, monkeypatch, resolv_conf, tmp_path):
-    async def story(world: World) -> None:
+    async def scenario(dns_host: DnsHost) -> None:
         monkeypatch.setattr(servers, "STOP_LIMIT", 0.2)
-        await world.link.close(stop_server=False)
+        await dns_host.client.close(stop_server=False)
         heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
-        pid = world.server_pid()
+        pid = dns_host.server_pid()
         os.kill(pid, signal.SIGSTOP)
         await heir.close(stop_server=True)
         assert not is_running(pid)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_server_without_descriptors_is_replaced(on_host, quick):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
-        pid = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
+        pid = dns_host.server_pid()
         held = len(os.listdir(f"/proc/{pid}/fd"))
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (held + 1, held + 1))
-        other = Container("b", world.new_namespace())
-        await world.link.open_sandbox("b", resolver_in(other.ns))
-        world.link.set_view("b", View(("n1",), forward=False))
+        other = Container("b", dns_host.new_namespace())
+        await dns_host.client.open_sandbox("b", resolver_in(other.ns))
+        dns_host.client.set_view("b", View(("n1",), forward=False))
         assert await asyncio.to_thread(other.addresses, "web") == ["10.1.0.2"]
         assert asker.addresses("web") == ["10.1.0.2"]
-        await replaced(world, pid)
+        await replaced(dns_host, pid)
         assert not is_running(pid)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_message_that_cannot_be_obeyed_takes_no_other_with_it(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n3",), forward=False))
-        pid = world.server_pid()
-        world.link.set_network("bad", NetworkRecords("bad", {}, {}, ("no subnet",)))
-        world.link.set_network("n3", NetworkRecords("n3", {"web": ("10.3.0.2",)}))
-        await world.link.flush(10)
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n3",), forward=False))
+        pid = dns_host.server_pid()
+        dns_host.client.set_network("bad", NetworkRecords("bad", {}, {}, ("no subnet",)))
+        dns_host.client.set_network("n3", NetworkRecords("n3", {"web": ("10.3.0.2",)}))
+        await dns_host.client.flush(10)
         assert asker.addresses("web") == ["10.3.0.2"]
-        assert world.server_pid() == pid
-        assert "message failed" in (world.run / "dns.log").read_text()
+        assert dns_host.server_pid() == pid
+        assert "message failed" in (dns_host.run / "dns.log").read_text()
 
-    on_host(story)
+    on_host(scenario)
 
 
 class Playing:

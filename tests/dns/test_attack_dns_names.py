@@ -6,7 +6,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from dns_lab import World, found, inside, read_frame, says, upstream
+from dns_lab import DnsHost, found, inside, read_frame, says, upstream
 from dnslib import DNSRecord
 
 from netd.dns.messages.decide import Answer, EmptyResponse, Forward, Question, Rcode, decide
@@ -26,14 +26,14 @@ def test_names_that_are_not_text_are_asked_elsewhere_as_they_are(on_host):
 
     RECORD = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc6\x33\x64\1"
 
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", answer) as server, asker.udp() as sock:
             sock.send(question(ODD))
             assert sock.recv(512) == b"\0\7\x81\x80\0\1\0\1" + bytes(4) + ODD + b"\0\1\0\1" + RECORD
             assert {packet[12:-4].lower() for packet in server.asked} == {ODD.lower()}
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_only_ascii_letters_have_two_cases():
@@ -45,16 +45,16 @@ def test_only_ascii_letters_have_two_cases():
 
 
 def test_an_impossible_name_takes_no_answer_with_it(on_host):
-    async def story(world: World) -> None:
+    async def scenario(dns_host: DnsHost) -> None:
         long = ".".join(["x" * 60] * 5)
         offers = (Service("web.front-end", 80, 1), Service(long, 80, 1), Service("y" * 64, 80, 1))
-        world.link.patch_network("n1", Patch({}, {"10.1.0.9": f"{long}.front-end"}, {"_http._tcp": offers}))
-        asker = await world.container("a", View(("n1",), forward=False))
+        dns_host.client.patch_network("n1", Patch({}, {"10.1.0.9": f"{long}.front-end"}, {"_http._tcp": offers}))
+        asker = await dns_host.container("a", View(("n1",), forward=False))
         assert found(asker.ask("_http._tcp", "SRV")) == ["0 0 80 web.front-end."]
         assert found(asker.ask("9.0.1.10.in-addr.arpa", "PTR")) == []
         assert asker.ask("2.0.1.10.in-addr.arpa", "PTR").rcode() == dns.rcode.NOERROR
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_edns_is_seen_behind_other_records():
@@ -93,19 +93,19 @@ def test_names_that_mean_the_same_everywhere_are_answered_here(name, kind, expec
 
 @pytest.mark.parametrize("kind", ["ANY", "A", "TXT"])
 def test_an_answer_over_udp_is_bounded(on_host, kind):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
         for options, most in (({}, 512), ({"use_edns": 0, "payload": 65535}, 1232)):
             assert len(asker.ask("many", kind, **options).to_wire()) <= most
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_odd_packets_cost_others_nothing(on_host):
     """Many questions, pointers in the question, lengths that lie."""
 
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         loop = question(b"\3web\xc0\x0c")
         with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")) as server:
             for packet in (question(b"\3web\0", count=60), loop, question(b"\xc0\x0c"), question(b"\x40" + b"a" * 64)):
@@ -121,4 +121,4 @@ def test_odd_packets_cost_others_nothing(on_host):
                 assert dns.message.from_wire(read_frame(liar)[:12]).rcode() == dns.rcode.FORMERR
             assert not server.asked
 
-    on_host(story)
+    on_host(scenario)

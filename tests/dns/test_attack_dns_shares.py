@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import dns.message
-from dns_lab import World, found, inside, read_frame, says, upstream
+from dns_lab import DnsHost, found, inside, read_frame, says, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,11 +24,11 @@ def silent_on(word: bytes, address: str) -> Callable[[bytes], bytes | None]:
 
 
 def test_containers_that_ask_a_silent_zone_leave_all_others_their_names(on_host, resolv_conf):
-    async def story(world: World) -> None:
+    async def scenario(dns_host: DnsHost) -> None:
         resolv_conf.write_text("nameserver 127.0.0.53\n")
-        greedy = [await world.container(f"g{n}", View(("n1",))) for n in range(MOST // MOST_PER_SANDBOX)]
-        other = await world.container("other", View(("n1",)))
-        with upstream(world.host, "127.0.0.53", silent_on(b"silent", "198.51.100.1")), ExitStack() as stack:
+        greedy = [await dns_host.container(f"g{n}", View(("n1",))) for n in range(MOST // MOST_PER_SANDBOX)]
+        other = await dns_host.container("other", View(("n1",)))
+        with upstream(dns_host.host, "127.0.0.53", silent_on(b"silent", "198.51.100.1")), ExitStack() as stack:
             for asker in greedy:
                 sock = stack.enter_context(asker.udp())
                 for n in range(MOST_PER_SANDBOX + 20):
@@ -37,12 +37,12 @@ def test_containers_that_ask_a_silent_zone_leave_all_others_their_names(on_host,
                 assert other.addresses(f"{n}.live") == ["198.51.100.1"]
                 assert greedy[0].addresses(f"{n}.own") == ["198.51.100.1"], "not even itself"
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_connections_that_wait_for_an_answer_are_not_ended_for_others(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         release = threading.Event()
 
         def late(packet: bytes) -> bytes:
@@ -61,12 +61,12 @@ def test_connections_that_wait_for_an_answer_are_not_ended_for_others(on_host):
             for sock in socks:
                 assert found(dns.message.from_wire(read_frame(sock))) == ["198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_slow_name_is_not_held_against_its_resolver(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
         with (
             upstream(asker.ns, "127.0.0.1", silent_on(b"slow", "198.51.100.1")) as first,
             upstream(asker.ns, "127.0.0.2", says("198.51.100.2")),
@@ -79,12 +79,12 @@ def test_a_slow_name_is_not_held_against_its_resolver(on_host):
                     assert time.monotonic() - begin < 5
                 assert asker.addresses(f"{n}.test") == ["198.51.100.1"], "the first still comes first"
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_client_may_close_its_side_after_its_questions(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def slow(packet: bytes) -> bytes:
             time.sleep(0.2)  # the end of the connection arrives meanwhile
@@ -104,7 +104,7 @@ def test_a_client_may_close_its_side_after_its_questions(on_host):
                 received = received[end:]
         assert sorted(answers) == ["10.1.0.2", "10.1.0.3", "198.51.100.1", "198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=60))

@@ -12,7 +12,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from dns_lab import World, fails, found, inside, says, upstream
+from dns_lab import DnsHost, fails, found, inside, says, upstream
 from dnslib import QTYPE, RR, A, DNSRecord
 
 from netd.dns.forwarding import forward
@@ -22,58 +22,58 @@ from netd.kernel.namespaces import netns
 
 
 def test_the_hosts_resolvers_are_asked_as_they_are_now(on_host, resolv_conf):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",)))
         assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL, "there is nobody to ask"
         assert asker.ask("nobody").rcode() == dns.rcode.NXDOMAIN, "and only we have names of one label"
-        with upstream(world.host, "127.0.0.53", says("198.51.100.1")) as first:
+        with upstream(dns_host.host, "127.0.0.53", says("198.51.100.1")) as first:
             resolv_conf.write_text("# by hand\nsearch x\nnameserver nonsense\nnameserver 127.0.0.53\n")
             assert asker.addresses("example.com") == ["198.51.100.1"]
             assert asker.addresses("example.com", tcp=True) == ["198.51.100.1"]
             assert asker.addresses("web") == ["10.1.0.2"]
             assert asker.ask("web", "MX").answer == []
-            with upstream(world.host, "127.0.0.54", says("198.51.100.2")):
+            with upstream(dns_host.host, "127.0.0.54", says("198.51.100.2")):
                 resolv_conf.write_text("nameserver 127.0.0.54\n")
                 assert asker.addresses("example.com") == ["198.51.100.2"]
             assert set(first.names()) == {"example.com."}, "names of ours never leave"
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_an_internal_container_asks_nobody_outside_but_its_own_resolvers(on_host, resolv_conf):
-    async def story(world: World) -> None:
-        with upstream(world.host, "127.0.0.53", says("198.51.100.1")) as host:
+    async def scenario(dns_host: DnsHost) -> None:
+        with upstream(dns_host.host, "127.0.0.53", says("198.51.100.1")) as host:
             resolv_conf.write_text("nameserver 127.0.0.53\n")
-            asker = await world.container("a", View(("n1",), forward=False))
+            asker = await dns_host.container("a", View(("n1",), forward=False))
             assert asker.ask("example.com").rcode() == dns.rcode.NXDOMAIN
-            world.link.set_view(
+            dns_host.client.set_view(
                 "a", View(("n1",), upstreams=(*inside("127.0.0.1"), Upstream("127.0.0.53")), forward=False)
             )
-            await world.link.flush()
+            await dns_host.client.flush()
             with upstream(asker.ns, "127.0.0.1", says("198.51.100.7")):
                 assert asker.addresses("example.com") == ["198.51.100.7"]
                 assert asker.addresses("example.com", tcp=True) == ["198.51.100.7"]
-            world.link.set_view("a", View(("n1",)))
-            await world.link.flush()
+            dns_host.client.set_view("a", View(("n1",)))
+            await dns_host.client.flush()
             assert not host.asked
             assert asker.addresses("example.com") == ["198.51.100.1"], "it is on a network that leads outside now"
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_it_never_asks_itself(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.11", "::ffff:127.0.0.11")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.11", "::ffff:127.0.0.11")))
         begin = time.monotonic()
         assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL
         assert time.monotonic() - begin < 1
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_circle_of_resolvers_ends(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def back(packet: bytes) -> bytes | None:
             if is_probe(packet[2:]):
@@ -89,13 +89,13 @@ def test_a_circle_of_resolvers_ends(on_host):
             assert time.monotonic() - begin < 1, "the silence is remembered"
         assert len(circle.asked) <= 4
 
-    on_host(story)
+    on_host(scenario)
 
 
 @pytest.mark.parametrize("code", [None, dns.rcode.SERVFAIL, dns.rcode.REFUSED])
 def test_a_failure_moves_on_to_the_next_resolver(on_host, code):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
         with ExitStack() as servers:
             if code is not None:
                 servers.enter_context(upstream(asker.ns, "127.0.0.1", fails(code)))
@@ -107,35 +107,35 @@ def test_a_failure_moves_on_to_the_next_resolver(on_host, code):
         assert asker.ask("none.test").rcode() == dns.rcode.SERVFAIL, "all ports are closed"
         assert asker.ask("none.test", tcp=True).rcode() == dns.rcode.SERVFAIL
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_resolver_without_a_route_to_it_costs_no_time(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("192.0.2.1", "2001:db8::1", "127.0.0.2")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("192.0.2.1", "2001:db8::1", "127.0.0.2")))
         with upstream(asker.ns, "127.0.0.2", says("198.51.100.2")):
             begin = time.monotonic()
             assert asker.addresses("udp.test") == ["198.51.100.2"]
             assert asker.addresses("tcp.test", tcp=True) == ["198.51.100.2"]
             assert time.monotonic() - begin < 0.8
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_an_answer_ends_the_search_even_if_it_is_no(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
         with upstream(asker.ns, "127.0.0.1", fails(dns.rcode.NXDOMAIN)):
             with upstream(asker.ns, "127.0.0.2", says("198.51.100.2")) as second:
                 assert asker.ask("none.test").rcode() == dns.rcode.NXDOMAIN
                 assert not second.asked
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_silent_resolver_is_passed_over_after_the_first_time(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
         with (
             upstream(asker.ns, "127.0.0.1", lambda packet: None) as dead,
             upstream(asker.ns, "127.0.0.2", says("198.51.100.2")),
@@ -149,12 +149,12 @@ def test_a_silent_resolver_is_passed_over_after_the_first_time(on_host):
             assert time.monotonic() - begin < 1
         assert set(dead.names()) <= {"first.test.", "0.test."} and dead.probes
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", lambda packet: None), asker.udp() as sock:
             for n in range(forward.MOST_PER_SANDBOX):
                 sock.send(dns.message.make_query(f"{n}.test", "A").to_wire())
@@ -165,12 +165,12 @@ def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
             with pytest.raises(TimeoutError):
                 sock.recv(512)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_what_travels_is_the_query_itself_with_fresh_ids_and_ports(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")) as server:
             queries = [dns.message.make_query(f"N{n}.Example.COM", "A", use_edns=0, payload=1400) for n in range(30)]
             with asker.udp() as sock:
@@ -183,12 +183,12 @@ def test_what_travels_is_the_query_itself_with_fresh_ids_and_ports(on_host):
             assert len({packet[:2] for packet in server.asked}) > 25
             assert len(set(server.sources)) > 25
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_replies_that_do_not_fit_the_question_are_not_believed(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def lies(packet: bytes) -> bytes:
             true = says("198.51.100.1")(packet)
@@ -208,12 +208,12 @@ def test_replies_that_do_not_fit_the_question_are_not_believed(on_host):
         with upstream(asker.ns, "127.0.0.1", lies) as server:
             assert asker.addresses("example.com") == ["198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_truncated_and_oversized_replies_pass_as_they_are(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def answer(packet: bytes) -> bytes:
             reply = DNSRecord.parse(packet).reply(aa=0)
@@ -226,12 +226,12 @@ def test_truncated_and_oversized_replies_pass_as_they_are(on_host):
             assert asker.ask("cut.test").flags & dns.flags.TC
             assert len(found(asker.ask("large.test"))) == 50
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_the_same_question_is_asked_once_at_a_time(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def slow(packet: bytes) -> bytes:
             time.sleep(0.3)  # the questions that follow arrive meanwhile
@@ -242,26 +242,26 @@ def test_the_same_question_is_asked_once_at_a_time(on_host):
         assert answers == [["198.51.100.1"]] * 10
         assert len(server.asked) < 5
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_names_of_one_label_stay_when_the_container_says_so(on_host):
-    async def story(world: World) -> None:
+    async def scenario(dns_host: DnsHost) -> None:
         view = View(("n1",), upstreams=inside("127.0.0.1"), single_labels=False)
-        asker = await world.container("a", view)
+        asker = await dns_host.container("a", view)
         with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")) as server:
             reply = asker.ask("printer")
             assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
             assert asker.addresses("printer.test") == ["198.51.100.1"]
             assert server.names() == ["printer.test."]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_answers_are_kept_and_age(on_host, resolv_conf):
-    async def story(world: World) -> None:
-        first, second = [await world.container(name, View(("n1",))) for name in "ab"]
-        with upstream(world.host, "127.0.0.53", says("198.51.100.1", ttl=2)) as server:
+    async def scenario(dns_host: DnsHost) -> None:
+        first, second = [await dns_host.container(name, View(("n1",))) for name in "ab"]
+        with upstream(dns_host.host, "127.0.0.53", says("198.51.100.1", ttl=2)) as server:
             resolv_conf.write_text("nameserver 127.0.0.53\n")
             assert first.ask("kept.test").answer[0].ttl == 2
             begin = time.monotonic()
@@ -277,82 +277,82 @@ def test_answers_are_kept_and_age(on_host, resolv_conf):
                 first.ask("kept.test", **how)
                 assert len(server.asked) == before + 1, how
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_what_is_kept_belongs_to_the_resolvers_it_came_from(on_host, resolv_conf):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",)))
         with (
-            upstream(world.host, "127.0.0.53", says("198.51.100.1")),
-            upstream(world.host, "127.0.0.54", says("198.51.100.2")),
+            upstream(dns_host.host, "127.0.0.53", says("198.51.100.1")),
+            upstream(dns_host.host, "127.0.0.54", says("198.51.100.2")),
             upstream(asker.ns, "127.0.0.53", says("198.51.100.3")),
         ):
             resolv_conf.write_text("nameserver 127.0.0.53\n")
             assert asker.addresses("x.test") == ["198.51.100.1"]
             resolv_conf.write_text("nameserver 127.0.0.54\n")
             assert asker.addresses("x.test") == ["198.51.100.2"]
-            world.link.set_view("a", View(("n1",), upstreams=inside("127.0.0.53")))
-            await world.link.flush()
+            dns_host.client.set_view("a", View(("n1",), upstreams=inside("127.0.0.53")))
+            await dns_host.client.flush()
             assert asker.addresses("x.test") == ["198.51.100.3"]
-            world.link.patch_network("n1", Patch({"x.test": ("10.1.0.9",)}))
-            await world.link.flush()
+            dns_host.client.patch_network("n1", Patch({"x.test": ("10.1.0.9",)}))
+            await dns_host.client.flush()
             assert asker.addresses("x.test") == ["10.1.0.9"], "a name that has become ours"
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_failures_are_asked_again(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", fails(dns.rcode.SERVFAIL)) as server:
             assert asker.ask("x.test").rcode() == dns.rcode.SERVFAIL
             server.answer = says("198.51.100.1")
             assert asker.addresses("x.test") == ["198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_resolvers_are_asked_over_ipv6_too(on_host, resolv_conf):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
-        own = await world.container("b", View(("n1",), upstreams=inside("::1")))
-        with upstream(world.host, "::1", says("198.51.100.1")), upstream(own.ns, "::1", says("198.51.100.2")):
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",)))
+        own = await dns_host.container("b", View(("n1",), upstreams=inside("::1")))
+        with upstream(dns_host.host, "::1", says("198.51.100.1")), upstream(own.ns, "::1", says("198.51.100.2")):
             resolv_conf.write_text("nameserver ::1\n")
             for tcp in (False, True):
                 assert asker.addresses("x.test", tcp=tcp) == ["198.51.100.1"]
                 assert own.addresses("x.test", tcp=tcp) == ["198.51.100.2"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_domain_has_its_own_resolvers(on_host, resolv_conf):
-    async def story(world: World) -> None:
+    async def scenario(dns_host: DnsHost) -> None:
         view = View(("n1",), domains=(("corp", (Upstream("127.0.0.54"),)),))
-        asker = await world.container("a", view)
+        asker = await dns_host.container("a", view)
         with (
-            upstream(world.host, "127.0.0.53", says("198.51.100.1")) as usual,
-            upstream(world.host, "127.0.0.54", says("198.51.100.2")) as corp,
+            upstream(dns_host.host, "127.0.0.53", says("198.51.100.1")) as usual,
+            upstream(dns_host.host, "127.0.0.54", says("198.51.100.2")) as corp,
         ):
             resolv_conf.write_text("nameserver 127.0.0.53\n")
             assert asker.addresses("a.CORP") == asker.addresses("corp") == ["198.51.100.2"]
             assert asker.addresses("acorp") == asker.addresses("corp.test") == ["198.51.100.1"]
             assert (usual.names(), corp.names()) == (["acorp.", "corp.test."], ["a.corp.", "corp."])
-            world.link.set_view("a", replace(view, forward=False))
-            await world.link.flush()
+            dns_host.client.set_view("a", replace(view, forward=False))
+            await dns_host.client.flush()
             assert asker.ask("b.corp").rcode() == dns.rcode.NXDOMAIN
             assert len(corp.asked) == 2
 
-    on_host(story)
+    on_host(scenario)
 
 
 @pytest.mark.parametrize("tcp", [False, True])
 def test_a_denial_of_a_name_above_ours_becomes_an_empty_answer(on_host, tcp):
     """RFC 8020: whoever believes that ``shop.test`` does not exist does not ask for ``db.shop.test``."""
 
-    async def story(world: World) -> None:
-        world.link.set_network("n1", NetworkRecords("net", {"db.shop.test": ("10.1.0.9",)}))
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        dns_host.client.set_network("n1", NetworkRecords("net", {"db.shop.test": ("10.1.0.9",)}))
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", fails(dns.rcode.NXDOMAIN)) as server:
             for _ in range(2):
                 assert asker.ask("shop.test", tcp=tcp).rcode() == dns.rcode.NOERROR
@@ -360,4 +360,4 @@ def test_a_denial_of_a_name_above_ours_becomes_an_empty_answer(on_host, tcp):
             server.answer = says("198.51.100.1")
             assert asker.addresses("shop.test", "A", tcp=tcp, use_edns=0) == ["198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dns_lab import NOISE, Container, World, inside, upstream
+from dns_lab import NOISE, Container, DnsHost, inside, upstream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scapy.config import conf
@@ -99,9 +99,9 @@ def test_noise_leaves_nothing_behind(on_host, stream):
     conf.verb = 0
     random.seed(7)
 
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
-        vitals = Vitals(world.server_pid())
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+        vitals = Vitals(dns_host.server_pid())
         with upstream(asker.ns, "127.0.0.1", nonsense) as server:
             held = vitals.descriptors()
             shout(asker, stream, NOISE / 4)
@@ -111,10 +111,10 @@ def test_noise_leaves_nothing_behind(on_host, stream):
         assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
         until_quiet(vitals, asker, held)
         assert vitals.memory() < memory + 4096, "memory leaks"
-        log = (world.run / "dns.log").read_text()
+        log = (dns_host.run / "dns.log").read_text()
         assert "Traceback" not in log and log.count("\n") == 1, log
 
-    on_host(story)
+    on_host(scenario)
 
 
 def until_quiet(vitals: Vitals, asker: Container, held: int) -> None:
@@ -139,8 +139,8 @@ crafted = st.tuples(header, labels.map(b"".join), st.lists(pieces, max_size=4).m
 
 
 def test_no_bytes_make_the_server_fall_silent(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
 
         @settings(max_examples=int(60 * NOISE), suppress_health_check=list(HealthCheck), database=None)
         @given(st.lists(raw | crafted, min_size=1, max_size=12), st.booleans())
@@ -155,7 +155,7 @@ def test_no_bytes_make_the_server_fall_silent(on_host):
                     received += sock.recv(4096)
 
         spoil()
-        log = (world.run / "dns.log").read_text()
+        log = (dns_host.run / "dns.log").read_text()
         assert "Traceback" not in log, log
 
-    on_host(story)
+    on_host(scenario)

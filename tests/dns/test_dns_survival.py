@@ -13,7 +13,7 @@ from pathlib import Path
 import dns.message
 import dns.rcode
 import pytest
-from dns_lab import WEB, Container, World, found, in_namespace, inside, resolver_in, says, server_pid, upstream
+from dns_lab import WEB, Container, DnsHost, found, in_namespace, inside, resolver_in, says, server_pid, upstream
 
 from netd.dns import protocol
 from netd.dns.client.dns_client import DnsClient
@@ -29,10 +29,10 @@ def kill(pid: int) -> None:
     os.close(pidfd)
 
 
-def play_netd(run: Path, resolv_conf: Path, host: int, container: int) -> subprocess.Popen[str]:
+def netd_process(run: Path, resolv_conf: Path, host: int, container: int) -> subprocess.Popen[str]:
     """Start a process that plays netd and return when its sandbox answers."""
     netd = subprocess.Popen(
-        [sys.executable, str(HERE / "play_netd.py"), str(run), str(resolv_conf), str(host), str(container)],
+        [sys.executable, str(HERE / "netd_process.py"), str(run), str(resolv_conf), str(host), str(container)],
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
         pass_fds=[host, container],
         stdout=subprocess.PIPE,
@@ -44,7 +44,7 @@ def play_netd(run: Path, resolv_conf: Path, host: int, container: int) -> subpro
 
 def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_namespace, resolv_conf, tmp_path):
     host, asker = make_namespace(), Container("a", make_namespace())
-    with play_netd(tmp_path, resolv_conf, host, asker.ns) as netd:
+    with netd_process(tmp_path, resolv_conf, host, asker.ns) as netd:
         kill(netd.pid)
         netd.wait()
     before = server_pid(tmp_path)
@@ -76,7 +76,7 @@ def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_names
 
 def test_sandboxes_that_nobody_speaks_of_are_closed(make_namespace, resolv_conf, tmp_path):
     host, asker = make_namespace(), Container("a", make_namespace())
-    with play_netd(tmp_path, resolv_conf, host, asker.ns) as netd:
+    with netd_process(tmp_path, resolv_conf, host, asker.ns) as netd:
         kill(netd.pid)
 
     async def next_netd() -> None:
@@ -93,12 +93,12 @@ def test_sandboxes_that_nobody_speaks_of_are_closed(make_namespace, resolv_conf,
 
 
 def test_no_question_is_lost_when_the_server_is_killed(on_host):
-    async def story(world: World) -> None:
-        askers = [await world.container(f"c{n}", View(("n1", "n2"))) for n in range(3)]
-        world.link.patch_network("n1", Patch({"late": ("10.1.0.44",)}))
-        await world.link.flush()
+    async def scenario(dns_host: DnsHost) -> None:
+        askers = [await dns_host.container(f"c{n}", View(("n1", "n2"))) for n in range(3)]
+        dns_host.client.patch_network("n1", Patch({"late": ("10.1.0.44",)}))
+        await dns_host.client.flush()
         for _ in range(3):
-            pid = world.server_pid()
+            pid = dns_host.server_pid()
             os.kill(pid, signal.SIGSTOP)
             socks = [asker.udp() for asker in askers for _ in range(20)]
             for sock in socks:
@@ -108,38 +108,38 @@ def test_no_question_is_lost_when_the_server_is_killed(on_host):
                 with sock:
                     reply = dns.message.from_wire(await asyncio.to_thread(sock.recv, 512))
                     assert found(reply) == ["10.1.0.44"]
-            assert world.server_pid() != pid
+            assert dns_host.server_pid() != pid
         assert askers[0].addresses("late", tcp=True) == ["10.1.0.44"]
         assert not Path(f"/proc/{pid}").exists(), "the killed server was taken off the process table"
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_what_is_said_while_the_server_is_away_is_in_force_when_flush_returns(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), forward=False))
-        other = Container("b", world.new_namespace())
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), forward=False))
+        other = Container("b", dns_host.new_namespace())
         for n in range(3):
-            kill(world.server_pid())
-            world.link.patch_network("n1", Patch({"web": (f"10.1.3.{n}",)}))
-            await world.link.open_sandbox("b", resolver_in(other.ns)) if n == 0 else None
-            world.link.set_view("b", View(("n2",), forward=False))
-            await world.link.flush(10)
+            kill(dns_host.server_pid())
+            dns_host.client.patch_network("n1", Patch({"web": (f"10.1.3.{n}",)}))
+            await dns_host.client.open_sandbox("b", resolver_in(other.ns)) if n == 0 else None
+            dns_host.client.set_view("b", View(("n2",), forward=False))
+            await dns_host.client.flush(10)
             assert asker.addresses("web") == [f"10.1.3.{n}"]
             assert other.addresses("cache") == ["10.2.0.4"]
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_server_of_another_version_is_replaced_and_its_sockets_stay(on_host, resolv_conf, tmp_path, monkeypatch):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
-        await world.link.close(stop_server=False)
-        old = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",)))
+        await dns_host.client.close(stop_server=False)
+        old = dns_host.server_pid()
         monkeypatch.setattr(protocol, "version", lambda: "another")
         newer = DnsClient(tmp_path, resolv_conf)
         await newer.start()
-        assert newer.held == {"a"} and world.server_pid() != old
+        assert newer.held == {"a"} and dns_host.server_pid() != old
         with asker.udp() as sock:
             sock.send(dns.message.make_query("web", "A").to_wire())
             newer.set_network("n1", WEB)
@@ -148,46 +148,46 @@ def test_a_server_of_another_version_is_replaced_and_its_sockets_stay(on_host, r
             assert found(dns.message.from_wire(sock.recv(512))) == ["10.1.0.2"], "it waited for the names to be known"
         await newer.close(stop_server=True)
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_server_that_keeps_dying_comes_back_more_slowly(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",)))
         seen = set()
         for _ in range(3):
-            seen.add(pid := world.server_pid())
+            seen.add(pid := dns_host.server_pid())
             kill(pid)
             assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.2"]
         assert len(seen) == 3
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_a_server_that_can_no_longer_be_reached_is_ended(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",)))
-        lost = world.server_pid()
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",)))
+        lost = dns_host.server_pid()
         with socket.socket(socket.AF_UNIX) as usurper:
-            usurper.connect(str(world.run / "dns.sock"))
-            (world.run / "dns.sock").unlink()
+            usurper.connect(str(dns_host.run / "dns.sock"))
+            (dns_host.run / "dns.sock").unlink()
             hello = protocol.encode(protocol.Hello("another"))
             usurper.sendall(len(hello).to_bytes(4) + b"\0" + hello)
             await asyncio.to_thread(usurper.recv, 1)
-            await world.link.flush(10)
-        world.link.patch_network("n1", Patch({"web": ("10.1.0.55",)}))
-        await world.link.flush(10)
+            await dns_host.client.flush(10)
+        dns_host.client.patch_network("n1", Patch({"web": ("10.1.0.55",)}))
+        await dns_host.client.flush(10)
         assert {asker.addresses("web")[0] for _ in range(50)} == {"10.1.0.55"}, "nobody answers with what was true once"
-        assert world.server_pid() != lost and not Path(f"/proc/{lost}").exists()
+        assert dns_host.server_pid() != lost and not Path(f"/proc/{lost}").exists()
 
-    on_host(story)
+    on_host(scenario)
 
 
 def test_forwarding_works_again_in_a_new_server(on_host):
-    async def story(world: World) -> None:
-        asker = await world.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
+    async def scenario(dns_host: DnsHost) -> None:
+        asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", says("198.51.100.1")):
-            kill(world.server_pid())
+            kill(dns_host.server_pid())
             assert await asyncio.to_thread(asker.addresses, "example.com") == ["198.51.100.1"]
 
-    on_host(story)
+    on_host(scenario)

@@ -6,7 +6,7 @@ from tests.installation import Installation
 
 
 @pytest.fixture(scope="module")
-def house():
+def installation():
     """An installation with a busybox image, shared by the tests of one module; each test cleans its own containers."""
     place = Installation()
     try:
@@ -21,5 +21,5 @@ def house():
 def emptied(request):
     """Remove what a test left in the shared installation, so that tests do not meet each other's containers."""
     yield
-    if "house" in request.fixturenames:
-        request.getfixturevalue("house").remove_all()
+    if "installation" in request.fixturenames:
+        request.getfixturevalue("installation").remove_all()

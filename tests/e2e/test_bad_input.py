@@ -19,26 +19,26 @@ def docker_error(call):
     raise AssertionError("it was accepted")
 
 
-def create(house, name, **kwargs):
-    return house.docker.api.create_network(name, **kwargs)
+def create(installation, name, **kwargs):
+    return installation.docker.api.create_network(name, **kwargs)
 
 
 def pool(**kwargs):
     return {"Driver": "default", "Config": [kwargs]}
 
 
-def state(house):
-    api = house.docker.api
-    ports = house.on_host("nft", "list", "table", "inet", "netd").stdout
+def state(installation):
+    api = installation.docker.api
+    ports = installation.on_host("nft", "list", "table", "inet", "netd").stdout
     return sorted(n["Name"] for n in api.networks()), sorted(c["Names"][0] for c in api.containers(all=True)), ports
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", 'a"b', "a'b", "../x", "-a", "é", "x" * 300, "a\nb"])
-def test_bad_network_names(house, name):
-    before = state(house)
-    code, words = docker_error(lambda: create(house, name))
+def test_bad_network_names(installation, name):
+    before = state(installation)
+    code, words = docker_error(lambda: create(installation, name))
     assert code == 400 and "\n" not in words and "name" in words
-    assert state(house) == before
+    assert state(installation) == before
 
 
 @pytest.mark.parametrize(
@@ -52,33 +52,33 @@ def test_bad_network_names(house, name):
         ({"Subnet": "10.91.0.0/24", "Gateway": "10.91.0.0"}, 500, "10.91.0.0"),
     ],
 )
-def test_bad_subnets(house, config, code, words):
-    before = state(house)
-    found, message = docker_error(lambda: create(house, "bad", ipam=pool(**config)))
+def test_bad_subnets(installation, config, code, words):
+    before = state(installation)
+    found, message = docker_error(lambda: create(installation, "bad", ipam=pool(**config)))
     assert (found, words in message) == (code, True), message
-    assert state(house) == before
+    assert state(installation) == before
 
 
-def test_networks_that_cannot_be_made_or_removed(house):
-    create(house, "mine")
-    assert docker_error(lambda: create(house, "mine"))[0] == 409
-    assert docker_error(lambda: create(house, "d", driver="nosuch")) == (404, 'plugin "nosuch" not found')
+def test_networks_that_cannot_be_made_or_removed(installation):
+    create(installation, "mine")
+    assert docker_error(lambda: create(installation, "mine"))[0] == 409
+    assert docker_error(lambda: create(installation, "d", driver="nosuch")) == (404, 'plugin "nosuch" not found')
     for name in ("bridge", "host", "none"):
-        assert docker_error(lambda n=name: create(house, n))[0] == 403
-        assert docker_error(lambda n=name: house.docker.api.remove_network(n))[0] == 403
-    code, words = docker_error(lambda: create(house, "o", options={"com.docker.network.driver.mtu": "many"}))
+        assert docker_error(lambda n=name: create(installation, n))[0] == 403
+        assert docker_error(lambda n=name: installation.docker.api.remove_network(n))[0] == 403
+    code, words = docker_error(lambda: create(installation, "o", options={"com.docker.network.driver.mtu": "many"}))
     assert code == 400 and "many" in words
-    code, words = docker_error(lambda: create(house, "o", options={"com.docker.network.bridge.nosuch": "1"}))
+    code, words = docker_error(lambda: create(installation, "o", options={"com.docker.network.bridge.nosuch": "1"}))
     assert code == 400 and "com.docker.network.bridge.nosuch" in words
-    assert docker_error(lambda: house.docker.api.remove_network("absent")) == (404, "network absent not found")
-    house.docker.containers.run(IMAGE, "sleep 100", detach=True, name="user", network="mine")
-    code, words = docker_error(lambda: house.docker.api.remove_network("mine"))
+    assert docker_error(lambda: installation.docker.api.remove_network("absent")) == (404, "network absent not found")
+    installation.docker.containers.run(IMAGE, "sleep 100", detach=True, name="user", network="mine")
+    code, words = docker_error(lambda: installation.docker.api.remove_network("mine"))
     assert code == 403 and "user" in words
 
 
-def test_addresses_and_ports_that_cannot_be_had(house):
-    client = house.docker
-    create(house, "n", ipam=pool(Subnet="10.91.0.0/24"))
+def test_addresses_and_ports_that_cannot_be_had(installation):
+    client = installation.docker
+    create(installation, "n", ipam=pool(Subnet="10.91.0.0/24"))
 
     def run(name, address="", **kwargs):
         config = client.api.create_networking_config(
@@ -91,7 +91,7 @@ def test_addresses_and_ports_that_cannot_be_had(house):
         client.api.start(made["Id"])
 
     run("first", "10.91.0.9", port_bindings={"80/tcp": 8088})
-    before = state(house)[2]
+    before = state(installation)[2]
     for address, code in (
         ("10.92.0.1", 400),
         ("10.91.0.9", 403),
@@ -110,7 +110,7 @@ def test_addresses_and_ports_that_cannot_be_had(house):
     for port in (70000, -1):
         assert docker_error(lambda p=port: run("second", port_bindings={"80/tcp": p}))[0] == 400
         remove(client, "second")
-    assert state(house)[2] == before
+    assert state(installation)[2] == before
 
 
 def remove(client, name):
@@ -120,8 +120,8 @@ def remove(client, name):
         assert "No such container" in str(error)
 
 
-def test_containers_that_cannot_be_made(house):
-    client = house.docker
+def test_containers_that_cannot_be_made(installation):
+    client = installation.docker
     assert docker_error(lambda: client.api.create_container("nosuch", "true"))[0] == 404
     for name in ("a/b", "a b", "", "-x", "a'b"):
         if name:
@@ -137,14 +137,14 @@ def test_containers_that_cannot_be_made(house):
     assert code == 400 and "hyperv" in words
 
 
-def test_a_port_that_a_program_of_the_host_uses_is_refused(house):
+def test_a_port_that_a_program_of_the_host_uses_is_refused(installation):
     listener = subprocess.Popen(
-        [*house.within, "busybox", "nc", "-ll", "-p", "9099", "-e", "cat"], stdin=subprocess.PIPE
+        [*installation.within, "busybox", "nc", "-ll", "-p", "9099", "-e", "cat"], stdin=subprocess.PIPE
     )
     try:
-        wait_until(lambda: ":9099 " in house.on_host("ss", "-Hltn").stdout)
+        wait_until(lambda: ":9099 " in installation.on_host("ss", "-Hltn").stdout)
         code, words = docker_error(
-            lambda: house.docker.containers.run(IMAGE, "sleep 9", detach=True, ports={"80/tcp": 9099})
+            lambda: installation.docker.containers.run(IMAGE, "sleep 9", detach=True, ports={"80/tcp": 9099})
         )
         assert code == 500 and "9099" in words and "in use" in words
     finally:

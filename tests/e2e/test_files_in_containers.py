@@ -6,60 +6,63 @@ import pytest
 
 
 @pytest.fixture
-def inside(house):
+def inside(installation):
     """Return what a container's file says, or what a command in it prints."""
 
     def run(*command: str) -> str:
-        return house.netctl("exec", "c", *command).stdout
+        return installation.netctl("exec", "c", *command).stdout
 
     return run
 
 
-def address(house, network: str, key: str = "IPAddress") -> str:
-    return house.inspect("c")["NetworkSettings"]["Networks"][network][key]
+def address(installation, network: str, key: str = "IPAddress") -> str:
+    return installation.inspect("c")["NetworkSettings"]["Networks"][network][key]
 
 
-def test_connecting_changes_exactly_its_lines_and_users_keep_theirs(house, inside):
+def test_connecting_changes_exactly_its_lines_and_users_keep_theirs(installation, inside):
     for name, more in (("one", ()), ("two", ("--ipv6",))):
-        house.netctl("network", "create", *more, name)
-    house.netctl("run", "-d", "--name", "c", "--network", "one", "--hostname", "foo", "--add-host", "gw:host-gateway",
+        installation.netctl("network", "create", *more, name)
+    installation.netctl("run", "-d", "--name", "c", "--network", "one", "--hostname", "foo",
+                 "--add-host", "gw:host-gateway",
                  "--dns-search", "ex.test", "--dns-opt", "timeout:3", "busybox", "sleep", "1000")  # fmt: skip
-    first = ["127.0.0.1\tlocalhost", "172.17.0.1\tgw", f"{address(house, 'one')}\tfoo"]
+    first = ["127.0.0.1\tlocalhost", "172.17.0.1\tgw", f"{address(installation, 'one')}\tfoo"]
     assert inside("cat", "/etc/hosts").splitlines() == first
     assert inside("cat", "/etc/hostname") == "foo\n"
     resolv = inside("cat", "/etc/resolv.conf")
     assert "nameserver 127.0.0.11\nsearch ex.test\noptions timeout:3 ndots:0\n" in resolv
     inside("sh", "-c", "echo '192.0.2.9 mine' >> /etc/hosts; echo '# mine' >> /etc/resolv.conf")
-    house.netctl("network", "connect", "two", "c")
+    installation.netctl("network", "connect", "two", "c")
     lines = inside("cat", "/etc/hosts").splitlines()
     assert lines[:4] == [*first, "192.0.2.9 mine"], "what was there stays where it was"
-    own = {f"{address(house, 'two', key)}\tfoo" for key in ("IPAddress", "GlobalIPv6Address")}
+    own = {f"{address(installation, 'two', key)}\tfoo" for key in ("IPAddress", "GlobalIPv6Address")}
     assert own <= set(lines[4:]) and "::1\tlocalhost ip6-localhost ip6-loopback" in lines[4:]
     assert inside("cat", "/etc/resolv.conf") == resolv + "# mine\n"
-    house.netctl("network", "disconnect", "two", "c")
+    installation.netctl("network", "disconnect", "two", "c")
     assert inside("cat", "/etc/hosts").splitlines() == [*first, "192.0.2.9 mine"]
-    house.netctl("restart", "-t", "0", "c")
-    assert inside("cat", "/etc/hosts").splitlines() == [*first[:2], f"{address(house, 'one')}\tfoo"]
+    installation.netctl("restart", "-t", "0", "c")
+    assert inside("cat", "/etc/hosts").splitlines() == [*first[:2], f"{address(installation, 'one')}\tfoo"]
     assert inside("cat", "/etc/resolv.conf") == resolv, "edits end with the container's life"
 
 
-def test_a_link_follows_its_container_under_every_name(house, inside):
-    house.netctl("run", "-d", "--name", "target", "--hostname", "deep", "busybox", "sleep", "1000")
-    house.netctl("run", "-d", "--name", "c", "--link", "target:db", "busybox", "sleep", "1000")
+def test_a_link_follows_its_container_under_every_name(installation, inside):
+    installation.netctl("run", "-d", "--name", "target", "--hostname", "deep", "busybox", "sleep", "1000")
+    installation.netctl("run", "-d", "--name", "c", "--link", "target:db", "busybox", "sleep", "1000")
 
     def found() -> None:
-        where = house.inspect("target")["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+        where = installation.inspect("target")["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         for name in ("db", "deep", "target"):
             assert where in inside("nslookup", name, "127.0.0.11")
 
     found()
-    house.netctl("stop", "-t", "0", "target")
-    house.netctl("run", "-d", "--name", "thief", "busybox", "sleep", "1000")
-    house.netctl("start", "target")
+    installation.netctl("stop", "-t", "0", "target")
+    installation.netctl("run", "-d", "--name", "thief", "busybox", "sleep", "1000")
+    installation.netctl("start", "target")
     found()
 
 
-def test_a_domain_name_follows_the_hostname(house, inside):
-    house.netctl("run", "-d", "--name", "c", "--hostname", "foo", "--domainname", "bar.com", "busybox", "sleep", "1000")
-    assert inside("cat", "/etc/hosts").splitlines()[-1] == f"{address(house, 'bridge')}\tfoo.bar.com foo"
+def test_a_domain_name_follows_the_hostname(installation, inside):
+    installation.netctl(
+        "run", "-d", "--name", "c", "--hostname", "foo", "--domainname", "bar.com", "busybox", "sleep", "1000"
+    )
+    assert inside("cat", "/etc/hosts").splitlines()[-1] == f"{address(installation, 'bridge')}\tfoo.bar.com foo"
     assert inside("cat", "/etc/hostname") == "foo\n"

@@ -17,8 +17,8 @@ def moving():
         place.destroy()
 
 
-def page(house, url):
-    return house.on_host("busybox", "wget", "-q", "-O", "-", url).stdout
+def page(installation, url):
+    return installation.on_host("busybox", "wget", "-q", "-O", "-", url).stdout
 
 
 def test_containers_work_with_iptables_and_go_on_with_nftables(moving):

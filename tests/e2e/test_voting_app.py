@@ -17,7 +17,7 @@ HOST, VISITOR = "198.51.100.1", "198.51.100.2"
 SERVICES = {"vote", "result", "worker", "redis", "db"}
 
 
-class Town(Installation):
+class VotingApp(Installation):
     """An installation, and a visitor's host beside it."""
 
     def __init__(self):
@@ -70,8 +70,8 @@ class Town(Installation):
 
 
 @pytest.fixture(scope="module")
-def town():
-    place = Town()
+def voting_app():
+    place = VotingApp()
     try:
         place.start()
         place.before = place.holds()
@@ -81,52 +81,52 @@ def town():
         place.destroy()
 
 
-def test_a_vote_from_another_host_shows_on_the_result_page(town):
-    assert "Cats or Dogs?" in town.visit(f"http://{HOST}:5000/")
-    assert town.counts() == {"a": 0, "b": 0}
-    town.vote("a", "ann")
-    town.vote("b", "bob")
-    wait_until(lambda: town.counts() == {"a": 1, "b": 1})
-    town.vote("a", "bob")
-    wait_until(lambda: town.counts() == {"a": 2, "b": 0})
-    assert '<b id="a">2</b>Cats' in town.visit(f"http://{HOST}:5001/")
+def test_a_vote_from_another_host_shows_on_the_result_page(voting_app):
+    assert "Cats or Dogs?" in voting_app.visit(f"http://{HOST}:5000/")
+    assert voting_app.counts() == {"a": 0, "b": 0}
+    voting_app.vote("a", "ann")
+    voting_app.vote("b", "bob")
+    wait_until(lambda: voting_app.counts() == {"a": 1, "b": 1})
+    voting_app.vote("a", "bob")
+    wait_until(lambda: voting_app.counts() == {"a": 2, "b": 0})
+    assert '<b id="a">2</b>Cats' in voting_app.visit(f"http://{HOST}:5001/")
 
 
-def test_every_service_finds_those_that_share_a_network_with_it(town):
-    networks = {name: set(town.inspect(name)["NetworkSettings"]["Networks"]) for name in SERVICES}
+def test_every_service_finds_those_that_share_a_network_with_it(voting_app):
+    networks = {name: set(voting_app.inspect(name)["NetworkSettings"]["Networks"]) for name in SERVICES}
     assert networks["vote"].isdisjoint(networks["db"])
     find = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
     for asker in ("vote", "result", "worker"):
         for name in SERVICES - {asker}:
-            done = town.netctl("exec", asker, "python3", "-c", find, name, check=False)
+            done = voting_app.netctl("exec", asker, "python3", "-c", find, name, check=False)
             shared = networks[asker] & networks[name]
-            assert (done.stdout.strip() in {town.address(name, network) for network in shared}) == bool(shared)
+            assert (done.stdout.strip() in {voting_app.address(name, network) for network in shared}) == bool(shared)
 
 
-def test_db_cannot_be_reached_from_vote(town):
+def test_db_cannot_be_reached_from_vote(voting_app):
     reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
-    address = town.address("db", "back-end")
-    town.netctl("exec", "worker", "python3", "-c", reach, address, "5432")
-    town.netctl("exec", "vote", "python3", "-c", reach, "redis", "6379")
+    address = voting_app.address("db", "back-end")
+    voting_app.netctl("exec", "worker", "python3", "-c", reach, address, "5432")
+    voting_app.netctl("exec", "vote", "python3", "-c", reach, "redis", "6379")
     for host in (address, "db"):
-        refused = town.netctl("exec", "vote", "python3", "-c", reach, host, "5432", check=False)
+        refused = voting_app.netctl("exec", "vote", "python3", "-c", reach, host, "5432", check=False)
         assert refused.returncode == 1, refused
 
 
-def test_the_app_goes_away_and_comes_back_with_its_votes(town):
-    town.vote("b", "cyd")
-    wait_until(lambda: town.counts()["b"] >= 1)
-    before = town.counts()
-    town.app("down")
-    assert town.visit(f"http://{HOST}:5000/") == ""
-    town.app("up")
-    assert town.counts() == before
+def test_the_app_goes_away_and_comes_back_with_its_votes(voting_app):
+    voting_app.vote("b", "cyd")
+    wait_until(lambda: voting_app.counts()["b"] >= 1)
+    before = voting_app.counts()
+    voting_app.app("down")
+    assert voting_app.visit(f"http://{HOST}:5000/") == ""
+    voting_app.app("up")
+    assert voting_app.counts() == before
 
 
-def test_down_with_all_leaves_nothing(town):
-    town.app("down", "--all")
-    assert town.holds() == town.before
-    assert not any((town.state / "volumes").glob("voting*"))
+def test_down_with_all_leaves_nothing(voting_app):
+    voting_app.app("down", "--all")
+    assert voting_app.holds() == voting_app.before
+    assert not any((voting_app.state / "volumes").glob("voting*"))
 
 
 def ip(*words):

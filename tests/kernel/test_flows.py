@@ -17,7 +17,7 @@ HERE, THERE = "fd00:51::1", "fd00:51::2"
 BEYOND = "203.0.113.2"
 
 
-class Street:
+class FlowHost:
     """A container *web* that publishes 8080 and 8081, udp, and a host ``beyond`` that this host routes to."""
 
     def __init__(self, site: Site, others: int) -> None:
@@ -56,61 +56,61 @@ class Street:
 
 
 @pytest.fixture
-def street(site: Site, request: pytest.FixtureRequest) -> Iterator[Street]:
+def flow_host(site: Site, request: pytest.FixtureRequest) -> Iterator[FlowHost]:
     """Short tables are read whole, of long ones the kernel is asked for parts: both must find the same."""
-    made = Street(site, getattr(request, "param", 0))
+    made = FlowHost(site, getattr(request, "param", 0))
     yield made
     made.stack.close()
 
 
-FEW_AND_MANY = pytest.mark.parametrize("street", [0, 3000], ids=["few", "many"], indirect=True)
+FEW_AND_MANY = pytest.mark.parametrize("flow_host", [0, 3000], ids=["few", "many"], indirect=True)
 
 
 @FEW_AND_MANY
-def test_a_port_that_is_published_no_more_loses_its_flows_and_no_other_port_does(street: Street) -> None:
+def test_a_port_that_is_published_no_more_loses_its_flows_and_no_other_port_does(flow_host: FlowHost) -> None:
     for number in (8080, 8081):
-        street.client(UPLINK, number)
-        assert street.tracked(UPLINK, number)
-    street.forget(closed=(street.ports[0],))
-    assert not street.tracked(UPLINK, 8080) and street.tracked(UPLINK, 8081)
-    whole = port(8080, street.web, 8080, protocol="udp", count=2)
-    street.client(UPLINK, 8080)
-    street.forget(closed=(whole,))
-    assert not street.tracked(UPLINK, 8080) and not street.tracked(UPLINK, 8081)
+        flow_host.client(UPLINK, number)
+        assert flow_host.tracked(UPLINK, number)
+    flow_host.forget(closed=(flow_host.ports[0],))
+    assert not flow_host.tracked(UPLINK, 8080) and flow_host.tracked(UPLINK, 8081)
+    whole = port(8080, flow_host.web, 8080, protocol="udp", count=2)
+    flow_host.client(UPLINK, 8080)
+    flow_host.forget(closed=(whole,))
+    assert not flow_host.tracked(UPLINK, 8080) and not flow_host.tracked(UPLINK, 8081)
 
 
 @FEW_AND_MANY
-def test_flows_that_went_to_the_host_before_are_forgotten(street: Street) -> None:
+def test_flows_that_went_to_the_host_before_are_forgotten(flow_host: FlowHost) -> None:
     for address, every, target in ((UPLINK, "0.0.0.0", "172.18.0.2"), (HERE, "::", "fd00:99::2")):
         for count in (1, 200):
-            street.client(address, 9000)
-            street.client(address, 9999)
-            assert street.tracked(address, 9000)
-            street.forget(opened=(Published("udp", ip_address(every), 9000, ip_address(target), 80, count),))
-            assert not street.tracked(address, 9000) and street.tracked(address, 9999)
+            flow_host.client(address, 9000)
+            flow_host.client(address, 9999)
+            assert flow_host.tracked(address, 9000)
+            flow_host.forget(opened=(Published("udp", ip_address(every), 9000, ip_address(target), 80, count),))
+            assert not flow_host.tracked(address, 9000) and flow_host.tracked(address, 9999)
 
 
-def test_flows_of_others_to_the_same_port_are_left_alone(street: Street) -> None:
+def test_flows_of_others_to_the_same_port_are_left_alone(flow_host: FlowHost) -> None:
     """Through this host, to a container that has the port published, and to another address of the host."""
-    street.site.machine.ip("addr add 198.51.100.9/24 dev eth0")
-    street.client(BEYOND, 8080)
-    street.client(UPLINK, 8080)
-    street.client("198.51.100.9", 9000)
-    street.client(UPLINK, 9000)
-    web = street.web.addresses[0].ip
+    flow_host.site.machine.ip("addr add 198.51.100.9/24 dev eth0")
+    flow_host.client(BEYOND, 8080)
+    flow_host.client(UPLINK, 8080)
+    flow_host.client("198.51.100.9", 9000)
+    flow_host.client(UPLINK, 9000)
+    web = flow_host.web.addresses[0].ip
     opened = (
         Published("udp", ip_address("0.0.0.0"), 8080, web, 80),
         Published("udp", ip_address(UPLINK), 9000, web, 80),
     )
-    street.forget(opened=opened)
-    assert street.tracked(BEYOND, 8080), "it only passed through"
-    assert street.tracked(UPLINK, 8080), "it is translated already"
-    assert street.tracked("198.51.100.9", 9000), "it went to another address of the host"
-    assert not street.tracked(UPLINK, 9000)
+    flow_host.forget(opened=opened)
+    assert flow_host.tracked(BEYOND, 8080), "it only passed through"
+    assert flow_host.tracked(UPLINK, 8080), "it is translated already"
+    assert flow_host.tracked("198.51.100.9", 9000), "it went to another address of the host"
+    assert not flow_host.tracked(UPLINK, 9000)
 
 
-def test_flows_of_an_address_that_is_given_up_are_forgotten_in_both_families(street: Street) -> None:
-    street.client(UPLINK, 8080)
-    street.client(HERE, 9000)
-    street.forget(addresses=frozenset({street.web.addresses[0].ip, ip_address(HERE)}))
-    assert not street.tracked(UPLINK, 8080) and not street.tracked(HERE, 9000)
+def test_flows_of_an_address_that_is_given_up_are_forgotten_in_both_families(flow_host: FlowHost) -> None:
+    flow_host.client(UPLINK, 8080)
+    flow_host.client(HERE, 9000)
+    flow_host.forget(addresses=frozenset({flow_host.web.addresses[0].ip, ip_address(HERE)}))
+    assert not flow_host.tracked(UPLINK, 8080) and not flow_host.tracked(HERE, 9000)

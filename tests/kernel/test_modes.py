@@ -30,7 +30,7 @@ def address(pair: Pair, version: Family) -> str:
     return next(str(address.ip) for address in pair.addresses if address.version == version)
 
 
-class Town:
+class Topology:
     """*web* on ``front``, which is treated as the test says, *shop* on ``mall``; all know the way to all."""
 
     def __init__(self, site: Site, **rules: object) -> None:
@@ -73,68 +73,68 @@ def ping(site: Site, to: str, version: Family) -> bool:
 
 @BOTH
 def test_nat_lets_nothing_come_to_a_containers_own_address(site: Site, version: Family) -> None:
-    town = Town(site)
-    assert unreachable(site.outside, town.at(version), 80)
-    assert unreachable(site.inside("shop"), town.at(version), 80)
-    assert not ping(site, town.at(version), version)
+    topology = Topology(site)
+    assert unreachable(site.outside, topology.at(version), 80)
+    assert unreachable(site.inside("shop"), topology.at(version), 80)
+    assert not ping(site, topology.at(version), version)
 
 
 @BOTH
 def test_unprotected_lets_everything_come_and_still_hides_what_leaves(site: Site, version: Family) -> None:
-    town = Town(site, **treated(GatewayMode.UNPROTECTED))
-    assert reach(site.outside, town.at(version), 80) == OUTSIDES[version]
-    assert reach(site.inside("shop"), town.at(version), 81) == address(town.shop, version)
-    assert ping(site, town.at(version), version)
+    topology = Topology(site, **treated(GatewayMode.UNPROTECTED))
+    assert reach(site.outside, topology.at(version), 80) == OUTSIDES[version]
+    assert reach(site.inside("shop"), topology.at(version), 81) == address(topology.shop, version)
+    assert ping(site, topology.at(version), version)
     site.lab.echo(site.outside, 80, address=EVERY[version])
-    assert reach(town.inside, OUTSIDES[version], 80) == UPLINKS[version]
-    site.publish(port(8080, town.web, 80, address=EVERY[version]))
+    assert reach(topology.inside, OUTSIDES[version], 80) == UPLINKS[version]
+    site.publish(port(8080, topology.web, 80, address=EVERY[version]))
     assert reach(site.outside, UPLINKS[version], 8080) == OUTSIDES[version]
 
 
 @BOTH
 def test_routed_lets_pings_and_opened_ports_come_and_hides_nothing(site: Site, version: Family) -> None:
-    town = Town(site, **treated(GatewayMode.ROUTED))
-    assert ping(site, town.at(version), version)
-    assert unreachable(site.outside, town.at(version), 80)
-    site.opened = {Opened("tcp", ip_address(town.at(version)), 80)}
+    topology = Topology(site, **treated(GatewayMode.ROUTED))
+    assert ping(site, topology.at(version), version)
+    assert unreachable(site.outside, topology.at(version), 80)
+    site.opened = {Opened("tcp", ip_address(topology.at(version)), 80)}
     site.publish()
-    assert reach(site.outside, town.at(version), 80) == OUTSIDES[version]
-    assert reach(site.inside("shop"), town.at(version), 80) == address(town.shop, version)
-    assert unreachable(site.outside, town.at(version), 81)
-    site.opened = {Opened("tcp", ip_address(town.at(version)), 80, 2)}
+    assert reach(site.outside, topology.at(version), 80) == OUTSIDES[version]
+    assert reach(site.inside("shop"), topology.at(version), 80) == address(topology.shop, version)
+    assert unreachable(site.outside, topology.at(version), 81)
+    site.opened = {Opened("tcp", ip_address(topology.at(version)), 80, 2)}
     site.publish()
-    assert reach(site.outside, town.at(version), 81) == OUTSIDES[version]
+    assert reach(site.outside, topology.at(version), 81) == OUTSIDES[version]
     site.opened.clear()
     site.publish()
-    assert unreachable(site.outside, town.at(version), 80)
+    assert unreachable(site.outside, topology.at(version), 80)
     site.lab.echo(site.outside, 80, address=EVERY[version])
-    assert reach(town.inside, OUTSIDES[version], 80) == town.at(version)
+    assert reach(topology.inside, OUTSIDES[version], 80) == topology.at(version)
 
 
 @BOTH
 def test_isolated_is_closed_both_ways(site: Site, version: Family) -> None:
-    town = Town(site, internal=True, **treated(GatewayMode.ISOLATED))
-    assert unreachable(site.outside, town.at(version), 80)
-    assert not ping(site, town.at(version), version)
+    topology = Topology(site, internal=True, **treated(GatewayMode.ISOLATED))
+    assert unreachable(site.outside, topology.at(version), 80)
+    assert not ping(site, topology.at(version), version)
     site.lab.echo(site.outside, 80, address=EVERY[version])
-    assert unreachable(town.inside, OUTSIDES[version], 80)
+    assert unreachable(topology.inside, OUTSIDES[version], 80)
 
 
 def test_the_families_of_one_network_are_treated_each_on_its_own(site: Site) -> None:
-    town = Town(site, ipv4=Treatment(), ipv6=Treatment(mode=GatewayMode.ROUTED))
-    assert not ping(site, town.at(4), 4)
-    assert ping(site, town.at(6), 6)
+    topology = Topology(site, ipv4=Treatment(), ipv6=Treatment(mode=GatewayMode.ROUTED))
+    assert not ping(site, topology.at(4), 4)
+    assert ping(site, topology.at(6), 6)
     for every in EVERY.values():
         site.lab.echo(site.outside, 80, address=every)
-    assert reach(town.inside, OUTSIDE, 80) == UPLINK
-    assert reach(town.inside, OUTSIDE6, 80) == town.at(6)
+    assert reach(topology.inside, OUTSIDE, 80) == UPLINK
+    assert reach(topology.inside, OUTSIDE6, 80) == topology.at(6)
 
 
 @BOTH
 def test_a_trusted_link_leads_to_the_containers_own_addresses(site: Site, version: Family) -> None:
-    town = Town(site, trusted=("eth0",))
-    assert reach(site.outside, town.at(version), 80) == OUTSIDES[version]
-    assert unreachable(site.inside("shop"), town.at(version), 80)
+    topology = Topology(site, trusted=("eth0",))
+    assert reach(site.outside, topology.at(version), 80) == OUTSIDES[version]
+    assert unreachable(site.inside("shop"), topology.at(version), 80)
 
 
 @BOTH
@@ -143,9 +143,9 @@ def test_a_network_hides_behind_the_address_that_it_was_given(site: Site, versio
     # Not the one that the kernel would take by itself.
     more = "64 nodad preferred_lft 0" if version == 6 else "24"
     site.machine.ip(f"addr add {second}/{more} dev eth0")
-    town = Town(site, **{f"ipv{version}": Treatment(source=ip_address(second))})
+    topology = Topology(site, **{f"ipv{version}": Treatment(source=ip_address(second))})
     site.lab.echo(site.outside, 80, address=EVERY[version])
-    assert reach(town.inside, OUTSIDES[version], 80) == second
+    assert reach(topology.inside, OUTSIDES[version], 80) == second
     assert reach(site.inside("shop"), OUTSIDES[version], 80) == UPLINKS[version]
 
 
@@ -153,8 +153,8 @@ def test_loopback_of_ipv6_is_refused_at_once_where_its_answers_would_be_lost(sit
     """Whoever is refused tries 127.0.0.1 next; whoever waits, waits for minutes."""
     for sysctl in BRIDGE_FILTER.parent.glob("bridge-nf-call-ip*tables"):
         site.machine.run(lambda sysctl=sysctl: sysctl.write_text(str(int(bridge_filter))))
-    town = Town(site)
-    site.publish(port(8080, town.web, 80, address="::"), port(8080, town.web, 80))
+    topology = Topology(site)
+    site.publish(port(8080, topology.web, 80, address="::"), port(8080, topology.web, 80))
     assert reach(site.machine, "127.0.0.1", 8080) == GATEWAYS[4]
     if bridge_filter:
         with site.machine.run(lambda: socket.socket(socket.AF_INET6)) as client, pytest.raises(ConnectionRefusedError):
@@ -168,16 +168,16 @@ def test_loopback_of_ipv6_is_refused_at_once_where_its_answers_would_be_lost(sit
 
 @BOTH
 def test_only_the_allowed_come_to_a_published_port(site: Site, version: Family) -> None:
-    town = Town(site)
+    topology = Topology(site)
     other = {4: "198.51.100.3", 6: "2001:db8:51::3"}[version]
     site.outside.ip(f"addr add {other}/{24 if version == 4 else 64} dev eth0 {'nodad' if version == 6 else ''}")
     allow = [f"{OUTSIDES[version]}/{32 if version == 4 else 128}", "192.0.2.0/24", "192.0.2.128/25", "2001:db8:9::/48"]
     up = UPLINKS[version]
     site.publish(
-        port(8080, town.web, 80, address=EVERY[version], allow=allow),
-        port(8081, town.web, 80, address=up, allow=allow),
-        port(80, town.web, 80, address=EVERY[version], count=2, allow=allow),
-        port(9090, town.web, 80, address=EVERY[version]),
+        port(8080, topology.web, 80, address=EVERY[version], allow=allow),
+        port(8081, topology.web, 80, address=up, allow=allow),
+        port(80, topology.web, 80, address=EVERY[version], count=2, allow=allow),
+        port(9090, topology.web, 80, address=EVERY[version]),
     )
     for number in (8080, 8081, 80, 81):
         assert reach(site.outside, up, number, source=OUTSIDES[version]) == OUTSIDES[version], number
@@ -186,20 +186,23 @@ def test_only_the_allowed_come_to_a_published_port(site: Site, version: Family) 
     assert all_unreachable((node, up, number, "tcp", own) for node, own in strangers for number in (8080, 8081, 80, 81))
     assert reach(site.outside, up, 9090, source=other) == other
     # Matched on the published number: the same port of the container, published without, is everybody's.
-    site.published = {port(80, town.web, 81, address=EVERY[version]), port(81, town.web, 80, address=up, allow=allow)}
+    site.published = {
+        port(80, topology.web, 81, address=EVERY[version]),
+        port(81, topology.web, 80, address=up, allow=allow),
+    }
     site.publish()
     assert reach(site.outside, up, 80, source=other) == other
     assert unreachable(site.outside, up, 81, source=other)
 
 
 def test_allowing_others_leaves_those_that_are_connected(site: Site) -> None:
-    town = Town(site)
-    site.publish(port(8080, town.web, 8000))
-    with town.inside.run(lambda: socket.create_server(("0.0.0.0", 8000))) as server:
+    topology = Topology(site)
+    site.publish(port(8080, topology.web, 8000))
+    with topology.inside.run(lambda: socket.create_server(("0.0.0.0", 8000))) as server:
         with site.outside.run(lambda: socket.create_connection((UPLINK, 8080), timeout=2)) as client:
             inside, _ = server.accept()
             with inside:
-                site.published = {port(8080, town.web, 8000, allow=["192.0.2.0/24"])}
+                site.published = {port(8080, topology.web, 8000, allow=["192.0.2.0/24"])}
                 site.publish()
                 client.send(b"still here")
                 inside.settimeout(2)
@@ -209,13 +212,13 @@ def test_allowing_others_leaves_those_that_are_connected(site: Site) -> None:
 
 @BOTH
 def test_opened_ports_of_routed_networks_have_their_allowed_too(site: Site, version: Family) -> None:
-    town = Town(site, **treated(GatewayMode.ROUTED))
-    opened = Opened("tcp", ip_address(town.at(version)), 80)
-    [net] = [p.allow[0] for p in [port(1, town.web, 1, address=EVERY[version], allow=[f"{OUTSIDES[version]}"])]]
+    topology = Topology(site, **treated(GatewayMode.ROUTED))
+    opened = Opened("tcp", ip_address(topology.at(version)), 80)
+    [net] = [p.allow[0] for p in [port(1, topology.web, 1, address=EVERY[version], allow=[f"{OUTSIDES[version]}"])]]
     site.opened = {replace(opened, allow=(net,))}
     site.publish()
-    assert reach(site.outside, town.at(version), 80) == OUTSIDES[version]
-    assert unreachable(site.inside("shop"), town.at(version), 80)
+    assert reach(site.outside, topology.at(version), 80) == OUTSIDES[version]
+    assert unreachable(site.inside("shop"), topology.at(version), 80)
 
 
 # ------------------------------------------------------------------------------------------ spoofing, sizes
@@ -224,7 +227,7 @@ def test_opened_ports_of_routed_networks_have_their_allowed_too(site: Site, vers
 @BOTH
 def test_sources_of_other_networks_do_not_leave_a_bridge(site: Site, version: Family) -> None:
     """Nor come to the host: here from a machine on the bridge that is no container, so that nobody guards its port."""
-    Town(site)
+    Topology(site)
     site.machine.command("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.nd-front.rp_filter=0")
     stranger = site.lab.make_host("stranger")
     link = site.lab.wire(site.machine, stranger)
@@ -253,13 +256,13 @@ def _server(version: Family) -> socket.socket:
 @BOTH
 def test_segments_are_no_larger_than_the_way_takes(site: Site, version: Family) -> None:
     """The neighbour is told, and so is the container, of the uplink's smaller MTU."""
-    town = Town(site)
+    topology = Topology(site)
     site.machine.ip("link set eth0 mtu 1400")
-    site.publish(port(8080, town.web, 80, address=EVERY[version]))
+    site.publish(port(8080, topology.web, 80, address=EVERY[version]))
     site.lab.echo(site.outside, 80, address=EVERY[version])
-    outside, inside = site.lab.tap(site.outside, "eth0"), site.lab.tap(town.inside, "eth0")
+    outside, inside = site.lab.tap(site.outside, "eth0"), site.lab.tap(topology.inside, "eth0")
     most = 1400 - (40 if version == 4 else 60)
-    assert reach(town.inside, OUTSIDES[version], 80)
+    assert reach(topology.inside, OUTSIDES[version], 80)
     assert _mss(outside.expect(lambda p: _is_syn(p, 80))) == most
     assert reach(site.outside, UPLINKS[version], 8080)
     assert _mss(outside.expect(lambda p: TCP in p and p[TCP].sport == 8080 and p[TCP].flags == "SA")) == most

@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("backend", "bridge_filter"), kinds, ids=ids)
 
 
-class Town:
+class Topology:
     """Containers *web* and *pal* on ``front``, *shop* on ``mall``, *vault* on the internal ``deep``."""
 
     def __init__(self, site: Site) -> None:
@@ -55,9 +55,9 @@ class Town:
 
 
 @pytest.fixture
-def town(site: Site, bridge_filter: bool) -> Town:
+def topology(site: Site, bridge_filter: bool) -> Topology:
     set_bridge_filter(site, bridge_filter)
-    return Town(site)
+    return Topology(site)
 
 
 def address(pair: Pair) -> str:
@@ -67,48 +67,48 @@ def address(pair: Pair) -> str:
 # ------------------------------------------------------------------------------------------ without publishing
 
 
-def test_containers_of_one_network_reach_each_other_under_their_own_addresses(town: Town) -> None:
-    assert reach(town.node("pal"), address(town.web), 80) == address(town.pal)
-    assert reach(town.site.machine, address(town.web), 80) == GATEWAY
+def test_containers_of_one_network_reach_each_other_under_their_own_addresses(topology: Topology) -> None:
+    assert reach(topology.node("pal"), address(topology.web), 80) == address(topology.pal)
+    assert reach(topology.site.machine, address(topology.web), 80) == GATEWAY
 
 
-def test_masquerade_hides_a_container_behind_the_uplink(town: Town) -> None:
-    town.site.lab.echo(town.site.outside, 80)
-    assert reach(town.node("web"), OUTSIDE, 80) == UPLINK
+def test_masquerade_hides_a_container_behind_the_uplink(topology: Topology) -> None:
+    topology.site.lab.echo(topology.site.outside, 80)
+    assert reach(topology.node("web"), OUTSIDE, 80) == UPLINK
 
 
 @pytest.mark.parametrize(("of", "to"), [("web", "shop"), ("shop", "web"), ("web", "vault"), ("vault", "web")])
-def test_networks_are_closed_to_each_other(town: Town, of: str, to: str) -> None:
-    assert unreachable(town.node(of), address(getattr(town, to)), 80)
-    assert unreachable(town.node(of), address(getattr(town, to)), 80, "udp")
+def test_networks_are_closed_to_each_other(topology: Topology, of: str, to: str) -> None:
+    assert unreachable(topology.node(of), address(getattr(topology, to)), 80)
+    assert unreachable(topology.node(of), address(getattr(topology, to)), 80, "udp")
 
 
-def test_an_internal_network_is_closed_to_the_world_and_open_to_the_host(town: Town) -> None:
-    town.site.lab.echo(town.site.outside, 80)
-    outside = town.site.lab.tap(town.site.outside, "eth0")
-    assert unreachable(town.node("vault"), OUTSIDE, 80)
+def test_an_internal_network_is_closed_to_the_world_and_open_to_the_host(topology: Topology) -> None:
+    topology.site.lab.echo(topology.site.outside, 80)
+    outside = topology.site.lab.tap(topology.site.outside, "eth0")
+    assert unreachable(topology.node("vault"), OUTSIDE, 80)
     outside.refuse(lambda p: IP in p and p[IP].dst == OUTSIDE, timeout=0)
-    assert reach(town.site.machine, address(town.vault), 80) == "172.21.0.1"
+    assert reach(topology.site.machine, address(topology.vault), 80) == "172.21.0.1"
 
 
-def test_an_unpublished_port_is_not_reached_by_routing_to_the_network(town: Town) -> None:
-    town.site.outside.ip(f"route add 172.16.0.0/12 via {UPLINK}")
-    tap = town.site.lab.tap(town.node("web"), "eth0")
-    assert unreachable(town.site.outside, address(town.web), 80)
-    assert unreachable(town.site.outside, address(town.vault), 80)
+def test_an_unpublished_port_is_not_reached_by_routing_to_the_network(topology: Topology) -> None:
+    topology.site.outside.ip(f"route add 172.16.0.0/12 via {UPLINK}")
+    tap = topology.site.lab.tap(topology.node("web"), "eth0")
+    assert unreachable(topology.site.outside, address(topology.web), 80)
+    assert unreachable(topology.site.outside, address(topology.vault), 80)
     tap.refuse(lambda p: IP in p and p[IP].src == OUTSIDE)
 
 
-def test_a_published_port_is_not_reached_by_the_containers_own_address(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 80))
-    town.site.outside.ip(f"route add 172.16.0.0/12 via {UPLINK}")
-    assert unreachable(town.site.outside, address(town.web), 80)
-    assert unreachable(town.node("shop"), address(town.web), 80)
+def test_a_published_port_is_not_reached_by_the_containers_own_address(topology: Topology) -> None:
+    topology.site.publish(port(8080, topology.web, 80))
+    topology.site.outside.ip(f"route add 172.16.0.0/12 via {UPLINK}")
+    assert unreachable(topology.site.outside, address(topology.web), 80)
+    assert unreachable(topology.node("shop"), address(topology.web), 80)
 
 
-def test_answers_from_outside_come_back_and_errors_with_them(town: Town) -> None:
+def test_answers_from_outside_come_back_and_errors_with_them(topology: Topology) -> None:
     """A closed UDP port outside is told to the container: ICMP errors are related to its packet."""
-    with town.node("web").run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+    with topology.node("web").run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
         client.connect((OUTSIDE, 9))
         client.send(b"x")
@@ -121,20 +121,20 @@ def test_answers_from_outside_come_back_and_errors_with_them(town: Town) -> None
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_published_port_is_reached_from_everywhere_under_the_right_address(
-    town: Town, bridge_filter: bool, protocol: str
+    topology: Topology, bridge_filter: bool, protocol: str
 ) -> None:
-    town.site.publish(port(8080, town.web, 80, protocol=protocol))
+    topology.site.publish(port(8080, topology.web, 80, protocol=protocol))
     seen = {
-        "another host": reach(town.site.outside, UPLINK, 8080, protocol),
-        "the host by its own address": reach(town.site.machine, UPLINK, 8080, protocol),
-        "the host by the bridge's address": reach(town.site.machine, GATEWAY, 8080, protocol),
-        "the host by another bridge's address": reach(town.site.machine, SHOP_GATEWAY, 8080, protocol),
-        "the host by 127.0.0.1": reach(town.site.machine, "127.0.0.1", 8080, protocol),
-        "another network": reach(town.node("shop"), UPLINK, 8080, protocol),
-        "another network by its gateway": reach(town.node("shop"), SHOP_GATEWAY, 8080, protocol),
-        "a neighbour on its network": reach(town.node("pal"), UPLINK, 8080, protocol),
-        "a neighbour by the gateway": reach(town.node("pal"), GATEWAY, 8080, protocol),
-        "itself": reach(town.node("web"), UPLINK, 8080, protocol),
+        "another host": reach(topology.site.outside, UPLINK, 8080, protocol),
+        "the host by its own address": reach(topology.site.machine, UPLINK, 8080, protocol),
+        "the host by the bridge's address": reach(topology.site.machine, GATEWAY, 8080, protocol),
+        "the host by another bridge's address": reach(topology.site.machine, SHOP_GATEWAY, 8080, protocol),
+        "the host by 127.0.0.1": reach(topology.site.machine, "127.0.0.1", 8080, protocol),
+        "another network": reach(topology.node("shop"), UPLINK, 8080, protocol),
+        "another network by its gateway": reach(topology.node("shop"), SHOP_GATEWAY, 8080, protocol),
+        "a neighbour on its network": reach(topology.node("pal"), UPLINK, 8080, protocol),
+        "a neighbour by the gateway": reach(topology.node("pal"), GATEWAY, 8080, protocol),
+        "itself": reach(topology.node("web"), UPLINK, 8080, protocol),
     }
     assert seen == {
         "another host": OUTSIDE,
@@ -142,82 +142,84 @@ def test_a_published_port_is_reached_from_everywhere_under_the_right_address(
         "the host by the bridge's address": GATEWAY,
         "the host by another bridge's address": SHOP_GATEWAY,
         "the host by 127.0.0.1": GATEWAY,
-        "another network": address(town.shop),
-        "another network by its gateway": address(town.shop),
-        "a neighbour on its network": address(town.pal) if bridge_filter else GATEWAY,
-        "a neighbour by the gateway": address(town.pal) if bridge_filter else GATEWAY,
+        "another network": address(topology.shop),
+        "another network by its gateway": address(topology.shop),
+        "a neighbour on its network": address(topology.pal) if bridge_filter else GATEWAY,
+        "a neighbour by the gateway": address(topology.pal) if bridge_filter else GATEWAY,
         "itself": GATEWAY,
     }
 
 
-def test_an_internal_network_does_not_reach_what_is_published(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 80))
-    assert unreachable(town.node("vault"), UPLINK, 8080)
+def test_an_internal_network_does_not_reach_what_is_published(topology: Topology) -> None:
+    topology.site.publish(port(8080, topology.web, 80))
+    assert unreachable(topology.node("vault"), UPLINK, 8080)
 
 
-def test_an_internal_network_is_closed_even_to_what_is_published_there(town: Town) -> None:
-    town.site.publish(port(8080, town.vault, 80))
-    inside = town.site.lab.tap(town.node("vault"), "eth0")
-    assert unreachable(town.site.outside, UPLINK, 8080)
-    assert unreachable(town.node("web"), UPLINK, 8080)
+def test_an_internal_network_is_closed_even_to_what_is_published_there(topology: Topology) -> None:
+    topology.site.publish(port(8080, topology.vault, 80))
+    inside = topology.site.lab.tap(topology.node("vault"), "eth0")
+    assert unreachable(topology.site.outside, UPLINK, 8080)
+    assert unreachable(topology.node("web"), UPLINK, 8080)
     inside.refuse(lambda p: TCP in p, timeout=0)
 
 
-def test_a_port_published_on_one_address_is_there_only(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 80, address=UPLINK), port(8081, town.web, 80, address="127.0.0.1"))
-    assert reach(town.site.outside, UPLINK, 8080) == OUTSIDE
-    assert unreachable(town.site.machine, "127.0.0.1", 8080)
-    assert reach(town.site.machine, "127.0.0.1", 8081) == GATEWAY
-    assert unreachable(town.site.outside, UPLINK, 8081)
-    assert unreachable(town.site.machine, UPLINK, 8081)
+def test_a_port_published_on_one_address_is_there_only(topology: Topology) -> None:
+    topology.site.publish(
+        port(8080, topology.web, 80, address=UPLINK), port(8081, topology.web, 80, address="127.0.0.1")
+    )
+    assert reach(topology.site.outside, UPLINK, 8080) == OUTSIDE
+    assert unreachable(topology.site.machine, "127.0.0.1", 8080)
+    assert reach(topology.site.machine, "127.0.0.1", 8081) == GATEWAY
+    assert unreachable(topology.site.outside, UPLINK, 8081)
+    assert unreachable(topology.site.machine, UPLINK, 8081)
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_ranges_keep_their_numbers_and_shifted_ranges_are_shifted(town: Town, protocol: str) -> None:
+def test_ranges_keep_their_numbers_and_shifted_ranges_are_shifted(topology: Topology, protocol: str) -> None:
     for number in (9000, 9004):
-        town.site.lab.echo(town.node("web"), number, protocol)
-    town.site.publish(
-        port(9000, town.web, 9000, protocol=protocol, count=5),
-        port(7000, town.web, 9000, protocol=protocol, count=5, address=UPLINK),
-        port(6000, town.web, 9000, protocol=protocol, count=5),
+        topology.site.lab.echo(topology.node("web"), number, protocol)
+    topology.site.publish(
+        port(9000, topology.web, 9000, protocol=protocol, count=5),
+        port(7000, topology.web, 9000, protocol=protocol, count=5, address=UPLINK),
+        port(6000, topology.web, 9000, protocol=protocol, count=5),
     )
     for number in (9000, 9004, 7000, 7004, 6000, 6004):
-        assert reach(town.site.outside, UPLINK, number, protocol) == OUTSIDE, number
+        assert reach(topology.site.outside, UPLINK, number, protocol) == OUTSIDE, number
     for number in (8999, 9005, 7005, 5999):
-        assert unreachable(town.site.outside, UPLINK, number, protocol), number
+        assert unreachable(topology.site.outside, UPLINK, number, protocol), number
 
 
-def test_an_equal_range_on_one_address_is_there_only(town: Town) -> None:
-    town.site.lab.echo(town.node("web"), 9001)
-    town.site.publish(port(9000, town.web, 9000, count=5, address="127.0.0.1"))
-    assert reach(town.site.machine, "127.0.0.1", 9001) == GATEWAY
-    assert unreachable(town.site.outside, UPLINK, 9001)
+def test_an_equal_range_on_one_address_is_there_only(topology: Topology) -> None:
+    topology.site.lab.echo(topology.node("web"), 9001)
+    topology.site.publish(port(9000, topology.web, 9000, count=5, address="127.0.0.1"))
+    assert reach(topology.site.machine, "127.0.0.1", 9001) == GATEWAY
+    assert unreachable(topology.site.outside, UPLINK, 9001)
 
 
-def test_what_is_no_longer_published_is_no_longer_reached(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 80), port(9000, town.web, 9000, count=5))
-    town.site.published.clear()
-    town.site.publish(port(8080, town.shop, 80))
-    assert reach(town.site.outside, UPLINK, 8080) == OUTSIDE
-    town.site.published.clear()
-    town.site.publish()
-    assert unreachable(town.site.outside, UPLINK, 8080)
+def test_what_is_no_longer_published_is_no_longer_reached(topology: Topology) -> None:
+    topology.site.publish(port(8080, topology.web, 80), port(9000, topology.web, 9000, count=5))
+    topology.site.published.clear()
+    topology.site.publish(port(8080, topology.shop, 80))
+    assert reach(topology.site.outside, UPLINK, 8080) == OUTSIDE
+    topology.site.published.clear()
+    topology.site.publish()
+    assert unreachable(topology.site.outside, UPLINK, 8080)
 
 
-def test_the_hosts_own_servers_are_untouched_by_what_is_published(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 80))
-    town.site.lab.echo(town.site.machine, 8081)
-    assert reach(town.site.outside, UPLINK, 8081) == OUTSIDE
-    assert reach(town.site.machine, "127.0.0.1", 8081) == "127.0.0.1"
-    assert reach(town.node("web"), GATEWAY, 8081) == address(town.web)
+def test_the_hosts_own_servers_are_untouched_by_what_is_published(topology: Topology) -> None:
+    topology.site.publish(port(8080, topology.web, 80))
+    topology.site.lab.echo(topology.site.machine, 8081)
+    assert reach(topology.site.outside, UPLINK, 8081) == OUTSIDE
+    assert reach(topology.site.machine, "127.0.0.1", 8081) == "127.0.0.1"
+    assert reach(topology.node("web"), GATEWAY, 8081) == address(topology.web)
 
 
-def test_a_published_port_does_not_catch_what_is_meant_for_others(town: Town) -> None:
-    town.site.publish(port(8080, town.web, 81))
-    town.site.lab.echo(town.site.outside, 8080)
-    assert reach(town.site.machine, OUTSIDE, 8080) == UPLINK
-    assert reach(town.node("pal"), OUTSIDE, 8080) == UPLINK
-    assert reach(town.site.outside, "127.0.0.1", 8080) == "127.0.0.1"
+def test_a_published_port_does_not_catch_what_is_meant_for_others(topology: Topology) -> None:
+    topology.site.publish(port(8080, topology.web, 81))
+    topology.site.lab.echo(topology.site.outside, 8080)
+    assert reach(topology.site.machine, OUTSIDE, 8080) == UPLINK
+    assert reach(topology.node("pal"), OUTSIDE, 8080) == UPLINK
+    assert reach(topology.site.outside, "127.0.0.1", 8080) == "127.0.0.1"
 
 
 # ------------------------------------------------------------------------------------------ attacks
@@ -249,56 +251,56 @@ def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, brid
 # ------------------------------------------------------------------------------------------ connection tracking
 
 
-def test_flows_of_an_address_that_changed_hands_are_forgotten(town: Town) -> None:
+def test_flows_of_an_address_that_changed_hands_are_forgotten(topology: Topology) -> None:
     """A UDP client that never pauses keeps its old translation until told otherwise."""
-    town.site.publish(port(8080, town.web, 80, protocol="udp"))
-    with town.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+    topology.site.publish(port(8080, topology.web, 80, protocol="udp"))
+    with topology.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
         client.connect((UPLINK, 8080))
-        inside = town.site.lab.tap(town.node("shop"), "eth0")
+        inside = topology.site.lab.tap(topology.node("shop"), "eth0")
 
         def ask() -> None:
             client.send(b"x")
             client.recv(64)
 
         ask()
-        town.site.published.clear()
-        town.site.publish(port(8080, town.shop, 80, protocol="udp"))
+        topology.site.published.clear()
+        topology.site.publish(port(8080, topology.shop, 80, protocol="udp"))
         ask()
         inside.refuse(lambda p: UDP in p, timeout=0.1)
-        town.site.do(town.site.host.delete_flows(Flows(frozenset({IPv4Address(address(town.web))}))))
+        topology.site.do(topology.site.host.delete_flows(Flows(frozenset({IPv4Address(address(topology.web))}))))
         ask()
         inside.expect(lambda p: UDP in p and p[IP].src == OUTSIDE)
 
 
-def test_flows_to_a_port_that_was_published_under_way_are_forgotten(town: Town) -> None:
-    town.site.lab.echo(town.site.machine, 8080, "udp")
-    with town.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+def test_flows_to_a_port_that_was_published_under_way_are_forgotten(topology: Topology) -> None:
+    topology.site.lab.echo(topology.site.machine, 8080, "udp")
+    with topology.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
         client.connect((UPLINK, 8080))
         client.send(b"x")
         client.recv(64)
-        inside = town.site.lab.tap(town.node("web"), "eth0")
-        published = port(8080, town.web, 80, protocol="udp")
-        town.site.publish(published)
-        town.site.do(town.site.host.delete_flows(Flows(opened=(published,))))
+        inside = topology.site.lab.tap(topology.node("web"), "eth0")
+        published = port(8080, topology.web, 80, protocol="udp")
+        topology.site.publish(published)
+        topology.site.do(topology.site.host.delete_flows(Flows(opened=(published,))))
         client.send(b"x")
         client.recv(64)
         inside.expect(lambda p: UDP in p and p[IP].src == OUTSIDE)
 
 
 @pytest.mark.parametrize("others", [0, 3000])
-def test_other_flows_are_kept_whatever_their_number(town: Town, others: int) -> None:
+def test_other_flows_are_kept_whatever_their_number(topology: Topology, others: int) -> None:
     """Short tables are read whole, long ones searched by the kernel: both find the same."""
-    town.site.publish(port(8080, town.web, 80, protocol="udp"))
-    with town.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+    topology.site.publish(port(8080, topology.web, 80, protocol="udp"))
+    with topology.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
         client.sendto(b"x", (UPLINK, 8080))
         client.recv(64)
         for number in range(others):
             client.sendto(b"x", (UPLINK, 20000 + number))
-    assert reach(town.node("shop"), GATEWAY, 9, "udp", timeout=0.05) is None
-    town.site.do(town.site.host.delete_flows(Flows(frozenset({IPv4Address(address(town.web))}))))
-    left = town.site.machine.command("conntrack", "-L", "-p", "udp")
-    assert address(town.web) not in left
-    assert address(town.shop) in left
+    assert reach(topology.node("shop"), GATEWAY, 9, "udp", timeout=0.05) is None
+    topology.site.do(topology.site.host.delete_flows(Flows(frozenset({IPv4Address(address(topology.web))}))))
+    left = topology.site.machine.command("conntrack", "-L", "-p", "udp")
+    assert address(topology.web) not in left
+    assert address(topology.shop) in left

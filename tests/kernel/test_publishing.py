@@ -17,7 +17,7 @@ from netd.model import Pool, PortRequest
 from netd.portmap.policy import PublishPolicy
 from netd.portmap.ports import Ports
 from netd.portmap.rules import Published
-from tests.unit.making import endpoint, network, sandbox, state
+from tests.unit.builders import endpoint, network, sandbox, state
 
 LOOP4, LOOP6, LAN = IPv4Address("127.0.0.1"), IPv6Address("::1"), IPv4Address("192.0.2.1")
 WEB = PortRequest(protocol="tcp", target=80, port=8080, last=8080)
@@ -51,8 +51,8 @@ class PortsOf:
         return lambda *words: self.node.run(lambda: method(*words))
 
 
-class World:
-    """As much of the engine's world as publishing needs."""
+class Publisher:
+    """As much of the engine's publisher as publishing needs."""
 
     def __init__(self, node, *networks):
         self.state, self.drivers, self.ports = state(*networks), discover(), PortsOf(node)
@@ -71,16 +71,16 @@ class World:
 
 
 @pytest.fixture
-def make_world(lab):
+def make_publisher(lab):
     made = []
 
     def make(*networks):
-        made.append(World(lab.make_host("machine"), *networks))
+        made.append(Publisher(lab.make_host("machine"), *networks))
         return made[-1]
 
     yield make
-    for world in made:
-        world.ports.close()
+    for publisher in made:
+        publisher.ports.close()
 
 
 @pytest.fixture
@@ -93,75 +93,75 @@ def new():
     return dual("new", "10.2.0.0/24", IPv6Interface("fd00:2::/64"))
 
 
-def test_a_port_of_both_families_is_one_number_and_is_shown_for_both(make_world, new):
-    world = make_world(new)
-    web = world.publish(
+def test_a_port_of_both_families_is_one_number_and_is_shown_for_both(make_publisher, new):
+    publisher = make_publisher(new)
+    web = publisher.publish(
         sandbox("web", joined(new, 2), port_requests=(PortRequest(protocol="tcp", target=80),), exposed=("80/tcp",))
     )
     four, six = ports(web)["80/tcp"]
     assert (four.host_ip, six.host_ip) == ("0.0.0.0", "::") and four.host_port == six.host_port
-    assert {(rule.address.version, rule.target) for rule in world.published(web)} == {
+    assert {(rule.address.version, rule.target) for rule in publisher.published(web)} == {
         (4, IPv4Address("10.2.0.2")),
         (6, IPv6Address("fd00:2::2")),
     }
 
 
-def test_the_port_of_a_family_moves_to_the_network_that_has_it_and_back(make_world, old, new):
+def test_the_port_of_a_family_moves_to_the_network_that_has_it_and_back(make_publisher, old, new):
     """Also one that netd chose keeps its number, in both families."""
-    world = make_world(old, new)
+    publisher = make_publisher(old, new)
     port_requests = (WEB, PortRequest(protocol="tcp", target=81))
-    here = world.publish(sandbox("web", joined(old, 2), port_requests=port_requests))
+    here = publisher.publish(sandbox("web", joined(old, 2), port_requests=port_requests))
     chosen = next(publication.port for publication in here.publications if publication.target == 81)
     assert {publication.address for publication in here.publications} == {EVERY_IPV4}
-    both = world.publish(replace(here, endpoints=(*here.endpoints, joined(new, 3, four=False))), here)
+    both = publisher.publish(replace(here, endpoints=(*here.endpoints, joined(new, 3, four=False))), here)
     assert {(publication.address, publication.port, publication.target) for publication in both.publications} == {
         (address, number, target)
         for address in (EVERY_IPV4, EVERY_IPV6)
         for number, target in ((8080, 80), (chosen, 81))
     }
-    assert {rule.target for rule in world.published(both)} == {IPv4Address("10.1.0.2"), IPv6Address("fd00:2::3")}
-    back = world.publish(replace(both, endpoints=here.endpoints), both)
+    assert {rule.target for rule in publisher.published(both)} == {IPv4Address("10.1.0.2"), IPv6Address("fd00:2::3")}
+    back = publisher.publish(replace(both, endpoints=here.endpoints), both)
     assert back.publications == here.publications
 
 
-def test_an_internal_network_publishes_on_loopback_addresses_only(make_world):
+def test_an_internal_network_publishes_on_loopback_addresses_only(make_publisher):
     hidden = network("hidden", "10.3.0.0/24", internal=True)
-    world = make_world(hidden)
+    publisher = make_publisher(hidden)
     port_requests = (WEB, replace(WEB, target=81, port=8081, last=8081, addresses=(LOOP4,)))
-    web = world.publish(sandbox("web", endpoint(hidden, 2), port_requests=port_requests))
-    assert world.published(web) == {Published("tcp", LOOP4, 8081, IPv4Address("10.3.0.2"), 81)}
+    web = publisher.publish(sandbox("web", endpoint(hidden, 2), port_requests=port_requests))
+    assert publisher.published(web) == {Published("tcp", LOOP4, 8081, IPv4Address("10.3.0.2"), 81)}
 
 
-def test_ports_are_added_beside_what_is_there(make_world, old):
-    world = make_world(old)
-    web = world.publish(sandbox("web", endpoint(old, 2), port_requests=(WEB,)))
+def test_ports_are_added_beside_what_is_there(make_publisher, old):
+    publisher = make_publisher(old)
+    web = publisher.publish(sandbox("web", endpoint(old, 2), port_requests=(WEB,)))
     with ExitStack() as undo:
-        more = with_ports(world, web, (replace(WEB, target=81, port=8081, last=8081),), undo)
+        more = with_ports(publisher, web, (replace(WEB, target=81, port=8081, last=8081),), undo)
         assert more.publications[0] is web.publications[0] and more.publications[1].port == 8081
-        assert len(world.published(more)) == 2
+        assert len(publisher.published(more)) == 2
     again = (replace(WEB, port=8081, last=8081),)
     with ExitStack() as undo:
-        assert with_ports(world, web, again, undo).publications[1].port == 8081, "what was undone is free again"
+        assert with_ports(publisher, web, again, undo).publications[1].port == 8081, "what was undone is free again"
 
 
 @pytest.mark.parametrize(
     ("address", "words"),
     [(LOOP6, r"\[::1\]: the container has no IPv6"), (ip_address("2001:db8::1"), "enable IPv6 on one of its networks")],
 )
-def test_an_added_port_that_nothing_would_come_of_is_refused(make_world, old, address, words):
-    world = make_world(old)
+def test_an_added_port_that_nothing_would_come_of_is_refused(make_publisher, old, address, words):
+    publisher = make_publisher(old)
     web = sandbox("web", endpoint(old, 2))
     with ExitStack() as undo, pytest.raises(BadRequest, match=words):
-        with_ports(world, web, (replace(WEB, addresses=(address,)),), undo)
+        with_ports(publisher, web, (replace(WEB, addresses=(address,)),), undo)
 
 
-def test_nothing_is_added_where_nothing_can_be_published(make_world):
+def test_nothing_is_added_where_nothing_can_be_published(make_publisher):
     hidden = network("hidden", "10.3.0.0/24", internal=True)
-    world = make_world(hidden)
+    publisher = make_publisher(hidden)
     with ExitStack() as undo, pytest.raises(Conflict, match="is on no network that publishes ports"):
-        with_ports(world, sandbox("lonely"), (WEB,), undo)
+        with_ports(publisher, sandbox("lonely"), (WEB,), undo)
     with ExitStack() as undo, pytest.raises(BadRequest, match="this host alone"):
-        with_ports(world, sandbox("web", endpoint(hidden, 2)), (WEB,), undo)
+        with_ports(publisher, sandbox("web", endpoint(hidden, 2)), (WEB,), undo)
     with ExitStack() as undo, pytest.raises(BadRequest, match="only this host itself may come"):
-        with_ports(world, sandbox("web", endpoint(hidden, 2)), (replace(WEB, addresses=(LAN,)),), undo)
-    assert policies_of(world, sandbox("web", endpoint(hidden, 2))) == {4: PublishPolicy(local=True)}
+        with_ports(publisher, sandbox("web", endpoint(hidden, 2)), (replace(WEB, addresses=(LAN,)),), undo)
+    assert policies_of(publisher, sandbox("web", endpoint(hidden, 2))) == {4: PublishPolicy(local=True)}

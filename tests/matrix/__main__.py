@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.lab import Lab
 from tests.matrix.tables import cells
-from tests.matrix.town import Town
+from tests.matrix.topology import Topology
 
 
 def main() -> int:
@@ -19,14 +19,14 @@ def main() -> int:
     lab = Lab()
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        town = Town(lab, Path(folder) / "run", backend)
+        topology = Topology(lab, Path(folder) / "run", backend)
         for cell in sorted(cells(), key=lambda cell: (cell.table, cell.to)):
-            found = town.attempt(cell)
+            found = topology.attempt(cell)
             wrong += found is not cell.must
             note = "" if found is cell.must else f"   WRONG: must be {cell.must}"
             where = f"{cell.protocol}/IPv{cell.family}"
             print(f"{cell.table:10} {cell.to:30} {where:9} from {cell.client:44} {found}{note}")
-        town.close()
+        topology.close()
     lab.close()
     return wrong
 

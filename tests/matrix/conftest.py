@@ -1,4 +1,4 @@
-"""One town for all cells of one backend."""
+"""One topology for all cells of one backend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab
-from tests.matrix.town import Town
+from tests.matrix.topology import Topology
 
 
 @pytest.fixture(scope="session", params=["nftables", "iptables"])
@@ -16,9 +16,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def town(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def topology(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     lab = Lab()
-    made = Town(lab, tmp_path_factory.mktemp(backend) / "run", backend)
+    made = Topology(lab, tmp_path_factory.mktemp(backend) / "run", backend)
     yield made
     made.close()
     lab.close()

@@ -12,7 +12,7 @@ from scapy.packet import Packet
 from netd.common.addresses import Family
 from tests.kernel.conftest import port
 from tests.matrix.tables import Cell, Outcome, cells
-from tests.matrix.town import EVERY, LOOPBACK, OUTSIDES, PORTS, UPLINKS, Town, address
+from tests.matrix.topology import EVERY, LOOPBACK, OUTSIDES, PORTS, UPLINKS, Topology, address
 
 FAMILIES = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 
@@ -22,8 +22,8 @@ def layer(version: Family) -> type[Packet]:
 
 
 @pytest.mark.parametrize("cell", cells(), ids=str)
-def test_each_reaches_what_the_tables_say(town: Town, cell: Cell) -> None:
-    assert town.attempt(cell) is cell.must
+def test_each_reaches_what_the_tables_say(topology: Topology, cell: Cell) -> None:
+    assert topology.attempt(cell) is cell.must
 
 
 def test_the_tables_know_every_outcome() -> None:
@@ -32,11 +32,11 @@ def test_the_tables_know_every_outcome() -> None:
 
 @FAMILIES
 @pytest.mark.parametrize("place", ["every address", "loopback"])
-def test_a_neighbour_that_routes_loopback_here_gets_nothing(town: Town, version: Family, place: str) -> None:
+def test_a_neighbour_that_routes_loopback_here_gets_nothing(topology: Topology, version: Family, place: str) -> None:
     """Neither by sending to it nor by posing as it."""
-    inside = town.site.lab.tap(town.site.inside("web"), "eth0")
-    attacker = town.site.lab.tap(town.site.outside, "eth0")
-    mac, number = town.site.machine.mac("eth0"), PORTS[place]
+    inside = topology.site.lab.tap(topology.site.inside("web"), "eth0")
+    attacker = topology.site.lab.tap(topology.site.outside, "eth0")
+    mac, number = topology.site.machine.mac("eth0"), PORTS[place]
     for source, to in ((OUTSIDES[version], LOOPBACK[version]), (LOOPBACK[version], UPLINKS[version])):
         syn = layer(version)(src=source, dst=to) / TCP(sport=4444, dport=number, flags="S")
         attacker.send(Ether(dst=mac) / syn)
@@ -45,15 +45,15 @@ def test_a_neighbour_that_routes_loopback_here_gets_nothing(town: Town, version:
 
 
 @FAMILIES
-def test_sctp_is_published_there_and_back(town: Town, version: Family) -> None:
+def test_sctp_is_published_there_and_back(topology: Topology, version: Family) -> None:
     """No sctp sockets are needed: what counts is how packets are translated."""
-    town.site.publish(port(3868, town.web, 3869, address=EVERY[version], protocol="sctp"))
-    inner, outer = address(town.web, version), UPLINKS[version]
-    inside = town.site.lab.tap(town.site.inside("web"), "eth0")
-    outside = town.site.lab.tap(town.site.outside, "eth0")
+    topology.site.publish(port(3868, topology.web, 3869, address=EVERY[version], protocol="sctp"))
+    inner, outer = address(topology.web, version), UPLINKS[version]
+    inside = topology.site.lab.tap(topology.site.inside("web"), "eth0")
+    outside = topology.site.lab.tap(topology.site.outside, "eth0")
     ip = layer(version)
     ask = SCTP(sport=4444, dport=3868) / SCTPChunkInit(init_tag=7, a_rwnd=1500, n_out_streams=1, n_in_streams=1)
-    outside.send(Ether(dst=town.site.machine.mac("eth0")) / ip(src=OUTSIDES[version], dst=outer) / ask)
+    outside.send(Ether(dst=topology.site.machine.mac("eth0")) / ip(src=OUTSIDES[version], dst=outer) / ask)
     come = inside.expect(lambda p: SCTP in p)
     assert (come[ip].src, come[ip].dst, come[SCTP].dport) == (OUTSIDES[version], inner, 3869)
     answer = SCTP(sport=3869, dport=4444, tag=7) / SCTPChunkInitAck(init_tag=9, a_rwnd=1500)

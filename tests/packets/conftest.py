@@ -1,4 +1,4 @@
-"""One town per file, and per firewall backend in the files that are about the firewall."""
+"""One topology per file, and per firewall backend in the files that are about the firewall."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab
-from tests.packets.town import BOOKS, Book, Town
+from tests.packets.topology import BOOKS, AddressPlan, Topology
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,15 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def town(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def topology(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     lab = Lab()
-    made = Town(lab, tmp_path_factory.mktemp(backend) / "run", backend)
+    made = Topology(lab, tmp_path_factory.mktemp(backend) / "run", backend)
     yield made
     made.close()
     lab.close()
 
 
 @pytest.fixture(params=BOOKS, ids="IPv{}".format)
-def book(request: pytest.FixtureRequest) -> Book:
+def plan(request: pytest.FixtureRequest) -> AddressPlan:
     """The addresses of one family; a test that names this is run for both."""
     return BOOKS[request.param]

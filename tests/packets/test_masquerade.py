@@ -7,37 +7,39 @@ from scapy.layers.inet import ICMP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest
 
 from tests.lab import Lab, reach, unreachable
-from tests.packets.town import Book, Town
+from tests.packets.topology import AddressPlan, Topology
 
 pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indirect=True, scope="module")
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_the_world_sees_the_host(town: Town, lab: Lab, book: Book, protocol: str) -> None:
-    lab.echo(town.outside, 7001, protocol, book.outside)
-    assert reach(town.nodes["web"], book.outside, 7001, protocol) == book.uplink
+def test_the_world_sees_the_host(topology: Topology, lab: Lab, plan: AddressPlan, protocol: str) -> None:
+    lab.echo(topology.outside, 7001, protocol, plan.outside)
+    assert reach(topology.nodes["web"], plan.outside, 7001, protocol) == plan.uplink
 
 
-def test_the_answer_is_translated_back(town: Town, lab: Lab, book: Book) -> None:
+def test_the_answer_is_translated_back(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
     """On the wire the container's address is nowhere; at the container the host's is nowhere."""
-    inside, wire = lab.tap(town.nodes["web"], "eth0"), lab.tap(town.outside, "eth0")
-    lab.echo(town.outside, 7002, "udp", book.outside)
-    inside.send(town.to_gateway() / book.packet(book.web, book.outside) / UDP(sport=4001, dport=7002) / b"who")
+    inside, wire = lab.tap(topology.nodes["web"], "eth0"), lab.tap(topology.outside, "eth0")
+    lab.echo(topology.outside, 7002, "udp", plan.outside)
+    inside.send(topology.to_gateway() / plan.packet(plan.web, plan.outside) / UDP(sport=4001, dport=7002) / b"who")
     seen = wire.expect(lambda p: UDP in p and p[UDP].dport == 7002)
-    assert (seen[book.ip].src, seen[book.ip].dst) == (book.uplink, book.outside)
+    assert (seen[plan.ip].src, seen[plan.ip].dst) == (plan.uplink, plan.outside)
     answer = inside.expect(lambda p: UDP in p and p[UDP].sport == 7002)
-    assert (answer[book.ip].src, answer[book.ip].dst, answer[UDP].dport) == (book.outside, book.web, 4001)
-    assert bytes(answer[UDP].payload).split() == [book.uplink.encode(), str(seen[UDP].sport).encode()]
+    assert (answer[plan.ip].src, answer[plan.ip].dst, answer[UDP].dport) == (plan.outside, plan.web, 4001)
+    assert bytes(answer[UDP].payload).split() == [plan.uplink.encode(), str(seen[UDP].sport).encode()]
 
 
-def test_two_containers_that_use_one_port_do_not_get_each_others_answers(town: Town, lab: Lab, book: Book) -> None:
-    lab.echo(town.outside, 7003, "udp", book.outside)
-    taps = {name: lab.tap(town.nodes[name], "eth0") for name in ("web", "pal")}
-    wire = lab.tap(town.outside, "eth0")
+def test_two_containers_that_use_one_port_do_not_get_each_others_answers(
+    topology: Topology, lab: Lab, plan: AddressPlan
+) -> None:
+    lab.echo(topology.outside, 7003, "udp", plan.outside)
+    taps = {name: lab.tap(topology.nodes[name], "eth0") for name in ("web", "pal")}
+    wire = lab.tap(topology.outside, "eth0")
     ports = {}
     for name, tap in taps.items():
         tap.send(
-            town.to_gateway() / book.packet(getattr(book, name), book.outside) / UDP(sport=4002, dport=7003) / b"x"
+            topology.to_gateway() / plan.packet(getattr(plan, name), plan.outside) / UDP(sport=4002, dport=7003) / b"x"
         )
         ports[name] = wire.expect(lambda p: UDP in p and p[UDP].dport == 7003)[UDP].sport
     assert len(set(ports.values())) == 2
@@ -46,34 +48,36 @@ def test_two_containers_that_use_one_port_do_not_get_each_others_answers(town: T
         assert bytes(answer[UDP].payload).split()[1] == str(ports[name]).encode()
 
 
-def test_pings_go_out_and_come_back(town: Town, lab: Lab, book: Book) -> None:
-    inside, wire = lab.tap(town.nodes["web"], "eth0"), lab.tap(town.outside, "eth0")
-    ask, answer = (ICMP(id=77), ICMP) if book.too_big is ICMP else (ICMPv6EchoRequest(id=77), ICMPv6EchoReply)
-    inside.send(town.to_gateway() / book.packet(book.web, book.outside) / ask / b"ping me")
-    wire.expect(lambda p: book.is_from(p, book.uplink) and b"ping me" in bytes(p))
-    inside.expect(lambda p: book.is_from(p, book.outside) and answer in p and b"ping me" in bytes(p))
+def test_pings_go_out_and_come_back(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
+    inside, wire = lab.tap(topology.nodes["web"], "eth0"), lab.tap(topology.outside, "eth0")
+    ask, answer = (ICMP(id=77), ICMP) if plan.too_big is ICMP else (ICMPv6EchoRequest(id=77), ICMPv6EchoReply)
+    inside.send(topology.to_gateway() / plan.packet(plan.web, plan.outside) / ask / b"ping me")
+    wire.expect(lambda p: plan.is_from(p, plan.uplink) and b"ping me" in bytes(p))
+    inside.expect(lambda p: plan.is_from(p, plan.outside) and answer in p and b"ping me" in bytes(p))
 
 
-def test_an_error_of_the_other_side_comes_back_with_what_it_is_about(town: Town, lab: Lab, book: Book) -> None:
+def test_an_error_of_the_other_side_comes_back_with_what_it_is_about(
+    topology: Topology, lab: Lab, plan: AddressPlan
+) -> None:
     """A closed port: the error quotes the packet as the container sent it."""
-    inside = lab.tap(town.nodes["web"], "eth0")
-    inside.send(town.to_gateway() / book.packet(book.web, book.outside) / UDP(sport=4003, dport=7999) / b"x")
-    kind = ICMP if book.too_big is ICMP else ICMPv6DestUnreach
-    error = inside.expect(lambda p: kind in p and book.is_from(p, book.outside))
+    inside = lab.tap(topology.nodes["web"], "eth0")
+    inside.send(topology.to_gateway() / plan.packet(plan.web, plan.outside) / UDP(sport=4003, dport=7999) / b"x")
+    kind = ICMP if plan.too_big is ICMP else ICMPv6DestUnreach
+    error = inside.expect(lambda p: kind in p and plan.is_from(p, plan.outside))
     quoted = error[kind].payload
-    assert (quoted.src, quoted.dst, quoted.sport, quoted.dport) == (book.web, book.outside, 4003, 7999)
+    assert (quoted.src, quoted.dst, quoted.sport, quoted.dport) == (plan.web, plan.outside, 4003, 7999)
 
 
-def test_within_a_network_and_from_the_host_nothing_is_hidden(town: Town, book: Book) -> None:
-    assert reach(town.nodes["pal"], book.web, 80) == book.pal
-    assert reach(town.machine, book.web, 80) == book.gateway
+def test_within_a_network_and_from_the_host_nothing_is_hidden(topology: Topology, plan: AddressPlan) -> None:
+    assert reach(topology.nodes["pal"], plan.web, 80) == plan.pal
+    assert reach(topology.machine, plan.web, 80) == plan.gateway
 
 
-def test_an_internal_network_sends_nothing_out(town: Town, lab: Lab, book: Book) -> None:
+def test_an_internal_network_sends_nothing_out(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
     """Nor when somebody inside makes himself a route."""
-    vault, family = town.nodes["vault"], 4 if book.too_big is ICMP else 6
+    vault, family = topology.nodes["vault"], 4 if plan.too_big is ICMP else 6
     vault.ip(f"-{family} route replace default via {'172.21.0.1' if family == 4 else 'fd00:21::1'}")
-    wire = lab.tap(town.outside, "eth0")
-    lab.echo(town.outside, 7004, address=book.outside)
-    assert unreachable(vault, book.outside, 7004)
-    wire.refuse(lambda p: book.ip in p and p[book.ip].dst == book.outside, timeout=0)
+    wire = lab.tap(topology.outside, "eth0")
+    lab.echo(topology.outside, 7004, address=plan.outside)
+    assert unreachable(vault, plan.outside, 7004)
+    wire.refuse(lambda p: plan.ip in p and p[plan.ip].dst == plan.outside, timeout=0)

@@ -9,7 +9,7 @@ from scapy.packet import Packet
 
 from netd.common.mac import link_local
 from tests.lab import Lab, Node, reach
-from tests.packets.town import BOOKS, Book, Town
+from tests.packets.topology import BOOKS, AddressPlan, Topology
 
 FOUR, SIX = BOOKS[4], BOOKS[6]
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
@@ -51,43 +51,45 @@ def honest(eve: str) -> Packet:
 
 
 @pytest.mark.parametrize("about", ["gateway", "web"])
-def test_a_container_goes_on_knowing_its_neighbours(town: Town, lab: Lab, book: Book, about: str) -> None:
-    pal, eve, lied_about = town.nodes["pal"], town.mac("eve"), getattr(book, about)
-    right = town.mac("web") if about == "web" else town.macs["nd-front"]
+def test_a_container_goes_on_knowing_its_neighbours(
+    topology: Topology, lab: Lab, plan: AddressPlan, about: str
+) -> None:
+    pal, eve, lied_about = topology.nodes["pal"], topology.mac("eve"), getattr(plan, about)
+    right = topology.mac("web") if about == "web" else topology.macs["nd-front"]
     reach(pal, lied_about, 9)
     assert believed(pal, lied_about) == right
-    tap, listening = lab.tap(town.nodes["eve"], "eth0"), lab.tap(pal, "eth0")
-    for lie in (arp_lies if book is FOUR else ndp_lies)(eve, lied_about, town.mac("pal")):
+    tap, listening = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(pal, "eth0")
+    for lie in (arp_lies if plan is FOUR else ndp_lies)(eve, lied_about, topology.mac("pal")):
         tap.send(lie)
     tap.send(honest(eve))
     before = listening.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")
     assert not [packet.summary() for packet in before if packet.src == eve and lied_about in said(packet)]
     assert believed(pal, lied_about) == right
-    assert reach(pal, book.web, 80) == book.pal
+    assert reach(pal, plan.web, 80) == plan.pal
 
 
-def test_the_host_goes_on_knowing_its_containers(town: Town, lab: Lab, book: Book) -> None:
-    reach(town.machine, book.web, 80)
-    tap, eve = lab.tap(town.nodes["eve"], "eth0"), town.mac("eve")
-    bridge = lab.tap(town.machine, "nd-front")
-    for lie in (arp_lies if book is FOUR else ndp_lies)(eve, book.web, town.macs["nd-front"]):
+def test_the_host_goes_on_knowing_its_containers(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
+    reach(topology.machine, plan.web, 80)
+    tap, eve = lab.tap(topology.nodes["eve"], "eth0"), topology.mac("eve")
+    bridge = lab.tap(topology.machine, "nd-front")
+    for lie in (arp_lies if plan is FOUR else ndp_lies)(eve, plan.web, topology.macs["nd-front"]):
         tap.send(lie)
     tap.send(honest(eve))
     before = bridge.until(lambda p: ARP in p and p[ARP].pdst == "172.18.9.9")
-    assert not [packet.summary() for packet in before if packet.src == eve and book.web in said(packet)]
-    assert believed(town.machine, book.web) == town.mac("web")
-    assert reach(town.machine, book.web, 80) == book.gateway
+    assert not [packet.summary() for packet in before if packet.src == eve and plan.web in said(packet)]
+    assert believed(topology.machine, plan.web) == topology.mac("web")
+    assert reach(topology.machine, plan.web, 80) == plan.gateway
 
 
-def test_without_a_guard_the_same_lies_are_believed(town: Town, lab: Lab, book: Book) -> None:
+def test_without_a_guard_the_same_lies_are_believed(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
     """So it is the guard that the tests above see at work."""
-    pal, rogue = town.nodes["pal"], town.mac("rogue")
-    reach(pal, book.web, 9)
-    tap, listening = lab.tap(town.nodes["rogue"], "eth0"), lab.tap(pal, "eth0")
-    for lie in (arp_lies if book is FOUR else ndp_lies)(rogue, book.web, town.mac("pal")):
+    pal, rogue = topology.nodes["pal"], topology.mac("rogue")
+    reach(pal, plan.web, 9)
+    tap, listening = lab.tap(topology.nodes["rogue"], "eth0"), lab.tap(pal, "eth0")
+    for lie in (arp_lies if plan is FOUR else ndp_lies)(rogue, plan.web, topology.mac("pal")):
         tap.send(lie)
-    listening.expect(lambda p: p.src == rogue and book.web in said(p))
-    assert believed(pal, book.web) == rogue
-    family = 4 if book is FOUR else 6
+    listening.expect(lambda p: p.src == rogue and plan.web in said(p))
+    assert believed(pal, plan.web) == rogue
+    family = 4 if plan is FOUR else 6
     pal.ip(f"-{family} neigh flush all")
-    assert reach(pal, book.web, 80) == book.pal
+    assert reach(pal, plan.web, 80) == plan.pal

@@ -19,7 +19,7 @@ from scapy.packet import Packet, Raw
 
 from netd.common.mac import link_local
 from tests.lab import Lab, Node
-from tests.packets.town import BOOKS, Town, never_arrives
+from tests.packets.topology import BOOKS, Topology, never_arrives
 
 SIX, FOUR = BOOKS[6], BOOKS[4]
 PREFIX = "2001:db8:bad::"
@@ -48,17 +48,17 @@ def fooled(node: Node) -> list[str]:
 @pytest.mark.parametrize(
     "hidden", [(), (IPv6ExtHdrDestOpt(),), (IPv6ExtHdrFragment(),)], ids=["plain", "options", "fragment"]
 )
-def test_an_advertisement_does_not_leave_the_port(town: Town, lab: Lab, hidden: tuple[Packet, ...]) -> None:
-    eve, pal, mac = lab.tap(town.nodes["eve"], "eth0"), lab.tap(town.nodes["pal"], "eth0"), town.mac("eve")
-    honest = Ether(src=mac, dst=town.mac("pal")) / IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)
+def test_an_advertisement_does_not_leave_the_port(topology: Topology, lab: Lab, hidden: tuple[Packet, ...]) -> None:
+    eve, pal, mac = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.nodes["pal"], "eth0"), topology.mac("eve")
+    honest = Ether(src=mac, dst=topology.mac("pal")) / IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)
     never_arrives(eve, pal, advertisement(mac, *hidden), honest, b"a mark at the end")
-    for node in (town.nodes["pal"], town.machine):
+    for node in (topology.nodes["pal"], topology.machine):
         assert fooled(node) == []
 
 
-def test_a_container_is_no_dhcp_server_and_no_multicast_router(town: Town, lab: Lab) -> None:
-    eve, pal, mac = lab.tap(town.nodes["eve"], "eth0"), lab.tap(town.nodes["pal"], "eth0"), town.mac("eve")
-    to = Ether(src=mac, dst=town.mac("pal"))
+def test_a_container_is_no_dhcp_server_and_no_multicast_router(topology: Topology, lab: Lab) -> None:
+    eve, pal, mac = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.nodes["pal"], "eth0"), topology.mac("eve")
+    to = Ether(src=mac, dst=topology.mac("pal"))
     for forged, honest in (
         (IP(src=FOUR.eve, dst=FOUR.pal) / UDP(sport=67, dport=68), IP(src=FOUR.eve, dst=FOUR.pal) / UDP(dport=9)),
         (IP(src=FOUR.eve, dst=FOUR.pal, proto=2) / Raw(b"\x11" + bytes(7)), IP(src=FOUR.eve, dst=FOUR.pal) / UDP()),
@@ -66,31 +66,31 @@ def test_a_container_is_no_dhcp_server_and_no_multicast_router(town: Town, lab: 
         (IPv6(src=SIX.eve, dst=SIX.pal) / ICMPv6MLQuery2(), IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)),
     ):
         never_arrives(eve, pal, to / forged, to / honest, b"a mark at the end")
-    unknown = Ether(src=mac, dst=town.mac("pal"), type=0x88B5)
+    unknown = Ether(src=mac, dst=topology.mac("pal"), type=0x88B5)
     never_arrives(eve, pal, unknown, to / IP(src=FOUR.eve, dst=FOUR.pal) / UDP(dport=9), b"a mark at the end")
 
 
-def test_nobody_heeds_one_that_gets_through(town: Town, lab: Lab) -> None:
+def test_nobody_heeds_one_that_gets_through(topology: Topology, lab: Lab) -> None:
     """From rogue, which has no guard: neither its neighbours nor the host listen to routers there."""
-    rogue, mac = lab.tap(town.nodes["rogue"], "eth0"), town.mac("rogue")
-    pal, bridge = lab.tap(town.nodes["pal"], "eth0"), lab.tap(town.machine, "nd-front")
+    rogue, mac = lab.tap(topology.nodes["rogue"], "eth0"), topology.mac("rogue")
+    pal, bridge = lab.tap(topology.nodes["pal"], "eth0"), lab.tap(topology.machine, "nd-front")
     rogue.send(advertisement(mac))
     for tap in (pal, bridge):
         tap.expect(lambda p: ICMPv6ND_RA in p)
-    for node in (town.nodes["pal"], town.machine):
+    for node in (topology.nodes["pal"], topology.machine):
         assert fooled(node) == []
 
 
-def test_a_container_cannot_lead_its_neighbours_and_the_host_elsewhere(town: Town, lab: Lab) -> None:
+def test_a_container_cannot_lead_its_neighbours_and_the_host_elsewhere(topology: Topology, lab: Lab) -> None:
     """Redirects that seem to come from the gateway, in both families."""
-    eve, pal, mac = lab.tap(town.nodes["eve"], "eth0"), lab.tap(town.nodes["pal"], "eth0"), town.mac("eve")
-    to = Ether(src=mac, dst=town.mac("pal"))
-    gateway6 = town.machine.link_local("nd-front")
+    eve, pal, mac = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.nodes["pal"], "eth0"), topology.mac("eve")
+    to = Ether(src=mac, dst=topology.mac("pal"))
+    gateway6 = topology.machine.link_local("nd-front")
     honest = to / IPv6(src=SIX.eve, dst=SIX.pal) / UDP(dport=9)
     for source in (SIX.eve, link_local(mac).compressed, gateway6):
         redirect = to / IPv6(src=source, dst=SIX.pal, hlim=255) / ICMPv6ND_Redirect(tgt=SIX.eve, dst=SIX.far)
         never_arrives(eve, pal, redirect, honest, b"a mark at the end")
     redirect = to / IP(src=FOUR.gateway, dst=FOUR.pal) / ICMP(type=5, code=1, gw=FOUR.eve) / IP(dst=FOUR.far) / UDP()
     never_arrives(eve, pal, redirect, honest, b"a mark at the end")
-    assert town.machine.sysctl("net/ipv4/conf/nd-front/accept_redirects") == "0"
-    assert town.machine.sysctl("net/ipv6/conf/nd-front/accept_redirects") == "0"
+    assert topology.machine.sysctl("net/ipv4/conf/nd-front/accept_redirects") == "0"
+    assert topology.machine.sysctl("net/ipv6/conf/nd-front/accept_redirects") == "0"

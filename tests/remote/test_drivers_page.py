@@ -10,7 +10,7 @@ from netd.drivers.registry import Drivers
 from netd.engine.desired_state import DesiredState
 from netd.facts import Bridge, Pair
 from tests.lab import reach
-from tests.unit import making
+from tests.unit import builders
 
 PAGE = Path(__file__).parents[2] / "docs/drivers.md"
 
@@ -25,9 +25,9 @@ def test_the_driver_for_an_entry_point_says_what_the_kernel_should_hold():
     exec(examples()[0], names)
     island = names["Island"]()
     assert isinstance(island, Driver)
-    network = making.network("n")
-    web = making.sandbox("web", making.endpoint(network, 2))
-    wanted = DesiredState(making.state(network, sandboxes=[web]), Drivers({"bridge": island}))
+    network = builders.network("n")
+    web = builders.sandbox("web", builders.endpoint(network, 2))
+    wanted = DesiredState(builders.state(network, sandboxes=[web]), Drivers({"bridge": island}))
     [bridge] = wanted.network(network).values()
     assert isinstance(bridge, Bridge) and bridge.addresses == ()
     pairs = [fact for fact in wanted.sandbox(web).values() if isinstance(fact, Pair)]

@@ -147,7 +147,7 @@ class Box:
     def complete(self, spec: ContainerSpec) -> tuple[int, str, str]:
         """Run a container to its end and remove it; return its code and both outputs."""
 
-        async def story() -> tuple[ExitStatus, bytes, bytes]:
+        async def scenario() -> tuple[ExitStatus, bytes, bytes]:
             running = await self.launcher.prepare(spec)
             taking = asyncio.ensure_future(collect(running))
             try:
@@ -159,16 +159,16 @@ class Box:
                 taking.cancel()
                 await self.launcher.discard(spec.id)
 
-        status, out, err = self.run(story())
+        status, out, err = self.run(scenario())
         return status.code, out.decode(errors="replace"), err.decode(errors="replace")
 
     def start(self, spec: ContainerSpec) -> ShimProcess:
-        async def story() -> ShimProcess:
+        async def scenario() -> ShimProcess:
             running = await self.launcher.prepare(spec)
             await self.launcher.release(running)
             return running
 
-        found: ShimProcess = self.run(story())
+        found: ShimProcess = self.run(scenario())
         return found
 
     def until(self, condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
@@ -179,7 +179,7 @@ class Box:
             self.runner.run(asyncio.sleep(0.01))
 
     def exec(self, spec: ContainerSpec, pid: int, process: Process) -> tuple[int, str, str]:
-        async def story() -> tuple[ExitStatus, bytes, bytes]:
+        async def scenario() -> tuple[ExitStatus, bytes, bytes]:
             mapped = replace(process, root=spec.process.root)
             running = await self.launcher.exec(spec.id, pid, mapped, secrets.token_hex(32))
             attachment = await running.attach(stdin=False)
@@ -187,7 +187,7 @@ class Box:
             out, err = await read_all(attachment)
             return await running.wait(), out, err
 
-        status, out, err = self.run(story())
+        status, out, err = self.run(scenario())
         return status.code, out.decode(errors="replace"), err.decode(errors="replace")
 
 

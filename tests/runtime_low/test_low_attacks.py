@@ -44,7 +44,7 @@ def test_what_enters_a_container_runs_from_that_copy_and_survives_attempts_to_wr
     )
     spec = box.spec("sh", "-c", script)
 
-    async def story() -> tuple[list[int], str]:
+    async def scenario() -> tuple[list[int], str]:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=False)
         await box.launcher.release(running)
@@ -60,7 +60,7 @@ def test_what_enters_a_container_runs_from_that_copy_and_survives_attempts_to_wr
             codes.append((await made.wait()).code)
         return codes, os.readlink(f"/proc/{zygote()}/exe")
 
-    _codes, executable = box.run(story())
+    _codes, executable = box.run(scenario())
     assert executable.startswith("/memfd:netd")
     assert digest("/proc/self/exe") == before
     assert digest(f"/proc/{zygote()}/exe") == before
@@ -111,7 +111,7 @@ def test_no_link_in_proc_leads_out_of_the_container_during_execs(box: Box) -> No
     )
     spec = box.spec("sh", "-c", script)
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=False)
         await box.launcher.release(running)
@@ -126,7 +126,7 @@ def test_no_link_in_proc_leads_out_of_the_container_during_execs(box: Box) -> No
         await reading
         return bytes(seen)
 
-    links = set(box.run(story()).decode().split("\n"))
+    links = set(box.run(scenario()).decode().split("\n"))
     allowed = re.compile(
         r"|/|/bin/busybox|/dev/null|(pipe|socket):\[\d+\]|/proc|/proc/\d+/\S*|/[0-9a-f]{64}/std(in|out|err)"
     )
@@ -283,13 +283,13 @@ def test_terminals_come_from_the_containers_own_devpts(box: Box, tmp_path: Path)
     with pytest.raises(StartError, match="no terminals"):
         box.exec(spec, pid, box.process("true", tty=True))
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         terminal = box.spec("tty", process={"tty": True}, mounts=spec.mounts)
         running = await box.launcher.prepare(terminal)
         await box.launcher.release(running)
         return await running.wait()
 
-    assert box.run(story()).code in (0, 1)
+    assert box.run(scenario()).code in (0, 1)
 
 
 def test_a_volume_over_dev_cannot_redirect_what_masks_use(box: Box, tmp_path: Path) -> None:

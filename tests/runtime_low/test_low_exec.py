@@ -63,7 +63,7 @@ def test_an_exec_has_a_terminal_and_input(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     pid = box.start(spec).pid
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         process = box.process("sh", tty=True, stdin=True, console_size=(20, 50))
         running = await box.launcher.exec(spec.id, pid, process, secrets.token_hex(32))
         attachment = await running.attach(stdin=True)
@@ -76,7 +76,7 @@ def test_an_exec_has_a_terminal_and_input(box: Box) -> None:
         await attachment.write(b"exit 5\r")
         return seen, await running.wait()
 
-    seen, status = box.run(story())
+    seen, status = box.run(scenario())
     assert b"20 50\r\n" in seen
     assert status.code == 5
 
@@ -85,7 +85,7 @@ def test_an_exec_reads_input_to_its_end(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     pid = box.start(spec).pid
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.exec(spec.id, pid, box.process("cat", stdin=True), secrets.token_hex(32))
         attachment = await running.attach(stdin=True)
         await box.launcher.release(running)
@@ -95,20 +95,20 @@ def test_an_exec_reads_input_to_its_end(box: Box) -> None:
         assert (await running.wait()).code == 0
         return out
 
-    assert box.run(story()) == b"in and out"
+    assert box.run(scenario()) == b"in and out"
 
 
 def test_an_exec_ends_with_its_container(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     running = box.start(spec)
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         other = await box.launcher.exec(spec.id, running.pid, box.process("sleep", "1000"), secrets.token_hex(32))
         await box.launcher.release(other)
         await running.signal(signal.SIGKILL)
         return await other.wait()
 
-    assert box.run(story()).code == 137
+    assert box.run(scenario()).code == 137
     assert box.run(running.wait()).code == 137
 
 
@@ -116,7 +116,7 @@ def test_an_exec_is_found_after_its_shim_was_killed(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     pid = box.start(spec).pid
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         process = box.process("sh", "-c", "trap 'exit 8' TERM; echo up; while :; do sleep 0.02; done")
         running = await box.launcher.exec(spec.id, pid, process, secrets.token_hex(32))
         attachment = await running.attach(stdin=False)
@@ -128,7 +128,7 @@ def test_an_exec_is_found_after_its_shim_was_killed(box: Box) -> None:
         await running.signal(signal.SIGTERM)
         return await running.wait()
 
-    assert box.run(story()).code == 8
+    assert box.run(scenario()).code == 8
 
 
 def test_execs_of_a_daemon_that_died_are_cleared_away_when_they_end(box: Box) -> None:
@@ -136,11 +136,11 @@ def test_execs_of_a_daemon_that_died_are_cleared_away_when_they_end(box: Box) ->
     pid = box.start(spec).pid
     names = [secrets.token_hex(32) for _ in range(2)]
 
-    async def story() -> None:
+    async def scenario() -> None:
         for name, seconds in zip(names, ("0.01", "1000"), strict=True):
             await box.launcher.release(await box.launcher.exec(spec.id, pid, box.process("sleep", seconds), name))
 
-    box.run(story())
+    box.run(scenario())
     box.drop()
     box.restart_after_drop()
     box.until(lambda: not (box.folder / "run/shims" / names[0]).exists())
@@ -183,12 +183,12 @@ def test_two_hundred_execs_leak_nothing(box: Box) -> None:
         await box.launcher.release(made)
         return (await made.wait()).code
 
-    async def story(count: int) -> set[int]:
+    async def scenario(count: int) -> set[int]:
         return {code for _ in range(count // 4) for code in await asyncio.gather(*(exec_once() for _ in range(4)))}
 
-    assert box.run(story(8)) == {0}
+    assert box.run(scenario(8)) == {0}
     before = census(running.pid)
-    assert box.run(story(192), 60) == {0}
+    assert box.run(scenario(192), 60) == {0}
     descriptors, *others = census(running.pid)
     assert descriptors <= before[0] + 4  # spares come and go meanwhile
     assert others == [*before[1:]]

@@ -66,7 +66,7 @@ def test_memory_that_ran_out_for_a_child_is_told_as_well(box: Box) -> None:
 def test_paused_processes_stand_still_until_resumed(box: Box) -> None:
     spec = box.spec("sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done")
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=False)
         await box.launcher.release(running)
@@ -81,7 +81,7 @@ def test_paused_processes_stand_still_until_resumed(box: Box) -> None:
         assert state == "FROZEN\n"
         return await running.wait()
 
-    assert box.run(story()).code == 3
+    assert box.run(scenario()).code == 3
 
 
 def test_all_processes_are_killed_even_when_paused_and_forking(box: Box) -> None:

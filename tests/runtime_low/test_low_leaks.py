@@ -43,7 +43,7 @@ def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, ne
         await running.wait()
         await box.launcher.discard(spec.id)
 
-    async def story() -> None:
+    async def scenario() -> None:
         plans = [("true",), ("sleep", "9"), ("sh", "-c", "sleep 9 & sleep 9"), ("nothing",), ("sleep", "9")]
         ends = ["wait", "kill", "all", "wait", "never"]
         for number in range(50):
@@ -53,7 +53,7 @@ def test_fifty_cycles_of_all_kinds_leave_nothing(tmp_path: Path, image: Path, ne
     box.drop()
     before = snapshot(box)
     box.restart_after_drop()
-    box.run(story(), 60)
+    box.run(scenario(), 60)
     box.drop()
     assert snapshot(box) == before
     assert before["groups"] == before["files"] == []
@@ -69,10 +69,10 @@ def test_many_at_once_all_run_and_all_go(box: Box) -> None:
         await box.launcher.discard(spec.id)
         return status.code
 
-    async def story() -> list[int]:
+    async def scenario() -> list[int]:
         return await asyncio.gather(*(run_once(number) for number in range(20)))
 
-    assert box.run(story()) == list(range(20))
+    assert box.run(scenario()) == list(range(20))
     assert snapshot(box)["files"] == []
 
 

@@ -34,10 +34,10 @@ def test_death_by_signal_is_128_and_its_number(box: Box) -> None:
 def test_many_may_wait_for_the_end(box: Box) -> None:
     running = box.start(box.spec("sh", "-c", "exit 7"))
 
-    async def story() -> list[ExitStatus]:
+    async def scenario() -> list[ExitStatus]:
         return await asyncio.gather(*(running.wait() for _ in range(5)))
 
-    assert {status.code for status in box.run(story())} == {7}
+    assert {status.code for status in box.run(scenario())} == {7}
     assert box.run(running.wait()).code == 7
 
 
@@ -146,12 +146,12 @@ def test_a_daemon_that_comes_back_finds_its_containers(box: Box) -> None:
     running = box.run(box.launcher.adopt(spec.id))
     assert (running.id, running.pid, running.started) == (before.id, before.pid, before.started)
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         attachment = await running.attach(stdin=True)
         await attachment.write(b"word\n")
         return await read_until(attachment, b"got word\n"), await running.wait()
 
-    assert box.run(story())[1].code == 5
+    assert box.run(scenario())[1].code == 5
 
 
 def test_a_container_that_ended_while_no_daemon_ran_is_told_of(box: Box) -> None:
@@ -203,7 +203,7 @@ def test_a_killed_shim_is_replaced_and_nothing_is_lost(box: Box) -> None:
     running = box.start(spec)
     os.kill(parent_of(running.pid), signal.SIGKILL)
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         attachment = None
         while attachment is None:
             try:
@@ -213,7 +213,7 @@ def test_a_killed_shim_is_replaced_and_nothing_is_lost(box: Box) -> None:
         await attachment.write(b"after\n")
         return await running.wait()
 
-    assert box.run(story()) == ExitStatus(9, box.run(running.wait()).finished)
+    assert box.run(scenario()) == ExitStatus(9, box.run(running.wait()).finished)
     logged = [json.loads(line)["log"] for line in Path(spec.log_path).read_text().splitlines()]
     assert logged[-1] == "after\n"
     assert logged[-2] == "2000\n"
@@ -260,7 +260,7 @@ def test_an_init_passes_signals_on_and_buries_orphans(box: Box) -> None:
     script = f"trap 'exit 12' TERM; {orphans}; while :; do sleep 0.02; done"
     spec = box.spec("sh", "-c", script, init=True)
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=False)
         await box.launcher.release(running)
@@ -268,7 +268,7 @@ def test_an_init_passes_signals_on_and_buries_orphans(box: Box) -> None:
         await running.signal(signal.SIGTERM)
         return out, await running.wait()
 
-    out, status = box.run(story())
+    out, status = box.run(scenario())
     assert int(out) <= 4  # the init, the shell, ls, wc
     assert status.code == 12
 
@@ -299,7 +299,7 @@ def test_an_init_reports_what_cannot_be_run(box: Box) -> None:
 def test_output_from_before_the_attachment_is_in_the_log_only(box: Box) -> None:
     spec = box.spec("sh", "-c", "echo early; read x; echo late", process={"stdin": True})
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.prepare(spec)
         first = await running.attach(stdin=True)
         await box.launcher.release(running)
@@ -309,7 +309,7 @@ def test_output_from_before_the_attachment_is_in_the_log_only(box: Box) -> None:
         await first.write(b"\n")
         return (await second)[0]
 
-    assert box.run(story()) == b"late\n"
+    assert box.run(scenario()) == b"late\n"
 
 
 def test_processes_in_the_hosts_namespace_end_with_the_first(box: Box) -> None:
@@ -325,9 +325,9 @@ def test_a_log_whose_folder_is_gone_stops_nobody(box: Box) -> None:
     running = box.start(spec)
     shutil.rmtree(Path(spec.log_path).parent, ignore_errors=True)
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         attachment = await running.attach(stdin=True)
         await attachment.write(b"word\n")
         return await read_until(attachment, b"word\n"), await running.wait()
 
-    assert box.run(story())[1].code == 4
+    assert box.run(scenario())[1].code == 4

@@ -21,7 +21,7 @@ from runtime.spec import ExitStatus
 def test_stdin_reaches_the_program_and_ends(box: Box) -> None:
     spec = box.spec("cat", process={"stdin": True})
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=True)
         await attachment.write(b"before ")
@@ -31,14 +31,14 @@ def test_stdin_reaches_the_program_and_ends(box: Box) -> None:
         out, _err = await read_all(attachment)
         return out, await running.wait()
 
-    out, status = box.run(story())
+    out, status = box.run(scenario())
     assert (out, status.code) == (b"before after", 0)
 
 
 def test_much_input_is_passed_on_as_fast_as_it_is_read(box: Box) -> None:
     spec = box.spec("sh", "-c", "sleep 0.2; wc -c", process={"stdin": True})
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=True)
         await box.launcher.release(running)
@@ -46,7 +46,7 @@ def test_much_input_is_passed_on_as_fast_as_it_is_read(box: Box) -> None:
         await attachment.close_stdin()
         return (await read_all(attachment))[0]
 
-    assert int(box.run(story())) == 3 << 20
+    assert int(box.run(scenario())) == 3 << 20
 
 
 def test_without_stdin_the_program_reads_the_containers_null_device(box: Box) -> None:
@@ -56,7 +56,7 @@ def test_without_stdin_the_program_reads_the_containers_null_device(box: Box) ->
 def test_stdin_stays_open_when_clients_leave(box: Box) -> None:
     spec = box.spec("sh", "-c", "read a; read b; echo $a$b", process={"stdin": True})
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.prepare(spec)
         await box.launcher.release(running)
         for word in (b"1\n", b"2\n"):
@@ -66,13 +66,13 @@ def test_stdin_stays_open_when_clients_leave(box: Box) -> None:
                 await attachment.close()
         return (await read_all(attachment))[0]
 
-    assert box.run(story()) == b"12\n"
+    assert box.run(scenario()) == b"12\n"
 
 
 def test_stdin_once_ends_with_the_first_client(box: Box) -> None:
     spec = box.spec("cat", process={"stdin": True, "stdin_once": True})
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         running = await box.launcher.prepare(spec)
         await box.launcher.release(running)
         attachment = await running.attach(stdin=True)
@@ -80,13 +80,13 @@ def test_stdin_once_ends_with_the_first_client(box: Box) -> None:
         await attachment.close()
         return await running.wait()
 
-    assert box.run(story()).code == 0
+    assert box.run(scenario()).code == 0
 
 
 def test_stdin_survives_the_shim(box: Box) -> None:
     spec = box.spec("sh", "-c", "cat; echo end", process={"stdin": True})
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.prepare(spec)
         await box.launcher.release(running)
         os.kill(parent_of(running.pid), signal.SIGKILL)
@@ -96,7 +96,7 @@ def test_stdin_survives_the_shim(box: Box) -> None:
         await attachment.close_stdin()
         return seen + (await read_all(attachment))[0]
 
-    assert box.run(story()) == b"word\nend\n"
+    assert box.run(scenario()) == b"word\nend\n"
 
 
 async def attach_again(running: Any) -> Any:
@@ -111,21 +111,21 @@ async def attach_again(running: Any) -> Any:
 def test_both_streams_are_told_apart_and_can_be_left_out(box: Box) -> None:
     spec = box.spec("sh", "-c", "echo out; echo err >&2")
 
-    async def story() -> list[tuple[bytes, bytes]]:
+    async def scenario() -> list[tuple[bytes, bytes]]:
         running = await box.launcher.prepare(spec)
         kinds = ({}, {"stdout": False}, {"stderr": False})
         attachments = [await running.attach(stdin=False, **kind) for kind in kinds]
         await box.launcher.release(running)
         return [await read_all(attachment) for attachment in attachments]
 
-    assert box.run(story()) == [(b"out\n", b"err\n"), (b"", b"err\n"), (b"out\n", b"")]
+    assert box.run(scenario()) == [(b"out\n", b"err\n"), (b"", b"err\n"), (b"out\n", b"")]
 
 
 def test_a_terminal_is_one_stream_with_a_size_that_changes(box: Box) -> None:
     script = "tty; stty size; trap 'stty size; exit 3' WINCH; echo ready; while :; do sleep 0.02; done"
     spec = box.spec("sh", "-c", script, process={"tty": True, "stdin": True, "console_size": (40, 100)})
 
-    async def story() -> tuple[bytes, bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, bytes, ExitStatus]:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=True)
         await box.launcher.release(running)
@@ -134,7 +134,7 @@ def test_a_terminal_is_one_stream_with_a_size_that_changes(box: Box) -> None:
         rest, _err = await read_all(attachment)
         return first, rest, await running.wait()
 
-    first, rest, status = box.run(story())
+    first, rest, status = box.run(scenario())
     assert first.split() == [b"/dev/pts/0", b"40", b"100", b"ready"]
     assert rest.split() == [b"50", b"120"]
     assert status.code == 3
@@ -145,7 +145,7 @@ def test_a_terminal_interrupts_and_is_the_console(box: Box) -> None:
         "sh", "-c", "echo on console > /dev/console; exec cat", process={"tty": True, "stdin": True}, init=True
     )
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=True)
         await box.launcher.release(running)
@@ -155,26 +155,26 @@ def test_a_terminal_interrupts_and_is_the_console(box: Box) -> None:
         await attachment.write(b"\x03")
         return seen, await running.wait()
 
-    _seen, status = box.run(story())
+    _seen, status = box.run(scenario())
     assert status.code == 130
 
 
 def test_a_terminals_last_words_are_delivered(box: Box) -> None:
     spec = box.spec("seq", "1", "3000", process={"tty": True})
 
-    async def story() -> bytes:
+    async def scenario() -> bytes:
         running = await box.launcher.prepare(spec)
         attachment = await running.attach(stdin=False)
         await box.launcher.release(running)
         return (await read_all(attachment))[0]
 
-    assert box.run(story()) == b"".join(b"%d\r\n" % n for n in range(1, 3001))
+    assert box.run(scenario()) == b"".join(b"%d\r\n" % n for n in range(1, 3001))
 
 
 def test_a_terminal_survives_its_shim(box: Box) -> None:
     spec = box.spec("sh", process={"tty": True, "stdin": True})
 
-    async def story() -> tuple[bytes, ExitStatus]:
+    async def scenario() -> tuple[bytes, ExitStatus]:
         running = await box.launcher.prepare(spec)
         await box.launcher.release(running)
         os.kill(parent_of(running.pid), signal.SIGKILL)
@@ -184,13 +184,13 @@ def test_a_terminal_survives_its_shim(box: Box) -> None:
         await attachment.write(b"exit 4\r")
         return seen, await running.wait()
 
-    assert box.run(story())[1].code == 4
+    assert box.run(scenario())[1].code == 4
 
 
 def test_a_client_that_does_not_read_holds_the_output_back_until_it_goes(box: Box) -> None:
     spec = box.spec("sh", "-c", "seq 1 300000; echo done > /done")
 
-    async def story() -> tuple[bytes, bytes]:
+    async def scenario() -> tuple[bytes, bytes]:
         running = await box.launcher.prepare(spec)
         lazy = await running.attach(stdin=False)
         eager = await running.attach(stdin=False)
@@ -209,7 +209,7 @@ def test_a_client_that_does_not_read_holds_the_output_back_until_it_goes(box: Bo
         assert (await running.wait()).code == 0
         return seen + out, memory
 
-    out, memory = box.run(story())
+    out, memory = box.run(scenario())
     assert len(out) > 1_000_000
     assert memory < 24 << 20
     assert re.search(rb"\n300000\n\Z", out)

@@ -74,7 +74,7 @@ def test_a_container_is_born_in_its_group_and_is_number_one(box2: Box) -> None:
 def test_the_exit_code_and_execs_work(box2: Box) -> None:
     spec = box2.spec("sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.02; done")
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         running = await box2.launcher.prepare(spec)
         attachment = await running.attach(stdin=False)
         await box2.launcher.release(running)
@@ -86,14 +86,14 @@ def test_the_exit_code_and_execs_work(box2: Box) -> None:
         await running.signal(signal.SIGTERM)
         return await running.wait()
 
-    assert box2.run(story()).code == 3
+    assert box2.run(scenario()).code == 3
 
 
 def test_freezing_and_killing(box2: Box) -> None:
     spec = box2.spec("sh", "-c", "while :; do sleep 0.1 & sleep 0.02; done")
     running = box2.start(spec)
 
-    async def story() -> ExitStatus:
+    async def scenario() -> ExitStatus:
         await box2.launcher.pause(spec.id)
         events = Path(f"/sys/fs/cgroup/netd/{spec.id}/cgroup.events").read_text()
         await box2.launcher.resume(spec.id)
@@ -102,7 +102,7 @@ def test_freezing_and_killing(box2: Box) -> None:
         assert "frozen 1" in events
         return await running.wait()
 
-    assert box2.run(story()).code == 137
+    assert box2.run(scenario()).code == 137
 
 
 @needs_host_root
@@ -132,7 +132,7 @@ def test_burst(box2: Box) -> None:
         await box2.launcher.discard(spec.id)
         return code
 
-    async def story() -> list[int]:
+    async def scenario() -> list[int]:
         return await asyncio.gather(*(run_once() for _ in range(8)))
 
-    assert box2.run(story()) == [0] * 8
+    assert box2.run(scenario()) == [0] * 8

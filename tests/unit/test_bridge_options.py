@@ -17,7 +17,7 @@ from netd.engine.views import network_settings
 from netd.ipam.pool_spec import make_pool
 from netd.model import NetworkSpec, Pool, PoolSpec, PortRequest
 from netd.portmap.rules import GatewayMode, Opened, Treatment
-from tests.unit.making import endpoint, network, publication, sandbox, state
+from tests.unit.builders import endpoint, network, publication, sandbox, state
 
 D = "com.docker.network."
 B = D + "bridge."

@@ -7,7 +7,7 @@ import pytest
 from netd.drivers import endpoint_options
 from netd.drivers.bridge import BridgeDriver
 from netd.facts import Pair
-from tests.unit.making import endpoint, network, sandbox
+from tests.unit.builders import endpoint, network, sandbox
 
 SYSCTLS, CONF = "com.docker.network.endpoint.sysctls", "net.ipv6.conf."
 

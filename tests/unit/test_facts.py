@@ -53,18 +53,18 @@ states = st.lists(bridges | namespaces | pairs | routes, max_size=12).map(whole)
 
 def replay(have: State, steps: tuple[Step, ...]) -> State:
     """Carry the steps out as a kernel would, refusing what it would refuse."""
-    world = dict(have)
+    kernel = dict(have)
     for step in steps:
         key = step.fact.key
         if step.verb is Verb.DEL:
-            assert key in world
-            del world[key]
+            assert key in kernel
+            del kernel[key]
             continue
-        assert (key in world) == (step.verb is Verb.SET)
-        assert world.get(key) == step.previous
-        assert parents(step.fact) <= world.keys(), "a child came before its parent"
-        world[key] = step.fact
-    return world
+        assert (key in kernel) == (step.verb is Verb.SET)
+        assert kernel.get(key) == step.previous
+        assert parents(step.fact) <= kernel.keys(), "a child came before its parent"
+        kernel[key] = step.fact
+    return kernel
 
 
 @given(want=states, have=states)
@@ -74,8 +74,8 @@ def test_a_plan_carried_out_gives_what_was_wanted(want: State, have: State) -> N
 
 @given(want=states, have=states, cut=st.integers(0, 20))
 def test_an_interrupted_plan_is_finished_by_the_next(want: State, have: State, cut: int) -> None:
-    world = replay(have, plan(want, have)[:cut])
-    assert replay(world, plan(want, world)) == want
+    kernel = replay(have, plan(want, have)[:cut])
+    assert replay(kernel, plan(want, kernel)) == want
 
 
 @given(have=states)

@@ -245,7 +245,7 @@ def test_taken_and_reserved_addresses_say_whose_they_are():
         assert taken.value.holder == holder
 
 
-class InLine(RuleBasedStateMachine):
+class AllocationModel(RuleBasedStateMachine):
     """What nobody has had goes first, then what has been free the longest: compared with a list searched in order."""
 
     numbers = st.integers(0, 15)
@@ -298,7 +298,7 @@ class InLine(RuleBasedStateMachine):
             self.line.append(self.subnet[at])
 
     @rule()
-    def think_better_of_it(self):
+    def cancel(self):
         if self.free:
             before = list(self.line)
             self.addresses.return_unused(self.addresses.take_next("x"))
@@ -323,7 +323,7 @@ class InLine(RuleBasedStateMachine):
         assert self.addresses.available == len(self.free)
 
 
-test_addresses_are_given_in_line = InLine.TestCase
+test_addresses_are_given_in_line = AllocationModel.TestCase
 
 
 def test_a_declared_address_is_its_owners_alone_and_then_the_next_ones_in_line():

@@ -30,7 +30,7 @@ class Packet:
     port: int = 0
 
 
-class Walk:
+class Traversal:
     """Goes through chains as the kernel does; everything that is no chain is a verdict."""
 
     def __init__(self, chains: Chains, packet: Packet) -> None:
@@ -73,7 +73,7 @@ def test_a_port_finds_a_rule_that_has_it_if_there_is_one(found, data, otherwise)
     rules = [Rule(then=f"to {first}-{last}", protocol="tcp", ports=(first, last)) for first, last in found]
     edges = [edge for span in found for edge in (span[0] - 1, *span, span[1] + 1)]
     port = data.draw(st.sampled_from(edges) if edges else st.integers(1, 65535))
-    walk = Walk(by_port("top", rules, otherwise), Packet(port=port))
+    walk = Traversal(by_port("top", rules, otherwise), Packet(port=port))
     fitting = {rule.then for rule in rules if rule.ports[0] <= port <= rule.ports[1]}
     assert walk.verdict("top") in (fitting or {otherwise and "ELSE"})
 
@@ -81,7 +81,7 @@ def test_a_port_finds_a_rule_that_has_it_if_there_is_one(found, data, otherwise)
 def test_of_two_rules_for_a_port_the_earlier_holds() -> None:
     rules = [Rule(then=name, protocol="tcp", ports=(80, 80)) for name in ("first", "second")]
     others = [Rule(then="other", protocol="tcp", ports=(n, n)) for n in range(100, 200)]
-    assert Walk(by_port("top", [*rules, *others]), Packet(port=80)).verdict("top") == "first"
+    assert Traversal(by_port("top", [*rules, *others]), Packet(port=80)).verdict("top") == "first"
 
 
 @given(st.sets(st.from_regex(r"(nd-[0-9a-f]{12}|br[0-9]{0,3}|netd0)", fullmatch=True), max_size=60), st.data())
@@ -90,9 +90,9 @@ def test_a_link_finds_its_rule_and_no_others(names, data) -> None:
     name = data.draw(st.sampled_from([*sorted(names), "eth0", "nd-", "nd-0", "br"]))
     expected = f"to {name}" if name in names else None
     chains = by_link("top", rules, out=False)
-    assert Walk(chains, Packet(incoming=name)).verdict("top") == expected
+    assert Traversal(chains, Packet(incoming=name)).verdict("top") == expected
     turned = [replace(rule, incoming="", outgoing=rule.incoming) for rule in rules]
-    assert Walk(by_link("top", turned, out=True), Packet(outgoing=name)).verdict("top") == expected
+    assert Traversal(by_link("top", turned, out=True), Packet(outgoing=name)).verdict("top") == expected
 
 
 @given(st.sets(st.integers(0, 0xFFFF), max_size=60), st.integers(0, 0xFFFF), st.sampled_from([4, 6]))
@@ -103,9 +103,9 @@ def test_an_address_finds_its_subnets_rule_and_no_others(numbers, asked, family)
     address = str(subnet(asked)[1])
     expected = f"to {asked}" if asked in numbers else "ELSE"
     sources = [Rule(then=f"to {number}", source=subnet(number)) for number in numbers]
-    assert Walk(by_source("top", sources, ELSE), Packet(source=address)).verdict("top") == expected
+    assert Traversal(by_source("top", sources, ELSE), Packet(source=address)).verdict("top") == expected
     targets = [replace(rule, source=None, destination=rule.source) for rule in sources]
-    walk = Walk(by_destination("top", targets, ELSE), Packet(destination=address))
+    walk = Traversal(by_destination("top", targets, ELSE), Packet(destination=address))
     assert walk.verdict("top") == expected
 
 
@@ -122,7 +122,7 @@ def test_however_many_there_are_a_packet_is_compared_with_few(many: int) -> None
         (by_source("top", subnets), Packet(source=str(ip_address(0x0A000001 + (many - 1 << 8))))),
         (by_source("top", subnets), Packet(source="198.51.100.1")),
     ):
-        walk = Walk(chains, packet)
+        walk = Traversal(chains, packet)
         walk.verdict("top")
         assert walk.compared <= ENOUGH, (many, packet)
 

@@ -11,7 +11,7 @@ from netd.drivers.registry import discover
 from netd.engine.desired_state import DesiredState
 from netd.facts import DefaultRoute, HostLink, HostRoute, Macvlan, MacvlanMode, Namespace
 from netd.model import NetworkSpec, Pool
-from tests.unit.making import endpoint, network, sandbox, state
+from tests.unit.builders import endpoint, network, sandbox, state
 
 V6 = IPv6Network("fd00:1::/64")
 

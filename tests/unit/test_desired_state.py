@@ -15,7 +15,7 @@ from netd.engine.views.dns_records import NetworkNames
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair
 from netd.model import PortRequest
 from netd.portmap.rules import BridgeRules, Published, Treatment
-from tests.unit.making import endpoint, network, publication, sandbox, state
+from tests.unit.builders import endpoint, network, publication, sandbox, state
 
 
 @pytest.fixture
@@ -108,41 +108,41 @@ def test_published_ports_lead_to_the_way_out(front, back):
 
 
 def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
-    book = NetworkNames(front)
+    names = NetworkNames(front)
     web = sandbox("Web", endpoint(front, 2, aliases=["www"]), hostname="host1")
-    patch = book.update(None, web)
+    patch = names.update(None, web)
     assert dict(patch.names) == {name: ("10.1.0.2",) for name in ("web", "www", web.id[:12], "host1")}
     assert dict(patch.pointers) == {"10.1.0.2": "Web.front"}
-    assert book.records().subnets == ("10.1.0.0/16",)
+    assert names.records().subnets == ("10.1.0.0/16",)
 
 
 def test_a_shared_alias_has_all_addresses_and_loses_those_that_leave(front):
-    book = NetworkNames(front)
+    names = NetworkNames(front)
     members = [sandbox(f"c{n}", endpoint(front, n, aliases=["db"])) for n in (2, 3, 4)]
     for member in members:
-        book.update(None, member)
-    assert book.records().names["db"] == ("10.1.0.2", "10.1.0.3", "10.1.0.4")
-    patch = book.update(members[1], None)
+        names.update(None, member)
+    assert names.records().names["db"] == ("10.1.0.2", "10.1.0.3", "10.1.0.4")
+    patch = names.update(members[1], None)
     assert patch.names["db"] == ("10.1.0.2", "10.1.0.4") and patch.names["c3"] == ()
     assert patch.pointers == {"10.1.0.3": ""}
     for member in (members[0], members[2]):
-        book.update(member, None)
-    assert book.records().names == {} and book.records().pointers == {}
+        names.update(member, None)
+    assert names.records().names == {} and names.records().pointers == {}
 
 
 def test_a_rename_changes_the_old_and_the_new_name_only(front):
-    book = NetworkNames(front)
+    names = NetworkNames(front)
     before = sandbox("old", endpoint(front, 2), id="a" * 64)
     after = sandbox("new", before.endpoints[0], id="a" * 64)
-    book.update(None, before)
-    patch = book.update(before, after)
+    names.update(None, before)
+    patch = names.update(before, after)
     assert dict(patch.names) == {"old": (), "new": ("10.1.0.2",)}
     assert dict(patch.pointers) == {"10.1.0.2": "new.front"}
-    assert book.update(after, after) is None
+    assert names.update(after, after) is None
 
 
 def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
-    book = NetworkNames(front)
+    names = NetworkNames(front)
     web = sandbox(
         "web",
         endpoint(front, 2, aliases=["_http._tcp", "_void._udp", "*.app"]),
@@ -151,7 +151,7 @@ def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
         exposed=("80/tcp", "81/tcp", "90/tcp", "53/sctp"),
         port_requests=(PortRequest(protocol="tcp", target=82, count=3),),
     )
-    patch = book.update(None, web)
+    patch = names.update(None, web)
     assert set(patch.names) == {"web", "a" * 12, "*.app"}, "what only names a service has no address"
     tcp = (Service("web.front", 80, 5), Service("web.front", 90, 1))
     for name in ("_http._tcp", "_http._tcp.web", "_tcp.web", f"_tcp.{'a' * 12}"):
@@ -160,10 +160,10 @@ def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
     assert patch.services["_void._udp"] == (Service("web.front", 0, 0),), "it exists all the same"
     assert not [name for name in patch.services if "*" in name]
     other = sandbox("x", endpoint(front, 3, aliases=["_http._tcp"]), exposed=("80/tcp",))
-    assert book.update(None, other).services["_http._tcp"] == (*tcp, Service("x.front", 80, 1))
-    assert book.update(web, None).services["_http._tcp"] == (Service("x.front", 80, 1),)
-    book.update(other, None)
-    assert book.records().services == {}
+    assert names.update(None, other).services["_http._tcp"] == (*tcp, Service("x.front", 80, 1))
+    assert names.update(web, None).services["_http._tcp"] == (Service("x.front", 80, 1),)
+    names.update(other, None)
+    assert names.records().services == {}
 
 
 def test_the_host_is_found_on_the_way_out_else_on_a_bridge(front, back):

@@ -6,7 +6,7 @@ import pytest
 
 from netd.engine.networks.route_conflicts import find
 from netd.host_protocol import RouteEntry
-from tests.unit.making import network
+from tests.unit.builders import network
 
 
 @pytest.mark.parametrize(

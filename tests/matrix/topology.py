@@ -40,7 +40,7 @@ _SETTINGS = {
 }
 
 
-class Town:
+class Topology:
     def __init__(self, lab: Lab, run_dir: Path, backend: str) -> None:
         self.site = Site(lab, run_dir, backend)
         self.site.machine.run(_set_up)

@@ -1,4 +1,4 @@
-"""The place where the packets travel, with an address book in both families."""
+"""The place where the packets travel, with an address plan in both families."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NARROW = 1300
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class AddressPlan:
     """Who has which address in one family, and what its packets are made of."""
 
     ip: Header
@@ -64,7 +64,7 @@ class Book:
 
 
 BOOKS = {
-    4: Book(
+    4: AddressPlan(
         ip=IP,
         gateway="172.18.0.1",
         web="172.18.0.2",
@@ -78,7 +78,7 @@ BOOKS = {
         far="203.0.113.2",
         loopback="127.0.0.1",
     ),
-    6: Book(
+    6: AddressPlan(
         ip=IPv6,
         gateway="fd00:18::1",
         web="fd00:18::2",
@@ -95,7 +95,7 @@ BOOKS = {
 }
 
 
-class Town:
+class Topology:
     """A host with the networks ``front`` (web, pal, eve; rogue without a guard), ``mall`` (shop) and ``deep`` (vault).
 
     Beyond its uplink is ``outside``, and beyond that, by a narrow wire, ``far``.  web's port 80 is published as 8080.

@@ -17,7 +17,7 @@ from netd.engine.state import sandbox_request
 from netd.engine.state.address_history import AddressHistory
 from netd.model import NetworkSpec, Reservation
 from netd.server.shapes import CreateJson, IpamJson, PoolJson, spec
-from tests.unit.making import endpoint, network, sandbox, state
+from tests.unit.builders import endpoint, network, sandbox, state
 
 ID = "ab" * 32
 

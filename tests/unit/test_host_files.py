@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from netd.engine.views import files
 from netd.engine.views.files import HostFiles
-from tests.unit.making import endpoint, network, sandbox
+from tests.unit.builders import endpoint, network, sandbox
 
 HOST = HostFiles(
     "# mine\nnameserver 10.0.0.53\nnameserver 10.0.0.54\ndomain old.test\nsearch ex.test b.test\noptions timeout:3\n",
