@@ -152,6 +152,10 @@ class DisconnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
     force: bool = False
 
 
+NETWORK_DRIVERS = ("bridge", "host", "macvlan", "null")
+"""Names of the network drivers that netd itself has; packages may add others."""
+
+
 class SystemView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """The condition of netd."""
 

@@ -1,1 +1,1 @@
-"""The container runtime beside netd: containers, images and volumes, with Docker's API."""
+"""netd-runtime: the container runtime that uses netd, with containers, images and volumes in Docker's API."""

@@ -1,4 +1,4 @@
-"""``netd-runtime``: reads the flags and the configuration file, and runs the daemon."""
+"""``netd-runtime``: reads flags and configuration file, and runs the daemon."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def main() -> None:
         settings = load("netd-runtime", "containers, images and volumes, with Docker's API on RUN/docker.sock")
         log_to_stderr(settings.log_level)
         asyncio.run(run(settings))
-    except Problem as problem:
-        sys.exit(f"netd-runtime: {problem.message}")
+    except Problem as error:
+        sys.exit(f"netd-runtime: {error.message}")
     except (OSError, RuntimeError) as error:
         what = "cannot start"
-        told = resource_errors.problem(error, what)
-        if told is None and isinstance(error, RuntimeError):
-            raise  # nothing but a thread that cannot be started is a matter of what is left
-        sys.exit(f"netd-runtime: {told.message if told else f'{what}: {error}'}")
+        problem = resource_errors.problem(error, what)
+        if problem is None and isinstance(error, RuntimeError):
+            raise  # Other RuntimeErrors than a thread that cannot be started are bugs.
+        sys.exit(f"netd-runtime: {problem.message if problem else f'{what}: {error}'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What a person asks of a container, in Docker's words: the shapes of ``Config`` and ``HostConfig``.
+"""Types of a create request in Docker's API: ``Config``, ``HostConfig`` and their parts.
 
-These values are decoded from a create request, stored in the record and shown by inspect, unchanged.
-Nothing here judges them; :mod:`runtime.engine.options.validate` does.
+The values are decoded from the request, stored in the record and shown by inspect, unchanged.
+:mod:`runtime.engine.options.validate` validates them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from netd.api import EndpointSettings, PortBinding
 from netd.common.digits import Int64
 
 Words = list[str] | str | None
-"""A command: a list, or one word given as a plain string."""
+"""A command: a list, or a string that stands for a list of one word."""
 
 
 def words(value: Words) -> list[str] | None:
@@ -24,11 +24,11 @@ def words(value: Words) -> list[str] | None:
 
 
 class Empty(msgspec.Struct, frozen=True):
-    """The ``{}`` that Docker uses as the value of a set's members."""
+    """The ``{}`` that is the value of every key in maps that Docker uses as sets."""
 
 
 class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
-    """How to find out whether a container is well; times are nanoseconds, 0 takes the default."""
+    """A health check; times are nanoseconds, 0 stands for the default."""
 
     test: list[str] | None = None
     interval: Int64 = 0
@@ -39,7 +39,7 @@ class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, rename="pasca
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What belongs to the program: the part of a create request that an image can give defaults for."""
+    """Settings of the program: the part of a create request that an image has defaults for."""
 
     hostname: str = ""
     domainname: str = ""
@@ -104,7 +104,7 @@ class TmpfsOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pasc
 
 
 class Mount(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
-    """One entry of ``HostConfig.Mounts``: what ``--mount`` says."""
+    """One entry of ``HostConfig.Mounts``: a ``--mount`` option."""
 
     type: str = ""
     source: str = ""
@@ -129,7 +129,7 @@ class DeviceMapping(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What belongs to this host: resources, mounts, networking, privileges."""
+    """Settings of this host: resources, mounts, networking, privileges."""
 
     binds: list[str] | None = None
     container_id_file: str = field(default="", name="ContainerIDFile")

@@ -1,7 +1,4 @@
-"""The composition root of netd-runtime: makes every part, gives each what it needs, and takes all down again.
-
-The only file that knows every class.
-"""
+"""The composition root of netd-runtime: creates all objects, starts them, and closes them at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ from runtime.engine.lifecycle.health import HealthChecks
 from runtime.engine.lifecycle.image_removal import ImageRemoval
 from runtime.engine.lifecycle.lifecycle import Lifecycle
 from runtime.engine.lifecycle.netd_watch import NetdWatch
-from runtime.engine.lifecycle.remove import Remover
+from runtime.engine.lifecycle.remove import ContainerRemoval
 from runtime.engine.lifecycle.restore import Restore
 from runtime.engine.lifecycle.start import Starter
 from runtime.engine.network.attachment import NetworkAttachments
@@ -54,7 +51,7 @@ from runtime.images.image_store import Images
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
 from runtime.paths import Paths
-from runtime.shim_client.launcher import ShimLauncher as Shims
+from runtime.shim_client.launcher import ShimLauncher
 from runtime.storage.deferred_delete import DeferredDelete
 from runtime.storage.volumes import Volumes
 
@@ -63,10 +60,10 @@ _STORAGE = "overlay2"
 
 
 class Daemon:
-    """Every part, made but not started."""
+    """All objects of the daemon, created but not started."""
 
     def __init__(self, settings: Settings, tasks: Tasks, nofile: tuple[int, int]) -> None:
-        """*nofile* is the limit on descriptors that containers begin with."""
+        """*nofile* is the (soft, hard) RLIMIT_NOFILE that processes of containers start with."""
         paths = self.paths = Paths(settings.state_dir, settings.run_dir)
         self.product = Product("netd-runtime", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
         self._discard_unknown = settings.discard_unknown
@@ -81,26 +78,28 @@ class Daemon:
         self.long_requests = LongRequests()
         self.deferred_delete = DeferredDelete(paths.scratch, tasks)
         self.netd = NetdClient(paths.netd_socket)
-        self.supervisor = Shims(paths.run, failures=tasks.failures, nofile=nofile, mapped=settings.userns != "none")
+        self.supervisor = ShimLauncher(
+            paths.run, failures=tasks.failures, nofile=nofile, mapped=settings.userns != "none"
+        )
         self.containers = Containers(self.store, self.bus, RecordCopies(paths), tasks)
         self.user_namespaces = UserNamespaces(settings, self.containers, self.supervisor, paths)
         self.layers = Layers(paths, self.deferred_delete)
         self.images = Images(self.store, self.layers, tasks)
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
-        self.remover = Remover(self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses)
-        self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
-        launcher = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces)
-        health = HealthChecks(self.containers, self.supervisor)
-        self.lifecycle = Lifecycle(
-            self.containers, self.supervisor, self.network, launcher, self.remover, health, tasks
+        self.removal = ContainerRemoval(
+            self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses
         )
-        self.control = Control(self.containers, self.supervisor, self.lifecycle, self.remover, self.network)
+        self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
+        starter = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces)
+        health = HealthChecks(self.containers, self.supervisor)
+        self.lifecycle = Lifecycle(self.containers, self.supervisor, self.network, starter, self.removal, health, tasks)
+        self.control = Control(self.containers, self.supervisor, self.lifecycle, self.removal, self.network)
         self.execs = Execs(self.containers, self.supervisor, tasks)
-        self.recovery = Restore(
+        self.restore = Restore(
             self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, tasks
         )
-        self.watch = NetdWatch(self.netd, self.bus, self.recovery)
+        self.watch = NetdWatch(self.netd, self.bus, self.restore)
 
     def front(self) -> Front:
         paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
@@ -145,18 +144,18 @@ class Daemon:
         )
 
     async def open(self) -> None:
-        """Read what is recorded, and bring it in line with what runs."""
+        """Load all records, and update them from the running processes."""
         self.deferred_delete.open()
         self.images.load()
         self.volumes.load()
         self.containers.load()
-        await self._settle_records()
+        await self._repair_records()
         await self.supervisor.start()
         await self.user_namespaces.open()
-        await self.recovery.adopt_all()
+        await self.restore.restore_all()
 
-    async def _settle_records(self) -> None:
-        """Delete what has no record, unless records may be lost: then restore what can be restored."""
+    async def _repair_records(self) -> None:
+        """Delete data without records or, if records may be lost, restore records from their copies."""
         if self._discard_unknown:
             self.store.accept_incidents()
         if self.store.faults and not self.store.read_only:
@@ -166,11 +165,11 @@ class Daemon:
             self.bus.publish(store_damaged(fault))
         if not self.store.incidents:
             self.images.sweep(chain for container in self.containers.all() for chain in container.record.layers)
-            self.remover.sweep()
+            self.removal.sweep()
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.  Raises a Problem when it cannot begin."""
+    """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
     if settings.storage_driver != _STORAGE:
         raise BadRequest(
             f"the storage driver {settings.storage_driver} is not supported by netd-runtime: set storage_driver ="
@@ -193,16 +192,16 @@ async def run(settings: Settings) -> None:
         await daemon.open()
         tasks.loop(daemon.store.keep_reserve, "reserve")
         tasks.loop(daemon.watch.run, "netd")
-        tasks.start(daemon.recovery.start_always(), "always")
+        tasks.start(daemon.restore.start_always(), "always")
         server = await serve(daemon.front(), daemon.paths.socket, settings.group, tasks=tasks)
-        # What is there by now stays: the collector need not look at it again and again.
+        # Objects created by now are long-lived: exclude them from further garbage collections.
         gc.collect()
         gc.freeze()
         _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.containers.all()))
         await stop.wait()
-        daemon.long_requests.end_all()
+        daemon.long_requests.cancel_all()
         await server.cleanup()
         daemon.paths.socket.unlink(missing_ok=True)
         await daemon.deferred_delete.settle()
-        await daemon.containers.settle()
+        await daemon.containers.flush()
         await tasks.close()

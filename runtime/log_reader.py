@@ -1,6 +1,6 @@
-"""Reads the json-file logs that the shims write, across rotation, once or for as long as more comes.
+"""Reads the json-file logs that the shims write, across rotation, with or without following.
 
-Memory stays small however long a log is; reading happens in threads.
+Memory use does not depend on the size of the log; files are read in threads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 
 from netd.common.tasks import start_awaited
-from runtime.inotify import FolderWatch
+from runtime.kernel.inotify import FolderWatch
 
 _BLOCK = 1 << 16
-_LONGEST_ENTRY = 1 << 20
-"""Ten times what the shim writes as one line; anything longer is damage."""
+_MAX_ENTRY = 1 << 20
+"""Ten times the longest line that the shim writes; longer lines are damaged."""
 _STREAMS = {"stdout": 1, "stderr": 2}
 
 
@@ -39,28 +39,28 @@ class Line:
     text: bytes
     time: str
 
-    def stamped(self) -> bytes:
-        """Return the line after its time, all of whose nine digits are written."""
+    def with_timestamp(self) -> bytes:
+        """Return the line with its time, nine digits long after the point, in front."""
         head, _, tail = self.time.removesuffix("Z").partition(".")
         return f"{head}.{tail:0<9}Z ".encode() + self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFilter:
-    """Which lines: the last *tail* (None: all), between *since* and *until* (nanoseconds), of these streams."""
+    """Selects the last *tail* lines (None: all), of *streams*, from *since* to *until* (nanoseconds; 0: no limit)."""
 
     tail: int | None = None
     since: int = 0
     until: int = 0
     streams: frozenset[int] = frozenset({1, 2})
 
-    def has(self, line: Line) -> bool:
+    def matches(self, line: Line) -> bool:
         if line.stream not in self.streams:
             return False
         if not (self.since or self.until):
             return True
-        moment = nanoseconds(line.time)
-        return self.since <= moment and (not self.until or moment <= self.until)
+        time = nanoseconds(line.time)
+        return self.since <= time and (not self.until or time <= self.until)
 
 
 def nanoseconds(time: str) -> int:
@@ -70,18 +70,18 @@ def nanoseconds(time: str) -> int:
 
 
 class Reader:
-    """Walks a log from where *tail* begins, oldest file first; :meth:`batch` goes on where it stopped."""
+    """Reads the last *tail* lines and all later ones, oldest file first; :meth:`batch` continues where it stopped."""
 
     def __init__(self, path: Path, tail: int | None) -> None:
         self._path = path
         self._rest = b""
-        self._later, position = _beginning(path, tail)
-        self._file = _open(self._later.pop(0))
+        self._next_files, position = _start_position(path, tail)
+        self._file = _open(self._next_files.pop(0))
         if self._file is not None:
             os.lseek(self._file, position, os.SEEK_SET)
 
     def batch(self) -> list[Line]:
-        """Return some more lines, none at the present end; blocks for the disk only."""
+        """Return the next lines, none at the current end of the log.  Blocks only for the disk."""
         while True:
             if self._file is None:
                 self._file = _open(self._path)
@@ -90,7 +90,7 @@ class Reader:
             if data := os.read(self._file, _BLOCK):
                 if lines := self._lines(data):
                     return lines
-            elif not self._next():
+            elif not self._open_next():
                 return []
 
     def close(self) -> None:
@@ -99,25 +99,25 @@ class Reader:
             self._file = None
 
     def _lines(self, data: bytes) -> list[Line]:
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > _LONGEST_ENTRY:
-            self._rest = b"\0"  # so that the rest of the line is no entry either
-        return [line for text in whole if text and (line := _line(text))]
+        *complete, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _MAX_ENTRY:
+            self._rest = b"\0"  # The rest of the line does not decode either.
+        return [line for text in complete if text and (line := _line(text))]
 
-    def _next(self) -> bool:
-        """Move on to the next file, or the beginning of one that was cut; False when there is none."""
+    def _open_next(self) -> bool:
+        """Open the next file, or seek to the start of a truncated one; return False if there is none."""
         assert self._file is not None
-        if self._later:
+        if self._next_files:
             self.close()
-            self._file = _open(self._later.pop(0))
+            self._file = _open(self._next_files.pop(0))
             return True
-        here = os.fstat(self._file)
-        if here.st_size < os.lseek(self._file, 0, os.SEEK_CUR):
+        status = os.fstat(self._file)
+        if status.st_size < os.lseek(self._file, 0, os.SEEK_CUR):
             os.lseek(self._file, 0, os.SEEK_SET)
             self._rest = b""
             return True
         with suppress(FileNotFoundError):
-            if os.stat(self._path).st_ino != here.st_ino:
+            if os.stat(self._path).st_ino != status.st_ino:
                 self.close()
                 self._file = _open(self._path)
                 return True
@@ -132,42 +132,42 @@ def _open(path: Path) -> int | None:
 
 
 async def read(
-    path: Path, wanted: LogFilter, ended: Awaitable[object] | None = None
+    path: Path, log_filter: LogFilter, exited: Awaitable[object] | None = None
 ) -> AsyncGenerator[list[Line], None]:
-    """Yield the wanted lines in batches; with *ended*, go on as more are written until that is done."""
-    reader = await asyncio.to_thread(Reader, path, wanted.tail)
+    """Yield the matching lines in batches; with *exited*, follow the log until *exited* is done."""
+    reader = await asyncio.to_thread(Reader, path, log_filter.tail)
     with closing(reader):
-        if ended is None:
-            async for batch in _present(reader, wanted):
+        if exited is None:
+            async for batch in _available(reader, log_filter):
                 yield batch
             return
-        watch, over = FolderWatch(str(path.parent)), start_awaited(ended)
+        watch, exited_future = FolderWatch(str(path.parent)), start_awaited(exited)
         try:
-            async for batch in _following(reader, wanted, watch, over):
+            async for batch in _follow(reader, log_filter, watch, exited_future):
                 yield batch
         finally:
             watch.close()
-            over.cancel()
+            exited_future.cancel()
 
 
-async def _present(reader: Reader, wanted: LogFilter) -> AsyncIterator[list[Line]]:
+async def _available(reader: Reader, log_filter: LogFilter) -> AsyncIterator[list[Line]]:
     while lines := await asyncio.to_thread(reader.batch):
-        if chosen := [line for line in lines if wanted.has(line)]:
-            yield chosen
+        if matching := [line for line in lines if log_filter.matches(line)]:
+            yield matching
 
 
-async def _following(
-    reader: Reader, wanted: LogFilter, watch: FolderWatch, over: asyncio.Future[object]
+async def _follow(
+    reader: Reader, log_filter: LogFilter, watch: FolderWatch, exited: asyncio.Future[object]
 ) -> AsyncIterator[list[Line]]:
     while True:
-        last = over.done()
-        async for batch in _present(reader, wanted):
+        last = exited.done()
+        async for batch in _available(reader, log_filter):
             yield batch
         if last:
             return
         changed = start_awaited(watch.wait())
         try:
-            await asyncio.wait((changed, over), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((changed, exited), return_when=asyncio.FIRST_COMPLETED)
         finally:
             changed.cancel()
 
@@ -180,16 +180,16 @@ def _line(text: bytes) -> Line | None:
     return Line(_STREAMS.get(entry.stream, 1), entry.log.encode(errors="replace"), entry.time)
 
 
-def _beginning(path: Path, tail: int | None) -> tuple[list[Path], int]:
-    """Return the files to read, oldest first and the current one last, and at which offset of the first to begin."""
+def _start_position(path: Path, tail: int | None) -> tuple[list[Path], int]:
+    """Return (files to read, oldest first; offset of the first line in the first file)."""
     files = [path, *_rotated(path)]
-    left = tail
+    remaining = tail
     for place, file in enumerate(files):
-        if left is None:
+        if remaining is None:
             break
-        position, found = _last_lines(file, left)
-        left -= found
-        if not left:
+        position, found = _last_lines(file, remaining)
+        remaining -= found
+        if not remaining:
             return files[place::-1], position
     return files[::-1], 0
 
@@ -202,7 +202,7 @@ def _rotated(path: Path) -> Iterator[Path]:
 
 
 def _last_lines(path: Path, count: int) -> tuple[int, int]:
-    """Return where the last *count* lines of a file begin, and how many lines from there there are."""
+    """Return (offset of the last *count* lines of a file, number of lines from there on)."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -217,7 +217,7 @@ def _last_lines(path: Path, count: int) -> tuple[int, int]:
             position -= size
             file.seek(position)
             block = file.read(size)
-            for place in _newlines_backwards(block):
+            for place in _newlines_reversed(block):
                 if position + place + 1 == end:
                     continue
                 found += 1
@@ -226,7 +226,7 @@ def _last_lines(path: Path, count: int) -> tuple[int, int]:
     return 0, min(found + 1, count) if end else 0
 
 
-def _newlines_backwards(block: bytes) -> Iterator[int]:
+def _newlines_reversed(block: bytes) -> Iterator[int]:
     place = block.rfind(b"\n")
     while place >= 0:
         yield place

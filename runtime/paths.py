@@ -1,6 +1,6 @@
-"""Where netd-runtime keeps things.  Pure: nothing here touches the disk.
+"""Paths of netd-runtime's files.  Pure: this module does not access the disk.
 
-Everything below STATE survives a reboot; everything below RUN belongs to what runs now.
+STATE persists over reboots; RUN holds sockets and files of running processes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Paths:
 
     @property
     def scratch(self) -> Path:
-        """What is being made or taken apart; emptied at every start."""
+        """Folder for data that is being created or deleted; emptied at every start."""
         return self.state / "tmp"
 
     @property
@@ -86,7 +86,7 @@ class Paths:
         return ContainerPaths(self.containers / identifier)
 
     def volume(self, name: str) -> Path:
-        """The folder that a volume's mounts show."""
+        """Return the folder that is mounted for a volume."""
         return self.volumes / name / "_data"
 
     def layer(self, chain_id: str) -> Path:

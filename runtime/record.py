@@ -1,6 +1,6 @@
-"""What the daemon keeps of a container, an exec and a volume: the values in the store.
+"""Records of containers and volumes in the store, and the configuration of execs.
 
-Frozen: a change is a new value.  Inspect is made from these by :mod:`runtime.api.shapes`.
+The types are frozen: an update creates a new value.  :mod:`runtime.api.shapes` builds inspect responses from them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 
 
 class IdRange(msgspec.Struct, frozen=True, kw_only=True):
-    """User and group ids of the host that are a container's from 0 on."""
+    """A range of host user and group ids, mapped to the ids from 0 on in a container."""
 
     first: int
     count: int
     shared: bool = False
-    """With other containers."""
+    """Whether other containers use the same range."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,17 +50,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def alive(self) -> bool:
-        """There is a process now."""
+        """Whether the container has a process."""
         return self.status in ("running", "paused")
 
     @property
     def counts_as_running(self) -> bool:
-        """Docker counts a container that waits for its restart as running."""
+        """Whether Docker counts the container as running, which includes waiting for a restart."""
         return self.status in ("running", "paused", "restarting")
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A container.  ``config`` has the image's defaults merged in; ``endpoints`` is what was asked of networks."""
+    """A container.  ``config`` includes the image's defaults; ``endpoints`` are the requested endpoints by network."""
 
     id: str
     name: str
@@ -74,15 +74,15 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: dict[str, EndpointSettings]
     mounts: list[MountPoint]
     tmpfs: dict[str, str]
-    """Options by target of every tmpfs, from ``--tmpfs`` and ``--mount``."""
+    """Mount options of every tmpfs by target, from ``--tmpfs`` and ``--mount``."""
     state: State = State()
     restarts: int = 0
     stopped: bool = False
-    """Somebody stopped it by hand: ``unless-stopped`` and ``on-failure`` leave it so."""
+    """It was stopped on request: ``unless-stopped`` and ``on-failure`` do not restart it."""
     network: SandboxSettings | None = None
-    """What netd answered, while running."""
+    """netd's response, while the container runs."""
     userns: IdRange | None = None
-    """Of its user namespace; None without one."""
+    """The ids of its user namespace; None without user namespace."""
 
     @property
     def argv(self) -> list[str]:

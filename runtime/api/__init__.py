@@ -1,4 +1,1 @@
-"""Routes of Docker's Engine API on netd-runtime's socket: JSON in, a call of the engine, JSON out.
-
-Nothing is decided here.
-"""
+"""Routes of Docker's Engine API: decode the request, call the engine, encode the response."""

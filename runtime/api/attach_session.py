@@ -1,6 +1,6 @@
-"""Moves bytes between a client's raw connection and a process's streams: attach and exec.
+"""Copies bytes between a client's hijacked connection and a process's streams, for attach and exec.
 
-To the client, output without a terminal is framed by stream; from it, bytes are never framed.
+Output without a terminal is sent in frames that name the stream; input is never framed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from runtime.spec import StreamLost
 _MULTIPLEXED = (1, 42)
 _CHUNK = 1 << 16
 _LAST_INPUT_SECONDS = 2.0
-_ERROR = 3
-"""The stream of messages that clients report as an error of the daemon."""
+_ERROR_STREAM = 3
+"""Docker's stream ``systemerr``: clients report its content as an error of the daemon."""
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
@@ -38,31 +38,31 @@ def frame(stream: int, data: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """How a session behaves."""
+class SessionOptions:
+    """Options of one session."""
 
     tty: bool
     stdin: bool
     close_stdin: bool
-    """The end of the client's input is the end of the process's."""
+    """Close the process's stdin at the end of the client's input."""
     keys: bytes
     """Detach keys."""
 
 
-async def run(taken: Hijacked, streams: Attachment, terms: Terms) -> bool:
-    """Serve one session until the output ends, the client leaves, or it presses the detach keys.
+async def run(connection: Hijacked, streams: Attachment, options: SessionOptions) -> bool:
+    """Serve one session until the output ends, the client disconnects, or it sends the detach keys.
 
-    Returns whether all of the output was sent.
+    Returns whether all output was sent.
     """
-    sending = start_awaited(_send(taken.writer, streams, terms.tty))
-    receiving = start_awaited(_receive(taken.reader, streams, terms))
+    sending = start_awaited(_send(connection.writer, streams, options.tty))
+    receiving = start_awaited(_receive(connection.reader, streams, options))
     try:
-        await asyncio.wait((sending, receiving, taken.gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((sending, receiving, connection.gone), return_when=asyncio.FIRST_COMPLETED)
         detached = receiving.done() and not receiving.cancelled() and not receiving.exception() and receiving.result()
         if not detached and not sending.done():
-            await asyncio.wait((sending, taken.gone), return_when=asyncio.FIRST_COMPLETED)
-        if taken.gone.done() and not receiving.done():
-            # What the client wrote before it left is still the program's.
+            await asyncio.wait((sending, connection.gone), return_when=asyncio.FIRST_COMPLETED)
+        if connection.gone.done() and not receiving.done():
+            # Input that the client sent before it disconnected is still delivered.
             await asyncio.wait((receiving,), timeout=_LAST_INPUT_SECONDS)
     finally:
         for task in (sending, receiving):
@@ -81,20 +81,20 @@ async def _send(writer: asyncio.StreamWriter, streams: Attachment, tty: bool) ->
             return True
         except StreamLost as lost:
             _log.warning("client disconnected from a stream: error=%s", lost)
-            writer.write(f"\r\n{lost}\r\n".encode() if tty else frame(_ERROR, str(lost).encode()))
+            writer.write(f"\r\n{lost}\r\n".encode() if tty else frame(_ERROR_STREAM, str(lost).encode()))
     return False
 
 
-async def _receive(reader: asyncio.StreamReader, streams: Attachment, terms: Terms) -> bool:
-    """Hand the client's input on; return whether it detached."""
-    detector = Detector(terms.keys)
+async def _receive(reader: asyncio.StreamReader, streams: Attachment, options: SessionOptions) -> bool:
+    """Copy the client's input to the process; return whether the client detached."""
+    detector = Detector(options.keys)
     with suppress(ConnectionError, BrokenPipeError):
         while data := await reader.read(_CHUNK):
-            passed, detached = detector.feed(data) if terms.tty else (data, False)
-            if passed and terms.stdin:
+            passed, detached = detector.feed(data) if options.tty else (data, False)
+            if passed and options.stdin:
                 await streams.write(passed)
             if detached:
                 return True
-        if terms.stdin and terms.close_stdin:
+        if options.stdin and options.close_stdin:
             await streams.close_stdin()
     return False

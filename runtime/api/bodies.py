@@ -1,6 +1,6 @@
-"""Reads request bodies as Docker's clients write them: null stands for "not set" wherever a value could.
+"""Decodes request bodies of Docker's clients, which write null for fields that are not set.
 
-In the sets and maps that people fill, null is a value and stays.
+Null fields are dropped, except in the maps of users' keys, where null is a value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAPS = frozenset({"ExposedPorts", "PortBindings", "Volumes", "EndpointsConfig"}
 
 
 async def read(call: Call, kind: type[T]) -> T:
-    """Return the body as *kind*; no body is an empty object.  Raises BadRequest in Docker's words."""
+    """Return the body as *kind*; a missing body is an empty object.  Raises BadRequest with Docker's messages."""
     plain: Any = await call.body(dict[str, Any], kind)
     return convert(plain, kind)
 
@@ -32,7 +32,10 @@ def convert(plain: dict[str, Any], kind: type[T]) -> T:
 
 
 def _without_nulls(value: Any, keep: bool = False) -> Any:
-    """Values without any null stay as they are: most of a body that publishes many ports are such."""
+    """Return *value* without null fields.
+
+    Values that hold no null are not copied: that saves time for bodies that publish many ports.
+    """
     if isinstance(value, dict):
         return {
             key: _without_nulls(inner, key in _MAPS) if _may_hold_null(inner) else inner

@@ -1,4 +1,4 @@
-"""``attach``, ``logs``, ``wait`` and ``resize``: the routes that stay open while a program runs."""
+"""Routes ``attach``, ``logs``, ``wait`` and ``resize``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from netd.common.http.web import Call, HttpRoute, empty, stream
 from runtime import log_reader
 from runtime.api import attach_session
 from runtime.api.long_requests import LongRequests
-from runtime.engine.containers.container import Container, Viewer
+from runtime.engine.containers.container import Container, PendingAttachment
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.options import detach_keys
@@ -45,9 +45,9 @@ class StreamRoutes:
         container = self._containers.find(call.params["name"])
         if container.record.state.status == "paused":
             raise Conflict(f"Container {container.record.name} is paused. Unpause the container before attach")
-        container.refuse_restarting()
+        container.check_not_restarting()
         config = container.record.config
-        terms = attach_session.Terms(
+        options = attach_session.SessionOptions(
             tty=config.tty,
             stdin=call.flag("stdin") and config.open_stdin,
             close_stdin=config.stdin_once and not config.tty,
@@ -55,41 +55,44 @@ class StreamRoutes:
         )
         upgrade = "Upgrade" in call.request.headers
         kind = attach_session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
-        taken = await hijack(call, kind, {})
-        self._containers.tell(container, "attach")
+        connection = await hijack(call, kind, {})
+        self._containers.publish_event(container, "attach")
         with self._long_requests.session():
             if call.flag("logs"):
-                await self._replay(container, taken.writer, _streams(call))
+                await self._replay(container, connection.writer, _selected_streams(call))
             if (
                 call.flag("stream")
-                and (streams := await self._streams(container, call, terms.stdin, taken)) is not None
+                and (streams := await self._attach(container, call, options.stdin, connection)) is not None
             ):
-                await attach_session.run(taken, streams, terms)
-        return taken
+                await attach_session.run(connection, streams, options)
+        return connection
 
     async def _replay(self, container: Container, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
         async for lines in log_reader.read(self._log(container), log_reader.LogFilter(streams=streams)):
             for line in lines:
-                writer.write(_shown(line, tty=container.record.config.tty, stamped=False))
+                writer.write(_encoded(line, tty=container.record.config.tty, timestamps=False))
             await writer.drain()
 
-    async def _streams(self, container: Container, call: Call, stdin: bool, taken: Hijacked) -> Attachment | None:
-        """Return the streams of the process there is, or of the next one; None when the client leaves before."""
-        wanted = _streams(call)
-        connect = partial(_connect, stdin=stdin, stdout=1 in wanted, stderr=2 in wanted)
+    async def _attach(self, container: Container, call: Call, stdin: bool, connection: Hijacked) -> Attachment | None:
+        """Return the streams of the running process or, if there is none, of the next one.
+
+        Returns None if the client disconnects first.
+        """
+        selected = _selected_streams(call)
+        connect = partial(_connect, stdin=stdin, stdout=1 in selected, stderr=2 in selected)
         if container.running is not None:
             with suppress(ProcessLookupError):
                 return await connect(container.running)
             return None
-        viewer = Viewer(connect, asyncio.get_running_loop().create_future())
-        container.viewers.append(viewer)
+        attachment = PendingAttachment(connect, asyncio.get_running_loop().create_future())
+        container.pending_attachments.append(attachment)
         try:
-            await asyncio.wait((viewer.ready, taken.gone), return_when=asyncio.FIRST_COMPLETED)
-            return viewer.ready.result() if viewer.ready.done() else None
+            await asyncio.wait((attachment.ready, connection.gone), return_when=asyncio.FIRST_COMPLETED)
+            return attachment.ready.result() if attachment.ready.done() else None
         finally:
-            viewer.ready.cancel()
+            attachment.ready.cancel()
             with suppress(ValueError):
-                container.viewers.remove(viewer)
+                container.pending_attachments.remove(attachment)
 
     async def logs(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
@@ -99,24 +102,26 @@ class StreamRoutes:
             )
         if container.record.host.log_config.type == "none":
             raise BadRequest("configured logging driver does not support reading")
-        wanted = log_reader.LogFilter(
+        log_filter = log_reader.LogFilter(
             tail=_tail(call.text("tail")),
-            since=_moment(call, "since"),
-            until=_moment(call, "until"),
-            streams=_streams(call),
+            since=_time(call, "since"),
+            until=_time(call, "until"),
+            streams=_selected_streams(call),
         )
-        tty, stamped = container.record.config.tty, call.flag("timestamps")
+        tty, timestamps = container.record.config.tty, call.flag("timestamps")
         kind = attach_session.content_type(tty=tty, version=call.version)
-        ended = container.ended.add() if call.flag("follow") and container.record.state.counts_as_running else None
+        exited = (
+            container.exit_waiters.add() if call.flag("follow") and container.record.state.counts_as_running else None
+        )
         try:
             response = await stream(call, {"Content-Type": kind})
-            async with aclosing(log_reader.read(self._log(container), wanted, ended)) as batches:
+            async with aclosing(log_reader.read(self._log(container), log_filter, exited)) as batches:
                 with suppress(ConnectionError), self._long_requests.session(call):
                     async for lines in batches:
-                        await response.write(b"".join(_shown(line, tty=tty, stamped=stamped) for line in lines))
+                        await response.write(b"".join(_encoded(line, tty=tty, timestamps=timestamps) for line in lines))
         finally:
-            if ended is not None:
-                ended.cancel()
+            if exited is not None:
+                exited.cancel()
         return response
 
     async def wait(self, call: Call) -> web.StreamResponse:
@@ -133,7 +138,7 @@ class StreamRoutes:
 
     async def resize(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
-        rows, columns = size(call)
+        rows, columns = terminal_size(call)
         if container.running is None:
             raise Conflict(f"container {container.id} is not running")
         await container.running.resize(rows, columns)
@@ -147,22 +152,22 @@ async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool)
     return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
 
 
-def _shown(line: log_reader.Line, *, tty: bool, stamped: bool) -> bytes:
-    data = line.stamped() if stamped else line.text
+def _encoded(line: log_reader.Line, *, tty: bool, timestamps: bool) -> bytes:
+    data = line.with_timestamp() if timestamps else line.text
     return data if tty else attach_session.frame(line.stream, data)
 
 
-def _streams(call: Call) -> frozenset[int]:
+def _selected_streams(call: Call) -> frozenset[int]:
     return frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if call.flag(name))
 
 
 def _tail(text: str) -> int | None:
-    """Return how many lines; anything that is not a number means all, as Docker has it."""
+    """Return the number of lines; None, which means all, for any other text, as in Docker."""
     return unsigned(text)
 
 
-def _moment(call: Call, key: str) -> int:
-    """Return a time in nanoseconds, given as seconds with or without a fraction."""
+def _time(call: Call, key: str) -> int:
+    """Return a query parameter in seconds, with or without fraction, as nanoseconds."""
     text = call.text(key) or "0"
     seconds, _, fraction = text.partition(".")
     number, part = unsigned(seconds), unsigned(f"{fraction[:9]:0<9}")
@@ -171,8 +176,8 @@ def _moment(call: Call, key: str) -> int:
     return number * 10**9 + part
 
 
-def size(call: Call) -> tuple[int, int]:
-    """Return (rows, columns) of a resize."""
+def terminal_size(call: Call) -> tuple[int, int]:
+    """Return (rows, columns) of a resize request."""
     rows, columns = unsigned(call.text("h"), 65535), unsigned(call.text("w"), 65535)
     if rows is None or columns is None:
         raise BadRequest("h and w must be numbers between 0 and 65535: the rows and columns of the terminal")

@@ -1,4 +1,4 @@
-"""Containers made, listed, inspected and pruned."""
+"""Routes of containers: create, list, inspect, top, prune, publish and unpublish ports."""
 
 from __future__ import annotations
 
@@ -61,35 +61,37 @@ class ContainerRoutes:
         ]
 
     async def create(self, call: Call) -> web.StreamResponse:
-        plain = await call.body(dict[str, Any])
-        if not plain:
+        body = await call.body(dict[str, Any])
+        if not body:
             raise BadRequest("config cannot be empty in order to create a container")
         platform = call.text("platform")
         if platform and not platform.startswith("linux"):
-            raise BadRequest(f"the platform {platform} cannot run here: this host runs Linux containers")
-        container, warnings = await self._creator.run(bodies.convert(plain, CreateRequest), call.text("name"))
+            raise BadRequest(f"the platform {platform} is not supported: this host runs Linux containers")
+        container, warnings = await self._creator.create(bodies.convert(body, CreateRequest), call.text("name"))
         return json({"Id": container.id, "Warnings": [*warnings, *await self._ports.warnings(container)]}, 201)
 
     async def list(self, call: Call) -> web.StreamResponse:
         filters = call.filters(listing.KEYS)
-        found = listing.chosen(
+        selected = listing.select(
             self._containers, self._images, filters, all_=call.flag("all"), limit=call.number("limit", 0)
         )
         rows = [
             shapes.row(container.record, self._images.names_of(container.record.image), container.health)
-            for container in found
+            for container in selected
         ]
         if call.flag("size"):
-            for container, row in zip(found, rows, strict=True):
+            for container, row in zip(selected, rows, strict=True):
                 row.update(await self._sizes(container))
         return json(rows)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
-        shown = shapes.inspect(container.record, self._paths, self._execs.of(container), container.health, call.version)
+        shape = shapes.inspect(
+            container.record, self._paths, self._execs.running_in(container), container.health, call.version
+        )
         if call.flag("size"):
-            shown.update(await self._sizes(container))
-        return json(shown)
+            shape.update(await self._sizes(container))
+        return json(shape)
 
     async def _sizes(self, container: Container) -> dict[str, int]:
         written = await asyncio.to_thread(tree.size, self._paths.container(container.id).upper)
@@ -97,16 +99,16 @@ class ContainerRoutes:
         return {"SizeRw": written, "SizeRootFs": written + (image.size if image else 0)}
 
     async def publish(self, call: Call) -> web.StreamResponse:
-        """Publish more ports of a container; answers with all that are published then, as inspect shows them."""
-        asked = await bodies.read(call, PortsRequest)
+        """Publish further ports; the response holds all published ports, as inspect does."""
+        request = await bodies.read(call, PortsRequest)
         container = self._containers.find(call.params["name"])
-        await self._ports.add(container, asked.port_bindings or {})
+        await self._ports.publish(container, request.port_bindings or {})
         return json(_published(container))
 
     async def unpublish(self, call: Call) -> web.StreamResponse:
-        asked = await bodies.read(call, PortsRequest)
+        request = await bodies.read(call, PortsRequest)
         container = self._containers.find(call.params["name"])
-        await self._ports.remove(container, asked.port_bindings or {})
+        await self._ports.unpublish(container, request.port_bindings or {})
         return json(_published(container))
 
     async def prune(self, call: Call) -> web.StreamResponse:
@@ -123,7 +125,7 @@ class ContainerRoutes:
 
     async def top(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
-        container.refuse_restarting()
+        container.check_not_restarting()
         if container.running is None:
             raise Conflict(f"container {container.id} is not running")
         titles, rows = process_list.table(self._supervisor.pids(container.id), call.text("ps_args", "-ef"))

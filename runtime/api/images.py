@@ -1,4 +1,4 @@
-"""Images: listed, inspected, imported, named, removed."""
+"""Routes of images: list, inspect, history, import, tag, remove, prune."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ class ImageRoutes:
         filters = call.filters(_KEYS)
         if call.text("filter"):
             filters = Filters({**filters.values, "reference": (*filters.get("reference"), call.text("filter"))})
-        found = [image for image in self._images.all() if self._passes(image, filters)]
-        found.sort(key=lambda image: image.document.created, reverse=True)
-        return json([self._row(image) for image in found])
+        selected = [image for image in self._images.all() if self._matches(image, filters)]
+        selected.sort(key=lambda image: image.document.created, reverse=True)
+        return json([self._row(image) for image in selected])
 
-    def _passes(self, image: ImageRecord, filters: Filters) -> bool:
+    def _matches(self, image: ImageRecord, filters: Filters) -> bool:
         names = self._images.names_of(image.id)
         document = image.document
         dangling = filters.flag("dangling")
         return (
             (dangling is None or dangling != bool(names))
             and reference_filter(filters.get("reference"), names)
-            and _aged(document.created, filters, self._images)
+            and _matches_age(document.created, filters, self._images)
             and filters.labels(_labels(image))
             and not (filters.get("label!") and filters.labels(_labels(image), "label!"))
         )
@@ -98,13 +98,13 @@ class ImageRoutes:
         entries: list[dict[str, Any]] = [
             {
                 "Id": "<missing>",
-                "Created": int(_time(one.created)),
-                "CreatedBy": one.created_by,
+                "Created": int(_time(entry.created)),
+                "CreatedBy": entry.created_by,
                 "Tags": None,
-                "Size": 0 if one.empty_layer else image.size if len(image.layers) == 1 else 0,
-                "Comment": one.comment,
+                "Size": 0 if entry.empty_layer else image.size if len(image.layers) == 1 else 0,
+                "Comment": entry.comment,
             }
-            for one in reversed(image.document.history or [])
+            for entry in reversed(image.document.history or [])
         ]
         if entries:
             names = [name.short for name in self._images.names_of(image.id)]
@@ -112,11 +112,11 @@ class ImageRoutes:
         return json(entries)
 
     async def create(self, call: Call) -> web.StreamResponse:
-        if wanted := call.text("fromImage"):
-            named = _named(wanted, call.text("tag"))
+        if repository := call.text("fromImage"):
+            name = _reference(repository, call.text("tag"))
             raise NotFound(
-                f"No such image: {named.short}: registries are not implemented by netd-runtime yet; import a root file"
-                f" system with netctl image import FILE {named.short}"
+                f"No such image: {name.short}: registries are not implemented by netd-runtime yet; import a root file"
+                f" system with netctl image import FILE {name.short}"
             )
         if call.text("fromSrc") != "-":
             raise NotImplementedYet("import from a URL is not implemented by netd-runtime yet; send the archive itself")
@@ -124,12 +124,12 @@ class ImageRoutes:
 
     async def _import(self, call: Call) -> web.StreamResponse:
         repository = call.text("repo")
-        name = _named(repository, call.text("tag")) if repository else None
+        name = _reference(repository, call.text("tag")) if repository else None
         if not call.request.can_read_body:
-            raise BadRequest("there is no archive in the request")
+            raise BadRequest("the request has no archive: send it as the body")
         changes = call.texts("changes")
         image = await self._importer.run(call.archive(), name, changes, call.text("message"))
-        self._tell("import", image, name.short if name else image.id)
+        self._publish_event("import", image, name.short if name else image.id)
         response = await stream(call, {"Content-Type": "application/json"})
         await response.write(codec.encode({"status": image.id}) + b"\r\n")
         return response
@@ -137,12 +137,12 @@ class ImageRoutes:
     async def tag(self, call: Call) -> web.StreamResponse:
         image = self._images.find(call.params["name"])
         if not call.text("repo"):
-            raise BadRequest("name the repository to tag the image with: repo is empty")
-        name = _named(call.text("repo"), call.text("tag"))
+            raise BadRequest("the query parameter repo is empty: set it to the repository of the tag")
+        name = _reference(call.text("repo"), call.text("tag"))
         if name.digest:
             raise BadRequest("refusing to create a tag with a digest reference")
         await self._images.tag(image, name)
-        self._tell("tag", image, name.short)
+        self._publish_event("tag", image, name.short)
         return web.Response(status=201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
@@ -153,15 +153,15 @@ class ImageRoutes:
         dangling = filters.flag("dangling")
         others = Filters({key: value for key, value in filters.values.items() if key != "dangling"})
         report, freed = await self._removal.prune(
-            lambda image: self._passes(image, others), dangling=dangling is None or dangling
+            lambda image: self._matches(image, others), dangling=dangling is None or dangling
         )
         return json({"ImagesDeleted": report or None, "SpaceReclaimed": freed})
 
-    def _tell(self, action: str, image: ImageRecord, name: str) -> None:
+    def _publish_event(self, action: str, image: ImageRecord, name: str) -> None:
         self._bus.publish(event("image", action, image.id, {"name": name}))
 
 
-def _named(repository: str, tag: str) -> Reference:
+def _reference(repository: str, tag: str) -> Reference:
     if not tag:
         return reference.parse(repository)
     return reference.parse(f"{repository}@{tag}" if tag.startswith("sha256:") else f"{repository}:{tag}")
@@ -176,11 +176,11 @@ def _time(text: str) -> float:
     return datetime.fromisoformat(f"{text[:19]}+00:00").timestamp() if text else 0.0
 
 
-def _aged(created: str, filters: Filters, images: Images) -> bool:
+def _matches_age(created: str, filters: Filters, images: Images) -> bool:
     before = [images.find(text).document.created for text in filters.get("before")]
     since = [images.find(text).document.created for text in filters.get("since")]
-    until = [listing.deadline(text) for text in filters.get("until")]
-    return all(created < moment for moment in (*before, *until)) and all(created > moment for moment in since)
+    until = [listing.parse_until(text) for text in filters.get("until")]
+    return all(created < time for time in (*before, *until)) and all(created > time for time in since)
 
 
 def _shape(image: ImageRecord, images: Images, paths: Paths) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``start``, ``stop`` and the other verbs on one container."""
+"""Routes that change one container: start, stop, restart, kill, pause, unpause, rename, remove."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LifecycleRoutes:
     async def remove(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
         if call.flag("link"):
-            raise BadRequest("links are part of a container here and cannot be removed alone: leave --link out")
+            raise BadRequest("removing a link alone is not supported: leave --link out")
         await self._control.remove(container, force=call.flag("force"), volumes=call.flag("v"))
         return empty()
 

@@ -1,4 +1,4 @@
-"""Requests that last as long as their client or a program does: known, so that the daemon can end them at its end."""
+"""Requests that last as long as a client or a program: tracked, so that the daemon can cancel them when it stops."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LongRequests:
 
     @contextmanager
     def session(self, call: Call | None = None) -> Iterator[None]:
-        """Mark what the current request does inside as something that may be cut off at the daemon's end.
+        """Let the daemon cancel the current task inside the block when it stops.
 
-        With *call* it is cut off as soon as that client leaves, too.
+        With *call*, the task is also cancelled when that client disconnects.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -29,6 +29,6 @@ class LongRequests:
         finally:
             self._tasks.discard(task)
 
-    def end_all(self) -> None:
+    def cancel_all(self) -> None:
         for task in tuple(self._tasks):
             task.cancel()

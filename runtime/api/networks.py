@@ -1,4 +1,4 @@
-"""``/networks``: netd's own, handed on as they are, but for what concerns a container of ours."""
+"""Routes ``/networks``: forwarded to netd, except connecting and disconnecting containers of this daemon."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ class NetworkRoutes:
         ]
 
     async def connect(self, call: Call) -> web.StreamResponse:
-        asked = await bodies.read(call, ConnectRequest)
-        container = self._containers.find(asked.container)
-        await self._network.connect(container, call.params["name"], asked.endpoint_config or EndpointSettings())
+        request = await bodies.read(call, ConnectRequest)
+        container = self._containers.find(request.container)
+        await self._network.connect(container, call.params["name"], request.endpoint_config or EndpointSettings())
         return empty(200)
 
     async def disconnect(self, call: Call) -> web.StreamResponse:
-        asked = await bodies.read(call, DisconnectRequest)
+        request = await bodies.read(call, DisconnectRequest)
         try:
-            container = self._containers.find(asked.container)
+            container = self._containers.find(request.container)
         except NotFound:
-            if not asked.force:
+            if not request.force:
                 raise
-            return await self._hand_on(call, codec.encode(asked))
-        await self._network.disconnect(container, call.params["name"], asked.force)
+            return await self._forward(call, codec.encode(request))
+        await self._network.disconnect(container, call.params["name"], request.force)
         return empty(200)
 
     async def forward(self, call: Call) -> web.StreamResponse:
-        return await self._hand_on(call, await call.raw())
+        return await self._forward(call, await call.raw())
 
-    async def _hand_on(self, call: Call, body: bytes) -> web.StreamResponse:
-        request = call.request
-        await self._network.settled()
-        kind = request.headers.get("Content-Type", "")
-        answer = await self._netd.forward(request.method, quote(request.path, safe="/"), request.query, body, kind)
-        return web.Response(status=answer.status, body=answer.body or None, content_type="application/json")
+    async def _forward(self, call: Call, body: bytes) -> web.StreamResponse:
+        await self._network.wait_for_leaves()
+        kind = call.request.headers.get("Content-Type", "")
+        path = quote(call.request.path, safe="/")
+        response = await self._netd.forward(call.request.method, path, call.request.query, body, kind)
+        return web.Response(status=response.status, body=response.body or None, content_type="application/json")

@@ -1,4 +1,4 @@
-"""The calls of Docker's Engine API that are not there yet: each answers 501 and names itself."""
+"""Calls of Docker's Engine API that are not implemented: each responds with 501 and names itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiohttp import web
 from netd.common.errors import NotImplementedYet, Unavailable
 from netd.common.http.web import Call, Handler, HttpRoute
 
-_LATER = """
+_NOT_IMPLEMENTED = """
 POST /auth
 POST /build
 POST /build/prune
@@ -48,14 +48,18 @@ POST /swarm/update
 
 
 def routes() -> Sequence[HttpRoute]:
-    return [*_routes(_LATER, _later), *_routes(_SWARM, _swarm), HttpRoute("GET", "/plugins", _no_plugins)]
+    return [
+        *_routes(_NOT_IMPLEMENTED, _not_implemented),
+        *_routes(_SWARM, _swarm),
+        HttpRoute("GET", "/plugins", _no_plugins),
+    ]
 
 
 def _routes(lines: str, handler: Handler) -> list[HttpRoute]:
     return [HttpRoute(method, path, handler) for method, path in map(str.split, lines.strip().splitlines())]
 
 
-async def _later(call: Call) -> web.StreamResponse:
+async def _not_implemented(call: Call) -> web.StreamResponse:
     raise NotImplementedYet(f"{call.request.method} {call.request.path} is not implemented by netd-runtime yet")
 
 

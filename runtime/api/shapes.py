@@ -1,4 +1,4 @@
-"""Containers as Docker's JSON shows them: inspect, and the rows of a list.  Pure."""
+"""Docker's JSON of containers: inspect, and the rows of a list.  Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netd.common.ids import ZERO_TIME
 from runtime.container_config import HostConfig, RestartPolicy, words
 from runtime.engine.containers.health_state import Health
 from runtime.engine.options import networking, port_bindings
-from runtime.engine.views.status import text
+from runtime.engine.views.status import status_column
 from runtime.images.reference import Reference
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
@@ -25,7 +25,7 @@ _DNS_NAMES = (1, 45)
 def inspect(
     record: ContainerRecord, paths: Paths, execs: list[str], health: Health | None, version: Version
 ) -> dict[str, Any]:
-    """Return the answer to ``GET /containers/{id}/json``."""
+    """Return the response to ``GET /containers/{id}/json``."""
     own = paths.container(record.id)
     argv = record.argv
     started = record.state.started_at != ZERO_TIME
@@ -57,61 +57,64 @@ def inspect(
 
 
 def state(record: ContainerRecord, health: Health | None) -> dict[str, Any]:
-    now = record.state
-    shown = {
-        "Status": now.status,
-        "Running": now.counts_as_running,
-        "Paused": now.status == "paused",
-        "Restarting": now.status == "restarting",
-        "OOMKilled": now.oom_killed,
+    current = record.state
+    shape = {
+        "Status": current.status,
+        "Running": current.counts_as_running,
+        "Paused": current.status == "paused",
+        "Restarting": current.status == "restarting",
+        "OOMKilled": current.oom_killed,
         "Dead": False,
-        "Pid": now.pid,
-        "ExitCode": now.exit_code,
-        "Error": now.error,
-        "StartedAt": now.started_at,
-        "FinishedAt": now.finished_at,
+        "Pid": current.pid,
+        "ExitCode": current.exit_code,
+        "Error": current.error,
+        "StartedAt": current.started_at,
+        "FinishedAt": current.finished_at,
     }
-    return shown if health is None else {**shown, "Health": _health(health)}
+    return shape if health is None else {**shape, "Health": _health(health)}
 
 
 def _health(health: Health) -> dict[str, Any]:
-    log = [{"Start": one.start, "End": one.end, "ExitCode": one.code, "Output": one.output} for one in health.results]
-    return {"Status": health.verdict, "FailingStreak": health.streak, "Log": log}
+    log = [
+        {"Start": result.start, "End": result.end, "ExitCode": result.code, "Output": result.output}
+        for result in health.results
+    ]
+    return {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}
 
 
 def config(record: ContainerRecord) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(record.config)
-    shown["Cmd"], shown["Entrypoint"] = words(record.config.cmd), words(record.config.entrypoint)
-    shown["Env"] = record.config.env or []
-    shown["Labels"] = record.config.labels or {}
+    shape: dict[str, Any] = msgspec.to_builtins(record.config)
+    shape["Cmd"], shape["Entrypoint"] = words(record.config.cmd), words(record.config.entrypoint)
+    shape["Env"] = record.config.env or []
+    shape["Labels"] = record.config.labels or {}
     for name in ("ExposedPorts", "Healthcheck", "StopSignal", "StopTimeout", "Shell", "NetworkDisabled", "MacAddress"):
-        if not shown[name]:
-            del shown[name]
+        if not shape[name]:
+            del shape[name]
     for key in ("ExposedPorts", "Volumes"):
-        if shown.get(key):
-            shown[key] = {
-                name: {} for name in (port_bindings.each(shown[key]) if key == "ExposedPorts" else shown[key])
+        if shape.get(key):
+            shape[key] = {
+                name: {} for name in (port_bindings.single_ports(shape[key]) if key == "ExposedPorts" else shape[key])
             }
-    return shown
+    return shape
 
 
 def host_config(host: HostConfig) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(
+    shape: dict[str, Any] = msgspec.to_builtins(
         msgspec.structs.replace(
             host,
-            port_bindings=port_bindings.shown(host.port_bindings or {}),
+            port_bindings=port_bindings.without_ranges(host.port_bindings or {}),
             restart_policy=RestartPolicy(host.restart_policy.name or "no", host.restart_policy.maximum_retry_count),
             ipc_mode=host.ipc_mode or "private",
             shm_size=host.shm_size or 64 << 20,
             runtime=host.runtime or "runc",
         )
     )
-    shown["LogConfig"] = {"Type": host.log_config.type or "json-file", "Config": host.log_config.config or {}}
-    shown["ConsoleSize"] = shown["ConsoleSize"] or [0, 0]
+    shape["LogConfig"] = {"Type": host.log_config.type or "json-file", "Config": host.log_config.config or {}}
+    shape["ConsoleSize"] = shape["ConsoleSize"] or [0, 0]
     for name in ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init"):
-        if shown[name] is None:
-            del shown[name]
-    return shown
+        if shape[name] is None:
+            del shape[name]
+    return shape
 
 
 def graph_driver(record: ContainerRecord, paths: Paths) -> dict[str, Any]:
@@ -129,11 +132,11 @@ def graph_driver(record: ContainerRecord, paths: Paths) -> dict[str, Any]:
 
 
 def mount(point: MountPoint) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(point)
+    shape: dict[str, Any] = msgspec.to_builtins(point)
     for name in ("Name", "Driver"):
-        if not shown[name]:
-            del shown[name]
-    return shown
+        if not shape[name]:
+            del shape[name]
+    return shape
 
 
 # Networks
@@ -141,7 +144,7 @@ def mount(point: MountPoint) -> dict[str, Any]:
 
 def network_settings(record: ContainerRecord, version: Version) -> dict[str, Any]:
     running = record.network or SandboxSettings()
-    shown: dict[str, Any] = {
+    shape: dict[str, Any] = {
         "Bridge": "",
         "SandboxID": running.sandbox_id,
         "SandboxKey": running.sandbox_key,
@@ -153,40 +156,40 @@ def network_settings(record: ContainerRecord, version: Version) -> dict[str, Any
         "SecondaryIPv6Addresses": None,
     }
     networks = endpoints(record)
-    shown.update(_flat(networks.get("bridge")))
-    shown["Networks"] = {name: endpoint(one, record, version) for name, one in networks.items()}
-    return shown
+    shape.update(_flat(networks.get("bridge")))
+    shape["Networks"] = {name: endpoint(settings, record, version) for name, settings in networks.items()}
+    return shape
 
 
-def ports(given: Mapping[str, list[PortBinding] | None]) -> dict[str, Any]:
-    return {port: msgspec.to_builtins(one) if one else None for port, one in given.items()}
+def ports(published: Mapping[str, list[PortBinding] | None]) -> dict[str, Any]:
+    return {port: msgspec.to_builtins(bindings) if bindings else None for port, bindings in published.items()}
 
 
 def endpoints(record: ContainerRecord) -> Mapping[str, EndpointSettings]:
-    """Return the endpoints as they are now, or as they will be asked for."""
+    """Return the current endpoints; the requested ones while the container does not run."""
     return record.network.networks if record.network else record.endpoints
 
 
-def endpoint(one: EndpointSettings, record: ContainerRecord, version: Version) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(one)
+def endpoint(settings: EndpointSettings, record: ContainerRecord, version: Version) -> dict[str, Any]:
+    shape: dict[str, Any] = msgspec.to_builtins(settings)
     if version < _DNS_NAMES:
-        del shown["DNSNames"]
-        shown["Aliases"] = [*(one.aliases or ()), record.short_id]
-    return shown
+        del shape["DNSNames"]
+        shape["Aliases"] = [*(settings.aliases or ()), record.short_id]
+    return shape
 
 
 def _flat(bridge: EndpointSettings | None) -> dict[str, Any]:
-    """Return the copies of the default network's fields that older clients read."""
-    one = bridge or EndpointSettings()
+    """Return the fields of the default network that older clients read at the top level."""
+    settings = bridge or EndpointSettings()
     return {
-        "EndpointID": one.endpoint_id,
-        "Gateway": one.gateway,
-        "GlobalIPv6Address": one.global_ipv6_address,
-        "GlobalIPv6PrefixLen": one.global_ipv6_prefix_len,
-        "IPAddress": one.ip_address,
-        "IPPrefixLen": one.ip_prefix_len,
-        "IPv6Gateway": one.ipv6_gateway,
-        "MacAddress": one.mac_address,
+        "EndpointID": settings.endpoint_id,
+        "Gateway": settings.gateway,
+        "GlobalIPv6Address": settings.global_ipv6_address,
+        "GlobalIPv6PrefixLen": settings.global_ipv6_prefix_len,
+        "IPAddress": settings.ip_address,
+        "IPPrefixLen": settings.ip_prefix_len,
+        "IPv6Gateway": settings.ipv6_gateway,
+        "MacAddress": settings.mac_address,
     }
 
 
@@ -194,31 +197,35 @@ def _flat(bridge: EndpointSettings | None) -> dict[str, Any]:
 
 
 def row(record: ContainerRecord, names: Iterable[Reference], health: Health | None) -> dict[str, Any]:
-    """Return the container as a row of ``GET /containers/json``; *names* are those its image has now."""
-    now = record.state
-    word = health.verdict if health else ""
+    """Return the row of ``GET /containers/json``; *names* are the current names of the container's image."""
+    current = record.state
+    health_status = health.status if health else ""
     return {
         "Id": record.id,
         "Names": [f"/{record.name}"],
-        "Image": shown_image(record, names),
+        "Image": image_name(record, names),
         "ImageID": record.image,
         "Command": command(record.argv),
         "Created": int(datetime.fromisoformat(f"{record.created[:19]}+00:00").timestamp()),
         "Ports": port_rows(record.network),
         "Labels": record.config.labels or {},
-        "State": now.status,
-        "Status": text(now.status, now.exit_code, now.started_at, now.finished_at, datetime.now(UTC), word),
+        "State": current.status,
+        "Status": status_column(
+            current.status, current.exit_code, current.started_at, current.finished_at, datetime.now(UTC), health_status
+        ),
         "HostConfig": {"NetworkMode": networking.mode(record.host)},
-        "NetworkSettings": {"Networks": {name: _row_endpoint(one) for name, one in endpoints(record).items()}},
+        "NetworkSettings": {
+            "Networks": {name: _row_endpoint(settings) for name, settings in endpoints(record).items()}
+        },
         "Mounts": [mount(point) for point in record.mounts],
     }
 
 
-def shown_image(record: ContainerRecord, names: Iterable[Reference]) -> str:
-    """Return the name the image was asked for by, or its id when it is called something else now."""
-    asked = record.config.image
+def image_name(record: ContainerRecord, names: Iterable[Reference]) -> str:
+    """Return the image's name in the create request, or its id if the image no longer has that name."""
+    requested = record.config.image
     known = {name.short for name in names} | {name.full for name in names} | {name.short_repository for name in names}
-    return asked if asked in known or record.image.startswith(asked) else record.image
+    return requested if requested in known or record.image.startswith(requested) else record.image
 
 
 def command(argv: list[str]) -> str:
@@ -231,22 +238,22 @@ def _quoted(word: str) -> str:
 
 def port_rows(network: SandboxSettings | None) -> list[dict[str, Any]]:
     rows = []
-    for port, many in (network.ports if network else {}).items():
+    for port, bindings in (network.ports if network else {}).items():
         number, _, protocol = port.partition("/")
         if not number.isdecimal():
             continue
-        shown = {"PrivatePort": int(number), "Type": protocol or "tcp"}
-        if not many:
-            rows.append({"IP": "", **shown})
+        shape = {"PrivatePort": int(number), "Type": protocol or "tcp"}
+        if not bindings:
+            rows.append({"IP": "", **shape})
         rows += [
-            {"IP": one.host_ip, **shown, "PublicPort": int(one.host_port)}
-            for one in many or ()
-            if one.host_port.isdecimal()
+            {"IP": binding.host_ip, **shape, "PublicPort": int(binding.host_port)}
+            for binding in bindings or ()
+            if binding.host_port.isdecimal()
         ]
     return rows
 
 
-def _row_endpoint(one: EndpointSettings) -> dict[str, Any]:
-    reduced = msgspec.structs.replace(one, aliases=None, links=None, driver_opts=None, dns_names=None)
-    shown: dict[str, Any] = msgspec.to_builtins(reduced)
-    return shown
+def _row_endpoint(settings: EndpointSettings) -> dict[str, Any]:
+    reduced = msgspec.structs.replace(settings, aliases=None, links=None, driver_opts=None, dns_names=None)
+    shape: dict[str, Any] = msgspec.to_builtins(reduced)
+    return shape

@@ -1,4 +1,4 @@
-"""``stats``: what a container uses, once or every second."""
+"""Route ``stats``: the resource usage of a container, once or every second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runtime.engine.views import usage
 from runtime.engine.views.usage import Usage
 
 _SECOND = 1.0
-_NOTHING = Usage(taken=0)
+_NOT_RUNNING = Usage(sampled_at=0)
 
 
 class StatsRoutes:
@@ -37,14 +37,14 @@ class StatsRoutes:
         if call.flag("stream", default=True):
             return await self._every_second(call, container)
         before = await _sample(container)
-        if call.flag("one-shot") or before is _NOTHING:
-            return json(_shape(container, before, _NOTHING))
+        if call.flag("one-shot") or before is _NOT_RUNNING:
+            return json(_shape(container, before, _NOT_RUNNING))
         await asyncio.sleep(_SECOND)
         return json(_shape(container, await _sample(container), before))
 
     async def _every_second(self, call: Call, container: Container) -> web.StreamResponse:
         response = await stream(call, {"Content-Type": "application/json"})
-        before = _NOTHING
+        before = _NOT_RUNNING
         with suppress(ConnectionError), self._long_requests.session(call):
             while self._containers.get(container.id) is container:
                 now = await _sample(container)
@@ -55,18 +55,18 @@ class StatsRoutes:
 
 
 async def _sample(container: Container) -> Usage:
-    """Return the use of a running container, nothing for others."""
+    """Return the usage of a running container, an empty sample for others."""
     running = container.running
     if running is None:
-        return _NOTHING
+        return _NOT_RUNNING
     try:
         return await asyncio.to_thread(usage.sample, running.pid)
     except OSError:
-        return _NOTHING
+        return _NOT_RUNNING
 
 
 def _shape(container: Container, now: Usage, before: Usage) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+    shape: dict[str, Any] = {
         "read": _time(now),
         "preread": _time(before),
         "name": f"/{container.record.name}",
@@ -75,41 +75,41 @@ def _shape(container: Container, now: Usage, before: Usage) -> dict[str, Any]:
         "pids_stats": {"current": now.processes} if now.processes else {},
         "blkio_stats": {"io_service_bytes_recursive": None},
         "storage_stats": {},
-        "cpu_stats": _processor(now),
-        "precpu_stats": _processor(before),
+        "cpu_stats": _cpu(now),
+        "precpu_stats": _cpu(before),
         "memory_stats": _memory(now),
     }
     if now.networks:
-        shown["networks"] = now.networks
-    return shown
+        shape["networks"] = now.networks
+    return shape
 
 
 def _time(sample: Usage) -> str:
-    if not sample.taken:
+    if not sample.sampled_at:
         return ZERO_TIME
-    seconds, rest = divmod(sample.taken, 10**9)
+    seconds, rest = divmod(sample.sampled_at, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _processor(sample: Usage) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+def _cpu(sample: Usage) -> dict[str, Any]:
+    shape: dict[str, Any] = {
         "cpu_usage": {
-            "total_usage": sample.processor.total,
-            "usage_in_kernelmode": sample.processor.kernel,
-            "usage_in_usermode": sample.processor.user,
+            "total_usage": sample.cpu.total,
+            "usage_in_kernelmode": sample.cpu.kernel,
+            "usage_in_usermode": sample.cpu.user,
         },
         "throttling_data": {
-            "periods": sample.processor.periods,
-            "throttled_periods": sample.processor.throttled,
-            "throttled_time": sample.processor.throttled_time,
+            "periods": sample.cpu.periods,
+            "throttled_periods": sample.cpu.throttled,
+            "throttled_time": sample.cpu.throttled_time,
         },
     }
-    if sample.taken:
-        shown.update({"system_cpu_usage": sample.machine, "online_cpus": os.cpu_count() or 1})
-    return shown
+    if sample.sampled_at:
+        shape.update({"system_cpu_usage": sample.host_cpu, "online_cpus": os.cpu_count() or 1})
+    return shape
 
 
 def _memory(sample: Usage) -> dict[str, Any]:
-    if not sample.taken:
+    if not sample.sampled_at:
         return {}
     return {"usage": sample.memory.used, "limit": sample.memory.limit, "stats": sample.memory.details}

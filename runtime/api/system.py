@@ -1,11 +1,10 @@
-"""``version``, ``info``, ``events`` and ``system df``."""
+"""Routes ``version``, ``info``, ``events`` and ``system df``."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import platform
-import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from netd.api import NETWORK_DRIVERS
 from netd.client import NetdClient
 from netd.common import codec, descriptor_limit
 from netd.common.daemon_status import DaemonStatus
@@ -30,13 +30,13 @@ from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.containers import Containers
 from runtime.images.image_store import Images
 from runtime.images.importer import architecture
-from runtime.kernel import tree
+from runtime.kernel import host_info, tree
 from runtime.paths import Paths
 from runtime.storage.volumes import Volumes
 
-_LEGACY = (1, 52)
-"""Below this version, events of containers and images repeat their parts under older names."""
-_LOOK = 5.0
+_NO_LEGACY_FIELDS = (1, 52)
+"""Below this API version, events of containers and images repeat fields under older names."""
+_DISCONNECT_CHECK_SECONDS = 5.0
 _SECCOMP = "name=seccomp,profile=builtin"
 
 
@@ -79,7 +79,7 @@ class SystemRoutes:
         product = self._product
         api, oldest = front.text(product.api), front.text(product.api_minimum)
         common = {"Version": product.version, "Os": "linux", "Arch": architecture(), "KernelVersion": release}
-        details = {"ApiVersion": api, "MinAPIVersion": oldest, "Experimental": "false", **_kept(common)}
+        details = {"ApiVersion": api, "MinAPIVersion": oldest, "Experimental": "false", **_without_version(common)}
         return json(
             {
                 "Platform": {"Name": "netd-runtime"},
@@ -98,7 +98,7 @@ class SystemRoutes:
         return json(
             {
                 "ID": await asyncio.to_thread(_machine_id),
-                "Name": socket.gethostname(),
+                "Name": host_info.hostname(),
                 "ServerVersion": self._product.version,
                 "Containers": len(states),
                 "ContainersRunning": sum(state in ("running", "restarting") for state in states),
@@ -107,37 +107,37 @@ class SystemRoutes:
                 "Images": len(self._images.all()),
                 "DockerRootDir": str(self._paths.state),
                 "SystemTime": now(),
-                **_machine(),
-                **_FIXED,
+                **_host(),
+                **_CONSTANT_FIELDS,
                 "SecurityOptions": self._security,
                 "NFd": descriptor_limit.in_use()[0],
-                "Warnings": [*self._daemon_status.warnings(), *await self._warnings_of_netd()] or None,
+                "Warnings": [*self._daemon_status.warnings(), *await self._netd_warnings()] or None,
             }
         )
 
-    async def _warnings_of_netd(self) -> list[str]:
+    async def _netd_warnings(self) -> list[str]:
         try:
             return (await self._netd.system()).warnings
         except Problem as problem:
             return [problem.message]
 
     async def events(self, call: Call) -> web.StreamResponse:
-        """Tell what happens, and first what happened since the time that was asked for."""
+        """Stream events: first past ones from ``since`` on, then new ones until ``until``."""
         filters = call.filters(FILTERS)
         since, until = _time(call, "since"), _time(call, "until")
-        legacy = call.version < _LEGACY
+        legacy = call.version < _NO_LEGACY_FIELDS
         response = await stream(call, {"Content-Type": "application/json"})
         lagging = partial(disconnect, call.request, "it does not read the events")
         with (
             self._long_requests.session(call),
-            self._bus.listen(lagging) as happening,
+            self._bus.listen(lagging) as new_events,
             suppress(ConnectionError, Lagging),
         ):
             if since is not None:
                 for event in self._bus.past(since, until or time.time()):
                     if matches(event, filters):
                         await response.write(_line(event, legacy))
-            async with aclosing(_while_there(call, happening, until)) as events:
+            async with aclosing(_until_disconnected(call, new_events, until)) as events:
                 async for event in events:
                     if matches(event, filters):
                         await response.write(_line(event, legacy))
@@ -176,29 +176,29 @@ class SystemRoutes:
             ],
             "Volumes": [
                 {
-                    "Name": one.name,
+                    "Name": volume.name,
                     "Driver": "local",
-                    "Mountpoint": str(self._volumes.folder(one.name)),
-                    "Labels": one.labels,
+                    "Mountpoint": str(self._volumes.folder(volume.name)),
+                    "Labels": volume.labels,
                     "Scope": "local",
                     "Options": None,
                     "UsageData": {
-                        "Size": self._volumes.size(one.name),
-                        "RefCount": len(self._containers.users_of_volume(one.name)),
+                        "Size": self._volumes.size(volume.name),
+                        "RefCount": len(self._containers.users_of_volume(volume.name)),
                     },
                 }
-                for one in self._volumes.all()
+                for volume in self._volumes.all()
             ],
             "BuildCache": [],
         }
 
 
-_FIXED: dict[str, Any] = {
+_CONSTANT_FIELDS: dict[str, Any] = {
     "Driver": "overlay2",
     "DriverStatus": [["Backing Filesystem", "any with overlayfs"], ["Supports d_type", "true"]],
     "Plugins": {
         "Volume": ["local"],
-        "Network": ["bridge", "host", "macvlan", "null"],
+        "Network": [*NETWORK_DRIVERS],
         "Authorization": None,
         "Log": ["json-file", "none"],
     },
@@ -238,15 +238,14 @@ _FIXED: dict[str, Any] = {
 }
 
 
-def _machine() -> dict[str, Any]:
-    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+def _host() -> dict[str, Any]:
     return {
         "NCPU": os.cpu_count() or 1,
         "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "Architecture": platform.machine(),
         "KernelVersion": platform.release(),
         "OperatingSystem": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
-        "CgroupVersion": "2" if unified else "1",
+        "CgroupVersion": "2" if host_info.has_unified_cgroups() else "1",
     }
 
 
@@ -257,23 +256,27 @@ def _machine_id() -> str:
         return ""
 
 
-def _kept(common: dict[str, str]) -> dict[str, str]:
+def _without_version(common: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in common.items() if key != "Version"}
 
 
-async def _while_there(call: Call, happening: AsyncIterator[Event], until: float | None) -> AsyncGenerator[Event, None]:
-    """Yield events until the time is up or the client has left, which is looked at now and then."""
-    following = start_awaited(anext(happening))
+async def _until_disconnected(
+    call: Call, new_events: AsyncIterator[Event], until: float | None
+) -> AsyncGenerator[Event, None]:
+    """Yield events until *until* or until the client disconnects, which is checked every five seconds."""
+    next_event = start_awaited(anext(new_events))
     try:
         while (transport := call.request.transport) is not None and not transport.is_closing():
-            rest = _LOOK if until is None else min(_LOOK, until - time.time())
-            if rest <= 0:
+            remaining = (
+                _DISCONNECT_CHECK_SECONDS if until is None else min(_DISCONNECT_CHECK_SECONDS, until - time.time())
+            )
+            if remaining <= 0:
                 return
-            if (await asyncio.wait((following,), timeout=rest))[0]:
-                yield following.result()
-                following = start_awaited(anext(happening))
+            if (await asyncio.wait((next_event,), timeout=remaining))[0]:
+                yield next_event.result()
+                next_event = start_awaited(anext(new_events))
     finally:
-        following.cancel()
+        next_event.cancel()
 
 
 def _line(event: Event, legacy: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Volumes: created, listed, inspected, removed, pruned."""
+"""Routes of volumes: create, list, inspect, remove, prune."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from runtime.storage.volumes import Volumes
 
 _LIST_KEYS = frozenset({"dangling", "driver", "label", "label!", "name"})
 _PRUNE_KEYS = frozenset({"all", "label", "label!"})
-_ALL_NEEDED = (1, 42)
-"""From this version on, prune spares named volumes unless told otherwise."""
+_PRUNE_ANONYMOUS_ONLY = (1, 42)
+"""From this API version on, prune removes named volumes only with the filter ``all``."""
 
 
 class VolumeCreateRequest(msgspec.Struct, frozen=True, rename="pascal"):
@@ -47,22 +47,22 @@ class VolumeRoutes:
     async def list(self, call: Call) -> web.StreamResponse:
         filters = call.filters(_LIST_KEYS)
         dangling = filters.flag("dangling")
-        found = [
-            one
-            for one in self._volumes.all()
-            if _passes(one, filters)
-            and filters.matches("name", one.name)
+        selected = [
+            volume
+            for volume in self._volumes.all()
+            if _matches(volume, filters)
+            and filters.matches("name", volume.name)
             and filters.exact("driver", "local")
-            and (dangling is None or dangling != bool(self._containers.users_of_volume(one.name)))
+            and (dangling is None or dangling != bool(self._containers.users_of_volume(volume.name)))
         ]
-        return json({"Volumes": [self._shape(one) for one in found], "Warnings": None})
+        return json({"Volumes": [self._shape(volume) for volume in selected], "Warnings": None})
 
     async def create(self, call: Call) -> web.StreamResponse:
-        asked = await bodies.read(call, VolumeCreateRequest)
-        made = await self._volumes.create(
-            asked.name, driver=asked.driver, labels=asked.labels, options=asked.driver_opts
+        request = await bodies.read(call, VolumeCreateRequest)
+        volume = await self._volumes.create(
+            request.name, driver=request.driver, labels=request.labels, options=request.driver_opts
         )
-        return json(self._shape(made), 201)
+        return json(self._shape(volume), 201)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         return json(self._shape(self._volumes.find(call.params["name"])))
@@ -82,30 +82,30 @@ class VolumeRoutes:
 
     async def prune(self, call: Call) -> web.StreamResponse:
         filters = call.filters(_PRUNE_KEYS)
-        everything = bool(filters.flag("all")) or call.version < _ALL_NEEDED
+        everything = bool(filters.flag("all")) or call.version < _PRUNE_ANONYMOUS_ONLY
         removed, freed = [], 0
-        for one in self._volumes.all():
-            if not (one.anonymous or everything) or not _passes(one, filters):
+        for volume in self._volumes.all():
+            if not (volume.anonymous or everything) or not _matches(volume, filters):
                 continue
-            if self._containers.users_of_volume(one.name):
+            if self._containers.users_of_volume(volume.name):
                 continue
-            freed += await asyncio.to_thread(self._volumes.size, one.name)
-            await self._volumes.remove(one.name)
-            removed.append(one.name)
+            freed += await asyncio.to_thread(self._volumes.size, volume.name)
+            await self._volumes.remove(volume.name)
+            removed.append(volume.name)
         return json({"VolumesDeleted": removed or None, "SpaceReclaimed": freed})
 
-    def _shape(self, one: VolumeRecord) -> dict[str, Any]:
+    def _shape(self, volume: VolumeRecord) -> dict[str, Any]:
         return {
-            "CreatedAt": one.created,
+            "CreatedAt": volume.created,
             "Driver": "local",
-            "Labels": one.labels or None,
-            "Mountpoint": str(self._volumes.folder(one.name)),
-            "Name": one.name,
-            "Options": one.options or None,
+            "Labels": volume.labels or None,
+            "Mountpoint": str(self._volumes.folder(volume.name)),
+            "Name": volume.name,
+            "Options": volume.options or None,
             "Scope": "local",
         }
 
 
-def _passes(one: VolumeRecord, filters: Filters) -> bool:
-    labels = one.labels or {}
+def _matches(volume: VolumeRecord, filters: Filters) -> bool:
+    labels = volume.labels or {}
     return filters.labels(labels) and not (filters.get("label!") and filters.labels(labels, "label!"))

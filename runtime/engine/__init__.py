@@ -1,4 +1,4 @@
-"""Containers: options, records, networks, life cycle.
+"""The container engine: options, records, networking and life cycle of containers.
 
-Processes are the shims' work, networks netd's.
+Shims run the processes; netd sets up the networks.
 """

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.engine.containers.etc_files import edited, rewrite_hosts
+from runtime.engine.containers.etc_files import rewrite_hosts, with_line_changes
 from runtime.kernel import openat
 from runtime.log_reader import Reader
 from tests.engine.test_logs import everything, write
@@ -74,12 +74,12 @@ def test_a_hosts_file_is_rewritten_up_to_a_megabyte(tmp_path):
         text = BEFORE + "#" * (size - len(BEFORE) - 1) + "\n"
         own.hosts.write_text(text)
         assert rewrite_hosts(own, BEFORE, AFTER) is done
-        assert own.hosts.read_text() == (edited(text, BEFORE, AFTER) if done else text)
+        assert own.hosts.read_text() == (with_line_changes(text, BEFORE, AFTER) if done else text)
 
 
 def test_lines_of_users_keep_characters_that_python_takes_for_line_ends():
     mine = "# a\x0cb\x1cc\u2028d\r\n"
-    assert edited(BEFORE + mine, BEFORE, AFTER) == BEFORE + mine + "10.0.0.2\tbox\n"
+    assert with_line_changes(BEFORE + mine, BEFORE, AFTER) == BEFORE + mine + "10.0.0.2\tbox\n"
 
 
 def test_a_file_that_grows_while_it_is_read_is_bounded(tmp_path):

@@ -60,29 +60,29 @@ def test_a_second_storm_leaves_no_more_descriptors_than_the_first(place, api, ru
         wait_until(lambda name=name, process=process: not more(descriptors(process), before[name]))
 
 
-class Fleet:
-    """A fleet that has every container but those that are gone."""
+class AllContainers:
+    """Stands for ``Containers``: every container exists except the removed ones."""
 
     def __init__(self) -> None:
-        self.gone: set[str] = set()
+        self.removed: set[str] = set()
 
     def get(self, identifier):
-        return None if identifier in self.gone else identifier
+        return None if identifier in self.removed else identifier
 
 
 @pytest.fixture
 def kept():
-    fleet = Fleet()
-    return fleet, Execs(fleet, None, None)
+    containers = AllContainers()
+    return containers, Execs(containers, None, None)
 
 
-def ended(execs: Execs, live: Container, number: int) -> Exec:
-    made = Exec(f"{live.id}-{number}", live.id, ExecConfig(cmd=["true"]))
+def ended(execs: Execs, container: Container, number: int) -> Exec:
+    made = Exec(f"{container.id}-{number}", container.id, ExecConfig(cmd=["true"]))
     execs._sweep()
-    execs._drop_unstarted(live)
+    execs._drop_unstarted(container)
     execs._execs[made.id] = made
-    live.execs.add(made.id)
-    execs._end(live, made, 0)
+    container.execs.add(made.id)
+    execs._record_exit(container, made, 0)
     return made
 
 
@@ -93,22 +93,22 @@ class Record:
 
 def test_of_ended_execs_the_latest_are_known(kept):
     _, execs = kept
-    live = Container(Record("c"))
-    made = [ended(execs, live, number) for number in range(1000)]
-    assert len(execs._execs) == execs_module._KEPT
-    assert made[-1].id in execs._execs and made[0].id not in execs._execs and not live.execs
+    container = Container(Record("c"))
+    made = [ended(execs, container, number) for number in range(1000)]
+    assert len(execs._execs) == execs_module._MAX_KEPT
+    assert made[-1].id in execs._execs and made[0].id not in execs._execs and not container.execs
 
 
 def test_execs_are_dropped_after_a_while_and_with_their_container(kept, monkeypatch):
-    fleet, execs = kept
+    containers, execs = kept
     old, removed, young = Container(Record("old")), Container(Record("removed")), Container(Record("young"))
     for number in range(50):
         ended(execs, old, number)
         ended(execs, removed, number)
     for known in execs._execs.values():
         if known.container == "old":
-            known.since -= execs_module._KEPT_SECONDS + 1
-    fleet.gone.add("removed")
+            known.changed_at -= execs_module._KEPT_SECONDS + 1
+    containers.removed.add("removed")
     for number in range(64):
         ended(execs, young, number)
     assert {known.container for known in execs._execs.values()} == {"young"}
@@ -116,10 +116,10 @@ def test_execs_are_dropped_after_a_while_and_with_their_container(kept, monkeypa
 
 def test_execs_that_nobody_starts_are_dropped(kept):
     _, execs = kept
-    live = Container(Record("c"))
-    for number in range(execs_module._MANY):
-        made = Exec(str(number), "c", ExecConfig(cmd=["true"]), since=-1000.0)
+    container = Container(Record("c"))
+    for number in range(execs_module._MAX_ACTIVE):
+        made = Exec(str(number), "c", ExecConfig(cmd=["true"]), changed_at=-1000.0)
         execs._execs[made.id] = made
-        live.execs.add(made.id)
-    ended(execs, live, -1)
-    assert len(execs._execs) == 1 and not live.execs
+        container.execs.add(made.id)
+    ended(execs, container, -1)
+    assert len(execs._execs) == 1 and not container.execs

@@ -9,9 +9,9 @@ from runtime.api.bodies import convert
 from runtime.container_config import Config, CreateRequest, HostConfig, LogConfig
 from runtime.engine.options import networking, validate
 from runtime.engine.options.image_defaults import with_image
-from runtime.engine.options.mount_options import wanted
-from runtime.engine.options.process import environment, further
-from runtime.engine.options.runtime_spec import Surroundings, container, log_bounds
+from runtime.engine.options.mount_options import mount_requests
+from runtime.engine.options.process import environment, exec_process
+from runtime.engine.options.runtime_spec import StartContext, container, log_limits
 from runtime.images.changes import apply
 from runtime.images.image_config import ImageConfig
 from runtime.kernel.capabilities import BIT, DEFAULT
@@ -31,8 +31,8 @@ def check(**fields):
     host = asked.host_config or HostConfig()
     config = Config(**{field: getattr(asked, field) for field in Config.__struct_fields__})
     endpoints = networking.endpoints(asked.networking_config, host)
-    validate.check(config, host, endpoints, online=2)
-    wanted(config, host)
+    validate.check(config, host, endpoints, cpus=2)
+    mount_requests(config, host)
     return config, host, endpoints
 
 
@@ -45,11 +45,11 @@ def record(**fields):
 
 
 def translated(tmp_path, **fields) -> spec.ContainerSpec:
-    around = Surroundings(
+    context = StartContext(
         hostname="box", netns="/run/n", pid_mode="private", ipc_mode="private", lower=("/l",),
-        files=ContainerPaths(tmp_path), online=2,
+        files=ContainerPaths(tmp_path), cpus=2,
     )  # fmt: skip
-    return container(record(**fields), ContainerPaths(tmp_path), around)
+    return container(record(**fields), ContainerPaths(tmp_path), context)
 
 
 def test_null_means_not_set_everywhere(tmp_path):
@@ -109,26 +109,26 @@ def test_privileged_means_every_capability_and_no_filter(tmp_path):
 
 
 def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
-    container = record()
+    created = record()
     points = [
         MountPoint(type="bind", source="/h", destination="/etc/hosts", rw=False, propagation="rslave"),
         MountPoint(type="volume", name="v", source="/v", destination="/a/b"),
         MountPoint(type="tmpfs", destination="/a"),
         MountPoint(type="tmpfs", destination="/etc"),
     ]
-    around = Surroundings(
+    context = StartContext(
         hostname="h",
         netns=None,
         pid_mode="host",
         ipc_mode="private",
         lower=(),
         files=ContainerPaths(tmp_path),
-        online=1,
+        cpus=1,
     )
     made = container(
-        msgspec.structs.replace(container, mounts=points, tmpfs={"/a": "size=1m", "/etc": ""}),
+        msgspec.structs.replace(created, mounts=points, tmpfs={"/a": "size=1m", "/etc": ""}),
         ContainerPaths(tmp_path),
-        around,
+        context,
     )
     assert made.mounts == (
         spec.MountSpec(kind="tmpfs", target="/a", options="size=1m"),
@@ -219,12 +219,12 @@ def test_endpoints_are_wishes_and_the_mode_stands_in_for_none():
 
 
 def test_the_request_to_netd_says_all_of_networking():
-    container = record(
+    created = record(
         ExposedPorts={"80/tcp": {}}, Labels={"a": "b"},
         HostConfig={"NetworkMode": "n", "PublishAllPorts": True, "Dns": ["1.1.1.1"],
                     "Sysctls": {"net.core.somaxconn": "1"}, "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}},
     )  # fmt: skip
-    asked = networking.request(container, "box")
+    asked = networking.sandbox_request(created, "box")
     assert (asked.id, asked.name, asked.hostname, asked.network_mode) == (ID, "web", "box", "n")
     assert list(asked.networks) == ["n"] and asked.exposed_ports == ["80/tcp"] and asked.publish_all_ports
     assert asked.port_bindings["80/tcp"][0].host_port == "8080" and asked.labels == {"a": "b"}
@@ -246,11 +246,11 @@ def test_the_images_defaults_stay_below_what_is_asked():
 
 
 def test_an_exec_has_the_containers_surroundings_and_its_own_words():
-    container = record(Env=["A=b"], User="app", WorkingDir="/w", HostConfig={"CapDrop": ["ALL"]})
-    made = further(container, ExecConfig(cmd=["id"], env=["A=c", "N=1"], tty=True, attach_stdin=True), "box")
+    created = record(Env=["A=b"], User="app", WorkingDir="/w", HostConfig={"CapDrop": ["ALL"]})
+    made = exec_process(created, ExecConfig(cmd=["id"], env=["A=c", "N=1"], tty=True, attach_stdin=True), "box")
     assert made.env == (PATH, "HOSTNAME=box", "TERM=xterm", "A=c", "N=1")
     assert (made.user, made.cwd, made.capabilities, made.tty, made.stdin) == ("app", "/w", 0, True, True)
-    assert further(container, ExecConfig(cmd=["id"], privileged=True), "box").capabilities & BIT["SYS_ADMIN"]
+    assert exec_process(created, ExecConfig(cmd=["id"], privileged=True), "box").capabilities & BIT["SYS_ADMIN"]
 
 
 def test_environments_override_and_take_away():
@@ -259,7 +259,7 @@ def test_environments_override_and_take_away():
 
 @pytest.mark.parametrize(("size", "found"), [("-1", -1), ("10", 10), ("3k", 3072), ("10MB", 10 << 20), ("1g", 1 << 30)])
 def test_log_sizes(size, found):
-    assert log_bounds(HostConfig(log_config=LogConfig(config={"max-size": size})))[0] == found
+    assert log_limits(HostConfig(log_config=LogConfig(config={"max-size": size})))[0] == found
 
 
 def test_changes_of_an_import():

@@ -15,8 +15,8 @@ from runtime.engine.containers import health_state
 from runtime.engine.containers.names import check_name, free_name
 from runtime.engine.options import networking, restart_policy, signals
 from runtime.engine.options.detach_keys import Detector, parse
-from runtime.engine.views.listing import deadline
-from runtime.engine.views.status import how_long, text
+from runtime.engine.views.listing import parse_until
+from runtime.engine.views.status import human_duration, status_column
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def ago(seconds):
     ],
 )  # fmt: skip
 def test_spans_are_told_as_docker_tells_them(seconds, words):
-    assert how_long(seconds) == words
+    assert human_duration(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_spans_are_told_as_docker_tells_them(seconds, words):
     ],
 )
 def test_the_status_column(arguments, words):
-    assert text(*(arguments if len(arguments) > 4 else (*arguments, NOW))) == words
+    assert status_column(*(arguments if len(arguments) > 4 else (*arguments, NOW))) == words
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,21 @@ def test_the_status_column(arguments, words):
 )  # fmt: skip
 def test_who_is_started_again(name, code, restarts, stopped, again, at_boot):
     facts = {"code": code, "restarts": restarts, "stopped": stopped}
-    assert restart_policy.wants_restart(RestartPolicy(name), **facts) is again
-    assert restart_policy.wants_start(RestartPolicy(name), **facts) is at_boot
+    assert restart_policy.should_restart(RestartPolicy(name), **facts) is again
+    assert restart_policy.should_restart_after_daemon_start(RestartPolicy(name), **facts) is at_boot
 
 
 def test_retries_are_counted_and_delays_double_until_a_steady_run():
     three = RestartPolicy("on-failure", 3)
-    assert [restart_policy.wants_restart(three, code=1, restarts=n, stopped=False) for n in range(4)] == [True] * 3 + [
+    assert [restart_policy.should_restart(three, code=1, restarts=n, stopped=False) for n in range(4)] == [True] * 3 + [
         False
     ]
     delays, last = [], 0.0
     for _ in range(12):
-        last = restart_policy.next_delay(last, lasted=1)
+        last = restart_policy.next_delay(last, runtime=1)
         delays.append(last)
     assert delays[:4] == [0.1, 0.2, 0.4, 0.8] and delays[-1] == 60
-    assert restart_policy.next_delay(60, lasted=10) == 0.1
+    assert restart_policy.next_delay(60, runtime=10) == 0.1
 
 
 @given(st.integers())
@@ -142,10 +142,10 @@ def test_detach_keys_are_found_wherever_the_input_is_cut(data, keys):
     ("words", "expected"), [("0", "1970-01-01T00:00:00"), ("2020-01-02T03:04:05+00:00", "2020-01-02T03:04:05")]
 )
 def test_deadlines_are_times(words, expected):
-    assert deadline(words).startswith(expected)
-    assert deadline("10m") > deadline("1h30m")
+    assert parse_until(words).startswith(expected)
+    assert parse_until("10m") > parse_until("1h30m")
     with pytest.raises(BadRequest):
-        deadline("soon")
+        parse_until("soon")
 
 
 def test_wishes_are_kept_under_the_networks_own_names():
@@ -154,12 +154,12 @@ def test_wishes_are_kept_under_the_networks_own_names():
         "n1": EndpointSettings(network_id="fff", ip_address="10.0.0.2", dns_names=["x"]),
         "n2": EndpointSettings(network_id="abc123", ip_address="10.0.0.3"),
     }
-    found = networking.resolved(asked, joined)
+    found = networking.resolved_endpoints(asked, joined)
     assert found == {
         "n1": EndpointSettings(aliases=["a"], network_id="fff", dns_names=["x"]),
         "n2": EndpointSettings(mac_address="02:00:00:00:00:01", network_id="abc123"),
     }
-    assert networking.stored_name(found, "abc") == "n2" and networking.stored_name(found, "zzz") is None
+    assert networking.endpoint_key(found, "abc") == "n2" and networking.endpoint_key(found, "zzz") is None
 
 
 CHECK = Healthcheck(test=["CMD-SHELL", "x"], interval=10**9, start_period=5 * 10**9, start_interval=10**8, retries=2)
@@ -168,8 +168,8 @@ CHECK = Healthcheck(test=["CMD-SHELL", "x"], interval=10**9, start_period=5 * 10
 def results(codes, plan, ages):
     health, seen = health_state.Health(), []
     for code, age in zip(codes, ages, strict=True):
-        health = health_state.judge(health, health_state.Result("", "", code, "o" * 9000), plan, age)
-        seen.append((health.verdict, health.streak))
+        health = health_state.after_check(health, health_state.Result("", "", code, "o" * 9000), plan, age)
+        seen.append((health.status, health.failing_streak))
     return health, seen
 
 
@@ -180,8 +180,8 @@ def test_health_starts_counts_failures_and_recovers():
     assert [word for word, _ in seen] == ["starting"] * 3 + ["unhealthy", "healthy", "healthy", "unhealthy"]
     assert [streak for _, streak in seen] == [0, 0, 1, 2, 0, 1, 2]
     assert len(health.results) == 5 and len(health.results[0].output) == 4096
-    assert plan.pause(health_state.Health(), 1) == 0.1 and plan.pause(health_state.Health(), 6) == 1
-    assert plan.pause(health_state.Health("healthy"), 1) == 1
+    assert plan.delay(health_state.Health(), 1) == 0.1 and plan.delay(health_state.Health(), 6) == 1
+    assert plan.delay(health_state.Health("healthy"), 1) == 1
 
 
 def test_no_health_check_is_none():

@@ -4,7 +4,7 @@ import pytest
 
 from netd.common.errors import Problem
 from runtime.container_config import BindOptions, Config, Empty, HostConfig, Mount, TmpfsOptions, VolumeOptions
-from runtime.engine.options.mount_options import MountRequest, parse_bind, wanted
+from runtime.engine.options.mount_options import MountRequest, mount_requests, parse_bind
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ from runtime.engine.options.mount_options import MountRequest, parse_bind, wante
             "data:/x:ro,nocopy",
             MountRequest(kind="volume", source="data", target="/x", read_only=True, mode="ro,nocopy", copy=False),
         ),
-        ("/h:/x", MountRequest(kind="bind", source="/h", target="/x", propagation="rprivate", make_source=True)),
+        ("/h:/x", MountRequest(kind="bind", source="/h", target="/x", propagation="rprivate", create_source=True)),
         (
             "/h/../i/:/x/./y/:rslave,z",
             MountRequest(
-                kind="bind", source="/i", target="/x/y", mode="rslave,z", propagation="rslave", make_source=True
+                kind="bind", source="/i", target="/x/y", mode="rslave,z", propagation="rslave", create_source=True
             ),
         ),
     ],
@@ -51,7 +51,7 @@ def host(*mounts: Mount, **more: object) -> HostConfig:
 
 
 def test_mount_objects_are_read():
-    found = wanted(
+    found = mount_requests(
         Config(),
         host(
             Mount(
@@ -88,20 +88,20 @@ def test_mount_objects_are_read():
 )
 def test_mount_objects_that_cannot_be_done_are_refused(mount):
     with pytest.raises(Problem):
-        wanted(Config(), host(mount))
+        mount_requests(Config(), host(mount))
 
 
 def test_volumes_of_the_image_give_way_to_mounts_at_their_place():
     config = Config(volumes={"/data": Empty(), "/other": Empty()})
-    found = wanted(config, HostConfig(binds=["named:/data"]))
+    found = mount_requests(config, HostConfig(binds=["named:/data"]))
     assert [(mount.source, mount.target) for mount in found] == [("named", "/data"), ("", "/other")]
 
 
 def test_one_place_cannot_be_mounted_twice():
     with pytest.raises(Problem, match="Duplicate mount point: /x"):
-        wanted(Config(), host(Mount(type="tmpfs", target="/x"), binds=["/h:/x/"]))
+        mount_requests(Config(), host(Mount(type="tmpfs", target="/x"), binds=["/h:/x/"]))
 
 
 def test_parents_come_before_children():
-    found = wanted(Config(), HostConfig(binds=["/h:/a/b/c", "/h:/a", "/h:/a/b"]))
+    found = mount_requests(Config(), HostConfig(binds=["/h:/a/b/c", "/h:/a", "/h:/a/b"]))
     assert [mount.target for mount in found] == ["/a", "/a/b", "/a/b/c"]

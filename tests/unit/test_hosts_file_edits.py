@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.engine.containers.etc_files import edited, rewrite_hosts
+from runtime.engine.containers.etc_files import rewrite_hosts, with_line_changes
 
 BEFORE = "127.0.0.1\tlocalhost\n10.0.0.2\tfoo\n"
 AFTER = "127.0.0.1\tlocalhost\n10.0.0.2\tfoo\n10.1.0.2\tfoo\n"
@@ -53,6 +53,6 @@ def test_connecting_and_disconnecting_leaves_the_users_lines(mine, before, joine
     text, old, new = (
         "".join(f"{line}\n" for line in lines) for lines in ([*before, *mine], before, [*before, *joined])
     )
-    there = edited(text, old, new)
+    there = with_line_changes(text, old, new)
     assert sorted(there.split()) == sorted([*before, *mine, *joined])
-    assert sorted(edited(there, new, old).split()) == sorted(text.split())
+    assert sorted(with_line_changes(there, new, old).split()) == sorted(text.split())

@@ -6,19 +6,20 @@ from hypothesis import strategies as st
 
 from netd.common.errors import BadRequest
 from runtime.container_config import HostConfig
-from runtime.engine.network.user_namespaces import check, inherited
+from runtime.engine.network.user_namespaces import check, inherited_ids
 from runtime.engine.options import id_ranges
-from runtime.engine.options.id_ranges import PIECE
+from runtime.engine.options.id_ranges import RANGE_SIZE
 from runtime.record import IdRange
 
 POOLS = st.builds(
-    lambda first, pieces, rest: IdRange(first=first, count=pieces * PIECE + rest),
-    st.integers(PIECE, 2**30),
+    lambda first, pieces, rest: IdRange(first=first, count=pieces * RANGE_SIZE + rest),
+    st.integers(RANGE_SIZE, 2**30),
     st.integers(1, 12),
-    st.integers(0, PIECE - 1),
+    st.integers(0, RANGE_SIZE - 1),
 )
 TAKEN = st.lists(
-    st.builds(IdRange, first=st.integers(0, 2**31), count=st.integers(1, 4 * PIECE), shared=st.booleans()), max_size=8
+    st.builds(IdRange, first=st.integers(0, 2**31), count=st.integers(1, 4 * RANGE_SIZE), shared=st.booleans()),
+    max_size=8,
 )
 
 
@@ -29,34 +30,34 @@ def overlap(left, right):
 @given(POOLS, TAKEN)
 def test_a_new_range_is_in_the_pool_and_overlaps_no_other(pool, taken):
     try:
-        found = id_ranges.lowest_free(pool, taken)
+        found = id_ranges.lowest_free_range(pool, taken)
     except BadRequest as problem:
         assert "userns_range" in problem.message
         return
-    assert found.count == PIECE
-    assert pool.first <= found.first and found.first + PIECE <= pool.first + pool.count
+    assert found.count == RANGE_SIZE
+    assert pool.first <= found.first and found.first + RANGE_SIZE <= pool.first + pool.count
     assert not any(overlap(found, piece) for piece in taken)
 
 
 @given(POOLS)
 def test_the_pool_is_used_up_to_its_last_piece_and_no_further(pool):
     taken = []
-    for _ in range(pool.count // PIECE):
-        taken.append(id_ranges.lowest_free(pool, taken))
+    for _ in range(pool.count // RANGE_SIZE):
+        taken.append(id_ranges.lowest_free_range(pool, taken))
     with pytest.raises(BadRequest):
-        id_ranges.lowest_free(pool, taken)
+        id_ranges.lowest_free_range(pool, taken)
     taken.pop(len(taken) // 2)
-    assert len({piece.first for piece in (*taken, id_ranges.lowest_free(pool, taken))}) == len(taken) + 1
+    assert len({piece.first for piece in (*taken, id_ranges.lowest_free_range(pool, taken))}) == len(taken) + 1
 
 
 @given(POOLS, TAKEN)
 def test_the_shared_range_is_never_one_that_a_container_has_alone(pool, taken):
     try:
-        found = id_ranges.shared(pool, taken)
+        found = id_ranges.shared_range(pool, taken)
     except BadRequest:
         assert any(not piece.shared for piece in taken)
         return
-    assert found.shared and (found.first, found.count) == (pool.first, PIECE)
+    assert found.shared and (found.first, found.count) == (pool.first, RANGE_SIZE)
     assert not any(overlap(found, piece) and not piece.shared for piece in taken)
 
 
@@ -67,7 +68,7 @@ def test_no_text_is_read_as_a_range_of_the_hosts_own_users(text):
     except BadRequest as problem:
         assert "userns_range" in problem.message
         return
-    assert found.first >= PIECE and found.count >= PIECE and found.first + found.count < 2**32
+    assert found.first >= RANGE_SIZE and found.count >= RANGE_SIZE and found.first + found.count < 2**32
 
 
 @pytest.mark.parametrize(
@@ -92,21 +93,21 @@ def test_a_range_that_cannot_serve_is_refused_by_the_name_of_its_source(text):
     ],
 )
 def test_the_first_entry_of_netd_counts_then_that_of_containers(text, first):
-    assert id_ranges.subordinate(text, text).first == first
+    assert id_ranges.subordinate_range(text, text).first == first
 
 
 @pytest.mark.parametrize("text", ["", "al:100000:65536\n", "netd\n", "netd:x:y\n", "netd:0:65536\n"])
 def test_without_an_entry_that_serves_the_file_and_the_remedy_are_named(text):
     with pytest.raises(BadRequest, match="/etc/subuid"):
-        id_ranges.subordinate(text, text)
+        id_ranges.subordinate_range(text, text)
 
 
 def test_users_and_groups_have_to_have_the_same_range():
     with pytest.raises(BadRequest, match="/etc/subgid"):
-        id_ranges.subordinate("netd:100000:65536", "netd:200000:65536")
+        id_ranges.subordinate_range("netd:100000:65536", "netd:200000:65536")
 
 
-A, B = IdRange(first=100000, count=PIECE), IdRange(first=200000, count=PIECE)
+A, B = IdRange(first=100000, count=RANGE_SIZE), IdRange(first=200000, count=RANGE_SIZE)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,9 @@ def test_a_container_joins_only_those_with_the_same_ids(wanted, mode, donors, fo
     named = [(f"c{number}", ids) for number, ids in enumerate(donors)]
     if found is BadRequest:
         with pytest.raises(BadRequest, match="cannot join namespaces"):
-            inherited(wanted, mode, named)
+            inherited_ids(wanted, mode, named)
     else:
-        assert inherited(wanted, mode, named) == found
+        assert inherited_ids(wanted, mode, named) == found
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The containers as the daemon holds them: records, names, their files on the host.
+"""State of containers: records, names, files on the host.
 
-It starts and stops nothing.
+This package does not start or stop processes.
 """

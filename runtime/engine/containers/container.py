@@ -1,7 +1,7 @@
-"""One container in this process: its record, its process, and who waits for it.
+"""In-memory state of one container: its record, its process, and the futures that wait for it.
 
-Changes go through :mod:`runtime.engine.containers.containers`, which writes them to the store; ``lock`` makes
-starting, ending and removing follow one another.
+:mod:`runtime.engine.containers.containers` changes the record and writes it to the store; ``lock`` serializes the
+start, exit handling and removal of a container.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from runtime.shim_client.supervisor import Attachment, Running
 
 @dataclass(slots=True)
 class Waiters:
-    """Futures that all get one exit code, and then make room for the next."""
+    """Futures that get the exit code of the next exit or removal."""
 
     futures: list[asyncio.Future[int]] = field(default_factory=list)
 
     def add(self) -> asyncio.Future[int]:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.futures.append(future)
-        future.add_done_callback(self._forget)
+        future.add_done_callback(self._remove_cancelled)
         return future
 
-    def _forget(self, future: asyncio.Future[int]) -> None:
-        """Drop a future that was cancelled, because its client has left."""
+    def _remove_cancelled(self, future: asyncio.Future[int]) -> None:
+        """Remove a future that was cancelled because its client disconnected."""
         if future.cancelled() and future in self.futures:
             self.futures.remove(future)
 
@@ -42,14 +42,14 @@ class Waiters:
 
 
 @dataclass(slots=True)
-class Viewer:
-    """A client that attached before there was a process: told of the streams when the next one is made."""
+class PendingAttachment:
+    """A client that attached while the container has no process; it gets the streams of the next process."""
 
     connect: Callable[[Running], Awaitable[Attachment]]
     ready: asyncio.Future[Attachment | None]
-    """None when the container went away without one; cancelled when the client did."""
+    """None when the container is removed without a process; cancelled when the client disconnects."""
 
-    async def give(self, running: Running) -> None:
+    async def connect_to(self, running: Running) -> None:
         try:
             streams = await self.connect(running)
         except ProcessLookupError:
@@ -66,47 +66,47 @@ class Container:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     running: Running | None = None
     netns: str | None = None
-    """The path of its network namespace while it runs; None in the host's."""
+    """The path of its network namespace while it runs; None in the host's network namespace."""
     hosts: str = ""
-    """What we last wrote to its hosts file."""
-    ended: Waiters = field(default_factory=Waiters)
-    removed: Waiters = field(default_factory=Waiters)
-    viewers: list[Viewer] = field(default_factory=list)
-    restart: asyncio.Task[None] | None = None
-    """Waits to start it again."""
-    restarting_by_hand: bool = False
-    """Somebody stops it only to start it again: neither restart policy nor automatic removal apply."""
+    """The text last written to its hosts file."""
+    exit_waiters: Waiters = field(default_factory=Waiters)
+    removal_waiters: Waiters = field(default_factory=Waiters)
+    pending_attachments: list[PendingAttachment] = field(default_factory=list)
+    restart_task: asyncio.Task[None] | None = None
+    """Starts the container after the delay of its restart policy."""
+    manual_restart: bool = False
+    """A restart request is stopping the container: restart policy and automatic removal do not apply."""
     health: Health | None = None
-    delay: float = 0.0
-    """Seconds that its latest restart was put off."""
+    restart_delay: float = 0.0
+    """The delay of the latest restart by policy, in seconds."""
     execs: set[str] = field(default_factory=set)
-    """Ids of the execs that have not ended."""
-    ended_execs: deque[str] = field(default_factory=deque)
-    """Ids of those that have, oldest first."""
+    """Ids of the execs that are created or running."""
+    exited_execs: deque[str] = field(default_factory=deque)
+    """Ids of the execs that have exited, oldest first."""
 
     @property
     def id(self) -> str:
         return self.record.id
 
     @property
-    def code(self) -> int:
+    def exit_code(self) -> int:
         return self.record.state.exit_code
 
-    def refuse_restarting(self) -> None:
-        """Raise Conflict for what needs a process while the container waits for its next one."""
+    def check_not_restarting(self) -> None:
+        """Raise Conflict while the container waits for its restart."""
         if self.record.state.status == "restarting":
             raise Conflict(f"Container {self.id} is restarting, wait until the container is running")
 
-    async def connect_viewers(self, running: Running) -> None:
-        """Give everyone who waits for the streams theirs: first while the program is still held back."""
-        waiting, self.viewers = self.viewers, []
-        for viewer in waiting:
-            if not viewer.ready.done():
-                await viewer.give(running)
+    async def connect_pending_attachments(self, running: Running) -> None:
+        """Connect all pending attachments to the streams of *running*; called first before its program is executed."""
+        pending, self.pending_attachments = self.pending_attachments, []
+        for attachment in pending:
+            if not attachment.ready.done():
+                await attachment.connect_to(running)
 
-    def dismiss_viewers(self) -> None:
-        """End the wait of everyone whose container is gone."""
-        waiting, self.viewers = self.viewers, []
-        for viewer in waiting:
-            if not viewer.ready.done():
-                viewer.ready.set_result(None)
+    def end_pending_attachments(self) -> None:
+        """End all pending attachments, because the container is removed."""
+        pending, self.pending_attachments = self.pending_attachments, []
+        for attachment in pending:
+            if not attachment.ready.done():
+                attachment.ready.set_result(None)

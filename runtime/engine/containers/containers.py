@@ -1,6 +1,6 @@
-"""All containers: found by name or id, changed only here, and each change written to the store.
+"""The table of containers: lookup by name or id, and updates of records, which are written to the store.
 
-It starts and stops nothing.
+This module does not start or stop processes.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ class Containers:
         self._containers: dict[str, Container] = {}
         self._names: dict[str, str] = {}
         self._random = random.Random()
-        self._writing: set[asyncio.Task[None]] = set()
+        self._pending_writes: set[asyncio.Task[None]] = set()
 
     def load(self) -> list[Container]:
-        """Read every container; none of them has a process yet."""
+        """Read all records from the store, and return the containers, without processes."""
         for record in self._store.load(_KIND, ContainerRecord).values():
             self._containers[record.id] = Container(record)
             self._names[record.name] = record.id
         return self.all()
 
     async def restore(self) -> None:
-        """Take the containers up whose records the store has lost and whose folders have a copy."""
-        for found in await asyncio.to_thread(list, self._copies.read_missing(self._containers)):
-            name = f"{found.name}-{found.short_id}" if found.name in self._names else found.name
-            record = msgspec.structs.replace(found, name=name)
+        """Restore the containers whose records the store has lost, from the copies in their folders."""
+        for copy in await asyncio.to_thread(list, self._copies.read_missing(self._containers)):
+            name = f"{copy.name}-{copy.short_id}" if copy.name in self._names else copy.name
+            record = msgspec.structs.replace(copy, name=name)
             self._names[record.name] = record.id
             await self.add(record)
             _log.warning("container restored from its folder: container=%s name=%s", record.short_id, record.name)
 
-    # Questions
+    # Lookup
 
     @property
-    def may_lack_records(self) -> bool:
-        """There may be containers that are not known here: the store was damaged."""
+    def records_may_be_missing(self) -> bool:
+        """Whether containers may exist that have no record, because the store was damaged."""
         return bool(self._store.incidents)
 
     def all(self) -> list[Container]:
@@ -66,11 +66,11 @@ class Containers:
         return self._containers.get(identifier)
 
     def find(self, text: str) -> Container:
-        """Return the container of an id, a name, or the beginning of one id.  Raises NotFound in Docker's words."""
+        """Return the container with the id, name or unique id prefix *text*.  Raises NotFound with Docker's message."""
         name = text.removeprefix("/")
-        if found := self._containers.get(text) or self._containers.get(self._names.get(name, "")):
-            return found
-        matching = [one for key, one in self._containers.items() if text and key.startswith(text)]
+        if container := self._containers.get(text) or self._containers.get(self._names.get(name, "")):
+            return container
+        matching = [container for key, container in self._containers.items() if text and key.startswith(text)]
         if len(matching) > 1:
             raise BadRequest(f"multiple IDs found with provided prefix: {text}")
         if not matching:
@@ -93,7 +93,7 @@ class Containers:
     # Changes
 
     def reserve(self, name: str, identifier: str) -> None:
-        """Take a name before anything else is done with it.  Raises Conflict when somebody has it."""
+        """Reserve a name for the container *identifier*.  Raises Conflict if another container has it."""
         if holder := self._names.get(name):
             raise Conflict(
                 f'Conflict. The container name "/{name}" is already in use by container "{holder}". You have to remove'
@@ -105,14 +105,14 @@ class Containers:
         self._names.pop(name, None)
 
     async def add(self, record: ContainerRecord) -> Container:
-        """Keep a new container, whose name is reserved."""
+        """Add a new container, whose name is already reserved."""
         await asyncio.to_thread(self._copies.write, record)
         await self._store.write(Put(_KIND, record.id, record))
         container = self._containers[record.id] = Container(record)
         return container
 
-    async def change(self, container: Container, **fields: Any) -> None:
-        """Give the record new values; they are taken back when they cannot be written."""
+    async def update(self, container: Container, **fields: Any) -> None:
+        """Set fields of the record; if the write fails, restore the former values and raise the Problem."""
         before = container.record
         container.record = msgspec.structs.replace(before, **fields)
         if container.id not in self._containers:
@@ -125,20 +125,20 @@ class Containers:
             raise
         await asyncio.to_thread(self._copies.write, container.record)
 
-    def note(self, container: Container, **fields: Any) -> None:
-        """Give the record values that tell what the kernel has already done.
+    def update_deferred(self, container: Container, **fields: Any) -> None:
+        """Set fields of the record that describe what has already happened, and write them in the background.
 
-        They hold even when they cannot be written, and nobody waits for that: a restarted daemon finds them out again.
+        If the write fails, the values stay: a restarted daemon reads them from the kernel and the shims again.
         """
         container.record = msgspec.structs.replace(container.record, **fields)
-        job = self._tasks.start(self._write_noted(container), f"note {container.id[:12]}")
-        self._writing.add(job)
-        job.add_done_callback(self._writing.discard)
+        job = self._tasks.start(self._write_deferred(container), f"write {container.id[:12]}")
+        self._pending_writes.add(job)
+        job.add_done_callback(self._pending_writes.discard)
 
-    def note_state(self, container: Container, **fields: Any) -> None:
-        self.note(container, state=msgspec.structs.replace(container.record.state, **fields))
+    def update_state_deferred(self, container: Container, **fields: Any) -> None:
+        self.update_deferred(container, state=msgspec.structs.replace(container.record.state, **fields))
 
-    async def _write_noted(self, container: Container) -> None:
+    async def _write_deferred(self, container: Container) -> None:
         if container.id not in self._containers:
             return
         try:
@@ -146,27 +146,27 @@ class Containers:
         except Problem as problem:
             _log.warning("state not recorded: container=%s error=%s", container.id[:12], problem.message)
 
-    async def settle(self) -> None:
-        """Return when all that was noted so far is written."""
-        if self._writing:
-            await asyncio.wait(set(self._writing))
+    async def flush(self) -> None:
+        """Wait until all deferred updates are written."""
+        if self._pending_writes:
+            await asyncio.wait(set(self._pending_writes))
 
-    def show_state(self, container: Container, state: State) -> None:
-        """Show a state that is not worth keeping: it ends with this process."""
+    def set_transient_state(self, container: Container, state: State) -> None:
+        """Set a state that is not written to the store."""
         container.record = msgspec.structs.replace(container.record, state=state)
 
     async def rename(self, container: Container, name: str) -> None:
         old = container.record.name
         self.reserve(name, container.id)
         try:
-            await self.change(container, name=name)
+            await self.update(container, name=name)
         except BaseException:
             self.release(name)
             raise
         self.release(old)
 
-    async def forget(self, container: Container) -> None:
-        """Drop the container; it is back when that cannot be written."""
+    async def delete(self, container: Container) -> None:
+        """Delete the record and release the name; if the write fails, keep both and raise the Problem."""
         del self._containers[container.id]
         try:
             await self._store.write(Drop(_KIND, container.id))
@@ -175,9 +175,9 @@ class Containers:
             raise
         self.release(container.record.name)
 
-    def tell(self, container: Container, action: str, **attributes: str) -> None:
-        """Publish an event of the container."""
+    def publish_event(self, container: Container, action: str, **attributes: str) -> None:
+        """Publish an event of the container on the event bus."""
         record = container.record
-        known = {"image": record.config.image, "name": record.name, **(record.config.labels or {})}
-        happened = event("container", action, record.id, {**known, **attributes})
-        self._bus.publish(msgspec.structs.replace(happened, status=action, id=record.id, origin=record.config.image))
+        common = {"image": record.config.image, "name": record.name, **(record.config.labels or {})}
+        message = event("container", action, record.id, {**common, **attributes})
+        self._bus.publish(msgspec.structs.replace(message, status=action, id=record.id, origin=record.config.image))

@@ -1,4 +1,4 @@
-"""The files and folders of one container on the host.  Everything here blocks; it is small and local."""
+"""The files and folders of one container on the host.  All functions block."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from runtime.kernel import openat
 from runtime.paths import ContainerPaths
 
 _log = logging.getLogger(__name__)
-_LARGEST_HOSTS = 1 << 20
+_MAX_HOSTS_SIZE = 1 << 20
 
 
-def make(own: ContainerPaths, top_layer: str) -> None:
-    """Make the folders that are not there: the writable layer's root looks like the image's."""
+def create_folders(own: ContainerPaths, top_layer: str) -> None:
+    """Create missing folders; the root of the writable layer gets owner and mode from *top_layer*."""
     folders.make(own.folder, folders.CLOSED)
     for folder in (own.work, own.root):
         folder.mkdir(exist_ok=True, mode=0o755)
@@ -25,42 +25,42 @@ def make(own: ContainerPaths, top_layer: str) -> None:
 
 
 def write_files(own: ContainerPaths, *, hostname: str, hosts: str, resolv_conf: str) -> None:
-    """Write what the container sees as its three files in /etc."""
+    """Write the container's hostname, hosts and resolv.conf."""
     for path, text in ((own.hostname, f"{hostname}\n"), (own.hosts, hosts), (own.resolv_conf, resolv_conf)):
         overwrite(path, text)
 
 
 def overwrite(path: Path, text: str) -> None:
-    """Write in place: the file is mounted in the container, which would go on seeing the old one after a rename."""
+    """Write in place: the file is bind-mounted, and after a rename the container would still see the old file."""
     openat.overwrite_path(path, text.encode(errors="surrogateescape"))
 
 
 def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> bool:
-    """Take out of the hosts file what is in *before* alone, and add what is in *after* alone: other lines stay.
+    """Remove the lines from the hosts file that only *before* has, and add those that only *after* has.
 
-    A file that the container made larger than 1 MiB, or unreadable, is left as it is: False is returned and the reason
-    logged.  The container then lacks lines about its own addresses only; names of others are not in the file.
+    All other lines stay.  A file that is larger than 1 MiB or unreadable is not changed: the reason is logged and False
+    returned.  It then lacks lines about the container's own addresses; names of other containers are not in the file.
     """
     if before == after:
         return True
     try:
-        found = openat.read_path(own.hosts, _LARGEST_HOSTS).decode(errors="surrogateescape")
-        overwrite(own.hosts, after if found == before else edited(found, before, after))
+        current = openat.read_path(own.hosts, _MAX_HOSTS_SIZE).decode(errors="surrogateescape")
+        overwrite(own.hosts, after if current == before else with_line_changes(current, before, after))
     except OSError as error:
         reason = error.strerror
-        _log.warning("hosts file is left as it is: container=%s error=%s", own.folder.name[:12], reason)
+        _log.warning("hosts file not updated: container=%s error=%s", own.folder.name[:12], reason)
         return False
     return True
 
 
-def edited(text: str, before: str, after: str) -> str:
-    """Return *text* with the lines changed that differ between *before* and *after*."""
+def with_line_changes(text: str, before: str, after: str) -> str:
+    """Return *text* with the line changes from *before* to *after* applied."""
     old, new = Counter(_lines(before)), Counter(_lines(after))
-    gone = old - new
+    removed = old - new
     lines = []
     for line in reversed(_lines(text)):
-        if gone[line]:
-            gone[line] -= 1
+        if removed[line]:
+            removed[line] -= 1
         else:
             lines.append(line)
     lines.reverse()
@@ -73,8 +73,8 @@ def _lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def make_volume(path: str) -> None:
-    """Make a volume's folder if it is not there."""
+def create_volume_folder(path: str) -> None:
+    """Create a volume's folder if it is missing."""
     folder = Path(path)
     folders.make(folder.parent, folders.CLOSED)
     folder.mkdir(mode=0o755, exist_ok=True)

@@ -1,6 +1,6 @@
-"""What the results of health checks mean.
+"""Health states: how the results of health checks change them.
 
-Pure: the checks themselves are run by :mod:`runtime.engine.lifecycle.health`.
+Pure: :mod:`runtime.engine.lifecycle.health` runs the checks.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Literal
 
 from runtime.container_config import Config
 
-Verdict = Literal["starting", "healthy", "unhealthy"]
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
 
 _SECOND = 10**9
 _INTERVAL, _TIMEOUT, _START_INTERVAL, _RETRIES = 30.0, 30.0, 5.0, 3
 _SHELL = ["/bin/sh", "-c"]
-_KEPT, _LONGEST = 5, 4096
+_MAX_RESULTS, _MAX_OUTPUT = 5, 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One check: when it ran (RFC 3339), its exit code (-1 when it did not end in time) and what it said."""
+    """One check: its times (RFC 3339), its exit code (-1 after a timeout) and its output."""
 
     start: str
     end: str
@@ -30,15 +30,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    verdict: Verdict = "starting"
-    streak: int = 0
+    status: HealthStatus = "starting"
+    failing_streak: int = 0
     """Failures since the last success."""
     results: tuple[Result, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HealthcheckPlan:
-    """A health check with its defaults filled in; times in seconds."""
+    """A health check with defaults applied; times in seconds."""
 
     argv: list[str]
     interval: float
@@ -47,13 +47,13 @@ class HealthcheckPlan:
     start_interval: float
     retries: int
 
-    def pause(self, health: Health, age: float) -> float:
-        """Return how long to wait before the next check of a container of this age."""
-        return self.start_interval if health.verdict == "starting" and age < self.start_period else self.interval
+    def delay(self, health: Health, age: float) -> float:
+        """Return the delay before the next check of a container that has run for *age* seconds."""
+        return self.start_interval if health.status == "starting" and age < self.start_period else self.interval
 
 
 def plan(config: Config) -> HealthcheckPlan | None:
-    """Return what to do for a container; None when it has no health check."""
+    """Return the health check of a container, None if it has none."""
     check = config.healthcheck
     if check is None or not check.test or check.test[0] == "NONE":
         return None
@@ -68,19 +68,19 @@ def plan(config: Config) -> HealthcheckPlan | None:
     )
 
 
-def judge(health: Health, result: Result, plan: HealthcheckPlan, age: float) -> Health:
-    """Return the health after *result*, which came when the container was *age* seconds old.
+def after_check(health: Health, result: Result, plan: HealthcheckPlan, age: float) -> Health:
+    """Return the health after *result*, of a container that has run for *age* seconds.
 
-    Failures do not count while the start period lasts and no check has succeeded.
+    During the start period, failures are ignored until a check has succeeded.
     """
-    kept = replace(result, output=result.output[:_LONGEST])
-    results = (*health.results, kept)[-_KEPT:]
+    shortened = replace(result, output=result.output[:_MAX_OUTPUT])
+    results = (*health.results, shortened)[-_MAX_RESULTS:]
     if result.code == 0:
         return Health("healthy", 0, results)
-    if health.verdict == "starting" and age < plan.start_period:
+    if health.status == "starting" and age < plan.start_period:
         return replace(health, results=results)
-    streak = health.streak + 1
-    return Health("unhealthy" if streak >= plan.retries else health.verdict, streak, results)
+    failing_streak = health.failing_streak + 1
+    return Health("unhealthy" if failing_streak >= plan.retries else health.status, failing_streak, results)
 
 
 def _seconds(nanoseconds: int, default: float) -> float:

@@ -1,6 +1,6 @@
-"""A second copy of each container's record, in the container's own folder.
+"""A copy of each container's record in the container's folder.
 
-Written when a container is created or its configuration changes; read only when the store has lost records.
+Written when a container is created or its configuration changes; read only if the store has lost records.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ class RecordCopies:
         self._paths = paths
 
     def write(self, record: ContainerRecord) -> None:
-        """Write the copy of a record; a failure is logged, because the store has the record.  Blocks."""
+        """Write the copy of a record; a failure is only logged, because the store has the record.  Blocks."""
         target = self._paths.container(record.id).record
-        fresh = target.with_suffix(".new")
+        temporary = target.with_suffix(".new")
         try:
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with open(handle, "wb") as file:
                 file.write(codec.encode(record))
-            fresh.rename(target)
+            temporary.rename(target)
         except OSError as error:
-            _log.warning("no copy of the record: container=%s error=%s", record.id[:12], error.strerror)
+            _log.warning("record copy not written: container=%s error=%s", record.id[:12], error.strerror)
 
     def read_missing(self, known: Container[str]) -> Iterator[ContainerRecord]:
-        """Yield the copies of containers whose ids are not *known*; what cannot be read is logged.  Blocks."""
+        """Yield the copies of containers whose ids are not in *known*; unreadable copies are logged.  Blocks."""
         folder = self._paths.containers
-        for found in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if found.name not in known and (record := _read(self._paths.container(found.name).record)) is not None:
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if entry.name not in known and (record := _read(self._paths.container(entry.name).record)) is not None:
                 yield record
 
 
@@ -47,6 +47,6 @@ def _read(path: Path) -> ContainerRecord | None:
     try:
         record = codec.decode(path.read_bytes(), ContainerRecord)
     except (OSError, msgspec.DecodeError, ValueError) as error:
-        _log.warning("container cannot be restored: path=%s error=%s", path, error)
+        _log.warning("record copy not readable: path=%s error=%s", path, error)
         return None
     return record if record.id == path.parent.name else None

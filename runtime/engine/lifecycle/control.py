@@ -1,9 +1,9 @@
-"""What people do to a running container: stop, kill, restart, pause, remove."""
+"""Requests on existing containers: stop, kill, restart, pause, rename, remove, wait."""
 
 from __future__ import annotations
 
 import asyncio
-import signal as signals_of_python
+import signal as os_signal
 from contextlib import suppress
 
 from netd.common.errors import BadRequest, Conflict, NotModified, Problem, ServerError
@@ -11,15 +11,15 @@ from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
 from runtime.engine.lifecycle.lifecycle import Lifecycle
-from runtime.engine.lifecycle.remove import Remover
+from runtime.engine.lifecycle.remove import ContainerRemoval
 from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.options import signals
 from runtime.shim_client.supervisor import Running, Supervisor
 
-_KILL = int(signals_of_python.SIGKILL)
-_TERM = int(signals_of_python.SIGTERM)
-_POLITE_SECONDS = 10
-_AFTER_KILL, _AFTER_KILL_ALL = 10.0, 2.0
+_KILL = int(os_signal.SIGKILL)
+_TERM = int(os_signal.SIGTERM)
+_STOP_TIMEOUT = 10
+_KILL_TIMEOUT, _KILL_ALL_TIMEOUT = 10.0, 2.0
 
 
 class Control:
@@ -28,128 +28,128 @@ class Control:
         containers: Containers,
         supervisor: Supervisor,
         lifecycle: Lifecycle,
-        remover: Remover,
+        removal: ContainerRemoval,
         network: NetworkAttachments,
     ) -> None:
         self._containers = containers
         self._supervisor = supervisor
         self._lifecycle = lifecycle
-        self._remover = remover
+        self._removal = removal
         self._network = network
 
     async def stop(self, container: Container, *, signal: str = "", seconds: int | None = None) -> None:
-        """Ask the program to end and, when it does not within *seconds* (-1: ever), make it.
+        """Send the stop signal, and SIGKILL if the process has not exited after *seconds* (-1: no limit).
 
-        Raises NotModified when there is no process.
+        Raises NotModified if the container has no process.
         """
         number = self._stop_signal(container, signal)
-        if await self._lifecycle.give_up_restart(container):
+        if await self._lifecycle.cancel_restart(container):
             return
         if container.running is None:
             raise NotModified("not running")
-        self._containers.note(container, stopped=True)
-        await self._end(container, number, self._patience(container, seconds))
-        self._containers.tell(container, "stop")
+        self._containers.update_deferred(container, stopped=True)
+        await self._stop(container, number, self._timeout(container, seconds))
+        self._containers.publish_event(container, "stop")
 
     def _stop_signal(self, container: Container, signal: str) -> int:
         return signals.number(signal or container.record.config.stop_signal or str(_TERM))
 
-    def _patience(self, container: Container, seconds: int | None) -> float | None:
+    def _timeout(self, container: Container, seconds: int | None) -> float | None:
         configured = container.record.config.stop_timeout
-        chosen = seconds if seconds is not None else configured if configured is not None else _POLITE_SECONDS
+        chosen = seconds if seconds is not None else configured if configured is not None else _STOP_TIMEOUT
         return None if chosen < 0 else float(chosen)
 
-    async def _end(self, container: Container, number: int, seconds: float | None) -> None:
-        ended = container.ended.add()
+    async def _stop(self, container: Container, number: int, seconds: float | None) -> None:
+        exited = container.exit_waiters.add()
         await self._signal(container, number)
         if container.record.state.status == "paused":
             await self._resume(container)
-        if not await _within(ended, seconds):
-            await self._kill_and_wait(container, ended)
+        if not await _within(exited, seconds):
+            await self._kill_and_wait(container, exited)
 
-    async def _kill_and_wait(self, container: Container, ended: asyncio.Future[int]) -> None:
+    async def _kill_and_wait(self, container: Container, exited: asyncio.Future[int]) -> None:
         await self._signal(container, _KILL)
-        if await _within(ended, _AFTER_KILL):
+        if await _within(exited, _KILL_TIMEOUT):
             return
         await self._supervisor.kill_all(container.id)
-        if not await _within(ended, _AFTER_KILL_ALL):
+        if not await _within(exited, _KILL_ALL_TIMEOUT):
             raise ServerError(
-                f"container {container.record.name} was killed and has not ended:"
-                " a process of it may be stuck in the kernel"
+                f"container {container.record.name} was killed but has not exited:"
+                " one of its processes may be blocked in the kernel"
             )
 
     async def _signal(self, container: Container, number: int) -> None:
         if (running := container.running) is not None:
             with suppress(ProcessLookupError):
                 await running.signal(number)
-                self._containers.tell(container, "kill", signal=str(number))
+                self._containers.publish_event(container, "kill", signal=str(number))
 
     async def kill(self, container: Container, signal: str) -> None:
-        """Send a signal; after SIGKILL, return when the container has ended.
+        """Send a signal; with SIGKILL, return after the container has exited.
 
-        A container that waits for its restart has no process: whatever the signal, it is not started again.
+        If the container waits for its restart, any signal cancels the restart.
         """
         try:
             number = signals.number(signal or str(_KILL))
         except BadRequest as problem:
             raise BadRequest(f"cannot kill container: {container.record.name}: {problem.message}") from None
-        if container.record.state.status == "restarting" and await self._lifecycle.give_up_restart(container):
+        if container.record.state.status == "restarting" and await self._lifecycle.cancel_restart(container):
             return
-        self._running(container, f"cannot kill container: {container.record.name}: ")
+        self._require_running(container, f"cannot kill container: {container.record.name}: ")
         if number in (_KILL, self._stop_signal(container, "")):
-            self._containers.note(container, stopped=True)
+            self._containers.update_deferred(container, stopped=True)
         if number != _KILL:
             await self._signal(container, number)
             return
-        ended = container.ended.add()
+        exited = container.exit_waiters.add()
         if container.record.state.status == "paused":
             await self._resume(container)
-        await self._kill_and_wait(container, ended)
+        await self._kill_and_wait(container, exited)
 
     async def restart(self, container: Container, *, signal: str = "", seconds: int | None = None) -> None:
-        """Stop the container if it runs, and start it."""
+        """Stop the container if it runs, then start it."""
         number = self._stop_signal(container, signal)
-        container.restarting_by_hand = True
+        container.manual_restart = True
         try:
-            await self._lifecycle.give_up_restart(container)
+            await self._lifecycle.cancel_restart(container)
             if container.running is not None:
-                await self._end(container, number, self._patience(container, seconds))
+                await self._stop(container, number, self._timeout(container, seconds))
         finally:
-            container.restarting_by_hand = False
+            container.manual_restart = False
         with suppress(NotModified):
             await self._lifecycle.start(container)
-        self._containers.tell(container, "restart")
+        self._containers.publish_event(container, "restart")
 
     async def pause(self, container: Container) -> None:
         async with container.lock:
-            self._running(container)
+            self._require_running(container)
             if container.record.state.status == "paused":
                 raise Conflict(f"Container {container.id} is already paused")
             await self._supervisor.pause(container.id)
-            self._containers.note_state(container, status="paused")
-        self._containers.tell(container, "pause")
+            self._containers.update_state_deferred(container, status="paused")
+        self._containers.publish_event(container, "pause")
 
     async def unpause(self, container: Container) -> None:
         if container.record.state.status != "paused":
             raise ServerError(f"Container {container.id} is not paused")
         await self._resume(container)
-        self._containers.tell(container, "unpause")
+        self._containers.publish_event(container, "unpause")
 
     async def _resume(self, container: Container) -> None:
         async with container.lock:
             if container.record.state.status == "paused":
                 await self._supervisor.resume(container.id)
-                self._containers.note_state(container, status="running")
+                self._containers.update_state_deferred(container, status="running")
 
-    def _running(self, container: Container, prefix: str = "") -> Running:
+    def _require_running(self, container: Container, prefix: str = "") -> Running:
         if not prefix:
-            container.refuse_restarting()
+            container.check_not_restarting()
         if container.running is None:
             raise Conflict(f"{prefix}container {container.id} is not running")
         return container.running
 
     async def remove(self, container: Container, *, force: bool = False, volumes: bool = False) -> None:
-        """Remove the container; with *force* even one that runs."""
+        """Remove the container; with *force*, kill it first if it runs."""
         if container.record.state.counts_as_running:
             if not force:
                 paused = container.record.state.status == "paused"
@@ -158,20 +158,20 @@ class Control:
                     + ("unpause and then stop" if paused else "stop")
                     + " the container before removing or force remove"
                 )
-            await self._force_down(container)
+            await self._kill_for_removal(container)
         async with container.lock:
             if self._containers.get(container.id) is not container:
                 return
             if container.running is not None:
-                raise Conflict(f'cannot remove container "{container.record.name}": it was started again meanwhile')
-            await self._remover.remove(container, volumes=volumes)
+                raise Conflict(f'cannot remove container "{container.record.name}": it has been started again')
+            await self._removal.remove(container, volumes=volumes)
 
-    async def _force_down(self, container: Container) -> None:
-        if not await self._lifecycle.give_up_restart(container) and container.running is not None:
+    async def _kill_for_removal(self, container: Container) -> None:
+        if not await self._lifecycle.cancel_restart(container) and container.running is not None:
             await self.kill(container, "")
 
     async def rename(self, container: Container, name: str) -> None:
-        """Give the container another name; others find it by the new one at once."""
+        """Rename the container, in the record and in DNS."""
         if not name:
             raise BadRequest("Neither old nor new names may be empty")
         name = check_name(name)
@@ -185,22 +185,22 @@ class Control:
             except Problem:
                 await self._containers.rename(container, old)
                 raise
-        self._containers.tell(container, "rename", oldName=f"/{old}")
+        self._containers.publish_event(container, "rename", oldName=f"/{old}")
 
     def wait(self, container: Container, condition: str) -> asyncio.Future[int]:
-        """Return a future of the end that *condition* speaks of.  Raises BadRequest for unknown conditions."""
+        """Return a future with the exit code, set on *condition* as in Docker.  Raises BadRequest if it is unknown."""
         if condition in ("", "not-running"):
-            future = container.ended.add()
+            future = container.exit_waiters.add()
             if not container.record.state.counts_as_running:
-                future.set_result(container.code)
+                future.set_result(container.exit_code)
             return future
         if condition == "next-exit":
-            return container.ended.add()
+            return container.exit_waiters.add()
         if condition == "removed":
-            return container.removed.add()
+            return container.removal_waiters.add()
         raise BadRequest(f'invalid condition: "{condition}"')
 
 
-async def _within(ended: asyncio.Future[int], seconds: float | None) -> bool:
-    done, _ = await asyncio.wait([ended], timeout=seconds)
+async def _within(exited: asyncio.Future[int], seconds: float | None) -> bool:
+    done, _ = await asyncio.wait([exited], timeout=seconds)
     return bool(done)

@@ -1,7 +1,7 @@
-"""Further programs in running containers.
+"""Execs: further processes in running containers.
 
-An exec that has ended is known for five minutes, so that its exit code can be asked for, and at most 256 of a
-container are; one that was never started is dropped after as long when a container has too many of them.
+Exited execs are kept for five minutes, at most 256 per container, so that clients can read their exit codes.  If a
+container has more than 1,024 others, those that were not started within five minutes are deleted.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from runtime.spec import StartError
 
 _log = logging.getLogger(__name__)
 _NOT_STARTED = 126
-_KEPT_SECONDS, _KEPT = 300.0, 256
-"""Of the ended execs of a container."""
+_KEPT_SECONDS, _MAX_KEPT = 300.0, 256
+"""How long, and how many per container, exited execs are kept."""
 _SWEEP_EACH = 64
-_MANY = 1024
-"""Execs of a container that have not ended, beyond which those that were not started are dropped."""
+_MAX_ACTIVE = 1024
+"""Created and running execs of a container, above which old execs that were not started are deleted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,9 +41,9 @@ class Exec:
     code: int | None = None
     started: bool = False
     size: tuple[int, int] | None = None
-    """(rows, columns) asked for before there was a terminal."""
-    since: float = field(default_factory=time.monotonic)
-    """When it was created, and from its end on when it ended."""
+    """(rows, columns) of a resize request before the start."""
+    changed_at: float = field(default_factory=time.monotonic)
+    """Monotonic time of its exit; of its creation until then."""
 
 
 class Execs:
@@ -55,7 +55,7 @@ class Execs:
         self._created = 0
 
     def create(self, container: Container, config: ExecConfig) -> Exec:
-        """Return a new exec of *live*, checked but not started."""
+        """Return a new exec of *container*, validated but not started."""
         self._check_running(container)
         if not config.cmd:
             raise BadRequest("No exec command specified")
@@ -63,61 +63,63 @@ class Execs:
         process.check_strings("command", config.cmd)
         process.check_environment(config.env or ())
         process.check_user(config.user)
-        made = Exec(new_id(), container.id, config)
+        new_exec = Exec(new_id(), container.id, config)
         self._sweep()
         self._drop_unstarted(container)
-        self._execs[made.id] = made
-        container.execs.add(made.id)
-        self._containers.tell(container, f"exec_create: {' '.join(config.cmd)}", execID=made.id)
-        return made
+        self._execs[new_exec.id] = new_exec
+        container.execs.add(new_exec.id)
+        self._containers.publish_event(container, f"exec_create: {' '.join(config.cmd)}", execID=new_exec.id)
+        return new_exec
 
     def find(self, identifier: str) -> Exec:
         if identifier not in self._execs or self._containers.get(self._execs[identifier].container) is None:
             raise NotFound(f"No such exec instance: {identifier}")
         return self._execs[identifier]
 
-    def of(self, container: Container) -> list[str]:
-        """Return the ids of the execs that run in the container now."""
-        return [key for key in container.execs if (one := self._execs.get(key)) and one.running and one.code is None]
+    def running_in(self, container: Container) -> list[str]:
+        """Return the ids of the execs that are running in the container."""
+        return [
+            key for key in container.execs if (exec_ := self._execs.get(key)) and exec_.running and exec_.code is None
+        ]
 
-    def begin(self, one: Exec) -> Container:
-        """Claim the exec for its only start and return its container."""
-        container = self._containers.find(one.container)
-        if one.started:
-            raise Conflict(f"exec {one.id} has been started already")
+    def begin(self, exec_: Exec) -> Container:
+        """Mark the exec as started and return its container.  Raises Conflict if it was started before."""
+        container = self._containers.find(exec_.container)
+        if exec_.started:
+            raise Conflict(f"exec {exec_.id} has already been started")
         self._check_running(container)
-        one.started = True
+        exec_.started = True
         return container
 
-    async def start(self, one: Exec, *, attached: bool) -> Attachment | None:
-        """Run the program; claimed with :meth:`begin`.  Raises StartError, whose code the exec then has."""
-        container = self._containers.find(one.container)
+    async def start(self, exec_: Exec, *, attached: bool) -> Attachment | None:
+        """Start the process; :meth:`begin` comes first.  Raises StartError, whose code becomes the exec's exit code."""
+        container = self._containers.find(exec_.container)
         try:
-            running, streams = await self._run(container, one, attached)
+            running, streams = await self._run(container, exec_, attached)
         except StartError as error:
-            self._end(container, one, error.code)
+            self._record_exit(container, exec_, error.code)
             raise
         except ProcessLookupError as error:
-            self._end(container, one, _NOT_STARTED)
+            self._record_exit(container, exec_, _NOT_STARTED)
             raise StartError(str(error), _NOT_STARTED) from error
         except OSError as error:
-            one.code = _NOT_STARTED
+            exec_.code = _NOT_STARTED
             what = "cannot start the exec"
             raise resource_errors.problem(error, what) or ServerError(f"{what}: {error}") from error
         except BaseException:
-            self._end(container, one, _NOT_STARTED)
+            self._record_exit(container, exec_, _NOT_STARTED)
             raise
-        self._containers.tell(container, f"exec_start: {' '.join(one.config.cmd or ())}", execID=one.id)
-        self._tasks.start(self._watch(container, one, running), f"exec {one.id[:12]}")
+        self._containers.publish_event(container, f"exec_start: {' '.join(exec_.config.cmd or ())}", execID=exec_.id)
+        self._tasks.start(self._watch(container, exec_, running), f"exec {exec_.id[:12]}")
         return streams
 
-    async def _run(self, container: Container, one: Exec, attached: bool) -> tuple[Running, Attachment | None]:
+    async def _run(self, container: Container, exec_: Exec, attached: bool) -> tuple[Running, Attachment | None]:
         self._check_running(container)
         assert container.running is not None
-        config = one.config
-        sized = msgspec.structs.replace(config, console_size=list(one.size)) if one.size else config
-        program = process.further(container.record, sized, container.record.config.hostname)
-        running = one.running = await self._supervisor.exec(container.id, container.running.pid, program, one.id)
+        config = exec_.config
+        with_size = msgspec.structs.replace(config, console_size=list(exec_.size)) if exec_.size else config
+        spec = process.exec_process(container.record, with_size, container.record.config.hostname)
+        running = exec_.running = await self._supervisor.exec(container.id, container.running.pid, spec, exec_.id)
         streams = None
         if attached:
             try:
@@ -135,50 +137,52 @@ class Execs:
             raise
         return running, streams
 
-    async def _watch(self, container: Container, one: Exec, running: Running) -> None:
+    async def _watch(self, container: Container, exec_: Exec, running: Running) -> None:
         status = await running.wait()
-        self._end(container, one, status.code)
-        self._containers.tell(container, "exec_die", execID=one.id, exitCode=str(status.code))
+        self._record_exit(container, exec_, status.code)
+        self._containers.publish_event(container, "exec_die", execID=exec_.id, exitCode=str(status.code))
 
-    async def resize(self, one: Exec, rows: int, columns: int) -> None:
-        """Set the size of the terminal; asked before there is one, it is given at the start."""
-        if one.code is not None:
-            raise Conflict(f"exec {one.id} is not running")
-        if one.running is None:
-            one.size = (rows, columns)
+    async def resize(self, exec_: Exec, rows: int, columns: int) -> None:
+        """Set the size of the terminal; before the start, the size is kept for the start."""
+        if exec_.code is not None:
+            raise Conflict(f"exec {exec_.id} is not running")
+        if exec_.running is None:
+            exec_.size = (rows, columns)
             return
-        await one.running.resize(rows, columns)
+        await exec_.running.resize(rows, columns)
 
     def _check_running(self, container: Container) -> None:
         if container.record.state.status == "paused":
             raise Conflict(f"Container {container.record.name} is paused, unpause the container before exec")
-        container.refuse_restarting()
+        container.check_not_restarting()
         if container.running is None:
             raise Conflict(f"container {container.id} is not running")
 
-    def _end(self, container: Container, one: Exec, code: int) -> None:
-        """Record the exit code, and make room for it among the ended execs of the container."""
-        one.code, one.since = code, time.monotonic()
-        container.execs.discard(one.id)
-        container.ended_execs.append(one.id)
-        if len(container.ended_execs) > _KEPT:
-            self._execs.pop(container.ended_execs.popleft(), None)
+    def _record_exit(self, container: Container, exec_: Exec, code: int) -> None:
+        """Record the exit code, and delete the oldest exited exec if the container has too many."""
+        exec_.code, exec_.changed_at = code, time.monotonic()
+        container.execs.discard(exec_.id)
+        container.exited_execs.append(exec_.id)
+        if len(container.exited_execs) > _MAX_KEPT:
+            self._execs.pop(container.exited_execs.popleft(), None)
 
     def _sweep(self) -> None:
-        """Drop now and then the execs that ended long ago, and those whose container is gone."""
+        """At every 64th creation, delete execs that exited long ago and those whose container is removed."""
         self._created += 1
         if self._created % _SWEEP_EACH == 0:
-            before = time.monotonic() - _KEPT_SECONDS
+            limit = time.monotonic() - _KEPT_SECONDS
             self._execs = {
-                key: one
-                for key, one in self._execs.items()
-                if self._containers.get(one.container) and (one.code is None or one.since > before)
+                key: exec_
+                for key, exec_ in self._execs.items()
+                if self._containers.get(exec_.container) and (exec_.code is None or exec_.changed_at > limit)
             }
 
     def _drop_unstarted(self, container: Container) -> None:
-        if len(container.execs) < _MANY:
+        if len(container.execs) < _MAX_ACTIVE:
             return
-        before = time.monotonic() - _KEPT_SECONDS
-        for key in [key for key in container.execs if not (one := self._execs[key]).started and one.since < before]:
+        limit = time.monotonic() - _KEPT_SECONDS
+        for key in [
+            key for key in container.execs if not (exec_ := self._execs[key]).started and exec_.changed_at < limit
+        ]:
             container.execs.discard(key)
             del self._execs[key]

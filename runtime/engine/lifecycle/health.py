@@ -1,4 +1,4 @@
-"""Runs the health checks of containers, each as an exec, and keeps what they told."""
+"""Runs the health checks of containers, each as an exec, and records the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime.shim_client.supervisor import Attachment, Running, Supervisor
 from runtime.spec import ExitStatus, StartError, StreamLost
 
 _KILL = 9
-_READ = 1 << 16
+_MAX_OUTPUT_READ = 1 << 16
 
 
 class HealthChecks:
@@ -27,30 +27,31 @@ class HealthChecks:
         self._supervisor = supervisor
 
     async def run(self, container: Container, running: Running) -> None:
-        """Check the container until its process ends; returns at once when it has no health check."""
+        """Run health checks until the process exits; returns at once if the container has none."""
         plan = health_state.plan(container.record.config)
         if plan is None:
             container.health = None
             return
         container.health = Health()
-        began = time.monotonic()
-        ended = start_awaited(running.wait())
+        started = time.monotonic()
+        exited = start_awaited(running.wait())
         try:
-            while not await _within(ended, plan.pause(container.health, time.monotonic() - began)):
+            while not await _within(exited, plan.delay(container.health, time.monotonic() - started)):
                 if container.record.state.status == "running":
                     result = await self._check(container, running, plan)
-                    self._take(container, health_state.judge(container.health, result, plan, time.monotonic() - began))
+                    age = time.monotonic() - started
+                    self._update(container, health_state.after_check(container.health, result, plan, age))
         finally:
-            ended.cancel()
+            exited.cancel()
 
-    def _take(self, container: Container, health: Health) -> None:
+    def _update(self, container: Container, health: Health) -> None:
         before, container.health = container.health, health
-        if before is not None and before.verdict != health.verdict:
-            self._containers.tell(container, f"health_status: {health.verdict}")
+        if before is not None and before.status != health.status:
+            self._containers.publish_event(container, f"health_status: {health.status}")
 
     async def _check(self, container: Container, running: Running, plan: HealthcheckPlan) -> Result:
         start = now()
-        program = process.further(container.record, ExecConfig(cmd=plan.argv), container.record.config.hostname)
+        program = process.exec_process(container.record, ExecConfig(cmd=plan.argv), container.record.config.hostname)
         try:
             probe = await self._supervisor.exec(container.id, running.pid, program, new_id())
             try:
@@ -84,10 +85,10 @@ class HealthChecks:
 async def _collect(streams: Attachment, output: bytearray) -> None:
     with suppress(StreamLost):
         async for _, data in streams:
-            if len(output) < _READ:
+            if len(output) < _MAX_OUTPUT_READ:
                 output += data
 
 
-async def _within(ended: asyncio.Future[ExitStatus], seconds: float) -> bool:
-    done, _ = await asyncio.wait((ended,), timeout=seconds)
+async def _within(exited: asyncio.Future[ExitStatus], seconds: float) -> bool:
+    done, _ = await asyncio.wait((exited,), timeout=seconds)
     return bool(done)

@@ -1,4 +1,4 @@
-"""What ``rmi`` and ``image prune`` may take away, and what they then say."""
+"""Removal of images by ``rmi`` and ``image prune``, and the reports that they return."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ class ImageRemoval:
         self._bus = bus
 
     async def remove(self, text: str, *, force: bool) -> Report:
-        """Take a name away, and with the last one the image.  Raises Conflict when it is in use."""
+        """Remove a name of an image, and the image with its last name.  Raises Conflict if it is in use."""
         image = self._images.find(text)
         names = self._images.names_of(image.id)
         tag = self._images.names_tag(text)
         if tag is not None and len(names) > 1:
             await self._images.untag(tag)
             return self._untagged([tag], image)
-        self._refuse(image, names, tag, force=force)
+        self._check_removable(image, names, tag, force=force)
         return await self._delete(image)
 
-    def _refuse(self, image: ImageRecord, names: Sequence[Reference], tag: Reference | None, *, force: bool) -> None:
+    def _check_removable(
+        self, image: ImageRecord, names: Sequence[Reference], tag: Reference | None, *, force: bool
+    ) -> None:
         short = image.id.removeprefix("sha256:")[:12]
         users = self._containers.users_of_image(image.id)
         running = [container for container in users if container.record.state.counts_as_running]
@@ -55,28 +57,28 @@ class ImageRemoval:
     async def _delete(self, image: ImageRecord) -> Report:
         names = await self._images.delete(image)
         report = self._untagged(names, image)
-        self._tell("delete", image, {"name": image.id})
+        self._publish_event("delete", image, {"name": image.id})
         report.append({"Deleted": image.id})
         return report + [{"Deleted": chain} for chain in reversed(image.layers)]
 
     def _untagged(self, names: Sequence[Reference], image: ImageRecord) -> Report:
         for name in names:
-            self._tell("untag", image, {"name": name.short})
+            self._publish_event("untag", image, {"name": name.short})
         return [{"Untagged": name.short} for name in names]
 
-    async def prune(self, wanted: Callable[[ImageRecord], bool], *, dangling: bool) -> tuple[Report, int]:
-        """Delete every image that passes *wanted*, is used by nobody and, if *dangling*, has no name."""
+    async def prune(self, matches: Callable[[ImageRecord], bool], *, dangling: bool) -> tuple[Report, int]:
+        """Delete every unused image that *matches*; with *dangling*, only images without a name."""
         report: Report = []
         freed = 0
         for image in self._images.all():
             named = bool(self._images.names_of(image.id))
-            if (named and dangling) or self._containers.users_of_image(image.id) or not wanted(image):
+            if (named and dangling) or self._containers.users_of_image(image.id) or not matches(image):
                 continue
             report += await self._delete(image)
             freed += image.size
         return report, freed
 
-    def _tell(self, action: str, image: ImageRecord, attributes: dict[str, str]) -> None:
+    def _publish_event(self, action: str, image: ImageRecord, attributes: dict[str, str]) -> None:
         self._bus.publish(event("image", action, image.id, attributes))
 
 
@@ -85,7 +87,7 @@ def _named(container: Container) -> str:
 
 
 def reference_filter(patterns: Sequence[str], names: Sequence[Reference]) -> bool:
-    """Tell whether a name matches one of ``busybox``, ``busybox:1``, ``local/*``."""
+    """Return whether a name matches one of the patterns, such as ``busybox``, ``busybox:1``, ``local/*``."""
     return not patterns or any(_matches(pattern, name) for pattern in patterns for name in names)
 
 

@@ -1,7 +1,7 @@
-"""Starts, ends and restarts containers.
+"""Starts containers, handles their exits, and restarts them by policy.
 
-The one place where a container's process comes and goes.  Each container's ``lock`` is held while its process is
-being made or cleared away, never while waiting for a program to do something.
+Each container's ``lock`` is held during a start and during the cleanup after an exit, never while waiting for a
+program.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.health import HealthChecks
-from runtime.engine.lifecycle.remove import Remover
-from runtime.engine.lifecycle.start import Starter, as_problem
+from runtime.engine.lifecycle.remove import ContainerRemoval
+from runtime.engine.lifecycle.start import Starter, start_problem
 from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
 from runtime.engine.options import networking, restart_policy
 from runtime.engine.views.status import seconds_since
@@ -30,7 +30,7 @@ from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ExitStatus, StartError
 
 _log = logging.getLogger(__name__)
-_DAEMONS_FAULT = 128
+_DAEMON_ERROR = 128
 
 
 class Lifecycle:
@@ -39,8 +39,8 @@ class Lifecycle:
         containers: Containers,
         supervisor: Supervisor,
         network: NetworkAttachments,
-        launcher: Starter,
-        remover: Remover,
+        starter: Starter,
+        removal: ContainerRemoval,
         health: HealthChecks,
         tasks: Tasks,
     ) -> None:
@@ -48,12 +48,12 @@ class Lifecycle:
         self._containers = containers
         self._supervisor = supervisor
         self._network = network
-        self._launcher = launcher
-        self._remover = remover
+        self._starter = starter
+        self._removal = removal
         self._health = health
 
     async def start(self, container: Container) -> None:
-        """Start the container.  Raises NotModified when it runs, Problems in Docker's words when it cannot be."""
+        """Start the container.  Raises NotModified if it runs, and Problems with Docker's messages."""
         async with container.lock:
             state = container.record.state
             if state.status == "paused":
@@ -62,52 +62,54 @@ class Lifecycle:
                 raise Conflict("container is marked for removal and cannot be started")
             if container.running is not None or state.status == "restarting":
                 raise NotModified("already running")
-            container.delay = 0.0
-            await self._launch(container, restarts=0)
+            container.restart_delay = 0.0
+            await self._start(container, restarts=0)
 
-    async def _launch(self, container: Container, restarts: int) -> None:
+    async def _start(self, container: Container, restarts: int) -> None:
         try:
-            running, joined = await self._launcher.launch(container)
+            running, joined = await self._starter.start(container)
         except StartError as error:
-            await self._failed(container, error.message, error.code)
-            raise as_problem(error) from None
+            await self._record_start_failure(container, error.message, error.code)
+            raise start_problem(error) from None
         except Problem as problem:
-            await self._failed(container, problem.message, _DAEMONS_FAULT)
+            await self._record_start_failure(container, problem.message, _DAEMON_ERROR)
             raise
         except Exception as error:
             what = f"cannot start container {container.record.name}"
-            told = resource_errors.problem(error, what) or ServerError(f"{what}: {error or type(error).__name__}")
-            await self._failed(container, told.message, _DAEMONS_FAULT)
-            raise told from error
-        await self._is_up(container, running, joined, restarts)
+            failure = resource_errors.problem(error, what) or ServerError(f"{what}: {error or type(error).__name__}")
+            await self._record_start_failure(container, failure.message, _DAEMON_ERROR)
+            raise failure from error
+        await self._record_start(container, running, joined, restarts)
 
-    async def _is_up(self, container: Container, running: Running, joined: SandboxAttachment, restarts: int) -> None:
+    async def _record_start(
+        self, container: Container, running: Running, joined: SandboxAttachment, restarts: int
+    ) -> None:
         container.running, container.netns, container.hosts = running, joined.netns, joined.hosts
         endpoints = container.record.endpoints
         if joined.settings is not None:
-            endpoints = networking.resolved(endpoints, joined.settings.networks)
+            endpoints = networking.resolved_endpoints(endpoints, joined.settings.networks)
         state = State(status="running", pid=running.pid, started_at=running.started)
-        self._containers.note(
+        self._containers.update_deferred(
             container, state=state, network=joined.settings, endpoints=endpoints, stopped=False, restarts=restarts
         )
-        self._containers.tell(container, "start")
+        self._containers.publish_event(container, "start")
         self.watch(container, running)
-        await container.connect_viewers(running)
+        await container.connect_pending_attachments(running)
 
-    async def _failed(self, container: Container, message: str, code: int) -> None:
-        """Record why there is no process; a restart policy does not try again."""
-        was = container.record.state
-        status = "created" if was.started_at == ZERO_TIME else "exited"
-        state = msgspec.structs.replace(was, status=status, pid=0, error=message, exit_code=code)
-        self._containers.note(container, state=state)
-        container.ended.wake(container.code)
+    async def _record_start_failure(self, container: Container, message: str, code: int) -> None:
+        """Record the error of a failed start, which no restart policy repeats."""
+        before = container.record.state
+        status = "created" if before.started_at == ZERO_TIME else "exited"
+        state = msgspec.structs.replace(before, status=status, pid=0, error=message, exit_code=code)
+        self._containers.update_deferred(container, state=state)
+        container.exit_waiters.wake(container.exit_code)
         if container.record.host.auto_remove:
-            await self.remove_ended(container)
+            await self.auto_remove(container)
 
-    # The end of a process
+    # Exits
 
     def watch(self, container: Container, running: Running) -> None:
-        """Check the health of *running*, clear away when it has ended, and follow the restart policy."""
+        """Run health checks of *running*, and handle its exit, in the background."""
         self._tasks.loop(partial(self._health.run, container, running), f"health {container.id[:12]}")
         self._tasks.loop(partial(self._watch, container, running), f"watch {container.id[:12]}")
 
@@ -115,43 +117,45 @@ class Lifecycle:
         status = await running.wait()
         async with container.lock:
             if container.running is running:
-                await self.has_ended(container, status)
+                await self.handle_exit(container, status)
 
-    async def has_ended(self, container: Container, status: ExitStatus, *, found: bool = False) -> None:
-        """Tell everyone that a process ended, then clear away after it; the caller holds the lock.
+    async def handle_exit(self, container: Container, status: ExitStatus, *, while_down: bool = False) -> None:
+        """Record and publish the exit, clean up, and restart or remove the container; the caller holds the lock.
 
-        *found*: it ended while this daemon was not there to see.
+        *while_down*: the process exited while this daemon was not running.
         """
-        lasted = _span(container.record.state.started_at, status.finished)
-        again = self._is_wanted_again(container, status.code, found)
-        over = container.record.host.auto_remove and not container.restarting_by_hand
+        run_time = _seconds_between(container.record.state.started_at, status.finished)
+        restart = self._should_restart(container, status.code, while_down)
+        remove = container.record.host.auto_remove and not container.manual_restart
         leaving = self._network.leave(container)
-        await self._record_end(container, status, "restarting" if again else "exited", lasted)
+        await self._record_end(container, status, "restarting" if restart else "exited", run_time)
         await asyncio.gather(leaving, self._discard(container))
-        if again:
-            container.delay = restart_policy.next_delay(container.delay, lasted)
-            container.restart = self._tasks.start(self._restart_later(container), f"restart {container.id[:12]}")
-        elif over:
-            await self.remove_ended(container)
+        if restart:
+            container.restart_delay = restart_policy.next_delay(container.restart_delay, run_time)
+            container.restart_task = self._tasks.start(self._restart_later(container), f"restart {container.id[:12]}")
+        elif remove:
+            await self.auto_remove(container)
 
-    async def remove_ended(self, container: Container) -> None:
-        """Remove a container of ``--rm``; the caller holds the lock.  A removal that fails is tried again."""
+    async def auto_remove(self, container: Container) -> None:
+        """Remove a container with AutoRemove; the caller holds the lock.  A removal that fails is retried."""
         try:
-            await self._remover.remove(container, volumes=True)
+            await self._removal.remove(container, volumes=True)
         except Exception as error:
-            _log.warning("removal failed and is tried again: container=%s error=%s", container.id[:12], error)
+            _log.warning("container not removed, will be retried: container=%s error=%s", container.id[:12], error)
             self._tasks.loop(partial(self._remove_later, container), f"remove {container.id[:12]}")
 
     async def _remove_later(self, container: Container) -> None:
         async with container.lock:
             if self._containers.get(container.id) is container and container.running is None:
-                await self._remover.remove(container, volumes=True)
+                await self._removal.remove(container, volumes=True)
 
     async def _discard(self, container: Container) -> None:
         try:
             await self._supervisor.discard(container.id)
         except OSError as error:
-            _log.warning("remains of the process stay for now: container=%s error=%s", container.id[:12], error)
+            _log.warning(
+                "exited process not cleaned up, will be retried: container=%s error=%s", container.id[:12], error
+            )
             self._tasks.loop(partial(self._discard_later, container), f"discard {container.id[:12]}")
 
     async def _discard_later(self, container: Container) -> None:
@@ -159,13 +163,13 @@ class Lifecycle:
             if container.running is None:
                 await self._supervisor.discard(container.id)
 
-    def _is_wanted_again(self, container: Container, code: int, found: bool) -> bool:
+    def _should_restart(self, container: Container, code: int, while_down: bool) -> bool:
         record = container.record
-        wants = restart_policy.wants_start if found else restart_policy.wants_restart
+        decide = restart_policy.should_restart_after_daemon_start if while_down else restart_policy.should_restart
         facts = {"code": code, "restarts": record.restarts}
-        return not container.restarting_by_hand and wants(record.host.restart_policy, stopped=record.stopped, **facts)
+        return not container.manual_restart and decide(record.host.restart_policy, stopped=record.stopped, **facts)
 
-    async def _record_end(self, container: Container, status: ExitStatus, name: Status, lasted: float) -> None:
+    async def _record_end(self, container: Container, status: ExitStatus, name: Status, run_time: float) -> None:
         container.running = container.netns = None
         state = State(
             status=name,
@@ -175,55 +179,58 @@ class Lifecycle:
             started_at=container.record.state.started_at,
             finished_at=status.finished,
         )
-        self._containers.note(container, state=state, network=None)
+        self._containers.update_deferred(container, state=state, network=None)
         if status.oom_killed:
-            self._containers.tell(container, "oom")
-        self._containers.tell(container, "die", exitCode=str(status.code), execDuration=str(int(lasted)))
-        container.ended.wake(status.code)
+            self._containers.publish_event(container, "oom")
+        self._containers.publish_event(container, "die", exitCode=str(status.code), execDuration=str(int(run_time)))
+        container.exit_waiters.wake(status.code)
 
     async def _restart_later(self, container: Container) -> None:
         while True:
-            await asyncio.sleep(container.delay)
+            await asyncio.sleep(container.restart_delay)
             async with container.lock:
                 if container.record.state.status != "restarting":
-                    container.restart = None
+                    container.restart_task = None
                     return
                 before = container.record.state
-                # Calling a restart off cancels this task, which must not happen to a launch.
-                trying, container.restart = container.restart, None
+                # Cancelling a restart cancels this task, which must not interrupt a start.
+                task, container.restart_task = container.restart_task, None
                 try:
-                    await self._launch(container, container.record.restarts + 1)
+                    await self._start(container, container.record.restarts + 1)
                     return
                 except Problem as problem:
                     _log.warning("restart failed: container=%s error=%s", container.id[:12], problem.message)
                     if not resource_errors.is_shortage(problem) or self._containers.get(container.id) is not container:
                         return
-                # Nothing is wrong with the container: it is tried again until there is room for it.
-                container.restart, container.delay = trying, restart_policy.next_delay(container.delay, 0.0)
-                self._containers.note(
+                # The host lacks resources, the container is not at fault: retry until the start succeeds.
+                container.restart_task, container.restart_delay = (
+                    task,
+                    restart_policy.next_delay(container.restart_delay, 0.0),
+                )
+                self._containers.update_deferred(
                     container, state=msgspec.structs.replace(before, error=container.record.state.error)
                 )
 
-    def _call_off_restart(self, container: Container) -> bool:
-        if container.restart is None:
+    def _cancel_restart_task(self, container: Container) -> bool:
+        if container.restart_task is None:
             return False
-        container.restart.cancel()
-        container.restart = None
+        container.restart_task.cancel()
+        container.restart_task = None
         return True
 
-    async def give_up_restart(self, container: Container) -> bool:
-        """Leave a container ended that waits for its restart; False when it does not."""
+    async def cancel_restart(self, container: Container) -> bool:
+        """Cancel the restart that the container waits for; return False if it waits for none."""
         async with container.lock:
             if container.record.state.status != "restarting":
                 return False
-            self._call_off_restart(container)
+            self._cancel_restart_task(container)
             state = msgspec.structs.replace(container.record.state, status="exited")
-            self._containers.note(container, state=state, stopped=True)
-            container.ended.wake(container.code)
+            self._containers.update_deferred(container, state=state, stopped=True)
+            container.exit_waiters.wake(container.exit_code)
             return True
 
 
-def _span(started: str, finished: str) -> float:
+def _seconds_between(started: str, finished: str) -> float:
     if started == ZERO_TIME:
         return 0.0
     return max(seconds_since(started, datetime.now(UTC)) - seconds_since(finished, datetime.now(UTC)), 0.0)

@@ -1,4 +1,4 @@
-"""Keeps an eye on netd: its events become ours, and whenever it comes back the sandboxes are compared again."""
+"""Watches netd: forwards its events, and reconciles the sandboxes whenever it becomes available."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from netd.common.events import Bus
 from runtime.engine.lifecycle.restore import Restore
 
 _log = logging.getLogger(__name__)
-_AGAIN = 0.5
-"""Seconds between two tries while netd is down."""
+_RETRY_SECONDS = 0.5
+"""The time between two attempts while netd is down."""
 
 
 class NetdWatch:
-    def __init__(self, netd: NetdClient, bus: Bus, recovery: Restore) -> None:
+    def __init__(self, netd: NetdClient, bus: Bus, restore: Restore) -> None:
         self._netd = netd
         self._bus = bus
-        self._recovery = recovery
+        self._restore = restore
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Run until cancelled."""
         up = True
         while True:
             try:
-                await self._recovery.reconcile()
+                await self._restore.reconcile()
                 _log.info("netd answers: socket=%s", self._netd.socket)
                 up = True
-                async for happened in self._netd.events():
-                    self._bus.publish(happened)
+                async for event in self._netd.events():
+                    self._bus.publish(event)
             except Problem as problem:
                 if up:
-                    _log.warning("%s; running containers go on without it", problem.message)
+                    _log.warning("netd does not answer, running containers are not affected: error=%s", problem.message)
                 up = False
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Takes a container that has no process away: its record, its folder, its anonymous volumes."""
+"""Removes a container that has no process: its record, its folder, its anonymous volumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runtime.storage.volumes import Volumes
 _log = logging.getLogger(__name__)
 
 
-class Remover:
+class ContainerRemoval:
     def __init__(
         self,
         containers: Containers,
@@ -35,38 +35,38 @@ class Remover:
         self._deferred_delete = deferred_delete
 
     async def remove(self, container: Container, *, volumes: bool) -> None:
-        """Forget the container; the caller holds its lock.  With *volumes*, its anonymous ones go too."""
+        """Remove the container, and with *volumes* its anonymous volumes; the caller holds its lock."""
         before = container.record.state
-        self._containers.show_state(container, msgspec.structs.replace(before, status="removing"))
+        self._containers.set_transient_state(container, msgspec.structs.replace(before, status="removing"))
         try:
-            await self._forget(container)
+            await self._delete_record(container)
         except Problem:
-            self._containers.show_state(container, before)
+            self._containers.set_transient_state(container, before)
             raise
-        await self._static_addresses.forget(container)
-        self._throw_folder(container)
+        await self._static_addresses.release(container)
+        self._delete_folder(container)
         if volumes:
             await self._remove_anonymous(container)
-        self._containers.tell(container, "destroy")
-        container.dismiss_viewers()
-        container.ended.wake(container.code)
-        container.removed.wake(container.code)
+        self._containers.publish_event(container, "destroy")
+        container.end_pending_attachments()
+        container.exit_waiters.wake(container.exit_code)
+        container.removal_waiters.wake(container.exit_code)
 
-    def _throw_folder(self, container: Container) -> None:
+    def _delete_folder(self, container: Container) -> None:
         try:
             self._deferred_delete.throw(self._paths.container(container.id).folder)
         except OSError as error:
-            # The container is forgotten by now, and the next start throws away what belongs to none.
-            _log.warning("folder stays until the next start: container=%s error=%s", container.id[:12], error)
+            # The record is deleted by now, and the next start deletes folders without a record.
+            _log.warning("folder not deleted until the next start: container=%s error=%s", container.id[:12], error)
 
-    async def _forget(self, container: Container) -> None:
+    async def _delete_record(self, container: Container) -> None:
         try:
-            await self._containers.forget(container)
+            await self._containers.delete(container)
         except NoSpace:
-            # On a full disk even forgetting needs some room: what the container wrote makes it.
+            # On a full disk even a deletion from the store needs space: deleting the container's folder frees it.
             self._deferred_delete.throw(self._paths.container(container.id).folder)
             await self._deferred_delete.settle()
-            await self._containers.forget(container)
+            await self._containers.delete(container)
 
     async def _remove_anonymous(self, container: Container) -> None:
         for point in container.record.mounts:
@@ -78,10 +78,10 @@ class Remover:
             try:
                 await self._volumes.remove(name)
             except Problem as problem:
-                _log.warning("volume stays: volume=%s error=%s", name, problem.message)
+                _log.warning("volume not removed: volume=%s error=%s", name, problem.message)
 
     def sweep(self) -> None:
-        """Throw away the folders of containers that there are no records of."""
+        """Delete the folders of containers that have no record."""
         folder: Path = self._paths.containers
         folders.make(folder, folders.CLOSED)
         self._deferred_delete.sweep(folder, self._containers.get)

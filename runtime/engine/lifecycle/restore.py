@@ -1,6 +1,6 @@
-"""Finds things again after a restart of this daemon, or of netd.
+"""Restores state after a restart of this daemon or of netd.
 
-Containers that run are adopted; ends that nobody saw are applied; sandboxes that belong to nobody are deleted.
+Reconnects to running containers, handles exits that happened meanwhile, and deletes sandboxes without a container.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.lifecycle import Lifecycle
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.options import networking
+from runtime.kernel import proc
 from runtime.record import State, Status
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ExitStatus
 
 _log = logging.getLogger(__name__)
-_UNKNOWN_END = 255
+_UNKNOWN_EXIT_CODE = 255
 
 
 class Restore:
@@ -43,82 +44,84 @@ class Restore:
         self._lifecycle = lifecycle
         self._netd = netd
 
-    async def adopt_all(self) -> None:
-        """Bring every container's record in line with its process; to be called before any request is served.
+    async def restore_all(self) -> None:
+        """Update every container's record from its process; to be called before requests are served.
 
-        A container for which that fails is left as it is recorded, and tried again in the background.
+        If that fails for a container, its record stays as it is, and the attempt is repeated in the background.
         """
-        await asyncio.gather(*(self._adopt_or_later(container) for container in self._containers.all()))
+        await asyncio.gather(*(self._restore_or_retry(container) for container in self._containers.all()))
 
-    async def _adopt_or_later(self, container: Container) -> None:
+    async def _restore_or_retry(self, container: Container) -> None:
         try:
-            await self._adopt(container)
+            await self._restore(container)
         except Exception as error:
-            self._tasks.failures.report(f"adopt {container.id[:12]}", error)
-            self._tasks.loop(partial(self._adopt, container), f"adopt {container.id[:12]}")
+            self._tasks.failures.report(f"restore {container.id[:12]}", error)
+            self._tasks.loop(partial(self._restore, container), f"restore {container.id[:12]}")
 
-    async def _adopt(self, container: Container) -> None:
+    async def _restore(self, container: Container) -> None:
         async with container.lock:
-            found = await self._supervisor.adopt(container.id)
+            process = await self._supervisor.adopt(container.id)
             if container.running is not None or self._containers.get(container.id) is not container:
                 return
-            if isinstance(found, ExitStatus):
-                await self._was_ended(container, found)
-            elif found is not None:
-                await self._runs(container, found)
+            if isinstance(process, ExitStatus):
+                await self._finish_exit(container, process)
+            elif process is not None:
+                await self._reconnect(container, process)
             elif container.record.state.counts_as_running:
-                await self._ended(container, None)
+                await self._handle_exit(container, None)
             elif container.record.host.auto_remove and container.record.state.status == "exited":
-                await self._lifecycle.remove_ended(container)
+                await self._lifecycle.auto_remove(container)
 
-    async def _was_ended(self, container: Container, status: ExitStatus) -> None:
-        """Apply an end, or only finish the clearing away of one that was told before."""
+    async def _finish_exit(self, container: Container, status: ExitStatus) -> None:
+        """Handle an exit; if it is already recorded, only finish the cleanup."""
         if container.record.state.status == "exited" and container.record.state.finished_at == status.finished:
             await self._supervisor.discard(container.id)
             if container.record.host.auto_remove:
-                await self._lifecycle.remove_ended(container)
+                await self._lifecycle.auto_remove(container)
         else:
-            await self._ended(container, status)
+            await self._handle_exit(container, status)
 
-    async def _runs(self, container: Container, running: Running) -> None:
+    async def _reconnect(self, container: Container, running: Running) -> None:
         status: Status = "paused" if container.record.state.status == "paused" else "running"
         container.running = running
-        container.netns = f"/proc/{running.pid}/ns/net" if networking.mode(container.record.host) != "host" else None
+        container.netns = (
+            proc.namespace_path(running.pid, "net") if networking.mode(container.record.host) != "host" else None
+        )
         state = State(status=status, pid=running.pid, started_at=running.started)
-        self._containers.note(container, state=state)
+        self._containers.update_deferred(container, state=state)
         self._lifecycle.watch(container, running)
-        _log.info("adopted: container=%s pid=%d", container.id[:12], running.pid)
+        _log.info("container restored: container=%s pid=%d", container.id[:12], running.pid)
 
-    async def _ended(self, container: Container, status: ExitStatus | None) -> None:
+    async def _handle_exit(self, container: Container, status: ExitStatus | None) -> None:
         if container.record.state.status == "restarting" and status is None:
             status = ExitStatus(container.record.state.exit_code, container.record.state.finished_at)
         if status is None:
-            status = ExitStatus(_UNKNOWN_END, now(), error="nobody saw the end: the machine went down")
-        _log.info("found ended: container=%s code=%d", container.id[:12], status.code)
-        await self._lifecycle.has_ended(container, status, found=True)
+            status = ExitStatus(_UNKNOWN_EXIT_CODE, now(), error="exit status unknown: the host or the shim went down")
+        _log.info("container exited while the daemon was down: container=%s code=%d", container.id[:12], status.code)
+        await self._lifecycle.handle_exit(container, status, while_down=True)
 
     async def start_always(self) -> None:
-        """Start what is to run whenever this daemon starts, even when somebody stopped it."""
+        """Start exited containers with restart policy ``always``, also those that were stopped on request."""
         for container in self._containers.all():
             if container.record.state.status == "exited" and container.record.host.restart_policy.name == "always":
                 try:
                     await self._lifecycle.start(container)
                 except Problem as problem:
-                    _log.warning("cannot be started: container=%s error=%s", container.record.name, problem.message)
+                    _log.warning("container not started: container=%s error=%s", container.record.name, problem.message)
 
     # Sandboxes
 
     async def reconcile(self) -> None:
-        """Compare netd's sandboxes with the containers: delete what nobody has, take over what is known.
+        """Compare netd's sandboxes with the containers: delete those without a container, update the other records.
 
         Raises Unavailable while netd is down.
         """
-        await self._static_addresses.agree()
-        lost = self._containers.may_lack_records
+        await self._static_addresses.synchronize()
+        incomplete = self._containers.records_may_be_missing
         views = {view.id: view for view in await self._netd.sandboxes()}
         for identifier in views:
             container = self._containers.get(identifier)
-            if (container is None and not lost) or (
+            if (container is None and not incomplete) or (
                 container and container.running is None and not container.lock.locked()
             ):
                 await self._delete(identifier)
@@ -127,16 +130,16 @@ class Restore:
                 continue
             if (view := views.get(container.id)) is None:
                 _log.warning(
-                    "sandbox is gone: container=%s; restart it to give it a network again", container.record.name
+                    "sandbox is missing, restart the container to recreate it: container=%s", container.record.name
                 )
                 continue
             container.hosts, container.netns = view.hosts, view.netns
             if container.record.network != view.network_settings:
-                self._containers.note(container, network=view.network_settings)
+                self._containers.update_deferred(container, network=view.network_settings)
 
     async def _delete(self, identifier: str) -> None:
         try:
             await self._netd.delete_sandbox(identifier)
-            _log.info("deleted left-over sandbox: container=%s", identifier[:12])
+            _log.info("orphaned sandbox deleted: container=%s", identifier[:12])
         except Problem as problem:
-            _log.warning("left-over sandbox stays: container=%s error=%s", identifier[:12], problem.message)
+            _log.warning("orphaned sandbox not deleted: container=%s error=%s", identifier[:12], problem.message)

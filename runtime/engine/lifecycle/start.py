@@ -1,6 +1,6 @@
-"""Brings one container up: its networking, its process, its streams; or nothing at all.
+"""Starts one container: its networking, its process, its streams.
 
-A failure anywhere takes back what was made, in reverse order.
+A failure rolls back the completed steps in reverse order.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from runtime.engine.containers.containers import Containers
 from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.options import runtime_spec
-from runtime.engine.options.runtime_spec import Surroundings
+from runtime.engine.options.runtime_spec import StartContext
+from runtime.kernel import proc
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ContainerSpec, StartError
 
 _PREFIX = "failed to create task for container: "
-_USERS_FAULT = (126, 127)
+_USER_ERRORS = (126, 127)
 
 
 class Starter:
@@ -40,16 +41,16 @@ class Starter:
         self._network = network
         self._paths = paths
 
-    async def launch(self, container: Container) -> tuple[Running, SandboxAttachment]:
-        """Return the running process and its networking.  Raises a Problem or StartError; nothing is left then."""
-        async with self._user_namespaces.held(container) as held, AsyncExitStack() as undo:
-            joined = await self._network.join(container, held.network)
+    async def start(self, container: Container) -> tuple[Running, SandboxAttachment]:
+        """Return the running process and its networking.  Raises a Problem or StartError after the rollback."""
+        async with self._user_namespaces.namespaces(container) as namespaces, AsyncExitStack() as undo:
+            joined = await self._network.join(container, namespaces.network)
             undo.push_async_callback(self._leave, container)
-            spec = self._spec(container, joined, held.user)
-            await asyncio.to_thread(self._ready, container, joined)
+            spec = self._spec(container, joined, namespaces.user)
+            await asyncio.to_thread(self._prepare_files, container, joined)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, container.id)
-            await container.connect_viewers(running)
+            await container.connect_pending_attachments(running)
             await self._supervisor.release(running)
             undo.pop_all()
         return running, joined
@@ -59,7 +60,7 @@ class Starter:
 
     def _spec(self, container: Container, joined: SandboxAttachment, userns: str) -> ContainerSpec:
         record = container.record
-        around = Surroundings(
+        context = StartContext(
             hostname=joined.hostname,
             netns=joined.netns,
             userns=userns,
@@ -67,9 +68,9 @@ class Starter:
             ipc_mode=self._namespace(record.host.ipc_mode, "ipc"),
             lower=tuple(str(self._paths.layer(chain)) for chain in record.layers),
             files=joined.files,
-            online=os.cpu_count() or 1,
+            cpus=os.cpu_count() or 1,
         )
-        return runtime_spec.container(record, self._paths.container(container.id), around)
+        return runtime_spec.container(record, self._paths.container(container.id), context)
 
     def _namespace(self, mode: str, kind: str) -> str:
         if not mode.startswith("container:"):
@@ -82,27 +83,27 @@ class Starter:
                 f"can't join IPC of container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor"
                 " container)"
             )
-        return f"/proc/{donor.running.pid}/ns/{kind}"
+        return proc.namespace_path(donor.running.pid, kind)
 
-    def _ready(self, container: Container, joined: SandboxAttachment) -> None:
-        """Write the files of /etc, and make what a crash of the machine, or the user, may have taken away."""
+    def _prepare_files(self, container: Container, joined: SandboxAttachment) -> None:
+        """Write the /etc files, and create folders that a crash of the host, or a user, may have deleted."""
         record, own = container.record, self._paths.container(container.id)
         missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
         if missing:
             raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")
-        etc_files.make(own, str(self._paths.layer(record.layers[0])))
+        etc_files.create_folders(own, str(self._paths.layer(record.layers[0])))
         if joined.settings is not None:
             etc_files.write_files(own, hostname=joined.hostname, hosts=joined.hosts, resolv_conf=joined.resolv_conf)
         for point in record.mounts:
             if point.type == "volume":
-                etc_files.make_volume(point.source)
+                etc_files.create_volume_folder(point.source)
             elif point.type == "bind" and not os.path.lexists(point.source):
                 raise BadRequest(
                     f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
                 )
 
 
-def as_problem(error: StartError) -> Problem:
-    """Return what a client is told of a process that could not be started."""
-    kind = BadRequest if error.code in _USERS_FAULT else ServerError
+def start_problem(error: StartError) -> Problem:
+    """Return the Problem that is sent to the client for a process that did not start."""
+    kind = BadRequest if error.code in _USER_ERRORS else ServerError
     return kind(_PREFIX + error.message)

@@ -1,1 +1,1 @@
-"""A container's side of netd: its sandbox, its published ports, its static addresses."""
+"""Networking of containers through netd: sandboxes, published ports, static addresses, user namespaces."""

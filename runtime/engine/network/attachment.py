@@ -1,6 +1,7 @@
-"""A container's side of netd: one call brings all its networking, one takes it away.
+"""Creates and deletes the sandboxes of containers in netd, and connects containers to networks.
 
-Holds no state: what netd answered is in the container's record, and which namespace it runs in is in ``Live``.
+Each container needs one request to create its networking and one to delete it.  netd's response is kept in the
+container's record, the path of its network namespace in ``Container``.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from runtime.paths import ContainerPaths, Paths
 from runtime.record import ContainerRecord
 
 _log = logging.getLogger(__name__)
-_PAUSES = (0.5, 3.0, 15.0)
+_RETRY_DELAYS = (0.5, 3.0, 15.0)
 """Seconds before a deletion is tried again."""
 _PREFIX = "failed to set up container networking: "
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxAttachment:
-    """What a container gets of networking at its start."""
+    """The networking of a container that is being started."""
 
     netns: str | None
     hostname: str
     files: ContainerPaths
     settings: SandboxSettings | None
-    """None when the files and the network are another container's."""
+    """None if the container shares files and network of another container."""
     hosts: str = ""
     resolv_conf: str = ""
 
@@ -49,24 +50,24 @@ class NetworkAttachments:
         self._static_addresses = static_addresses
         self._containers = containers
         self._paths = paths
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._pending_leaves: set[asyncio.Task[None]] = set()
 
-    async def settled(self) -> None:
-        """Return when all that has begun to leave is gone, so that its addresses and ports are free."""
-        if self._leaving:
-            await asyncio.wait(set(self._leaving))
+    async def wait_for_leaves(self) -> None:
+        """Wait until all sandboxes that are being deleted are gone, and their addresses and ports are free."""
+        if self._pending_leaves:
+            await asyncio.wait(set(self._pending_leaves))
 
     async def join(self, container: Container, netns: str = "") -> SandboxAttachment:
-        """Make the container's sandbox, of the namespace at *netns* if that is given, or join another container's.
+        """Create the container's sandbox, in the namespace at *netns* if given, or share that of another container.
 
-        Raises the Problem that netd tells, in Docker's words; nothing is left then.
+        Raises netd's Problem with Docker's prefix; nothing is left behind then.
         """
         if networking.shares_network(container.record.host):
             return self._share(container)
         hostname = container.record.config.hostname
-        await self.settled()
+        await self.wait_for_leaves()
         try:
-            view = await self._netd.create_sandbox(networking.request(container.record, hostname, netns))
+            view = await self._netd.create_sandbox(networking.sandbox_request(container.record, hostname, netns))
         except Problem as problem:
             raise _prefixed(problem) from problem
         own = self._paths.container(container.id)
@@ -86,31 +87,32 @@ class NetworkAttachments:
                 f" {donor.record.state.status}"
             )
         owner = donor
-        while (above := networking.donor(owner.record.host)) and (next_one := self._containers.get(above)):
-            owner = next_one
+        while (identifier := networking.donor(owner.record.host)) and (next_owner := self._containers.get(identifier)):
+            owner = next_owner
         files = self._paths.container(owner.id)
         return SandboxAttachment(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None)
 
     def leave(self, container: Container) -> asyncio.Task[None]:
-        """Begin to take the container's sandbox away; when netd is down, that is done as soon as it is back."""
-        job = self._tasks.start(self._delete(container), f"leave {container.id[:12]}")
-        self._leaving.add(job)
-        job.add_done_callback(self._leaving.discard)
-        return job
+        """Start to delete the container's sandbox; a failed deletion is retried in the background."""
+        task = self._tasks.start(self._delete(container), f"leave {container.id[:12]}")
+        self._pending_leaves.add(task)
+        task.add_done_callback(self._pending_leaves.discard)
+        return task
 
     async def _delete(self, container: Container) -> None:
-        if not networking.shares_network(container.record.host) and not await self._deleted(container):
+        if not networking.shares_network(container.record.host) and not await self._try_delete(container):
             self._tasks.start(self._delete_later(container), f"delete-sandbox {container.id[:12]}")
 
     async def _delete_later(self, container: Container) -> None:
-        """Repeat a deletion that netd refused; after the last try the sandbox stays until netd starts again."""
-        for pause in _PAUSES:
-            await asyncio.sleep(pause)
+        """Retry a failed deletion; after the last attempt the sandbox stays until reconciliation deletes it."""
+        for delay in _RETRY_DELAYS:
+            await asyncio.sleep(delay)
             async with container.lock:
-                if container.running is not None or await self._deleted(container):
+                if container.running is not None or await self._try_delete(container):
                     return
 
-    async def _deleted(self, container: Container) -> bool:
+    async def _try_delete(self, container: Container) -> bool:
+        """Return whether the sandbox no longer exists; a failure is logged."""
         try:
             await self._netd.delete_sandbox(container.id)
         except NotFound:
@@ -121,21 +123,21 @@ class NetworkAttachments:
         return True
 
     async def rename(self, container: Container, name: str) -> None:
-        """Let others find a running container by its new name."""
-        await self._static_addresses.tell(container)
+        """Rename the container in netd, so that DNS resolves its new name."""
+        await self._static_addresses.reserve(container)
         if not container.record.state.alive or networking.shares_network(container.record.host):
             return
         view = await self._netd.rename_sandbox(container.id, name)
-        endpoints = networking.resolved(container.record.endpoints, view.network_settings.networks)
-        self._containers.note(container, network=view.network_settings, endpoints=endpoints)
+        endpoints = networking.resolved_endpoints(container.record.endpoints, view.network_settings.networks)
+        self._containers.update_deferred(container, network=view.network_settings, endpoints=endpoints)
 
-    # Connecting and disconnecting
+    # Connect and disconnect
 
     async def connect(self, container: Container, network: str, settings: EndpointSettings) -> None:
-        """Attach the container to a further network: now when it runs, else at its next start."""
+        """Connect the container to a further network: now if it runs, otherwise at its next start."""
         network = "bridge" if network == "default" else network
         networking.check_endpoint(network, settings)
-        await self.settled()
+        await self.wait_for_leaves()
         async with container.lock:
             _check_mode(container.record, network)
             endpoints = container.record.endpoints
@@ -143,33 +145,35 @@ class NetworkAttachments:
                 view = await self._netd.connect(
                     network, ConnectRequest(container=container.id, endpoint_config=settings)
                 )
-                joined = networking.resolved({**endpoints, network: settings}, view.network_settings.networks)
-                await self._take(container, view, joined)
-            elif networking.stored_name(endpoints, network) is None:
-                await self._containers.change(container, endpoints={**endpoints, network: settings.requested()})
-            await self._static_addresses.tell(container)
+                joined = networking.resolved_endpoints({**endpoints, network: settings}, view.network_settings.networks)
+                await self._apply_view(container, view, joined)
+            elif networking.endpoint_key(endpoints, network) is None:
+                await self._containers.update(container, endpoints={**endpoints, network: settings.requested()})
+            await self._static_addresses.reserve(container)
 
     async def disconnect(self, container: Container, network: str, force: bool) -> None:
-        """Detach the container from a network.  Raises ServerError when it is not on it."""
+        """Disconnect the container from a network.  Raises ServerError if it is not connected to it."""
         network = "bridge" if network == "default" else network
         if networking.mode(container.record.host) == "host":
             raise BadRequest(
                 "cannot disconnect container from host network - container was created in host network mode"
             )
         async with container.lock:
-            name = networking.stored_name(container.record.endpoints, network)
+            name = networking.endpoint_key(container.record.endpoints, network)
             if not container.record.state.alive and name is None:
                 raise ServerError(f"container {container.id} is not connected to the network {network}")
-            left = {key: one for key, one in container.record.endpoints.items() if key != name}
+            remaining = {key: endpoint for key, endpoint in container.record.endpoints.items() if key != name}
             if container.record.state.alive:
-                asked = DisconnectRequest(container=container.id, force=force)
-                await self._take(container, await self._netd.disconnect(network, asked), left)
+                request = DisconnectRequest(container=container.id, force=force)
+                await self._apply_view(container, await self._netd.disconnect(network, request), remaining)
             else:
-                await self._containers.change(container, endpoints=left)
-            await self._static_addresses.tell(container)
+                await self._containers.update(container, endpoints=remaining)
+            await self._static_addresses.reserve(container)
 
-    async def _take(self, container: Container, view: SandboxView, endpoints: dict[str, EndpointSettings]) -> None:
-        await self._containers.change(container, endpoints=endpoints, network=view.network_settings)
+    async def _apply_view(
+        self, container: Container, view: SandboxView, endpoints: dict[str, EndpointSettings]
+    ) -> None:
+        await self._containers.update(container, endpoints=endpoints, network=view.network_settings)
         own = self._paths.container(container.id)
         if await asyncio.to_thread(etc_files.rewrite_hosts, own, container.hosts, view.hosts):
             container.hosts = view.hosts
@@ -184,14 +188,10 @@ def _check_mode(record: ContainerRecord, network: str) -> None:
         )
     if network == "host" and mode != "host":
         raise BadRequest("cannot connect container to host network - container must be created in host network mode")
-    joined = set(record.endpoints) | {network}
-    if "none" in joined and len(joined) > 1:
-        raise BadRequest(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-        )
+    networking.check_exclusive({*record.endpoints, network})
 
 
 def _prefixed(problem: Problem) -> Problem:
-    """Say what failed, and keep whose fault it is."""
+    """Return *problem* with Docker's prefix, as the same class where that takes a message only."""
     kind = type(problem) if type(problem).__init__ is Problem.__init__ else ServerError
     return kind(_PREFIX + problem.message)

@@ -1,6 +1,7 @@
-"""Addresses that containers were given by hand: netd keeps them also while the containers are stopped.
+"""Reserves the static addresses of containers in netd, also while the containers are stopped.
 
-netd is told at every change, and all of it again when it comes back; that it cannot be told now prevents nothing.
+Reservations are sent at every change, and all of them again when netd answers after an outage.  A reservation that
+fails is logged and does not fail the request.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ class StaticAddresses:
     def __init__(self, netd: NetdClient, containers: Containers) -> None:
         self._netd = netd
         self._containers = containers
-        self._told: set[str] = set()
-        """The containers that netd keeps something for."""
+        self._reserved: set[str] = set()
+        """Ids of the containers that have reservations in netd."""
 
-    async def tell(self, container: Container) -> None:
-        """Have netd keep what the container declares now, and no more."""
-        wanted = addresses(container.record.endpoints)
-        if wanted or container.id in self._told:
-            await self._put(container.id, ReservationRequest(name=container.record.name, networks=wanted))
+    async def reserve(self, container: Container) -> None:
+        """Replace the container's reservations by its current static addresses."""
+        reservations = addresses(container.record.endpoints)
+        if reservations or container.id in self._reserved:
+            await self._put(container.id, ReservationRequest(name=container.record.name, networks=reservations))
 
-    async def forget(self, container: Container) -> None:
-        """Have netd keep nothing for a container that is gone."""
-        if container.id in self._told:
+    async def release(self, container: Container) -> None:
+        """Delete the reservations of a removed container."""
+        if container.id in self._reserved:
             await self._put(container.id, ReservationRequest(name=container.record.name))
 
-    async def agree(self) -> None:
-        """Tell a netd that has come back everything.  Raises Unavailable when it is gone again."""
-        kept = {one.id: one.name for one in await self._netd.reservations()}
-        self._told = set(kept)
+    async def synchronize(self) -> None:
+        """Send all reservations to netd and delete those of unknown containers.  Raises Unavailable if netd is down."""
+        names = {reservation.id: reservation.name for reservation in await self._netd.reservations()}
+        self._reserved = set(names)
         for container in self._containers.all():
-            await self.tell(container)
-        for identifier, name in kept.items() if not self._containers.may_lack_records else ():
+            await self.reserve(container)
+        for identifier, name in names.items() if not self._containers.records_may_be_missing else ():
             if self._containers.get(identifier) is None:
                 await self._put(identifier, ReservationRequest(name=name))
 
@@ -52,12 +53,12 @@ class StaticAddresses:
             _log.warning("addresses not reserved: container=%s error=%s", identifier[:12], problem.message)
             return
         if request.networks:
-            self._told.add(identifier)
+            self._reserved.add(identifier)
         else:
-            self._told.discard(identifier)
+            self._reserved.discard(identifier)
 
 
 def addresses(endpoints: Mapping[str, EndpointSettings]) -> dict[str, IPAMConfig]:
-    """Return the addresses that were given by hand, by network."""
-    given = ((one.network_id or name, one.ipam_config) for name, one in endpoints.items())
-    return {network: config for network, config in given if config and (config.ipv4_address or config.ipv6_address)}
+    """Return the static addresses by network id, or by name where the id is not known yet."""
+    configs = ((endpoint.network_id or name, endpoint.ipam_config) for name, endpoint in endpoints.items())
+    return {network: config for network, config in configs if config and (config.ipv4_address or config.ipv6_address)}

@@ -1,6 +1,6 @@
-"""Which containers have a user namespace, with which of the host's ids, and how it is made for each start.
+"""User namespaces of containers: allocation of host ids, and creation of the namespace for each start.
 
-The ids are chosen when a container is created, kept in its record, and free again when that is gone.
+The ids are allocated when a container is created, kept in its record, and freed when the record is deleted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.options import id_ranges, networking
 from runtime.init import idmapped_mounts
-from runtime.kernel import linux
+from runtime.kernel import linux, proc
 from runtime.paths import Paths
 from runtime.record import IdRange
 from runtime.shim_client.supervisor import Supervisor
@@ -29,8 +29,8 @@ _FILE_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Paths at which others find the namespaces of a container that is being started; empty without any."""
+class NamespacePaths:
+    """Paths of the namespaces of a container that is being started; empty without a user namespace."""
 
     user: str = ""
     network: str = ""
@@ -43,82 +43,84 @@ class UserNamespaces:
         self._supervisor = supervisor
         self._paths = paths
         self._pool: IdRange | None = None
-        self._promised: dict[str, IdRange] = {}
+        self._reserved: dict[str, IdRange] = {}
 
     async def open(self) -> None:
-        """Find the ids where the configuration asks for them.  Raises BadRequest when containers cannot have any."""
+        """Read the id pool if user namespaces are configured.  Raises BadRequest if they cannot be used."""
         if self._settings.userns != "none":
-            await self._ready()
+            await self._ensure_pool()
 
     @asynccontextmanager
     async def assigned(self, identifier: str, host: HostConfig) -> AsyncIterator[IdRange | None]:
-        """Yield the ids of a container that is being created; they are its own once it is recorded."""
+        """Yield the ids of a container that is being created, reserved until it has a record."""
         donors = [self._containers.find(name) for name in _donors(host)]
-        found = inherited(
-            self._wanted(host), host.userns_mode, [(one.record.name, one.record.userns) for one in donors]
+        ids = inherited_ids(
+            self._mode(host), host.userns_mode, [(donor.record.name, donor.record.userns) for donor in donors]
         )
-        if not donors and self._wanted(host) != "none":
-            pool = await self._ready()
-            found = self._promised[identifier] = self._choose(pool, self._wanted(host))
-        if found is not None:
+        if not donors and self._mode(host) != "none":
+            pool = await self._ensure_pool()
+            ids = self._reserved[identifier] = self._allocate(pool, self._mode(host))
+        if ids is not None:
             check(host)
         try:
-            yield found
+            yield ids
         finally:
-            self._promised.pop(identifier, None)
+            self._reserved.pop(identifier, None)
 
     @asynccontextmanager
-    async def held(self, container: Container) -> AsyncIterator[Held]:
-        """Make the namespaces for a start, and keep them until the container does.  Raises StartError."""
+    async def namespaces(self, container: Container) -> AsyncIterator[NamespacePaths]:
+        """Create the namespaces for a start, and keep them open until the container uses them.  Raises StartError."""
         ids = container.record.userns
         if ids is None:
-            yield Held()
+            yield NamespacePaths()
             return
         network = networking.owns_network(container.record.host)
-        made = await self._supervisor.namespaces(ids.first, ids.count, self._donated(container), network=network)
+        descriptors = await self._supervisor.namespaces(
+            ids.first, ids.count, self._donor_namespace(container), network=network
+        )
         try:
-            yield Held(*(f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in made))
+            yield NamespacePaths(*map(proc.descriptor_path, descriptors))
         finally:
-            frames.close_all(made)
+            frames.close_all(descriptors)
 
-    def _wanted(self, host: HostConfig) -> str:
+    def _mode(self, host: HostConfig) -> str:
         return "none" if host.userns_mode == "host" else host.userns_mode or self._settings.userns
 
-    def _choose(self, pool: IdRange, wanted: str) -> IdRange:
+    def _allocate(self, pool: IdRange, mode: str) -> IdRange:
         taken = [container.record.userns for container in self._containers.all() if container.record.userns is not None]
-        taken += self._promised.values()
-        if wanted == "remap":
-            return id_ranges.shared(pool, taken)
+        taken += self._reserved.values()
+        if mode == "remap":
+            return id_ranges.shared_range(pool, taken)
         if self._settings.userns == "remap":
-            taken.append(id_ranges.shared(pool, ()))
-        return id_ranges.lowest_free(pool, taken)
+            taken.append(id_ranges.shared_range(pool, ()))
+        return id_ranges.lowest_free_range(pool, taken)
 
-    def _donated(self, container: Container) -> str:
-        """Return the path of the user namespace of those whose namespaces the container joins; empty for its own."""
-        running = [one.running for name in _donors(container.record.host) if (one := self._containers.get(name))]
-        paths = [f"/proc/{one.pid}/ns/user" for one in running if one is not None]
-        if len({os.stat(path).st_ino for path in paths}) > 1:
+    def _donor_namespace(self, container: Container) -> str:
+        """Return the path of the user namespace of the containers that this one joins; empty if it joins none."""
+        donors = [donor for name in _donors(container.record.host) if (donor := self._containers.get(name))]
+        paths = [proc.namespace_path(donor.running.pid, "user") for donor in donors if donor.running is not None]
+        if len(set(map(proc.namespace_inode, paths))) > 1:
             raise Conflict(
                 f"container {container.record.name} cannot join containers with different user namespaces:"
                 " join only one"
             )
         return paths[0] if paths else ""
 
-    async def _ready(self) -> IdRange:
-        """Return the pool; before the first use, see whether the state's file system allows for user namespaces."""
+    async def _ensure_pool(self) -> IdRange:
+        """Return the pool; before the first use, check that the state's file system supports idmapped mounts."""
         if self._pool is None:
             pool = await asyncio.to_thread(_read_pool, self._settings.userns_range)
-            made = await self._supervisor.namespaces(pool.first, id_ranges.PIECE, "", network=False)
+            descriptors = await self._supervisor.namespaces(pool.first, id_ranges.RANGE_SIZE, "", network=False)
             try:
-                await asyncio.to_thread(_probe, made[0], str(self._paths.state))
+                await asyncio.to_thread(_check_idmapped_mounts, descriptors[0], str(self._paths.state))
             finally:
-                frames.close_all(made)
+                frames.close_all(descriptors)
             self._pool = pool
         return self._pool
 
 
 def check(host: HostConfig) -> None:
-    """Raise BadRequest, in Docker's words, for what a user namespace of its own excludes.  Pure."""
+    """Raise BadRequest, with Docker's messages, for options that conflict with a user namespace.  Pure."""
     if host.privileged:
         raise BadRequest(
             "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace"
@@ -132,17 +134,18 @@ def check(host: HostConfig) -> None:
         raise BadRequest("cannot share the host IPC namespace when user namespaces are enabled")
 
 
-def inherited(wanted: str, mode: str, donors: Sequence[tuple[str, IdRange | None]]) -> IdRange | None:
-    """Return the ids of those whose namespaces a container joins: it can only have the same.  Pure.
+def inherited_ids(mode: str, requested: str, donors: Sequence[tuple[str, IdRange | None]]) -> IdRange | None:
+    """Return the ids of the containers whose namespaces a container joins: it must have the same ids.  Pure.
 
-    Raises BadRequest where that would be none, though a user namespace is *wanted*, or where they differ.
+    *mode* is the effective mode, *requested* the one in the request.  *donors* are (name, ids).  Raises BadRequest if
+    the donors have no user namespace although *mode* asks for one, or if their ids differ.
     """
     for name, ids in donors:
         if ids != donors[0][1]:
             raise BadRequest(
                 f"cannot join namespaces of {donors[0][0]} and {name} at once: their user namespaces have different ids"
             )
-        if (ids is None) != (wanted == "none") and (ids is None or mode == "host"):
+        if (ids is None) != (mode == "none") and (ids is None or requested == "host"):
             kind = "no user namespace" if ids is None else "a user namespace"
             remedy = "use --userns host" if ids is None else "leave --userns host out"
             raise BadRequest(f"cannot join namespaces of container {name}, which has {kind}: {remedy}")
@@ -157,11 +160,11 @@ def _donors(host: HostConfig) -> Iterable[str]:
 def _read_pool(setting: str) -> IdRange:
     if setting:
         return id_ranges.parse(setting, "userns_range")
-    return id_ranges.subordinate(_read(Path("/etc/subuid")), _read(Path("/etc/subgid")))
+    return id_ranges.subordinate_range(_read(Path("/etc/subuid")), _read(Path("/etc/subgid")))
 
 
 def _read(path: Path) -> str:
-    """Return the beginning of a small file; nothing when it is not there."""
+    """Return the text of a small file, at most 1 MiB; empty if it does not exist."""
     try:
         with path.open("rb") as file:
             return file.read(_FILE_LIMIT).decode(errors="replace")
@@ -171,7 +174,7 @@ def _read(path: Path) -> str:
         raise BadRequest(f"cannot read {path}: {problem.strerror}: {id_ranges.REMEDY}") from None
 
 
-def _probe(user_namespace: int, path: str) -> None:
+def _check_idmapped_mounts(user_namespace: int, path: str) -> None:
     tree = linux.open_tree(linux.AT_FDCWD, path, recursive=False)
     try:
         idmapped_mounts.shift(tree, user_namespace, path)

@@ -1,4 +1,1 @@
-"""The options of create requests: checked and translated.
-
-Pure.
-"""
+"""Options of create requests: validation and translation into a container spec.  Pure."""

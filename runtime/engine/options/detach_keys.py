@@ -1,4 +1,4 @@
-"""The keys that end an attach session and leave the program running.  Pure."""
+"""Detach keys: the key sequence that ends an attach session without stopping the program.  Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SPECIAL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
 
 
 def parse(text: str) -> bytes:
-    """Return the bytes of ``ctrl-p,ctrl-q`` or ``a,b``; an empty text is the default.  Raises BadRequest."""
+    """Return the bytes of ``ctrl-p,ctrl-q`` or ``a,b``; an empty text gives the default.  Raises BadRequest."""
     return bytes(_key(part) for part in (text or DEFAULT).split(","))
 
 
@@ -28,23 +28,23 @@ def _key(text: str) -> int:
 
 
 class Detector:
-    """Takes the keys out of a stream of input."""
+    """Removes the detach keys from a stream of input."""
 
     def __init__(self, keys: bytes) -> None:
         self._keys = keys
-        self._held = 0
+        self._matched = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what goes on to the program, and whether the keys were pressed; nothing goes on after them."""
+        """Return (input for the program, whether the keys were pressed); input after the keys is dropped."""
         passed = bytearray()
         for byte in data:
-            if byte == self._keys[self._held]:
-                self._held += 1
-                if self._held == len(self._keys):
+            if byte == self._keys[self._matched]:
+                self._matched += 1
+                if self._matched == len(self._keys):
                     return bytes(passed), True
                 continue
-            passed += self._keys[: self._held]
-            self._held = 1 if byte == self._keys[0] else 0
-            if not self._held:
+            passed += self._keys[: self._matched]
+            self._matched = 1 if byte == self._keys[0] else 0
+            if not self._matched:
                 passed.append(byte)
         return bytes(passed), False

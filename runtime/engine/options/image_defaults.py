@@ -1,4 +1,4 @@
-"""What an image says by default, put under what was asked for.  Pure."""
+"""Merges the image's default configuration into that of a create request.  Pure."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ T = TypeVar("T")
 
 
 def with_image(config: Config, image: ImageConfig | None) -> Config:
-    """Return *config* completed by the image's: an entrypoint of one's own drops the image's command."""
-    given = image or ImageConfig()
-    own_entrypoint = bool(words(config.entrypoint))
-    entrypoint = words(config.entrypoint) if own_entrypoint or config.entrypoint == [] else words(given.entrypoint)
+    """Return *config* with the image's defaults.  If the request sets an entrypoint, the image's command is ignored."""
+    defaults = image or ImageConfig()
+    sets_entrypoint = bool(words(config.entrypoint))
+    entrypoint = words(config.entrypoint) if sets_entrypoint or config.entrypoint == [] else words(defaults.entrypoint)
     if entrypoint == [""]:
         entrypoint = None
-    cmd = words(config.cmd) or (None if own_entrypoint else words(given.cmd))
+    cmd = words(config.cmd) or (None if sets_entrypoint else words(defaults.cmd))
     return msgspec.structs.replace(
         config,
-        user=config.user or given.user or "",
-        exposed_ports=_union(given.exposed_ports, config.exposed_ports),
-        env=_environment(given.env or [], config.env or []),
+        user=config.user or defaults.user or "",
+        exposed_ports=_union(defaults.exposed_ports, config.exposed_ports),
+        env=_environment(defaults.env or [], config.env or []),
         entrypoint=entrypoint,
         cmd=cmd,
-        working_dir=config.working_dir or given.working_dir or "",
-        volumes=_union(given.volumes, config.volumes),
-        labels={**(given.labels or {}), **(config.labels or {})},
-        stop_signal=config.stop_signal or given.stop_signal or "",
-        healthcheck=config.healthcheck or given.healthcheck,
-        shell=config.shell or given.shell,
+        working_dir=config.working_dir or defaults.working_dir or "",
+        volumes=_union(defaults.volumes, config.volumes),
+        labels={**(defaults.labels or {}), **(config.labels or {})},
+        stop_signal=config.stop_signal or defaults.stop_signal or "",
+        healthcheck=config.healthcheck or defaults.healthcheck,
+        shell=config.shell or defaults.shell,
     )
 
 
 def _union(
-    below: Mapping[str, Empty | None] | None, above: Mapping[str, Empty | None] | None
+    defaults: Mapping[str, Empty | None] | None, requested: Mapping[str, Empty | None] | None
 ) -> dict[str, Empty | None] | None:
-    return {**(below or {}), **(above or {})} or None
+    return {**(defaults or {}), **(requested or {})} or None
 
 
-def _environment(below: list[str], above: list[str]) -> list[str]:
-    """Own entries first, then those of the image whose names are not among them, as Docker lists them."""
-    named = {entry.partition("=")[0] for entry in above}
-    return [*above, *(entry for entry in below if entry.partition("=")[0] not in named)]
+def _environment(defaults: list[str], requested: list[str]) -> list[str]:
+    """Return the request's entries, then the image's entries with other names: Docker's order."""
+    names = {entry.partition("=")[0] for entry in requested}
+    return [*requested, *(entry for entry in defaults if entry.partition("=")[0] not in names)]

@@ -1,6 +1,6 @@
-"""Which mounts a container gets: ``-v`` strings, ``--mount`` objects and the image's volumes, read once.  Pure.
+"""Parses the mounts of a create request: ``-v`` strings, ``--mount`` objects and the image's volumes.  Pure.
 
-Sources are not looked at here: whether a path exists, and which volume a name means, is for the caller.
+The caller checks that source paths exist and looks volumes up by name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TMPFS_OPTION = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRequest:
-    """One mount that was asked for.  A volume without a source is anonymous."""
+    """One requested mount.  A volume without a source is anonymous."""
 
     kind: str
     """``bind``, ``volume`` or ``tmpfs``."""
@@ -36,27 +36,27 @@ class MountRequest:
     read_only: bool = False
     mode: str = ""
     propagation: str = ""
-    make_source: bool = False
-    """Make a missing directory of the host, as ``-v`` does and ``--mount`` does not."""
+    create_source: bool = False
+    """Create a missing directory on the host, as ``-v`` does and ``--mount`` does not."""
     copy: bool = True
     """Fill an empty volume from the image."""
     labels: tuple[tuple[str, str], ...] = ()
     options: str = ""
-    """Of a tmpfs."""
+    """Mount options of a tmpfs."""
 
 
-def wanted(config: Config, host: HostConfig) -> tuple[MountRequest, ...]:
-    """Return every mount asked for, parents before children.  Raises BadRequest in Docker's words."""
-    asked = [*map(parse_bind, host.binds or ()), *map(_from_mount, host.mounts or ())]
-    asked += [_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
-    _refuse_doubles(asked)
-    taken = {one.target for one in asked}
-    asked += [one for one in map(_anonymous, config.volumes or ()) if one.target not in taken]
-    return tuple(sorted(asked, key=lambda one: (one.target.count("/"), one.target)))
+def mount_requests(config: Config, host: HostConfig) -> tuple[MountRequest, ...]:
+    """Return every requested mount, parents before children.  Raises BadRequest with Docker's messages."""
+    requests = [*map(parse_bind, host.binds or ()), *map(_from_mount, host.mounts or ())]
+    requests += [_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
+    _check_duplicates(requests)
+    targets = {request.target for request in requests}
+    requests += [request for request in map(_anonymous, config.volumes or ()) if request.target not in targets]
+    return tuple(sorted(requests, key=lambda request: (request.target.count("/"), request.target)))
 
 
 def parse_bind(text: str) -> MountRequest:
-    """Read ``source:target[:options]``, or ``target`` alone for an anonymous volume."""
+    """Parse ``source:target[:options]``, or ``target`` alone for an anonymous volume."""
     parts = text.split(":")
     if not 1 <= len(parts) <= 3 or not all(parts):
         raise BadRequest(f"invalid volume specification: '{text}'")
@@ -77,7 +77,7 @@ def parse_bind(text: str) -> MountRequest:
         read_only=options.read_only,
         mode=mode,
         propagation=options.propagation or ("rprivate" if kind == "bind" else ""),
-        make_source=kind == "bind",
+        create_source=kind == "bind",
         copy=options.copy,
     )
 
@@ -92,13 +92,13 @@ class _Options:
     def read(cls, text: str, kind: str, mode: str) -> _Options:
         words = mode.split(",") if mode else []
         access = [word for word in words if word in ("ro", "rw")]
-        spread = [word for word in words if word in _PROPAGATIONS]
+        propagation = [word for word in words if word in _PROPAGATIONS]
         no_copy = [word for word in words if word == "nocopy"]
-        known = len(access) + len(spread) + len(no_copy) + sum(word in _IGNORED for word in words)
-        wrong = known != len(words) or max(len(access), len(spread), len(no_copy)) > 1
-        if wrong or (kind == "volume" and spread) or (kind == "bind" and no_copy):
+        known = len(access) + len(propagation) + len(no_copy) + sum(word in _IGNORED for word in words)
+        wrong = known != len(words) or max(len(access), len(propagation), len(no_copy)) > 1
+        if wrong or (kind == "volume" and propagation) or (kind == "bind" and no_copy):
             raise BadRequest(f"invalid volume specification: '{text}': invalid mode: {mode}")
-        return cls("ro" in access, spread[0] if spread else "", not no_copy)
+        return cls("ro" in access, propagation[0] if propagation else "", not no_copy)
 
 
 def _anonymous(target: str) -> MountRequest:
@@ -122,12 +122,12 @@ def _from_mount(mount: Mount) -> MountRequest:
         raise BadRequest(f"{where}: field Target must not be empty")
     if not mount.target.startswith("/"):
         raise BadRequest(f"{where}: invalid mount path: '{mount.target}' mount path must be absolute")
-    readers = {"bind": _bind_mount, "volume": _volume_mount, "tmpfs": _tmpfs_mount}
+    parsers = {"bind": _bind_mount, "volume": _volume_mount, "tmpfs": _tmpfs_mount}
     if mount.type in ("image", "cluster", "npipe"):
         raise NotImplementedYet(f"mounts of type {mount.type} are not implemented by netd-runtime yet")
-    if mount.type not in readers:
+    if mount.type not in parsers:
         raise BadRequest(f"mount type unknown: {mount.type!r}; use bind, volume or tmpfs")
-    return readers[mount.type](mount, where)
+    return parsers[mount.type](mount, where)
 
 
 def _bind_mount(mount: Mount, where: str) -> MountRequest:
@@ -147,7 +147,7 @@ def _bind_mount(mount: Mount, where: str) -> MountRequest:
         source=posixpath.normpath(mount.source),
         read_only=mount.read_only,
         propagation=propagation or "rprivate",
-        make_source=bool(options and options.create_mountpoint),
+        create_source=bool(options and options.create_mountpoint),
     )
 
 
@@ -159,7 +159,7 @@ def _volume_mount(mount: Mount, where: str) -> MountRequest:
         raise NotImplementedYet("--mount volume-subpath is not implemented by netd-runtime yet; leave it out")
     driver = options.driver_config if options else None
     if driver and (driver.name not in ("", "local") or driver.options):
-        raise BadRequest(f"{where}: volume driver {driver.name or 'local'} with options is not known here; use local")
+        raise BadRequest(f"{where}: volume driver {driver.name or 'local'} with options is not supported; use local")
     return MountRequest(
         kind="volume",
         target=_target(mount.target, mount.target),
@@ -174,13 +174,13 @@ def _volume_mount(mount: Mount, where: str) -> MountRequest:
 def _tmpfs_mount(mount: Mount, where: str) -> MountRequest:
     if mount.source:
         raise BadRequest(f"{where}: field Source must not be specified")
-    asked = mount.tmpfs_options
+    tmpfs = mount.tmpfs_options
     words = ["ro"] if mount.read_only else []
-    if asked and asked.size_bytes:
-        words.append(f"size={asked.size_bytes}")
-    if asked and asked.mode:
-        words.append(f"mode={asked.mode:o}")
-    for option in (asked.options if asked else None) or ():
+    if tmpfs and tmpfs.size_bytes:
+        words.append(f"size={tmpfs.size_bytes}")
+    if tmpfs and tmpfs.mode:
+        words.append(f"mode={tmpfs.mode:o}")
+    for option in (tmpfs.options if tmpfs else None) or ():
         words.append("=".join(option))
     return _tmpfs(mount.target, ",".join(words))
 
@@ -195,14 +195,14 @@ def _target(target: str, text: str) -> str:
         raise BadRequest(f"invalid volume specification: '{text}': destination can't be '/'")
     if clean in _FORBIDDEN or clean.startswith("/proc/"):
         raise BadRequest(
-            f"invalid volume specification: '{text}': {clean} belongs to the container and cannot be a mount"
+            f"invalid volume specification: '{text}': {clean} is set up by the runtime and cannot be a mount target"
         )
     return clean
 
 
-def _refuse_doubles(asked: Iterable[MountRequest]) -> None:
+def _check_duplicates(requests: Iterable[MountRequest]) -> None:
     seen: set[str] = set()
-    for one in asked:
-        if one.target in seen:
-            raise BadRequest(f"Duplicate mount point: {one.target}")
-        seen.add(one.target)
+    for request in requests:
+        if request.target in seen:
+            raise BadRequest(f"Duplicate mount point: {request.target}")
+        seen.add(request.target)

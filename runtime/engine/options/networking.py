@@ -1,9 +1,9 @@
-"""What a create request says about networking: checked, and put as the one call that netd takes.  Pure."""
+"""Networking options of a create request: validation, and translation into netd's sandbox request.  Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 
 import msgspec
@@ -23,12 +23,12 @@ _HIGHEST = 65535
 
 
 def mode(host: HostConfig) -> str:
-    """Return the network mode with Docker's other spellings of the default removed."""
+    """Return the network mode; Docker's other spellings of the default become ``bridge``."""
     return "bridge" if host.network_mode in ("", "default") else host.network_mode
 
 
 def donor(host: HostConfig, prefix: str = "container:") -> str | None:
-    """Return whose network a ``container:NAME`` mode asks for."""
+    """Return NAME of a ``container:NAME`` mode, None for other modes."""
     return host.network_mode.removeprefix(prefix) if host.network_mode.startswith(prefix) else None
 
 
@@ -37,52 +37,56 @@ def shares_network(host: HostConfig) -> bool:
 
 
 def owns_network(host: HostConfig) -> bool:
-    """Tell whether the container has a network namespace of its own."""
+    """Return whether the container has a network namespace of its own."""
     return not shares_network(host) and mode(host) != "host"
 
 
-def endpoints(given: NetworkingConfig | None, host: HostConfig) -> dict[str, EndpointSettings]:
-    """Return the endpoints asked for, by network, without what a client copied from an inspect answer.
+def endpoints(config: NetworkingConfig | None, host: HostConfig) -> dict[str, EndpointSettings]:
+    """Return the requested endpoints by network, without fields that a client copied from an inspect response.
 
-    Without any, the network mode names the only one.
+    If the request has none, the network mode names the only network.
     """
-    found = {}
-    for name, settings in ((given.endpoints_config if given else None) or {}).items():
+    requested = {}
+    for name, settings in ((config.endpoints_config if config else None) or {}).items():
         if settings is None:
             raise BadRequest(f"invalid config for network {name}: EndpointsConfig is nil")
         network = "bridge" if name == "default" else name
         _check_endpoint(network, settings)
-        found[network] = settings.requested()
-    return found or ({} if shares_network(host) else {mode(host): EndpointSettings()})
+        requested[network] = settings.requested()
+    return requested or ({} if shares_network(host) else {mode(host): EndpointSettings()})
 
 
-def resolved(
-    asked: Mapping[str, EndpointSettings], joined: Mapping[str, EndpointSettings]
+def resolved_endpoints(
+    requested: Mapping[str, EndpointSettings], joined: Mapping[str, EndpointSettings]
 ) -> dict[str, EndpointSettings]:
-    """Return the wishes under the names of the networks that were joined for them, with what outlives a stop."""
-    names = {name: _name_of(name, joined) for name in asked}
-    known = {name: asked[key].requested() for key, name in names.items() if name}
-    for name, one in joined.items():
-        kept = known.get(name, EndpointSettings())
-        known[name] = msgspec.structs.replace(kept, network_id=one.network_id, dns_names=one.dns_names)
-    return known
+    """Return the requested settings by the names of the joined networks, with the fields that persist over a stop."""
+    names = {key: _joined_name(key, joined) for key in requested}
+    endpoints = {name: requested[key].requested() for key, name in names.items() if name}
+    for name, settings in joined.items():
+        endpoint = endpoints.get(name, EndpointSettings())
+        endpoints[name] = msgspec.structs.replace(
+            endpoint, network_id=settings.network_id, dns_names=settings.dns_names
+        )
+    return endpoints
 
 
-def _name_of(name: str, joined: Mapping[str, EndpointSettings]) -> str | None:
+def _joined_name(name: str, joined: Mapping[str, EndpointSettings]) -> str | None:
     if name in joined:
         return name
-    return next((key for key, one in joined.items() if one.network_id.startswith(name)), None)
+    return next((key for key, settings in joined.items() if settings.network_id.startswith(name)), None)
 
 
-def stored_name(endpoints: Mapping[str, EndpointSettings], network: str) -> str | None:
-    """Return under which name a network, given by name or id, is among *endpoints*."""
+def endpoint_key(endpoints: Mapping[str, EndpointSettings], network: str) -> str | None:
+    """Return the key in *endpoints* of a network given by name or id, None if it has none."""
     if network in endpoints:
         return network
-    return next((key for key, one in endpoints.items() if network and one.network_id.startswith(network)), None)
+    return next(
+        (key for key, settings in endpoints.items() if network and settings.network_id.startswith(network)), None
+    )
 
 
 def check_endpoint(network: str, settings: EndpointSettings) -> None:
-    """Raise BadRequest when the settings cannot be those of an endpoint of *network*."""
+    """Raise BadRequest for settings that are invalid for an endpoint of *network*."""
     if problems := _problems(network, settings):
         raise BadRequest(f"invalid endpoint settings:\n{join_faults(problems)}")
 
@@ -95,20 +99,20 @@ def _check_endpoint(network: str, settings: EndpointSettings) -> None:
 
 
 def _problems(network: str, settings: EndpointSettings) -> list[str]:
-    asked = settings.ipam_config or IPAMConfig()
-    given: dict[Family, str] = {4: asked.ipv4_address, 6: asked.ipv6_address}
-    if network in PREDEFINED and any(given.values()):
-        found = ["user-specified IP address is supported on user-defined networks only"]
+    config = settings.ipam_config or IPAMConfig()
+    addresses: dict[Family, str] = {4: config.ipv4_address, 6: config.ipv6_address}
+    if network in PREDEFINED and any(addresses.values()):
+        problems = ["user-specified IP address is supported on user-defined networks only"]
     else:
-        wrong = ((family, text) for family, text in given.items() if text and not is_usable(text, family))
-        found = [f"invalid IPv{family} address: {text}" for family, text in wrong]
+        invalid = ((family, text) for family, text in addresses.items() if text and not is_usable(text, family))
+        problems = [f"invalid IPv{family} address: {text}" for family, text in invalid]
     if network in PREDEFINED and settings.aliases:
-        found.append("network-scoped aliases are only supported for user-defined networks")
-    return found
+        problems.append("network-scoped aliases are only supported for user-defined networks")
+    return problems
 
 
-def check(config: Config, host: HostConfig, asked: Mapping[str, EndpointSettings]) -> None:
-    """Raise BadRequest for networking options that are malformed or exclude one another."""
+def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings]) -> None:
+    """Raise BadRequest for networking options that are malformed or conflict."""
     if len(config.hostname.encode()) > 64:
         raise BadRequest(f'hostname "{config.hostname}" is too long (maximum 64 bytes)')
     if host.network_mode == "container" or host.network_mode == "container:":
@@ -120,11 +124,11 @@ def check(config: Config, host: HostConfig, asked: Mapping[str, EndpointSettings
     check_ports(config.exposed_ports or (), host.port_bindings or {})
     allow.rules(config.labels or {})
     _check_hosts(host)
-    _check_exclusive(host, asked)
+    check_exclusive(set(endpoints) or {mode(host)})
 
 
 def check_ports(exposed: Iterable[str], bindings: PortBindings) -> None:
-    """Raise BadRequest for ports that cannot be read."""
+    """Raise BadRequest for malformed ports and port bindings."""
     for text in {*exposed, *bindings}:
         _check_port(text)
     _check_bindings(bindings)
@@ -139,36 +143,36 @@ def _check_shared(config: Config, host: HostConfig) -> None:
         (host.port_bindings or host.publish_all_ports, "port publishing and the container type network mode"),
         (config.exposed_ports, "port exposing and the container type network mode"),
     )
-    for given, words in conflicts:
-        if given:
-            raise BadRequest(f"conflicting options: {words}")
+    for value, text in conflicts:
+        if value:
+            raise BadRequest(f"conflicting options: {text}")
 
 
 def _check_port(text: str) -> None:
     number, _, protocol = text.partition("/")
     if protocol in ("tcp", "udp") and unsigned(number, _HIGHEST):
         return
-    found = _PORT.match(text)
-    if not found:
+    match = _PORT.match(text)
+    if not match:
         raise BadRequest(f"invalid JSON: invalid port '{text}': use a number, or number/protocol such as 80/tcp")
-    ports = [int(part) for part in found.group(1, 2) if part]
+    ports = [int(part) for part in match.group(1, 2) if part]
     if not all(0 < port <= _HIGHEST for port in ports) or ports != sorted(ports):
         raise BadRequest(f'invalid port specification: "{text}"')
 
 
 def _check_bindings(bindings: PortBindings) -> None:
-    for port, many in bindings.items():
-        for one in many or ():
-            if unsigned(one.host_port, _HIGHEST) is not None and not one.host_ip and not one.allow:
+    for port, port_bindings in bindings.items():
+        for binding in port_bindings or ():
+            if unsigned(binding.host_port, _HIGHEST) is not None and not binding.host_ip and not binding.allow:
                 continue
-            found = _PORT.match(one.host_port)
-            good = not one.host_port or (found and not found[3] and _in_order(found[1], found[2] or found[1]))
-            if not good:
-                raise BadRequest(f'invalid port specification: "{one.host_port}" for {port}')
-            if one.host_ip and not _is_address(one.host_ip):
-                raise BadRequest(f"invalid JSON: invalid host address {one.host_ip!r} for {port}")
-            if one.allow:
-                allow.networks(one.allow, f"port {port}")
+            match = _PORT.match(binding.host_port)
+            valid = not binding.host_port or (match and not match[3] and _in_order(match[1], match[2] or match[1]))
+            if not valid:
+                raise BadRequest(f'invalid port specification: "{binding.host_port}" for {port}')
+            if binding.host_ip and not _is_address(binding.host_ip):
+                raise BadRequest(f"invalid JSON: invalid host address {binding.host_ip!r} for {port}")
+            if binding.allow:
+                allow.networks(binding.allow, f"port {port}")
 
 
 def _in_order(first: str, last: str) -> bool:
@@ -187,9 +191,9 @@ def _check_hosts(host: HostConfig) -> None:
             raise BadRequest(f"invalid JSON: {server!r} is not the address of a name server")
 
 
-def _check_exclusive(host: HostConfig, asked: Mapping[str, EndpointSettings]) -> None:
-    names = set(asked) or {mode(host)}
-    if len(names) > 1 and names & {"host", "none"}:
+def check_exclusive(names: Collection[str]) -> None:
+    """Raise BadRequest if *names*, the networks of a container, hold ``host`` or ``none`` and a further network."""
+    if len(names) > 1 and ("host" in names or "none" in names):
         raise BadRequest(
             "container cannot be connected to multiple networks with one of the networks in"
             f" {'host' if 'host' in names else 'private (none)'} mode"
@@ -204,23 +208,24 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def request(record: ContainerRecord, shown_host: str, netns: str = "") -> SandboxRequest:
-    """Return the call for all the networking of a container; *shown_host* is its host name.
+def sandbox_request(record: ContainerRecord, hostname: str, netns: str = "") -> SandboxRequest:
+    """Return the request that creates the sandbox of a container.
 
-    *netns* is the path of its network namespace, where netd is not to make it.
+    *netns* is the path of its network namespace; if it is empty, netd creates the namespace.
     """
     config, host = record.config, record.host
     network_sysctls, _ = sysctls.split(
         host.sysctls, own_network=owns_network(host), own_ipc=True, own_uts=host.uts_mode != "host"
     )
     disabled = config.network_disabled
+    requested = {name: endpoint.requested() for name, endpoint in record.endpoints.items()}
     return SandboxRequest(
         id=record.id,
         name=record.name,
-        hostname=shown_host,
+        hostname=hostname,
         domainname=config.domainname,
         network_mode="none" if disabled else mode(host),
-        networks=None if disabled else {name: one.requested() for name, one in record.endpoints.items()} or None,
+        networks=None if disabled else requested or None,
         exposed_ports=sorted(config.exposed_ports or ()) or None,
         port_bindings=host.port_bindings,
         publish_all_ports=host.publish_all_ports,

@@ -1,6 +1,6 @@
-"""The published ports in a container's record, as people add to them and take from them.  Pure.
+"""Adds and removes published ports in a container's record.  Pure.
 
-Kept in the words of ``HostConfig.PortBindings``, so that inspect shows them and every start publishes them again.
+The record keeps them as ``HostConfig.PortBindings``: inspect shows them, and every start publishes them.
 """
 
 from __future__ import annotations
@@ -13,59 +13,60 @@ import msgspec
 from netd.api import PortBinding, PortBindings
 from runtime.container_config import HostConfig
 
-_EVERY = {"0.0.0.0", "::"}
+_UNSPECIFIED = {"0.0.0.0", "::"}
 
 
 def added(host: HostConfig, more: PortBindings) -> HostConfig:
-    """Return the host's part of the record with *more* published."""
-    found = _singles(host.port_bindings or {})
-    for key, bindings in _singles(more).items():
-        there = found.setdefault(key, [])
-        there += [one for one in bindings if one not in there]
-    return msgspec.structs.replace(host, port_bindings=dict(found))
+    """Return *host* with *more* published."""
+    result = _per_port(host.port_bindings or {})
+    for key, bindings in _per_port(more).items():
+        present = result.setdefault(key, [])
+        present += [binding for binding in bindings if binding not in present]
+    return msgspec.structs.replace(host, port_bindings=dict(result))
 
 
-def removed(host: HostConfig, exposed: Sequence[str], less: PortBindings, given: PortBindings) -> HostConfig:
-    """Return it with *less* published; an empty host address or port there stands for any.
+def removed(host: HostConfig, exposed: Sequence[str], less: PortBindings, published: PortBindings) -> HostConfig:
+    """Return *host* without the bindings *less*; an empty host address or port in *less* matches any.
 
-    *given* is what is published now, by which ports of netd's choice are known.  Where all exposed ports were to be
-    published, those that stay are written down one by one, or the next start would bring all of them back.
+    *published* are the current bindings, which hold the host ports that netd chose.  With ``PublishAllPorts``, the
+    remaining ports are written out and the option is cleared, or the next start would publish all of them again.
     """
-    found = _singles(host.port_bindings or {})
+    result = _per_port(host.port_bindings or {})
     if host.publish_all_ports:
-        for key in _singles({port: [] for port in exposed}):
-            found.setdefault(key, [PortBinding()])
-    for key, parts in _singles(less).items():
-        for part in parts:
-            found[key] = [left for one in found.get(key, ()) for left in _without(one, part, given.get(key) or ())]
-    kept: PortBindings = {key: bindings for key, bindings in found.items() if bindings}
+        for key in _per_port({port: [] for port in exposed}):
+            result.setdefault(key, [PortBinding()])
+    for key, bindings in _per_port(less).items():
+        for removal in bindings:
+            current = published.get(key) or ()
+            result[key] = [left for binding in result.get(key, ()) for left in _without(binding, removal, current)]
+    kept: PortBindings = {key: bindings for key, bindings in result.items() if bindings}
     return msgspec.structs.replace(host, port_bindings=kept, publish_all_ports=False)
 
 
-def explicit(bindings: PortBindings | None) -> PortBindings | None:
-    """Return the bindings with an open one where there is none, as Docker stores them."""
-    return bindings and {key: many or [PortBinding()] for key, many in bindings.items()}
+def with_default_bindings(bindings: PortBindings | None) -> PortBindings | None:
+    """Return *bindings* with an empty binding for each port that has none, as Docker stores them."""
+    return bindings and {key: port_bindings or [PortBinding()] for key, port_bindings in bindings.items()}
 
 
-def shown(host_bindings: PortBindings) -> PortBindings:
-    """Return the bindings port by port, as Docker's clients know them."""
+def without_ranges(host_bindings: PortBindings) -> PortBindings:
+    """Return the bindings with ranges split into single ports, as Docker's clients expect them."""
     if not any("-" in key for key in host_bindings):
         return host_bindings
-    return dict(_singles(host_bindings))
+    return dict(_per_port(host_bindings))
 
 
-def each(exposed: Iterable[str]) -> Iterator[str]:
-    """Yield every exposed port by itself."""
+def single_ports(exposed: Iterable[str]) -> Iterator[str]:
+    """Yield every exposed port; ranges are split into single ports."""
     for text in exposed:
         if "-" not in text:
             yield text
             continue
-        for first, last, protocol in spans([text]):
+        for first, last, protocol in port_ranges([text]):
             yield from (f"{port}/{protocol}" for port in range(first, last + 1))
 
 
-def spans(texts: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield first port, last port and protocol of keys such as ``80``, ``80/tcp`` and ``80-82/udp``."""
+def port_ranges(texts: Iterable[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield (first port, last port, protocol) of keys such as ``80``, ``80/tcp`` and ``80-82/udp``."""
     for text in texts:
         ports, _, protocol = text.partition("/")
         first, _, last = ports.partition("-")
@@ -73,47 +74,50 @@ def spans(texts: Iterable[str]) -> Iterator[tuple[int, int, str]]:
             yield int(first), int(last or first), protocol.lower() or "tcp"
 
 
-def _singles(bindings: Mapping[str, list[PortBinding] | None]) -> dict[str, list[PortBinding]]:
-    """Return the bindings port by port, so that one of a range can go."""
-    found: dict[str, list[PortBinding]] = {}
-    for key, many in bindings.items():
-        for first, last, protocol in spans([key]):
+def _per_port(bindings: Mapping[str, list[PortBinding] | None]) -> dict[str, list[PortBinding]]:
+    """Return the bindings with ranges split into single ports, so that a single port of a range can be removed."""
+    result: dict[str, list[PortBinding]] = {}
+    for key, range_bindings in bindings.items():
+        for first, last, protocol in port_ranges([key]):
             for step in range(last - first + 1):
-                there = found.setdefault(f"{first + step}/{protocol}", [])
-                there += [_single(one, step, last - first) for one in many or [PortBinding()]]
-    return found
+                single = result.setdefault(f"{first + step}/{protocol}", [])
+                single += [_shifted(binding, step, last - first) for binding in range_bindings or [PortBinding()]]
+    return result
 
 
-def _single(one: PortBinding, step: int, steps: int) -> PortBinding:
-    first, dash, _ = one.host_port.partition("-")
+def _shifted(binding: PortBinding, step: int, steps: int) -> PortBinding:
+    first, dash, _ = binding.host_port.partition("-")
     if not (dash and steps):
-        return one
-    return msgspec.structs.replace(one, host_port=str(int(first) + step))
+        return binding
+    return msgspec.structs.replace(binding, host_port=str(int(first) + step))
 
 
-def _without(one: PortBinding, part: PortBinding, given: Sequence[PortBinding]) -> list[PortBinding]:
-    """Return what is left of a binding; of one at every address, taking one family leaves the other if it has it."""
-    if not _is_of(one, part, given):
-        return [one]
-    others = {each.host_ip for each in given} & _EVERY - {part.host_ip}
-    if one.host_ip or not part.host_ip:
+def _without(binding: PortBinding, removal: PortBinding, published: Sequence[PortBinding]) -> list[PortBinding]:
+    """Return the rest of *binding* without *removal*.
+
+    If a binding without host address loses one family, it keeps the other family that is published.
+    """
+    if not _overlaps(binding, removal, published):
+        return [binding]
+    others = {current.host_ip for current in published} & _UNSPECIFIED - {removal.host_ip}
+    if binding.host_ip or not removal.host_ip:
         return []
-    return [msgspec.structs.replace(one, host_ip=address) for address in sorted(others)]
+    return [msgspec.structs.replace(binding, host_ip=address) for address in sorted(others)]
 
 
-def _is_of(one: PortBinding, part: PortBinding, given: Sequence[PortBinding]) -> bool:
-    """Tell whether *part* takes something from a binding."""
-    every = one.host_ip == "" and part.host_ip in _EVERY
-    if part.host_ip and not every and not _same(one.host_ip, part.host_ip):
+def _overlaps(binding: PortBinding, removal: PortBinding, published: Sequence[PortBinding]) -> bool:
+    """Return whether *removal* removes *binding* or a part of it."""
+    any_address = binding.host_ip == "" and removal.host_ip in _UNSPECIFIED
+    if removal.host_ip and not any_address and not _same(binding.host_ip, removal.host_ip):
         return False
-    if part.host_port in ("", "0") or part.host_port == one.host_port:
+    if removal.host_port in ("", "0") or removal.host_port == binding.host_port:
         return True
-    if one.host_port not in ("", "0") and "-" not in one.host_port:
+    if binding.host_port not in ("", "0") and "-" not in binding.host_port:
         return False
-    first, _, last = one.host_port.partition("-")
-    chosen = any(each.host_port == part.host_port for each in given)
-    return chosen and (not last or int(first) <= int(part.host_port) <= int(last))
+    first, _, last = binding.host_port.partition("-")
+    chosen = any(current.host_port == removal.host_port for current in published)
+    return chosen and (not last or int(first) <= int(removal.host_port) <= int(last))
 
 
-def _same(one: str, other: str) -> bool:
-    return bool(one) and ip_address(one.strip("[]")) == ip_address(other.strip("[]"))
+def _same(left: str, right: str) -> bool:
+    return bool(left) and ip_address(left.strip("[]")) == ip_address(right.strip("[]"))

@@ -1,4 +1,4 @@
-"""The programs that containers run, put as the shim takes them.  Pure."""
+"""Builds the process specs of a container's program and of its execs.  Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runtime.spec import Process
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def environment(defaults: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
-    """Return *defaults* overridden by *asked*: the last one wins, a name alone takes a default away."""
+def environment(defaults: Iterable[str], entries: Iterable[str]) -> tuple[str, ...]:
+    """Return *defaults* overridden by *entries*: the last entry of a name wins, a name without ``=`` removes it."""
     found: dict[str, str] = {}
-    for entry in (*defaults, *asked):
+    for entry in (*defaults, *entries):
         name, equals, value = entry.partition("=")
         if equals:
             found[name] = value
@@ -28,7 +28,7 @@ def environment(defaults: Iterable[str], asked: Iterable[str]) -> tuple[str, ...
 
 
 def check(config: Config, argv: Sequence[str]) -> None:
-    """Raise BadRequest for a program that can never be run."""
+    """Raise BadRequest for a program that cannot run."""
     if not argv:
         raise BadRequest("no command specified: the image has none, so name one")
     if config.working_dir and not config.working_dir.startswith("/"):
@@ -45,7 +45,7 @@ def check_environment(entries: Iterable[str]) -> None:
 
 
 def check_user(user: str, group_add: Iterable[str] = ()) -> None:
-    """Raise BadRequest for what can be neither a name nor a number, whatever the image's files say."""
+    """Raise BadRequest for a user that is neither a valid name nor a valid number, whatever the image's files hold."""
     check_strings("user", (user, *group_add))
     try:
         users.check(user, tuple(group_add))
@@ -63,8 +63,8 @@ def check_strings(what: str, texts: Iterable[str]) -> None:
             raise BadRequest(f"the {what} {text!r} is not valid text") from None
 
 
-def first(record: ContainerRecord, hostname: str) -> Process:
-    """Return the container's own program."""
+def main_process(record: ContainerRecord, hostname: str) -> Process:
+    """Return the spec of the container's main process."""
     config, host = record.config, record.host
     granted = privileges(host)
     return Process(
@@ -78,7 +78,7 @@ def first(record: ContainerRecord, hostname: str) -> Process:
         seccomp=granted.seccomp,
         rlimits=resources.rlimits(host.ulimits),
         tty=config.tty,
-        console_size=size(host.console_size),
+        console_size=console_size(host.console_size),
         stdin=config.open_stdin,
         stdin_once=config.stdin_once,
         oom_score_adj=host.oom_score_adj,
@@ -86,32 +86,32 @@ def first(record: ContainerRecord, hostname: str) -> Process:
     )
 
 
-def further(record: ContainerRecord, asked: ExecConfig, hostname: str) -> Process:
-    """Return the program of an exec."""
+def exec_process(record: ContainerRecord, request: ExecConfig, hostname: str) -> Process:
+    """Return the spec of an exec's process."""
     config = record.config
-    granted = privileges(record.host, privileged=asked.privileged)
-    inherited = environment(_defaults(hostname, asked.tty), config.env or ())
+    granted = privileges(record.host, privileged=request.privileged)
+    inherited = environment(_defaults(hostname, request.tty), config.env or ())
     return Process(
-        argv=tuple(asked.cmd or ()),
-        env=environment(inherited, asked.env or ()),
-        cwd=asked.working_dir or config.working_dir or "/",
-        user=asked.user or config.user,
+        argv=tuple(request.cmd or ()),
+        env=environment(inherited, request.env or ()),
+        cwd=request.working_dir or config.working_dir or "/",
+        user=request.user or config.user,
         group_add=tuple(record.host.group_add or ()),
         capabilities=granted.capabilities,
         no_new_privileges=granted.no_new_privileges,
         seccomp=granted.seccomp,
         rlimits=resources.rlimits(record.host.ulimits),
-        tty=asked.tty,
-        console_size=size(asked.console_size),
-        stdin=asked.attach_stdin,
+        tty=request.tty,
+        console_size=console_size(request.console_size),
+        stdin=request.attach_stdin,
         stdin_once=True,
         oom_score_adj=record.host.oom_score_adj,
         root=record.userns.first if record.userns else 0,
     )
 
 
-def size(given: Sequence[int] | None) -> tuple[int, int] | None:
-    """Return (rows, columns) when both are given and not zero."""
+def console_size(given: Sequence[int] | None) -> tuple[int, int] | None:
+    """Return (rows, columns) if both are given and not zero."""
     return (given[0], given[1]) if given and len(given) == 2 and all(given) else None
 
 

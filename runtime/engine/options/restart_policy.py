@@ -1,4 +1,4 @@
-"""Whether and when a container that ended is started again.  Pure: the caller has the clock."""
+"""Decides whether and when an exited container is restarted.  Pure: the caller measures the time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from runtime.container_config import HostConfig, RestartPolicy
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 60.0
-_STEADY = 10.0
+_RESET_AFTER = 10.0
 _NAMES = ("", "no", "always", "unless-stopped", "on-failure")
 
 
 def check(host: HostConfig) -> None:
-    """Raise BadRequest when the restart policy cannot be followed."""
+    """Raise BadRequest for an invalid restart policy."""
     policy = host.restart_policy
     if policy.name not in _NAMES:
         raise BadRequest(
@@ -27,23 +27,23 @@ def check(host: HostConfig) -> None:
         raise BadRequest("can't create 'AutoRemove' container with restart policy")
 
 
-def wants_restart(policy: RestartPolicy, *, code: int, restarts: int, stopped: bool) -> bool:
-    """Tell whether a container that just ended is to run again; *stopped*: somebody asked it to stop."""
+def should_restart(policy: RestartPolicy, *, code: int, restarts: int, stopped: bool) -> bool:
+    """Return whether a container that just exited is restarted; *stopped*: it was stopped on request."""
     if stopped:
         return False
     if policy.name == "on-failure":
-        most = policy.maximum_retry_count
-        return code != 0 and (not most or restarts < most)
+        limit = policy.maximum_retry_count
+        return code != 0 and (not limit or restarts < limit)
     return policy.name in ("always", "unless-stopped")
 
 
-def wants_start(policy: RestartPolicy, *, code: int, restarts: int, stopped: bool) -> bool:
-    """Tell the same for a container that is found ended when the daemon starts: ``always`` means always then."""
-    return policy.name == "always" or wants_restart(policy, code=code, restarts=restarts, stopped=stopped)
+def should_restart_after_daemon_start(policy: RestartPolicy, *, code: int, restarts: int, stopped: bool) -> bool:
+    """Return the same for a container found exited at the daemon's start; ``always`` then ignores *stopped*."""
+    return policy.name == "always" or should_restart(policy, code=code, restarts=restarts, stopped=stopped)
 
 
-def next_delay(last: float, lasted: float) -> float:
-    """Return the seconds to wait before the next restart, given the last wait and how long the program then ran."""
-    if lasted >= _STEADY or not last:
+def next_delay(last: float, runtime: float) -> float:
+    """Return the delay before the next restart, given the last delay and the program's run time, all in seconds."""
+    if runtime >= _RESET_AFTER or not last:
         return _FIRST_DELAY
     return min(last * 2, _LONGEST_DELAY)

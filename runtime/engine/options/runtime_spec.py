@@ -1,4 +1,4 @@
-"""A container's record, put as the one value from which the shim makes it.  Pure."""
+"""Builds the container spec, the one value that the shim creates a container from.  Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SHM = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What only the moment of the start tells."""
+class StartContext:
+    """Values that are known only at the start of a container."""
 
     hostname: str
     netns: str | None
@@ -26,60 +26,60 @@ class Surroundings:
     ipc_mode: str
     lower: tuple[str, ...]
     files: ContainerPaths
-    """Whose resolv.conf, hosts and hostname are used: its own, or those of the container whose network it shares."""
-    online: int
-    """Processors of the host."""
+    """The resolv.conf, hosts and hostname to mount: its own, or those of the container whose network it shares."""
+    cpus: int
+    """The host's number of CPUs."""
 
 
-def container(record: ContainerRecord, own: ContainerPaths, around: Surroundings) -> ContainerSpec:
+def container(record: ContainerRecord, own: ContainerPaths, context: StartContext) -> ContainerSpec:
     host = record.host
     _, other_sysctls = sysctls.split(
         host.sysctls,
         own_network=networking.owns_network(host),
-        own_ipc=around.ipc_mode == "private",
-        own_uts=own_uts(host),
+        own_ipc=context.ipc_mode == "private",
+        own_uts=owns_uts(host),
     )
-    size, count = log_bounds(host)
+    size, count = log_limits(host)
     return ContainerSpec(
         id=record.id,
-        hostname=around.hostname,
+        hostname=context.hostname,
         domainname=record.config.domainname,
-        netns=around.netns,
-        userns=around.userns,
-        pid_mode=around.pid_mode,
-        ipc_mode=around.ipc_mode,
-        uts_mode="private" if own_uts(host) else "host",
+        netns=context.netns,
+        userns=context.userns,
+        pid_mode=context.pid_mode,
+        ipc_mode=context.ipc_mode,
+        uts_mode="private" if owns_uts(host) else "host",
         cgroup_namespace=host.cgroupns_mode == "private",
-        lower=around.lower,
+        lower=context.lower,
         upper=str(own.upper),
         work=str(own.work),
         root=str(own.root),
         read_only=host.readonly_rootfs,
-        mounts=mounts(record, around.files),
+        mounts=mounts(record, context.files),
         devices=devices(host),
         sysctls=other_sysctls,
         shm_size=host.shm_size or _SHM,
         privileged=host.privileged,
         init=bool(host.init),
-        limits=resources.limits(host, around.online),
+        limits=resources.limits(host, context.cpus),
         log_path="" if host.log_config.type == "none" else str(own.log),
         log_max_size=size,
         log_max_files=count,
-        process=process.first(record, around.hostname),
+        process=process.main_process(record, context.hostname),
     )
 
 
-def own_uts(host: HostConfig) -> bool:
+def owns_uts(host: HostConfig) -> bool:
     return host.uts_mode != "host"
 
 
 def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[MountSpec, ...]:
-    """Return all mounts, parents before children: a mount on /etc does not hide the files that netd writes there.
+    """Return all mounts, parents before children, so that a mount on /etc does not hide the files mounted below it.
 
-    A volume is a bind of its folder.
+    A volume is a bind mount of its folder.
     """
-    asked = [_mount(point, record.tmpfs) for point in record.mounts]
-    return tuple(sorted([*asked, *_files(record, paths)], key=_depth))
+    requested = [_mount(point, record.tmpfs) for point in record.mounts]
+    return tuple(sorted([*requested, *_files(record, paths)], key=_depth))
 
 
 def _depth(mount: MountSpec) -> tuple[int, str]:
@@ -101,43 +101,43 @@ def _mount(point: MountPoint, tmpfs: dict[str, str]) -> MountSpec:
 
 
 def _files(record: ContainerRecord, paths: ContainerPaths) -> list[MountSpec]:
-    """Return the mounts of the files that netd writes; a mount of the user's on one of them replaces it."""
+    """Return the mounts of the generated /etc files, without those that a mount of the request replaces."""
     taken = {point.destination for point in record.mounts}
-    shown = (
+    files = (
         ("/etc/resolv.conf", paths.resolv_conf),
         ("/etc/hostname", paths.hostname),
         ("/etc/hosts", paths.hosts),
     )
     return [
         MountSpec(kind="bind", target=target, source=str(path), read_only=record.host.readonly_rootfs)
-        for target, path in shown
+        for target, path in files
         if target not in taken
     ]
 
 
 def devices(host: HostConfig) -> tuple[Device, ...]:
-    found = []
-    for one in host.devices or ():
-        access = one.cgroup_permissions or "rwm"
-        if not one.path_on_host.startswith("/") or not set(access) <= set("rwm"):
+    result = []
+    for device in host.devices or ():
+        access = device.cgroup_permissions or "rwm"
+        if not device.path_on_host.startswith("/") or not set(access) <= set("rwm"):
             raise BadRequest(
-                f"invalid device {one.path_on_host!r} with access {access!r}: use /dev/NAME and letters of rwm"
+                f"invalid device {device.path_on_host!r} with access {access!r}: use /dev/NAME and letters of rwm"
             )
-        target = one.path_in_container or one.path_on_host
-        found.append(Device(source=one.path_on_host, target=target, access=access))
-    return tuple(found)
+        target = device.path_in_container or device.path_on_host
+        result.append(Device(source=device.path_on_host, target=target, access=access))
+    return tuple(result)
 
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-def log_bounds(host: HostConfig) -> tuple[int, int]:
-    """Return (bytes a log file may have, -1 for any; how many are kept)."""
+def log_limits(host: HostConfig) -> tuple[int, int]:
+    """Return (size limit of a log file in bytes, -1 for none; number of files kept)."""
     options = dict(host.log_config.config or {})
     size = _log_size(options.pop("max-size", "-1"))
     count = unsigned(options.pop("max-file", "1"))
-    for harmless in ("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"):
-        options.pop(harmless, None)
+    for ignored in ("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"):
+        options.pop(ignored, None)
     if options:
         raise BadRequest(f"unknown log opt '{next(iter(options))}' for json-file log driver")
     if not count:

@@ -1,4 +1,4 @@
-"""What privileges a container's processes get.  Pure."""
+"""Privileges of a container's processes: capabilities, no_new_privs and seccomp.  Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from netd.common.errors import BadRequest, NotImplementedYet
 from runtime.container_config import HostConfig
 from runtime.kernel import capabilities, seccomp
 
-_HARMLESS = ("apparmor", "label")
-"""Of kernels without AppArmor and SELinux; asking to be unconfined by them changes nothing."""
+_IGNORED_KEYS = ("apparmor", "label")
+"""Options without effect: the runtime sets no AppArmor profile and no SELinux label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Privileges:
 
 
 def privileges(host: HostConfig, *, privileged: bool | None = None) -> Privileges:
-    """Return the privileges of a container's process, or of an exec that asks for more by *privileged*."""
+    """Return the privileges of a container's process, or those of an exec with its own *privileged* flag."""
     no_new, confined = _options(host.security_opt or ())
     full = host.privileged if privileged is None else privileged or host.privileged
     try:
@@ -41,9 +41,9 @@ def _options(texts: tuple[str, ...] | list[str]) -> tuple[bool, bool]:
             confined = value != "unconfined"
         elif key == "seccomp":
             raise NotImplementedYet(
-                "seccomp profiles of one's own are not implemented by netd-runtime yet; use seccomp=unconfined or leave"
+                "custom seccomp profiles are not implemented by netd-runtime yet; use seccomp=unconfined or leave"
                 " the option out"
             )
-        elif not (key in _HARMLESS and value in ("unconfined", "disable")):
+        elif not (key in _IGNORED_KEYS and value in ("unconfined", "disable")):
             raise BadRequest(f"invalid --security-opt {text!r}: use no-new-privileges or seccomp=unconfined")
     return no_new, confined

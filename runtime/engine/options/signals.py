@@ -1,4 +1,4 @@
-"""Signals as people write them.  Pure."""
+"""Parses signal names and numbers.  Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _HIGHEST = 64
 
 
 def number(text: str) -> int:
-    """Return the number of ``TERM``, ``SIGTERM``, ``15`` or ``RTMIN+3``.  Raises BadRequest for anything else."""
-    if found := unsigned(text, _HIGHEST):
-        return found
+    """Return the number of ``TERM``, ``SIGTERM``, ``15`` or ``RTMIN+3``.  Raises BadRequest for other texts."""
+    if value := unsigned(text, _HIGHEST):
+        return value
     name = text.upper().removeprefix("SIG") if text.isascii() else ""
     if name in _NUMBERS:
         return _NUMBERS[name]

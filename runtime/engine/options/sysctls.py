@@ -1,4 +1,4 @@
-"""Which sysctls a container may set, and who sets them: netd those of its network, the shim the rest.  Pure."""
+"""Sysctls that a container may set: netd applies those of the network namespace, the shim all others.  Pure."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _NETWORK_DEFAULTS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_
 
 
 def split(
-    asked: Mapping[str, str] | None, *, own_network: bool, own_ipc: bool, own_uts: bool
+    requested: Mapping[str, str] | None, *, own_network: bool, own_ipc: bool, own_uts: bool
 ) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-    """Return (those of the network, all others).  Raises BadRequest for what would reach beyond the container.
+    """Return (sysctls of the network, all others).  Raises BadRequest for sysctls that would affect the host.
 
-    A container with its own network may bind every port and ping as any user, as Docker's may.
+    In a network namespace of its own, a container may bind every port and ping as any user, as in Docker.
     """
     network = dict(_NETWORK_DEFAULTS) if own_network else {}
     others = []
-    for key, value in (asked or {}).items():
+    for key, value in (requested or {}).items():
         _check(key, value, own_network=own_network, own_ipc=own_ipc, own_uts=own_uts)
         if key.startswith("net."):
             network[key] = value
@@ -44,21 +44,21 @@ def split(
 
 def _check(key: str, value: str, *, own_network: bool, own_ipc: bool, own_uts: bool) -> None:
     if not all(_PART.match(part) for part in key.split(".")) or "\n" in value or "\0" in value:
-        raise BadRequest(f"sysctl {key!r} is not a name and value that the kernel knows")
+        raise BadRequest(f"sysctl {key!r} is not a valid name and value")
     if _PER_INTERFACE.match(key):
         raise BadRequest(
             f'interface specific sysctl setting "{key}" must be supplied using driver option'
             " 'com.docker.network.endpoint.sysctls'"
         )
-    needs = _needs(key)
-    have = {"network": own_network, "ipc": own_ipc, "uts": own_uts}
-    if needs is None:
+    namespace = _namespace(key)
+    has_own = {"network": own_network, "ipc": own_ipc, "uts": own_uts}
+    if namespace is None:
         raise BadRequest(f"sysctl '{key}' is not allowed: it would change the host")
-    if not have[needs]:
-        raise BadRequest(f"sysctl '{key}' is not allowed in the host's {needs} namespace")
+    if not has_own[namespace]:
+        raise BadRequest(f"sysctl '{key}' is not allowed in the host's {namespace} namespace")
 
 
-def _needs(key: str) -> str | None:
+def _namespace(key: str) -> str | None:
     if key.startswith("net."):
         return "network"
     if key in _IPC or key.startswith("fs.mqueue."):

@@ -1,6 +1,6 @@
-"""What a create request may ask for and we cannot do: refused by name, because ignoring it would mislead.  Pure.
+"""Rejects options of Docker that are not implemented, by name, so that none is silently ignored.  Pure.
 
-A field counts as asked for when it is not one of its harmless values.
+A field is rejected unless it has a value that changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LOG_DRIVERS = ("", "json-file", "none")
 
 
 def check(config: Config, host: HostConfig) -> None:
-    """Raise NotImplementedYet or BadRequest, naming the field, when something is asked for that would be ignored."""
+    """Raise NotImplementedYet or BadRequest, which names the field, for an option that would be ignored."""
     if host.isolation not in ("", "default"):
         raise BadRequest(
             f"invalid isolation '{host.isolation}': process and hyperv isolation need a Windows host; leave"
@@ -53,9 +53,9 @@ def check(config: Config, host: HostConfig) -> None:
     if host.log_config.type not in _LOG_DRIVERS:
         raise BadRequest(f"logger: no log driver named '{host.log_config.type}' is registered; use json-file or none")
     if host.volume_driver not in ("", "local"):
-        raise BadRequest(f"volume driver '{host.volume_driver}' is not known here; use local")
-    for name, (option, asked) in _FIELDS.items():
-        if asked(host):
+        raise BadRequest(f"volume driver '{host.volume_driver}' is not supported; use local")
+    for name, (option, is_set) in _FIELDS.items():
+        if is_set(host):
             raise NotImplementedYet(
                 f"HostConfig.{name} ({option}) is not implemented by netd-runtime yet; leave it out"
             )

@@ -1,7 +1,7 @@
-"""Judges a whole create request before anything is made.  Pure.
+"""Validates a whole create request before anything is created.  Pure.
 
-Most rules live where the value is translated; here each translation is tried once, so that what start would
-refuse, create refuses.
+Most rules are in the modules that translate a value; this module calls each of them once, so that create rejects
+everything that start would reject.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _IPC_MODES = ("", "private", "shareable", "host")
 _MILLISECOND = 10**6
 
 
-def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings], online: int) -> None:
-    """Raise BadRequest (NotImplementedYet for what we cannot do) in Docker's words; *config* is complete."""
+def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings], cpus: int) -> None:
+    """Raise BadRequest with Docker's messages, or NotImplementedYet; *config* includes the image's defaults."""
     unsupported_options.check(config, host)
     process.check(config, [*(words(config.entrypoint) or ()), *(words(config.cmd) or ())])
     process.check_user(config.user, host.group_add or ())
@@ -38,17 +38,17 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     restart_policy.check(host)
     _check_namespaces(config, host)
     networking.check(config, host, endpoints)
-    resources.limits(host, online)
+    resources.limits(host, cpus)
     resources.rlimits(host.ulimits)
     security.privileges(host)
     sysctls.split(
         host.sysctls,
         own_network=networking.owns_network(host),
         own_ipc=host.ipc_mode in ("", "private", "shareable"),
-        own_uts=runtime_spec.own_uts(host),
+        own_uts=runtime_spec.owns_uts(host),
     )
     runtime_spec.devices(host)
-    runtime_spec.log_bounds(host)
+    runtime_spec.log_limits(host)
     if config.healthcheck:
         _check_health(config.healthcheck)
 
@@ -63,7 +63,7 @@ def _check_namespaces(config: Config, host: HostConfig) -> None:
     if host.ipc_mode not in _IPC_MODES and not _is_container(host.ipc_mode):
         raise BadRequest(f"invalid IPC mode: {host.ipc_mode}")
     if host.init and host.pid_mode not in ("", "private"):
-        raise BadRequest("--init needs a process namespace of the container's own: leave --pid out")
+        raise BadRequest("--init needs a PID namespace of the container's own: leave --pid out")
 
 
 def _is_container(mode: str) -> bool:

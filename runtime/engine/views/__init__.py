@@ -1,4 +1,1 @@
-"""What lists, ``top`` and ``stats`` show of containers.
-
-It changes nothing.
-"""
+"""Read-only views of containers for lists, ``top`` and ``stats``."""

@@ -1,4 +1,4 @@
-"""Which containers a list shows, and in which order.  Pure but for the fleet it is asked of."""
+"""Selects the containers of a list or prune request by their filters.  Reads the table of containers; no I/O."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from netd.common.errors import BadRequest, NotFound
 from netd.common.filters import Filters
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
-from runtime.engine.options.port_bindings import spans
+from runtime.engine.options.port_bindings import port_ranges
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.record import ContainerRecord
 
-_WORDS = "ancestor before exited expose health id is-task isolation label name network publish since status volume"
-KEYS = frozenset(_WORDS.split())
+_LIST_KEYS = "ancestor before exited expose health id is-task isolation label name network publish since status volume"
+KEYS = frozenset(_LIST_KEYS.split())
 PRUNE_KEYS = frozenset({"label", "label!", "until"})
 _STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
-_SPAN = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
 _SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
-def chosen(containers: Containers, images: Images, filters: Filters, *, all_: bool, limit: int) -> list[Container]:
-    """Return the containers that pass, newest first.  Raises BadRequest for filters that make no sense."""
-    found = sorted(containers.all(), key=lambda container: container.record.created, reverse=True)
+def select(containers: Containers, images: Images, filters: Filters, *, all_: bool, limit: int) -> list[Container]:
+    """Return the containers that match the filters, newest first.  Raises BadRequest for invalid filters."""
+    newest_first = sorted(containers.all(), key=lambda container: container.record.created, reverse=True)
     tests = [_by_record(filters), _by_network(filters), _by_age(containers, filters), _by_image(images, filters)]
     explicit = bool(filters.get("status") or filters.get("exited"))
     show_all = all_ or limit > 0 or explicit
-    passing = [
+    matching = [
         container
-        for container in found
+        for container in newest_first
         if (show_all or container.record.state.counts_as_running)
         and all(test(container.record) for test in tests)
-        and filters.exact("health", container.health.verdict if container.health else "none")
+        and filters.exact("health", container.health.status if container.health else "none")
     ]
-    return passing[:limit] if limit > 0 else passing
+    return matching[:limit] if limit > 0 else matching
 
 
 def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
@@ -64,18 +64,18 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
 
 
 def _numbers(filters: Filters, key: str) -> frozenset[int]:
-    found = [signed(text) for text in filters.get(key)]
-    if None in found:
+    numbers = [signed(text) for text in filters.get(key)]
+    if None in numbers:
         raise BadRequest(f"invalid filter '{key}': it takes a number")
-    return frozenset(number for number in found if number is not None)
+    return frozenset(number for number in numbers if number is not None)
 
 
 def _by_network(filters: Filters) -> Callable[[ContainerRecord], bool]:
     publish = [_ports(text) for text in filters.get("publish")]
     expose = [_ports(text) for text in filters.get("expose")]
     return lambda record: (
-        (not publish or _meets(publish, _published(record)))
-        and (not expose or _meets(expose, spans([*(record.config.exposed_ports or ()), *_bindings(record)])))
+        (not publish or _overlap(publish, _published(record)))
+        and (not expose or _overlap(expose, port_ranges([*(record.config.exposed_ports or ()), *_bindings(record)])))
         and _on_network(record, filters)
     )
 
@@ -85,48 +85,46 @@ def _bindings(record: ContainerRecord) -> PortBindings:
 
 
 def _published(record: ContainerRecord) -> Iterator[tuple[int, int, str]]:
-    """Yield the host ports that a container has, or has asked for while it does not run."""
-    for key, many in _bindings(record).items():
+    """Yield the published host ports of a container; the requested ones while it does not run."""
+    for key, bindings in _bindings(record).items():
         protocol = key.partition("/")[2] or "tcp"
-        yield from spans(f"{one.host_port}/{protocol}" for one in many or ())
+        yield from port_ranges(f"{binding.host_port}/{protocol}" for binding in bindings or ())
 
 
 def _on_network(record: ContainerRecord, filters: Filters) -> bool:
     networks = record.network.networks if record.network else record.endpoints
-    wanted = filters.get("network")
-    return not wanted or any(
-        name == text or (one.network_id and one.network_id.startswith(text))
-        for text in wanted
-        for name, one in networks.items()
+    terms = filters.get("network")
+    return not terms or any(
+        name == term or (endpoint.network_id and endpoint.network_id.startswith(term))
+        for term in terms
+        for name, endpoint in networks.items()
     )
 
 
 def _ports(text: str) -> tuple[int, int, str]:
-    found = _PORT.match(text)
-    if not found:
+    match = _PORT.match(text)
+    if not match:
         raise BadRequest(f"invalid filter: {text!r} is not a port such as 80, 80/tcp or 80-90")
-    return int(found[1]), int(found[2] or found[1]), found[3] or "tcp"
+    return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
 
 
-def _meets(wanted: list[tuple[int, int, str]], ports: Iterable[tuple[int, int, str]]) -> bool:
+def _overlap(filters: list[tuple[int, int, str]], ports: Iterable[tuple[int, int, str]]) -> bool:
     return any(
         low <= last and first <= high and kind == protocol
         for low, high, kind in ports
-        for first, last, protocol in wanted
+        for first, last, protocol in filters
     )
 
 
 def _by_age(containers: Containers, filters: Filters) -> Callable[[ContainerRecord], bool]:
     before = [containers.find(text).record.created for text in filters.get("before")]
     since = [containers.find(text).record.created for text in filters.get("since")]
-    return lambda record: (
-        all(record.created < moment for moment in before) and all(record.created > moment for moment in since)
-    )
+    return lambda record: all(record.created < time for time in before) and all(record.created > time for time in since)
 
 
 def _by_image(images: Images, filters: Filters) -> Callable[[ContainerRecord], bool]:
-    wanted = {image.id for text in filters.get("ancestor") if (image := _image(images, text))}
-    return lambda record: not filters.get("ancestor") or record.image in wanted
+    image_ids = {image.id for text in filters.get("ancestor") if (image := _image(images, text))}
+    return lambda record: not filters.get("ancestor") or record.image in image_ids
 
 
 def _image(images: Images, text: str) -> ImageRecord | None:
@@ -137,8 +135,8 @@ def _image(images: Images, text: str) -> ImageRecord | None:
 
 
 def prunable(containers: Containers, filters: Filters) -> Iterable[Container]:
-    """Return the containers without a process that ``prune`` takes away."""
-    until = [deadline(text) for text in filters.get("until")]
+    """Yield the containers that ``prune`` removes: none of them runs or waits for its restart."""
+    until = [parse_until(text) for text in filters.get("until")]
     for container in containers.all():
         record = container.record
         labels = record.config.labels or {}
@@ -146,23 +144,23 @@ def prunable(containers: Containers, filters: Filters) -> Iterable[Container]:
             continue
         if filters.get("label!") and filters.labels(labels, "label!"):
             continue
-        if all(record.created < moment for moment in until):
+        if all(record.created < time for time in until):
             yield container
 
 
-def deadline(text: str) -> str:
-    """Return the RFC 3339 time of ``10m``, ``1h30m``, a number of seconds since 1970, or a time."""
+def parse_until(text: str) -> str:
+    """Return an RFC 3339 time for ``10m``, ``1h30m`` (that long ago), seconds since 1970, or an RFC 3339 time."""
     try:
-        moment = _read_moment(text)
+        time = _parse_time(text)
     except (ValueError, OverflowError):
-        raise BadRequest(f"invalid filter 'until': {text!r} is neither a time nor a span such as 10m") from None
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond * 1000:09d}Z"
+        raise BadRequest(f"invalid filter 'until': {text!r} is neither a time nor a duration such as 10m") from None
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond * 1000:09d}Z"
 
 
-def _read_moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     if _SECONDS.match(text):
         return datetime.fromtimestamp(float(text), UTC)
-    if spans := _SPAN.findall(text):
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in spans)
+    if parts := _DURATION.findall(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
         return datetime.now(UTC) - timedelta(seconds=seconds)
     return datetime.fromisoformat(text).astimezone(UTC)

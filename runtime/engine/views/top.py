@@ -1,4 +1,4 @@
-"""What ``top`` shows of a container's processes, read from the host's /proc."""
+"""The table of a container's processes that ``top`` returns."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import pwd
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from netd.common.errors import BadRequest
+from runtime.kernel import proc
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_LONGEST_COMMAND = 4096
-"""A process can have megabytes of arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +21,9 @@ class _Process:
     parent: int
     user: int
     started: float
-    """Seconds since the machine's start."""
-    seconds: float
-    """Of processor time."""
+    """Start time in seconds since boot."""
+    cpu_time: float
+    """CPU time in seconds."""
     memory: int
     resident: int
     state: str
@@ -37,13 +35,13 @@ _Column = Callable[[_Process], str]
 
 
 def table(pids: Iterable[int], arguments: str) -> tuple[list[str], list[list[str]]]:
-    """Return titles and rows as ``ps`` with *arguments* would show them: ``-ef``, ``aux``, or ``-o`` with columns.
+    """Return (titles, rows) as ``ps`` prints them for *arguments*: ``-ef``, ``aux``, or ``-o`` with columns.
 
     Raises BadRequest for other arguments.
     """
     titles = _titles(arguments)
-    found = sorted((one for pid in pids if (one := _read(pid))), key=lambda one: one.pid)
-    return titles, [[_COLUMNS[title](one) for title in titles] for one in found]
+    processes = sorted((process for pid in pids if (process := _read(pid))), key=lambda process: process.pid)
+    return titles, [[_COLUMNS[title](process) for title in titles] for process in processes]
 
 
 def _titles(arguments: str) -> list[str]:
@@ -53,28 +51,26 @@ def _titles(arguments: str) -> list[str]:
     if words in (["aux"], ["-aux"]):
         return ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"]
     if words and words[0].lstrip("-") in ("o", "eo"):
-        named = [name for name in ",".join(words[1:]).split(",") if name]
-        if named and all(name in _BY_NAME for name in named):
-            return [_BY_NAME[name] for name in named]
+        names = [name for name in ",".join(words[1:]).split(",") if name]
+        if names and all(name in _BY_NAME for name in names):
+            return [_BY_NAME[name] for name in names]
     raise BadRequest(f"ps {arguments}: use -ef, aux, or -o with any of {', '.join(_BY_NAME)}")
 
 
 def _read(pid: int) -> _Process | None:
-    folder = Path("/proc", str(pid))
     try:
-        head, _, tail = (folder / "stat").read_text(errors="replace").rpartition(")")
-        with (folder / "cmdline").open("rb") as file:
-            line = file.read(_LONGEST_COMMAND).replace(b"\0", b" ").decode(errors="replace").strip()
-        user = folder.stat().st_uid
+        stat, command, user = proc.process_files(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
+    head, _, tail = stat.rpartition(")")
+    line = command.replace(b"\0", b" ").decode(errors="replace").strip()
     fields = tail.split()
     return _Process(
         pid=pid,
         parent=int(fields[1]),
         user=user,
         started=int(fields[19]) / _TICKS,
-        seconds=(int(fields[11]) + int(fields[12])) / _TICKS,
+        cpu_time=(int(fields[11]) + int(fields[12])) / _TICKS,
         memory=int(fields[20]),
         resident=int(fields[21]) * _PAGE,
         state=fields[0],
@@ -83,11 +79,11 @@ def _read(pid: int) -> _Process | None:
     )
 
 
-def _user(one: _Process) -> str:
+def _user(process: _Process) -> str:
     try:
-        return pwd.getpwuid(one.user).pw_name
+        return pwd.getpwuid(process.user).pw_name
     except KeyError:
-        return str(one.user)
+        return str(process.user)
 
 
 def _clock(seconds: float) -> str:
@@ -95,41 +91,42 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def _start(one: _Process) -> str:
-    return time.strftime("%H:%M", time.localtime(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + one.started))
+def _start(process: _Process) -> str:
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.strftime("%H:%M", time.localtime(booted + process.started))
 
 
-def _share(one: _Process) -> float:
-    lived = time.clock_gettime(time.CLOCK_BOOTTIME) - one.started
-    return one.seconds / lived * 100 if lived > 0 else 0.0
+def _cpu_percent(process: _Process) -> float:
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - process.started
+    return process.cpu_time / age * 100 if age > 0 else 0.0
 
 
-def _terminal(one: _Process) -> str:
-    return f"pts/{one.terminal & 0xFF}" if one.terminal else "?"
+def _terminal(process: _Process) -> str:
+    return f"pts/{process.terminal & 0xFF}" if process.terminal else "?"
 
 
-def _memory_share(one: _Process) -> str:
+def _memory_percent(process: _Process) -> str:
     total = os.sysconf("SC_PHYS_PAGES") * _PAGE
-    return f"{one.resident / total * 100:.1f}"
+    return f"{process.resident / total * 100:.1f}"
 
 
 _COLUMNS: dict[str, _Column] = {
     "UID": _user,
     "USER": _user,
-    "PID": lambda one: str(one.pid),
-    "PPID": lambda one: str(one.parent),
-    "C": lambda one: str(int(_share(one))),
-    "%CPU": lambda one: f"{_share(one):.1f}",
-    "%MEM": _memory_share,
-    "VSZ": lambda one: str(one.memory // 1024),
-    "RSS": lambda one: str(one.resident // 1024),
-    "STAT": lambda one: one.state,
+    "PID": lambda process: str(process.pid),
+    "PPID": lambda process: str(process.parent),
+    "C": lambda process: str(int(_cpu_percent(process))),
+    "%CPU": lambda process: f"{_cpu_percent(process):.1f}",
+    "%MEM": _memory_percent,
+    "VSZ": lambda process: str(process.memory // 1024),
+    "RSS": lambda process: str(process.resident // 1024),
+    "STAT": lambda process: process.state,
     "STIME": _start,
     "START": _start,
     "TTY": _terminal,
-    "TIME": lambda one: _clock(one.seconds),
-    "CMD": lambda one: one.command,
-    "COMMAND": lambda one: one.command,
+    "TIME": lambda process: _clock(process.cpu_time),
+    "CMD": lambda process: process.command,
+    "COMMAND": lambda process: process.command,
 }
 _BY_NAME = {
     "user": "USER",

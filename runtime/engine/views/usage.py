@@ -1,6 +1,6 @@
-"""What a container uses right now, read from its control groups and its network namespace.
+"""Resource usage of a container, from its control groups and its network namespace.
 
-Both versions of control groups; what a host does not count is zero.  Everything here blocks, briefly.
+Supports control groups of versions 1 and 2; values that the host does not count are 0.  All functions block.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime.kernel import cgroups
+from runtime.kernel import cgroups, proc
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NANOSECONDS = 10**9
@@ -20,7 +20,7 @@ _UNLIMITED = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuUsage:
-    """Processor time in nanoseconds, and how often the container had to wait for its share."""
+    """CPU time in nanoseconds, and counts of CFS periods and throttled periods."""
 
     total: int = 0
     kernel: int = 0
@@ -32,7 +32,7 @@ class CpuUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUsage:
-    """Bytes; ``limit`` is the machine's memory where none was set."""
+    """Memory in bytes; ``limit`` is the host's memory if no limit is set."""
 
     used: int = 0
     limit: int = 0
@@ -41,45 +41,46 @@ class MemoryUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """One sample, taken so many nanoseconds after 1970."""
+    """One sample of a container's resource usage."""
 
-    taken: int
-    processor: CpuUsage = CpuUsage()
-    machine: int = 0
-    """Processor time of the whole machine, in nanoseconds."""
+    sampled_at: int
+    """Nanoseconds since 1970; 0 for a sample of a container that does not run."""
+    cpu: CpuUsage = CpuUsage()
+    host_cpu: int = 0
+    """CPU time of the whole host, in nanoseconds."""
     memory: MemoryUsage = field(default_factory=MemoryUsage)
     processes: int = 0
     networks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def sample(pid: int) -> Usage:
-    """Return what the container of the process uses.  Raises FileNotFoundError when it has ended."""
+    """Return the usage of the container of the process *pid*.  Raises FileNotFoundError when it has exited."""
     groups = _groups(pid)
     return Usage(
-        taken=time.time_ns(),
-        processor=_first_version(groups) if "cpuacct" in groups else _second_version(groups),
-        machine=_machine(),
+        sampled_at=time.time_ns(),
+        cpu=_cpu_v1(groups) if "cpuacct" in groups else _cpu_v2(groups),
+        host_cpu=_host_cpu(),
         memory=_memory(groups),
-        processes=_number(groups, "pids", "pids.current") or _count(groups),
+        processes=_number(groups, "pids", "pids.current") or _process_count(groups),
         networks=dict(_networks(pid)),
     )
 
 
 def _groups(pid: int) -> dict[str, Path]:
-    """Return the directory of the process's control group for every controller; version 2's under ``""``."""
-    found = {}
-    places = {name: tree.path for tree in cgroups.find() for name in tree.controllers}
-    second = next((tree.path for tree in cgroups.find() if tree.version == 2), None)
-    for line in Path(f"/proc/{pid}/cgroup").read_text(errors="surrogateescape").splitlines():
+    """Return the directory of the process's control group by controller; that of version 2 by ``""``."""
+    groups = {}
+    mounts = {name: tree.path for tree in cgroups.find() for name in tree.controllers}
+    unified = next((tree.path for tree in cgroups.find() if tree.version == 2), None)
+    for line in proc.control_groups(pid).splitlines():
         _, names, path = line.split(":", 2)
         for name in names.split(","):
-            place = places.get(name) if name else second
-            if place:
-                found[name] = Path(place + path)
-    return found
+            mount = mounts.get(name) if name else unified
+            if mount:
+                groups[name] = Path(mount + path)
+    return groups
 
 
-def _first_version(groups: Mapping[str, Path]) -> CpuUsage:
+def _cpu_v1(groups: Mapping[str, Path]) -> CpuUsage:
     times = _table(groups, "cpuacct", "cpuacct.stat")
     throttling = _table(groups, "cpu", "cpu.stat")
     return CpuUsage(
@@ -92,7 +93,7 @@ def _first_version(groups: Mapping[str, Path]) -> CpuUsage:
     )
 
 
-def _second_version(groups: Mapping[str, Path]) -> CpuUsage:
+def _cpu_v2(groups: Mapping[str, Path]) -> CpuUsage:
     times = _table(groups, "", "cpu.stat")
     return CpuUsage(
         total=times.get("usage_usec", 0) * 1000,
@@ -105,12 +106,12 @@ def _second_version(groups: Mapping[str, Path]) -> CpuUsage:
 
 
 def _memory(groups: Mapping[str, Path]) -> MemoryUsage:
-    first = "memory" in groups
-    controller = "memory" if first else ""
-    limit = _number(groups, controller, "memory.limit_in_bytes" if first else "memory.max")
+    version1 = "memory" in groups
+    controller = "memory" if version1 else ""
+    limit = _number(groups, controller, "memory.limit_in_bytes" if version1 else "memory.max")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return MemoryUsage(
-        used=_number(groups, controller, "memory.usage_in_bytes" if first else "memory.current"),
+        used=_number(groups, controller, "memory.usage_in_bytes" if version1 else "memory.current"),
         limit=limit if 0 < limit < _UNLIMITED else total,
         details=_table(groups, controller, "memory.stat"),
     )
@@ -133,13 +134,12 @@ def _table(groups: Mapping[str, Path], controller: str, name: str) -> dict[str, 
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
 
 
-def _count(groups: Mapping[str, Path]) -> int:
+def _process_count(groups: Mapping[str, Path]) -> int:
     return max((len(_read(groups, name, "cgroup.procs").split()) for name in groups), default=0)
 
 
-def _machine() -> int:
-    with open("/proc/stat") as file:
-        return sum(map(int, file.readline().split()[1:9])) * _NANOSECONDS // _TICKS
+def _host_cpu() -> int:
+    return sum(map(int, proc.host_cpu_line().split()[1:9])) * _NANOSECONDS // _TICKS
 
 
 _COLUMNS = {0: "rx_bytes", 1: "rx_packets", 2: "rx_errors", 3: "rx_dropped"} | {
@@ -151,7 +151,7 @@ _COLUMNS = {0: "rx_bytes", 1: "rx_packets", 2: "rx_errors", 3: "rx_dropped"} | {
 
 
 def _networks(pid: int) -> Iterator[tuple[str, dict[str, int]]]:
-    for line in Path(f"/proc/{pid}/net/dev").read_text(errors="replace").splitlines()[2:]:
+    for line in proc.network_devices(pid).splitlines()[2:]:
         name, _, counters = line.partition(":")
         values = counters.split()
         if name.strip() != "lo":

@@ -1,4 +1,4 @@
-"""Tells when files in a folder change: inotify(7), for the event loop."""
+"""Notification of changes in a folder, by inotify(7), for the asyncio event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NONBLOCK, _CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 
 
 class FolderWatch:
-    """Watches *folder* from its making until :meth:`close`; what changed is not told, only that something did."""
+    """Watches *folder* until :meth:`close`.  Reports that something changed, not what."""
 
     def __init__(self, folder: str) -> None:
         self._loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ class FolderWatch:
         self._changed.set()
 
     async def wait(self) -> None:
-        """Return when something has changed since the last return."""
+        """Wait until something has changed since the last return."""
         await self._changed.wait()
         self._changed.clear()
 

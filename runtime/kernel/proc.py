@@ -1,0 +1,51 @@
+"""Reads /proc: files of processes, their namespaces, and CPU time of the host.  Callers parse the texts."""
+
+from __future__ import annotations
+
+import os
+
+_MAX_COMMAND = 4096
+"""Bytes read of a command line, which may have megabytes."""
+
+
+def namespace_path(pid: int, kind: str) -> str:
+    """Return the path of a process's namespace; *kind* is a name in /proc/PID/ns, such as ``net``."""
+    return f"/proc/{pid}/ns/{kind}"
+
+
+def namespace_inode(path: str) -> int:
+    """Return the inode number, which is equal for all paths of one namespace.  Raises FileNotFoundError."""
+    return os.stat(path).st_ino
+
+
+def descriptor_path(descriptor: int) -> str:
+    """Return a path by which other processes open a descriptor of this process."""
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def process_files(pid: int) -> tuple[str, bytes, int]:
+    """Return (stat, cmdline up to 4,096 bytes, user id).  Raises FileNotFoundError or ProcessLookupError."""
+    folder = f"/proc/{pid}"
+    with open(f"{folder}/stat", errors="replace") as file:
+        stat = file.read()
+    with open(f"{folder}/cmdline", "rb") as file:
+        command = file.read(_MAX_COMMAND)
+    return stat, command, os.stat(folder).st_uid
+
+
+def control_groups(pid: int) -> str:
+    """Return /proc/PID/cgroup, cgroups(7).  Raises FileNotFoundError or ProcessLookupError."""
+    with open(f"/proc/{pid}/cgroup", errors="surrogateescape") as file:
+        return file.read()
+
+
+def network_devices(pid: int) -> str:
+    """Return /proc/PID/net/dev: the counters of the links in the process's network namespace."""
+    with open(f"/proc/{pid}/net/dev", errors="replace") as file:
+        return file.read()
+
+
+def host_cpu_line() -> str:
+    """Return the first line of /proc/stat: the CPU time of all CPUs together."""
+    with open("/proc/stat") as file:
+        return file.readline()
