@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from netd.common.mac import link_local
 from netd.engine.state.connection_budget import budget_of, estimate, exceeds, sample_size, sources_of
 from netd.host_protocol import ConnectionTable
-from tests.unit.making import endpoint, network, sandbox
+from tests.unit.builders import endpoint, network, sandbox
 
 FRONT, BACK = network("front", "10.1.0.0/16"), network("back", "10.2.0.0/16")
 SANDBOXES = [sandbox(f"c{last}", endpoint(FRONT, last), endpoint(BACK, last)) for last in range(2, 6)]
