@@ -166,7 +166,7 @@ class Lab:
             libc.unshare(libc.CLONE_NEWNET)
             return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-        node = self._own(netns.in_fresh_thread(body), name)
+        node = self._own(netns.in_new_thread(body), name)
         node.ip("link set lo up")
         return node
 

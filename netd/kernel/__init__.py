@@ -1,5 +1,6 @@
-"""The kernel as netd uses it: rtnetlink, nftables, conntrack, namespaces, sysctls.
+"""Kernel access of netd: rtnetlink, nftables, conntrack, namespaces, sysctls.
 
-The only netlink, ctypes and /proc access of netd.  It knows how and decides nothing: what should be
-there comes as :mod:`netd.facts` and :mod:`netd.portmap.rules`; :class:`netd.kernel.kernel_host.Host` is the door.
+The only package of netd that opens netlink sockets, calls libraries with ctypes, or reads /proc and /sys.  It applies
+:mod:`netd.facts` and :mod:`netd.portmap.rules` and must not decide what they contain.
+:class:`netd.kernel.kernel_host.KernelHost` is its entry point.
 """

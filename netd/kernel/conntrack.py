@@ -1,9 +1,9 @@
-"""Forgetting connections that the kernel still translates as it was right before.
+"""Deletion of conntrack entries that no longer agree with addresses and published ports.
 
-Owns a conntrack socket.  A search walks the kernel's whole hash table, 12 ms on a machine with 262,144 buckets
-however few entries it has, so a short table is read in one walk for each family, and of a long one the kernel itself
-searches out what may be wanted: a busy host's table never travels here.  What is found is looked at once more before
-it is deleted, so that nobody else's connection goes.
+Owns a conntrack socket; must not delete entries of connections that are not netd's.  The kernel walks its whole hash
+table for each dump: 12 ms on a machine with 262,144 buckets, however few entries there are.  So a short table is read
+in one dump per family.  For a long table the kernel filters each dump, and unrelated entries are not copied to user
+space.  Every entry found is compared with the request again before it is deleted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from netd.host_protocol import Flows
 from netd.kernel import sysctl
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.messages import Message, Netlink, Request, attribute, attributes, nest, u8, u32
-from netd.kernel.stray_connections import PROTOCOLS, Strays
+from netd.kernel.stray_connections import PROTOCOLS, StrayFilter
 from netd.portmap.rules import Published, Ruleset
 
 _NETLINK_NETFILTER = 12
@@ -30,27 +30,27 @@ _FAMILY_NUMBERS: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 # linux/netfilter/nfnetlink_conntrack.h
 _TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
 _TRANSLATED = 1 << 4 | 1 << 5
-"""Bits of an entry's status: by its source, by its destination."""
+"""Bits of an entry's status: IPS_SRC_NAT and IPS_DST_NAT."""
 _TUPLE_IP, _TUPLE_PROTO, _PROTO_NUM, _SRC_PORT, _DST_PORT = 1, 2, 1, 2, 3
 _SOURCE: dict[Family, int] = {4: 1, 6: 3}
 _DESTINATION: dict[Family, int] = {4: 2, 6: 4}
-_SHORT, _BATCH = 2000, 500
-_WALKS = 64
-"""Longer runs of ports are not searched for one by one: each takes a walk."""
+_SHORT_TABLE, _BATCH = 2000, 500
+_MAX_PORT_DUMPS = 64
+"""Longer ranges of ports are dumped by protocol alone: a filter names one port, and each dump walks the table."""
 _BY_SOURCE, _BY_DESTINATION, _BY_PROTOCOL, _BY_DST_PORT = 0x1, 0x2, 0x8, 0x20
 
 
 @dataclass(frozen=True, slots=True)
 class _Connection:
-    """A tracked connection: where it was going, and who answers."""
+    """A tracked connection: source, destination and port of the first packet, and the ends of the reply direction."""
 
     protocol: int
     source: Address
     destination: Address
     port: int
-    answers: Address
-    answering_port: int
-    answers_to: Address
+    reply_source: Address
+    reply_port: int
+    reply_destination: Address
 
 
 class Conntrack:
@@ -60,34 +60,36 @@ class Conntrack:
     def close(self) -> None:
         self._netlink.close()
 
-    def forget(self, flows: Flows) -> int:
-        """Delete the entries that *flows* describes; returns how many there were.
-
-        To be called in the host's namespace.
-        """
-        held = _count()
-        if held == 0 or not flows:
+    def delete(self, flows: Flows) -> int:
+        """Delete the entries that *flows* describes and return their number.  Call it in the host's namespace."""
+        count = _count()
+        if count == 0 or not flows:
             return 0
-        ours = _own_addresses() if flows.opened else frozenset[Address]()
-        searches = _everything(flows) if held <= _SHORT else _searches(flows)
-        found = [one for search in searches for one in self._netlink.dump(search) if _is_meant(_read(one), flows, ours)]
+        host_addresses = _host_addresses() if flows.opened else frozenset[Address]()
+        dumps = _whole_tables(flows) if count <= _SHORT_TABLE else _filtered_dumps(flows)
+        found = [
+            entry
+            for dump in dumps
+            for entry in self._netlink.dump(dump)
+            if _is_described(_read(entry), flows, host_addresses)
+        ]
         self._delete(found)
         return len(found)
 
-    def delete_stray_connections(self, rules: Ruleset) -> int:
-        """Delete the entries that *rules* would not have admitted; returns how many there were.
+    def delete_strays(self, rules: Ruleset) -> int:
+        """Delete the entries that *rules* would not have admitted and return their number.
 
-        To be called in the host's namespace, after rules that others had flushed hold again.  Reads all entries that
-        are not translated; older kernels send the others too.
+        Call it in the host's namespace, after rules that others had flushed are restored.  Reads all entries without
+        address translation; older kernels do not filter by status and send the others too.
         """
         if _count() == 0 or not rules.bridges:
             return 0
-        strays = Strays(rules, _own_addresses())
+        strays = StrayFilter(rules, _host_addresses())
         found = [
-            one
-            for search in map(_untranslated, FAMILIES)
-            for one in self._netlink.dump(search)
-            if strays.include(_read(one))
+            entry
+            for dump in map(_untranslated, FAMILIES)
+            for entry in self._netlink.dump(dump)
+            if strays.include(_read(entry))
         ]
         self._delete(found)
         return len(found)
@@ -98,41 +100,42 @@ class Conntrack:
 
 
 def _count() -> int:
-    """Return how many connections the host tracks; none where the kernel does not track."""
+    """Return the number of connections that the host tracks; 0 if the kernel has no connection tracking."""
     return int(sysctl.read_optional("net/netfilter/nf_conntrack_count") or 0)
 
 
-def _own_addresses() -> frozenset[Address]:
-    with Netlink(socket.NETLINK_ROUTE) as asking:
-        return frozenset(rtnl.read_address(one)[1].ip for one in asking.dump(rtnl.list_addresses()))
+def _host_addresses() -> frozenset[Address]:
+    with Netlink(socket.NETLINK_ROUTE) as netlink:
+        return frozenset(rtnl.read_address(message)[1].ip for message in netlink.dump(rtnl.list_addresses()))
 
 
-# What is meant
+# Comparison of an entry with the request
 
 
-def _is_meant(entry: _Connection, flows: Flows, ours: frozenset[Address]) -> bool:
-    if not flows.addresses.isdisjoint((entry.source, entry.destination, entry.answers)):
+def _is_described(entry: _Connection, flows: Flows, host_addresses: frozenset[Address]) -> bool:
+    if not flows.addresses.isdisjoint((entry.source, entry.destination, entry.reply_source)):
         return True
-    return any(_was_led(entry, one) for one in flows.closed) or any(
-        _went_to_the_host(entry, one, ours) for one in flows.opened
+    return any(_was_translated_by(entry, rule) for rule in flows.closed) or any(
+        _reached_the_host(entry, rule, host_addresses) for rule in flows.opened
     )
 
 
-def _was_led(entry: _Connection, rule: Published) -> bool:
+def _was_translated_by(entry: _Connection, rule: Published) -> bool:
     return (
-        _comes_to(entry, rule)
-        and entry.answers == rule.target
+        _arrived_at(entry, rule)
+        and entry.reply_source == rule.target
         and entry.destination != rule.target
-        and entry.answering_port - rule.target_port == entry.port - rule.port
+        and entry.reply_port - rule.target_port == entry.port - rule.port
     )
 
 
-def _went_to_the_host(entry: _Connection, rule: Published, ours: frozenset[Address]) -> bool:
-    untranslated = (entry.answers, entry.answering_port) == (entry.destination, entry.port)
-    return _comes_to(entry, rule) and untranslated and (entry.destination.is_loopback or entry.destination in ours)
+def _reached_the_host(entry: _Connection, rule: Published, host_addresses: frozenset[Address]) -> bool:
+    untranslated = (entry.reply_source, entry.reply_port) == (entry.destination, entry.port)
+    to_host = entry.destination.is_loopback or entry.destination in host_addresses
+    return _arrived_at(entry, rule) and untranslated and to_host
 
 
-def _comes_to(entry: _Connection, rule: Published) -> bool:
+def _arrived_at(entry: _Connection, rule: Published) -> bool:
     return (
         entry.protocol == PROTOCOLS[rule.protocol]
         and rule.port <= entry.port < rule.port + rule.count
@@ -141,13 +144,13 @@ def _comes_to(entry: _Connection, rule: Published) -> bool:
     )
 
 
-# What the kernel is asked
+# Requests
 
 
-def _everything(flows: Flows) -> Iterator[Request]:
-    named = {one.version for one in flows.addresses}
-    named |= {one.address.version for one in (*flows.closed, *flows.opened)}
-    return (Request(_GET, _header(family)) for family in FAMILIES if family in named)
+def _whole_tables(flows: Flows) -> Iterator[Request]:
+    families = {address.version for address in flows.addresses}
+    families |= {rule.address.version for rule in (*flows.closed, *flows.opened)}
+    return (Request(_GET, _header(family)) for family in FAMILIES if family in families)
 
 
 def _untranslated(family: Family) -> Request:
@@ -155,40 +158,40 @@ def _untranslated(family: Family) -> Request:
     return Request(_GET, _header(family) + by_status)
 
 
-def _searches(flows: Flows) -> Iterator[Request]:
+def _filtered_dumps(flows: Flows) -> Iterator[Request]:
     for address in flows.addresses:
-        yield from _naming(address)
-    for target in {one.target for one in flows.closed}:
-        yield _search(target.version, _TUPLE_REPLY, _ip(_SOURCE, target), _BY_SOURCE)
+        yield from _with_address(address)
+    for target in {rule.target for rule in flows.closed}:
+        yield _filtered_dump(target.version, _TUPLE_REPLY, _ip(_SOURCE, target), _BY_SOURCE)
     for rule in flows.opened:
-        yield from _coming_to(rule)
+        yield from _to_port(rule)
 
 
-def _naming(address: Address) -> Iterator[Request]:
-    """From the container, to it directly, and to it by way of a published port (then only the reply names it)."""
+def _with_address(address: Address) -> Iterator[Request]:
+    """Yield dumps from the container, to it, and to it by a published port (only the reply has its address)."""
     family = address.version
-    yield _search(family, _TUPLE_ORIG, _ip(_SOURCE, address), _BY_SOURCE)
-    yield _search(family, _TUPLE_ORIG, _ip(_DESTINATION, address), _BY_DESTINATION)
-    yield _search(family, _TUPLE_REPLY, _ip(_SOURCE, address), _BY_SOURCE)
+    yield _filtered_dump(family, _TUPLE_ORIG, _ip(_SOURCE, address), _BY_SOURCE)
+    yield _filtered_dump(family, _TUPLE_ORIG, _ip(_DESTINATION, address), _BY_DESTINATION)
+    yield _filtered_dump(family, _TUPLE_REPLY, _ip(_SOURCE, address), _BY_SOURCE)
 
 
-def _coming_to(rule: Published) -> Iterator[Request]:
+def _to_port(rule: Published) -> Iterator[Request]:
     protocol, family = u8(_PROTO_NUM, PROTOCOLS[rule.protocol]), rule.address.version
-    if rule.count > _WALKS:
-        yield _search(family, _TUPLE_ORIG, nest(_TUPLE_PROTO, protocol), _BY_PROTOCOL)
+    if rule.count > _MAX_PORT_DUMPS:
+        yield _filtered_dump(family, _TUPLE_ORIG, nest(_TUPLE_PROTO, protocol), _BY_PROTOCOL)
         return
     for port in range(rule.port, rule.port + rule.count):
-        flow = nest(_TUPLE_PROTO, protocol, attribute(_DST_PORT, struct.pack("!H", port)))
-        yield _search(family, _TUPLE_ORIG, flow, _BY_PROTOCOL | _BY_DST_PORT)
+        proto = nest(_TUPLE_PROTO, protocol, attribute(_DST_PORT, struct.pack("!H", port)))
+        yield _filtered_dump(family, _TUPLE_ORIG, proto, _BY_PROTOCOL | _BY_DST_PORT)
 
 
-def _ip(which: dict[Family, int], address: Address) -> bytes:
-    return nest(_TUPLE_IP, attribute(which[address.version], address.packed))
+def _ip(end: dict[Family, int], address: Address) -> bytes:
+    return nest(_TUPLE_IP, attribute(end[address.version], address.packed))
 
 
-def _search(family: Family, which: int, part: bytes, by: int) -> Request:
-    # The kinds of the flags' attributes are those of the tuples: 1 original, 2 reply.
-    return Request(_GET, _header(family) + nest(which, part) + nest(_FILTER, u32(which, by)))
+def _filtered_dump(family: Family, direction: int, part: bytes, flags: int) -> Request:
+    # CTA_FILTER_ORIG_FLAGS and CTA_FILTER_REPLY_FLAGS have the numbers of the tuples: 1 original, 2 reply.
+    return Request(_GET, _header(family) + nest(direction, part) + nest(_FILTER, u32(direction, flags)))
 
 
 def _header(family: Family) -> bytes:
@@ -197,24 +200,24 @@ def _header(family: Family) -> bytes:
 
 def _read(message: Message) -> _Connection:
     family: Family = 4 if message.body[0] == socket.AF_INET else 6
-    said = attributes(message.body, _HEADER.size)
-    original, reply = attributes(said[_TUPLE_ORIG]), attributes(said[_TUPLE_REPLY])
-    there, back = attributes(original[_TUPLE_IP]), attributes(reply[_TUPLE_IP])
-    flow, answer = attributes(original[_TUPLE_PROTO]), attributes(reply[_TUPLE_PROTO])
-    kind = IPv4Address if family == 4 else IPv6Address
+    attrs = attributes(message.body, _HEADER.size)
+    original, reply = attributes(attrs[_TUPLE_ORIG]), attributes(attrs[_TUPLE_REPLY])
+    ip, reply_ip = attributes(original[_TUPLE_IP]), attributes(reply[_TUPLE_IP])
+    proto, reply_proto = attributes(original[_TUPLE_PROTO]), attributes(reply[_TUPLE_PROTO])
+    address = IPv4Address if family == 4 else IPv6Address
     return _Connection(
-        protocol=flow[_PROTO_NUM][0],
-        source=kind(there[_SOURCE[family]]),
-        destination=kind(there[_DESTINATION[family]]),
-        port=int.from_bytes(flow.get(_DST_PORT, b""), "big"),
-        answers=kind(back[_SOURCE[family]]),
-        answering_port=int.from_bytes(answer.get(_SRC_PORT, b""), "big"),
-        answers_to=kind(back[_DESTINATION[family]]),
+        protocol=proto[_PROTO_NUM][0],
+        source=address(ip[_SOURCE[family]]),
+        destination=address(ip[_DESTINATION[family]]),
+        port=int.from_bytes(proto.get(_DST_PORT, b""), "big"),
+        reply_source=address(reply_ip[_SOURCE[family]]),
+        reply_port=int.from_bytes(reply_proto.get(_SRC_PORT, b""), "big"),
+        reply_destination=address(reply_ip[_DESTINATION[family]]),
     )
 
 
 def _deletion(entry: Message) -> Request:
-    said = attributes(entry.body, _HEADER.size)
-    key = nest(_TUPLE_ORIG, said[_TUPLE_ORIG]) + attribute(_ID, said[_ID])
-    zone = attribute(_ZONE, said[_ZONE]) if _ZONE in said else b""
+    attrs = attributes(entry.body, _HEADER.size)
+    key = nest(_TUPLE_ORIG, attrs[_TUPLE_ORIG]) + attribute(_ID, attrs[_ID])
+    zone = attribute(_ZONE, attrs[_ZONE]) if _ZONE in attrs else b""
     return Request(_DELETE, entry.body[: _HEADER.size] + key + zone, tolerate=(errno.ENOENT,))

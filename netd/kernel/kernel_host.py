@@ -1,7 +1,8 @@
-"""The door to the kernel: :class:`netd.host_protocol.Host`, done.
+"""Asynchronous implementation of :class:`netd.host_protocol.Host`.
 
-Owns three threads: one does everything in order, one forgets connections beside that, one removes what is slow to
-remove.  A host is bound to one network namespace for life.
+Owns three threads: the first executes all changes and reads in order, the second deletes conntrack entries in
+parallel, the third deletes retired links.  Bound to one network namespace for its lifetime.  Must not decide what
+the host should hold.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from netd.kernel.conntrack import Conntrack
 from netd.kernel.links.link_reaper import Reaper
 from netd.kernel.namespaces import libc
 from netd.kernel.netlink.rtnl_socket import index_of
-from netd.kernel.netlink.watch import KernelWatch, Seen
-from netd.kernel.ports.high_descriptors import lift
+from netd.kernel.netlink.watch import KernelEvents, KernelWatch
+from netd.kernel.ports.high_descriptors import move_high
 from netd.kernel.worker import Worker
 from netd.portmap.rules import Ruleset, RulesetChange
 
 T = TypeVar("T")
-_LONGEST_REAPING = 2.0
-"""Seconds; the reaper goes on after it."""
+_REAP_TIMEOUT = 2.0
+"""Seconds; after it the reaper continues in the background."""
 
 
 class KernelHost:
-    """Implements the protocol; see there for what the methods promise."""
+    """Implements the protocol, which documents the methods."""
 
     def __init__(self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: KernelWatch) -> None:
         self._threads = threads
@@ -44,22 +45,16 @@ class KernelHost:
         self._watch = watch
 
     @classmethod
-    async def open(
-        cls,
-        run_dir: Path,
-        *,
-        netns: int | None = None,
-        firewall: str = "auto",
-    ) -> Self:
-        """Take hold of the network namespace that the process is in, or of the one whose descriptor *netns* is.
+    async def open(cls, run_dir: Path, *, netns: int | None = None, firewall: str = "auto") -> Self:
+        """Bind to the network namespace of the process, or to that of the descriptor *netns*.
 
-        Clears what a killed predecessor left half removed; touches nothing else.  Raises KernelRefused when the
-        kernel lacks what netd needs.
+        Deletes the links that a killed predecessor had retired and changes nothing else.  Raises KernelRefused if the
+        kernel lacks a feature that netd needs.
         """
         threads = _Threads(netns)
         try:
             worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall))
-            conntrack = await threads.run_beside(Conntrack)
+            conntrack = await threads.run_in_parallel(Conntrack)
             watch = await threads.run(KernelWatch)
         except BaseException:
             await threads.close()
@@ -68,9 +63,9 @@ class KernelHost:
         return cls(threads, worker, conntrack, watch)
 
     async def close(self) -> None:
-        """Stop listening, wait for what is being removed, let go of the threads.  What was made stays."""
+        """Stop the watch, wait for pending deletions and end the threads.  Objects in the kernel stay."""
         self._watch.close()
-        await self._threads.run_beside(self._conntrack.close)
+        await self._threads.run_in_parallel(self._conntrack.close)
         await self._threads.run(self._worker.close)
         await self._threads.close()
 
@@ -90,31 +85,31 @@ class KernelHost:
         await self._threads.run(lambda: self._worker.firewall.reset(rules))
 
     async def open_resolver(self, sandbox: str) -> Resolver:
-        return _lifted(await self._threads.run(lambda: self._worker.open_resolver(sandbox)))
+        return _with_high_descriptors(await self._threads.run(lambda: self._worker.open_resolver(sandbox)))
 
     async def move_resolver(self, sandbox: str) -> Resolver | None:
-        if await self._threads.run(lambda: self._worker.resolver_leads(sandbox)):
+        if await self._threads.run(lambda: self._worker.has_dns_redirect(sandbox)):
             return None
-        return _lifted(await self._threads.run(lambda: self._worker.move_resolver(sandbox)))
+        return _with_high_descriptors(await self._threads.run(lambda: self._worker.move_resolver(sandbox)))
 
     async def delete_flows(self, flows: Flows) -> None:
-        """Takes 12 ms and more; nothing else waits for it."""
-        await self._threads.run_beside(lambda: self._conntrack.forget(flows))
+        """Takes 12 ms or more, in parallel with other calls."""
+        await self._threads.run_in_parallel(lambda: self._conntrack.delete(flows))
 
     async def adopt_namespace(self, sandbox: str, path: str) -> None:
-        await self._threads.run(lambda: self._worker.sandboxes.take(sandbox, path))
+        await self._threads.run(lambda: self._worker.sandboxes.adopt(sandbox, path))
 
     async def delete_stray_connections(self, rules: Ruleset) -> int:
-        return await self._threads.run_beside(lambda: self._conntrack.delete_stray_connections(rules))
+        return await self._threads.run_in_parallel(lambda: self._conntrack.delete_strays(rules))
 
     async def connection_table(self) -> ConnectionTable:
-        return await self._threads.run_beside(conntrack_count.table)
+        return await self._threads.run_in_parallel(conntrack_count.table)
 
     async def sample_connections(self, entries: int) -> ConnectionCounts:
-        return await self._threads.run_beside(lambda: conntrack_count.sample(entries))
+        return await self._threads.run_in_parallel(lambda: conntrack_count.sample(entries))
 
     async def count_connections(self, sources: Collection[Address], most: int) -> ConnectionCounts:
-        return await self._threads.run_beside(lambda: conntrack_count.count(sources, most))
+        return await self._threads.run_in_parallel(lambda: conntrack_count.count(sources, most))
 
     def namespace_path(self, sandbox: str) -> Path:
         return self._worker.sandboxes.path(sandbox)
@@ -142,48 +137,48 @@ class KernelHost:
         return machine.hostname()
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Yield what others changed; to be consumed by one.  What happens between two steps is told once."""
-        while (seen := await self._look()) is not None:
-            for change in await self._judge(seen):
+        """Yield changes by others, for a single consumer.  Repeated changes between two steps are yielded once."""
+        while (events := await self._next_events()) is not None:
+            for change in await self._changes_of(events):
                 yield change
 
-    async def _look(self) -> Seen | None:
-        """Return what happened, as soon as something does, or when it is time to look at what nobody tells of."""
-        every = self._worker.firewall.look_every
+    async def _next_events(self) -> KernelEvents | None:
+        """Return the next events, or none of them when the firewall's poll interval has passed."""
+        interval = self._worker.firewall.poll_interval
         try:
-            async with asyncio.timeout(every):
+            async with asyncio.timeout(interval):
                 return await self._watch.wait()
         except TimeoutError:
-            return Seen()
+            return KernelEvents()
 
-    async def _judge(self, seen: Seen) -> list[Change]:
-        """In order with our own changes, so that these are over when a link is looked at."""
-        changes = [Change("lost")] if seen.lost else []
-        names = [name for name in seen.links if self._worker.is_known(name)]
-        if names or seen.indices:
-            changes += await self._threads.run(lambda: self._worker.deviating(names, seen.indices))
+    async def _changes_of(self, events: KernelEvents) -> list[Change]:
+        """Compare in the ordered thread: netd's own changes that caused events are complete by then."""
+        changes = [Change("lost")] if events.lost else []
+        names = [name for name in events.links if self._worker.is_known(name)]
+        if names or events.indices:
+            changes += await self._threads.run(lambda: self._worker.deviations(names, events.indices))
         if (
-            seen.table
-            or await self._damaged()
-            or (seen.forwarding and await self._threads.run(self._worker.forwarding_lost))
+            events.table
+            or await self._firewall_is_damaged()
+            or (events.forwarding and await self._threads.run(self._worker.forwarding_lost))
         ):
             changes.append(Change("firewall"))
         return changes
 
-    async def _damaged(self) -> bool:
+    async def _firewall_is_damaged(self) -> bool:
         firewall = self._worker.firewall
-        return firewall.look_every is not None and await self._threads.run(firewall.damaged)
+        return firewall.poll_interval is not None and await self._threads.run(firewall.is_damaged)
 
     async def reap(self) -> None:
-        reaping = asyncio.wrap_future(self._threads.reaper.finish())
-        await asyncio.wait((reaping,), timeout=_LONGEST_REAPING)
+        reaping = asyncio.wrap_future(self._threads.reaper.delete_now())
+        await asyncio.wait((reaping,), timeout=_REAP_TIMEOUT)
 
     async def remove_everything(self) -> None:
         await self._threads.run(self._worker.remove_everything)
 
 
 class _Threads:
-    """One ordered thread, one beside it, and the reaper's, all in the host's namespace."""
+    """The ordered thread, the parallel thread and the reaper's thread, all in the host's namespace."""
 
     def __init__(self, netns: int | None) -> None:
         def enter() -> None:
@@ -192,39 +187,39 @@ class _Threads:
 
         self.reaper = Reaper()
         self._ordered = ThreadPoolExecutor(1, "kernel", enter)
-        self._beside = ThreadPoolExecutor(1, "flows", enter)
-        # A daemon thread: a crash must not wait for it, and what it leaves is cleared at the next start.
-        self._reaping = threading.Thread(target=self.reaper.work, args=(enter,), name="reaper", daemon=True)
+        self._parallel = ThreadPoolExecutor(1, "conntrack", enter)
+        # A daemon thread, so that a crash does not wait for it; the next start deletes the links that it leaves.
+        self._reaping = threading.Thread(target=self.reaper.run, args=(enter,), name="reaper", daemon=True)
         self._reaping.start()
 
     async def run(self, body: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._ordered, _telling(body))
+        return await asyncio.get_running_loop().run_in_executor(self._ordered, _with_problems(body))
 
-    async def run_beside(self, body: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._beside, _telling(body))
+    async def run_in_parallel(self, body: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._parallel, _with_problems(body))
 
     async def close(self) -> None:
         self.reaper.close()
-        await self.run_beside(self._reaping.join)
-        for executor in (self._beside, self._ordered):
+        await self.run_in_parallel(self._reaping.join)
+        for executor in (self._parallel, self._ordered):
             executor.shutdown()
 
 
-def _telling(body: Callable[[], T]) -> Callable[[], T]:
-    """Return *body* with the errors of the operating system, and threads that cannot be started, as Problems."""
+def _with_problems(body: Callable[[], T]) -> Callable[[], T]:
+    """Return *body* with OSError, and RuntimeError of threads that cannot start, raised as Problems."""
 
-    def telling() -> T:
+    def run() -> T:
         try:
             return body()
         except (OSError, RuntimeError) as error:
-            what = "cannot look at or change the host's network"
+            action = "cannot look at or change the host's network"
             number = (error.errno if isinstance(error, OSError) else None) or 0
-            raise resource_errors.problem(error, what) or KernelRefused(f"{what}: {error}", number) from error
+            raise resource_errors.problem(error, action) or KernelRefused(f"{action}: {error}", number) from error
 
-    return telling
+    return run
 
 
-def _lifted(given: Resolver) -> Resolver:
-    """Return the same sockets under high numbers, because low ones are scarce."""
-    udp, tcp = (socket.socket(fileno=lift(opened.detach())) for opened in (given.udp, given.tcp))
-    return Resolver(udp, tcp, lift(given.netns))
+def _with_high_descriptors(resolver: Resolver) -> Resolver:
+    """Return the same sockets under high descriptor numbers, because low numbers are scarce."""
+    udp, tcp = (socket.socket(fileno=move_high(opened.detach())) for opened in (resolver.udp, resolver.tcp))
+    return Resolver(udp, tcp, move_high(resolver.netns))

@@ -1,7 +1,7 @@
-"""What the kernel holds, put into facts.
+"""Conversion of what the kernel reports into facts.
 
-Pure but for the questions it asks.  Whatever is not as we would have made it (down, without its bridge,
-without its other end) is told as a fact that differs from any wanted one, so that a plan mends it.
+Owns nothing and changes nothing.  An object that differs from what netd creates (down, without its bridge, without its
+peer) becomes a fact that differs from every desired fact, so that the plan repairs it.
 """
 
 from __future__ import annotations
@@ -20,62 +20,64 @@ from netd.kernel.sysctl_journal import Settings
 
 PREFIX = "nd"
 Addresses: TypeAlias = Mapping[int, list[Interface]]
-Inside: TypeAlias = tuple[list[Link], Addresses, list[RtnlRoute]]
-"""Links, addresses and routes of one sandbox."""
+SandboxContents: TypeAlias = tuple[list[Link], Addresses, list[RtnlRoute]]
+"""Links, addresses by the index of their link, and routes of one sandbox."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What is to be known of the host to tell of a sandbox."""
+class HostLookups:
+    """Questions about the host that the facts of a sandbox depend on."""
 
     link: Callable[[int], Link | None]
-    """By its index."""
+    """Returns a link by its index."""
     program: Callable[[int], bytes]
-    """The one that guards a port, by the port's index; b"" where none does."""
+    """Returns the BPF program on the ingress of a port, by the port's index; b"" if there is none."""
     sysctls: Callable[[str], Settings]
-    """What was set inside, by the name of the host side."""
+    """Returns the sysctls that were set on the inside of a pair, by the name of its host side."""
 
 
-def look_inside() -> Inside:
-    """Look around in the calling thread's namespace."""
-    with Rtnl() as here:
-        return here.links(), here.addresses(), here.routes(MAIN_TABLE)
+def read_namespace() -> SandboxContents:
+    """Read links, addresses and routes of the calling thread's namespace."""
+    with Rtnl() as rtnl:
+        return rtnl.links(), rtnl.addresses(), rtnl.routes(MAIN_TABLE)
 
 
 def is_pair(link: Link) -> bool:
-    return link.kind == "veth" and link.name.startswith(PREFIX) and not segments.is_joint(link.name)
+    return link.kind == "veth" and link.name.startswith(PREFIX) and not segments.is_uplink(link.name)
 
 
-def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None, leaving: bytes) -> Bridge:
-    """Tell of a bridge.  One that is down has no MTU; of one that is not ours only what we set is told.
+def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None, egress_program: bytes) -> Bridge:
+    """Return the fact of a bridge.
 
-    *leaving* is the program on its egress.
+    A bridge that is down has MTU 0.  Of a bridge that netd did not create, only what netd sets is read; the rest is
+    copied from *known*.
     """
     found = Bridge(
         name=link.name,
-        addresses=_one_of_each(addresses, known.addresses if known else ()),
+        addresses=_first_of_each_family(addresses, known.addresses if known else ()),
         mtu=link.mtu if link.up else 0,
         localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
-        egress_barrier=leaving == egress_barrier.PROGRAM,
+        egress_barrier=egress_program == egress_barrier.PROGRAM,
     )
     if known and not known.owned:
-        return replace(found, mtu=known.mtu if link.up else 0, owned=False, egress_barrier=known.egress_barrier)
+        mtu = known.mtu if link.up else 0
+        return replace(found, mtu=mtu, owned=False, egress_barrier=known.egress_barrier)
     return found
 
 
 def bridge_facts(
-    links: Iterable[Link], addresses: Addresses, known: Mapping[str, Bridge], leaving: Callable[[int], bytes]
+    links: Iterable[Link], addresses: Addresses, known: Mapping[str, Bridge], egress_program: Callable[[int], bytes]
 ) -> list[Bridge]:
-    """Tell of the bridges with our mark, and of those we were told to use."""
+    """Return the facts of the bridges with netd's mark and of the foreign bridges that networks use."""
     return [
-        bridge_fact(link, addresses.get(link.index, []), known.get(link.name), leaving(link.index))
+        bridge_fact(link, addresses.get(link.index, []), known.get(link.name), egress_program(link.index))
         for link in links
         if bridges.is_ours(link) or (link.name in known and not known[link.name].owned)
     ]
 
 
-def _pair_fact(there: Outside, host: Link, sandbox: str, inside: Link, addresses: tuple[Interface, ...]) -> Pair:
-    bridge = there.link(host.master) if host.master else None
+def _pair_fact(lookups: HostLookups, host: Link, sandbox: str, inside: Link, addresses: tuple[Interface, ...]) -> Pair:
+    bridge = lookups.link(host.master) if host.master else None
     return Pair(
         host=host.name,
         bridge=bridge.name if bridge and host.up and inside.up else "",
@@ -86,53 +88,53 @@ def _pair_fact(there: Outside, host: Link, sandbox: str, inside: Link, addresses
         addresses=addresses,
         mtu=min(host.mtu, inside.mtu),
         isolated=host.isolated,
-        sysctls=there.sysctls(host.name),
-        antispoof=there.program(host.index) == antispoof.program(inside.mac, addresses),
+        sysctls=lookups.sysctls(host.name),
+        antispoof=lookups.program(host.index) == antispoof.program(inside.mac, addresses),
     )
 
 
-def port_is(known: Pair, link: Link, there: Outside) -> bool:
-    """Whether the host side of a pair is as it is known to be."""
-    bridge = there.link(link.master)
-    guarded = there.program(link.index) == antispoof.program(known.mac, known.addresses)
-    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, guarded)
+def port_is(known: Pair, link: Link, lookups: HostLookups) -> bool:
+    """Return whether the host side of a pair is still as in *known*."""
+    bridge = lookups.link(link.master)
+    has_antispoof = lookups.program(link.index) == antispoof.program(known.mac, known.addresses)
+    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, has_antispoof)
     return found == (True, known.bridge, known.mtu, known.isolated, known.antispoof)
 
 
 def lone_pair(host: Link) -> Pair:
-    """Tell of a host side whose other end is in no sandbox of ours."""
+    """Return the fact of a host side whose peer is in no sandbox of netd."""
     return Pair(
         host=host.name, bridge="", alias=host.alias, sandbox="", inside="", mac=host.mac, addresses=(), mtu=host.mtu
     )
 
 
-def sandbox_facts(sandbox: str, inside: Inside, there: Outside) -> list[Fact]:
-    """Tell of the pairs that lead into a sandbox, and of its default routes."""
-    links, addresses, routes = inside
+def sandbox_facts(sandbox: str, contents: SandboxContents, lookups: HostLookups) -> list[Fact]:
+    """Return the facts of the links in a sandbox and of its default routes."""
+    links, addresses, routes = contents
     facts: list[Fact] = []
     for link in links:
-        port = there.link(link.peer) if link.kind == "veth" else None
-        found = _one_of_each(addresses.get(link.index, []), ())
+        port = lookups.link(link.peer) if link.kind == "veth" else None
+        found = _first_of_each_family(addresses.get(link.index, []), ())
         if port and is_pair(port) and port.peer == link.index:
-            facts.append(_pair_fact(there, port, sandbox, link, found))
+            facts.append(_pair_fact(lookups, port, sandbox, link, found))
         elif macvlans.is_ours(link):
-            facts.append(macvlans.fact(sandbox, link, found, there.link))
+            facts.append(macvlans.fact(sandbox, link, found, lookups.link))
         elif plugin_links.is_moved(link):
             facts.append(plugin_links.fact(sandbox, link, found, routes))
     gateways = (default_gateway(routes, family) for family in FAMILIES)
     return [*facts, *(DefaultRoute(sandbox=sandbox, gateway=gateway) for gateway in gateways if gateway)]
 
 
-def _one_of_each(there: Iterable[Interface], wanted: Iterable[Interface]) -> tuple[Interface, ...]:
-    """Return an address of each family: the wanted one if it is there, else the first."""
-    found = list(there)
-    ordered = [*(one for one in wanted if one in found), *found]
-    firsts = (next((one for one in ordered if one.version == family), None) for family in FAMILIES)
-    return tuple(one for one in firsts if one is not None)
+def _first_of_each_family(present: Iterable[Interface], wanted: Iterable[Interface]) -> tuple[Interface, ...]:
+    """Return an address of each family: the wanted address if it is present, else the first."""
+    found = list(present)
+    ordered = [*(address for address in wanted if address in found), *found]
+    firsts = (next((address for address in ordered if address.version == family), None) for family in FAMILIES)
+    return tuple(address for address in firsts if address is not None)
 
 
 def default_gateway(routes: Iterable[RtnlRoute], family: Family) -> Address | None:
-    """Return where a family's default route leads, if there is one."""
+    """Return the gateway of a family's default route, None if there is none."""
     of_family = (route for route in routes if route.destination.version == family)
     found = (route.gateway for route in of_family if route.destination.prefixlen == 0)
     return next((gateway for gateway in found if gateway is not None), None)

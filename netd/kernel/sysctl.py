@@ -1,6 +1,7 @@
-"""Kernel parameters below net., and the memory of those that netd changes for the whole host.
+"""Kernel parameters below net., and IP forwarding of the host with its former values.
 
-They belong to the network namespace of the thread that touches them.
+Parameters are those of the calling thread's network namespace.  Owns the files ``RUN/forwarding4`` and
+``RUN/forwarding6``.  Must not change parameters outside ``net/``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from pathlib import Path
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
-from netd.kernel.sysctl_journal import read as remembered
+from netd.kernel.sysctl_journal import read as read_journal
 
 _log = logging.getLogger(__name__)
 _ROOT = Path("/proc/sys")
-_SWITCHES: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-_OURS = "nd"
-"""What our links' names begin with; those with other names are bridges, which listen to no router anyway."""
+_FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+_OWN_PREFIX = "nd"
+"""Prefix of the names of netd's links.  Its bridges with other names never accept router advertisements."""
 
 
 def read(name: str) -> str:
@@ -26,7 +27,7 @@ def read(name: str) -> str:
 
 
 def read_optional(name: str) -> str:
-    """The same for what may go at any moment, with its link; "" when it is not there."""
+    """Return the value, or "" if the parameter does not exist: those of a link are deleted with it."""
     try:
         return read(name)
     except FileNotFoundError:
@@ -34,7 +35,7 @@ def read_optional(name: str) -> str:
 
 
 def write(name: str, value: str) -> None:
-    """Set ``net/ipv4/ip_forward`` and the like."""
+    """Set a parameter, named as a path: ``net/ipv4/ip_forward``."""
     fd = os.open(f"{_ROOT}/{name}", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, value.encode())
@@ -43,7 +44,7 @@ def write(name: str, value: str) -> None:
 
 
 def write_optional(name: str, value: str) -> None:
-    """The same for what a kernel may be built without (IPv6)."""
+    """Set a parameter, or do nothing if the kernel was built without it (IPv6)."""
     try:
         write(name, value)
     except FileNotFoundError:
@@ -51,9 +52,9 @@ def write_optional(name: str, value: str) -> None:
 
 
 def write_all(settings: Iterable[tuple[str, str]], interface: str = "") -> None:
-    """Set parameters named as people write them, ``net.core.somaxconn``.  KernelRefused names the first refused.
+    """Set parameters with dotted names (``net.core.somaxconn``).  Raises KernelRefused naming the first that fails.
 
-    *interface* is what IFNAME in a name stands for, also written ``ifname``.
+    *interface* replaces the component IFNAME or ``ifname`` of a name.
     """
     for name, value in settings:
         path = "/".join(interface if part in ("IFNAME", "ifname") else part for part in name.split("."))
@@ -67,17 +68,17 @@ def write_all(settings: Iterable[tuple[str, str]], interface: str = "") -> None:
 
 
 class Forwarding:
-    """Whether the host forwards: switched on for a family where needed, and put back as it was.
+    """IP forwarding of the host: enabled per family when needed, and restored to its former state.
 
-    What was there is in a file per family in the run folder, so that a killed daemon's successor still knows.
+    The former values are in a file per family in the run folder, so that they outlive a killed daemon.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
 
     def is_on(self, families: Iterable[Family]) -> bool:
-        """Tell whether the host forwards packets of all these families."""
-        return all(read_optional(_SWITCHES[family]) == "1" for family in families)
+        """Return whether the host forwards packets of all these families."""
+        return all(read_optional(_FORWARDING[family]) == "1" for family in families)
 
     def enable(self, families: Iterable[Family]) -> None:
         for family in families:
@@ -85,33 +86,34 @@ class Forwarding:
                 self._switch_on(family)
 
     def restore(self) -> None:
-        for family in _SWITCHES:
-            memory = self._file(family)
-            for name, value in remembered(memory):
+        for family in _FORWARDING:
+            former = self._former_values(family)
+            for name, value in read_journal(former):
                 try:
                     write_optional(name, value)
                 except KernelRefused as refused:
-                    _log.warning("not put back: %s", refused.message)
-            memory.unlink(missing_ok=True)
+                    _log.warning("sysctl not restored: name=%s error=%s", name, refused.message)
+            former.unlink(missing_ok=True)
 
     def _switch_on(self, family: Family) -> None:
-        memory = self._file(family)
-        listening = list(_listening_to_routers()) if family == 6 else []
-        if not memory.exists():
-            before = ((name, read_optional(name)) for name in (*_set_by_switch(family), *listening))
-            memory.write_text("".join(f"{name}={value}\n" for name, value in before if value))
-        for name in listening:
-            # A host that forwards heeds routers only so; and it forgets its routes by them at the switch.
+        former = self._former_values(family)
+        accept_ra = list(_accept_ra_parameters()) if family == 6 else []
+        if not former.exists():
+            values = ((name, read_optional(name)) for name in (*_set_by_forwarding(family), *accept_ra))
+            former.write_text("".join(f"{name}={value}\n" for name, value in values if value))
+        for name in accept_ra:
+            # With forwarding on, only accept_ra=2 accepts router advertisements.  Set before the switch, at which the
+            # kernel would delete the routes that it learned from them.
             write_optional(name, "2")
-        write_optional(_SWITCHES[family], "1")
+        write_optional(_FORWARDING[family], "1")
 
-    def _file(self, family: Family) -> Path:
+    def _former_values(self, family: Family) -> Path:
         return self._run_dir / f"forwarding{family}"
 
 
-def _set_by_switch(family: Family) -> Iterator[str]:
-    """Yield the switch, and the parameters that the kernel sets with it."""
-    yield _SWITCHES[family]
+def _set_by_forwarding(family: Family) -> Iterator[str]:
+    """Yield the family's forwarding parameter and the parameters that the kernel sets with it."""
+    yield _FORWARDING[family]
     if family == 4:
         yield "net/ipv4/conf/all/accept_redirects"
     for link in _links(family):
@@ -120,16 +122,16 @@ def _set_by_switch(family: Family) -> Iterator[str]:
             yield own
 
 
-def _listening_to_routers() -> Iterator[str]:
-    """Yield the parameters by which links listen to routers only as long as the host is none."""
+def _accept_ra_parameters() -> Iterator[str]:
+    """Yield ``accept_ra`` of the links that accept router advertisements only while they do not forward."""
     for link in _links(6):
-        listens = read_optional(f"net/ipv6/conf/{link}/accept_ra") == "1"
-        if listens and read_optional(f"net/ipv6/conf/{link}/forwarding") == "0":
+        accepts = read_optional(f"net/ipv6/conf/{link}/accept_ra") == "1"
+        if accepts and read_optional(f"net/ipv6/conf/{link}/forwarding") == "0":
             yield f"net/ipv6/conf/{link}/accept_ra"
 
 
 def _links(family: Family) -> list[str]:
-    """Return the links that have parameters of the family and are not ours, and "default" for those to come."""
+    """Return the links with parameters of the family that are not netd's, and "default" for future links."""
     folder = _ROOT / f"net/ipv{family}/conf"
     found = sorted(os.listdir(folder)) if folder.exists() else []
-    return [link for link in found if link not in ("all", "lo") and not link.startswith(_OURS)]
+    return [link for link in found if link not in ("all", "lo") and not link.startswith(_OWN_PREFIX)]

@@ -1,7 +1,7 @@
-"""Everything that is done to the host, one thing after another.
+"""All reads and changes of the host, executed in order by one thread.
 
-Owns the sockets, the sandboxes and the firewall, and the last known facts of the host's links.  Lives in one
-thread, whose network namespace is the host; :mod:`netd.kernel.kernel_host` is its asynchronous face.
+Owns the rtnetlink socket, the sandboxes' namespaces, the firewall, and the last known facts of the host's links.
+Must be used in one thread, whose network namespace is the host; :mod:`netd.kernel.kernel_host` wraps it for asyncio.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from netd.facts import (
 )
 from netd.host_protocol import Change, Resolver, RouteEntry
 from netd.kernel import observe, sysctl
-from netd.kernel.firewall.backend_selection import choose
+from netd.kernel.firewall.backend_selection import select
 from netd.kernel.firewall.contract import Firewall
 from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
 from netd.kernel.namespaces import dns_sockets
@@ -51,13 +51,13 @@ class Worker:
         self.sandboxes = SandboxNamespaces(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
-        self._memory = SysctlJournal(run_dir / "ports")
-        self._outside = observe.Outside(self._host.find, self._host.program, self._memory.get)
+        self._sysctl_journal = SysctlJournal(run_dir / "ports")
+        self._lookups = observe.HostLookups(self._host.find, self._host.program, self._sysctl_journal.get)
         self.forwarding = sysctl.Forwarding(run_dir)
-        self._choice = choose(firewall, self.forwarding)
-        self.firewall: Firewall = self._choice.firewall
+        self._selection = select(firewall, self.forwarding)
+        self.firewall: Firewall = self._selection.firewall
         self.known: dict[str, OnHost] = {}
-        """What we last saw or made on the host, by the links' names."""
+        """The facts on the host that were last observed or applied, by the names of their links."""
         self._macvlans = macvlans.Macvlans(self._host, self.sandboxes)
         link_reaper.delete_all(self._host)
 
@@ -65,68 +65,72 @@ class Worker:
         self._host.close()
         self.firewall.close()
         self.sandboxes.close()
-        self._memory.close()
+        self._sysctl_journal.close()
 
-    # looking
+    # Reading
 
     def observe(self) -> State:
         links = {link.index: link for link in self._host.links()}
         bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
-        there = replace(self._outside, link=links.get)
+        lookups = replace(self._lookups, link=links.get)
         found: list[Fact] = [
-            *observe.bridge_facts(links.values(), self._host.addresses(), bridges_known, self._leaving)
+            *observe.bridge_facts(links.values(), self._host.addresses(), bridges_known, self._egress_program)
         ]
         found += [*segments.facts(links.values()), *self._macvlans.facts(links)]
         for namespace in self.sandboxes.all():
-            inside = self.sandboxes.run_in(namespace.sandbox, observe.look_inside)
-            found += [namespace, *observe.sandbox_facts(namespace.sandbox, inside, there)]
-        self._macvlans.saw(found)
+            contents = self.sandboxes.run_in(namespace.sandbox, observe.read_namespace)
+            found += [namespace, *observe.sandbox_facts(namespace.sandbox, contents, lookups)]
+        self._macvlans.remember(found)
         paired = {fact.host for fact in found if isinstance(fact, Pair)}
-        found += [observe.lone_pair(one) for one in links.values() if observe.is_pair(one) and one.name not in paired]
+        found += [
+            observe.lone_pair(link) for link in links.values() if observe.is_pair(link) and link.name not in paired
+        ]
         self.known = {name: fact for fact in found if isinstance(fact, _ON_HOST) for name in _names(fact)}
         return facts.state(found)
 
     def used_subnets(self) -> list[Subnet]:
-        ours = self._ours(self._host.marks())
+        ours = self._own_indices(self._host.names_and_aliases())
         addresses = self._host.addresses()
-        found = {one.network for index, there in addresses.items() if index not in ours for one in there}
+        found = {address.network for index, group in addresses.items() if index not in ours for address in group}
         found |= {
-            route.destination for route in self._host.routes() if route.link not in ours and rtnl.leads_somewhere(route)
+            route.destination
+            for route in self._host.routes()
+            if route.link not in ours and rtnl.uses_destination(route)
         }
-        return sorted(found, key=lambda one: (one.version, one.network_address.packed, one.prefixlen))
+        return sorted(found, key=lambda subnet: (subnet.version, subnet.network_address.packed, subnet.prefixlen))
 
     def routes(self) -> list[RouteEntry]:
-        marks = self._host.marks()
-        ours = self._ours(marks)
+        links = self._host.names_and_aliases()
+        ours = self._own_indices(links)
         return [
-            RouteEntry(route.destination, marks[route.link][0])
+            RouteEntry(route.destination, links[route.link][0])
             for route in self._host.routes()
-            if route.link in marks and route.link not in ours and rtnl.leads_somewhere(route)
+            if route.link in links and route.link not in ours and rtnl.uses_destination(route)
         ]
 
-    def _ours(self, marks: Mapping[int, tuple[str, str]]) -> set[int]:
-        return {index for index, (name, alias) in marks.items() if name in self.known or alias == bridges.MARK}
+    def _own_indices(self, links: Mapping[int, tuple[str, str]]) -> set[int]:
+        return {index for index, (name, alias) in links.items() if name in self.known or alias == bridges.MARK}
 
     def mtu(self, name: str) -> int:
-        """Return a link's, or the smallest of the ways out."""
-        out = [route for route in self._host.routes() if not name and rtnl.is_default(route)]
-        ways = [name] if name else {link for route in out for link in (route.link, *route.further)}
-        found = [link.mtu for way in ways if (link := self._host.find(way)) is not None]
+        """Return the MTU of a link, or the smallest of the links with default routes; 0 if there is none."""
+        defaults = [route for route in self._host.routes() if not name and rtnl.is_default(route)]
+        links = [name] if name else {index for route in defaults for index in (route.link, *route.further_links)}
+        found = [link.mtu for key in links if (link := self._host.find(key)) is not None]
         return min(found, default=0)
 
-    def deviating(self, names: Iterable[str], indices: Iterable[int]) -> list[Change]:
-        """Tell which of the links, known by name or index, are not as they were last seen or made."""
+    def deviations(self, names: Iterable[str], indices: Iterable[int]) -> list[Change]:
+        """Return a change for each of these links that differs from its last known fact."""
         names = {*names, *filter(None, map(name_of, indices))}
         return [change for name in names if (change := self._deviation(name))]
 
-    def _leaving(self, link: int) -> bytes:
+    def _egress_program(self, link: int) -> bytes:
         return self._host.program(link, tc.EGRESS)
 
     def is_known(self, name: str) -> bool:
-        return name in self.known or self._macvlans.stand_on(name)
+        return name in self.known or self._macvlans.is_parent(name)
 
     def _deviation(self, name: str) -> Change | None:
-        if self._macvlans.have_lost(name):
+        if self._macvlans.parent_changed(name):
             return Change("link", name)
         known = self.known.get(name)
         if known is None:
@@ -140,9 +144,9 @@ class Worker:
         if isinstance(known, HostLink):
             return None if self._macvlans.access_is(known, link) else Change("link", name)
         if isinstance(known, Pair):
-            return None if observe.port_is(known, link, self._outside) else Change("link", name)
+            return None if observe.port_is(known, link, self._lookups) else Change("link", name)
         addresses = self._host.addresses().get(link.index, [])
-        bridge = observe.bridge_fact(link, addresses, known, self._leaving(link.index))
+        bridge = observe.bridge_fact(link, addresses, known, self._egress_program(link.index))
         if bridge == known:
             return None
         return Change("address" if replace(bridge, addresses=known.addresses) == known else "link", name)
@@ -150,23 +154,23 @@ class Worker:
     def forwarding_lost(self) -> bool:
         return not self.forwarding.is_on(self.firewall.forwards)
 
-    # changing
+    # Changing
 
     def apply(self, steps: Sequence[Step]) -> None:
-        doomed = {step.fact.sandbox for step in steps if step.verb is Verb.DEL and isinstance(step.fact, Namespace)}
+        deleted = {step.fact.sandbox for step in steps if step.verb is Verb.DEL and isinstance(step.fact, Namespace)}
         try:
             for step in steps:
-                with _explained(step):
-                    self._carry_out(step, doomed)
+                with _errors_of(step):
+                    self._apply_step(step, deleted)
         finally:
             retired = any(step.verb is Verb.DEL and isinstance(step.fact, _ON_HOST) for step in steps)
-            self._reaper.touch(retired=retired)
+            self._reaper.note_change(retired=retired)
 
-    def _carry_out(self, step: Step, doomed: set[str]) -> None:
+    def _apply_step(self, step: Step, deleted_sandboxes: set[str]) -> None:
         for name in _names(step.fact):
             self.known.pop(name, None)
         if step.verb is Verb.DEL:
-            self._drop(step.fact, doomed)
+            self._delete(step.fact, deleted_sandboxes)
             return
         self._put(step.fact, step.previous)
         if isinstance(step.fact, _ON_HOST):
@@ -184,53 +188,54 @@ class Worker:
                 self.sandboxes.put(fact)
             case Pair():
                 pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
-                self._memory.put(fact.host, fact.sysctls)
+                self._sysctl_journal.put(fact.host, fact.sysctls)
             case PluginLink():
                 plugin_links.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
-                self.sandboxes.put_route(fact)
+                self.sandboxes.put_default_route(fact)
 
-    def _drop(self, fact: Fact, doomed: set[str]) -> None:
+    def _delete(self, fact: Fact, deleted_sandboxes: set[str]) -> None:
         match fact:
             case Bridge():
-                bridges.drop(self._host, fact)
+                bridges.delete(self._host, fact)
             case Segment():
-                segments.drop(self._host, fact)
+                segments.delete(self._host, fact)
             case HostLink() | Macvlan() | HostRoute():
-                self._macvlans.drop(fact, doomed)
+                self._macvlans.delete(fact, deleted_sandboxes)
             case Namespace():
-                self.sandboxes.drop(fact.sandbox)
+                self.sandboxes.delete(fact.sandbox)
             case Pair():
-                pairs.drop(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in doomed)
-                self._memory.drop(fact.host)
+                pairs.delete(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in deleted_sandboxes)
+                self._sysctl_journal.delete(fact.host)
             case PluginLink():
-                plugin_links.drop(self.sandboxes, fact)
-            case DefaultRoute() if fact.sandbox not in doomed:
-                self.sandboxes.drop_route(fact)
+                plugin_links.delete(self.sandboxes, fact)
+            case DefaultRoute() if fact.sandbox not in deleted_sandboxes:
+                self.sandboxes.delete_default_route(fact)
 
     def open_resolver(self, sandbox: str) -> Resolver:
-        return self.sandboxes.run_in(sandbox, lambda: dns_sockets.open_here(self._choice.lead))
+        return self.sandboxes.run_in(sandbox, lambda: dns_sockets.open_here(self._selection.redirect_dns))
 
-    def resolver_leads(self, sandbox: str) -> bool:
-        return self.sandboxes.run_in(sandbox, self._choice.leads)
+    def has_dns_redirect(self, sandbox: str) -> bool:
+        """Return whether the DNS redirect in the sandbox is by the selected backend."""
+        return self.sandboxes.run_in(sandbox, self._selection.has_dns_redirect)
 
     def move_resolver(self, sandbox: str) -> Resolver:
         def move() -> Resolver:
-            opened = dns_sockets.open_here(self._choice.lead)
-            self._choice.clear_other()
-            return opened
+            resolver = dns_sockets.open_here(self._selection.redirect_dns)
+            self._selection.delete_other_redirect()
+            return resolver
 
         return self.sandboxes.run_in(sandbox, move)
 
     def remove_everything(self) -> None:
-        """Take down what is ours and wait until it is gone."""
+        """Delete all objects of netd and wait until they are deleted."""
         self.apply(facts.plan({}, self.observe()))
         link_reaper.delete_all(self._host)
         self.firewall.remove()
 
 
 def _names(fact: Fact) -> tuple[str, ...]:
-    """Return the names of the links that the fact has on the host."""
+    """Return the names of the fact's links on the host."""
     match fact:
         case Bridge() | HostLink():
             return (fact.name,)
@@ -242,13 +247,11 @@ def _names(fact: Fact) -> tuple[str, ...]:
 
 
 @contextmanager
-def _explained(step: Step) -> Iterator[None]:
-    """Turn the kernel's error into a sentence that says what was being done."""
+def _errors_of(step: Step) -> Iterator[None]:
+    """Raise OSErrors of the step as KernelRefused, with its verb and object in the message."""
     try:
         yield
     except OSError as problem:
-        what = " ".join(step.fact.key)
+        key = " ".join(step.fact.key)
         reason = problem.strerror or str(problem)
-        raise KernelRefused(
-            f"the kernel refused to {step.verb.value} {what}: {reason}", problem.errno or 0
-        ) from problem
+        raise KernelRefused(f"the kernel refused to {step.verb.value} {key}: {reason}", problem.errno or 0) from problem

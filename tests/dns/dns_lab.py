@@ -46,7 +46,7 @@ def new_namespace() -> int:
             fcntl.ioctl(sock, 0x8914, struct.pack("16sh", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
 
-    return netns.in_fresh_thread(body)
+    return netns.in_new_thread(body)
 
 
 def resolver_in(ns: int) -> Resolver:

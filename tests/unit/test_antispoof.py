@@ -192,7 +192,7 @@ def test_what_is_forged_is_dropped(dual: Port, what: str) -> None:
 
 def test_nothing_hides_behind_more_headers_than_are_looked_at(dual: Port) -> None:
     packet = ether() / IPv6(src=LOCAL, dst="ff02::1")
-    for _ in range(antispoof.LONGEST_CHAIN + 1):
+    for _ in range(antispoof.MAX_EXTENSION_HEADERS + 1):
         packet /= IPv6ExtHdrDestOpt()
     assert not dual.passes(packet / RA)
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from netd.common.errors import BadRequest
 from netd.kernel.firewall.iptables.entry import ConnectionState, Dnat, Rule, pack
 from netd.kernel.firewall.iptables.layout import layout
-from netd.kernel.firewall.iptables.trees import LONGEST_NAME, Chains, by_destination, by_link, by_port, by_source
+from netd.kernel.firewall.iptables.trees import MAX_NAME, Chains, by_destination, by_link, by_port, by_source
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
 
 ENOUGH = 48
 """Comparisons for a packet: three levels of sixteen."""
 ROUTED = Treatment(mode=GatewayMode.ROUTED)
-ELSE = Rule(then="ELSE")
+ELSE = Rule(target="ELSE")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Traversal:
         for rule in self.chains[chain]:
             self.compared += 1
             if self._fits(rule):
-                if rule.then not in self.chains:
-                    return rule.then
-                found = self.verdict(rule.then)
+                if rule.target not in self.chains:
+                    return rule.target
+                found = self.verdict(rule.target)
                 if found is not None or rule.goto:
                     return found
         return None
@@ -70,23 +70,23 @@ def spans() -> st.SearchStrategy[list[tuple[int, int]]]:
 
 @given(spans(), st.data(), st.sampled_from([None, ELSE]))
 def test_a_port_finds_a_rule_that_has_it_if_there_is_one(found, data, otherwise) -> None:
-    rules = [Rule(then=f"to {first}-{last}", protocol="tcp", ports=(first, last)) for first, last in found]
+    rules = [Rule(target=f"to {first}-{last}", protocol="tcp", ports=(first, last)) for first, last in found]
     edges = [edge for span in found for edge in (span[0] - 1, *span, span[1] + 1)]
     port = data.draw(st.sampled_from(edges) if edges else st.integers(1, 65535))
     walk = Traversal(by_port("top", rules, otherwise), Packet(port=port))
-    fitting = {rule.then for rule in rules if rule.ports[0] <= port <= rule.ports[1]}
+    fitting = {rule.target for rule in rules if rule.ports[0] <= port <= rule.ports[1]}
     assert walk.verdict("top") in (fitting or {otherwise and "ELSE"})
 
 
 def test_of_two_rules_for_a_port_the_earlier_holds() -> None:
-    rules = [Rule(then=name, protocol="tcp", ports=(80, 80)) for name in ("first", "second")]
-    others = [Rule(then="other", protocol="tcp", ports=(n, n)) for n in range(100, 200)]
+    rules = [Rule(target=name, protocol="tcp", ports=(80, 80)) for name in ("first", "second")]
+    others = [Rule(target="other", protocol="tcp", ports=(n, n)) for n in range(100, 200)]
     assert Traversal(by_port("top", [*rules, *others]), Packet(port=80)).verdict("top") == "first"
 
 
 @given(st.sets(st.from_regex(r"(nd-[0-9a-f]{12}|br[0-9]{0,3}|netd0)", fullmatch=True), max_size=60), st.data())
 def test_a_link_finds_its_rule_and_no_others(names, data) -> None:
-    rules = [Rule(then=f"to {name}", incoming=name) for name in names]
+    rules = [Rule(target=f"to {name}", incoming=name) for name in names]
     name = data.draw(st.sampled_from([*sorted(names), "eth0", "nd-", "nd-0", "br"]))
     expected = f"to {name}" if name in names else None
     chains = by_link("top", rules, out=False)
@@ -102,7 +102,7 @@ def test_an_address_finds_its_subnets_rule_and_no_others(numbers, asked, family)
 
     address = str(subnet(asked)[1])
     expected = f"to {asked}" if asked in numbers else "ELSE"
-    sources = [Rule(then=f"to {number}", source=subnet(number)) for number in numbers]
+    sources = [Rule(target=f"to {number}", source=subnet(number)) for number in numbers]
     assert Traversal(by_source("top", sources, ELSE), Packet(source=address)).verdict("top") == expected
     targets = [replace(rule, source=None, destination=rule.source) for rule in sources]
     walk = Traversal(by_destination("top", targets, ELSE), Packet(destination=address))
@@ -111,9 +111,9 @@ def test_an_address_finds_its_subnets_rule_and_no_others(numbers, asked, family)
 
 @pytest.mark.parametrize("many", [1, 300, 500, 4000])
 def test_however_many_there_are_a_packet_is_compared_with_few(many: int) -> None:
-    ports = [Rule(then="there", protocol="tcp", ports=(n, n)) for n in range(10000, 10000 + 2 * many, 2)]
-    links = [Rule(then="there", incoming=f"nd-{n * 2654435761 % 2**48:012x}") for n in range(many)]
-    subnets = [Rule(then="there", source=ip_network((0x0A000000 + (n << 8), 24))) for n in range(many)]
+    ports = [Rule(target="there", protocol="tcp", ports=(n, n)) for n in range(10000, 10000 + 2 * many, 2)]
+    links = [Rule(target="there", incoming=f"nd-{n * 2654435761 % 2**48:012x}") for n in range(many)]
+    subnets = [Rule(target="there", source=ip_network((0x0A000000 + (n << 8), 24))) for n in range(many)]
     for chains, packet in (
         (by_port("top", ports), Packet(port=10000 + 2 * many - 2)),
         (by_port("top", ports), Packet(port=9)),
@@ -139,13 +139,13 @@ def test_names_of_chains_are_short_enough_for_the_kernel(found, bridges) -> None
         subnet = ip_network((0x0A000000 + (number << 8), 24))
         named.add(BridgeRules(name=f"my-bridge-{number}", subnets=(subnet,), ipv4=ROUTED))
     for content in layout(Ruleset(frozenset(named), published, opened), 4).values():
-        assert all(len(name) <= LONGEST_NAME for name in content.chains)
+        assert all(len(name) <= MAX_NAME for name in content.chains)
 
 
 @pytest.mark.parametrize(("family", "header"), [(4, 112), (6, 168)])
 def test_a_rule_is_as_long_as_it_says(family: int, header: int) -> None:
     target = ip_address("172.18.0.2" if family == 4 else "fd00::2")
-    rule = Rule(then=Dnat(target, 80), protocol="tcp", ports=(8080, 8080), state=ConnectionState.NEW, to_host=True)
+    rule = Rule(target=Dnat(target, 80), protocol="tcp", ports=(8080, 8080), state=ConnectionState.NEW, to_host=True)
     packed = pack(rule, family)
     place = header - 24 if family == 4 else header - 28
     start, end = (int.from_bytes(packed[place + at : place + at + 2], "little") for at in (0, 2))

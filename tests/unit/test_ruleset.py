@@ -96,11 +96,11 @@ def carry_out(had: Elements, script: str) -> Elements:
 @given(had=rulesets, wanted=rulesets)
 def test_a_change_leads_from_any_ruleset_to_any_other(had: Ruleset, wanted: Ruleset) -> None:
     held = RulesetState(had)
-    real = held.real(RulesetChange.between(had, wanted))
+    real = held.effective(RulesetChange.between(had, wanted))
     assert carry_out(elements(had), ruleset.change(held, real)) == elements(wanted)
-    held.turn(real)
+    held.apply(real)
     assert held.ruleset() == wanted
-    back = held.real(RulesetChange.between(wanted, had))
+    back = held.effective(RulesetChange.between(wanted, had))
     assert carry_out(elements(wanted), ruleset.change(held, back)) == elements(had)
 
 
@@ -113,7 +113,7 @@ def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
 def test_nothing_is_said_when_nothing_changes(rules: Ruleset) -> None:
     held = RulesetState(rules)
     for change in (RulesetChange(), RulesetChange(added=rules), RulesetChange(rules, rules)):
-        assert ruleset.change(held, held.real(change)) == ""
+        assert ruleset.change(held, held.effective(change)) == ""
 
 
 def test_a_range_with_equal_numbers_is_one_element_and_a_shifted_one_as_many_as_it_has_ports() -> None:

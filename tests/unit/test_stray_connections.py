@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from netd.common.addresses import Address
-from netd.kernel.stray_connections import PROTOCOLS, Strays
+from netd.kernel.stray_connections import PROTOCOLS, StrayFilter
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
 
 OUTSIDE, UPLINK, GATEWAY = "198.51.100.2", "198.51.100.1", "172.18.0.1"
@@ -37,7 +37,7 @@ RULES = Ruleset(
     frozenset({Published("tcp", ip_address("0.0.0.0"), 8080, ip_address(WEB), 80, 2)}),
     frozenset({Opened("tcp", ip_address(ROUTED), 443)}),
 )
-DECIDES = Strays(RULES, frozenset(map(ip_address, (UPLINK, GATEWAY))))
+DECIDES = StrayFilter(RULES, frozenset(map(ip_address, (UPLINK, GATEWAY))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,16 @@ class Entry:
     source: Address
     destination: Address
     port: int
-    answers: Address
-    answers_to: Address
+    reply_source: Address
+    reply_destination: Address
 
 
-def entry(source: str, to: str, port: int = 81, *, answers: str = "", answers_to: str = "", what: str = "tcp") -> Entry:
+def entry(
+    source: str, to: str, port: int = 81, *, reply_source: str = "", reply_destination: str = "", what: str = "tcp"
+) -> Entry:
     number = PROTOCOLS.get(what, 1)
     ends = map(ip_address, (source, to))
-    return Entry(number, *ends, port, ip_address(answers or to), ip_address(answers_to or source))
+    return Entry(number, *ends, port, ip_address(reply_source or to), ip_address(reply_destination or source))
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,8 @@ def test_what_the_rules_would_have_dropped_or_translated_is_a_stray(stray: Entry
 @pytest.mark.parametrize(
     "admitted",
     [
-        entry(OUTSIDE, UPLINK, 8080, answers=WEB),
-        entry(WEB, OUTSIDE, answers_to=UPLINK),
+        entry(OUTSIDE, UPLINK, 8080, reply_source=WEB),
+        entry(WEB, OUTSIDE, reply_destination=UPLINK),
         entry(WEB, PAL),
         entry(WEB, GATEWAY),
         entry(UPLINK, WEB),

@@ -1,1 +1,1 @@
-"""The firewall backends, nftables and iptables, behind one contract, and the choice between them."""
+"""The firewall backends, nftables and iptables, with one protocol for both, and the selection between them."""

@@ -1,6 +1,7 @@
-"""Which of the two firewalls is used, and the way from one to the other.
+"""Selection of the firewall backend, and removal of the other backend's objects.
 
-Owns no rules.  The one that is not used is asked to take away what is left of it, once the other holds.
+Owns no rules.  The other backend's objects are deleted after the selected backend has applied a ruleset, so that the
+host is not without rules in between.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
 from netd.kernel.firewall.contract import Firewall
 from netd.kernel.firewall.iptables import backend as iptables
-from netd.kernel.firewall.iptables import dns_redirect as iptables_lead
+from netd.kernel.firewall.iptables import dns_redirect as iptables_redirect
 from netd.kernel.firewall.iptables import table_info
 from netd.kernel.firewall.iptables.layout import PREFIX
-from netd.kernel.firewall.nftables import dns_redirect as nftables_lead
+from netd.kernel.firewall.nftables import dns_redirect as nftables_redirect
 from netd.kernel.firewall.nftables.backend import Nftables
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.kernel.firewall.nftables.table import removal
-from netd.kernel.namespaces.dns_sockets import Lead
+from netd.kernel.namespaces.dns_sockets import RedirectDns
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
@@ -31,35 +32,39 @@ add chain inet netd-probe out { type nat hook output priority -100; }
 add rule inet netd-probe out fib daddr type local dnat ip to 127.0.0.1
 delete table inet netd-probe
 """
-"""One transaction that leaves nothing, and that a kernel takes only with all that we need."""
+"""A transaction without effect that fails if the kernel lacks a feature that the nftables backend needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A firewall, and the way of the same kind to the resolvers inside sandboxes."""
+class BackendSelection:
+    """A firewall, and the functions of the same backend for DNS redirects inside sandboxes."""
 
     firewall: Firewall
-    lead: Lead
-    leads: Callable[[], bool]
-    """Whether it is not the other kind that leads in the calling thread's namespace."""
-    clear_other: Callable[[], None]
-    """Takes the other kind's lead away in the calling thread's namespace."""
+    redirect_dns: RedirectDns
+    has_dns_redirect: Callable[[], bool]
+    """Returns whether the other backend does not redirect DNS in the calling thread's namespace."""
+    delete_other_redirect: Callable[[], None]
+    """Deletes the other backend's DNS redirect in the calling thread's namespace."""
 
 
-def choose(setting: str, forwarding: Forwarding) -> Choice:
-    """Return the firewall that the setting names; with ``auto``, nftables where it works.
+def select(setting: str, forwarding: Forwarding) -> BackendSelection:
+    """Return the backend that the setting names; with ``auto``, nftables if it works, else iptables.
 
-    Raises KernelRefused in one sentence when what was asked for cannot be used.
+    Raises KernelRefused if the selected backend cannot be used.
     """
     name, reason = _best() if setting == "auto" else (setting, "asked for")
     if name == "iptables":
-        firewall = Successor(iptables.Iptables(forwarding), _forget_nftables)
-        choice = Choice(firewall, iptables_lead.put, iptables_lead.is_there, nftables_lead.clear)
+        firewall = SelectedFirewall(iptables.Iptables(forwarding), _delete_nftables)
+        selection = BackendSelection(
+            firewall, iptables_redirect.put, iptables_redirect.exists, nftables_redirect.delete
+        )
     else:
-        firewall = Successor(Nftables(forwarding), _forget_iptables)
-        choice = Choice(firewall, nftables_lead.put, lambda: not iptables_lead.is_there(), iptables_lead.clear)
-    _log.info("firewall=%s reason=%s", name, reason)
-    return choice
+        firewall = SelectedFirewall(Nftables(forwarding), _delete_iptables)
+        selection = BackendSelection(
+            firewall, nftables_redirect.put, lambda: not iptables_redirect.exists(), iptables_redirect.delete
+        )
+    _log.info("firewall selected: firewall=%s reason=%s", name, reason)
+    return selection
 
 
 def _best() -> tuple[str, str]:
@@ -71,61 +76,61 @@ def _best() -> tuple[str, str]:
     return "nftables", "works"
 
 
-class Successor:
-    """A firewall that, once it holds, has what is left of the other taken away."""
+class SelectedFirewall:
+    """A firewall that deletes the other backend's objects after it has first applied a ruleset."""
 
-    def __init__(self, firewall: Firewall, forget: Callable[[], None]) -> None:
+    def __init__(self, firewall: Firewall, delete_other: Callable[[], None]) -> None:
         self._firewall = firewall
-        self._forget: Callable[[], None] | None = forget
+        self._delete_other: Callable[[], None] | None = delete_other
 
     @property
     def forwards(self) -> frozenset[Family]:
         return self._firewall.forwards
 
     @property
-    def look_every(self) -> float | None:
-        return self._firewall.look_every
+    def poll_interval(self) -> float | None:
+        return self._firewall.poll_interval
 
     def change(self, change: RulesetChange) -> None:
         self._firewall.change(change)
-        self._succeed()
+        self._delete_other_once()
 
     def update(self, rules: Ruleset) -> None:
         self._firewall.update(rules)
-        self._succeed()
+        self._delete_other_once()
 
     def reset(self, rules: Ruleset) -> None:
         self._firewall.reset(rules)
-        self._succeed()
+        self._delete_other_once()
 
     def remove(self) -> None:
         self._firewall.remove()
-        self._succeed()
+        self._delete_other_once()
 
-    def damaged(self) -> bool:
-        return self._firewall.damaged()
+    def is_damaged(self) -> bool:
+        return self._firewall.is_damaged()
 
     def close(self) -> None:
         self._firewall.close()
 
-    def _succeed(self) -> None:
-        if self._forget is not None:
-            forget, self._forget = self._forget, None
-            forget()
+    def _delete_other_once(self) -> None:
+        if self._delete_other is not None:
+            delete_other, self._delete_other = self._delete_other, None
+            delete_other()
 
 
-def _forget_nftables() -> None:
+def _delete_nftables() -> None:
     try:
         with Nft() as nft:
             nft.run(removal())
     except KernelRefused:
-        pass  # A kernel without nftables has nothing of it.
+        pass  # A kernel without nftables has no tables to delete.
 
 
-def _forget_iptables() -> None:
-    """Loads python-iptables only where there is something to take away."""
+def _delete_iptables() -> None:
+    """Delete the iptables chains; python-iptables is loaded only if there are any."""
     try:
         if any(table_info.with_chain_prefix(family, PREFIX.encode()) for family in FAMILIES):
             iptables.remove()
     except (KernelRefused, OSError) as problem:
-        _log.warning("firewall=nftables left-of-iptables=%s* reason=%s", PREFIX, problem)
+        _log.warning("iptables chains not deleted: firewall=nftables chains=%s* error=%s", PREFIX, problem)

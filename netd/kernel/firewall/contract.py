@@ -1,7 +1,7 @@
-"""What keeps the host's packet filter equal to a ruleset, as a protocol, and which implementation is used.
+"""The protocol of both firewall backends.
 
-Both implementations own only what they make: the nftables backend its table, the iptables backend its chains.  Neither
-changes a policy of the host's.
+A backend owns only its own objects: the nftables backend its tables, the iptables backend its chains.  It must not
+change a policy of a built-in chain.
 """
 
 from __future__ import annotations
@@ -13,32 +13,33 @@ from netd.portmap.rules import Ruleset, RulesetChange
 
 
 class Firewall(Protocol):
-    """To be used in one thread, whose network namespace is the host."""
+    """Use it in one thread, whose network namespace is the host."""
 
     @property
     def forwards(self) -> frozenset[Family]:
-        """The families whose packets the host has to forward for what was published last."""
+        """The families that the host has to forward for the last ruleset."""
 
     def change(self, change: RulesetChange) -> None:
-        """Bring the kernel from what it was last told to what that becomes by *change*; build it anew where that fails.
+        """Apply *change* incrementally; on failure rebuild the ruleset.
 
-        Costs what the change is, not what is there.  What is gone already, or there already, changes nothing.
+        The cost depends on the change, not on the ruleset.  Removals of absent rules and additions of present rules
+        have no effect.
         """
 
     def update(self, rules: Ruleset) -> None:
-        """Bring the kernel to *rules* by the difference to what was published last; build it anew where that fails."""
+        """Apply the difference between the last ruleset and *rules*; on failure rebuild the ruleset."""
 
     def reset(self, rules: Ruleset) -> None:
-        """Build everything anew, whatever is there now."""
+        """Rebuild the ruleset, whatever the kernel holds now."""
 
     def remove(self) -> None:
-        """Take away all that is ours."""
+        """Delete all objects of the backend."""
 
     @property
-    def look_every(self) -> float | None:
-        """Seconds after which to ask whether it was damaged; None when the kernel tells of every change."""
+    def poll_interval(self) -> float | None:
+        """Seconds between calls of ``is_damaged``; None if the kernel sends a notification for every change."""
 
-    def damaged(self) -> bool:
-        """Tell whether others changed what is ours, where the kernel does not tell of it."""
+    def is_damaged(self) -> bool:
+        """Return whether others changed the backend's objects, for changes without a notification."""
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What a firewall was last told to hold, in a form that a change is applied to at the change's own cost.  No I/O."""
+"""The ruleset that a firewall backend last applied, with changes applied at the cost of the change.  No I/O."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from netd.common.addresses import Address, Family
 from netd.portmap.rules import Ruleset, RulesetChange, forwards
 
 T = TypeVar("T")
-_NOTHING = Ruleset()
+_EMPTY = Ruleset()
 
 
 class RulesetState:
-    def __init__(self, rules: Ruleset = _NOTHING) -> None:
+    def __init__(self, rules: Ruleset = _EMPTY) -> None:
         self._bridges = set(rules.bridges)
         self._published = set(rules.published)
         self._opened = set(rules.opened)
         self._over_budget = set(rules.over_budget)
-        self._targets = Counter(one.target for one in rules.published)
-        """How much of each container is published."""
+        self._targets = Counter(rule.target for rule in rules.published)
+        """Number of published rules by the container's address."""
         self.respect = rules.respect
 
     @property
@@ -28,7 +28,7 @@ class RulesetState:
         return forwards(self._bridges)
 
     def ruleset(self) -> Ruleset:
-        """Return the whole, at its own cost."""
+        """Return the whole ruleset; the cost depends on its size."""
         return Ruleset(
             frozenset(self._bridges),
             frozenset(self._published),
@@ -37,43 +37,43 @@ class RulesetState:
             frozenset(self._over_budget),
         )
 
-    def real(self, change: RulesetChange) -> RulesetChange:
-        """Return what is one of the change: only what is there goes, and only what is not there comes."""
-        bridges = _real(self._bridges, change.removed.bridges, change.added.bridges)
-        published = _real(self._published, change.removed.published, change.added.published)
-        opened = _real(self._opened, change.removed.opened, change.added.opened)
-        over_budget = _real(self._over_budget, change.removed.over_budget, change.added.over_budget)
+    def effective(self, change: RulesetChange) -> RulesetChange:
+        """Drop removals of absent rules and additions of present rules."""
+        bridges = _effective(self._bridges, change.removed.bridges, change.added.bridges)
+        published = _effective(self._published, change.removed.published, change.added.published)
+        opened = _effective(self._opened, change.removed.opened, change.added.opened)
+        over_budget = _effective(self._over_budget, change.removed.over_budget, change.added.over_budget)
         return RulesetChange(
             Ruleset(bridges[0], published[0], opened[0], over_budget=over_budget[0]),
             Ruleset(bridges[1], published[1], opened[1], over_budget=over_budget[1]),
         )
 
     def targets(self, change: RulesetChange) -> tuple[Collection[Address], Collection[Address]]:
-        """Return the containers of which a real change leaves nothing published, and those that it is the first of."""
-        turn = Counter(one.target for one in change.added.published)
-        turn.subtract(Counter(one.target for one in change.removed.published))
-        gone = [one for one, by in turn.items() if by < 0 and self._targets[one] + by == 0]
-        return gone, [one for one, by in turn.items() if by > 0 and not self._targets[one]]
+        """Return the targets whose last published rule an effective change removes, and those that get their first."""
+        differences = Counter(rule.target for rule in change.added.published)
+        differences.subtract(Counter(rule.target for rule in change.removed.published))
+        last = [target for target, by in differences.items() if by < 0 and self._targets[target] + by == 0]
+        return last, [target for target, by in differences.items() if by > 0 and not self._targets[target]]
 
-    def turn(self, change: RulesetChange) -> None:
-        """Carry out a real change."""
-        gone, come = change.removed, change.added
-        _turn(self._bridges, gone.bridges, come.bridges)
-        _turn(self._published, gone.published, come.published)
-        _turn(self._opened, gone.opened, come.opened)
-        _turn(self._over_budget, gone.over_budget, come.over_budget)
-        self._targets.subtract(one.target for one in gone.published)
-        self._targets.update(one.target for one in come.published)
-        for one in {one.target for one in gone.published}:
-            if not self._targets[one]:
-                del self._targets[one]
-
-
-def _real(there: Set[T], gone: frozenset[T], come: frozenset[T]) -> tuple[frozenset[T], frozenset[T]]:
-    less = frozenset(one for one in gone - come if one in there)
-    return less, frozenset(one for one in come if one not in there)
+    def apply(self, change: RulesetChange) -> None:
+        """Apply an effective change."""
+        removed, added = change.removed, change.added
+        _apply(self._bridges, removed.bridges, added.bridges)
+        _apply(self._published, removed.published, added.published)
+        _apply(self._opened, removed.opened, added.opened)
+        _apply(self._over_budget, removed.over_budget, added.over_budget)
+        self._targets.subtract(rule.target for rule in removed.published)
+        self._targets.update(rule.target for rule in added.published)
+        for target in {rule.target for rule in removed.published}:
+            if not self._targets[target]:
+                del self._targets[target]
 
 
-def _turn(there: set[T], gone: frozenset[T], come: frozenset[T]) -> None:
-    there -= gone
-    there |= come
+def _effective(present: Set[T], removed: frozenset[T], added: frozenset[T]) -> tuple[frozenset[T], frozenset[T]]:
+    removals = frozenset(rule for rule in removed - added if rule in present)
+    return removals, frozenset(rule for rule in added if rule not in present)
+
+
+def _apply(present: set[T], removed: frozenset[T], added: frozenset[T]) -> None:
+    present -= removed
+    present |= added

@@ -1,1 +1,1 @@
-"""Links of the host and of sandboxes: bridges, veth pairs, macvlans, links of plugins, and their filters."""
+"""Links of the host and of sandboxes: bridges, veth pairs, macvlans, links of plugins, and the BPF programs on them."""

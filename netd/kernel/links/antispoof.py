@@ -1,8 +1,8 @@
-"""What a container may send: the program that the kernel runs on every frame that comes from its port.
+"""The classic BPF program on the ingress of a container's port, which drops frames with forged sources.
 
-Pure.  Classic BPF for a ``clsact`` qdisc in direct-action mode: it goes with the port, ``tc filter show dev PORT
-ingress`` shows it, and it needs no firewall.  A container speaks ARP, IPv4 and IPv6 with its own MAC and
-addresses, and never as a router, a multicast router or a DHCP server.
+Pure.  The program is for a ``clsact`` qdisc in direct-action mode: it is deleted with the port, needs no firewall, and
+``tc filter show dev PORT ingress`` shows it.  It passes ARP, IPv4 and IPv6 from the container's own MAC and addresses,
+and drops messages of routers, multicast routers and DHCP servers.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from netd.common.addresses import Interface
 from netd.common.mac import link_local
 
 PASS, DROP = 0xFFFFFFFF, 2
-"""TC_ACT_UNSPEC, so that filters of others have their say, and TC_ACT_SHOT.
+"""TC_ACT_UNSPEC, so that further filters are evaluated, and TC_ACT_SHOT.
 
-A load beyond the end of a frame ends a program with 0, which passes too: what is cut off there is no packet to anybody.
+A load beyond the end of a frame ends a program with 0, which passes too: no receiver accepts a packet truncated there.
 """
-LONGEST_CHAIN = 4
-"""Extension headers of IPv6 that are looked behind; a frame with more of them is dropped."""
+MAX_EXTENSION_HEADERS = 4
+"""IPv6 extension headers that the program skips; a frame with more is dropped."""
 _INSTRUCTION = struct.Struct("=HBBI")
 
 # linux/filter.h, linux/bpf_common.h
 _LOAD_WORD, _LOAD_HALF, _LOAD_BYTE = 0x20, 0x28, 0x30
-_BEHIND_WORD, _BEHIND_HALF, _BEHIND_BYTE = 0x40, 0x48, 0x50
-_BEHIND_IPV4 = 0xB1
-"""Sets X to the length of the IPv4 header that begins there."""
-_SET_A, _SET_X, _RECALL, _STORE = 0x00, 0x01, 0x60, 0x02
+_INDEXED_WORD, _INDEXED_HALF, _INDEXED_BYTE = 0x40, 0x48, 0x50
+_SKIP_IPV4 = 0xB1
+"""BPF_MSH: sets X to the length of the IPv4 header at the offset.  The codes above are BPF_ABS and BPF_IND."""
+_SET_A, _SET_X, _LOAD_CELL, _STORE = 0x00, 0x01, 0x60, 0x02
 _ADD, _SHIFT, _ADD_X, _A_TO_X = 0x04, 0x64, 0x0C, 0x07
-_EQUAL, _ANY_OF, _GO, _RETURN = 0x15, 0x45, 0x05, 0x06
+_EQUAL, _ANY_BIT, _JUMP, _RETURN = 0x15, 0x45, 0x05, 0x06
 _HAS_VLAN_TAG = 0xFFFFF000 + 48
 
 _IPV4, _ARP, _IPV6 = 0x0800, 0x0806, 0x86DD
@@ -41,34 +41,34 @@ _HOP_BY_HOP, _ROUTING, _FRAGMENT, _ICMPV6, _OPTIONS = 0, 43, 44, 58, 60
 _SOLICITATION, _ADVERTISEMENT, _ROUTER, _REDIRECT = 135, 136, 134, 137
 _MLD_QUERY, _MLD_REPORTS, _ROUTER_SOLICITATION, _MULTICAST_ROUTER = 130, (131, 132, 143), 133, 151
 _OF_ROUTERS = {_ICMP: (5, 9), _IGMP: (0x11, 0x30)}
-"""Types: redirects and router advertisements; queries and advertisements of multicast routers."""
+"""ICMP types of redirects and router advertisements; IGMP types of queries and multicast router advertisements."""
 _DHCP_SERVER, _DHCPV6_SERVER = 67, 547
 _DHCP_QUESTION = 68 << 16 | _DHCP_SERVER
 _NEXT, _UNSPECIFIED, _LENGTH = 0, 1, 2
-"""Cells of the program's memory: the next header's kind, whether the source is ``::``, a header's length."""
+"""Cells of the program's memory: the next header's type, whether the source is ``::``, a header's length."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Op:
     code: int
     k: int | str = 0
-    """A name stands for a value of the endpoint's."""
+    """The operand; a name is replaced by a value of the endpoint."""
     yes: str = ""
     no: str = ""
-    """Labels; "" is the next instruction."""
+    """Labels to jump to; "" is the next instruction."""
 
 
 _Line: TypeAlias = _Op | str
-"""An instruction, or the label of the one that follows."""
+"""An instruction, or the label of the instruction that follows."""
 
 
 def program(mac: str, addresses: Sequence[Interface]) -> bytes:
-    """Return the instructions for an endpoint, as the kernel takes them."""
+    """Return the program for an endpoint, as an array of ``struct sock_filter``."""
     versions = {address.version for address in addresses}
-    code, holes = _assembled(4 in versions, 6 in versions)
+    code, placeholders = _assembled(4 in versions, 6 in versions)
     values = dict(_values(mac, addresses))
     filled = bytearray(code)
-    for offset, name in holes:
+    for offset, name in placeholders:
         struct.pack_into("=I", filled, offset, values[name])
     return bytes(filled)
 
@@ -91,8 +91,8 @@ def _words(name: str, packed: bytes) -> Iterator[tuple[str, int]]:
 
 @cache
 def _assembled(ipv4: bool, ipv6: bool) -> tuple[bytes, tuple[tuple[int, str], ...]]:
-    """Return the instructions for any endpoint with these families, and where which of its values belongs."""
-    # Jumps reach 255 instructions, so there are ends in the middle too.
+    """Return the code for endpoints with these families, and the byte offset and name of each placeholder."""
+    # A conditional jump reaches 255 instructions, so the returns are in the middle too.
     end: tuple[_Line, ...] = ("pass", _Op(_RETURN, PASS), "drop", _Op(_RETURN, DROP))
     lines = (*_frame(), *_ipv4(ipv4), *_arp(ipv4), *end, *_ipv6(ipv6), *end)
     places: dict[str, list[int]] = {}
@@ -102,27 +102,27 @@ def _assembled(ipv4: bool, ipv6: bool) -> tuple[bytes, tuple[tuple[int, str], ..
             places.setdefault(line, []).append(len(ops))
         else:
             ops.append(line)
-    packed, holes = [], []
-    for here, op in enumerate(ops):
+    packed, placeholders = [], []
+    for number, op in enumerate(ops):
         if isinstance(op.k, str):
-            holes.append((here * _INSTRUCTION.size + 4, op.k))
-        packed.append(_encoded(op, here + 1, places))
-    return b"".join(packed), tuple(holes)
+            placeholders.append((number * _INSTRUCTION.size + 4, op.k))
+        packed.append(_encoded(op, number + 1, places))
+    return b"".join(packed), tuple(placeholders)
 
 
 def _encoded(op: _Op, following: int, places: dict[str, list[int]]) -> bytes:
-    """Jumps lead to the next place with the label."""
+    """Return the instruction; a label is resolved to its next position after *following*."""
     yes, no = (
         next(place for place in places[label] if place >= following) - following if label else 0
         for label in (op.yes, op.no)
     )
-    if op.code == _GO:
+    if op.code == _JUMP:
         return _INSTRUCTION.pack(op.code, 0, 0, yes)
     return _INSTRUCTION.pack(op.code, yes, no, 0 if isinstance(op.k, str) else op.k)
 
 
 def _frame() -> Iterator[_Line]:
-    """No VLAN tags, the endpoint's own MAC; then by what the frame carries."""
+    """Require no VLAN tag and the endpoint's own source MAC; then jump by EtherType."""
     yield _Op(_LOAD_BYTE, _HAS_VLAN_TAG)
     yield _Op(_EQUAL, 0, no="drop")
     yield _Op(_LOAD_WORD, 6)
@@ -133,58 +133,58 @@ def _frame() -> Iterator[_Line]:
     yield _Op(_EQUAL, _IPV4, yes="ipv4")
     yield _Op(_EQUAL, _ARP, yes="arp")
     yield _Op(_EQUAL, _IPV6, no="drop")
-    yield _Op(_GO, yes="ipv6")
+    yield _Op(_JUMP, yes="ipv6")
 
 
 def _ipv4(has: bool) -> Iterator[_Line]:
-    """From the endpoint's address, and not to the host's 127.0.0.0/8; from none only DHCP's question for one."""
+    """Require the endpoint's source address and no destination in 127.0.0.0/8; from 0.0.0.0 pass only DHCP requests."""
     yield "ipv4"
     yield _Op(_LOAD_WORD, 26)
-    yield _Op(_EQUAL, 0, yes="nobody")
+    yield _Op(_EQUAL, 0, yes="no source")
     if has:
         yield _Op(_EQUAL, "ipv4", no="drop")
         yield _Op(_LOAD_BYTE, 30)
         yield _Op(_EQUAL, 127, yes="drop")
         yield from _ipv4_payload()
     else:
-        yield _Op(_GO, yes="drop")
-    yield "nobody"
+        yield _Op(_JUMP, yes="drop")
+    yield "no source"
     for load, offset, expected in ((_LOAD_WORD, 30, 0xFFFFFFFF), (_LOAD_BYTE, 14, 0x45), (_LOAD_BYTE, 23, _UDP)):
         yield _Op(load, offset)
         yield _Op(_EQUAL, expected, no="drop")
     yield _Op(_LOAD_HALF, 20)
-    yield _Op(_ANY_OF, 0x3FFF, yes="drop")
+    yield _Op(_ANY_BIT, 0x3FFF, yes="drop")
     yield _Op(_LOAD_WORD, 34)
     yield _Op(_EQUAL, _DHCP_QUESTION, yes="pass", no="drop")
 
 
 def _ipv4_payload() -> Iterator[_Line]:
-    """Nothing that only routers and DHCP servers say; the first fragment of a packet tells."""
+    """Drop messages of routers and DHCP servers; only the first fragment of a packet is examined."""
     yield _Op(_LOAD_HALF, 20)
-    yield _Op(_ANY_OF, 0x1FFF, yes="pass")
-    yield _Op(_BEHIND_IPV4, 14)
+    yield _Op(_ANY_BIT, 0x1FFF, yes="pass")
+    yield _Op(_SKIP_IPV4, 14)
     yield _Op(_LOAD_BYTE, 23)
     yield _Op(_EQUAL, _PIM, yes="drop")
     yield _Op(_EQUAL, _UDP, no="not udp")
-    yield _Op(_BEHIND_HALF, 14)
+    yield _Op(_INDEXED_HALF, 14)
     yield _Op(_EQUAL, _DHCP_SERVER, yes="drop", no="pass")
     yield "not udp"
     for number in _OF_ROUTERS:
         yield _Op(_EQUAL, number, yes=f"protocol {number}")
-    yield _Op(_GO, yes="pass")
+    yield _Op(_JUMP, yes="pass")
     for number, kinds in _OF_ROUTERS.items():
         yield f"protocol {number}"
-        yield _Op(_BEHIND_BYTE, 14)
+        yield _Op(_INDEXED_BYTE, 14)
         for kind in kinds:
             yield _Op(_EQUAL, kind, yes="drop")
-        yield _Op(_GO, yes="pass")
+        yield _Op(_JUMP, yes="pass")
 
 
 def _arp(has: bool) -> Iterator[_Line]:
-    """Only of Ethernet and IPv4, with the endpoint's MAC and address; with none only a probe for the endpoint's own."""
+    """Pass ARP for Ethernet and IPv4 from the endpoint's MAC and address; from 0.0.0.0 only probes for that address."""
     yield "arp"
     if not has:
-        yield _Op(_GO, yes="drop")
+        yield _Op(_JUMP, yes="drop")
         return
     for offset, expected in ((14, 0x00010800), (22, "mac")):
         yield _Op(_LOAD_WORD, offset)
@@ -200,30 +200,30 @@ def _arp(has: bool) -> Iterator[_Line]:
 
 
 def _ipv6(has: bool) -> Iterator[_Line]:
-    """From the endpoint's addresses; from none only to groups."""
+    """Require a source address of the endpoint; from ``::`` pass only packets to multicast groups."""
     yield "ipv6"
     if not has:
-        yield _Op(_GO, yes="drop")
+        yield _Op(_JUMP, yes="drop")
         return
-    yield from _is_own(_LOAD_WORD, 22, "its", "not its")
-    yield "not its"
+    yield from _is_own(_LOAD_WORD, 22, "own source", "other source")
+    yield "other source"
     for offset in (22, 26, 30, 34):
         yield _Op(_LOAD_WORD, offset)
         yield _Op(_EQUAL, 0, no="drop")
     yield _Op(_LOAD_BYTE, 38)
     yield _Op(_EQUAL, 0xFF, no="drop")
     yield _Op(_SET_A, 1)
-    yield _Op(_GO, yes="walk")
-    yield "its"
+    yield _Op(_JUMP, yes="extension headers")
+    yield "own source"
     yield _Op(_SET_A, 0)
-    yield "walk"
+    yield "extension headers"
     yield _Op(_STORE, _UNSPECIFIED)
     yield from _headers()
     yield from _neighbours()
 
 
 def _is_own(load: int, start: int, yes: str, no: str) -> Iterator[_Line]:
-    """Go to *yes* when the address from *start* on is the endpoint's or its link-local one, else to *no*."""
+    """Jump to *yes* if the address at *start* is the endpoint's or its link-local address, else to *no*."""
     for name, otherwise in (("ipv6", f"{yes} local"), ("local", no)):
         for number in range(4):
             yield _Op(load, start + 4 * number)
@@ -232,50 +232,52 @@ def _is_own(load: int, start: int, yes: str, no: str) -> Iterator[_Line]:
 
 
 def _headers() -> Iterator[_Line]:
-    """Go to "icmp" or "udp" with X at its header, behind extension headers too, and to "other" with anything else.
+    """Skip extension headers; jump to "icmp" with X at the header of ICMPv6, and to "other" for other protocols.
 
-    Routing headers are dropped: they name further destinations, about which no rule decides.
+    Messages of DHCPv6 servers are dropped, and so are routing headers: they contain further destinations, which no
+    rule examines.
     """
     yield _Op(_SET_X, 54)
     yield _Op(_LOAD_BYTE, 20)
-    for number in range(LONGEST_CHAIN):
+    for number in range(MAX_EXTENSION_HEADERS):
         yield _Op(_EQUAL, _FRAGMENT, yes=f"fragment {number}")
         for kind in (_HOP_BY_HOP, _OPTIONS):
             yield _Op(_EQUAL, kind, yes=f"skip {number}")
-        yield _Op(_GO, yes="payload")
+        yield _Op(_JUMP, yes="payload")
         yield f"fragment {number}"
-        yield _Op(_BEHIND_HALF, 2)
-        yield _Op(_ANY_OF, 0xFFF8, yes="pass")  # what the first fragment begins is judged there
+        yield _Op(_INDEXED_HALF, 2)
+        yield _Op(_ANY_BIT, 0xFFF8, yes="pass")  # only the first fragment has the header
         yield _Op(_SET_A, 0)
-        yield _Op(_GO, yes=f"advance {number}")
+        yield _Op(_JUMP, yes=f"advance {number}")
         yield f"skip {number}"
-        yield _Op(_BEHIND_BYTE, 1)
+        yield _Op(_INDEXED_BYTE, 1)
         yield f"advance {number}"
         yield _Op(_ADD, 1)
         yield _Op(_SHIFT, 3)
         yield _Op(_STORE, _LENGTH)
-        yield _Op(_BEHIND_BYTE, 0)
+        yield _Op(_INDEXED_BYTE, 0)
         yield _Op(_STORE, _NEXT)
-        yield _Op(_RECALL, _LENGTH)
+        yield _Op(_LOAD_CELL, _LENGTH)
         yield _Op(_ADD_X)
         yield _Op(_A_TO_X)
-        yield _Op(_RECALL, _NEXT)
+        yield _Op(_LOAD_CELL, _NEXT)
     yield "payload"
     for kind in (_HOP_BY_HOP, _ROUTING, _FRAGMENT, _OPTIONS, _PIM):
         yield _Op(_EQUAL, kind, yes="drop")
     yield _Op(_EQUAL, _ICMPV6, yes="icmp")
     yield _Op(_EQUAL, _UDP, no="other")
-    yield _Op(_BEHIND_HALF, 0)
+    yield _Op(_INDEXED_HALF, 0)
     yield _Op(_EQUAL, _DHCPV6_SERVER, yes="drop", no="other")
 
 
 def _neighbours() -> Iterator[_Line]:
-    """Never as a router; as a neighbour only of itself.  Looking for duplicates of another's address would take it.
+    """Drop messages of routers, and neighbour messages for addresses that are not the endpoint's.
 
-    From no address only that, reports of groups and the question for routers.
+    Among the latter is duplicate address detection, which would make the owner give up its address.  From ``::`` pass
+    only duplicate address detection of own addresses, multicast reports and router solicitations.
     """
     yield "icmp"
-    yield _Op(_BEHIND_BYTE, 0)
+    yield _Op(_INDEXED_BYTE, 0)
     for kind in (_ROUTER, _REDIRECT, _MLD_QUERY, _MULTICAST_ROUTER):
         yield _Op(_EQUAL, kind, yes="drop")
     yield _Op(_EQUAL, _ADVERTISEMENT, yes="target")
@@ -283,10 +285,10 @@ def _neighbours() -> Iterator[_Line]:
     for kind in (*_MLD_REPORTS, _ROUTER_SOLICITATION):
         yield _Op(_EQUAL, kind, yes="pass")
     yield "other"
-    yield _Op(_RECALL, _UNSPECIFIED)
+    yield _Op(_LOAD_CELL, _UNSPECIFIED)
     yield _Op(_EQUAL, 0, yes="pass", no="drop")
     yield "solicitation"
-    yield _Op(_RECALL, _UNSPECIFIED)
+    yield _Op(_LOAD_CELL, _UNSPECIFIED)
     yield _Op(_EQUAL, 0, yes="pass")
     yield "target"
-    yield from _is_own(_BEHIND_WORD, 8, "pass", "drop")
+    yield from _is_own(_INDEXED_WORD, 8, "pass", "drop")

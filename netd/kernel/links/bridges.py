@@ -1,6 +1,7 @@
-"""Bridges on the host: made, brought into shape, retired.
+"""Creation, configuration and retirement of bridges on the host.
 
-Owns the mark by which ours are known.  A bridge that somebody else made is used as it is, and never deleted.
+Owns the ifalias by which netd's bridges are recognized.  A foreign bridge is used with its own settings and must not be
+deleted.
 """
 
 from __future__ import annotations
@@ -19,79 +20,83 @@ from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
 
 _OWN_NAME = re.compile(r"nd-[0-9a-f]{12}\Z")
 MARK = "netd"
-"""The ifalias of bridges that we made."""
-_MTU_AT_BIRTH = 1280
-"""A bridge follows the smallest MTU of its ports, until its own is changed once: so it is born with another.
+"""The ifalias of bridges that netd created."""
+_INITIAL_MTU = 1280
+"""A bridge's MTU follows the smallest of its ports until it is set once, so it is created with a different MTU.
 
-A smaller one than this would hide the IPv6 settings from us until it is changed.
+With less than 1280 the link would have no IPv6 sysctls until the MTU is changed.
 """
 
 
 def is_ours(link: rtnl.Link) -> bool:
-    return link.kind == "bridge" and (link.alias == MARK or _is_half_made(link))
+    return link.kind == "bridge" and (link.alias == MARK or _is_unfinished(link))
 
 
-def _is_half_made(link: rtnl.Link) -> bool:
-    """Tell whether a killed netd had made the link and not got to its mark, which it gets when it is set up."""
+def _is_unfinished(link: rtnl.Link) -> bool:
+    """Return whether a killed netd created the link and had not set it up: the mark is set with that."""
     return not link.up and not link.alias and _OWN_NAME.match(link.name) is not None
 
 
 def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
-    """Make the bridge, or bring the one that is there into this shape."""
-    made = fact.owned and _make(host, fact)
+    """Create the bridge, or configure the existing bridge."""
+    created = fact.owned and _create(host, fact)
     try:
-        _shape(host, fact, was)
+        _configure(host, fact, was)
     except BaseException:
-        if made:
+        if created:
             host.talk(rtnl.delete_link(fact.name))
         raise
 
 
-def _shape(host: Rtnl, fact: Bridge, was: Bridge | None) -> None:
+def _configure(host: Rtnl, fact: Bridge, was: Bridge | None) -> None:
     index = index_of(fact.name)
     if index is None:
         raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
-    if not fact.owned and (there := host.find(index)) is not None and there.kind != "bridge":
+    if not fact.owned and (link := host.find(index)) is not None and link.kind != "bridge":
         raise KernelRefused(f"existing interface {fact.name} is not a bridge", errno.EOPNOTSUPP)
     sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
-    address = [rtnl.add_address(index, one) for one in fact.addresses]
+    addresses = [rtnl.add_address(index, address) for address in fact.addresses]
     if not fact.owned:
-        host.talk(*address, rtnl.set_link(index, up=True), *_loopback6(index, fact))
+        host.talk(*addresses, rtnl.set_link(index, up=True), *_loopback6(index, fact))
         return
-    _listen_to_nobody(fact)
-    old = [rtnl.drop_address(index, one) for one in (was.addresses if was else ()) if one not in fact.addresses]
+    _set_ipv6(fact)
+    former = was.addresses if was else ()
+    old = [rtnl.delete_address(index, address) for address in former if address not in fact.addresses]
     up = rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK)
-    bar = tc.attach(index, egress_barrier.PROGRAM, tc.EGRESS)
-    host.talk(*old, *bar, *address, up, *_loopback6(index, fact))
+    barrier = tc.attach(index, egress_barrier.PROGRAM, tc.EGRESS)
+    host.talk(*old, *barrier, *addresses, up, *_loopback6(index, fact))
 
 
 def _loopback6(index: int, fact: Bridge) -> list[Request]:
-    """What ``route_localnet`` is for 127.0.0.0/8, for ::1."""
-    if not any(one.version == 6 for one in fact.addresses):
+    """Return the request that does for ::1 what ``route_localnet`` does for 127.0.0.0/8."""
+    if not _has_ipv6(fact):
         return []
-    return [rtnl.admit_loopback6(index) if fact.localnet else rtnl.refuse_loopback6(index)]
+    return [rtnl.add_loopback6_route(index) if fact.localnet else rtnl.delete_loopback6_route(index)]
 
 
-def _listen_to_nobody(fact: Bridge) -> None:
-    """Take no routes from containers, and switch IPv6 on only where the bridge has an address of it."""
-    has = any(one.version == 6 for one in fact.addresses)
+def _has_ipv6(fact: Bridge) -> bool:
+    return any(address.version == 6 for address in fact.addresses)
+
+
+def _set_ipv6(fact: Bridge) -> None:
+    """Ignore redirects and router advertisements of containers; enable IPv6 only if the bridge has an IPv6 address."""
     sysctl.write(f"net/ipv4/conf/{fact.name}/accept_redirects", "0")
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_redirects", "0")
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_ra", "0")
-    # Until its link-local address is tried, a bridge asks for no neighbour on behalf of others.
+    # During duplicate address detection of its own address, a bridge sends no solicitations for forwarded packets.
     sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_dad", "0")
-    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not has)))
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not _has_ipv6(fact))))
 
 
-def _make(host: Rtnl, fact: Bridge) -> bool:
-    """Make the bridge if it is not there, and tell whether it was not."""
+def _create(host: Rtnl, fact: Bridge) -> bool:
+    """Create the bridge; return false if it exists."""
     try:
-        host.talk(rtnl.new_bridge(fact.name, _MTU_AT_BIRTH, _mac(fact)))
+        host.talk(rtnl.new_bridge(fact.name, _INITIAL_MTU, _mac(fact)))
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise
-        there = host.find(fact.name)
-        if there and not is_ours(there):
+        link = host.find(fact.name)
+        if link and not is_ours(link):
             message = f"a link named {fact.name} exists already and is not netd's"
             raise KernelRefused(message, errno.EEXIST) from problem
         return False
@@ -99,9 +104,9 @@ def _make(host: Rtnl, fact: Bridge) -> bool:
 
 
 def _mac(fact: Bridge) -> str:
-    """Return a MAC that is the same when the bridge is made again, so that containers' neighbour entries stay right.
+    """Return a MAC that is the same when the bridge is created again, so that containers' neighbour entries stay valid.
 
-    One that was set is also not changed by the kernel as ports come and go.
+    The kernel does not change an explicitly set MAC when ports are added and removed.
     """
     first = fact.addresses[0] if fact.addresses else None
     if first is not None and first.version == 4:
@@ -109,16 +114,16 @@ def _mac(fact: Bridge) -> str:
     return (b"\x02\x42" + blake2s(f"{fact.name} {first}".encode(), digest_size=4).digest()).hex(":")
 
 
-def drop(host: Rtnl, fact: Bridge) -> None:
-    """Retire the bridge; of one that is not ours, only take back what we set."""
+def delete(host: Rtnl, fact: Bridge) -> None:
+    """Retire the bridge; of a foreign bridge, only remove what netd set."""
     index = index_of(fact.name)
     if index is None:
         return
     if not fact.owned:
         sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", "0")
-        addresses = (rtnl.drop_address(index, one) for one in host.our_addresses(index))
-        host.talk(*addresses, rtnl.refuse_loopback6(index))
+        addresses = (rtnl.delete_address(index, address) for address in host.our_addresses(index))
+        host.talk(*addresses, rtnl.delete_loopback6_route(index))
         return
-    # A link that is down goes on answering for its addresses.
-    address = [rtnl.drop_address(index, one) for one in fact.addresses]
-    host.talk(*link_reaper.down(index), *address, *link_reaper.rename(index))
+    # The host answers for the addresses of a link that is down too.
+    own = [rtnl.delete_address(index, address) for address in fact.addresses]
+    host.talk(*link_reaper.retire(index), *own, *link_reaper.rename(index))

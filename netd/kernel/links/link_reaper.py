@@ -1,10 +1,11 @@
-"""How links are removed without anybody waiting for it.
+"""Deferred deletion of links.
 
-Deleting a veth takes the kernel some 20 ms, a bridge 30, nearly all of it waiting for other processors, and
-for part of that nobody else can change a link.  So a link is *retired* first, in 0.3 ms: down, in the group of
-the dying, under a name that nobody wants; then the reaper deletes the whole group at once when nothing
-else is going on.  Moving a container's end out of its namespace would wait as long as deleting it does, and
-a bridge cannot be moved at all.
+The kernel takes some 20 ms to delete a veth and 30 ms to delete a bridge, nearly all of it waiting for other
+processors, and blocks other changes of links for part of that.  So a link is *retired* first, in 0.3 ms: set down, put
+into a group of its own and renamed.  The reaper later deletes the whole group in one request, when no other changes are
+made.  Moving a container's end out of its namespace would take as long as its deletion, and a bridge cannot be moved.
+
+Owns the group of retired links; must not delete links outside it.
 """
 
 from __future__ import annotations
@@ -22,47 +23,48 @@ from netd.kernel.netlink.rtnl_socket import Rtnl
 
 logger = logging.getLogger(__name__)
 
-QUIET = 0.2
-"""Seconds without another change, before the dying are deleted."""
-LONGEST = 2.0
-"""Seconds after which they are deleted although changes go on."""
+_QUIET = 0.2
+"""Seconds without another change before the retired links are deleted."""
+_MAX_DELAY = 2.0
+"""Seconds after which they are deleted even if changes continue."""
 
 
-def down(index: int) -> list[Request]:
+def retire(index: int) -> list[Request]:
+    """Return the request that sets the link down and adds it to the group of retired links."""
     return [rtnl.set_link(index, up=False, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,))]
 
 
 def rename(index: int) -> list[Request]:
-    """Free the link's name.  Apart from ``down``, because older kernels rename only what is down already."""
+    """Return the request that frees the link's name.  Separate: older kernels rename only links that are down."""
     return [rtnl.set_link(index, name=f"ndx{index}", tolerate=(errno.ENODEV,))]
 
 
 def delete_all(host: Rtnl) -> None:
-    """Delete what is retired, and wait for it."""
+    """Delete the retired links and wait for it."""
     host.talk(rtnl.delete_retired())
 
 
 class Reaper:
-    """Deletes retired links.  ``touch`` may come from any thread; ``work`` runs in one of its own, on the host."""
+    """Deletes retired links.  Any thread may call its methods; ``run`` needs a thread of its own on the host."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting_since: float | None = None
+        self._pending_since: float | None = None
         self._last_change = 0.0
         self._closing = False
         self._waiting: list[Future[None]] = []
-        """Done by the round that begins next."""
+        """Completed after the next deletion."""
 
-    def touch(self, *, retired: bool) -> None:
-        """Tell that something was changed, and whether there is something to delete now."""
+    def note_change(self, *, retired: bool) -> None:
+        """Note that a change was made, and whether it retired links."""
         with self._changed:
             self._last_change = time.monotonic()
-            if retired and self._waiting_since is None:
-                self._waiting_since = self._last_change
+            if retired and self._pending_since is None:
+                self._pending_since = self._last_change
                 self._changed.notify()
 
-    def finish(self) -> Future[None]:
-        """Delete what is retired without waiting for a quiet moment; the result is done when that was tried."""
+    def delete_now(self) -> Future[None]:
+        """Delete the retired links without delay; the future completes after the attempt, also if it failed."""
         done: Future[None] = Future()
         with self._changed:
             self._waiting.append(done)
@@ -70,13 +72,13 @@ class Reaper:
         return done
 
     def close(self) -> None:
-        """Let ``work`` delete what is left and end."""
+        """Make ``run`` delete the remaining retired links and return."""
         with self._changed:
             self._closing = True
             self._changed.notify()
 
-    def work(self, enter: Callable[[], None]) -> None:
-        """Delete what is retired until closed; *enter* takes the thread to the host's namespace."""
+    def run(self, enter: Callable[[], None]) -> None:
+        """Delete retired links until closed; *enter* moves the thread into the host's namespace."""
         enter()
         last = failed = False
         while not last:
@@ -89,27 +91,27 @@ class Reaper:
                 failed = False
             except OSError as problem:
                 if not failed:
-                    logger.warning("links=dying action=try-again reason=%s", problem)
+                    logger.warning("retired links not deleted, retrying: error=%s", problem)
                 failed = True
                 if not last:
-                    self.touch(retired=True)
+                    self.note_change(retired=True)
             for done in waiting:
                 done.set_result(None)
 
     def _wait(self) -> bool:
-        """Return when the dying should be deleted; false means for the last time."""
+        """Wait until the retired links should be deleted; return false if it is the last time."""
         with self._changed:
             while not self._closing:
                 if self._waiting:
-                    self._waiting_since = None
+                    self._pending_since = None
                     return True
-                if self._waiting_since is None:
+                if self._pending_since is None:
                     self._changed.wait()
                     continue
-                due = min(self._last_change + QUIET, self._waiting_since + LONGEST)
+                due = min(self._last_change + _QUIET, self._pending_since + _MAX_DELAY)
                 left = due - time.monotonic()
                 if left <= 0:
-                    self._waiting_since = None
+                    self._pending_since = None
                     return True
                 self._changed.wait(left)
         return False

@@ -1,7 +1,7 @@
-"""Macvlan links on a link of the host: inside sandboxes, and the host's own with its routes to them.
+"""Macvlan links on a link of the host: those of sandboxes, and the host's own link with its routes to them.
 
-Inside a sandbox, ours are known by their ifalias.  A link's removal takes the kernel some 20 ms; a sandbox that goes
-as a whole is not waited for.
+Owns the ifaliases by which netd's macvlan links are recognized.  The kernel takes some 20 ms to delete a link, so links
+of a sandbox that is deleted as a whole are not deleted one by one.
 """
 
 from __future__ import annotations
@@ -32,76 +32,76 @@ Kind: TypeAlias = Macvlan | HostLink | HostRoute
 
 
 class Macvlans:
-    """All of them, with what they stand on.  To be used in the thread of the host."""
+    """All macvlan links and the state of their parents.  Use it in the thread of the host."""
 
     def __init__(self, host: Rtnl, sandboxes: SandboxNamespaces) -> None:
         self._host = host
         self._sandboxes = sandboxes
         self._parents: dict[str, _Parent] = {}
-        """What was seen of them last."""
+        """Index and addresses of the parents as last read."""
         self._routes: set[HostRoute] = set()
 
-    def put(self, want: Kind) -> None:
-        match want:
+    def put(self, fact: Kind) -> None:
+        match fact:
             case Macvlan():
-                self._watch(want.parent)
-                put(self._host, self._sandboxes, want)
+                self._watch(fact.parent)
+                put(self._host, self._sandboxes, fact)
             case HostLink():
-                self._watch(want.parent)
-                put_access(self._host, want)
+                self._watch(fact.parent)
+                put_access(self._host, fact)
             case HostRoute():
-                put_route(self._host, want)
-                self._routes.add(want)
+                put_route(self._host, fact)
+                self._routes.add(fact)
 
-    def drop(self, gone: Kind, doomed: Collection[str]) -> None:
-        """Remove it; in sandboxes that are *doomed* only what could still be heard is silenced."""
-        match gone:
+    def delete(self, fact: Kind, deleted_sandboxes: Collection[str]) -> None:
+        """Delete it; a link in a sandbox that is deleted too is only set down."""
+        match fact:
             case Macvlan():
-                drop(self._sandboxes, gone, doomed=gone.sandbox in doomed)
+                delete(self._sandboxes, fact, with_sandbox=fact.sandbox in deleted_sandboxes)
             case HostLink():
-                self._host.talk(rtnl.delete_link(gone.name))
+                self._host.talk(rtnl.delete_link(fact.name))
             case HostRoute():
-                drop_route(self._host, gone)
-                self._routes.discard(gone)
+                delete_route(self._host, fact)
+                self._routes.discard(fact)
 
     def facts(self, links: Mapping[int, rtnl.Link]) -> list[Kind]:
-        """Tell of the host's own links and their routes."""
+        """Return the facts of the host's own links and their routes."""
         own = [link for link in links.values() if is_access(link)]
         addresses = self._host.addresses() if own else {}
         found: list[Kind] = []
         for link in own:
             found.append(access_fact(link, addresses.get(link.index, []), links.get))
-            found += [HostRoute(link=link.name, destination=to) for to in destinations(self._host, link)]
+            found += [HostRoute(link=link.name, destination=subnet) for subnet in destinations(self._host, link)]
         return found
 
-    def saw(self, found: Iterable[Fact]) -> None:
-        """Remember what is there, to notice when it goes; a parent that was away is watched for further on."""
-        self._routes = {one for one in found if isinstance(one, HostRoute)}
-        parents = {one.parent for one in found if isinstance(one, Macvlan | HostLink) and one.parent}
-        self._parents = {name: self._look(name) for name in parents | self._parents.keys()}
+    def remember(self, found: Iterable[Fact]) -> None:
+        """Record routes and parents, to detect later changes; parents that do not exist now stay recorded."""
+        self._routes = {fact for fact in found if isinstance(fact, HostRoute)}
+        parents = {fact.parent for fact in found if isinstance(fact, Macvlan | HostLink) and fact.parent}
+        self._parents = {name: self._read_parent(name) for name in parents | self._parents.keys()}
 
-    def stand_on(self, name: str) -> bool:
+    def is_parent(self, name: str) -> bool:
         return name in self._parents
 
-    def have_lost(self, name: str) -> bool:
-        """Whether a parent came, went, or has other addresses than it had; told once."""
-        if name not in self._parents or (now := self._look(name)) == self._parents[name]:
+    def parent_changed(self, name: str) -> bool:
+        """Return whether a parent was created, deleted or got other addresses since the last call."""
+        if name not in self._parents or (now := self._read_parent(name)) == self._parents[name]:
             return False
         self._parents[name] = now
         return True
 
     def _watch(self, parent: str) -> None:
         if parent not in self._parents:
-            self._parents[parent] = self._look(parent)
+            self._parents[parent] = self._read_parent(parent)
 
-    def _look(self, parent: str) -> _Parent:
+    def _read_parent(self, parent: str) -> _Parent:
         index = index_of(parent)
         return index, tuple(self._host.addresses().get(index, [])) if index else ()
 
     def access_is(self, known: HostLink, link: rtnl.Link) -> bool:
-        """Whether the host's own link is as it is known to be, and its routes are there."""
+        """Return whether the host's own link is as in *known* and has its routes."""
         found = access_fact(link, self._host.addresses().get(link.index, []), self._host.find)
-        routes = {one.destination for one in self._routes if one.link == known.name}
+        routes = {route.destination for route in self._routes if route.link == known.name}
         return found == known and routes <= destinations(self._host, link)
 
 
@@ -113,7 +113,7 @@ def is_ours(link: rtnl.Link) -> bool:
 
 
 def fact(sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], host: Find) -> Macvlan:
-    """Tell of a link in a sandbox; one that is down is told without its parent."""
+    """Return the fact of a link in a sandbox; the parent is "" if the link is down."""
     parent = host(link.peer) if link.up else None
     return Macvlan(
         parent=parent.name if parent else "",
@@ -126,28 +126,28 @@ def fact(sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], host: 
     )
 
 
-def put(host: Rtnl, sandboxes: SandboxNamespaces, want: Macvlan) -> None:
-    """Make the link complete, or bring the one that is there into shape.  What cannot be finished is undone."""
-    path = sandboxes.path(want.sandbox)
+def put(host: Rtnl, sandboxes: SandboxNamespaces, fact: Macvlan) -> None:
+    """Create the link, or configure the existing link.  On failure delete it."""
+    path = sandboxes.path(fact.sandbox)
     if not netns.exists(path):
-        raise KernelRefused(f"sandbox {short(want.sandbox)} has no network namespace at {path}", errno.ENOENT)
-    parent = _parent(want.parent)
+        raise KernelRefused(f"sandbox {short(fact.sandbox)} has no network namespace at {path}", errno.ENOENT)
+    parent = _parent(fact.parent)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if not netns.run_in_fd(fd, lambda: _is_there(want, parent)):
-            host.talk(rtnl.new_macvlan(want.inside, parent, _MODES[want.mode], want.mac, want.mtu, fd))
-        netns.run_in_fd(fd, lambda: _dress(want))
+        if not netns.run_in_fd(fd, lambda: _exists(fact, parent)):
+            host.talk(rtnl.new_macvlan(fact.inside, parent, _MODES[fact.mode], fact.mac, fact.mtu, fd))
+        netns.run_in_fd(fd, lambda: _configure(fact))
     except OSError:
-        drop(sandboxes, want)
+        delete(sandboxes, fact)
         raise
     finally:
         os.close(fd)
 
 
-def drop(sandboxes: SandboxNamespaces, want: Macvlan, *, doomed: bool = False) -> None:
-    """Remove the link; in a *doomed* namespace, which takes it along, only silence it."""
-    if netns.exists(sandboxes.path(want.sandbox)):
-        sandboxes.run_in(want.sandbox, lambda: _remove(want, doomed))
+def delete(sandboxes: SandboxNamespaces, fact: Macvlan, *, with_sandbox: bool = False) -> None:
+    """Delete the link; *with_sandbox*, only set it down, because the namespace is deleted next."""
+    if netns.exists(sandboxes.path(fact.sandbox)):
+        sandboxes.run_in(fact.sandbox, lambda: _delete(fact, with_sandbox))
 
 
 def _parent(name: str) -> int:
@@ -160,31 +160,31 @@ def _mode(link: rtnl.Link) -> MacvlanMode:
     return MacvlanMode.BRIDGE if link.mode == _MODES[MacvlanMode.BRIDGE] else MacvlanMode.PRIVATE
 
 
-def _is_there(want: Macvlan, parent: int) -> bool:
-    """Tell whether the link is there; one that stands elsewhere is removed."""
+def _exists(fact: Macvlan, parent: int) -> bool:
+    """Return whether the link exists; delete it if it has another parent or mode."""
     with Rtnl() as inside:
-        there = inside.find(want.inside)
-        if there is None:
+        link = inside.find(fact.inside)
+        if link is None:
             return False
-        if there.kind != "macvlan":
-            raise KernelRefused(f"sandbox {short(want.sandbox)} has another interface {want.inside}", errno.EEXIST)
-        if (there.peer, _mode(there)) == (parent, want.mode):
+        if link.kind != "macvlan":
+            raise KernelRefused(f"sandbox {short(fact.sandbox)} has another interface {fact.inside}", errno.EEXIST)
+        if (link.peer, _mode(link)) == (parent, fact.mode):
             return True
-        inside.talk(rtnl.delete_link(want.inside))
+        inside.talk(rtnl.delete_link(fact.inside))
         return False
 
 
-def _dress(want: Macvlan) -> None:
+def _configure(fact: Macvlan) -> None:
     with Rtnl() as inside:
-        inside.talk(rtnl.set_link(want.inside, alias=_MARK))
-    pairs.redress(want)
+        inside.talk(rtnl.set_link(fact.inside, alias=_MARK))
+    pairs.reconfigure_inside(fact)
 
 
-def _remove(want: Macvlan, doomed: bool) -> None:
+def _delete(fact: Macvlan, with_sandbox: bool) -> None:
     with Rtnl() as inside:
-        there = inside.find(want.inside)
-        if there is not None and there.kind == "macvlan":
-            inside.talk(rtnl.set_link(there.index, up=False) if doomed else rtnl.delete_link(want.inside))
+        link = inside.find(fact.inside)
+        if link is not None and link.kind == "macvlan":
+            inside.talk(rtnl.set_link(link.index, up=False) if with_sandbox else rtnl.delete_link(fact.inside))
 
 
 # On the host
@@ -195,66 +195,66 @@ def is_access(link: rtnl.Link) -> bool:
 
 
 def access_fact(link: rtnl.Link, addresses: Iterable[Interface], host: Find) -> HostLink:
-    """Tell of the host's own link; one that is down is told without its parent."""
+    """Return the fact of the host's own link; the parent is "" if the link is down."""
     parent = host(link.peer) if link.up else None
     return HostLink(
         name=link.name,
         parent=parent.name if parent else "",
         mac=link.mac,
-        addresses=tuple(sorted(addresses, key=lambda one: one.version)),
+        addresses=tuple(sorted(addresses, key=lambda address: address.version)),
         mtu=link.mtu,
     )
 
 
-def put_access(host: Rtnl, want: HostLink) -> None:
-    """Make the host's own link, or bring the one that is there into shape.  Its routes outlive that."""
-    parent = _parent(want.parent)
-    there = host.find(want.name)
-    routes = destinations(host, there) if there else set()
-    if there is not None and (there.kind, there.peer) != ("macvlan", parent):
-        host.talk(rtnl.delete_link(want.name))
-        there = None
-    if there is None:
-        host.talk(rtnl.new_macvlan(want.name, parent, _MODES[MacvlanMode.BRIDGE], want.mac, want.mtu))
-    index = index_of(want.name) or 0
-    has_ipv6 = any(one.version == 6 for one in want.addresses)
-    sysctl.write_optional(f"net/ipv6/conf/{want.name}/accept_ra", "0")
-    sysctl.write_optional(f"net/ipv6/conf/{want.name}/disable_ipv6", str(int(not has_ipv6)))
-    sysctl.write(f"net/ipv4/conf/{want.name}/arp_notify", "1")
+def put_access(host: Rtnl, fact: HostLink) -> None:
+    """Create the host's own link, or configure the existing link.  Its routes are kept."""
+    parent = _parent(fact.parent)
+    link = host.find(fact.name)
+    routes = destinations(host, link) if link else set()
+    if link is not None and (link.kind, link.peer) != ("macvlan", parent):
+        host.talk(rtnl.delete_link(fact.name))
+        link = None
+    if link is None:
+        host.talk(rtnl.new_macvlan(fact.name, parent, _MODES[MacvlanMode.BRIDGE], fact.mac, fact.mtu))
+    index = index_of(fact.name) or 0
+    has_ipv6 = any(address.version == 6 for address in fact.addresses)
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_ra", "0")
+    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not has_ipv6)))
+    sysctl.write(f"net/ipv4/conf/{fact.name}/arp_notify", "1")
     present = host.addresses().get(index, [])
     host.talk(
-        *(rtnl.drop_address(index, one) for one in present if one not in want.addresses),
-        rtnl.set_link(index, alias=_ACCESS_MARK, mtu=want.mtu, mac=want.mac),
-        *(rtnl.add_address(index, one) for one in want.addresses),
+        *(rtnl.delete_address(index, address) for address in present if address not in fact.addresses),
+        rtnl.set_link(index, alias=_ACCESS_MARK, mtu=fact.mtu, mac=fact.mac),
+        *(rtnl.add_address(index, address) for address in fact.addresses),
         rtnl.set_link(index, up=True),
     )
-    for to in routes:
-        put_route(host, HostRoute(link=want.name, destination=to))
+    for subnet in routes:
+        put_route(host, HostRoute(link=fact.name, destination=subnet))
 
 
 def destinations(host: Rtnl, link: rtnl.Link) -> set[Subnet]:
-    """Return where the routes lead that we set by a link; those from an address that is not the right one are none."""
-    routes = [one for one in host.routes(rtnl.MAIN_TABLE) if one.link == link.index and one.static]
+    """Return the destinations of netd's routes by a link, except routes with a wrong preferred source."""
+    routes = [route for route in host.routes(rtnl.MAIN_TABLE) if route.link == link.index and route.static]
     addresses = host.addresses() if routes else {}
-    return {one.destination for one in routes if one.source == _source(addresses, link, one.destination)}
+    return {route.destination for route in routes if route.source == _source(addresses, link, route.destination)}
 
 
-def put_route(host: Rtnl, want: HostRoute) -> None:
-    link = host.find(want.link)
+def put_route(host: Rtnl, fact: HostRoute) -> None:
+    link = host.find(fact.link)
     if link is None:
-        raise KernelRefused(f"link {want.link} does not exist", errno.ENODEV)
-    host.talk(rtnl.put_host_route(link.index, want.destination, _source(host.addresses(), link, want.destination)))
+        raise KernelRefused(f"link {fact.link} does not exist", errno.ENODEV)
+    host.talk(rtnl.put_host_route(link.index, fact.destination, _source(host.addresses(), link, fact.destination)))
 
 
 def _source(addresses: Addresses, link: rtnl.Link, to: Subnet) -> Address | None:
-    """Return the parent's address, where the link has none of its own: the kernel would take that of any link."""
+    """Return the parent's address if the link has none: the kernel would choose an address of any link."""
     if to.version == 6 or addresses.get(link.index):
         return None
-    found = [one for one in addresses.get(link.peer, []) if one.version == 4]
-    found.sort(key=lambda one: to.network_address not in one.network)
+    found = [address for address in addresses.get(link.peer, []) if address.version == 4]
+    found.sort(key=lambda address: to.network_address not in address.network)
     return found[0].ip if found else None
 
 
-def drop_route(host: Rtnl, want: HostRoute) -> None:
-    if (index := index_of(want.link)) is not None:
-        host.talk(rtnl.drop_route(index, want.destination, None))
+def delete_route(host: Rtnl, fact: HostRoute) -> None:
+    if (index := index_of(fact.link)) is not None:
+        host.talk(rtnl.delete_route(index, fact.destination, None))

@@ -1,6 +1,7 @@
-"""Links that plugins made on the host, moved into sandboxes and back.
+"""Links that plugins created on the host, moved into sandboxes and back.
 
-Owns the mark (the ifalias) by which such a link is known while it is inside; it holds the name on the host.
+Owns the ifalias of such a link while it is in a sandbox; it contains the link's name on the host.  Must not delete
+these links, which belong to the plugins.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def is_moved(link: rtnl.Link) -> bool:
 def fact(
     sandbox: str, link: rtnl.Link, addresses: tuple[Interface, ...], routes: Iterable[rtnl.RtnlRoute]
 ) -> PluginLink:
-    """Tell of a moved link; one that is down is told with a name that nobody wants."""
+    """Return the fact of a moved link; its name inside is "" if the link is down, so that the plan repairs it."""
     _, source, *own = link.alias.split()
     return PluginLink(
         source=source,
@@ -38,101 +39,103 @@ def fact(
         inside=link.name if link.up else "",
         mac="" if own else link.mac,
         addresses=addresses,
-        routes=tuple(sorted(_statics(link.index, routes), key=in_order)),
+        routes=tuple(sorted(_static_routes(link.index, routes), key=in_order)),
     )
 
 
-def put(host: Rtnl, sandboxes: SandboxNamespaces, want: PluginLink) -> None:
-    """Bring the link into the sandbox, or the one that is there into shape.  What cannot be finished is undone."""
-    path = sandboxes.path(want.sandbox)
+def put(host: Rtnl, sandboxes: SandboxNamespaces, wanted: PluginLink) -> None:
+    """Move the link into the sandbox and configure it.  On failure move it back."""
+    path = sandboxes.path(wanted.sandbox)
     if not netns.exists(path):
-        raise KernelRefused(f"sandbox {short(want.sandbox)} has no network namespace at {path}", errno.ENOENT)
+        raise KernelRefused(f"sandbox {short(wanted.sandbox)} has no network namespace at {path}", errno.ENOENT)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if netns.run_in_fd(fd, lambda: _find(want)) is None:
-            _bring(host, fd, want)
-        netns.run_in_fd(fd, lambda: _dress(want))
+        if netns.run_in_fd(fd, lambda: _find(wanted)) is None:
+            _move_in(host, fd, wanted)
+        netns.run_in_fd(fd, lambda: _configure(wanted))
     except OSError as problem:
-        drop(sandboxes, want)
+        delete(sandboxes, wanted)
         raise OSError(
-            problem.errno, f"failed to add interface {want.source} to sandbox as {want.inside}: {problem.strerror}"
+            problem.errno, f"failed to add interface {wanted.source} to sandbox as {wanted.inside}: {problem.strerror}"
         ) from problem
     finally:
         os.close(fd)
 
 
-def drop(sandboxes: SandboxNamespaces, want: PluginLink) -> None:
-    """Give the link back to the host under its former name; without the namespace it is gone already."""
-    if not netns.exists(sandboxes.path(want.sandbox)):
+def delete(sandboxes: SandboxNamespaces, wanted: PluginLink) -> None:
+    """Move the link back to the host under its former name; without the namespace the link no longer exists."""
+    if not netns.exists(sandboxes.path(wanted.sandbox)):
         return
     fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        sandboxes.run_in(want.sandbox, lambda: _send_back(want, fd))
+        sandboxes.run_in(wanted.sandbox, lambda: _move_out(wanted, fd))
     finally:
         os.close(fd)
 
 
-def _bring(host: Rtnl, fd: int, want: PluginLink) -> None:
-    link = host.find(want.source)
+def _move_in(host: Rtnl, fd: int, wanted: PluginLink) -> None:
+    link = host.find(wanted.source)
     if link is None:
-        raise OSError(errno.ENODEV, "the driver said it made this link, and there is none of that name on the host")
-    mark = f"{_MARK} {want.source}" + ("" if want.mac else f" {_OWN_MAC}")
+        raise OSError(errno.ENODEV, "the driver reported this link, and the host has no link of that name")
+    mark = f"{_MARK} {wanted.source}" + ("" if wanted.mac else f" {_OWN_MAC}")
     host.talk(rtnl.set_link(link.index, up=False, alias=mark))
     try:
-        host.talk(rtnl.move_link(link.index, fd, want.inside))
+        host.talk(rtnl.move_link(link.index, fd, wanted.inside))
     except OSError:
-        host.talk(rtnl.set_link(want.source, alias="", tolerate=(errno.ENODEV,)))
+        host.talk(rtnl.set_link(wanted.source, alias="", tolerate=(errno.ENODEV,)))
         raise
 
 
-def _find(want: PluginLink) -> rtnl.Link | None:
+def _find(wanted: PluginLink) -> rtnl.Link | None:
     with Rtnl() as inside:
-        return next((link for link in inside.links() if is_moved(link) and link.alias.split()[1] == want.source), None)
+        return next(
+            (link for link in inside.links() if is_moved(link) and link.alias.split()[1] == wanted.source), None
+        )
 
 
-def _dress(want: PluginLink) -> None:
-    """Set the link up, in the sandbox's namespace."""
-    link = _find(want)
+def _configure(wanted: PluginLink) -> None:
+    """Configure the link, in the sandbox's namespace."""
+    link = _find(wanted)
     if link is None:
-        raise OSError(errno.ENODEV, "it is not there any more")
+        raise OSError(errno.ENODEV, "the link is no longer in the sandbox")
     with Rtnl() as inside:
-        if link.name != want.inside:
+        if link.name != wanted.inside:
             inside.talk(rtnl.set_link(link.index, up=False))
-            inside.talk(rtnl.set_link(link.index, name=want.inside))
-        has_ipv6 = any(one.version == 6 for one in want.addresses)
-        sysctl.write_optional(f"net/ipv6/conf/{want.inside}/accept_ra", "0")
-        sysctl.write_optional(f"net/ipv6/conf/{want.inside}/disable_ipv6", str(int(not has_ipv6)))
-        sysctl.write(f"net/ipv4/conf/{want.inside}/arp_notify", "1")
-        there = inside.addresses().get(link.index, [])
+            inside.talk(rtnl.set_link(link.index, name=wanted.inside))
+        has_ipv6 = any(address.version == 6 for address in wanted.addresses)
+        sysctl.write_optional(f"net/ipv6/conf/{wanted.inside}/accept_ra", "0")
+        sysctl.write_optional(f"net/ipv6/conf/{wanted.inside}/disable_ipv6", str(int(not has_ipv6)))
+        sysctl.write(f"net/ipv4/conf/{wanted.inside}/arp_notify", "1")
+        present = inside.addresses().get(link.index, [])
         inside.talk(
-            *(rtnl.drop_address(link.index, one) for one in there if one not in want.addresses),
-            *([rtnl.set_link(link.index, mac=want.mac)] if want.mac else []),
-            *(rtnl.add_address(link.index, one) for one in want.addresses),
+            *(rtnl.delete_address(link.index, address) for address in present if address not in wanted.addresses),
+            *([rtnl.set_link(link.index, mac=wanted.mac)] if wanted.mac else []),
+            *(rtnl.add_address(link.index, address) for address in wanted.addresses),
             rtnl.set_link(link.index, up=True),
         )
-        _set_routes(inside, link.index, want)
+        _set_routes(inside, link.index, wanted)
 
 
-def _set_routes(inside: Rtnl, link: int, want: PluginLink) -> None:
-    """Neighbours that a route leads to come before the routes by way of them."""
-    have = set(_statics(link, inside.routes(rtnl.MAIN_TABLE)))
+def _set_routes(inside: Rtnl, link: int, wanted: PluginLink) -> None:
+    """Set the link's static routes: on-link routes first, because routes by a gateway need a route to the gateway."""
+    have = set(_static_routes(link, inside.routes(rtnl.MAIN_TABLE)))
     inside.talk(
-        *(rtnl.drop_route(link, one.destination, one.via) for one in have - set(want.routes)),
-        *(rtnl.add_route(link, one.destination, one.via) for one in want.routes if one not in have),
+        *(rtnl.delete_route(link, route.destination, route.via) for route in have - set(wanted.routes)),
+        *(rtnl.add_route(link, route.destination, route.via) for route in wanted.routes if route not in have),
     )
 
 
-def _send_back(want: PluginLink, host: int) -> None:
-    link = _find(want)
+def _move_out(wanted: PluginLink, host: int) -> None:
+    link = _find(wanted)
     if link is None:
         return
     with Rtnl() as inside:
         inside.talk(rtnl.set_link(link.index, up=False, alias=""))
-        inside.talk(rtnl.move_link(link.index, host, want.source))
+        inside.talk(rtnl.move_link(link.index, host, wanted.source))
 
 
-def _statics(link: int, routes: Iterable[rtnl.RtnlRoute]) -> list[StaticRoute]:
-    """Return the routes by a link that somebody set, but for the sandbox's default route, which is told by itself."""
+def _static_routes(link: int, routes: Iterable[rtnl.RtnlRoute]) -> list[StaticRoute]:
+    """Return the static routes by a link, except the sandbox's default route, which is a fact of its own."""
     return [
         StaticRoute(route.destination, route.gateway)
         for route in routes

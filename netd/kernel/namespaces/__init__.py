@@ -1,1 +1,1 @@
-"""Namespaces: creating and entering them, the sandboxes' own, and the DNS sockets inside them."""
+"""Network namespaces: creating and entering them, those of the sandboxes, and the DNS sockets inside them."""

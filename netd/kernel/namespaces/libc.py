@@ -1,6 +1,6 @@
-"""The few system calls that Python 3.11 lacks, with errno turned into OSError.
+"""System calls that Python 3.11 lacks; errors are raised as OSError.
 
-Owns nothing.  Namespaces belong to threads: what is called here changes the calling thread only.
+Owns nothing.  Namespaces are per thread: these calls change the calling thread only.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _check(result: int, what: str) -> None:
+def _check(result: int, call: str) -> None:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread new namespaces."""
+    """Move the calling thread into new namespaces."""
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
@@ -41,10 +41,10 @@ def bind_mount(source: str, target: str) -> None:
 
 
 def make_mounts_private() -> None:
-    """Keep what is mounted from now on in this mount namespace."""
+    """Make all mounts private, so that later mounts stay in this mount namespace."""
     _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount --make-rprivate /")
 
 
 def detach(target: str) -> None:
-    """Unmount *target* at once; the kernel lets go of what it held when the last user does."""
+    """Unmount *target* lazily (MNT_DETACH): the kernel releases the file system after its last use."""
     _check(_libc.umount2(os.fsencode(target), ctypes.c_int(MNT_DETACH)), f"umount {target}")

@@ -1,7 +1,7 @@
-"""Network namespaces: made, entered and let go by threads that end at once.
+"""Creation, entry and removal of network namespaces, by short-lived threads.
 
-A namespace is a file that it is mounted on, or a descriptor of that.  No thread that is kept ever
-changes its namespace, so there is no way back to get wrong.
+A namespace is referred to by the file that it is mounted on, or by a descriptor.  Must not change the namespace of a
+long-lived thread: a failed return would leave it in the wrong namespace.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from netd.kernel.namespaces import libc
 T = TypeVar("T")
 
 
-def in_fresh_thread(body: Callable[[], T]) -> T:
-    """Return what *body* returns, run in a thread of its own that ends with it."""
+def in_new_thread(body: Callable[[], T]) -> T:
+    """Run *body* in a new thread and return its result or raise its exception."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -37,9 +37,9 @@ def in_fresh_thread(body: Callable[[], T]) -> T:
 
 
 def create(path: Path, prepare: Callable[[], None]) -> None:
-    """Make a namespace, run *prepare* in it and mount it on *path*.
+    """Create a namespace, run *prepare* in it and mount it on *path*.
 
-    The mount comes last: a namespace that can be seen is complete.
+    The mount is the last step, so that a mounted namespace is complete.
     """
     path.touch()
 
@@ -48,13 +48,13 @@ def create(path: Path, prepare: Callable[[], None]) -> None:
         prepare()
         libc.bind_mount("/proc/thread-self/ns/net", str(path))
 
-    in_fresh_thread(body)
+    in_new_thread(body)
 
 
-def take(source: Path, path: Path, prepare: Callable[[], None]) -> None:
+def adopt(source: Path, path: Path, prepare: Callable[[], None]) -> None:
     """Mount the namespace at *source* on *path* too, after *prepare* has run in it.
 
-    Raises OSError when it is no network namespace, or the caller's own.
+    Raises OSError if it is not a network namespace, or the caller's own.
     """
     if not exists(source) or source.stat().st_ino == os.stat("/proc/self/ns/net").st_ino:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -68,7 +68,7 @@ def take(source: Path, path: Path, prepare: Callable[[], None]) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether a namespace is mounted on *path*, not merely a file there."""
+    """Return whether a namespace is mounted on *path*; a plain file is not."""
     try:
         return path.stat().st_dev == os.stat("/proc/self/ns/net").st_dev
     except (FileNotFoundError, NotADirectoryError):
@@ -76,7 +76,7 @@ def exists(path: Path) -> bool:
 
 
 def run_in(path: Path, body: Callable[[], T]) -> T:
-    """Return what *body* returns, run inside the namespace mounted on *path*; sockets it opens stay in there."""
+    """Run *body* in the namespace mounted on *path* and return its result; sockets that it opens stay in there."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return run_in_fd(fd, body)
@@ -85,22 +85,22 @@ def run_in(path: Path, body: Callable[[], T]) -> T:
 
 
 def run_in_fd(fd: int, body: Callable[[], T]) -> T:
-    """The same for a namespace known by its descriptor."""
+    """Run *body* in the namespace of the descriptor and return its result."""
 
     def inside() -> T:
         libc.setns(fd, libc.CLONE_NEWNET)
         return body()
 
-    return in_fresh_thread(inside)
+    return in_new_thread(inside)
 
 
 def socket_in(fd: int, family: int, kind: int, protocol: int = 0) -> socket.socket:
-    """Open a socket inside the namespace; it stays there wherever it is used."""
+    """Open a socket in the namespace; it stays there, whatever thread uses it."""
     return run_in_fd(fd, lambda: socket.socket(family, kind, protocol))
 
 
 def remove(path: Path) -> None:
-    """Let go of the namespace and free *path*; the kernel ends it with its last process.  May be repeated."""
+    """Unmount the namespace and delete *path*; the kernel deletes it after its last process.  Idempotent."""
     try:
         while True:
             libc.detach(str(path))

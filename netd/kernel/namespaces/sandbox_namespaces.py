@@ -1,8 +1,7 @@
-"""Sandboxes: network namespaces by the ids of their containers, and what is set inside them.
+"""Network namespaces of sandboxes, by the ids of their containers, with their sysctls and default routes.
 
-Owns ``RUN/netns`` (one mount per namespace, named by the first twelve characters of the id) and
-``RUN/sandboxes`` (one file per namespace, named by the whole id, holding its sysctls, because
-neither can be asked of the kernel).
+Owns ``RUN/netns`` (one mount per namespace, named by the first twelve characters of the id) and ``RUN/sandboxes`` (one
+file per namespace, named by the whole id, with its sysctls: the kernel records neither).
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ class SandboxNamespaces:
         self._records = run_dir / "sandboxes"
 
     def open(self) -> None:
-        """Make the folders, and drop what a killed daemon or a reboot left in them without a namespace."""
+        """Create the folders, and delete entries without a namespace, which a killed daemon or a reboot leaves."""
         folders.make(self._mounts, folders.PRIVATE)
         folders.make(self._records, folders.PRIVATE)
         for record in self._records.iterdir():
             if not netns.exists(self.path(record.name)):
-                _delete(record)
+                _unlink(record)
         for mount in self._mounts.iterdir():
             if not netns.exists(mount):
-                _delete(mount)
+                _unlink(mount)
 
     def close(self) -> None:
-        """Remove the folders if nothing is left in them."""
+        """Remove the folders if they are empty."""
         for folder in (self._mounts, self._records):
             with suppress(OSError):
                 folder.rmdir()
@@ -55,24 +54,24 @@ class SandboxNamespaces:
         return self._mounts / short(sandbox)
 
     def run_in(self, sandbox: str, body: Callable[[], T]) -> T:
-        """Return what *body* returns inside the sandbox's namespace.  Raises KernelRefused when there is none."""
+        """Run *body* in the sandbox's namespace and return its result.  Raises KernelRefused if there is none."""
         path = self.path(sandbox)
         if not netns.exists(path):
             raise KernelRefused(f"sandbox {short(sandbox)} has no network namespace at {path}", errno.ENOENT)
         return netns.run_in(path, body)
 
     def put(self, fact: Namespace) -> None:
-        """Make the namespace with ``lo`` up; one that is there keeps what is in it and gets the sysctls."""
+        """Create the namespace with ``lo`` up; in an existing namespace only set the sysctls."""
         self._records.joinpath(fact.sandbox).write_text("".join(f"{name}={value}\n" for name, value in fact.sysctls))
         if netns.exists(self.path(fact.sandbox)):
             self.run_in(fact.sandbox, lambda: sysctl.write_all(fact.sysctls))
         else:
-            netns.create(self.path(fact.sandbox), lambda: _furnish(fact))
+            netns.create(self.path(fact.sandbox), lambda: _configure(fact))
 
-    def take(self, sandbox: str, source: str) -> None:
+    def adopt(self, sandbox: str, source: str) -> None:
         """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
         try:
-            netns.take(Path(source), self.path(sandbox), lambda: _talk(rtnl.set_link(_LOOPBACK, up=True)))
+            netns.adopt(Path(source), self.path(sandbox), lambda: _talk(rtnl.set_link(_LOOPBACK, up=True)))
         except OSError as problem:
             raise KernelRefused(
                 f"{source} cannot be used for sandbox {short(sandbox)}: {problem.strerror or problem}; name a network"
@@ -80,13 +79,13 @@ class SandboxNamespaces:
                 problem.errno or 0,
             ) from None
 
-    def drop(self, sandbox: str) -> None:
-        """Let go of the namespace; the kernel ends it, and every link in it, with its last process."""
+    def delete(self, sandbox: str) -> None:
+        """Unmount the namespace; the kernel deletes it and its links after its last process."""
         netns.remove(self.path(sandbox))
         self._records.joinpath(sandbox).unlink(missing_ok=True)
 
     def all(self) -> Iterator[Namespace]:
-        """Yield the namespaces there are; one without a record goes by its short id."""
+        """Yield the existing namespaces; a namespace without a record has its short id."""
         known = set()
         for record in sorted(self._records.iterdir()):
             if netns.exists(self.path(record.name)):
@@ -105,23 +104,23 @@ class SandboxNamespaces:
     def _read(self, record: Path) -> Namespace:
         return Namespace(sandbox=record.name, sysctls=sysctl_journal.read(record))
 
-    def put_route(self, fact: DefaultRoute) -> None:
+    def put_default_route(self, fact: DefaultRoute) -> None:
         self.run_in(fact.sandbox, lambda: _talk(rtnl.put_default_route(fact.gateway)))
 
-    def drop_route(self, fact: DefaultRoute) -> None:
-        """Remove the default route; without the namespace it is gone already."""
+    def delete_default_route(self, fact: DefaultRoute) -> None:
+        """Delete the default route; without the namespace it does not exist."""
         if netns.exists(self.path(fact.sandbox)):
-            self.run_in(fact.sandbox, lambda: _talk(rtnl.drop_default_route(fact.gateway)))
+            self.run_in(fact.sandbox, lambda: _talk(rtnl.delete_default_route(fact.gateway)))
 
 
-def _delete(path: Path) -> None:
+def _unlink(path: Path) -> None:
     try:
         path.unlink()
     except OSError as error:
-        _log.warning("left-over stays: path=%s error=%s", path, error.strerror)
+        _log.warning("stale file not deleted: path=%s error=%s", path, error.strerror)
 
 
-def _furnish(fact: Namespace) -> None:
+def _configure(fact: Namespace) -> None:
     _talk(rtnl.set_link(_LOOPBACK, up=True))
     sysctl.write_all(fact.sysctls)
 

@@ -1,4 +1,4 @@
 """Netlink messages and sockets: encoding, decoding, requests and notifications.
 
-It knows no network and no sandbox.
+Must not know networks or sandboxes.
 """

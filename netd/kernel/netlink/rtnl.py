@@ -1,7 +1,7 @@
-"""Links, addresses and routes: the requests that change them, and what the kernel says of them.
+"""Rtnetlink requests and replies for links, addresses and routes.
 
-Pure: builds requests and reads answers; netlink.py carries them.  Requests are packed by struct (they
-are the hot path), answers decoded by pyroute2's message classes.
+Pure: builds requests and decodes replies; messages.py sends them.  Requests are packed with struct because they
+are on the hot path; links are decoded by pyroute2's message classes.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from netd.kernel.netlink.messages import (
 )
 
 IFF_UP, _IFF_NOARP = 1, 0x80
-OUR_ORIGIN = 0x6E
-"""The protocol number of addresses that we set, as ``ip addr`` shows it."""
+OUR_ADDRESS_PROTOCOL = 0x6E
+"""IFA_PROTO of the addresses that netd sets; ``ip addr`` shows it."""
 RETIRED_GROUP = 0x6E64786E
-"""Links that are being removed are in this group, so that one request takes them all down."""
+"""The group of retired links, so that a single request deletes all of them."""
 
 # linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 18, 20
@@ -53,8 +53,8 @@ _IFADDR = struct.Struct("=xBxxI")
 _NEXT_HOP = struct.Struct("=HxxI")
 _RTMSG = struct.Struct("=xBxxBBxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
-_ORIGIN, _IFA_F_NODAD = 11, 0x02
-_ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE, _MULTIPATH, _TABLE = (
+_IFA_PROTO, _IFA_F_NODAD = 11, 0x02
+_IFA_ADDRESS, _IFA_LOCAL, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE, _MULTIPATH, _TABLE = (
     1,
     2,
     1,
@@ -68,14 +68,14 @@ _ANY_ADDRESS, _LOCAL_ADDRESS, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOU
 MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 HOST_SCOPE = 254
-"""Of an address that no packet to others is sent from."""
+"""RT_SCOPE_HOST: an address that is not used as source of packets to other hosts."""
 _UNICAST, _LOCAL = 1, 2
 _SCOPE_LINK = 253
-_TAKING = (_UNICAST, _LOCAL, 6, 7, 8)
-"""Also blackhole, unreachable and prohibit; not broadcast and multicast."""
+_DESTINATION_TYPES = (_UNICAST, _LOCAL, 6, 7, 8)
+"""Also RTN_BLACKHOLE, RTN_UNREACHABLE and RTN_PROHIBIT; not broadcast and multicast."""
 _PROTO_STATIC = 4
-_LAST_RESORT = 2048
-"""The metric of a default route without a gateway: any with one is better."""
+_LOW_PRIORITY = 2048
+"""The metric of a default route without a gateway, so that one with a gateway takes precedence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ class Link:
     up: bool
     master: int
     peer: int
-    """The index of a veth's other end, in that one's namespace."""
+    """The index of a veth's peer in the peer's namespace, or of a macvlan's parent."""
     mtu: int
     mac: str
     alias: str
     isolated: bool
     group: int
     mode: int = 0
-    """A macvlan's."""
+    """MACVLAN_MODE_* of a macvlan; 0 for other links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,11 @@ class RtnlRoute:
     table: int
     kind: int
     static: bool = False
-    """Whether somebody set it, rather than the kernel."""
+    """Whether it was set by a program (RTPROT_STATIC), not by the kernel."""
     source: Address | None = None
-    """The address of the host that it has packets sent from, where it says so."""
-    further: tuple[int, ...] = ()
-    """Links that it leads by as well."""
+    """The preferred source address, if the route has one."""
+    further_links: tuple[int, ...] = ()
+    """The other links of a multipath route."""
 
 
 def _link(
@@ -135,7 +135,7 @@ def new_bridge(name: str, mtu: int, mac: str) -> Request:
 
 
 def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int) -> Request:
-    """Make a veth pair, down, whose *inside* is born in the namespace *netns* with its name and MAC."""
+    """Create a veth pair, down; *inside* is created in the namespace *netns* with its name and MAC."""
     peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join(
         (text(_IFNAME, inside), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), u32(_NET_NS_FD, netns))
     )
@@ -150,28 +150,28 @@ def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int
     )
 
 
-def new_loop(one: str, other: str, mac: str, mtu: int) -> Request:
-    """Make a veth pair, down, both ends here and with one MAC: *one* sends everything to *other*, and asks nobody."""
+def new_veth_without_arp(name: str, peer_name: str, mac: str, mtu: int) -> Request:
+    """Create a veth pair, down, both ends in this namespace and with the same MAC; *name* sends without ARP."""
     attrs = (u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)))
-    peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join((text(_IFNAME, other), *attrs))
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join((text(_IFNAME, peer_name), *attrs))
     info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
     header = _IFINFO.pack(0, 0, 0, _IFF_NOARP, _IFF_NOARP)
-    return Request(rtnl.RTM_NEWLINK, header + b"".join((text(_IFNAME, one), *attrs, info)), CREATE | EXCL)
+    return Request(rtnl.RTM_NEWLINK, header + b"".join((text(_IFNAME, name), *attrs, info)), CREATE | EXCL)
 
 
 def delete_link(name: str) -> Request:
     return _link(rtnl.RTM_DELLINK, text(_IFNAME, name), tolerate=(errno.ENODEV,))
 
 
-def new_joint(one: str, other: str, mtu: int) -> Request:
-    """Make a veth pair, down, both of whose ends are here."""
-    peer = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFNAME, other) + u32(_MTU, mtu)
+def new_veth(name: str, peer_name: str, mtu: int) -> Request:
+    """Create a veth pair, down, both ends in this namespace."""
+    peer = _IFINFO.pack(0, 0, 0, 0, 0) + text(_IFNAME, peer_name) + u32(_MTU, mtu)
     info = nest(_LINKINFO, text(_INFO_KIND, "veth"), nest(_INFO_DATA, attribute(_VETH_INFO_PEER, peer)))
-    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, one), u32(_MTU, mtu), info, flags=CREATE | EXCL)
+    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, name), u32(_MTU, mtu), info, flags=CREATE | EXCL)
 
 
 def new_macvlan(name: str, parent: int, mode: int, mac: str, mtu: int, netns: int | None = None) -> Request:
-    """Make a macvlan link on *parent*, down; where *netns* is given, it is born in that namespace."""
+    """Create a macvlan link on *parent*, down; with *netns*, in that namespace."""
     info = nest(_LINKINFO, text(_INFO_KIND, "macvlan"), nest(_INFO_DATA, u32(_MACVLAN_MODE, mode)))
     attrs = [text(_IFNAME, name), u32(_LINK, parent), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), info]
     if netns is not None:
@@ -191,9 +191,9 @@ def set_link(
     group: int | None = None,
     tolerate: tuple[int, ...] = (),
 ) -> Request:
-    """Change what is given of a link known by its name or index.
+    """Change the given properties of a link, by its name or index.
 
-    A name of its own is best given alone: older kernels rename only links that are down.
+    Send a new *name* in a request of its own: older kernels rename only links that are down.
     """
     attrs = [text(_IFNAME, link)] if isinstance(link, str) else []
     if name is not None:
@@ -210,27 +210,27 @@ def set_link(
 
 
 def move_link(index: int, netns: int, name: str) -> Request:
-    """Move a link that is down into the namespace of the descriptor *netns*, where it is called *name*."""
+    """Move a link that is down into the namespace of the descriptor *netns* and rename it to *name*."""
     return _link(rtnl.RTM_SETLINK, u32(_NET_NS_FD, netns), text(_IFNAME, name), index=index)
 
 
 def without_ipv6(host: str) -> Request:
-    """Keep a link from making itself an IPv6 address when it comes up; tolerates a kernel without IPv6."""
+    """Do not generate an IPv6 link-local address when the link is set up; tolerates a kernel without IPv6."""
     mode = nest(_AF_SPEC, nest(_AF_INET6, u8(_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
     return _link(rtnl.RTM_SETLINK, text(_IFNAME, host), mode, tolerate=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
 
 
 def set_port(host: str, *, isolated: bool, hairpin: bool = True) -> Request:
-    """Set whether a bridge's port reaches other isolated ports, and whether it sends back what came by it.
+    """Set isolation and hairpin mode of a bridge port.
 
-    A container's way to its own published port leads back, where br_netfilter translates between ports.
+    Hairpin: a container's packets to its own published port return by the same port if br_netfilter translates them.
     """
     port = nest(_INFO_SLAVE_DATA, u8(_BRPORT_MODE, hairpin), u8(_BRPORT_ISOLATED, isolated))
     return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port))
 
 
 def add_alternative_name(host: str, alternative: str) -> Request:
-    """Give a link a further name; tolerates that somebody has it already."""
+    """Add an alternative name to a link; tolerates that another link has it."""
     names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
     return _link(
         rtnl.RTM_NEWLINKPROP, text(_IFNAME, host), names, flags=CREATE | EXCL, tolerate=(errno.EEXIST, errno.EOPNOTSUPP)
@@ -240,7 +240,7 @@ def add_alternative_name(host: str, alternative: str) -> Request:
 _NAME_GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP)
 
 
-def drop_alternative_name(index: int, alternative: str) -> Request:
+def delete_alternative_name(index: int, alternative: str) -> Request:
     names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
     return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=_NAME_GONE)
 
@@ -252,13 +252,13 @@ def delete_retired() -> Request:
 def _address(
     kind: int, index: int, address: Interface, flags: int, tolerate: tuple[int, ...], scope: int = 0
 ) -> Request:
-    # Nobody has an IPv6 address of ours already: waiting a second to find that out would only hold up its first use.
+    # netd assigns addresses without duplicates: duplicate address detection would only delay the first use by a second.
     nodad = _IFA_F_NODAD if address.version == 6 else 0
     header = struct.pack("=BBBBI", _FAMILIES[address.version], address.network.prefixlen, nodad, scope, index)
     packed = address.ip.packed
     has_broadcast = address.version == 4 and address.network.prefixlen < 31
     broadcast = attribute(4, address.network.broadcast_address.packed) if has_broadcast else b""
-    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_ORIGIN, OUR_ORIGIN)
+    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_IFA_PROTO, OUR_ADDRESS_PROTOCOL)
     return Request(kind, header + attrs, flags, tolerate)
 
 
@@ -266,7 +266,7 @@ def add_address(index: int, address: Interface, *, scope: int = 0) -> Request:
     return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,), scope)
 
 
-def drop_address(index: int, address: Interface) -> Request:
+def delete_address(index: int, address: Interface) -> Request:
     return _address(rtnl.RTM_DELADDR, index, address, 0, (errno.EADDRNOTAVAIL, errno.ENODEV))
 
 
@@ -282,32 +282,32 @@ def _route(kind: int, link: int, to: Subnet, via: Address | None, flags: int, to
     if via is not None:
         attrs += attribute(_GATEWAY, via.packed)
     elif to.prefixlen == 0:
-        attrs += u32(_PRIORITY, _LAST_RESORT)
+        attrs += u32(_PRIORITY, _LOW_PRIORITY)
     return Request(kind, header + attrs, flags, tolerate)
 
 
 def add_route(link: int, to: Subnet, via: Address | None) -> Request:
-    """Add a route by *link*; without *via* what it leads to is at the link itself."""
+    """Add a route by *link*; without *via* the destination is directly on the link."""
     return _route(rtnl.RTM_NEWROUTE, link, to, via, CREATE | EXCL, ())
 
 
 def put_host_route(link: int, to: Subnet, source: Address | None) -> Request:
-    """Lead what goes to *to* by *link*, from *source* if one is given, in place of another such route."""
+    """Add or replace a route to *to* by *link*, with *source* as preferred source if given."""
     request = _route(rtnl.RTM_NEWROUTE, link, to, None, CREATE | REPLACE, ())
     attrs = attribute(_SOURCE, source.packed) if source else b""
     return Request(request.kind, request.body + attrs, request.flags)
 
 
-def drop_route(link: int, to: Subnet, via: Address | None) -> Request:
+def delete_route(link: int, to: Subnet, via: Address | None) -> Request:
     return _route(rtnl.RTM_DELROUTE, link, to, via, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
 
 def put_default_route(gateway: Address) -> Request:
-    """Make *gateway* the default route of the main table, in place of another one."""
+    """Add or replace the default route of the main table."""
     return _default_route(rtnl.RTM_NEWROUTE, gateway, CREATE | REPLACE, ())
 
 
-def drop_default_route(gateway: Address) -> Request:
+def delete_default_route(gateway: Address) -> Request:
     return _default_route(rtnl.RTM_DELROUTE, gateway, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
 
@@ -317,13 +317,13 @@ def _loopback6_route(kind: int, index: int, flags: int, tolerate: tuple[int, ...
     return Request(kind, header + attribute(_DESTINATION, packed) + u32(_OUT_LINK, index), flags, tolerate)
 
 
-def admit_loopback6(index: int) -> Request:
-    """Let answers to ::1, translated on the way, come in by a link; the kernel goes on refusing those that are not."""
-    # One more beside those of other links, which EXCL would refuse.
+def add_loopback6_route(index: int) -> Request:
+    """Accept translated replies to ::1 that arrive by a link; the kernel still drops untranslated packets to ::1."""
+    # Without EXCL, which would refuse a route to ::1 in addition to those of other links.
     return _loopback6_route(rtnl.RTM_NEWROUTE, index, CREATE, (errno.EEXIST,))
 
 
-def refuse_loopback6(index: int) -> Request:
+def delete_loopback6_route(index: int) -> Request:
     return _loopback6_route(rtnl.RTM_DELROUTE, index, 0, (errno.ESRCH, errno.ENODEV, errno.EOPNOTSUPP))
 
 
@@ -337,12 +337,12 @@ def find_link(link: str | int) -> Request:
 
 
 def list_addresses() -> Request:
-    """Ask for those of both families."""
+    """Request the addresses of both families."""
     return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
 
 
 def list_routes(family: Family, table: int = 0) -> Request:
-    """Ask for a family's routes in one table, or in all."""
+    """Request a family's routes in one table, or with 0 in all tables."""
     return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _FAMILIES[family], 0, 0, 0, table, 0, 0, 0, 0))
 
 
@@ -376,51 +376,51 @@ def _is_macvlan(info: dict[int, bytes]) -> bool:
 
 
 def read_ends(message: Message) -> tuple[int, int]:
-    """Return a veth's own index and its other end's, and nothing else of it."""
+    """Return the index of a veth and that of its peer, without decoding the rest."""
     (index,) = struct.unpack_from("=i", message.body, 4)
     peer = attributes(message.body, _IFINFO.size).get(_LINK, b"\0\0\0\0")
     return index, int.from_bytes(peer, sys.byteorder)
 
 
 def read_name(message: Message) -> tuple[int, str, str]:
-    """Return a link's index, name and alias, and nothing else of it."""
+    """Return a link's index, name and ifalias, without decoding the rest."""
     (index,) = struct.unpack_from("=i", message.body, 4)
-    said = attributes(message.body, _IFINFO.size)
-    return index, *(said.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFNAME, _IFALIAS))
+    attrs = attributes(message.body, _IFINFO.size)
+    return index, *(attrs.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFNAME, _IFALIAS))
 
 
 def read_address(message: Message) -> tuple[int, Interface]:
-    """Return the link's index and its address."""
+    """Return the index of the link and the address."""
     prefix, index = _IFADDR.unpack_from(message.body)
-    said = attributes(message.body, _IFADDR.size)
-    # IPv6 tells the local address only where there is a peer's as well.
-    return index, ip_interface((said.get(_LOCAL_ADDRESS) or said[_ANY_ADDRESS], prefix))
+    attrs = attributes(message.body, _IFADDR.size)
+    # For IPv6 the kernel sends IFA_LOCAL only if there is a peer address.
+    return index, ip_interface((attrs.get(_IFA_LOCAL) or attrs[_IFA_ADDRESS], prefix))
 
 
 def is_our_address(message: Message) -> bool:
-    """Whether we set the address; kernels before 5.18 do not tell."""
-    return attributes(message.body, _IFADDR.size).get(_ORIGIN) == bytes((OUR_ORIGIN,))
+    """Return whether netd set the address; always false on kernels before 5.18, which have no IFA_PROTO."""
+    return attributes(message.body, _IFADDR.size).get(_IFA_PROTO) == bytes((OUR_ADDRESS_PROTOCOL,))
 
 
 def read_route(message: Message) -> RtnlRoute:
     length, table, protocol, kind = _RTMSG.unpack_from(message.body)
-    said = attributes(message.body, _RTMSG.size)
-    gateway = said.get(_GATEWAY)
-    hops = _hops(said.get(_MULTIPATH, b""))
+    attrs = attributes(message.body, _RTMSG.size)
+    gateway = attrs.get(_GATEWAY)
+    hops = _hops(attrs.get(_MULTIPATH, b""))
     return RtnlRoute(
-        destination=ip_network((said.get(_DESTINATION, bytes(4 if message.body[0] == _AF_INET else 16)), length)),
+        destination=ip_network((attrs.get(_DESTINATION, bytes(4 if message.body[0] == _AF_INET else 16)), length)),
         gateway=ip_address(gateway) if gateway else None,
-        link=_number(said.get(_OUT_LINK)) or next(iter(hops), 0),
-        table=_number(said.get(_TABLE)) or table,
+        link=_number(attrs.get(_OUT_LINK)) or next(iter(hops), 0),
+        table=_number(attrs.get(_TABLE)) or table,
         kind=kind,
         static=protocol == _PROTO_STATIC,
-        source=ip_address(said[_SOURCE]) if _SOURCE in said else None,
-        further=hops[1:],
+        source=ip_address(attrs[_SOURCE]) if _SOURCE in attrs else None,
+        further_links=hops[1:],
     )
 
 
 def _hops(payload: bytes) -> tuple[int, ...]:
-    """Return the links of a route that has several."""
+    """Return the links of a multipath route."""
     found: list[int] = []
     while len(payload) >= _NEXT_HOP.size:
         length, link = _NEXT_HOP.unpack_from(payload)
@@ -433,9 +433,9 @@ def _number(payload: bytes | None) -> int:
     return int.from_bytes(payload or b"", sys.byteorder)
 
 
-def leads_somewhere(route: RtnlRoute) -> bool:
-    """Whether the route takes its destination: not the default route, nor one to a single address of the host."""
-    if route.destination.prefixlen == 0 or route.kind not in _TAKING:
+def uses_destination(route: RtnlRoute) -> bool:
+    """Return whether networks must avoid the destination: no default route, no route to an address of the host."""
+    if route.destination.prefixlen == 0 or route.kind not in _DESTINATION_TYPES:
         return False
     if route.destination.version == 6 and (route.destination.is_link_local or route.destination.is_multicast):
         return False
@@ -443,7 +443,7 @@ def leads_somewhere(route: RtnlRoute) -> bool:
 
 
 def is_default(route: RtnlRoute) -> bool:
-    """Whether the route takes what no other takes, by way of a link."""
+    """Return whether the route is a default route by a link."""
     return route.destination.prefixlen == 0 and route.kind == _UNICAST and route.link != 0
 
 

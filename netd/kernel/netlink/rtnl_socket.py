@@ -1,6 +1,6 @@
-"""A socket for rtnetlink that also answers questions: links, addresses, routes.
+"""A socket for rtnetlink, with reads of links, addresses and routes.
 
-It speaks for the network namespace of the thread that made it, wherever it is used.
+Bound to the network namespace of the thread that creates it, whatever thread uses it.  Must not decide what to change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netd.kernel.netlink.messages import Netlink
 _NAME_SIZE = 16
 _SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
 _REQUEST = struct.Struct(f"{_NAME_SIZE}si20x")
-"""struct ifreq of linux/if.h, with an index."""
+"""``struct ifreq`` of linux/if.h with an index."""
 
 
 class Rtnl(Netlink):
@@ -29,7 +29,7 @@ class Rtnl(Netlink):
         return self
 
     def find(self, link: str | int) -> rtnl.Link | None:
-        """Return a link by its name or index; 0 is the index of none."""
+        """Return a link by its name or index, None if it does not exist; no link has index 0."""
         if link == 0:
             return None
         try:
@@ -40,7 +40,7 @@ class Rtnl(Netlink):
             return None
 
     def ends(self, link: str | int) -> tuple[int, int] | None:
-        """Return the indices of a veth and of its other end: much faster than ``find``."""
+        """Return the indices of a veth and of its peer: much faster than ``find``."""
         try:
             return rtnl.read_ends(self.get(rtnl.find_link(link))[0])
         except OSError as problem:
@@ -49,36 +49,38 @@ class Rtnl(Netlink):
             return None
 
     def links(self) -> list[rtnl.Link]:
-        """Return all links but those that are being removed."""
-        found = (rtnl.read_link(one) for one in self.dump(rtnl.list_links()))
+        """Return all links except retired ones."""
+        found = (rtnl.read_link(message) for message in self.dump(rtnl.list_links()))
         return [link for link in found if link.group != rtnl.RETIRED_GROUP]
 
-    def marks(self) -> dict[int, tuple[str, str]]:
-        """Return the name and the alias of every link by its index: much faster than ``links``."""
+    def names_and_aliases(self) -> dict[int, tuple[str, str]]:
+        """Return name and ifalias of every link by its index: much faster than ``links``."""
         return {index: (name, alias) for index, name, alias in map(rtnl.read_name, self.dump(rtnl.list_links()))}
 
     def addresses(self) -> dict[int, list[Interface]]:
-        """Return the addresses by their links' indices, but for those that IPv6 makes of itself on every link."""
+        """Return the addresses by the index of their link, except IPv6 link-local addresses."""
         found: dict[int, list[Interface]] = {}
-        for one in self.dump(rtnl.list_addresses()):
-            index, address = rtnl.read_address(one)
+        for message in self.dump(rtnl.list_addresses()):
+            index, address = rtnl.read_address(message)
             if address.version == 4 or not address.is_link_local:
                 found.setdefault(index, []).append(address)
         return found
 
     def our_addresses(self, link: int) -> list[Interface]:
-        """Return those that we set on a link that may be somebody else's."""
-        found = [rtnl.read_address(one) for one in self.dump(rtnl.list_addresses()) if rtnl.is_our_address(one)]
+        """Return the addresses that netd set on a link, which may be foreign."""
+        messages = self.dump(rtnl.list_addresses())
+        found = [rtnl.read_address(message) for message in messages if rtnl.is_our_address(message)]
         return [address for index, address in found if index == link]
 
     def routes(self, table: int = 0) -> list[rtnl.RtnlRoute]:
-        """Return the routes of both families in one table, or in all."""
-        return [rtnl.read_route(one) for family in FAMILIES for one in self.dump(rtnl.list_routes(family, table))]
+        """Return the routes of both families in one table, or with 0 in all tables."""
+        messages = (message for family in FAMILIES for message in self.dump(rtnl.list_routes(family, table)))
+        return [rtnl.read_route(message) for message in messages]
 
-    def program(self, link: int, where: int = tc.INGRESS) -> bytes:
-        """Return the program that judges first what enters by a link, or leaves by it; b"" where none does."""
+    def program(self, link: int, direction: int = tc.INGRESS) -> bytes:
+        """Return the first BPF program on a link's ingress or egress; b"" if there is none."""
         try:
-            found = map(tc.read_program, self.dump(tc.list_programs(link, where)))
+            found = map(tc.read_program, self.dump(tc.list_programs(link, direction)))
         except OSError as problem:
             if problem.errno not in (errno.ENODEV, errno.EINVAL):
                 raise
@@ -87,29 +89,29 @@ class Rtnl(Netlink):
 
 
 def index_of(name: str) -> int | None:
-    """Return the index of a link of the calling thread's namespace, None when there is none.
+    """Return the index of a link of the calling thread's namespace, None if it does not exist.
 
-    ``socket.if_nametoindex`` does not tell that from a lack of descriptors.
+    ``socket.if_nametoindex`` raises the same error for an absent link and for a lack of descriptors.
     """
     if len(field := name.encode()) >= _NAME_SIZE:
         return None
-    answer = _ask(_SIOCGIFINDEX, _REQUEST.pack(field, 0))
-    found: int | None = _REQUEST.unpack(answer)[1] if answer else None
+    reply = _ioctl(_SIOCGIFINDEX, _REQUEST.pack(field, 0))
+    found: int | None = _REQUEST.unpack(reply)[1] if reply else None
     return found
 
 
 def name_of(index: int) -> str:
-    """Return the name of a link of the calling thread's namespace; "" when it is gone."""
-    answer = _ask(_SIOCGIFNAME, _REQUEST.pack(b"", index))
-    name: bytes = _REQUEST.unpack(answer)[0] if answer else b""
+    """Return the name of a link of the calling thread's namespace; "" if it does not exist."""
+    reply = _ioctl(_SIOCGIFNAME, _REQUEST.pack(b"", index))
+    name: bytes = _REQUEST.unpack(reply)[0] if reply else b""
     return name.rstrip(b"\0").decode(errors="replace")
 
 
-def _ask(what: int, request: bytes) -> bytes:
-    """Return the answer to a request about a link, b"" when the link does not exist."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+def _ioctl(number: int, request: bytes) -> bytes:
+    """Return the reply to a request about a link, b"" if the link does not exist."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
-            return fcntl.ioctl(asking, what, request)
+            return fcntl.ioctl(sock, number, request)
         except OSError as problem:
             if problem.errno not in (errno.ENODEV, errno.ENXIO):
                 raise

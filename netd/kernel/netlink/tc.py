@@ -1,6 +1,6 @@
-"""Programs on links, the guard of a port and the barrier of a bridge: requests that attach them, and what is attached.
+"""BPF programs on links, the antispoof program of a port and the egress barrier of a bridge: requests and replies.
 
-Pure, as rtnl.py is: builds requests and reads answers.
+Pure: builds requests and decodes replies; sends nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _INSTRUCTION = 8
 _NONE = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
 
 
-def attach(index: int, program: bytes, where: int = INGRESS) -> tuple[Request, Request]:
-    """Let *program* decide about every frame that enters or leaves by the link, in place of an earlier one of ours."""
+def attach(index: int, program: bytes, direction: int = INGRESS) -> tuple[Request, Request]:
+    """Attach *program* to the link's ingress or egress, in place of an earlier program of netd."""
     qdisc = Request(
         rtnl.RTM_NEWQDISC,
         _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0) + text(_KIND, "clsact"),
@@ -38,7 +38,7 @@ def attach(index: int, program: bytes, where: int = INGRESS) -> tuple[Request, R
         text(_NAME, "netd"),
         u32(_FLAGS, _DIRECT_ACTION),
     )
-    header = _TCMSG.pack(0, index, _HANDLE, where, _FIRST | _EVERY_PROTOCOL)
+    header = _TCMSG.pack(0, index, _HANDLE, direction, _FIRST | _EVERY_PROTOCOL)
     return qdisc, Request(rtnl.RTM_NEWTFILTER, header + text(_KIND, "bpf") + options, CREATE | REPLACE)
 
 
@@ -46,12 +46,12 @@ def detach(index: int) -> Request:
     return Request(rtnl.RTM_DELQDISC, _TCMSG.pack(0, index, _QDISC, _QDISC_PARENT, 0), tolerate=_NONE)
 
 
-def list_programs(index: int, where: int = INGRESS) -> Request:
-    return Request(rtnl.RTM_GETTFILTER, _TCMSG.pack(0, index, 0, where, 0))
+def list_programs(index: int, direction: int = INGRESS) -> Request:
+    return Request(rtnl.RTM_GETTFILTER, _TCMSG.pack(0, index, 0, direction, 0))
 
 
 def read_program(message: Message) -> bytes:
-    """Return the program of a filter; b"" when it is of another kind, or does not decide by itself."""
+    """Return the program of a filter; b"" if the filter is not BPF in direct-action mode."""
     options = attributes(attributes(message.body, _TCMSG.size).get(_OPTIONS, b""))
-    decides = int.from_bytes(options.get(_FLAGS, b""), "little") & _DIRECT_ACTION
-    return options.get(_OPS, b"") if decides else b""
+    direct_action = int.from_bytes(options.get(_FLAGS, b""), "little") & _DIRECT_ACTION
+    return options.get(_OPS, b"") if direct_action else b""

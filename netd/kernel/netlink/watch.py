@@ -1,7 +1,7 @@
-"""Listening to what happens to links, addresses, routes, guards, forwarding and nftables on the host.
+"""Notifications of changes to links, addresses, routes, BPF programs, forwarding and nftables on the host.
 
-Owns two multicast sockets and says only *where* something happened; whether it was ours and still
-matters is judged by the host, against what it last knew.
+Owns two multicast sockets.  Reports only *which* objects changed; must not decide whether they are netd's and differ
+from the last known facts, which :mod:`netd.kernel.worker` does.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _GROUPS_OF_LINKS = (
 )
 _SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
 _INDEX = struct.Struct("=4xi")
-"""Where messages about addresses, queues and filters say whose they are."""
+"""The position of the link's index in messages about addresses, qdiscs and filters."""
 _BUFFER = 8 << 20
 _DATAGRAM = 1 << 18
 _DATAGRAMS_AT_ONCE = 64
 _ALL_LINKS = 0xFFFFFFFF
 _SETTLE = 0.05
-"""Seconds for which changes are gathered: most are our own, and looking at each at once would hold up the next."""
+"""Seconds for which events are collected: most are netd's own changes, and a check of each would delay the next."""
 
 
 @dataclass(slots=True)
-class Seen:
-    """Where something happened since it was last asked."""
+class KernelEvents:
+    """The objects that changed since the last call of ``wait``."""
 
     links: set[str] = field(default_factory=set)
     indices: set[int] = field(default_factory=set)
-    """Links of which only the index is told."""
+    """Links that are known by their index only."""
     table: bool = False
     forwarding: bool = False
     lost: bool = False
@@ -60,16 +60,16 @@ class Seen:
 
 
 class KernelWatch:
-    """Made in the thread that changes the host, whose doings to the table are no news; used from the event loop."""
+    """Create it in the thread that changes the host, whose nftables transactions it ignores; use it on the loop."""
 
     def __init__(self) -> None:
         self._links = _listen(socket.NETLINK_ROUTE, *_GROUPS_OF_LINKS)
         self._rules = _listen(_NETFILTER, _GROUP_NFTABLES)
-        self._own_maker = _who_am_i()
-        self._seen = Seen()
-        self._something = asyncio.Event()
+        self._own_pid = _nftables_pid()
+        self._events = KernelEvents()
+        self._changed = asyncio.Event()
         self.route_changed = asyncio.Event()
-        """Set when any route changes; whoever waits for it clears it."""
+        """Set when any route changes; the consumer clears it."""
         self._closed = False
         self._table_touched = False
 
@@ -79,24 +79,24 @@ class KernelWatch:
         loop.add_reader(self._rules, self._read, self._rules)
 
     def close(self) -> None:
-        """End ``wait``, and stop listening."""
+        """Close the sockets; ``wait`` returns None."""
         loop = asyncio.get_running_loop()
-        for one in (self._links, self._rules):
-            loop.remove_reader(one)
-            one.close()
+        for sock in (self._links, self._rules):
+            loop.remove_reader(sock)
+            sock.close()
         self._closed = True
-        self._something.set()
+        self._changed.set()
 
-    async def wait(self) -> Seen | None:
-        """Return what happened since the last call, when something has; None when the watch is closed."""
-        await self._something.wait()
+    async def wait(self) -> KernelEvents | None:
+        """Wait for events and return those since the last call; None if the watch is closed."""
+        await self._changed.wait()
         if not self._closed:
             await asyncio.sleep(_SETTLE)
         if self._closed:
             return None
-        self._something.clear()
-        seen, self._seen = self._seen, Seen()
-        return seen
+        self._changed.clear()
+        events, self._events = self._events, KernelEvents()
+        return events
 
     def _read(self, source: socket.socket) -> None:
         for _ in range(_DATAGRAMS_AT_ONCE):
@@ -105,14 +105,14 @@ class KernelWatch:
             except BlockingIOError:
                 break
             except OSError:
-                # Messages are lost, for want of buffers (ENOBUFS) or whatever else.
-                self._seen.lost = True
+                # Messages were lost, in a full buffer (ENOBUFS) or otherwise.
+                self._events.lost = True
                 break
-            # Of a transaction that is known to touch our table, thousands of elements may say no more.
+            # The transaction is known to touch netd's table: skip its elements, which may be thousands.
             for message in messages(data, _ELEMENTS if self._table_touched else ()):
                 self._note(message)
-        if self._seen:
-            self._something.set()
+        if self._events:
+            self._changed.set()
 
     def _note(self, message: Message) -> None:
         if message.kind >> 8 == _NFTABLES:
@@ -120,7 +120,7 @@ class KernelWatch:
         elif message.kind in (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK):
             self._note_link(attributes(message.body, 16).get(3))
         elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
-            self._seen.indices.add(_INDEX.unpack_from(message.body)[0])
+            self._events.indices.add(_INDEX.unpack_from(message.body)[0])
         elif message.kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
             self.route_changed.set()
         elif message.kind == rtnl.RTM_NEWNETCONF:
@@ -128,45 +128,45 @@ class KernelWatch:
 
     def _note_link(self, name: bytes | None) -> None:
         if name:
-            self._seen.links.add(name.rstrip(b"\0").decode(errors="replace"))
+            self._events.links.add(name.rstrip(b"\0").decode(errors="replace"))
 
     def _note_forwarding(self, message: Message) -> None:
-        said = attributes(message.body, 4)
-        if said.get(1) == _ALL_LINKS.to_bytes(4, "little") and 2 in said:
-            self._seen.forwarding = True
+        attrs = attributes(message.body, 4)
+        if attrs.get(1) == _ALL_LINKS.to_bytes(4, "little") and 2 in attrs:
+            self._events.forwarding = True
 
     def _note_rules(self, message: Message) -> None:
-        """A transaction is its changes and then the generation, which names the thread that made them."""
+        """Note a change or, at the end of a transaction, its generation, which has the thread id of its author."""
         if message.kind & 0xFF != _NEWGEN:
-            self._table_touched = self._table_touched or _is_of_ours(message)
+            self._table_touched = self._table_touched or _is_own_table(message)
             return
-        if self._table_touched and _maker(message) != self._own_maker:
-            self._seen.table = True
+        if self._table_touched and _generation_pid(message) != self._own_pid:
+            self._events.table = True
         self._table_touched = False
 
 
-def _is_of_ours(message: Message) -> bool:
+def _is_own_table(message: Message) -> bool:
     return message.body[0] in _FAMILIES and attributes(message.body, 4).get(1) == _TABLE
 
 
-def _maker(message: Message) -> bytes | None:
+def _generation_pid(message: Message) -> bytes | None:
     return attributes(message.body, 4).get(2)
 
 
-def _who_am_i() -> bytes | None:
-    """Return how the kernel names this thread as the maker of a transaction, whatever process namespace we are in.
+def _nftables_pid() -> bytes | None:
+    """Return this thread's id as in NFTA_GEN_PROC_PID of its transactions, which is not that of its PID namespace.
 
-    None where the kernel has no nftables.
+    None if the kernel has no nftables.
     """
-    with Netlink(_NETFILTER) as asking, suppress(OSError):
-        return _maker(asking.get(Request(_NFTABLES << 8 | _GETGEN, bytes(4)))[0])
+    with Netlink(_NETFILTER) as netlink, suppress(OSError):
+        return _generation_pid(netlink.get(Request(_NFTABLES << 8 | _GETGEN, bytes(4)))[0])
     return None
 
 
 def _listen(protocol: int, *groups: int) -> socket.socket:
-    found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
-    found.bind((0, 0))
-    found.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
+    sock.bind((0, 0))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     for group in groups:
-        found.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-    return found
+        sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+    return sock

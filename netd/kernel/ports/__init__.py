@@ -1,1 +1,1 @@
-"""Sockets that hold published ports, and who listens on the ports of the host."""
+"""Sockets that hold published ports, and the programs of the host that listen on its ports."""

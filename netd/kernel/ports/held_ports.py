@@ -1,9 +1,9 @@
-"""Holding host ports against the host's own programs, and asking which of them those use.
+"""Reservation of host ports against the host's own programs, by sockets.
 
-A held port is a bound socket that never listens: nothing is ever received on it, and whoever else wants the port is
-told that it is in use.  Not held, only asked about: runs of more than HOLD_LIMIT ports, so that a range of thousands
-costs no descriptors, and sctp where the kernel has no such sockets, which then nobody can have.  A program that binds
-such a port later gets it, and what the host sends and receives there goes to the container all the same.
+A held port is a bound socket that never listens: it receives nothing, and other programs that bind the port get
+EADDRINUSE.  Two kinds of ports are only checked, not held: ranges of more than HOLD_LIMIT ports, to save descriptors,
+and sctp if the kernel has no SCTP sockets, which no program can open then.  A program that binds such a port later gets
+it, but packets to the port still go to the container.  Must not choose ports; :mod:`netd.portmap.ports` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from netd.common.addresses import Address
 from netd.common.errors import ServerError
-from netd.kernel.ports.high_descriptors import lift
+from netd.kernel.ports.high_descriptors import move_high
 from netd.kernel.ports.listeners import ports_in_use
 from netd.kernel.ports.owners import owner
 from netd.model import Publication
@@ -50,7 +50,7 @@ class HeldPorts:
         return int(first), int(last), frozenset(reserved)
 
     def hold(self, wanted: Publication) -> None:
-        """Hold every port of *wanted*, or none and raise InUse; where they are many, only see that they are free."""
+        """Hold every port of *wanted*, or none and raise InUse; more than HOLD_LIMIT ports are only checked."""
         if wanted.count > HOLD_LIMIT:
             check(wanted)
             return
@@ -60,7 +60,7 @@ class HeldPorts:
                 key = (wanted.protocol, wanted.address, port)
                 if (found := _bound(*key)) is None:
                     return
-                self._descriptors[key] = lift(found.detach())
+                self._descriptors[key] = move_high(found.detach())
                 done.append(key)
         except BaseException:
             for key in done:
@@ -68,7 +68,7 @@ class HeldPorts:
             raise
 
     def release(self, given: Publication, but: Container[int] = ()) -> None:
-        """Close the sockets of the ports of *given* that are held, *but* of some."""
+        """Release the ports of *given* that are held, except those in *but*."""
         for port in range(given.port, given.last + 1):
             if port in but:
                 continue
@@ -76,13 +76,13 @@ class HeldPorts:
                 os.close(found)
 
     def close(self) -> None:
-        for one in self._descriptors.values():
-            os.close(one)
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
         self._descriptors.clear()
 
 
 def check(wanted: Publication) -> None:
-    """Raise InUse for the first port that a program of the host has."""
+    """Raise InUse for the first port that a program of the host uses."""
     for port in sorted(ports_in_use(wanted.protocol)):
         found = _bound(wanted.protocol, wanted.address, port) if wanted.port <= port <= wanted.last else None
         if found is not None:
@@ -90,18 +90,19 @@ def check(wanted: Publication) -> None:
 
 
 def _bound(protocol: str, address: Address, port: int) -> socket.socket | None:
-    """Return a socket that holds the port; None where the kernel has no sockets of the protocol."""
+    """Return a socket that holds the port; None if the kernel has no sockets of the protocol."""
     try:
         found = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, *_KINDS[protocol])
     except OSError as problem:
         if problem.errno in _NO_SUCH_SOCKETS:
             return None
-        raise _explained(problem, address, port, protocol) from problem
+        raise _error(problem, address, port, protocol) from problem
     try:
         if address.version == 6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if protocol == "tcp":
-            # Connections that are only waiting out their time are in nobody's way; once bound, others must stay out.
+            # With SO_REUSEADDR, connections in TIME_WAIT do not prevent the bind.  Without it afterwards, other sockets
+            # cannot bind the port.
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind((str(address), port))
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
@@ -109,20 +110,20 @@ def _bound(protocol: str, address: Address, port: int) -> socket.socket | None:
             found.bind((str(address), port))
         else:
             found.bind((str(address), port))
-            # Datagrams that come by before the firewall leads them away would only fill memory.
+            # Datagrams that arrive before the firewall's rules are in place would only use memory.
             found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
     except OSError as problem:
         found.close()
-        raise _explained(problem, address, port, protocol) from problem
+        raise _error(problem, address, port, protocol) from problem
     return found
 
 
-def _explained(problem: OSError, address: Address, port: int, protocol: str) -> Exception:
-    where = f"{address}:{port}/{protocol}"
+def _error(problem: OSError, address: Address, port: int, protocol: str) -> Exception:
+    name = f"{address}:{port}/{protocol}"
     if problem.errno == errno.EADDRINUSE:
         return InUse(address, port, protocol, partial(owner, protocol, address, port))
     if problem.errno == errno.EADDRNOTAVAIL:
         return ServerError(
-            f"failed to bind host port {where}: cannot assign requested address: the host does not have {address}"
+            f"failed to bind host port {name}: cannot assign requested address: the host does not have {address}"
         )
-    return ServerError(f"failed to bind host port {where}: {problem.strerror}")
+    return ServerError(f"failed to bind host port {name}: {problem.strerror}")

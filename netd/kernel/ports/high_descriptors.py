@@ -1,7 +1,7 @@
-"""Keeping the low file descriptors free.
+"""High numbers for file descriptors, to keep those below 1024 free.
 
-libnftables waits with select(), which ends the process at a descriptor of 1024 or more.  So whatever is held in
-numbers, and needs no low one, is moved above that.
+libnftables uses select(), which aborts the process for descriptors of 1024 or more.  So descriptors that are held in
+large numbers, and not passed to select(), are moved above that limit.  Owns no descriptors.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _FLOOR = 1024
 _NONE = 1 << 31
 
 
-def lift(descriptor: int) -> int:
-    """Return the same open file under a high number instead; where the limits forbid that, what was given."""
+def move_high(descriptor: int) -> int:
+    """Move the open file to a high descriptor and return it; return *descriptor* if the limit forbids that."""
     try:
         high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FLOOR)
     except OSError:
@@ -27,7 +27,7 @@ def lift(descriptor: int) -> int:
 
 
 def _next(descriptor: int) -> int:
-    """Return a copy of the descriptor with the lowest number that is free."""
+    """Duplicate the descriptor to the lowest free number; return ``_NONE`` if none is free."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
     except OSError as error:
@@ -38,19 +38,19 @@ def _next(descriptor: int) -> int:
 
 @contextmanager
 def only_high() -> Iterator[None]:
-    """While this lasts, new descriptors get high numbers whoever opens them."""
-    taken = []
-    with open(os.devnull, "rb") as nothing:
+    """Occupy the low descriptors, so that all new descriptors of the process get high numbers."""
+    occupied = []
+    with open(os.devnull, "rb") as null:
         try:
-            while (low := _next(nothing.fileno())) < _FLOOR:
-                taken.append(low)
+            while (low := _next(null.fileno())) < _FLOOR:
+                occupied.append(low)
             if low == _NONE:
-                # The limit is below: then there are too few to become a danger.
-                while taken:
-                    os.close(taken.pop())
+                # RLIMIT_NOFILE is below 1024, so no descriptor can be too high for select().
+                while occupied:
+                    os.close(occupied.pop())
             else:
                 os.close(low)
             yield
         finally:
-            for low in taken:
+            for low in occupied:
                 os.close(low)

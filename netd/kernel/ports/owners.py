@@ -1,6 +1,6 @@
-"""Which program has a port of the host.
+"""The program that uses a port of the host.
 
-Only asked when a port is refused: it looks through the open files of every process.
+Changes nothing.  Reads the open files of every process, so it is called only for the message about a refused port.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PROC = Path("/proc")
 
 
 def owner(protocol: str, address: Address, port: int) -> str:
-    """Return ``nginx (pid 123)``, or in words why the program cannot be named."""
+    """Return ``nginx (pid 123)``, or a phrase that says why the program cannot be named."""
     inodes = holders(protocol, address, port)
     if not inodes:
         return "a program that has let go of it meanwhile, or the kernel itself"
@@ -28,14 +28,14 @@ def owner(protocol: str, address: Address, port: int) -> str:
 
 
 def _processes() -> Iterator[Path]:
-    return (one for one in _PROC.iterdir() if one.name.isdecimal())
+    return (process for process in _PROC.iterdir() if process.name.isdecimal())
 
 
 def _open_files(process: Path) -> Iterator[str]:
     folder = process / "fd"
     try:
         names = os.listdir(folder)
-    except OSError:  # it has ended, or is none of our business
+    except OSError:  # It has ended, or access is denied.
         return
     for name in names:
         try:

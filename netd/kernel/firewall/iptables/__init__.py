@@ -1,1 +1,1 @@
-"""The firewall by python-iptables: chains of ours in the legacy tables, for hosts without nftables."""
+"""The iptables backend: chains in the legacy tables by python-iptables, for hosts without nftables."""

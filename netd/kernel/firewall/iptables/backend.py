@@ -1,6 +1,6 @@
-"""The legacy tables of iptables: our chains in them kept equal to the ruleset last published.
+"""The legacy tables of iptables: netd's chains in them, kept equal to the last ruleset.
 
-Owns those chains and, by way of ``Forwarding``, whether the host forwards; no policy of the host's is touched.
+Owns those chains and, through ``Forwarding``, IP forwarding of the host.  Must not change other chains or policies.
 """
 
 from __future__ import annotations
@@ -11,106 +11,104 @@ from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
 from netd.kernel.firewall.iptables import iptc_loader, table_info, tables
-from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, TABLES, Bridged, Content, layout
+from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, TABLES, BridgeFilter, Content, layout
 from netd.kernel.firewall.ruleset_state import RulesetState
-from netd.kernel.links import egress_barrier
-from netd.kernel.links.recirculation import close_detour, open_detour
+from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
-_LOOK = 0.5
-"""Seconds; a look takes some tens of microseconds."""
+_POLL_INTERVAL = 0.5
+"""Seconds; a comparison of the tables' sizes takes some tens of microseconds."""
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
 class Iptables:
-    """To be used in one thread, whose network namespace is the host."""
+    """Use it in one thread, whose network namespace is the host."""
 
     def __init__(self, forwarding: Forwarding) -> None:
         iptc_loader.load()
         self._forwarding = forwarding
-        self._held = RulesetState()
+        self._state = RulesetState()
         self._written: dict[tuple[Family, str], Content] = {}
-        """What the tables hold by our last word; without those of which it is not known."""
-        self._respects: bool | None = None
-        """Whether the detour is there; None when it is not known."""
+        """The content of the tables that netd last wrote; tables with unknown content are absent."""
+        self._recirculates: bool | None = None
+        """Whether the recirculation links exist; None if unknown."""
         self._sizes: dict[tuple[Family, str], table_info.Size] = {}
         self.forwards: frozenset[Family] = frozenset()
-        """The families whose packets the host has to forward for what was published last."""
+        """The families that the host has to forward for the last ruleset."""
 
     @property
-    def look_every(self) -> float:
-        """The kernel tells nobody of changes to legacy tables."""
-        return _LOOK
+    def poll_interval(self) -> float:
+        """The kernel sends no notification for legacy tables."""
+        return _POLL_INTERVAL
 
     def close(self) -> None: ...
 
     def change(self, change: RulesetChange) -> None:
-        """Write the tables of which anything changes, each whole and in one transaction.
+        """Write each table whose content changes, as a whole and in one transaction.
 
-        When one is refused, those that were written before it are put back.
+        If the kernel refuses a table, those written before it are restored.
         """
-        real = self._held.real(change)
-        if self._written and not (real.removed or real.added):
+        effective = self._state.effective(change)
+        if self._written and not (effective.removed or effective.added):
             return
-        self._held.turn(real)
+        self._state.apply(effective)
         try:
             self._write()
         except KernelRefused:
-            self._held.turn(RulesetChange(real.added, real.removed))
+            self._state.apply(RulesetChange(effective.added, effective.removed))
             with suppress(KernelRefused):
                 self._write()
             raise
 
     def update(self, rules: Ruleset) -> None:
-        self._held = RulesetState(rules)
+        self._state = RulesetState(rules)
         self._write()
 
     def reset(self, rules: Ruleset) -> None:
-        self._written, self._respects = {}, None
+        self._written, self._recirculates = {}, None
         self.update(rules)
 
     def remove(self) -> None:
-        self._held, self._written, self.forwards = RulesetState(), {}, frozenset()
-        self._respects = None
+        self._state, self._written, self.forwards = RulesetState(), {}, frozenset()
+        self._recirculates = None
         remove()
-        close_detour()
+        recirculation.delete()
         self._forwarding.restore()
 
-    def damaged(self) -> bool:
-        """Tell whether others changed the tables since we last wrote or looked; compares their sizes at first."""
-        seen = {key: table_info.size(*key) for key in self._written}
-        changed = [key for key, size in seen.items() if size != self._sizes.get(key)]
-        self._sizes = seen
+    def is_damaged(self) -> bool:
+        """Return whether others changed the tables since the last write or check.
+
+        Reads a table only if its size has changed.
+        """
+        sizes = {key: table_info.size(*key) for key in self._written}
+        changed = [key for key, size in sizes.items() if size != self._sizes.get(key)]
+        self._sizes = sizes
         return any(not tables.match(*key, self._written[key]) for key in changed)
 
     def _write(self) -> None:
-        seen = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
-        bridged = Bridged(present=bool(seen), ipv6=seen == "1")
-        rules = self._held.ruleset()
-        if rules.respect and not self._respects:
-            open_detour()
+        setting = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
+        bridge_filter = BridgeFilter(present=bool(setting), ipv6=setting == "1")
+        rules = self._state.ruleset()
+        if rules.respect and not self._recirculates:
+            recirculation.create()
         for family in FAMILIES:
-            for table, content in layout(rules, family, bridged).items():
-                self._bring(family, table, content)
-        if not rules.respect and self._respects is not False:
-            close_detour()
-        self._respects = rules.respect
+            for table, content in layout(rules, family, bridge_filter).items():
+                self._write_table(family, table, content)
+        if not rules.respect and self._recirculates is not False:
+            recirculation.delete()
+        self._recirculates = rules.respect
         self.forwards = rules.forwards
         self._forwarding.enable(self.forwards)
 
-    def _bring(self, family: Family, table: str, content: Content) -> None:
+    def _write_table(self, family: Family, table: str, content: Content) -> None:
         key = family, table
         if not content.chains and table not in table_info.existing(family):
             return
         if self._written.get(key) == content and table_info.size(family, table) == self._sizes.get(key):
             return
         self._written.pop(key, None)
-        if (
-            table == MARKING[0]
-            and content.chains
-            and not (table in table_info.existing(family) and tables.has_marking(family))
-        ):
+        if table == MARKING[0] and content.chains and not _has_marking(family, table):
             tables.write(family, table, Content({**content.chains, PREFIX + MARKING[1]: []}))
             egress_barrier.wait_for_packets()
         tables.write(family, table, content)
@@ -118,8 +116,12 @@ class Iptables:
         self._sizes[key] = table_info.size(family, table)
 
 
+def _has_marking(family: Family, table: str) -> bool:
+    return table in table_info.existing(family) and tables.has_marking(family)
+
+
 def remove() -> None:
-    """Take our chains out of the tables that there are; what others have in them stays."""
+    """Delete netd's chains from the existing tables; other chains stay."""
     for family in FAMILIES:
-        for table in (one for one in reversed(TABLES) if one in table_info.existing(family)):
+        for table in (table for table in reversed(TABLES) if table in table_info.existing(family)):
             tables.write(family, table, Content())

@@ -1,4 +1,7 @@
-"""The way to the resolver inside a sandbox, by the sandbox's own legacy tables."""
+"""The redirect to the resolver inside a sandbox, by the sandbox's own legacy tables.
+
+Owns the chain ``NETD-OUTPUT`` of the table nat in the sandbox's namespace.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,21 @@ _TABLE = "nat"
 
 
 def put(address: str, udp: int, tcp: int) -> None:
-    """Lead port 53 of the address to these ports, in the calling thread's namespace; replaces an earlier lead."""
-    there = ip_address(address)
+    """Redirect port 53 of *address* to these ports, in the calling thread's namespace; replaces an earlier redirect."""
+    resolver = ip_address(address)
     rules = [
-        Rule(then=Dnat(there, port), destination=ip_network(there), protocol=protocol, ports=(53, 53))
+        Rule(target=Dnat(resolver, port), destination=ip_network(resolver), protocol=protocol, ports=(53, 53))
         for protocol, port in (("udp", udp), ("tcp", tcp))
     ]
     tables.write(4, _TABLE, Content({f"{PREFIX}OUTPUT": rules}))
 
 
-def is_there() -> bool:
-    """Tell whether there is a lead of this kind, without python-iptables."""
+def exists() -> bool:
+    """Return whether there is a redirect of this backend; does not load python-iptables."""
     return _TABLE in table_info.with_chain_prefix(4, PREFIX.encode())
 
 
-def clear() -> None:
-    """Take the lead away, if there is one."""
-    if is_there():
+def delete() -> None:
+    """Delete the redirect, if there is one."""
+    if exists():
         tables.write(4, _TABLE, Content())

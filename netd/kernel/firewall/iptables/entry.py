@@ -1,7 +1,7 @@
-"""A rule of the legacy tables as a value, and as the bytes that the kernel takes.
+"""A rule of the legacy tables as a value, and as the bytes of ``struct ipt_entry`` or ``ip6t_entry``.
 
-Pure.  The layouts are those of the kernel's ``linux/netfilter*/`` headers.  python-iptables could make the
-bytes too, but its way redirects the whole process's standard output and jumps out of Python's frames on errors.
+Pure.  The layouts are those of the kernel's ``linux/netfilter*/`` headers.  python-iptables can build the bytes too,
+but redirects the process's standard output while it does, and leaves Python frames by longjmp on errors.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _NOT_INCOMING, _NOT_OUTGOING, _NOT_SOURCE, _NOT_DESTINATION = 0x01, 0x02, 0x08, 
 _LOCAL = 1 << 2
 _MAP_ADDRESSES, _MAP_PORTS, _MAP_OFFSET = 1, 2, 32
 _SYN_OR_RST, _SYN = 0x06, 0x02
-_BRIDGED = 0x04
-_TO_THE_PATHS = 0xFFFF
+_IS_BRIDGED = 0x04
+"""XT_PHYSDEV_OP_BRIDGED of linux/netfilter/xt_physdev.h."""
+_CLAMP_PMTU = 0xFFFF
+"""XT_TCPMSS_CLAMP_PMTU of linux/netfilter/xt_TCPMSS.h."""
 
 
 class ConnectionState(Flag):
-    """What connection tracking says of a packet (the kernel's ``XT_CONNTRACK_STATE_*``)."""
+    """Conntrack states that a rule matches (the kernel's ``XT_CONNTRACK_STATE_*``)."""
 
     ESTABLISHED = 1 << 1
     RELATED = 1 << 2
@@ -37,13 +39,16 @@ class ConnectionState(Flag):
 
 @dataclass(frozen=True, slots=True)
 class Dnat:
-    """Lead to ``target``: to its port ``port``, or with none to the same; a range that moves keeps its order."""
+    """Translate the destination to ``address`` and ``port``; None keeps the port.
 
-    target: Address
+    A range of ``count`` ports from ``base`` on is mapped in order to those from ``port`` on.
+    """
+
+    address: Address
     port: int | None = None
     count: int = 1
     base: int = 0
-    """The number that comes in for ``port``; only of ranges."""
+    """The first port of the range before translation; ignored without a range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +63,12 @@ class Masquerade:
 
 @dataclass(frozen=True, slots=True)
 class ClampMss:
-    """To what the path takes; only of rules for SYN packets."""
+    """Lower the MSS to what the path MTU allows; only in rules with ``syn``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """Send a copy by way of a link, as if to ``next_hop``; the packet itself goes on."""
+class Tee:
+    """Send a copy of the packet by ``link`` to ``next_hop``; the packet itself continues."""
 
     next_hop: Address
     link: str
@@ -71,24 +76,24 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Set these bits of the packet's mark."""
+    """Set these bits of the packet mark."""
 
     bits: int
 
 
-Then: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Copy | Mark
-"""ACCEPT, DROP, RETURN, the name of a chain, or one of the targets."""
+Target: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Tee | Mark
+"""ACCEPT, DROP, RETURN, the name of a chain, or an extension target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """All that is given must hold."""
+    """A target and its matches; a packet must satisfy all of them."""
 
-    then: Then
+    target: Target
     goto: bool = False
-    """Do not come back from the chain."""
+    """Do not return from the target chain (``--goto``)."""
     incoming: str = ""
-    """A link's name; one that ends in + stands for all that begin so."""
+    """The name of a link; a final + matches every name with that prefix."""
     not_incoming: bool = False
     outgoing: str = ""
     not_outgoing: bool = False
@@ -98,12 +103,12 @@ class Rule:
     not_destination: bool = False
     protocol: str = ""
     ports: tuple[int, int] | None = None
-    """First and last port that it goes to."""
+    """First and last destination port."""
     state: ConnectionState | None = None
     to_host: bool = False
-    """Only to addresses of the host."""
+    """Match only packets to addresses of the host (addrtype LOCAL)."""
     not_bridged: bool = False
-    """Not where br_netfilter shows a packet that goes from port to port of a bridge; only where there is one."""
+    """Do not match packets between ports of a bridge that br_netfilter shows; needs a kernel with br_netfilter."""
     syn: bool = False
     ping: bool = False
 
@@ -112,7 +117,7 @@ class Rule:
 def pack(rule: Rule, family: Family) -> bytes:
     """Return the rule as ``struct ipt_entry`` or ``ip6t_entry`` with its matches and target."""
     matches = b"".join(_matches(rule, family))
-    target = _target(rule.then, family)
+    target = _target(rule.target, family)
     header = _header(rule, family)
     body = 28 if family == 4 else 32
     start = len(header) + body
@@ -143,8 +148,8 @@ def _header(rule: Rule, family: Family) -> bytes:
 @lru_cache(1024)
 def _subnet(subnet: Subnet | None, family: Family) -> tuple[bytes, bytes]:
     if subnet is None:
-        nothing = bytes(4 if family == 4 else 16)
-        return nothing, nothing
+        any_address = bytes(4 if family == 4 else 16)
+        return any_address, any_address
     return subnet.network_address.packed, subnet.netmask.packed
 
 
@@ -168,7 +173,7 @@ def _matches(rule: Rule, family: Family) -> list[bytes]:
     if rule.state is not None:
         found.append(_conntrack(rule.state))
     if rule.not_bridged:
-        found.append(_extension("physdev", 0, bytes(64) + bytes([_BRIDGED, _BRIDGED])))
+        found.append(_extension("physdev", 0, bytes(64) + bytes([_IS_BRIDGED, _IS_BRIDGED])))
     return found
 
 
@@ -191,47 +196,47 @@ def _ports(rule: Rule) -> bytes:
 
 @lru_cache
 def _conntrack(state: ConnectionState) -> bytes:
-    """``struct xt_conntrack_mtinfo3``, of which only the states are used."""
+    """Return a match with ``struct xt_conntrack_mtinfo3``, of which only the states are set."""
     words = struct.pack("<13H", 0, 0, 0, 0, 0, 1, 0, state.value, 0, 0, 0, 0, 0)
     return _extension("conntrack", 3, bytes(136) + words)
 
 
-def _target(then: Then, family: Family) -> bytes:
-    match then:
+def _target(target: Target, family: Family) -> bytes:
+    match target:
         case str():
-            return _extension(then, 0, bytes(4))
+            return _extension(target, 0, bytes(4))
         case Dnat():
-            return _extension("DNAT", 2, _dnat(then))
+            return _extension("DNAT", 2, _dnat(target))
         case Snat(source):
-            ends = _in_sixteen(source) * 2
-            return _extension("SNAT", 2, struct.pack("<I", _MAP_ADDRESSES) + ends + bytes(8))
+            addresses = _sixteen_bytes(source) * 2
+            return _extension("SNAT", 2, struct.pack("<I", _MAP_ADDRESSES) + addresses + bytes(8))
         case Masquerade() if family == 4:
             return _extension("MASQUERADE", 0, struct.pack("<I", 1) + bytes(16))
         case Masquerade():
             return _extension("MASQUERADE", 0, bytes(40))
-        case Copy(next_hop, link):
-            return _extension("TEE", 1, _in_sixteen(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
+        case Tee(next_hop, link):
+            return _extension("TEE", 1, _sixteen_bytes(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
         case Mark(bits):
             return _extension("MARK", 2, struct.pack("<II", bits, bits))
         case ClampMss():
-            return _extension("TCPMSS", 0, struct.pack("<H", _TO_THE_PATHS))
+            return _extension("TCPMSS", 0, struct.pack("<H", _CLAMP_PMTU))
 
 
-def _dnat(then: Dnat) -> bytes:
-    """``struct nf_nat_range2``."""
-    ends = _in_sixteen(then.target) * 2
-    if then.port is None:
-        return struct.pack("<I", _MAP_ADDRESSES) + ends + bytes(8)
-    flags = _MAP_ADDRESSES | _MAP_PORTS | (_MAP_OFFSET if then.count > 1 else 0)
-    ports = struct.pack(">HHHxx", then.port, then.port + then.count - 1, then.base if then.count > 1 else 0)
-    return struct.pack("<I", flags) + ends + ports
+def _dnat(target: Dnat) -> bytes:
+    """Return a ``struct nf_nat_range2``."""
+    addresses = _sixteen_bytes(target.address) * 2
+    if target.port is None:
+        return struct.pack("<I", _MAP_ADDRESSES) + addresses + bytes(8)
+    flags = _MAP_ADDRESSES | _MAP_PORTS | (_MAP_OFFSET if target.count > 1 else 0)
+    ports = struct.pack(">HHHxx", target.port, target.port + target.count - 1, target.base if target.count > 1 else 0)
+    return struct.pack("<I", flags) + addresses + ports
 
 
-def _in_sixteen(address: Address) -> bytes:
+def _sixteen_bytes(address: Address) -> bytes:
     return address.packed.ljust(16, b"\0")
 
 
 def _extension(name: str, revision: int, data: bytes) -> bytes:
-    """A match or target: its size, name and revision, and its own data, all a multiple of eight bytes long."""
+    """Return a match or target: size, name and revision, then its data, padded to a multiple of eight bytes."""
     size = (32 + len(data) + 7) & ~7
     return struct.pack("<H29sB", size, name.encode(), revision) + data.ljust(size - 32, b"\0")

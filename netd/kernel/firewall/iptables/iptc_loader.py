@@ -1,7 +1,7 @@
-"""python-iptables, loaded without what it does on the side.
+"""Import of python-iptables without its side effects.
 
-Its way of finding its libraries starts ldconfig and gcc and costs 0.4 s, and it starts modprobe: here its helper module
-is replaced by one that asks the dynamic linker.  Of the library only the tables are used.
+To find its libraries the package starts ldconfig and gcc, which takes 0.4 s, and it starts modprobe.  So its helper
+module is replaced with a module that uses the dynamic linker.  Only its table classes are used.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MISSING = (
 
 
 def load() -> Any:
-    """Return the package ``iptc``.  Raises KernelRefused in one sentence when it, or a library of it, is missing."""
+    """Return the package ``iptc``.  Raises KernelRefused if it or one of its libraries is missing."""
     if "iptc" in sys.modules:
         return sys.modules["iptc"]
     sys.modules[_HELPERS] = _helpers()
-    # It would run ldconfig to find extensions; ours are packed by ourselves, so none is ever loaded.
+    # Without this variable it runs ldconfig to find extensions.  None is ever loaded: entry.py builds the entries.
     os.environ.setdefault(_EXTENSIONS, "/")
     try:
         return importlib.import_module("iptc")
@@ -53,7 +53,7 @@ def _helpers() -> Any:
 
 
 def _find(name: str, *_: str) -> tuple[ctypes.CDLL, int]:
-    """Return the library and the major version of it."""
+    """Return the library and its major version."""
     if name in _LIBRARIES:
         path = _LIBRARIES[name]
     else:

@@ -1,8 +1,8 @@
-"""The firewall as chains of the legacy tables, for one family.  Pure.
+"""A ruleset as chains of the legacy tables, for one family.  Pure.
 
-Packets are only ever dropped, never accepted for good: what passes is still for the host's own rules to judge, as with
-nftables.  The filters are in the table mangle, which only the rules of raw and the translation come before, so that
-nothing that is put in front of a host's filter opens our networks, and the host's table filter stays as it is.
+Rules drop packets and never accept them: packets that pass are still subject to the host's own rules, as with
+nftables.  The filters are in the table mangle, which only raw and address translation precede.  So no rule of others in
+the table filter can open netd's networks, and netd does not change that table.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from ipaddress import ip_address, ip_network
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
-from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Copy, Mark, Masquerade, Rule, Snat
-from netd.kernel.firewall.iptables.published import asked, guards, opened, published
+from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Mark, Masquerade, Rule, Snat, Tee
+from netd.kernel.firewall.iptables.published import on_published, opened, published, source_checks
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.kernel.links.egress_barrier import MARK
 from netd.kernel.links.recirculation import IN, NEXT_HOP, NEXT_HOP6, OUT
 from netd.portmap.rules import BridgeRules, GatewayMode, Ruleset, Treatment
 
 PREFIX = "NETD-"
-"""How all chains of ours begin.  No other chain is touched, but for one rule that leads to ours."""
+"""Prefix of the names of netd's chains.  Built-in chains get a jump to them; no other chain is changed."""
 MARKING = ("mangle", "POSTROUTING")
-"""The table and the built-in chain where packets get the mark that the barriers pass.
+"""The table and built-in chain where packets get the mark that the egress barriers require.
 
-There our rule is the last, so that no rule of others sees the mark.
+netd's rule there is the last, so that no rule of others sees the mark.
 """
 TABLES = ("raw", "mangle", "nat")
-"""In the order in which they are made: what closes comes first."""
+"""In the order in which they are written: the tables that drop packets first."""
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _LOOPBACK: dict[Family, Subnet] = {4: ip_network("127.0.0.0/8"), 6: ip_network("::1/128")}
 _PINGS: dict[Family, str] = {4: "icmp", 6: "icmpv6"}
 _LINK_LOCAL = ip_network("fe80::/10")
-_NOBODY: dict[Family, Subnet] = {4: ip_network(EVERY_IPV4), 6: ip_network(EVERY_IPV6)}
-_KNOWN = ConnectionState.ESTABLISHED | ConnectionState.RELATED
-_DROP, _RETURN = Rule(then="DROP"), Rule(then="RETURN")
+_UNSPECIFIED: dict[Family, Subnet] = {4: ip_network(EVERY_IPV4), 6: ip_network(EVERY_IPV6)}
+_ESTABLISHED = ConnectionState.ESTABLISHED | ConnectionState.RELATED
+_DROP, _RETURN = Rule(target="DROP"), Rule(target="RETURN")
 _OWN = "nd-"
 _SEGMENTS = "nds+"
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is ours in one table; a chain named like a built-in one after the prefix is what that one leads to."""
+    """netd's chains in one table; a built-in chain jumps to the chain with its name after the prefix."""
 
     chains: Chains = field(default_factory=dict)
 
     @property
     def hooks(self) -> list[str]:
-        """The built-in chains that lead to ours."""
+        """The built-in chains that jump to netd's."""
         return [name.removeprefix(PREFIX) for name in self.chains if name.removeprefix(PREFIX) in _HOOKS]
 
 
@@ -57,30 +57,30 @@ _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
 
 @dataclass(frozen=True, slots=True)
-class Bridged:
-    """What br_netfilter shows to the tables of what goes from port to port of a bridge."""
+class BridgeFilter:
+    """Whether br_netfilter passes packets between ports of a bridge through the tables."""
 
     present: bool = False
-    """It may show something: the kernel has it."""
+    """The kernel has br_netfilter, so it may."""
     ipv6: bool = False
-    """It shows IPv6 now: answers to ::1 would be translated before the kernel drops them, so it is not led on."""
+    """It does for IPv6 now.  Do not translate to ::1: replies would be translated before the kernel drops them."""
 
 
-def layout(rules: Ruleset, family: Family, bridged: Bridged = Bridged()) -> dict[str, Content]:
-    """Return what our chains hold in each table; nothing where no bridge has the family.
+def layout(rules: Ruleset, family: Family, bridge_filter: BridgeFilter = BridgeFilter()) -> dict[str, Content]:
+    """Return the content of netd's chains in each table; empty if no bridge has the family.
 
-    Raises BadRequest for what no table may contain.
+    Raises BadRequest for values that must not be in a table.
     """
-    bridges = sorted((one for one in rules.bridges), key=lambda one: one.name)
+    bridges = sorted(rules.bridges, key=lambda bridge: bridge.name)
     for bridge in bridges:
         for link in (bridge.name, *bridge.trusted):
             _check(link)
-    if not any(one.treatment(family) for one in bridges):
+    if not any(bridge.treatment(family) for bridge in bridges):
         return {table: Content() for table in TABLES}
     return {
         "raw": Content(_raw(bridges) if family == 4 else {}),
         "mangle": Content(_mangle(rules, bridges, family)),
-        "nat": Content(_nat(rules, bridges, family, bridged)),
+        "nat": Content(_nat(rules, bridges, family, bridge_filter)),
     }
 
 
@@ -90,203 +90,218 @@ def _check(link: str) -> None:
 
 
 def _raw(bridges: list[BridgeRules]) -> Chains:
-    """``route_localnet`` opens the host's 127.0.0.0/8 to what is on our bridges: shut it here."""
+    """Return the chains of raw: ``route_localnet`` opens the host's 127.0.0.0/8 to containers, these rules close it."""
     loopback = _LOOPBACK[4]
     to_loopback = f"{PREFIX}LOOPBACK"
     start = [
-        Rule(then="RETURN", incoming="lo"),
-        Rule(then=to_loopback, goto=True, destination=loopback),
-        Rule(then=to_loopback, goto=True, source=loopback),
+        Rule(target="RETURN", incoming="lo"),
+        Rule(target=to_loopback, goto=True, destination=loopback),
+        Rule(target=to_loopback, goto=True, source=loopback),
     ]
-    dropped = (Rule(then="DROP", incoming=bridge.name) for bridge in bridges)
+    dropped = (Rule(target="DROP", incoming=bridge.name) for bridge in bridges)
     return {f"{PREFIX}PREROUTING": start, **by_link(to_loopback, dropped, out=False)}
 
 
 def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chains:
     subnets = [(bridge.name, subnet) for bridge in bridges for subnet in _subnets(bridge, family)]
-    elsewhere = Rule(then="DROP", not_incoming=True)
+    other_link = Rule(target="DROP", not_incoming=True)
     spoofed, pinged = f"{PREFIX}SPOOFED", f"{PREFIX}PINGED"
-    # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.
-    # By a network's further bridges br_netfilter shows what goes from port to port.
+    # Source addresses of a network are valid on its bridge only: on other links they are forged, to pass --allow.  On
+    # the segments of a network, br_netfilter shows packets between ports.
     # The gateways of other networks do not answer pings.
     chains: Chains = {
-        **by_source(spoofed, (replace(elsewhere, incoming=name, source=subnet) for name, subnet in subnets)),
-        **by_destination(pinged, (replace(elsewhere, incoming=name, destination=subnet) for name, subnet in subnets)),
+        **by_source(spoofed, (replace(other_link, incoming=name, source=subnet) for name, subnet in subnets)),
+        **by_destination(pinged, (replace(other_link, incoming=name, destination=subnet) for name, subnet in subnets)),
     }
-    chains[spoofed].insert(0, Rule(then="RETURN", incoming=_SEGMENTS))
-    over_budget = [one for one in rules.over_budget if one.version == family]
-    guarded = guards(f"{PREFIX}GUARDED", rules.published, family)
-    chains[f"{PREFIX}PREROUTING"] = [Rule(then="RETURN", incoming="lo"), Rule(then=spoofed, state=ConnectionState.NEW)]
+    chains[spoofed].insert(0, Rule(target="RETURN", incoming=_SEGMENTS))
+    over_budget = [address for address in rules.over_budget if address.version == family]
+    checks = source_checks(f"{PREFIX}GUARDED", rules.published, family)
+    chains[f"{PREFIX}PREROUTING"] = [
+        Rule(target="RETURN", incoming="lo"),
+        Rule(target=spoofed, state=ConnectionState.NEW),
+    ]
     if over_budget:
         chain = f"{PREFIX}BUDGET"
-        chains[f"{PREFIX}PREROUTING"].append(Rule(then=chain, state=ConnectionState.NEW))
-        chains |= by_source(chain, (Rule(then="DROP", source=ip_network(address)) for address in over_budget))
-    if guarded:
+        chains[f"{PREFIX}PREROUTING"].append(Rule(target=chain, state=ConnectionState.NEW))
+        chains |= by_source(chain, (Rule(target="DROP", source=ip_network(address)) for address in over_budget))
+    if checks:
         chains[f"{PREFIX}PREROUTING"].append(
-            Rule(then=f"{PREFIX}GUARDED", goto=True, to_host=True, state=ConnectionState.NEW)
+            Rule(target=f"{PREFIX}GUARDED", goto=True, to_host=True, state=ConnectionState.NEW)
         )
-        chains |= guarded
-    ping = Rule(then=pinged, protocol=_PINGS[family], ping=True)
+        chains |= checks
+    ping = Rule(target=pinged, protocol=_PINGS[family], ping=True)
     chains[f"{PREFIX}INPUT"] = [replace(ping, incoming=links) for links in _all_links(bridges)]
-    chains[f"{PREFIX}INPUT"].append(Rule(then=f"{PREFIX}ARRIVING"))
-    chains[f"{PREFIX}FORWARD"] = [Rule(then=f"{PREFIX}LEAVING"), Rule(then=f"{PREFIX}ENTERING")]
-    # In one table with the filters, so that who flushes those closes the bridges' barrier too.
-    chains[f"{PREFIX}POSTROUTING"] = [Rule(then=Mark(MARK), outgoing=links) for links in _all_links(bridges)]
+    chains[f"{PREFIX}INPUT"].append(Rule(target=f"{PREFIX}ARRIVING"))
+    chains[f"{PREFIX}FORWARD"] = [Rule(target=f"{PREFIX}LEAVING"), Rule(target=f"{PREFIX}ENTERING")]
+    # In the table of the filters, so that a flush of the filters also closes the egress barriers.
+    chains[f"{PREFIX}POSTROUTING"] = [Rule(target=Mark(MARK), outgoing=links) for links in _all_links(bridges)]
     arriving, leaving, entering = [], [], []
     for bridge in bridges:
         name = bridge.name
-        here = _Names(name)
-        chains |= _bridge(bridge, family, here)
-        arriving.append(Rule(then=here.sources, goto=True, incoming=name))
-        leaving.append(Rule(then=here.leaving, goto=True, incoming=name))
-        entering.append(Rule(then=here.entering, goto=True, outgoing=name))
+        names = _ChainNames(name)
+        chains |= _bridge(bridge, family, names)
+        arriving.append(Rule(target=names.sources, goto=True, incoming=name))
+        leaving.append(Rule(target=names.leaving, goto=True, incoming=name))
+        entering.append(Rule(target=names.entering, goto=True, outgoing=name))
     chains |= by_link(f"{PREFIX}ARRIVING", arriving, out=False)
     chains |= by_link(f"{PREFIX}LEAVING", leaving, out=False)
     chains |= by_link(f"{PREFIX}ENTERING", entering, out=True)
-    if any(one.mode is GatewayMode.ROUTED for bridge in bridges if (one := bridge.treatment(family))):
+    treatments = (bridge.treatment(family) for bridge in bridges)
+    if any(treatment.mode is GatewayMode.ROUTED for treatment in treatments if treatment):
         chains |= opened(f"{PREFIX}OPENED", rules.opened, family)
     return chains
 
 
-class _Names:
-    """The chains of one bridge."""
+class _ChainNames:
+    """Names of the chains of one bridge."""
 
     def __init__(self, bridge: str) -> None:
         self.sources = f"{PREFIX}src-{bridge}"
         self.leaving = f"{PREFIX}out-{bridge}"
         self.entering = f"{PREFIX}in-{bridge}"
-        self.among = f"{PREFIX}icc-{bridge}"
+        self.within = f"{PREFIX}icc-{bridge}"
 
 
-def _bridge(bridge: BridgeRules, family: Family, here: _Names) -> Chains:
+def _bridge(bridge: BridgeRules, family: Family, names: _ChainNames) -> Chains:
     treatment = bridge.treatment(family)
     if treatment is None or bridge.internal or treatment.mode is GatewayMode.ISOLATED:
         treatment = None
-    clamp = Rule(then=ClampMss(), protocol="tcp", syn=True)
-    leaving = [Rule(then=here.among, goto=True, outgoing=bridge.name)]
-    leaving += [Rule(then=here.sources), clamp] if treatment else [_DROP]
-    entering = [Rule(then="RETURN", incoming=bridge.name)]
+    clamp = Rule(target=ClampMss(), protocol="tcp", syn=True)
+    leaving = [Rule(target=names.within, goto=True, outgoing=bridge.name)]
+    leaving += [Rule(target=names.sources), clamp] if treatment else [_DROP]
+    entering = [Rule(target="RETURN", incoming=bridge.name)]
     entering += [*_entering(bridge, treatment, clamp)] if treatment else [_DROP]
     return {
-        here.sources: _sources(bridge, family),
-        here.among: _among(bridge, here),
-        here.leaving: leaving,
-        here.entering: entering,
+        names.sources: _sources(bridge, family),
+        names.within: _within(bridge, names),
+        names.leaving: leaving,
+        names.entering: entering,
     }
 
 
 def _sources(bridge: BridgeRules, family: Family) -> list[Rule]:
-    """From a bridge comes only what would be answered by way of it: who is nobody yet has no address."""
+    """Accept from a bridge only its subnets, and 0.0.0.0 or :: of a container without an address yet."""
     subnets = _subnets(bridge, family)
     if not subnets:
         return []
-    here = [*subnets, _NOBODY[family], *([_LINK_LOCAL] if family == 6 else [])]
-    return [*(Rule(then="RETURN", source=one) for one in here), _DROP]
+    sources = [*subnets, _UNSPECIFIED[family], *([_LINK_LOCAL] if family == 6 else [])]
+    return [*(Rule(target="RETURN", source=source) for source in sources), _DROP]
 
 
-def _among(bridge: BridgeRules, here: _Names) -> list[Rule]:
-    """Within a network packets come by here only when published, or where br_netfilter shows them."""
-    spoofed = Rule(then=here.sources, state=ConnectionState.DNAT)
+def _within(bridge: BridgeRules, names: _ChainNames) -> list[Rule]:
+    """Return the rules for packets within a network, of which only those to published ports or by br_netfilter pass."""
+    spoofed = Rule(target=names.sources, state=ConnectionState.DNAT)
     if not bridge.isolated:
         return [spoofed]
-    return [spoofed, Rule(then="RETURN", state=_KNOWN), Rule(then="RETURN", state=ConnectionState.DNAT), _DROP]
+    return [
+        spoofed,
+        Rule(target="RETURN", state=_ESTABLISHED),
+        Rule(target="RETURN", state=ConnectionState.DNAT),
+        _DROP,
+    ]
 
 
 def _entering(bridge: BridgeRules, treatment: Treatment, clamp: Rule) -> Iterator[Rule]:
     yield clamp
     if treatment.mode is GatewayMode.UNPROTECTED:
         return
-    yield Rule(then="RETURN", state=_KNOWN)
-    yield Rule(then="RETURN", state=ConnectionState.DNAT)
+    yield Rule(target="RETURN", state=_ESTABLISHED)
+    yield Rule(target="RETURN", state=ConnectionState.DNAT)
     for link in bridge.trusted:
-        yield Rule(then="RETURN", incoming=link)
+        yield Rule(target="RETURN", incoming=link)
     if treatment.mode is GatewayMode.ROUTED:
-        yield Rule(then="RETURN", protocol="icmp" if treatment is bridge.ipv4 else "icmpv6", ping=True)
-        yield Rule(then=f"{PREFIX}OPENED", goto=True)
+        yield Rule(target="RETURN", protocol="icmp" if treatment is bridge.ipv4 else "icmpv6", ping=True)
+        yield Rule(target=f"{PREFIX}OPENED", goto=True)
         return
     yield _DROP
 
 
-def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridged: Bridged) -> Chains:
+def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filter: BridgeFilter) -> Chains:
     chain = f"{PREFIX}PUBLISHED"
-    lead = Rule(then=chain, goto=True, to_host=True)
+    translate = Rule(target=chain, goto=True, to_host=True)
     loopback = _LOOPBACK[family]
-    outside = replace(lead, destination=loopback, not_destination=True)
-    # What comes from an address of its link alone cannot be led on to another link.
-    strangers = [Rule(then="RETURN", source=_LINK_LOCAL)] if family == 6 else []
-    refused = [replace(_RETURN, destination=loopback)] if family == 6 and bridged.ipv6 else []
-    # A neighbour that routes 127.0.0.1 to us must not reach what is published there.  Where the host's input is
-    # respected, what comes from outside takes the detour first.
-    leads = [replace(outside, incoming=one) for one in (IN, *_all_links(bridges))] if rules.respect else [outside]
+    outside = replace(translate, destination=loopback, not_destination=True)
+    # Packets from a link-local address cannot be forwarded to another link.
+    link_local = [Rule(target="RETURN", source=_LINK_LOCAL)] if family == 6 else []
+    refused = [replace(_RETURN, destination=loopback)] if family == 6 and bridge_filter.ipv6 else []
+    # A neighbour that routes 127.0.0.1 to this host must not reach ports that are published there.  If the host's input
+    # rules are respected, packets from outside are recirculated first.
+    incoming = (IN, *_all_links(bridges))
+    translated = [replace(outside, incoming=link) for link in incoming] if rules.respect else [outside]
     return {
-        f"{PREFIX}PREROUTING": [*strangers, *leads],
-        f"{PREFIX}OUTPUT": [*strangers, *refused, lead],
+        f"{PREFIX}PREROUTING": [*link_local, *translated],
+        f"{PREFIX}OUTPUT": [*link_local, *refused, translate],
         **published(chain, rules.published, family),
-        **(_passed(rules, bridges, family, strangers) if rules.respect else {}),
-        **_postrouting(rules, bridges, family, bridged),
+        **(_recirculated(rules, bridges, family, link_local) if rules.respect else {}),
+        **_postrouting(rules, bridges, family, bridge_filter),
     }
 
 
-def _passed(rules: Ruleset, bridges: list[BridgeRules], family: Family, strangers: list[Rule]) -> Chains:
-    """What the host's own rules let in is seen here: after those of filter, and once for each connection.
+def _recirculated(rules: Ruleset, bridges: list[BridgeRules], family: Family, link_local: list[Rule]) -> Chains:
+    """Return the chains for packets that the host's own rules accepted: after those of filter, once per connection.
 
-    The first packet goes by the detour, and comes in again to be translated; the connection is not known before.
+    The first packet is sent to the recirculation links and arrives again to be translated; the connection is not
+    confirmed before.
     """
-    ours = [Rule(then="RETURN", incoming=one) for one in ("lo", IN, *_all_links(bridges))]
+    skipped = [Rule(target="RETURN", incoming=link) for link in ("lo", IN, *_all_links(bridges))]
     next_hop = ip_address(NEXT_HOP if family == 4 else NEXT_HOP6)
     return {
-        f"{PREFIX}INPUT": [*ours, *strangers, Rule(then=f"{PREFIX}ASKED", goto=True, to_host=True)],
-        f"{PREFIX}DETOUR": [Rule(then=Copy(next_hop, OUT)), _DROP],
-        **asked(f"{PREFIX}ASKED", rules.published, family, Rule(then=f"{PREFIX}DETOUR", goto=True)),
+        f"{PREFIX}INPUT": [*skipped, *link_local, Rule(target=f"{PREFIX}ASKED", goto=True, to_host=True)],
+        f"{PREFIX}DETOUR": [Rule(target=Tee(next_hop, OUT)), _DROP],
+        **on_published(f"{PREFIX}ASKED", rules.published, family, Rule(target=f"{PREFIX}DETOUR", goto=True)),
     }
 
 
-def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridged: Bridged) -> Chains:
-    """Clients keep their address, except where the answer would not come back this way.
+def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filter: BridgeFilter) -> Chains:
+    """Return the chains for source translation: clients keep their address, unless the reply would not return here.
 
-    That is from the container's own network and itself, from the loopback addresses, and from containers to the world.
-    Legacy tables do not show here by which link a packet came: that it is of a network is known by its source.  What
-    br_netfilter translates between a bridge's ports is answered there, but for what a container sends to itself.
+    That is the case from the container's own network and from the container itself, from the loopback addresses, and
+    from containers to outside.  Legacy tables do not show the incoming link here, so rules match source subnets.
+    Connections that br_netfilter translates between a bridge's ports are replied to there, except a container's
+    connection to itself.
     """
-    hide = Rule(then=Masquerade())
-    of_host = (replace(hide, outgoing=bridge.name) for bridge in bridges)
+    masquerade = Rule(target=Masquerade())
+    of_host = (replace(masquerade, outgoing=bridge.name) for bridge in bridges)
     same = (
-        replace(hide, source=subnet, outgoing=bridge.name) for bridge in bridges for subnet in _subnets(bridge, family)
+        replace(masquerade, source=subnet, outgoing=bridge.name)
+        for bridge in bridges
+        for subnet in _subnets(bridge, family)
     )
     themselves: Chains = {}
-    if bridged.present:
-        own = map(ip_network, {one.target for one in rules.published if one.target.version == family})
-        themselves = by_source(f"{PREFIX}SELF", (replace(hide, source=one, destination=one) for one in own))
+    if bridge_filter.present:
+        targets = map(ip_network, {rule.target for rule in rules.published if rule.target.version == family})
+        own = (replace(masquerade, source=target, destination=target) for target in targets)
+        themselves = by_source(f"{PREFIX}SELF", own)
     return {
         f"{PREFIX}POSTROUTING": [
-            Rule(then=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
-            *(Rule(then=chain, state=ConnectionState.DNAT) for chain in list(themselves)[:1]),
-            Rule(then=f"{PREFIX}HAIRPIN", state=ConnectionState.DNAT, not_bridged=bridged.present),
-            *(Rule(then="RETURN", outgoing=links) for links in _all_links(bridges)),
-            Rule(then=f"{PREFIX}HIDE", goto=True),
+            Rule(target=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
+            *(Rule(target=chain, state=ConnectionState.DNAT) for chain in list(themselves)[:1]),
+            Rule(target=f"{PREFIX}HAIRPIN", state=ConnectionState.DNAT, not_bridged=bridge_filter.present),
+            *(Rule(target="RETURN", outgoing=links) for links in _all_links(bridges)),
+            Rule(target=f"{PREFIX}HIDE", goto=True),
         ],
         **themselves,
         **by_link(f"{PREFIX}HOST", of_host, out=True),
         **by_source(f"{PREFIX}HAIRPIN", same),
-        **by_source(f"{PREFIX}HIDE", (rule for bridge in bridges for rule in _hiding(bridge, family))),
+        **by_source(f"{PREFIX}HIDE", (rule for bridge in bridges for rule in _source_nat(bridge, family))),
     }
 
 
 def _all_links(bridges: list[BridgeRules]) -> list[str]:
-    """Return what matches the names of all bridges: one pattern for all that we name ourselves."""
-    return sorted({f"{_OWN}+" if one.name.startswith(_OWN) else one.name for one in bridges})
+    """Return patterns that match the names of all bridges: a single pattern for all names that netd chose."""
+    return sorted({f"{_OWN}+" if bridge.name.startswith(_OWN) else bridge.name for bridge in bridges})
 
 
-def _hiding(bridge: BridgeRules, family: Family) -> Iterator[Rule]:
+def _source_nat(bridge: BridgeRules, family: Family) -> Iterator[Rule]:
     treatment = bridge.treatment(family)
     if treatment is None or bridge.internal or treatment.mode in (GatewayMode.ROUTED, GatewayMode.ISOLATED):
         return
     if treatment.source is None and not treatment.masquerade:
         return
-    then = Snat(treatment.source) if treatment.source else Masquerade()
+    target = Snat(treatment.source) if treatment.source else Masquerade()
     for subnet in _subnets(bridge, family):
-        yield Rule(then=then, source=subnet)
+        yield Rule(target=target, source=subnet)
 
 
 def _subnets(bridge: BridgeRules, family: Family) -> list[Subnet]:
-    return [one for one in bridge.subnets if one.version == family]
+    return [subnet for subnet in bridge.subnets if subnet.version == family]

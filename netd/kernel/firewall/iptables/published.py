@@ -1,4 +1,4 @@
-"""Chains for what is published, who may come to it, and what routed networks open.  Pure."""
+"""Chains for published ports, their allowed sources, and the open ports of routed networks.  Pure."""
 
 from __future__ import annotations
 
@@ -17,95 +17,95 @@ from netd.portmap.rules import Opened, Published
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _EVERY = (EVERY_IPV4, EVERY_IPV6)
-_DROP = Rule(then="DROP")
+_DROP = Rule(target="DROP")
 P = TypeVar("P", Published, Opened)
 
 
 def published(chain: str, rules: Iterable[Published], family: Family) -> Chains:
-    """Return *chain*, which leads what comes to a published port to its container."""
-    return _by_protocol(chain, [_lead(one) for one in _of(rules, family)])
+    """Return *chain*, which translates packets to a published port to its container."""
+    return _by_protocol(chain, [_dnat_rule(rule) for rule in _sorted(rules, family)])
 
 
-def asked(chain: str, rules: Iterable[Published], family: Family, then: Rule) -> Chains:
-    """Return *chain*, which does *then* with what comes to a published port."""
-    return _by_protocol(chain, [_at(one, then) for one in _of(rules, family)])
+def on_published(chain: str, rules: Iterable[Published], family: Family, action: Rule) -> Chains:
+    """Return *chain*, which applies the target of *action* to packets to a published port."""
+    return _by_protocol(chain, [_matching(rule, action) for rule in _sorted(rules, family)])
 
 
-def guards(chain: str, rules: Iterable[Published], family: Family) -> Chains:
-    """Return *chain*, which drops what may not come to a published port; nothing when everybody may everywhere."""
-    guarded = _of((one for one in rules if one.allow), family)
-    if not guarded:
+def source_checks(chain: str, rules: Iterable[Published], family: Family) -> Chains:
+    """Return *chain*, which drops packets to published ports from sources not allowed; {} if no rule names sources."""
+    restricted = _sorted((rule for rule in rules if rule.allow), family)
+    if not restricted:
         return {}
     chains: Chains = {}
     checks = []
-    for one in guarded:
-        allowed = _collapsed(one.allow, family)
+    for rule in restricted:
+        allowed = _collapsed(rule.allow, family)
         name = f"{chain}-{hashlib.sha256(repr(allowed).encode()).hexdigest()[:8]}"
-        chains |= by_source(name, (Rule(then="RETURN", source=net) for net in allowed), otherwise=_DROP)
-        checks.append(_at(one, Rule(then=name, goto=True)))
+        chains |= by_source(name, (Rule(target="RETURN", source=net) for net in allowed), otherwise=_DROP)
+        checks.append(_matching(rule, Rule(target=name, goto=True)))
     return chains | _by_protocol(chain, checks)
 
 
 def opened(chain: str, rules: Iterable[Opened], family: Family) -> Chains:
-    """Return *chain*, which comes back for what may be reached at a container's own address, and drops the rest."""
+    """Return *chain*, which returns for packets to open ports of containers' own addresses, and drops all others."""
     by_target: dict[Address, list[Rule]] = {}
-    for one in _of(rules, family):
-        span = (one.target_port, one.target_port + one.count - 1)
-        free = Rule(then="RETURN", protocol=one.protocol, ports=span)
-        sources: Sequence[Subnet | None] = _collapsed(one.allow, family) if one.allow else [None]
-        by_target.setdefault(one.target, []).extend(replace(free, source=source) for source in sources)
+    for rule in _sorted(rules, family):
+        span = (rule.target_port, rule.target_port + rule.count - 1)
+        accepted = Rule(target="RETURN", protocol=rule.protocol, ports=span)
+        sources: Sequence[Subnet | None] = _collapsed(rule.allow, family) if rule.allow else [None]
+        by_target.setdefault(rule.target, []).extend(replace(accepted, source=source) for source in sources)
     chains: Chains = {}
     targets = []
-    for place, target in enumerate(sorted(by_target, key=int)):
-        name = f"{chain}-{place}"
-        targets.append(Rule(then=name, goto=True, destination=ip_network(target)))
+    for number, target in enumerate(sorted(by_target, key=int)):
+        name = f"{chain}-{number}"
+        targets.append(Rule(target=name, goto=True, destination=ip_network(target)))
         chains |= _by_protocol(name, by_target[target], otherwise=_DROP)
     return chains | by_destination(chain, targets, otherwise=_DROP)
 
 
-def _of(rules: Iterable[P], family: Family) -> list[P]:
-    """Return those of the family, in an order that is always the same, having checked them."""
+def _sorted(rules: Iterable[P], family: Family) -> list[P]:
+    """Return the rules of the family in a stable order.  Raises BadRequest for a rule that cannot be applied."""
     found = []
-    for one in rules:
-        if one.protocol not in _PROTOCOLS:
-            raise BadRequest(f"protocol {one.protocol!r} cannot be published: use tcp, udp or sctp")
-        if isinstance(one, Published) and one.address.version != one.target.version:
-            raise BadRequest(f"{one.target} cannot be published at {one.address}: they are of different families")
-        if one.target.version == family:
-            found.append(one)
+    for rule in rules:
+        if rule.protocol not in _PROTOCOLS:
+            raise BadRequest(f"protocol {rule.protocol!r} cannot be published: use tcp, udp or sctp")
+        if isinstance(rule, Published) and rule.address.version != rule.target.version:
+            raise BadRequest(f"{rule.target} cannot be published at {rule.address}: they are of different families")
+        if rule.target.version == family:
+            found.append(rule)
     return sorted(found, key=_order)
 
 
-def _order(one: Published | Opened) -> tuple[object, ...]:
-    """What is published at one address comes before what is published at every."""
-    if isinstance(one, Published):
-        return -int(one.address), one.port, int(one.target), one.target_port, one.count
-    return int(one.target), one.target_port, one.count, one.protocol, repr(one.allow) if one.allow else ""
+def _order(rule: Published | Opened) -> tuple[object, ...]:
+    """Return the sort key: rules at single addresses precede rules at all addresses (0.0.0.0 and ::)."""
+    if isinstance(rule, Published):
+        return -int(rule.address), rule.port, int(rule.target), rule.target_port, rule.count
+    return int(rule.target), rule.target_port, rule.count, rule.protocol, repr(rule.allow) if rule.allow else ""
 
 
 @lru_cache(1 << 14)
-def _lead(one: Published) -> Rule:
-    if one.port == one.target_port:
-        there = Dnat(one.target, None if one.count > 1 else one.target_port)
+def _dnat_rule(rule: Published) -> Rule:
+    if rule.port == rule.target_port:
+        dnat = Dnat(rule.target, None if rule.count > 1 else rule.target_port)
     else:
-        there = Dnat(one.target, one.target_port, one.count, one.port)
-    return _at(one, Rule(then=there))
+        dnat = Dnat(rule.target, rule.target_port, rule.count, rule.port)
+    return _matching(rule, Rule(target=dnat))
 
 
-def _at(one: Published, rule: Rule) -> Rule:
-    """Return the rule for the address and ports where it is published."""
-    where = None if one.address in _EVERY else ip_network(one.address)
-    ports = (one.port, one.port + one.count - 1)
-    return Rule(then=rule.then, goto=rule.goto, destination=where, protocol=one.protocol, ports=ports)
+def _matching(rule: Published, action: Rule) -> Rule:
+    """Return the target of *action* with a match of the address and ports that *rule* publishes."""
+    address = None if rule.address in _EVERY else ip_network(rule.address)
+    ports = (rule.port, rule.port + rule.count - 1)
+    return Rule(target=action.target, goto=action.goto, destination=address, protocol=rule.protocol, ports=ports)
 
 
 def _by_protocol(chain: str, rules: Iterable[Rule], otherwise: Rule | None = None) -> Chains:
     chains: Chains = {chain: []}
     for protocol in _PROTOCOLS:
-        if of_it := [rule for rule in rules if rule.protocol == protocol]:
+        if of_protocol := [rule for rule in rules if rule.protocol == protocol]:
             below = f"{chain}-{protocol}"
-            chains[chain].append(Rule(then=below, goto=True, protocol=protocol))
-            chains |= by_port(below, of_it, otherwise)
+            chains[chain].append(Rule(target=below, goto=True, protocol=protocol))
+            chains |= by_port(below, of_protocol, otherwise)
     chains[chain] += [otherwise] if otherwise else []
     return chains
 

@@ -1,6 +1,6 @@
-"""What legacy tables there are and how large they are, asked of the kernel without python-iptables.
+"""Names, sizes and chains of the legacy tables, read from the kernel without python-iptables.
 
-Asking makes no table that is not there.
+Changes nothing: reading does not create absent tables.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from typing import TypeAlias
 from netd.common.addresses import Family
 
 Size: TypeAlias = tuple[int, int]
-"""Rules and bytes."""
+"""Number of entries and of bytes."""
 
 _NAMES: dict[Family, str] = {4: "ip_tables_names", 6: "ip6_tables_names"}
 _LEVELS: dict[Family, tuple[int, int]] = {4: (socket.AF_INET, 0), 6: (socket.AF_INET6, 41)}
 _GET_INFO, _GET_ENTRIES = 64, 65
 _INFO = struct.Struct("=32s11I2I")
-"""``struct ipt_getinfo``: name, hooks, the places of five chains and of their policies, rules, bytes."""
+"""``struct ipt_getinfo``: name, hooks, offsets of five chains and of their policies, entries, bytes."""
 _HEAD = struct.Struct("=32sI4x")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def existing(family: Family) -> list[str]:
-    """Return the tables that there are in the calling thread's namespace."""
+    """Return the names of the tables that exist in the calling thread's namespace."""
     path = Path("/proc/thread-self/net") / _NAMES[family]
     return path.read_text().split() if path.exists() else []
 
 
 def size(family: Family, table: str) -> Size:
-    """Return how many rules the table has, those that end chains among them, and how many bytes they take."""
-    found = _ask(family, _GET_INFO, bytearray(_INFO.pack(table.encode(), *bytes(13))))
-    *_, entries, octets = _INFO.unpack(found)
+    """Return the number of entries of the table, those that end chains included, and their size in bytes."""
+    info = _getsockopt(family, _GET_INFO, bytearray(_INFO.pack(table.encode(), *bytes(13))))
+    *_, entries, octets = _INFO.unpack(info)
     return entries, octets
 
 
-def with_chain_prefix(family: Family, word: bytes) -> list[str]:
-    """Return the tables in which *word* is the beginning of a chain's name."""
-    return [table for table in existing(family) if word in _entries(family, table)]
+def with_chain_prefix(family: Family, prefix: bytes) -> list[str]:
+    """Return the tables that have a chain whose name begins with *prefix*."""
+    return [table for table in existing(family) if prefix in _entries(family, table)]
 
 
 def _entries(family: Family, table: str) -> bytes:
     _, octets = size(family, table)
-    return _ask(family, _GET_ENTRIES, bytearray(_HEAD.pack(table.encode(), octets)) + bytearray(octets))
+    return _getsockopt(family, _GET_ENTRIES, bytearray(_HEAD.pack(table.encode(), octets)) + bytearray(octets))
 
 
-def _ask(family: Family, question: int, words: bytearray) -> bytes:
+def _getsockopt(family: Family, option: int, value: bytearray) -> bytes:
     domain, level = _LEVELS[family]
-    length = ctypes.c_uint32(len(words))
-    buffer = (ctypes.c_char * len(words)).from_buffer(words)
-    with socket.socket(domain, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as asking:
-        if _libc.getsockopt(asking.fileno(), level, question, buffer, ctypes.byref(length)):
+    length = ctypes.c_uint32(len(value))
+    buffer = (ctypes.c_char * len(value)).from_buffer(value)
+    with socket.socket(domain, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as sock:
+        if _libc.getsockopt(sock.fileno(), level, option, buffer, ctypes.byref(length)):
             number = ctypes.get_errno()
-            raise OSError(number, f"reading the legacy tables: {os.strerror(number)}")
-    return bytes(words)
+            raise OSError(number, f"legacy tables cannot be read: {os.strerror(number)}")
+    return bytes(value)

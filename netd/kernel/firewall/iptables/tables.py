@@ -1,7 +1,7 @@
-"""Our chains in the tables of the kernel: one commit per table, under the lock that all users of iptables share.
+"""netd's chains in the kernel's legacy tables: one commit per table, under the lock that all iptables programs share.
 
-Owns the chains whose names begin as ours do and one rule in each built-in chain that leads to them; nothing else is
-changed.  A table that is touched for the first time comes to be, empty, as with iptables itself.
+Owns the chains with netd's prefix and one rule in each built-in chain that jumps to them; must not change other
+chains.  The first access to a table creates it, empty, as with iptables itself.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ from netd.kernel.firewall.iptables.entry import Rule, pack
 from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, Content
 
 _LOCK = Path("/run/xtables.lock")
-_PATIENCE = 5.0
-"""Seconds for which another program may keep the lock."""
-_PAUSE = 0.01
-_TRIES = 5
+_LOCK_TIMEOUT = 5.0
+"""Seconds to wait for another program that holds the lock."""
+_LOCK_RETRY = 0.01
+_ATTEMPTS = 5
 
 
 def write(family: Family, name: str, content: Content) -> None:
-    """Make our chains in the table exactly *content*.  Raises KernelRefused; then nothing has changed."""
+    """Replace netd's chains in the table with *content*.  On KernelRefused the table is unchanged."""
     iptc = iptc_loader.load()
     with _locked():
-        for attempt in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             try:
                 with _opened(iptc, family, name) as table:
                     _replace(table, family, name, content)
                     table.commit()
                 return
             except iptc.IPTCError as problem:
-                # Somebody who does not know of the lock was faster.
-                if attempt + 1 == _TRIES or "again" not in str(problem):
+                # EAGAIN: a program that does not take the lock changed the table in between.
+                if attempt + 1 == _ATTEMPTS or "again" not in str(problem):
                     raise _refused(family, name, problem) from problem
 
 
 def match(family: Family, name: str, content: Content) -> bool:
-    """Tell whether the table still leads to our chains, and these are as long as they were made."""
+    """Return whether the built-in chains jump to netd's chains, and these have as many rules as in *content*."""
     with _locked(), _opened(iptc_loader.load(), family, name) as table:
         names = {chain.name for chain in table.chains}
-        if {one for one in names if one.startswith(PREFIX)} != content.chains.keys():
+        if {name for name in names if name.startswith(PREFIX)} != content.chains.keys():
             return False
-        led = all((PREFIX + hook).encode() in _targets(table, hook) for hook in content.hooks)
-        return led and all(
+        jumps = all((PREFIX + hook).encode() in _targets(table, hook) for hook in content.hooks)
+        return jumps and all(
             sum(1 for _ in _targets(table, chain)) == len(rules) for chain, rules in content.chains.items()
         )
 
 
 def has_marking(family: Family) -> bool:
-    """Tell whether packets pass the barriers now."""
+    """Return whether packets are marked for the egress barriers now."""
     name, hook = MARKING
     chain = PREFIX + hook
     with _locked(), _opened(iptc_loader.load(), family, name) as table:
@@ -71,7 +71,7 @@ def _refused(family: Family, name: str, problem: Exception) -> KernelRefused:
 
 @contextmanager
 def _opened(iptc: Any, family: Family, name: str) -> Iterator[Any]:
-    """The table as it is now in the calling thread's namespace; python-iptables would give one that it had before."""
+    """Yield the current table of the calling thread's namespace; python-iptables' constructor returns cached tables."""
     kind = iptc.Table if family == 4 else iptc.Table6
     table = object.__new__(kind)
     table._init(name, False)
@@ -88,7 +88,7 @@ def _replace(table: Any, family: Family, name: str, content: Content) -> None:
         table.create_chain(chain)
     for hook in names:
         if hook not in ours and table.builtin_chain(hook):
-            _lead(table, family, hook, wanted=hook in content.hooks, last=(name, hook) == MARKING)
+            _set_jump(table, family, hook, wanted=hook in content.hooks, last=(name, hook) == MARKING)
     for chain in ours:
         table.flush_entries(chain)
     for chain, rules in content.chains.items():
@@ -98,15 +98,15 @@ def _replace(table: Any, family: Family, name: str, content: Content) -> None:
         table.delete_chain(chain)
 
 
-def _lead(table: Any, family: Family, hook: str, *, wanted: bool, last: bool) -> None:
-    """Have exactly one rule at the top of a built-in chain, or at its end, lead to ours, or none."""
+def _set_jump(table: Any, family: Family, hook: str, *, wanted: bool, last: bool) -> None:
+    """Keep exactly one jump from a built-in chain to netd's chain, as first or *last* rule; none unless *wanted*."""
     target = PREFIX + hook
-    there = list(_targets(table, hook))
-    places = [place for place, found in enumerate(there) if found == target.encode()]
-    if wanted and places == [len(there) - 1 if last else 0]:
+    targets = list(_targets(table, hook))
+    positions = [position for position, found in enumerate(targets) if found == target.encode()]
+    if wanted and positions == [len(targets) - 1 if last else 0]:
         return
-    jump = pack(Rule(then=target), family)
-    for _ in places:
+    jump = pack(Rule(target=target), family)
+    for _ in positions:
         table.delete_entry(hook, jump, b"\xff" * len(jump))
     if wanted and last:
         table.append_entry(hook, jump)
@@ -115,7 +115,7 @@ def _lead(table: Any, family: Family, hook: str, *, wanted: bool, last: bool) ->
 
 
 def _targets(table: Any, chain: str) -> Iterator[bytes | None]:
-    """Return where each rule of the chain leads."""
+    """Yield the target of each rule of the chain."""
     rule = table.first_rule(chain)
     while rule:
         yield table.get_target(rule)
@@ -126,14 +126,14 @@ def _targets(table: Any, chain: str) -> Iterator[bytes | None]:
 def _locked() -> Iterator[None]:
     fd = os.open(_LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _take(fd)
+        _lock(fd)
         yield
     finally:
         os.close(fd)
 
 
-def _take(fd: int) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _lock(fd: int) -> None:
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     waiting = threading.Event()
     while True:
         try:
@@ -141,6 +141,6 @@ def _take(fd: int) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                message = f"another program has held {_LOCK} for {_PATIENCE:.0f} seconds"
+                message = f"another program has held {_LOCK} for {_LOCK_TIMEOUT:.0f} seconds"
                 raise KernelRefused(message, errno.EAGAIN) from None
-        waiting.wait(_PAUSE)
+        waiting.wait(_LOCK_RETRY)

@@ -1,1 +1,1 @@
-"""The firewall by nftables: one table of ours, whose rules never grow."""
+"""The nftables backend: one table with a fixed number of rules; sets and maps hold what varies."""

@@ -1,7 +1,7 @@
-"""The nftables table ``inet netd``: kept equal to the ruleset last published.
+"""The nftables table ``inet netd``, kept equal to the last ruleset.
 
-Owns the table, those named ``netd`` of ip and ip6 that it needs to respect the host's input rules, and, by way of
-``Forwarding``, whether the host forwards; no other table is ever touched, nor a policy of the host's.
+Owns that table, the tables ``ip netd`` and ``ip6 netd`` that respecting the host's input rules needs, and, through
+``Forwarding``, IP forwarding of the host.  Must not change other tables or policies.
 """
 
 from __future__ import annotations
@@ -13,110 +13,112 @@ from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
 from netd.kernel.firewall.nftables import script as scripts
 from netd.kernel.firewall.nftables.nft import Nft
-from netd.kernel.firewall.nftables.table import MARKED, MARKING, removal
+from netd.kernel.firewall.nftables.table import ADD_MARKING, LIST_MARKING, removal
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
 logger = logging.getLogger(__name__)
-_LOOK = 2.0
+_POLL_INTERVAL = 2.0
+"""Seconds between checks of the recirculation links."""
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
 class Nftables:
-    """To be used in one thread, whose network namespace is the host."""
+    """Use it in one thread, whose network namespace is the host."""
 
     def __init__(self, forwarding: Forwarding) -> None:
         self._nft = Nft()
         self._forwarding = forwarding
-        self._held = RulesetState()
-        self._known = False
-        """Whether the table holds what is held, by our last word."""
+        self._state = RulesetState()
+        self._in_sync = False
+        """Whether the table holds the state, as far as known from netd's own transactions."""
         self.forwards: frozenset[Family] = frozenset()
-        """The families whose packets the host has to forward for what was published last."""
+        """The families that the host has to forward for the last ruleset."""
 
     @property
-    def look_every(self) -> float | None:
-        """The kernel tells of every change of the tables, but nobody listens to what becomes of the detour's links."""
-        return _LOOK if self._held.respect else None
+    def poll_interval(self) -> float | None:
+        """The kernel sends notifications for tables; the recirculation links are not watched."""
+        return _POLL_INTERVAL if self._state.respect else None
 
-    def damaged(self) -> bool:
-        return self._held.respect and not recirculation.is_open()
+    def is_damaged(self) -> bool:
+        return self._state.respect and not recirculation.is_up()
 
     def close(self) -> None:
         self._nft.close()
 
     def change(self, change: RulesetChange) -> None:
-        """Bring the table on by *change*; where that does not fit what is there, by building it anew.
+        """Apply *change* incrementally; on failure rebuild the table.
 
-        When that fails too, what is held stays, and the next change builds anew.
+        If the rebuild fails too, the state stays as it was, and the next change rebuilds.
         """
-        real = self._held.real(change)
-        script = scripts.change(self._held, real)
-        if not (self._known and self._fits(script)):
-            self._rebuild(_after(self._held, real))
-        self._held.turn(real)
-        self._forward()
+        effective = self._state.effective(change)
+        script = scripts.change(self._state, effective)
+        if not (self._in_sync and self._try(script)):
+            self._rebuild(_with_change(self._state, effective))
+        self._state.apply(effective)
+        self._enable_forwarding()
 
-    def _fits(self, script: str) -> bool:
+    def _try(self, script: str) -> bool:
+        """Run the script; return whether it succeeded."""
         try:
             if script:
                 self._nft.run(script)
         except KernelRefused as problem:
-            logger.warning("firewall=not-as-left action=rebuild reason=%s", problem.message)
-            self._known = False
-        return self._known
+            logger.warning("table is not as netd left it, rebuilding: firewall=nftables error=%s", problem.message)
+            self._in_sync = False
+        return self._in_sync
 
     def update(self, rules: Ruleset) -> None:
-        """Bring the table to *rules* by the difference; where that does not fit what is there, by building it anew."""
-        if rules.respect != self._held.respect:
+        """Apply the difference between the last ruleset and *rules*; on failure rebuild the table."""
+        if rules.respect != self._state.respect:
             self.reset(rules)
         else:
-            self.change(RulesetChange.between(self._held.ruleset(), rules))
+            self.change(RulesetChange.between(self._state.ruleset(), rules))
 
     def reset(self, rules: Ruleset) -> None:
-        """Build the table anew in one transaction."""
-        self._known = False
-        self._held = RulesetState(rules)
+        """Rebuild the table in one transaction."""
+        self._in_sync = False
+        self._state = RulesetState(rules)
         self._rebuild(rules)
-        self._forward()
+        self._enable_forwarding()
 
     def remove(self) -> None:
-        self._held, self._known, self.forwards = RulesetState(), False, frozenset()
+        self._state, self._in_sync, self.forwards = RulesetState(), False, frozenset()
         self._nft.run(removal())
-        recirculation.close_detour()
+        recirculation.delete()
         self._forwarding.restore()
 
     def _rebuild(self, rules: Ruleset) -> None:
         if rules.respect:
-            recirculation.open_detour()
+            recirculation.create()
         filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
         script = scripts.rebuild(rules, bridges_filter_ipv6=filtered)
-        if self._marks():
-            self._nft.run(script + MARKING)
+        if self._has_marking():
+            self._nft.run(script + ADD_MARKING)
         else:
             self._nft.run(script)
             egress_barrier.wait_for_packets()
-            self._nft.run(MARKING)
+            self._nft.run(ADD_MARKING)
         if not rules.respect:
-            recirculation.close_detour()
-        self._known = True
+            recirculation.delete()
+        self._in_sync = True
 
-    def _marks(self) -> bool:
-        """Tell whether packets pass the barriers now."""
+    def _has_marking(self) -> bool:
+        """Return whether the rule that marks packets for the egress barriers is in place."""
         try:
-            return "vmap" in self._nft.run(MARKED)
+            return "vmap" in self._nft.run(LIST_MARKING)
         except KernelRefused:
             return False
 
-    def _forward(self) -> None:
-        """Only now that the table is there may the host forward."""
-        self.forwards = self._held.forwards
+    def _enable_forwarding(self) -> None:
+        """Enable forwarding.  Must follow the rules: before them, forwarded packets would not be filtered."""
+        self.forwards = self._state.forwards
         self._forwarding.enable(self.forwards)
 
 
-def _after(held: RulesetState, real: RulesetChange) -> Ruleset:
-    there = RulesetState(held.ruleset())
-    there.turn(real)
-    return there.ruleset()
+def _with_change(state: RulesetState, effective: RulesetChange) -> Ruleset:
+    changed = RulesetState(state.ruleset())
+    changed.apply(effective)
+    return changed.ruleset()

@@ -1,6 +1,7 @@
-"""What a ruleset puts into the sets and maps of the table.  Pure.
+"""The elements of a ruleset in the sets and maps of the table.  Pure.
 
-Nothing from outside comes into a script but by way of here, and only as a checked name, an address or a number.
+The only source of variable text in nft scripts.  Must emit only checked names, addresses and numbers, because
+libnftables parses the script.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from netd.common.errors import BadRequest
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset
 
 Key: TypeAlias = tuple[str, str]
-"""Set or map, and what is looked for in it."""
+"""Name of the set or map, and the key in it."""
 Element: TypeAlias = tuple[Key, str]
-"""With the value: "" in sets."""
+"""A key with its value; "" in sets."""
 Elements: TypeAlias = dict[Key, str]
 
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
@@ -32,12 +33,12 @@ _ENTERING = {
 
 
 def elements(rules: Ruleset) -> Elements:
-    """Return everything the sets and maps should hold.  Raises BadRequest for what no script may contain."""
+    """Return all elements of a ruleset.  Raises BadRequest for values that must not be in a script."""
     return {**parts(rules), **of_targets({rule.target for rule in rules.published})}
 
 
 def parts(rules: Ruleset) -> Elements:
-    """Return the elements that belong to one bridge, one publication or one opening each."""
+    """Return the elements that belong to a single bridge, published rule or opened rule."""
     found: Elements = {}
     for bridge in rules.bridges:
         found.update(of_bridge(bridge))
@@ -82,12 +83,12 @@ def _family(rules: BridgeRules, family: Family, name: str) -> Iterator[Element]:
 
 
 def of_targets(targets: Iterable[Address]) -> Elements:
-    """One element for each container that publishes, however many ports."""
-    return {("themselves" + suffix(one), f"{one} . {one}"): "" for one in targets}
+    """Return one element for each container address with published ports."""
+    return {("themselves" + suffix(target), f"{target} . {target}"): "" for target in targets}
 
 
 def of_published(rule: Published) -> Iterator[Element]:
-    """Return the elements for what is published, but for its target's."""
+    """Yield the elements of a published rule, except that of its target."""
     _check_protocol(rule.protocol)
     if rule.address.version != rule.target.version:
         raise BadRequest(f"{rule.target} cannot be published at {rule.address}: they are of different families")
@@ -98,33 +99,33 @@ def of_published(rule: Published) -> Iterator[Element]:
         yield ("ranges" + ending, key + _span(rule.port, rule.count)), str(rule.target)
     else:
         name, target = "ports" + ending, str(rule.target)
-        for step in range(rule.count):
-            yield (name, f"{key}{rule.port + step}"), f"{target} . {rule.target_port + step}"
+        for offset in range(rule.count):
+            yield (name, f"{key}{rule.port + offset}"), f"{target} . {rule.target_port + offset}"
     if rule.allow:
-        yield from _guards(rule, _EVERY[rule.address.version] if every else str(rule.address))
+        yield from _allowed(rule, _EVERY[rule.address.version] if every else str(rule.address))
 
 
-def _guards(rule: Published, where: str) -> Iterator[Element]:
+def _allowed(rule: Published, address: str) -> Iterator[Element]:
     ending = suffix(rule.address)
-    place = f"{where} . {rule.protocol} . {_span(rule.port, rule.count)}"
-    yield ("guarded" + ending, place), ""
+    key = f"{address} . {rule.protocol} . {_span(rule.port, rule.count)}"
+    yield ("guarded" + ending, key), ""
     for source in _sources(rule.allow, rule.address):
-        yield ("allowed" + ending, f"{source} . {place}"), ""
+        yield ("allowed" + ending, f"{source} . {key}"), ""
 
 
 def of_opened(rule: Opened) -> Iterator[Element]:
     _check_protocol(rule.protocol)
     ending = suffix(rule.target)
-    place = f"{rule.target} . {rule.protocol} . {_span(rule.target_port, rule.count)}"
+    key = f"{rule.target} . {rule.protocol} . {_span(rule.target_port, rule.count)}"
     if rule.allow:
         for source in _sources(rule.allow, rule.target):
-            yield (f"opened{ending}_to", f"{source} . {place}"), ""
+            yield (f"opened{ending}_to", f"{source} . {key}"), ""
     else:
-        yield (f"opened{ending}_ranges" if rule.count > 1 else f"opened{ending}", place), ""
+        yield (f"opened{ending}_ranges" if rule.count > 1 else f"opened{ending}", key), ""
 
 
 def _sources(allow: Iterable[Subnet], address: Address) -> Iterator[IPv4Network | IPv6Network]:
-    """Return the subnets of the address's family, none within another: the kernel refuses intervals that overlap."""
+    """Yield the subnets of the address's family without overlaps, which the kernel refuses in interval sets."""
     if isinstance(address, IPv4Address):
         yield from collapse_addresses(net for net in allow if isinstance(net, IPv4Network))
     else:

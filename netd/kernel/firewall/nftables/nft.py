@@ -1,8 +1,8 @@
-"""nftables in process: one script, one transaction.
+"""nftables in this process by libnftables: one script is one transaction.
 
-Owns a libnftables context in the network namespace of the thread that makes it.  Scripts are text: it is what
-people read, and libnftables takes it in half the time of JSON.  Names in scripts must be checked by
-whoever writes them.
+Owns a libnftables context in the network namespace of the thread that creates it.  Scripts are text, which is
+readable, and which libnftables parses in half the time of JSON.  Callers must check names before they put them into
+scripts.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ def _load() -> ctypes.CDLL:
 
 
 def _probe() -> None:
-    """Refuse where the library would end the whole process: it does without a socket of a low number."""
+    """Raise KernelRefused if no netlink socket below FD_SETSIZE can be opened: libnftables would abort the process."""
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as tried:
-            if tried.fileno() >= _SELECTABLE:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock:
+            if sock.fileno() >= _SELECTABLE:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     except OSError as problem:
         raise KernelRefused(f"nftables cannot be reached: {problem.strerror}", problem.errno or 0) from problem
 
 
 class Nft:
-    """To be used in the thread that makes it."""
+    """Use it in the thread that creates it."""
 
     def __init__(self) -> None:
         self._library = _load()
@@ -72,25 +72,25 @@ class Nft:
             self._context = None
 
     def run(self, script: str) -> str:
-        """Carry the script out as a whole or not at all, and return what it lists.
+        """Run the script as one transaction and return the output of its list commands.
 
-        Raises KernelRefused with nft's own words.
+        Raises KernelRefused with libnftables' message.
         """
         if self._context is None:
             self._open()
         failed = self._library.nft_run_cmd_from_buffer(self._context, script.encode())
-        said = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
+        errors = self._library.nft_ctx_get_error_buffer(self._context).decode(errors="replace")
         if failed:
-            # The socket may hold answers to a command that was broken off.  The library would take them for answers
-            # to the next one, and end the process.
+            # The socket may hold replies to the failed command.  The library would read them as replies to the next
+            # command and abort the process.
             self.close()
-            raise KernelRefused(_explain(said))
-        listed: bytes = self._library.nft_ctx_get_output_buffer(self._context)
-        return listed.decode(errors="replace")
+            raise KernelRefused(_message(errors))
+        output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+        return output.decode(errors="replace")
 
 
-def _explain(said: str) -> str:
-    reason = said.strip().splitlines()[0].removeprefix("Error: ") if said.strip() else "no reason given"
+def _message(errors: str) -> str:
+    reason = errors.strip().splitlines()[0].removeprefix("Error: ") if errors.strip() else "no reason given"
     hint = ""
     if "not supported" in reason or ("cache initialization" in reason and not any(map(reason.count, _SHORTAGES))):
         hint = ": this kernel or network namespace has no nftables with nat and fib"

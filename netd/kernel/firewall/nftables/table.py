@@ -1,13 +1,13 @@
-"""The table ``inet netd`` without its elements: fixed text, the same on every host but for one setting.
+"""The table ``inet netd`` without elements: fixed text that depends on one setting only.
 
-What is there is only ever said by elements of the sets and maps; see :mod:`netd.kernel.firewall.nftables.elements`.
+All that varies is in elements of the sets and maps; see :mod:`netd.kernel.firewall.nftables.elements`.
 
-Where the host's own input rules are respected, the first packet of a connection from outside to a published port is
-not translated: it goes to the host's input as if for a program of the host, past everybody's rules.  Only what they let
-through is seen by our last chain there.  It marks the packet by its priority (tables do not see each other's sets, and
-``dup`` has to be in one of the packet's own family); the packet is copied into a link of ours whose other end is in
-this host too, and dropped, before the connection is known.  The copy comes in as the connection's first packet and is
-translated; the rest of the connection follows by the straight way.
+If the host's own input rules are respected, the first packet of a connection from outside to a published port is not
+translated: it enters the host's input hook like a packet to a program of the host, and passes the rules of all tables.
+netd's last chain there sees the packets that those rules accept.  It sets the packet's priority as a mark (tables
+cannot use each other's sets, and ``dup`` must be in a table of the packet's own family).  The packet is then duplicated
+to a link of netd whose peer is in the same namespace, and dropped, before the connection is confirmed.  The duplicate
+arrives as the connection's first packet and is translated; later packets of the connection are translated directly.
 """
 
 from netd.kernel.links.egress_barrier import MARK
@@ -71,7 +71,7 @@ table inet netd {
     dnat ip6 to meta l4proto . th dport map @ranges6
   }
 
-  # Whom a port was not published for gets no answer; those that are connected already do not come by here.
+  # Drop connections from sources that the port is not published for.  Established connections skip nat chains.
   chain arriving {
     ip daddr . meta l4proto . th dport @guarded ip saddr . ip daddr . meta l4proto . th dport != @allowed drop
     goto published
@@ -82,22 +82,22 @@ table inet netd {
     goto published6
   }
 
-  # route_localnet opens the host's 127.0.0.0/8 to what is on our bridges: shut it here.  The kernel itself
-  # takes no packet from or to ::1 from any link.
+  # route_localnet opens the host's 127.0.0.0/8 to the containers: close it here.  For ::1 the kernel itself drops
+  # packets from and to it that arrive by a link.
   chain loopback {
     type filter hook prerouting priority -300; policy accept;
     ip daddr 127.0.0.0/8 iifname @bridges drop
     ip saddr 127.0.0.0/8 iifname @bridges drop
   }
 
-  # Sources inside a network come by its bridge alone; by any other link they are forged, to be let in by --allow.  By a
-  # network's further bridges br_netfilter shows what goes from port to port.
   chain spoofed {
     type filter hook prerouting priority -150; policy accept;
     ct state new goto beginning
   }
 
   # New connections of containers over their budget are dropped before they take an entry of connection tracking.
+  # Source addresses of a network are valid on its bridge only: on other links they are forged, to pass --allow.  On the
+  # segments of a network (nds*), br_netfilter shows packets between ports.
   chain beginning {
     ip saddr @over_budget drop
     ip6 saddr @over_budget6 drop
@@ -106,8 +106,8 @@ table inet netd {
     iifname != @bridges fib saddr oifname @homes drop
   }
 
-  # A neighbour that routes 127.0.0.1 to us must not reach what is published there.  What comes from an address of
-  # its link alone cannot be led on to another link.
+  # A neighbour that routes 127.0.0.1 to this host must not reach ports that are published there.  Packets from a
+  # link-local address cannot be forwarded to another link.
   chain prerouting {
     type nat hook prerouting priority -100; policy accept;
     @first@
@@ -115,8 +115,8 @@ table inet netd {
     ip6 daddr != ::1 ip6 saddr != fe80::/10 fib daddr type local goto arriving6
   }
 
-  # The host itself always may.  Where br_netfilter sees IPv6, it translates answers to ::1 before the kernel drops
-  # what comes from a link to ::1: there, it is better refused at once.
+  # The host itself is always allowed.  Where br_netfilter filters IPv6, it translates replies to ::1 before the kernel
+  # drops packets to ::1 that arrive by a link: there, do not translate, so that the connection is refused at once.
   chain output {
     type nat hook output priority -100; policy accept;
     meta nfproto ipv4 fib daddr type local goto published
@@ -124,9 +124,9 @@ table inet netd {
     ip6 saddr != fe80::/10 fib daddr type local goto published6
   }
 
-  # Clients keep their address, except where the answer would not come back this way: from the container's own
-  # network and itself, from the loopback addresses, and from containers to the world.  Where br_netfilter translates
-  # between a bridge's ports it shows no iifname here, and only a container to itself needs it.
+  # Clients keep their address, unless the reply would not return by this host: from the container's own network and
+  # from the container itself, from the loopback addresses, and from containers to outside.  Where br_netfilter
+  # translates between a bridge's ports, iifname is not set here, and only a container's connection to itself needs it.
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     iifname . oifname @within ct status dnat masquerade
@@ -139,9 +139,9 @@ table inet netd {
     meta nfproto . iifname @masquerading oifname != @bridges masquerade
   }
 
-  # The barrier of a bridge passes only what is marked here, so it is closed while this table is gone.  The priority is
-  # the last one, so that no rule of others sees the mark.  @marked is the first map of the table: a flush empties maps,
-  # one after the other, before it removes rules and sets.
+  # The egress barrier of a bridge passes only packets that are marked here, so it is closed while this table is absent.
+  # The priority is the last, so that no rule of others sees the mark.  @marked is the first map of the table: a flush
+  # empties maps, in their order, before it deletes rules and sets.
   chain mark_packet {
     meta mark set meta mark or @mark@
   }
@@ -150,15 +150,15 @@ table inet netd {
     type filter hook postrouting priority 2147483646; policy accept;
   }
 
-  # Peers that never hear of a smaller MTU on the way would go on sending what does not come through.
+  # Peers that do not receive ICMP errors about a smaller path MTU would send segments that are too large.
   chain clamping {
     type filter hook forward priority -150; policy accept;
     iifname @bridges tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
     oifname @bridges tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
   }
 
-  # From a bridge comes only what would be answered by way of it: who is nobody yet has no address.  The gateways of
-  # other networks do not answer pings.
+  # Accept from a bridge only sources whose replies leave by it; a container without an address yet sends from 0.0.0.0
+  # or ::.  The gateways of other networks do not answer pings.
   chain input {
     type filter hook input priority 0; policy accept;
     iifname @bridges icmp type echo-request ip daddr @subnets fib daddr . iif type != local drop
@@ -175,7 +175,7 @@ table inet netd {
     meta nfproto . oifname vmap @entering
   }
 
-  # Within a network packets come by here only when published, or where br_netfilter shows them.
+  # Packets within a network pass here only if their port is published or br_netfilter shows them.
   chain among {
     ct status dnat fib saddr . iif oif missing drop
     iifname != @isolated accept
@@ -219,7 +219,7 @@ table inet netd {{
   set asked_ranges6 {{ type inet_proto . inet_service; flags interval; }}
   set asked_ranges6_at {{ type ipv6_addr . inet_proto . inet_service; flags interval; }}
 
-  # What the host's own rules let in is seen here: after all of them, and before the connection is confirmed.
+  # Packets that the host's own rules accept: after all of them, and before the connection is confirmed.
   chain passed {{
     type filter hook input priority 2147483645; policy accept;
     iifname @bridges accept
@@ -266,16 +266,16 @@ table ip6 netd {{
 }}
 """
 
-MARKING = f"add rule {TABLE} marking oifname vmap @marked\n"
-MARKED = f"list chain {TABLE} marking\n"
-"""What lets packets pass the barriers, and what shows whether it is there."""
+ADD_MARKING = f"add rule {TABLE} marking oifname vmap @marked\n"
+"""The command that adds the rule by which packets pass the egress barriers."""
+LIST_MARKING = f"list chain {TABLE} marking\n"
 
-ASKED = ("ports", "ports_at", "ranges", "ranges_at", "ports6", "ports6_at", "ranges6", "ranges6_at")
-"""The maps whose keys are in sets too, with "asked_" before their names, where the host's rules are respected."""
+MIRRORED_MAPS = ("ports", "ports_at", "ranges", "ranges_at", "ports6", "ports6_at", "ranges6", "ranges6_at")
+"""The maps whose keys are also in sets named "asked_" plus their name, if the host's rules are respected."""
 
 
 def skeleton(respect: bool) -> str:
-    """Return the tables; *respect* is for the host's own input rules."""
+    """Return the script that creates the tables; *respect* adds the chains that respect the host's own input rules."""
     skeleton = _SKELETON.replace("@mark@", f"{MARK:#x}")
     if not respect:
         return skeleton.replace("    @first@\n", "")
@@ -283,5 +283,5 @@ def skeleton(respect: bool) -> str:
 
 
 def removal() -> str:
-    """Return the script that takes everything away, whether it is there or not."""
-    return "".join(f"add table {one}\ndelete table {one}\n" for one in (TABLE, "ip netd", "ip6 netd"))
+    """Return the script that deletes the tables, whether they exist or not."""
+    return "".join(f"add table {table}\ndelete table {table}\n" for table in (TABLE, "ip netd", "ip6 netd"))
