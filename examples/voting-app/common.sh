@@ -1,4 +1,4 @@
-# Shared by up and down: which netctl, and what the app consists of.
+# Shared by up and down: the path of netctl, and the app's containers and networks.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 containers=(vote result worker redis db)
 networks=(front-end back-end)

@@ -1,4 +1,4 @@
-"""The page with the result: reads the counts from PostgreSQL; the browser asks for them again every second."""
+"""Page with the result: reads the counts from PostgreSQL; the browser requests them again every second."""
 
 import html
 import json
@@ -27,7 +27,7 @@ setInterval(async () => {{
 
 
 def counts() -> dict[str, int]:
-    """Return the number of votes for each option.  Raises psycopg2.Error when the database cannot tell."""
+    """Return the number of votes for each option.  Raises psycopg2.Error if the database is not available."""
     database = psycopg2.connect(connect_timeout=5)
     try:
         with database.cursor() as cursor:

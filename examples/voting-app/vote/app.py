@@ -1,4 +1,4 @@
-"""The page to vote on: two buttons.  Every vote goes into a list in Redis, from which the worker takes it."""
+"""Page with two buttons.  Appends every vote to a list in Redis, from which the worker reads it."""
 
 import html
 import json
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         self.show(voter, choice)
 
     def voter(self) -> str:
-        """One browser, one vote: the cookie tells them apart."""
+        """Return the id of the browser from its cookie, or a new id; each browser has one vote."""
         cookie = SimpleCookie(self.headers.get("Cookie", "")).get("voter")
         return cookie.value if cookie else secrets.token_hex(8)
 

@@ -11,11 +11,11 @@ import redis
 TABLE = "CREATE TABLE IF NOT EXISTS votes (voter text PRIMARY KEY, vote text NOT NULL)"
 STORE = "INSERT INTO votes VALUES (%s, %s) ON CONFLICT (voter) DO UPDATE SET vote = EXCLUDED.vote"
 WAIT = 5
-"""Seconds to wait for a vote before asking again."""
+"""Seconds that one blocking read of the list waits for a vote."""
 
 
 def work() -> None:
-    """Move votes until a connection fails.  A vote leaves the list only once it is in the table."""
+    """Move votes until a connection fails.  A vote is removed from the list after it is stored in the table."""
     queue = redis.Redis(host="redis", socket_timeout=2 * WAIT, socket_connect_timeout=WAIT)
     database = psycopg2.connect(connect_timeout=WAIT)
     database.autocommit = True
