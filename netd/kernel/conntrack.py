@@ -159,20 +159,25 @@ def _untranslated(family: Family) -> Request:
 
 
 def _filtered_dumps(flows: Flows) -> Iterator[Request]:
+    targets = {rule.target for rule in flows.closed}
+    if any(address.version == 6 for address in (*flows.addresses, *targets)):
+        # The kernel's filter by IPv6 address returns the entries of all other addresses.
+        yield Request(_GET, _header(6))
     for address in flows.addresses:
-        yield from _with_address(address)
-    for target in {rule.target for rule in flows.closed}:
-        yield _filtered_dump(target.version, _TUPLE_REPLY, _ip(_SOURCE, target), _BY_SOURCE)
+        if address.version == 4:
+            yield from _with_address(address)
+    for target in targets:
+        if target.version == 4:
+            yield _filtered_dump(4, _TUPLE_REPLY, _ip(_SOURCE, target), _BY_SOURCE)
     for rule in flows.opened:
         yield from _to_port(rule)
 
 
 def _with_address(address: Address) -> Iterator[Request]:
     """Yield dumps from the container, to it, and to it by a published port (only the reply has its address)."""
-    family = address.version
-    yield _filtered_dump(family, _TUPLE_ORIG, _ip(_SOURCE, address), _BY_SOURCE)
-    yield _filtered_dump(family, _TUPLE_ORIG, _ip(_DESTINATION, address), _BY_DESTINATION)
-    yield _filtered_dump(family, _TUPLE_REPLY, _ip(_SOURCE, address), _BY_SOURCE)
+    yield _filtered_dump(4, _TUPLE_ORIG, _ip(_SOURCE, address), _BY_SOURCE)
+    yield _filtered_dump(4, _TUPLE_ORIG, _ip(_DESTINATION, address), _BY_DESTINATION)
+    yield _filtered_dump(4, _TUPLE_REPLY, _ip(_SOURCE, address), _BY_SOURCE)
 
 
 def _to_port(rule: Published) -> Iterator[Request]:

@@ -17,7 +17,7 @@ from netd.common.mac import link_local
 from netd.host_protocol import Flows
 from netd.kernel import conntrack_count
 from netd.kernel.conntrack import Conntrack
-from tests.installation import IMAGE, Installation
+from tests.installation import IMAGE, Installation, wait_until
 from tests.lab import Lab, Node, reach
 
 BUDGET, FLOOD = 1000, 1500
@@ -65,7 +65,10 @@ def inside(place: Installation, lab: Lab, name: str) -> Node:
 def flood(node: Node, family: int, address: str, first: int, count: int = FLOOD) -> None:
     """Send one datagram to each of *count* ports."""
     with node.run(lambda: socket.socket(family, socket.SOCK_DGRAM)) as sender:
-        scope = (0, node.run(lambda: socket.if_nametoindex("eth0"))) if address.startswith("fe80:") else ()
+        scope: tuple[int, ...] = ()
+        if address.startswith("fe80:"):
+            scope = (0, node.run(lambda: socket.if_nametoindex("eth0")))
+            sender.bind((node.link_local("eth0"), 0, *scope))
         for port in range(first, first + count):
             sender.sendto(b"x", (address, port, *scope))
 
@@ -98,6 +101,7 @@ def test_a_flooder_gets_no_new_connections_and_others_do(place: Installation, ho
     if address == "gateway":
         bridge = f"nd-{network['NetworkID'][:12]}"
         address = host.link_local(bridge)
+        wait_until(lambda: "tentative" not in flooder.ip("-6 addr show eth0"))
     lab.echo(host, 7000)
     with (
         host.run(lambda: socket.create_server((GATEWAY, 7001))) as server,

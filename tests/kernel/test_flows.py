@@ -11,7 +11,7 @@ import pytest
 
 from netd.host_protocol import Flows
 from netd.portmap.rules import Published
-from tests.kernel.conftest import UPLINK, Site, port
+from tests.kernel.conftest import UPLINK, UPLINK6, Site, port
 
 HERE, THERE = "fd00:51::1", "fd00:51::2"
 BEYOND = "203.0.113.2"
@@ -77,6 +77,20 @@ def test_a_port_that_is_published_no_more_loses_its_flows_and_no_other_port_does
     flow_host.client(UPLINK, 8080)
     flow_host.forget(closed=(whole,))
     assert not flow_host.tracked(UPLINK, 8080) and not flow_host.tracked(UPLINK, 8081)
+
+
+@FEW_AND_MANY
+def test_the_same_with_ipv6(flow_host: FlowHost) -> None:
+    site = flow_host.site
+    pal = site.container("pal", site.network("pals", "172.19.0.1/16", "fd00:19::1/64"), 2)
+    site.converge()
+    ports = [port(number, pal, number, protocol="udp", address="::") for number in (8090, 8091)]
+    site.publish(*ports)
+    for number in (8090, 8091):
+        flow_host.client(UPLINK6, number)
+        assert flow_host.tracked(UPLINK6, number)
+    flow_host.forget(closed=(ports[0],))
+    assert not flow_host.tracked(UPLINK6, 8090) and flow_host.tracked(UPLINK6, 8091)
 
 
 @FEW_AND_MANY
