@@ -1,6 +1,6 @@
-"""Plugins: drivers in processes of their own, spoken to in libnetwork's remote driver protocol.
+"""Docker plugins: drivers in other processes, called by libnetwork's remote driver protocol.
 
-``places`` finds them, ``caller`` carries calls, ``network`` and ``addresses`` are what
-the engine asks of network and IPAM drivers.  Nothing here
-touches the kernel or the state; every wait has an end, and an answer is believed only as far as it can be used.
+``plugin_discovery`` finds their sockets, ``caller`` sends requests, ``network_driver`` and ``ipam_driver`` implement
+the engine's interfaces for drivers.  Nothing here changes the kernel or the state; every call has a timeout, and
+responses are validated.
 """

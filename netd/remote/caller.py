@@ -1,6 +1,6 @@
-"""One plugin, called: HTTP over its socket, activated once, each call with an end.
+"""Calls to one plugin: HTTP over its socket, one activation, a timeout per call.
 
-A plugin that was restarted is not activated again, as Docker's engine does not.
+A plugin that was restarted is not activated again, as in Docker's engine.
 """
 
 from __future__ import annotations
@@ -17,48 +17,53 @@ from netd.common.errors import Forbidden, NotFound, ServerError
 from netd.remote.plugin_discovery import PluginAddress, find
 
 T = TypeVar("T")
-MEDIA = "application/vnd.docker.plugins.v1.2+json"
-PATIENCE = 15.0
-"""Seconds until a call must be answered."""
+CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
+CALL_TIMEOUT = 15.0
+"""Seconds per call."""
 _HOST = "plugin.moby.localhost"
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between attempts at a socket where nobody listens: the plugin may just be starting."""
-_LARGEST = 1 << 20
+"""Seconds between attempts to connect to a socket without a listener: the plugin may be starting."""
+_MAX_RESPONSE = 1 << 20
+"""Bytes."""
 
 
-class PluginRefused(ServerError):
-    """The plugin answered that it will not, in its own words."""
+class PluginFailed(ServerError):
+    """The plugin returned an error; the message is the plugin's."""
 
 
 class PluginUnreachable(ServerError):
-    """The plugin cannot be reached, does not answer, or answers what nobody can read."""
+    """The plugin cannot be reached, does not respond in time, or its response cannot be decoded."""
 
 
 class PluginNotFound(NotFound):
-    """There is no plugin of that name, or not yet."""
+    """No plugin of that name is installed."""
 
 
 class MethodNotImplemented(ServerError):
-    """The plugin does not have this method."""
+    """The plugin does not implement the method."""
 
 
-class PluginFailure(msgspec.Struct):
-    """What every answer may hold: network calls say ``Err``, address calls ``Error``."""
+class PluginError(msgspec.Struct):
+    """The error fields of every response: ``Err`` of network drivers, ``Error`` of IPAM drivers."""
 
     err: str | None = msgspec.field(default=None, name="Err")
     error: str | None = msgspec.field(default=None, name="Error")
 
 
-class _Activated(msgspec.Struct):
+class _Activation(msgspec.Struct):
+    """The response to Plugin.Activate."""
+
     implements: list[str] | None = msgspec.field(default=None, name="Implements")
 
 
 class Caller:
-    def __init__(self, name: str, folders: Sequence[Path], patience: float = PATIENCE) -> None:
+    """The HTTP client of one plugin."""
+
+    def __init__(self, name: str, folders: Sequence[Path], timeout: float = CALL_TIMEOUT) -> None:
         self.name = name
         self._folders = folders
         self._place: PluginAddress | None = None
-        self._patience = patience
+        self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
         self._roles: frozenset[str] | None = None
         self._activating = asyncio.Lock()
@@ -69,7 +74,7 @@ class Caller:
 
     @property
     def place(self) -> PluginAddress:
-        """Looked up until it is found; after that it stays.  Raises Missing in Docker's words."""
+        """The plugin's address, cached once it is found.  Raises PluginNotFound with Docker's message."""
         if self._place is None and (found := find(self.name, self._folders)) is not None:
             self._place = found
         if self._place is None:
@@ -77,35 +82,34 @@ class Caller:
         return self._place
 
     async def roles(self, *, once: bool = False) -> frozenset[str]:
-        """Return what the plugin implements; it is activated the first time."""
+        """Return the interfaces that the plugin implements; the first call activates it."""
         async with self._activating:
             if self._roles is None:
-                said = await self._call("Plugin.Activate", None, _Activated, once=once)
-                self._roles = frozenset(said.implements or ())
+                response = await self._call("Plugin.Activate", None, _Activation, once=once)
+                self._roles = frozenset(response.implements or ())
         return self._roles
 
     async def call(self, method: str, body: object, kind: type[T], *, once: bool = False) -> T:
-        """Return what the plugin answers to ``Interface.Method``; *once* tries a dead socket only once.
+        """Return the plugin's response to ``Interface.Method``; *once*: do not retry the connection.
 
-        Raises Refused with its words, Unknown for a method that it does not have, Silent when no answer can be had,
-        Missing when there is no such plugin.
+        Raises PluginFailed with the plugin's error, MethodNotImplemented, PluginUnreachable or PluginNotFound.
         """
         role = method.partition(".")[0]
         if role not in await self.roles(once=once):
-            raise Forbidden(f"plugin {self.name} at {self.place} is no {role}: choose another driver")
+            raise Forbidden(f"plugin {self.name} at {self.place} is not a {role}: choose another driver")
         return await self._call(method, body, kind, once=once)
 
     async def _call(self, method: str, body: object, kind: type[T], *, once: bool) -> T:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 status, data = await self._exchange(method, body, once)
         except TimeoutError:
-            raise self._silent(method, f"no answer in {self._patience:g} s") from None
+            raise self._unreachable(method, f"no response in {self._timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as problem:
-            raise self._silent(method, str(problem) or type(problem).__name__) from None
+            raise self._unreachable(method, str(problem) or type(problem).__name__) from None
         if status != 200:
-            raise self._failed(method, status, data)
-        return self._read(method, data, kind)
+            raise self._error_of(method, status, data)
+        return self._decode(method, data, kind)
 
     async def _exchange(self, method: str, body: object, once: bool) -> tuple[int, bytes]:
         for pause in () if once else _PAUSES:
@@ -117,16 +121,16 @@ class Caller:
 
     async def _post(self, method: str, body: object) -> tuple[int, bytes]:
         data = b"" if body is None else msgspec.json.encode(body)
-        headers = {"Accept": MEDIA, "Host": _HOST, "Content-Type": MEDIA}
-        async with self._open().post(f"{self._base}/{method}", data=data, headers=headers) as answer:
-            return answer.status, await answer.content.read(_LARGEST)
+        headers = {"Accept": CONTENT_TYPE, "Host": _HOST, "Content-Type": CONTENT_TYPE}
+        async with self._get_session().post(f"{self._base}/{method}", data=data, headers=headers) as response:
+            return response.status, await response.content.read(_MAX_RESPONSE)
 
     @property
     def _base(self) -> str:
         return f"http://{self.place.tcp or _HOST}"
 
-    def _open(self) -> aiohttp.ClientSession:
-        """A new connection for each call: one that was kept may be a plugin's that has ended since."""
+    def _get_session(self) -> aiohttp.ClientSession:
+        """Return the session, with a new connection per call: a kept one may belong to a plugin that has exited."""
         if self._session is None:
             connector = (
                 aiohttp.UnixConnector(self.place.socket, force_close=True, limit=0)
@@ -136,26 +140,26 @@ class Caller:
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         return self._session
 
-    def _read(self, method: str, data: bytes, kind: type[T]) -> T:
+    def _decode(self, method: str, data: bytes, kind: type[T]) -> T:
         try:
-            failure = msgspec.json.decode(data or b"{}", type=PluginFailure)
-            if words := failure.err or failure.error:
-                raise PluginRefused(f"remote: {words}")
+            failure = msgspec.json.decode(data or b"{}", type=PluginError)
+            if message := failure.err or failure.error:
+                raise PluginFailed(f"remote: {message}")
             return msgspec.json.decode(data or b"{}", type=kind)
         except (msgspec.DecodeError, RecursionError) as problem:
-            raise self._silent(method, f"its answer cannot be read: {problem}") from None
+            raise self._unreachable(method, f"its response cannot be decoded: {problem}") from None
 
-    def _failed(self, method: str, status: int, data: bytes) -> ServerError:
+    def _error_of(self, method: str, status: int, data: bytes) -> ServerError:
         if status == 404:
             return MethodNotImplemented(f"plugin {self.name} at {self.place} does not implement {method}")
         try:
-            failure = msgspec.json.decode(data, type=PluginFailure)
+            failure = msgspec.json.decode(data, type=PluginError)
         except (msgspec.DecodeError, RecursionError):
-            failure = PluginFailure()
-        words = failure.err or failure.error or data.decode(errors="replace").strip()
-        return PluginRefused(f"remote: {words[:1000] or f'status {status}'}")
+            failure = PluginError()
+        message = failure.err or failure.error or data.decode(errors="replace").strip()
+        return PluginFailed(f"remote: {message[:1000] or f'status {status}'}")
 
-    def _silent(self, method: str, reason: str) -> PluginUnreachable:
+    def _unreachable(self, method: str, reason: str) -> PluginUnreachable:
         return PluginUnreachable(
-            f"plugin {self.name} at {self.place} failed {method}: {reason}; see whether it is running"
+            f"plugin {self.name} at {self.place} failed {method}: {reason}; check that it is running"
         )

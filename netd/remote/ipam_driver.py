@@ -1,4 +1,4 @@
-"""An IPAM driver behind a socket, in libnetwork's calls: pools and addresses that somebody else chooses."""
+"""Remote IPAM drivers: pools and addresses that a plugin allocates, by libnetwork's protocol."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class _Address(msgspec.Struct):
 
 
 class _Nothing(msgspec.Struct):
-    """An answer that says no more than that it went well."""
+    """A response without fields."""
 
 
 class RemoteIpamDriver:
-    """Implements :class:`netd.ipam.drivers.IpamDriver`; see there for what the methods promise."""
+    """Implementation of :class:`netd.ipam.drivers.IpamDriver`; its methods are documented there."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -52,12 +52,12 @@ class RemoteIpamDriver:
         self.replay = False
 
     async def check(self) -> None:
-        """Ask what the driver needs; one that does not say needs nothing.  Raises where it cannot be used."""
+        """Query the capabilities; a plugin without GetCapabilities has none.  Raises if the plugin is unusable."""
         try:
-            said = await self._ask("GetCapabilities", None, _Capabilities)
+            response = await self._call("GetCapabilities", None, _Capabilities)
         except MethodNotImplemented:
             return
-        self._wants_mac, self.replay = bool(said.mac), bool(said.replay)
+        self._wants_mac, self.replay = bool(response.mac), bool(response.replay)
 
     async def request_pool(self, asked: PoolRequest) -> Granted:
         body = {
@@ -67,42 +67,44 @@ class RemoteIpamDriver:
             "Options": dict(asked.options),
             "V6": asked.family == 6,
         }
-        said = await self._ask("RequestPool", body, _Pool)
-        subnet: Subnet = self._read("RequestPool", ip_network, said.pool)
-        if not said.id or subnet.version != asked.family:
-            raise self._wrong("RequestPool", f"it granted the pool {said.id!r} with {subnet}")
-        given = (said.data or {}).get(_GATEWAY)
-        return Granted(said.id, subnet, self._read("RequestPool", ip_interface, given).ip if given else None)
+        response = await self._call("RequestPool", body, _Pool)
+        subnet: Subnet = self._read("RequestPool", ip_network, response.pool)
+        if not response.id or subnet.version != asked.family:
+            raise self._invalid_response("RequestPool", f"pool {response.id!r} with {subnet} does not fit")
+        given = (response.data or {}).get(_GATEWAY)
+        return Granted(response.id, subnet, self._read("RequestPool", ip_interface, given).ip if given else None)
 
     async def release_pool(self, pool: str) -> None:
-        await self._ask("ReleasePool", {"PoolID": pool}, _Nothing, once=True)
+        await self._call("ReleasePool", {"PoolID": pool}, _Nothing, once=True)
 
     async def request_address(self, pool: str, asked: AddressRequest) -> Interface:
         options = {_TYPE: _GATEWAY} if asked.gateway else {}
         if self._wants_mac and asked.mac:
             options[_MAC] = asked.mac
         body = {"PoolID": pool, "Address": str(asked.address or ""), "Options": options}
-        said = await self._ask("RequestAddress", body, _Address)
-        found: Interface = self._read("RequestAddress", ip_interface, said.address)
+        response = await self._call("RequestAddress", body, _Address)
+        found: Interface = self._read("RequestAddress", ip_interface, response.address)
         return found
 
     async def release_address(self, pool: str, address: Address) -> None:
-        await self._ask("ReleaseAddress", {"PoolID": pool, "Address": str(address)}, _Nothing, once=True)
+        await self._call("ReleaseAddress", {"PoolID": pool, "Address": str(address)}, _Nothing, once=True)
 
     async def _local_space(self) -> str:
         if self._space is None:
-            self._space = (await self._ask("GetDefaultAddressSpaces", None, _Spaces)).local or ""
+            self._space = (await self._call("GetDefaultAddressSpaces", None, _Spaces)).local or ""
         return self._space
 
-    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, once: bool = False) -> T:
+    async def _call(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, once: bool = False) -> T:
         return await self._caller.call(f"IpamDriver.{method}", body, kind, once=once)
 
     def _read(self, method: str, kind: Callable[[str], Any], text: str | None) -> Any:
         try:
             return kind(text or "")
         except ValueError:
-            raise self._wrong(method, f"{text!r} is no address with the length of its prefix") from None
+            raise self._invalid_response(method, f"{text!r} is not an address with a prefix length") from None
 
-    def _wrong(self, method: str, reason: str) -> ServerError:
+    def _invalid_response(self, method: str, reason: str) -> ServerError:
         caller = self._caller
-        return ServerError(f"plugin {caller.name} at {caller.place} answered IpamDriver.{method} wrongly: {reason}")
+        return ServerError(
+            f"plugin {caller.name} at {caller.place} sent an invalid response to IpamDriver.{method}: {reason}"
+        )

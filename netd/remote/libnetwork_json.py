@@ -1,4 +1,4 @@
-"""The JSON of libnetwork's remote network driver protocol.  Answers may leave out, or set to null, what they like."""
+"""The JSON of libnetwork's remote network driver protocol.  Every field of a response may be absent or null."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL_SPACE, NO_SPACE = "LocalDefault", "null"
 
 
 class Nothing(msgspec.Struct):
-    """An answer that says no more than that it went well."""
+    """A response without fields."""
 
 
 class Capabilities(msgspec.Struct, rename="pascal"):
@@ -63,24 +63,24 @@ class JoinedJson(msgspec.Struct):
 
 def network_options(*, options: dict[str, str], ipv4: bool, ipv6: bool, internal: bool) -> dict[str, Any]:
     """Return the ``Options`` of CreateNetwork and GwAllocCheck."""
-    said: dict[str, Any] = {
+    body: dict[str, Any] = {
         PREFIX + "generic": options,
         PREFIX + "enable_ipv4": ipv4,
         PREFIX + "enable_ipv6": ipv6,
     }
-    return said | ({PREFIX + "internal": True} if internal else {})
+    return body | ({PREFIX + "internal": True} if internal else {})
 
 
-def network(one: Network) -> dict[str, Any]:
+def network_body(network: Network) -> dict[str, Any]:
     """Return the body of CreateNetwork."""
-    options = network_options(options=one.options, ipv4=one.ipv4, ipv6=one.ipv6, internal=one.internal)
-    data = {f"IPv{family}Data": list(_pools(one, family)) for family in FAMILIES}
-    return {"NetworkID": one.id, "Options": options, **data}
+    options = network_options(options=network.options, ipv4=network.ipv4, ipv6=network.ipv6, internal=network.internal)
+    data = {f"IPv{family}Data": list(_pools(network, family)) for family in FAMILIES}
+    return {"NetworkID": network.id, "Options": options, **data}
 
 
-def _pools(one: Network, family: Family) -> Iterator[dict[str, Any]]:
-    pools = one.pools_of(family)
-    if not pools and (one.ipv4 if family == 4 else one.ipv6):
+def _pools(network: Network, family: Family) -> Iterator[dict[str, Any]]:
+    pools = network.pools_of(family)
+    if not pools and (network.ipv4 if family == 4 else network.ipv6):
         yield {"AddressSpace": NO_SPACE, "Pool": _EVERYTHING[family]}
     for pool in pools:
         yield _pool(pool)
@@ -88,34 +88,36 @@ def _pools(one: Network, family: Family) -> Iterator[dict[str, Any]]:
 
 def _pool(pool: Pool) -> dict[str, Any]:
     length = pool.subnet.prefixlen
-    said: dict[str, Any] = {"AddressSpace": LOCAL_SPACE, "Pool": str(pool.subnet)}
+    body: dict[str, Any] = {"AddressSpace": LOCAL_SPACE, "Pool": str(pool.subnet)}
     if pool.gateway is not None:
-        said["Gateway"] = f"{pool.gateway}/{length}"
+        body["Gateway"] = f"{pool.gateway}/{length}"
     if pool.auxiliary:
-        said["AuxAddresses"] = {name: f"{address}/{length}" for name, address in pool.auxiliary.items()}
-    return said
+        body["AuxAddresses"] = {name: f"{address}/{length}" for name, address in pool.auxiliary.items()}
+    return body
 
 
-def interface(one: Endpoint, mac: str) -> dict[str, str]:
-    return {"Address": str(one.address or ""), "AddressIPv6": str(one.address6 or ""), "MacAddress": mac}
+def interface_body(endpoint: Endpoint, mac: str) -> dict[str, str]:
+    """Return the ``Interface`` of CreateEndpoint."""
+    addresses = {"Address": str(endpoint.address or ""), "AddressIPv6": str(endpoint.address6 or "")}
+    return {**addresses, "MacAddress": mac}
 
 
-def endpoint_options(sandbox: Sandbox, one: Endpoint, mac: str) -> dict[str, Any]:
-    """Return the ``Options`` of CreateEndpoint: those of Join, what the user gave for the endpoint, and the MAC."""
-    said: dict[str, Any] = {**(one.settings.driver_opts or {}), **port_options(sandbox)}
+def endpoint_options(sandbox: Sandbox, endpoint: Endpoint, mac: str) -> dict[str, Any]:
+    """Return the ``Options`` of CreateEndpoint: those of Join, the user's driver options, and the MAC."""
+    body: dict[str, Any] = {**(endpoint.settings.driver_opts or {}), **port_options(sandbox)}
     if mac:
         raw = bytes.fromhex(mac.replace(":", ""))
-        said[PREFIX + "endpoint.macaddress"] = base64.b64encode(raw).decode()
-    return said
+        body[PREFIX + "endpoint.macaddress"] = base64.b64encode(raw).decode()
+    return body
 
 
 def port_options(sandbox: Sandbox) -> dict[str, Any]:
     """Return the ``Options`` of Join and ProgramExternalConnectivity."""
     spans = sandbox.exposed_spans()
-    exposed = [(port, kind) for kind, first, last in spans for port in range(first, last + 1)]
+    exposed_ports = [(port, kind) for kind, first, last in spans for port in range(first, last + 1)]
     return {
-        PREFIX + "portmap": [one for port_request in sandbox.port_requests for one in _bindings(port_request)],
-        PREFIX + "endpoint.exposedports": [{"Proto": _NUMBERS[kind], "Port": port} for port, kind in exposed],
+        PREFIX + "portmap": [binding for port_request in sandbox.port_requests for binding in _bindings(port_request)],
+        PREFIX + "endpoint.exposedports": [{"Proto": _NUMBERS[kind], "Port": port} for port, kind in exposed_ports],
     }
 
 

@@ -1,6 +1,6 @@
-"""A network driver behind a socket: what the engine asks of it, in libnetwork's calls.
+"""Remote network drivers, by libnetwork's protocol.
 
-Believes of an answer what can be read and used; everything else is refused in one sentence that names the plugin.
+Responses are validated; an invalid one raises an error that names the plugin.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from netd.common.errors import Forbidden, ServerError
 from netd.drivers import options
 from netd.model import Endpoint, JoinInfo, Network, NetworkSpec, Route, Sandbox
 from netd.remote import libnetwork_json
-from netd.remote.caller import Caller, MethodNotImplemented, PluginRefused
+from netd.remote.caller import Caller, MethodNotImplemented, PluginFailed
 
 T = TypeVar("T")
 _CONNECTED = 1
 
 
 class RemoteNetworkDriver:
-    """Implements :class:`netd.drivers.remote.LiveDriver`; see there for what the methods promise."""
+    """Implementation of :class:`netd.drivers.remote.NetworkDriverCalls`; its methods are documented there."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -34,11 +34,13 @@ class RemoteNetworkDriver:
         scope = (await self._capabilities()).scope
         if scope == "global":
             raise Forbidden(
-                f"plugin {self._caller.name} makes networks of the scope global, which only a cluster has: use a driver"
+                f"plugin {self._caller.name} has the scope global, which needs a cluster: use a driver"
                 " of the scope local"
             )
         if scope != "local":
-            raise self._wrong("NetworkDriver.GetCapabilities", f"scope {scope!r} is neither local nor global")
+            raise self._invalid_response(
+                "NetworkDriver.GetCapabilities", f"scope {scope!r} is neither local nor global"
+            )
 
     async def without_gateway(self, asked: NetworkSpec) -> tuple[Family, ...]:
         if not (await self._capabilities()).gw_alloc_checker:
@@ -46,30 +48,32 @@ class RemoteNetworkDriver:
         options = libnetwork_json.network_options(
             options=asked.options, ipv4=asked.ipv4, ipv6=asked.ipv6, internal=asked.internal
         )
-        skipped = await self._ask("GwAllocCheck", {"Options": options}, libnetwork_json.Skipped)
+        skipped = await self._call("GwAllocCheck", {"Options": options}, libnetwork_json.Skipped)
         return tuple(family for family in FAMILIES if (skipped.ipv4 if family == 4 else skipped.ipv6))
 
     async def create_network(self, network: Network) -> None:
-        await self._ask("CreateNetwork", libnetwork_json.network(network), libnetwork_json.Nothing)
+        await self._call("CreateNetwork", libnetwork_json.network_body(network), libnetwork_json.Nothing)
 
     async def delete_network(self, network: str) -> None:
-        await self._ask("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, once=True)
+        await self._call("DeleteNetwork", {"NetworkID": network}, libnetwork_json.Nothing, once=True)
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
         own = mac.normalize(endpoint.settings.mac_address)
         body = {
             **_ids(network.id, endpoint.id),
-            "Interface": libnetwork_json.interface(endpoint, own),
+            "Interface": libnetwork_json.interface_body(endpoint, own),
             "Options": libnetwork_json.endpoint_options(sandbox, endpoint, own),
         }
         given = (
-            await self._ask("CreateEndpoint", body, libnetwork_json.Created)
+            await self._call("CreateEndpoint", body, libnetwork_json.Created)
         ).interface or libnetwork_json.InterfaceJson()
         self._check_unset("IP", endpoint.address, given.address)
         self._check_unset("IPv6", endpoint.address6, given.address6)
         self._check_unset("MAC address", own, given.mac)
         if given.mac and not mac.normalize(given.mac):
-            raise self._wrong("NetworkDriver.CreateEndpoint", f"{given.mac!r} is no MAC address of an interface")
+            raise self._invalid_response(
+                "NetworkDriver.CreateEndpoint", f"{given.mac!r} is not a MAC address of an interface"
+            )
         method = "NetworkDriver.CreateEndpoint"
         return replace(
             endpoint,
@@ -86,12 +90,12 @@ class RemoteNetworkDriver:
             "SandboxKey": str(key),
             "Options": libnetwork_json.port_options(sandbox),
         }
-        return self._joined(sandbox, endpoint, await self._ask("Join", body, libnetwork_json.JoinedJson))
+        return self._joined(sandbox, endpoint, await self._call("Join", body, libnetwork_json.JoinedJson))
 
     async def program(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
         body = {**_ids(endpoint.network, endpoint.id), "Options": libnetwork_json.port_options(sandbox)}
         try:
-            await self._ask("ProgramExternalConnectivity", body, libnetwork_json.Nothing)
+            await self._call("ProgramExternalConnectivity", body, libnetwork_json.Nothing)
         except MethodNotImplemented:
             return
         except ServerError as problem:
@@ -103,68 +107,72 @@ class RemoteNetworkDriver:
     async def revoke(self, endpoint: Endpoint) -> None:
         try:
             ids = _ids(endpoint.network, endpoint.id)
-            await self._ask("RevokeExternalConnectivity", ids, libnetwork_json.Nothing, once=True)
+            await self._call("RevokeExternalConnectivity", ids, libnetwork_json.Nothing, once=True)
         except MethodNotImplemented:
             return
 
     async def look(self, endpoint: Endpoint) -> None:
-        """Ask what the driver has to say of an endpoint, as Docker's engine does; nothing of it is used."""
-        await self._ask("EndpointOperInfo", _ids(endpoint.network, endpoint.id), libnetwork_json.Nothing)
+        """Call EndpointOperInfo, as Docker's engine does; the response is not used."""
+        await self._call("EndpointOperInfo", _ids(endpoint.network, endpoint.id), libnetwork_json.Nothing)
 
     async def leave(self, network: str, endpoint: str) -> None:
-        await self._ask("Leave", _ids(network, endpoint), libnetwork_json.Nothing, once=True)
+        await self._call("Leave", _ids(network, endpoint), libnetwork_json.Nothing, once=True)
 
     async def delete_endpoint(self, network: str, endpoint: str) -> None:
-        await self._ask("DeleteEndpoint", _ids(network, endpoint), libnetwork_json.Nothing, once=True)
+        await self._call("DeleteEndpoint", _ids(network, endpoint), libnetwork_json.Nothing, once=True)
 
     async def _capabilities(self) -> libnetwork_json.Capabilities:
-        return await self._ask("GetCapabilities", None, libnetwork_json.Capabilities)
+        return await self._call("GetCapabilities", None, libnetwork_json.Capabilities)
 
-    async def _ask(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, once: bool = False) -> T:
+    async def _call(self, method: str, body: Mapping[str, Any] | None, kind: type[T], *, once: bool = False) -> T:
         return await self._caller.call(f"NetworkDriver.{method}", body, kind, once=once)
 
-    def _joined(self, sandbox: Sandbox, endpoint: Endpoint, said: libnetwork_json.JoinedJson) -> Endpoint:
-        names = said.names or libnetwork_json.NamesJson()
+    def _joined(self, sandbox: Sandbox, endpoint: Endpoint, response: libnetwork_json.JoinedJson) -> Endpoint:
+        names = response.names or libnetwork_json.NamesJson()
         source, prefix = names.src_name or "", names.dst_prefix or "eth"
         for name in (source, prefix):
             if not options.is_link_name(name):
-                raise self._wrong("NetworkDriver.Join", f"InterfaceName says {name!r}, which no link can be called")
-        routes = tuple(map(self._route, said.routes or ()))
-        gateways = {one.destination.version: one.via for one in routes if _is_gateway(one)}
-        gateway = self._read("NetworkDriver.Join", IPv4Address, said.gateway) or gateways.get(4)
-        gateway6 = self._read("NetworkDriver.Join", IPv6Address, said.gateway6) or gateways.get(6)
+                raise self._invalid_response("NetworkDriver.Join", f"InterfaceName {name!r} is not valid for a link")
+        routes = tuple(map(self._route, response.routes or ()))
+        gateways = {route.destination.version: route.via for route in routes if _is_gateway(route)}
+        gateway = self._read("NetworkDriver.Join", IPv4Address, response.gateway) or gateways.get(4)
+        gateway6 = self._read("NetworkDriver.Join", IPv6Address, response.gateway6) or gateways.get(6)
         return replace(
             endpoint,
             interface=_interface(sandbox, endpoint, prefix),
             gateway=gateway,
             gateway6=gateway6,
-            join_info=JoinInfo(source=source, routes=tuple(one for one in routes if not _is_gateway(one))),
+            join_info=JoinInfo(source=source, routes=tuple(route for route in routes if not _is_gateway(route))),
         )
 
-    def _route(self, said: libnetwork_json.RouteJson) -> Route:
-        destination = self._read("NetworkDriver.Join", ip_network, said.destination)
-        via = None if said.route_type == _CONNECTED else self._read("NetworkDriver.Join", ip_address, said.next_hop)
-        if destination is None or (via is None and said.route_type != _CONNECTED):
-            raise self._wrong("NetworkDriver.Join", f"the route to {said.destination!r} has no next hop")
+    def _route(self, response: libnetwork_json.RouteJson) -> Route:
+        destination = self._read("NetworkDriver.Join", ip_network, response.destination)
+        via = (
+            None
+            if response.route_type == _CONNECTED
+            else self._read("NetworkDriver.Join", ip_address, response.next_hop)
+        )
+        if destination is None or (via is None and response.route_type != _CONNECTED):
+            raise self._invalid_response("NetworkDriver.Join", f"the route to {response.destination!r} has no next hop")
         return Route(destination, via)
 
     def _read(self, method: str, kind: Callable[[str], T], text: str | None) -> T | None:
         try:
             return kind(text) if text else None
         except ValueError:
-            raise self._wrong(method, f"{text!r} is not what it should be") from None
+            raise self._invalid_response(method, f"{text!r} cannot be parsed") from None
 
     @staticmethod
     def _check_unset(what: str, have: object, given: str | None) -> None:
         if have and given:
-            raise PluginRefused(
+            raise PluginFailed(
                 f"driver modified interface address: endpoint interface {what} present ({have})."
                 f" Cannot be modified with {given}."
             )
 
-    def _wrong(self, method: str, reason: str) -> ServerError:
+    def _invalid_response(self, method: str, reason: str) -> ServerError:
         caller = self._caller
-        return ServerError(f"plugin {caller.name} at {caller.place} answered {method} wrongly: {reason}")
+        return ServerError(f"plugin {caller.name} at {caller.place} sent an invalid response to {method}: {reason}")
 
 
 def _ids(network: str, endpoint: str) -> dict[str, str]:
@@ -172,13 +180,13 @@ def _ids(network: str, endpoint: str) -> dict[str, str]:
 
 
 def _is_gateway(route: Route) -> bool:
-    """Tell whether it is a default route that leads to somebody, as a gateway does."""
+    """Return True for a default route with a next hop."""
     return route.destination.prefixlen == 0 and route.via is not None
 
 
 def _interface(sandbox: Sandbox, endpoint: Endpoint, prefix: str) -> str:
-    """Return the name that the user chose, else the lowest free number behind the driver's prefix."""
+    """Return the interface name of the request, else the driver's prefix with the lowest free number."""
     if endpoint.settings.driver_opts and endpoint.interface in endpoint.settings.driver_opts.values():
         return endpoint.interface
-    used = {one.interface for one in sandbox.endpoints if one.id != endpoint.id}
-    return next(free for number in range(len(used) + 1) if (free := f"{prefix}{number}") not in used)
+    used = {other.interface for other in sandbox.endpoints if other.id != endpoint.id}
+    return next(name for number in range(len(used) + 1) if (name := f"{prefix}{number}") not in used)

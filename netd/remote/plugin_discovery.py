@@ -1,4 +1,4 @@
-"""Where plugins are: sockets, specs and JSON files by their names in the folders that Docker's engine looks in."""
+"""Discovery of plugins: sockets, spec and JSON files in the folders of Docker's engine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import msgspec
 from netd.common.errors import ServerError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
-_LONGEST = 200
-"""Characters of a name, so that the name of its file is not too long."""
-_LARGEST = 64 << 10
+_MAX_NAME = 200
+"""Characters; keeps file names below NAME_MAX."""
+_MAX_FILE_SIZE = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class PluginAddress:
-    """A plugin's address: a unix socket, or host and port of a TCP one."""
+    """A plugin's address: the path of a Unix socket, or host and port of a TCP socket."""
 
     socket: str = ""
     tcp: str = ""
@@ -29,20 +29,20 @@ class PluginAddress:
         return self.socket or f"tcp://{self.tcp}"
 
 
-class _Described(msgspec.Struct, rename="pascal"):
-    """``NAME.json``."""
+class _PluginSpec(msgspec.Struct, rename="pascal"):
+    """The contents of ``NAME.json``."""
 
     addr: str = ""
     tls: dict[str, object] | None = msgspec.field(default=None, name="TLSConfig")
 
 
 def find(name: str, folders: Sequence[Path]) -> PluginAddress | None:
-    """Return where the plugin *name* listens; None when no folder speaks of it.
+    """Return the address of the plugin *name*; None if there is no file for it.
 
-    Sockets come before files that name an address, folders in their order.  Raises ServerError naming a file that
-    cannot be used.
+    Sockets take precedence over spec and JSON files; folders are searched in order.  Raises ServerError naming a file
+    that cannot be used.
     """
-    if len(name) > _LONGEST or not _NAME.match(name):
+    if len(name) > _MAX_NAME or not _NAME.match(name):
         return None
     for path in _candidates(folders, name, ("sock",)):
         if path.is_socket():
@@ -63,21 +63,21 @@ def _candidates(folders: Iterable[Path], name: str, endings: Iterable[str]) -> I
 def _read(path: Path) -> PluginAddress:
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST)
+            data = file.read(_MAX_FILE_SIZE)
         if path.suffix == ".spec":
-            return _place(path, data.decode().strip())
-        described = msgspec.json.decode(data, type=_Described)
+            return _address(path, data.decode().strip())
+        spec = msgspec.json.decode(data, type=_PluginSpec)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as problem:
         raise ServerError(f"plugin file {path} cannot be read: {problem}") from None
-    if described.tls is not None:
+    if spec.tls is not None:
         raise ServerError(f"plugin file {path} asks for TLS, which is not supported: let the plugin use a unix socket")
-    return _place(path, described.addr)
+    return _address(path, spec.addr)
 
 
-def _place(path: Path, url: str) -> PluginAddress:
+def _address(path: Path, url: str) -> PluginAddress:
     parts = urlsplit(url)
     if parts.scheme == "unix" and parts.path:
         return PluginAddress(socket=parts.netloc + parts.path)
     if parts.scheme == "tcp" and parts.netloc:
         return PluginAddress(tcp=parts.netloc)
-    raise ServerError(f"plugin file {path} names no address: write unix:///path or tcp://host:port, not {url!r}")
+    raise ServerError(f"plugin file {path} has no valid address: write unix:///path or tcp://host:port, not {url!r}")

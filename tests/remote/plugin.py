@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-MEDIA = "application/vnd.docker.plugins.v1.2+json"
+CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 
 
 class Plugin:
@@ -81,7 +81,7 @@ class Plugin:
             given = given(body)
         if isinstance(given, tuple):
             return web.Response(status=given[0], text=given[1])
-        return web.json_response(given, content_type=MEDIA)
+        return web.json_response(given, content_type=CONTENT_TYPE)
 
     def _usual(self, method, body):
         name = method.replace(".", "_")

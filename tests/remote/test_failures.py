@@ -66,8 +66,8 @@ def test_a_failing_connect_leaves_the_container_as_it_was(place, plugin):
 @pytest.mark.parametrize(
     ("method", "answer", "words"),
     [
-        (RUN[0], (200, "{not json"), "cannot be read"),
-        (RUN[0], (200, "[]"), "cannot be read"),
+        (RUN[0], (200, "{not json"), "cannot be decoded"),
+        (RUN[0], (200, "[]"), "cannot be decoded"),
         (RUN[0], {"Interface": {"MacAddress": "zork"}}, "zork"),
         (RUN[0], {"Interface": {"AddressIPv6": "zork"}}, "zork"),
         (RUN[0], {"Interface": {"Address": "10.1.0.2/24"}}, "Cannot be modified with 10.1.0.2/24"),
@@ -136,7 +136,7 @@ def test_a_driver_that_says_nothing_is_waited_for_so_long_and_nobody_else_is_hel
         assert not waiting.done()
         words = waiting.result()
     assert time.monotonic() - started < TIMEOUT + 5
-    for part in (place.driver, str(plugin.path), "NetworkDriver.CreateNetwork", f"no answer in {TIMEOUT} s"):
+    for part in (place.driver, str(plugin.path), "NetworkDriver.CreateNetwork", f"no response in {TIMEOUT} s"):
         assert part in words
     assert "n" not in place.networks()
 

@@ -134,13 +134,13 @@ def test_what_is_released(plugin):
     ("method", "answer", "words"),
     [
         ("RequestPool", {"Error": "full"}, "remote: full"),
-        ("RequestPool", {}, "is no address"),
+        ("RequestPool", {}, "is not an address"),
         ("RequestPool", {"PoolID": "p", "Pool": "fd00::/64"}, "fd00::/64"),
-        ("RequestPool", {"Pool": "10.0.0.0/24"}, "granted the pool ''"),
-        ("RequestAddress", {}, "is no address"),
+        ("RequestPool", {"Pool": "10.0.0.0/24"}, "pool '' with 10.0.0.0/24 does not fit"),
+        ("RequestAddress", {}, "is not an address"),
         ("RequestAddress", {"Address": "zork"}, "zork"),
         ("RequestAddress", (500, '{"Error":"no more"}'), "remote: no more"),
-        ("RequestAddress", (200, "gibberish"), "cannot be read"),
+        ("RequestAddress", (200, "gibberish"), "cannot be decoded"),
     ],
 )
 def test_what_the_driver_refuses_or_nobody_can_use_is_one_sentence(plugin, method, answer, words):
