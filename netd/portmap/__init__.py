@@ -1,1 +1,1 @@
-"""Published ports and the firewall: what should be there (rules), which host ports are taken (ports)."""
+"""Published ports: port requests, their policy, reservations of host ports, and the firewall's rules as values."""

@@ -1,4 +1,4 @@
-"""What becomes of a sandbox's wishes in each family, by the network that publishes for it there.  Pure."""
+"""The policy of publishing a sandbox's ports in each family, by its gateway network of the family.  Pure."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from netd.model import PortRequest
 class PublishPolicy:
     """How ports of one family are published."""
 
-    usual: tuple[Address, ...] = ()
-    """Addresses of the host for ports of which none is named."""
+    default: tuple[Address, ...] = ()
+    """Addresses of the host for port requests without one."""
     local: bool = False
-    """Only for the host itself: nothing but its loopback addresses can be asked for."""
+    """Reachable from the host only: only loopback addresses are allowed."""
     routed: bool = False
-    """At the sandbox's own address: no port of the host is taken."""
+    """Published at the sandbox's own address: no port of the host is used."""
 
     def serves(self, address: Address) -> bool:
+        """Return True if ports can be published at *address*."""
         return not self.local or address.is_loopback
 
 
 PolicyByFamily: TypeAlias = Mapping[Family, PublishPolicy]
-"""Families in which nothing leads to the sandbox are left out."""
+"""Without the families in which the sandbox has no gateway network."""
 
 
 def resolved(port_request: PortRequest, policies: PolicyByFamily) -> PortRequest | None:
-    """Put in the usual addresses and leave out those that nothing comes of; None where there is nothing to reserve."""
+    """Return the request with explicit addresses, those that can be published only; None if none is left."""
     translated = {family: policy for family, policy in policies.items() if not policy.routed}
-    usual = [address for policy in translated.values() for address in policy.usual]
-    every = [one for address in port_request.addresses for one in ([address] if address else usual)]
-    addresses = tuple(dict.fromkeys(one for one in every if one.version in translated))
-    addresses = tuple(one for one in addresses if translated[one.version].serves(one))
+    default = [address for policy in translated.values() for address in policy.default]
+    every = [address for asked in port_request.addresses for address in ([asked] if asked else default)]
+    addresses = tuple(dict.fromkeys(address for address in every if address.version in translated))
+    addresses = tuple(address for address in addresses if translated[address.version].serves(address))
     return replace(port_request, addresses=addresses) if addresses else None
 
 
 def unserved(port_requests: Iterable[PortRequest], policies: PolicyByFamily) -> Iterator[tuple[PortRequest, Address]]:
-    """Yield the addresses that are asked for by name and that nothing comes of."""
+    """Yield the explicit addresses at which a request cannot be published."""
     for port_request in port_requests:
-        for address in (one for one in port_request.addresses if one is not None):
+        for address in (address for address in port_request.addresses if address is not None):
             policy = policies.get(address.version)
             if policy is None or not policy.serves(address):
                 yield port_request, address

@@ -1,6 +1,6 @@
-"""Which host ports are given to whom.  Pure: whether the host's own programs use a port is not known here.
+"""The index of the host ports that sandboxes have.  Pure; ports of the host's programs are not in it.
 
-Ports are kept as spans, so that sixteen thousand in a row cost as much as one.
+Ports are stored as ranges, so that sixteen thousand consecutive ports cost as much as one.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _Key: TypeAlias = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PortConflict:
-    """The first port that stands in the way, and whose it is."""
+    """The first port that is in use, and its holder."""
 
     port: int
     holder: str
 
 
 @dataclass(slots=True)
-class _Spans:
-    """Spans that do not touch one another, in order."""
+class _PortRanges:
+    """Disjoint ranges in ascending order."""
 
     firsts: list[int] = field(default_factory=list)
     spans: list[tuple[int, str]] = field(default_factory=list)
-    """(last port, holder), by the same index."""
+    """(Last port, holder), with the indexes of ``firsts``."""
 
     def find(self, first: int, last: int) -> tuple[int, str] | None:
-        """Return the lowest taken port among first … last, and its holder."""
+        """Return the lowest port in use among *first* to *last*, and its holder."""
         at = bisect_right(self.firsts, first)
         if at and self.spans[at - 1][0] >= first:
             return first, self.spans[at - 1][1]
@@ -52,35 +52,35 @@ class _Spans:
 
 
 class PortTable:
-    """Tables by protocol, family and address of the host; 0.0.0.0 and :: stand for all of theirs."""
+    """One table per protocol, family and host address; 0.0.0.0 and :: conflict with all addresses of their family."""
 
     def __init__(self) -> None:
-        self._spans: dict[_Key, _Spans] = {}
+        self._spans: dict[_Key, _PortRanges] = {}
 
-    def conflict(self, wanted: Publication) -> PortConflict | None:
-        """Return what keeps *wanted* from being given."""
-        for spans in self._rivals(wanted):
-            if (found := spans.find(wanted.port, wanted.last)) is not None:
+    def conflict(self, publication: Publication) -> PortConflict | None:
+        """Return the first conflict of *publication*; None if all its ports are free."""
+        for spans in self._overlapping_tables(publication):
+            if (found := spans.find(publication.port, publication.last)) is not None:
                 return PortConflict(*found)
         return None
 
-    def add(self, given: Publication, holder: str) -> None:
-        """Note that *given*, which is in nobody's way, is *holder*'s."""
-        self._spans.setdefault(_key(given), _Spans()).add(given.port, given.last, holder)
+    def add(self, publication: Publication, holder: str) -> None:
+        """Add *publication*, which has no conflict, for *holder*."""
+        self._spans.setdefault(_key(publication), _PortRanges()).add(publication.port, publication.last, holder)
 
-    def remove(self, given: Publication) -> None:
-        if (spans := self._spans.get(_key(given))) is not None:
-            spans.remove(given.port)
+    def remove(self, publication: Publication) -> None:
+        if (spans := self._spans.get(_key(publication))) is not None:
+            spans.remove(publication.port)
             if not spans.firsts:
-                del self._spans[_key(given)]
+                del self._spans[_key(publication)]
 
-    def _rivals(self, wanted: Publication) -> Iterator[_Spans]:
-        *mine, at = _key(wanted)
+    def _overlapping_tables(self, publication: Publication) -> Iterator[_PortRanges]:
+        *kind, number = _key(publication)
         for (protocol, family, address), spans in self._spans.items():
-            if [protocol, family] == mine and (at in (0, address) or not address):
+            if [protocol, family] == kind and (number in (0, address) or not address):
                 yield spans
 
 
-def _key(given: Publication) -> _Key:
-    """The address as a number: as an object it takes ten times as long to look up."""
-    return given.protocol, given.address.version, int(given.address)
+def _key(publication: Publication) -> _Key:
+    """Return the key of a table, with the address as an integer, whose hash is ten times as fast."""
+    return publication.protocol, publication.address.version, int(publication.address)

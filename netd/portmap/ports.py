@@ -1,7 +1,7 @@
-"""Reservations of host ports: what a sandbox's wishes come to, all of it or nothing.
+"""Reservations of host ports for the port requests of sandboxes, all or nothing.
 
-Owns the table of the ports that sandboxes have; a :class:`PortHolder` keeps them from the host's programs.  A
-reservation is made without awaiting anything between the choice and the bind.
+Owns the table of the ports that sandboxes have; a :class:`PortHolder` keeps programs of the host from binding them.
+A reservation is synchronous: no await between the choice of a port and its bind.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from netd.portmap.port_index import PortConflict, PortTable
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 10
-"""How many ports that programs of the host turn out to use are passed over for one wish."""
-Choice = tuple[int, int, frozenset[int]]
-"""First and last port, and those between them that are not for choosing."""
+"""Ports in use by programs of the host that are tried for one request."""
+PortRange = tuple[int, int, frozenset[int]]
+"""First and last port, and the reserved ports between them."""
 _Rotation = tuple[str, tuple[Address, ...], int, int]
 
 
@@ -36,66 +36,70 @@ class PortTaken(Exception):
 
 
 class Ports:
+    """The reserved host ports of all sandboxes."""
+
     def __init__(self, holder: PortHolder) -> None:
         self._table = PortTable()
-        self._held = holder
+        self._holder = holder
         self._last_given: dict[_Rotation, int] = {}
 
     def close(self) -> None:
-        self._held.close()
+        self._holder.close()
 
     def reserve(
         self,
         holder: str,
         port_requests: Iterable[PortRequest],
         policies: PolicyByFamily,
-        had: Sequence[Publication] = (),
+        previous: Sequence[Publication] = (),
     ) -> tuple[Publication, ...]:
-        """Take host ports for all of *wishes* that something comes of by *ways*.
+        """Reserve host ports for all of *port_requests* that *policies* allow.
 
-        Where netd has the choice, the port that *had* gives the same wish is tried first.
+        Where netd chooses the port, the port of the same request in *previous* is tried first.
 
-        Raises PortTaken, or ServerError where the host itself does not allow it; nothing is taken then.
+        Raises PortTaken, or ServerError if the host refuses; no port is reserved then.
         """
-        done: list[Publication] = []
-        open_range = self._held.ephemeral()
+        reserved: list[Publication] = []
+        ephemeral = self._holder.ephemeral()
         try:
             for port_request in filter(None, (resolved(port_request, policies) for port_request in port_requests)):
-                done += self._grant(holder, port_request, open_range, had)
+                reserved += self._grant(holder, port_request, ephemeral, previous)
         except BaseException:
-            self.release(done)
+            self.release(reserved)
             raise
-        return self._merged(holder, done)
+        return self._merged(holder, reserved)
 
     def release(self, given: Iterable[Publication]) -> None:
         for publication in _bound(given):
             self._table.remove(publication)
-            self._held.release(publication)
+            self._holder.release(publication)
 
     def restore(self, holder: str, given: Iterable[Publication]) -> None:
-        """Take again what *holder* had; a program of the host that came in between changes nothing."""
+        """Reserve ports from the records; a port in use by a program of the host is logged and stays reserved."""
         for publication in _bound(given):
             self._table.add(publication, holder)
             try:
-                self._held.hold(publication)
+                self._holder.hold(publication)
             except InUse as problem:
-                _log.warning("port=not-held sandbox=%s reason=%s", holder[:12], problem.explained())
+                _log.warning("port not held: sandbox=%s error=%s", holder[:12], problem.explained())
             except ServerError as problem:
-                _log.warning("port=not-held sandbox=%s reason=%s", holder[:12], problem.message)
+                _log.warning("port not held: sandbox=%s error=%s", holder[:12], problem.message)
 
     def exchange(self, holder: str, old: Publication, parts: Sequence[Publication]) -> None:
-        """Note *parts* of what *holder* has in place of the whole; the sockets of the rest are closed."""
+        """Replace *old* by *parts* of it and close the sockets of the other ports."""
         self._table.remove(old)
         for part in parts:
             self._table.add(part, holder)
         kept = {port for part in parts for port in range(part.port, part.last + 1)}
-        self._held.release(old, kept)
+        self._holder.release(old, kept)
 
     def _grant(
-        self, holder: str, port_request: PortRequest, open_range: Choice, had: Sequence[Publication] = ()
+        self, holder: str, port_request: PortRequest, ephemeral: PortRange, previous: Sequence[Publication] = ()
     ) -> list[Publication]:
         refusals: list[InUse] = []
-        for port in chain(self._former(port_request, open_range, had), self._candidates(port_request, open_range)):
+        for port in chain(
+            self._previous_ports(port_request, ephemeral, previous), self._candidates(port_request, ephemeral)
+        ):
             wanted = [
                 _publication(port_request, address, port) for address in port_request.addresses if address is not None
             ]
@@ -115,42 +119,45 @@ class Ports:
         )
 
     def _take(self, holder: str, wanted: Sequence[Publication]) -> None:
-        done: list[Publication] = []
+        reserved: list[Publication] = []
         try:
             for publication in wanted:
                 if (taken := self._table.conflict(publication)) is not None:
                     raise PortTaken(taken, publication.address, taken.holder)
-                self._held.hold(publication)
+                self._holder.hold(publication)
                 self._table.add(publication, holder)
-                done.append(publication)
+                reserved.append(publication)
         except BaseException:
-            self.release(done)
+            self.release(reserved)
             raise
 
-    def _former(self, port_request: PortRequest, open_range: Choice, had: Sequence[Publication]) -> Iterator[int]:
-        """Yield the free port that was given for the wish before, where it is one of netd's choice."""
+    def _previous_ports(
+        self, port_request: PortRequest, ephemeral: PortRange, previous: Sequence[Publication]
+    ) -> Iterator[int]:
+        """Yield the port that the request had before, if netd may choose it and it is free."""
         if port_request.fixed:
             return
-        first, last = (port_request.port, port_request.last) if port_request.port else open_range[:2]
-        for one in _bound(had):
-            port = one.port + port_request.target - one.target
-            same = (
-                one.protocol == port_request.protocol
-                and one.address in port_request.addresses
-                and one.port <= port <= one.last
+        first, last = (port_request.port, port_request.last) if port_request.port else ephemeral[:2]
+        for publication in _bound(previous):
+            port = publication.port + port_request.target - publication.target
+            is_same = (
+                publication.protocol == port_request.protocol
+                and publication.address in port_request.addresses
+                and publication.port <= port <= publication.last
             )
-            if same and first <= port <= last and self._is_free(port_request, port):
+            if is_same and first <= port <= last and self._is_free(port_request, port):
                 yield port
 
-    def _candidates(self, port_request: PortRequest, open_range: Choice) -> Iterator[int]:
-        """Yield the ports to try: the one asked for, or the free ones after the one that was last given."""
+    def _candidates(self, port_request: PortRequest, ephemeral: PortRange) -> Iterator[int]:
+        """Yield the ports to try: the fixed one, or the free ones after the last allocated."""
         if port_request.fixed:
             yield port_request.port
             return
         first, last, reserved = (
-            (port_request.port, port_request.last, frozenset[int]()) if port_request.port else open_range
+            (port_request.port, port_request.last, frozenset[int]()) if port_request.port else ephemeral
         )
-        rotation = (port_request.protocol, tuple(one for one in port_request.addresses if one is not None), first, last)
+        addresses = tuple(address for address in port_request.addresses if address is not None)
+        rotation = (port_request.protocol, addresses, first, last)
         start = self._last_given.get(rotation, first - 1) + 1
         for port in chain(range(start, last + 1), range(first, start)):
             if port not in reserved and self._is_free(port_request, port):
@@ -159,32 +166,32 @@ class Ports:
 
     def _is_free(self, port_request: PortRequest, port: int) -> bool:
         return not any(
-            self._table.conflict(_publication(port_request, one, port))
-            for one in port_request.addresses
-            if one is not None
+            self._table.conflict(_publication(port_request, address, port))
+            for address in port_request.addresses
+            if address is not None
         )
 
     def _merged(self, holder: str, given: list[Publication]) -> tuple[Publication, ...]:
-        """Put publications that follow one another together, so that they are one element of the firewall."""
+        """Merge adjacent publications, so that they become one element of the firewall."""
         runs: list[Publication] = []
-        for one in sorted(given, key=_run_order):
-            if runs and _continues(runs[-1], one):
-                runs[-1] = replace(runs[-1], count=runs[-1].count + one.count)
+        for publication in sorted(given, key=_run_order):
+            if runs and _continues(runs[-1], publication):
+                runs[-1] = replace(runs[-1], count=runs[-1].count + publication.count)
             else:
-                runs.append(one)
+                runs.append(publication)
         if len(runs) < len(given):
-            for one in given:
-                self._table.remove(one)
+            for publication in given:
+                self._table.remove(publication)
             for run in runs:
                 self._table.add(run, holder)
                 if run.count > HOLD_LIMIT:
-                    self._held.release(run)
+                    self._holder.release(run)
         return tuple(runs)
 
 
 def _bound(given: Iterable[Publication]) -> Iterator[Publication]:
-    """Leave out those that have no port of the host."""
-    return (one for one in given if one.port)
+    """Return the publications with a port of the host (not routed)."""
+    return (publication for publication in given if publication.port)
 
 
 def _publication(port_request: PortRequest, address: Address, port: int) -> Publication:
@@ -198,15 +205,17 @@ def _publication(port_request: PortRequest, address: Address, port: int) -> Publ
     )
 
 
-def _run_order(one: Publication) -> tuple[object, ...]:
-    return one.protocol, address_sort_key(one.address), [str(net) for net in one.allow], one.target - one.port, one.port
+def _run_order(given: Publication) -> tuple[object, ...]:
+    allow = [str(subnet) for subnet in given.allow]
+    return given.protocol, address_sort_key(given.address), allow, given.target - given.port, given.port
 
 
-def _continues(run: Publication, one: Publication) -> bool:
+def _continues(run: Publication, other: Publication) -> bool:
+    """Return True if *other* starts at the ports after *run*."""
     return (run.protocol, run.address, run.allow, run.port + run.count, run.target + run.count) == (
-        one.protocol,
-        one.address,
-        one.allow,
-        one.port,
-        one.target,
+        other.protocol,
+        other.address,
+        other.allow,
+        other.port,
+        other.target,
     )

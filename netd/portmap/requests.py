@@ -1,7 +1,7 @@
-"""What a container's port options ask for, read into wishes.
+"""Parsing of a container's port options into port requests.  Pure.
 
-Pure.  Thousands of bindings that follow one another become one wish, so that what comes after costs what the
-options say and not how many ports they mean.
+Thousands of consecutive bindings become one request, so that the cost of later steps depends on the number of ranges
+and not on the number of ports.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z", re.ASCII)
 _HOST_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
 _HIGHEST, _DIGITS = 65535, 5
-_OPEN = (PortBinding(),)
+_ANY_PORT = (PortBinding(),)
 _Bindings = Mapping[str, Sequence[PortBinding] | None]
-_Run = tuple[int, int, int]
-"""How far the container's ports are from the host's, the first of those, and how many."""
+_PortRun = tuple[int, int, int]
+"""Offset of the container's ports from the host's, first host port, and number of ports."""
 
 
 def exposed(texts: Iterable[str], bindings: _Bindings) -> tuple[str, ...]:
-    """Return every port that is exposed or published, in order: ``80/tcp``, and ``7000-7499/tcp`` for neighbours."""
+    """Return all exposed and published ports in order: ``80/tcp``, and ``7000-7499/tcp`` for consecutive ports."""
     ports: dict[str, set[int]] = {}
     for text in {*texts, *bindings}:
         first, last, protocol = _span(text)
@@ -50,25 +50,25 @@ def _runs(protocol: str, ports: Sequence[int]) -> Iterator[str]:
 def port_requests(
     bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequence[AllowRule] = ()
 ) -> tuple[PortRequest, ...]:
-    """Return what *bindings* ask for, and a port of netd's choice for each of *every_exposed* that they do not name.
+    """Return the requests of *bindings*, and one for any host port for each of *every_exposed* without a binding.
 
-    *rules* say who may come to host ports of which the binding itself does not say it.  Fixed ports come before those
-    that netd may choose.  Raises BadRequest naming what cannot be read or served.
+    *rules* restrict the sources of connections for bindings without a restriction of their own.  Requests with fixed
+    ports are first.  Raises BadRequest naming the invalid option.
     """
-    plain: dict[str, set[_Run]] = {protocol: set() for protocol in PROTOCOLS}
+    plain: dict[str, set[_PortRun]] = {protocol: set() for protocol in PROTOCOLS}
     found: list[PortRequest] = []
     for key, given in bindings.items():
         if (run := _plain(key, given)) is not None and not rules:
             plain[run[0]].add(run[1])
         else:
-            found += _wishes(key, given, rules)
+            found += _requests(key, given, rules)
     for protocol, runs in plain.items():
-        found += _wishes_of(PortRequest(protocol=protocol, target=0), runs)
-    found += _unnamed(every_exposed, found) if every_exposed else ()
+        found += _with_runs(PortRequest(protocol=protocol, target=0), runs)
+    found += _unpublished(every_exposed, found) if every_exposed else ()
     return tuple(sorted(_merged(found), key=_order))
 
 
-def _unnamed(every_exposed: Iterable[str], found: Iterable[PortRequest]) -> list[PortRequest]:
+def _unpublished(every_exposed: Iterable[str], found: Iterable[PortRequest]) -> list[PortRequest]:
     named = {
         (port_request.protocol, port_request.target + step)
         for port_request in found
@@ -89,8 +89,8 @@ def _order(port_request: PortRequest) -> tuple[object, ...]:
     )
 
 
-def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _Run] | None:
-    """Read what most bindings are, one fixed port at every address for everybody; None for all others."""
+def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _PortRun] | None:
+    """Return the run of a binding with one fixed port at all addresses without restrictions; None for others."""
     if not given or len(given) > 1 or given[0].host_ip or given[0].allow:
         return None
     port, end = _host_ports(given[0].host_port, key)
@@ -98,21 +98,23 @@ def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _Run] | 
     return (protocol, (first - port, port, 1)) if 0 < port == end and first == last else None
 
 
-def _wishes(key: str, given: Sequence[PortBinding] | None, rules: Sequence[AllowRule]) -> Iterator[PortRequest]:
+def _requests(key: str, given: Sequence[PortBinding] | None, rules: Sequence[AllowRule]) -> Iterator[PortRequest]:
     first, last, protocol = _span(key)
     by_port: dict[tuple[int, int, tuple[Subnet, ...]], tuple[Address | None, ...]] = {}
-    for binding in given or _OPEN:
+    for binding in given or _ANY_PORT:
         port, end = _host_ports(binding.host_port, key)
-        who = _allowed(binding, key) or (allow.networks_for_ports(rules, protocol, port, end) if rules and port else ())
+        allowed = _allowed(binding, key) or (
+            allow.networks_for_ports(rules, protocol, port, end) if rules and port else ()
+        )
         address = _host_address(binding.host_ip, key)
-        addresses = by_port.get((port, end, who), ())
+        addresses = by_port.get((port, end, allowed), ())
         if address not in addresses:
-            by_port[port, end, who] = (*addresses, address)
-    for (port, end, who), addresses in by_port.items():
+            by_port[port, end, allowed] = (*addresses, address)
+    for (port, end, allowed), addresses in by_port.items():
         if first == last:
-            yield PortRequest(protocol=protocol, target=first, port=port, last=end, addresses=addresses, allow=who)
+            yield PortRequest(protocol=protocol, target=first, port=port, last=end, addresses=addresses, allow=allowed)
         else:
-            plain = PortRequest(protocol=protocol, target=first, addresses=addresses, allow=who)
+            plain = PortRequest(protocol=protocol, target=first, addresses=addresses, allow=allowed)
             yield from _paired(plain, last - first + 1, (port, end), key)
 
 
@@ -132,27 +134,27 @@ def _allowed(binding: PortBinding, key: str) -> tuple[Subnet, ...]:
 
 
 def _merged(found: Sequence[PortRequest]) -> list[PortRequest]:
-    """Put fixed ports that follow one another on both sides together; what is asked for twice counts once."""
-    kinds: dict[tuple[object, ...], tuple[PortRequest, set[_Run]]] = {}
+    """Merge requests with consecutive fixed ports on both sides; duplicates are dropped."""
+    kinds: dict[tuple[object, ...], tuple[PortRequest, set[_PortRun]]] = {}
     for port_request in found:
         if port_request.fixed:
             kind = kinds.setdefault(
                 (port_request.protocol, port_request.addresses, port_request.allow), (port_request, set())
             )
             kind[1].add((port_request.target - port_request.port, port_request.port, port_request.count))
-    runs = [one for port_request, ports in kinds.values() for one in _wishes_of(port_request, ports)]
+    runs = [run for port_request, ports in kinds.values() for run in _with_runs(port_request, ports)]
     return [*runs, *(port_request for port_request in found if not port_request.fixed)]
 
 
-def _wishes_of(port_request: PortRequest, runs: Iterable[_Run]) -> list[PortRequest]:
+def _with_runs(port_request: PortRequest, runs: Iterable[_PortRun]) -> list[PortRequest]:
     return [
         replace(port_request, target=port + shift, port=port, last=port, count=count)
         for shift, port, count in _joined(sorted(runs))
     ]
 
 
-def _joined(ports: Iterable[_Run]) -> list[_Run]:
-    runs: list[_Run] = []
+def _joined(ports: Iterable[_PortRun]) -> list[_PortRun]:
+    runs: list[_PortRun] = []
     for shift, port, count in ports:
         if runs and (shift, port) == (runs[-1][0], runs[-1][1] + runs[-1][2]):
             runs[-1] = (shift, runs[-1][1], runs[-1][2] + count)
@@ -185,7 +187,7 @@ def _span(text: str) -> tuple[int, int, str]:
 
 
 def _host_ports(text: str, key: str) -> tuple[int, int]:
-    """Return the first and last host port asked for; zeros leave it open."""
+    """Return the first and last host port; zeros for any port."""
     if text in ("", "0"):
         return 0, 0
     if text.isascii() and text.isdecimal() and len(text) <= _DIGITS and 0 < (port := int(text)) <= _HIGHEST:

@@ -1,7 +1,7 @@
-"""The whole firewall as one value, whichever backend makes it true.
+"""The ruleset of the firewall as one value, independent of the backend.  Pure.
 
-Pure.  Both backends (``kernel/nftables``, ``kernel/iptables``) bring the kernel to a :class:`Ruleset`; neither
-knows anything else of networks and containers.
+Both backends (``kernel/firewall/nftables``, ``kernel/firewall/iptables``) bring the kernel to the state of a
+:class:`Ruleset`; it is all that they know of networks and containers.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ Protocol: TypeAlias = Literal["tcp", "udp", "sctp"]
 
 
 class GatewayMode(StrEnum):
-    """How containers of a network are reached from elsewhere, and reach elsewhere (Docker's ``gateway_mode_*``)."""
+    """Connections between containers of a network and hosts outside it (Docker's ``gateway_mode_*``)."""
 
     NAT = "nat"
-    """From elsewhere only by what is published, at an address of the host."""
+    """Inbound to published ports only, at an address of the host."""
     UNPROTECTED = "nat-unprotected"
-    """As NAT, and everything may come to the containers' own addresses."""
+    """As NAT; in addition, all ports are open at the containers' own addresses."""
     ROUTED = "routed"
-    """At their own addresses: pings, and the ports that are opened; nothing is translated."""
+    """No NAT; inbound pings and the published ports at the containers' own addresses."""
     ISOLATED = "isolated"
-    """Not at all: the bridge itself has no address."""
+    """No connections; the bridge has no address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
-    """How one family's packets of one bridge are treated."""
+    """The rules for packets of one family of one bridge."""
 
     mode: GatewayMode = GatewayMode.NAT
     masquerade: bool = True
-    """Hide what leaves to elsewhere behind the host's address; never on internal or routed networks."""
+    """Source NAT to an address of the host for outbound packets; never on internal or routed networks."""
     source: Address | None = None
-    """Hide it behind this address of the host rather than the one that the route out would give."""
+    """The address for source NAT; None: the address of the outgoing link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeRules:
-    """How the firewall treats one bridge."""
+    """The rules for one bridge."""
 
     name: str
     subnets: tuple[Subnet, ...] = ()
-    """All of them; packets from the bridge with another source are nobody's."""
+    """All subnets of the network; packets from the bridge with another source are not forwarded."""
     internal: bool = False
-    """Nothing is forwarded in or out, except what is published on 127.0.0.0/8 and ::1 for the host itself."""
+    """Nothing is forwarded in or out; ports published on 127.0.0.0/8 and ::1 are reachable from the host."""
     isolated: bool = False
-    """Its containers do not reach one another by way of the host either, except at published ports."""
+    """Containers do not reach each other by way of the host either, except at published ports."""
     trusted: tuple[str, ...] = ()
-    """Links of the host from which everything may come to the containers' own addresses."""
+    """Links of the host from which all ports of the containers' own addresses are reachable."""
     ipv4: Treatment | None = Treatment()
-    """None: no IPv4 on this bridge."""
+    """None: the bridge has no IPv4."""
     ipv6: Treatment | None = None
 
     def treatment(self, family: Family) -> Treatment | None:
@@ -63,9 +63,9 @@ class BridgeRules:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """``count`` host ports from ``port`` on lead to as many ports of a container from ``target_port`` on.
+    """Destination NAT of ``count`` host ports from ``port`` on to the ports of a container from ``target_port`` on.
 
-    ``address`` and ``target`` are of one family; 0.0.0.0 and :: stand for every address of the host in it.
+    ``address`` and ``target`` have one family; 0.0.0.0 and :: mean all addresses of the host in it.
     """
 
     protocol: str
@@ -75,28 +75,30 @@ class Published:
     target_port: int
     count: int = 1
     allow: tuple[Subnet, ...] = ()
-    """Whose connections may come, by the address and port that they came to; empty is everybody's."""
+    """Allowed sources of connections to the host address and port; empty allows all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """``count`` ports of a container that may be reached at its own address: the published ones of routed networks."""
+    """``count`` ports of a container that are open at its own address: the published ports of routed networks."""
 
     protocol: str
     target: Address
     target_port: int
     count: int = 1
     allow: tuple[Subnet, ...] = ()
-    """Whose connections may come; empty is everybody's."""
+    """Allowed sources of connections; empty allows all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
+    """The rules of all networks and published ports."""
+
     bridges: frozenset[BridgeRules] = field(default_factory=frozenset)
     published: frozenset[Published] = field(default_factory=frozenset)
     opened: frozenset[Opened] = field(default_factory=frozenset)
     respect: bool = False
-    """What comes to a published port from outside must pass the host's own input chains first; fixed by ``reset``."""
+    """Inbound packets to published ports pass the host's own input chains first; changed by ``reset`` only."""
     over_budget: frozenset[Address] = frozenset()
     """Sources whose new connections are dropped; established connections pass."""
 
@@ -105,27 +107,28 @@ class Ruleset:
 
     @property
     def forwards(self) -> frozenset[Family]:
-        """The families whose packets the host has to forward."""
+        """The families with IP forwarding."""
         return forwards(self.bridges)
 
 
 @dataclass(frozen=True, slots=True)
 class RulesetChange:
-    """What one change takes from the whole and adds to it, so that it costs what it changes."""
+    """The rules that one change removes (``gone``) and adds (``come``); its cost depends on the change only."""
 
     removed: Ruleset = field(default_factory=Ruleset)
     added: Ruleset = field(default_factory=Ruleset)
 
     @classmethod
-    def between(cls, had: Ruleset, wanted: Ruleset) -> RulesetChange:
-        return cls(_without(had, wanted), _without(wanted, had))
+    def between(cls, old: Ruleset, new: Ruleset) -> RulesetChange:
+        """Return the change from *old* to *new*."""
+        return cls(_without(old, new), _without(new, old))
 
 
 def forwards(bridges: Iterable[BridgeRules]) -> frozenset[Family]:
-    """Return the families whose packets the host has to forward for *bridges*."""
+    """Return the families in which *bridges* need IP forwarding."""
     found: set[Family] = set()
-    for one in bridges:
-        found.update(family for family in FAMILIES if one.treatment(family) and not one.internal)
+    for bridge in bridges:
+        found.update(family for family in FAMILIES if bridge.treatment(family) and not bridge.internal)
         if len(found) == len(FAMILIES):
             break
     return frozenset(found)

@@ -1,4 +1,4 @@
-"""Taking a part out of what is published: runs are cut where the part begins and ends.  Pure."""
+"""Unpublishing some ports: requests and publications are split at the bounds of the unpublished part.  Pure."""
 
 from __future__ import annotations
 
@@ -14,45 +14,48 @@ from netd.portmap.rules import Published
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """What is left of wishes and publications."""
+    """The remaining port requests and publications."""
 
     port_requests: tuple[PortRequest, ...]
     publications: tuple[Publication, ...]
     cut: tuple[tuple[Publication, tuple[Publication, ...]], ...]
-    """Publications that are no more, each with what is left of it."""
+    """Replaced publications, each with its remaining parts."""
 
 
 def without(port_requests: Sequence[PortRequest], publications: Sequence[Publication], part: PortRequest) -> Remainder:
-    """Return what is left without *part*, in which no host port and no address stand for any."""
-    cut = [(one, tuple(_rest(one, part))) for one in publications if one.port and _is_of(one, part)]
-    gone = {id(one) for one, _ in cut}
-    kept = [one for one in publications if id(one) not in gone]
-    left = [piece for port_request in port_requests for piece in _wish_without(port_request, part, publications)]
+    """Return the remainder without *part*, in which host port 0 matches any port and address None any address."""
+    affected = [publication for publication in publications if publication.port and _is_part_of(publication, part)]
+    cut = [(publication, tuple(_rest(publication, part))) for publication in affected]
+    gone = {id(publication) for publication in affected}
+    kept = [publication for publication in publications if id(publication) not in gone]
+    left = [piece for port_request in port_requests for piece in _request_without(port_request, part, publications)]
     return Remainder(tuple(left), (*kept, *(piece for _, rest in cut for piece in rest)), tuple(cut))
 
 
-def minus(ones: Iterable[Published], others: Iterable[Published]) -> list[Published]:
-    """Return what *ones* lead somewhere and none of *others* leads there as well, whoever may come."""
-    by_lead: dict[tuple[object, ...], list[Published]] = {}
+def minus(published: Iterable[Published], others: Iterable[Published]) -> list[Published]:
+    """Return the parts of *published* whose host ports no entry of *others* forwards to the same destination."""
+    by_destination: dict[tuple[object, ...], list[Published]] = {}
     for other in others:
-        by_lead.setdefault(_lead(other), []).append(other)
+        by_destination.setdefault(_destination(other), []).append(other)
     found = []
-    for one in ones:
-        pieces = [(one.port, one.port + one.count)]
-        for other in by_lead.get(_lead(one), ()):
+    for rule in published:
+        pieces = [(rule.port, rule.port + rule.count)]
+        for other in by_destination.get(_destination(rule), ()):
             pieces = [rest for piece in pieces for rest in _outside(piece, (other.port, other.port + other.count))]
-        shift = one.target_port - one.port
-        for first, end in pieces:
-            found.append(Published(one.protocol, one.address, first, one.target, first + shift, end - first, one.allow))
+        offset = rule.target_port - rule.port
+        found += [
+            Published(rule.protocol, rule.address, first, rule.target, first + offset, end - first, rule.allow)
+            for first, end in pieces
+        ]
     return found
 
 
-def _lead(one: Published) -> tuple[object, ...]:
-    return one.protocol, one.address, one.target, one.target_port - one.port
+def _destination(rule: Published) -> tuple[object, ...]:
+    return rule.protocol, rule.address, rule.target, rule.target_port - rule.port
 
 
 def _outside(piece: tuple[int, int], other: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield what of the first half-open span is not in the second."""
+    """Yield the parts of the first half-open range that are outside the second."""
     (first, end), (low, high) = piece, other
     if first < min(end, low):
         yield first, min(end, low)
@@ -60,17 +63,17 @@ def _outside(piece: tuple[int, int], other: tuple[int, int]) -> Iterator[tuple[i
         yield max(first, high), end
 
 
-def _is_of(one: Publication, part: PortRequest) -> bool:
-    """Tell whether *part* takes something from a publication."""
-    if one.protocol != part.protocol or not _overlap(one.target, one.count, part):
+def _is_part_of(publication: Publication, part: PortRequest) -> bool:
+    """Return True if *part* includes ports of a publication."""
+    if publication.protocol != part.protocol or not _overlap(publication.target, publication.count, part):
         return False
-    if not (part.addresses == (None,) or one.address in part.addresses):
+    if not (part.addresses == (None,) or publication.address in part.addresses):
         return False
-    return not part.port or _meets(one.port, one.target, part)
+    return not part.port or _has_host_port(publication.port, publication.target, part)
 
 
-def _meets(port: int, target: int, part: PortRequest) -> bool:
-    """Tell whether the host port that leads to the part's container port is one of the part's."""
+def _has_host_port(port: int, target: int, part: PortRequest) -> bool:
+    """Return True if the host port for the part's container port is one of the part's host ports."""
     return part.port <= port + part.target - target <= part.last
 
 
@@ -78,12 +81,12 @@ def _overlap(target: int, count: int, part: PortRequest) -> bool:
     return target < part.target + part.count and part.target < target + count
 
 
-def _rest(one: Publication, part: PortRequest) -> Iterator[Publication]:
-    for first, end in _outside((one.target, one.target + one.count), (part.target, part.target + part.count)):
-        yield replace(one, port=one.port + first - one.target, target=first, count=end - first)
+def _rest(whole: Publication, part: PortRequest) -> Iterator[Publication]:
+    for first, end in _outside((whole.target, whole.target + whole.count), (part.target, part.target + part.count)):
+        yield replace(whole, port=whole.port + first - whole.target, target=first, count=end - first)
 
 
-def _wish_without(
+def _request_without(
     port_request: PortRequest, part: PortRequest, publications: Sequence[Publication]
 ) -> Iterator[PortRequest]:
     addresses = _other_addresses(port_request, part, publications)
@@ -101,16 +104,18 @@ def _wish_without(
 
 
 def _is_asked(port_request: PortRequest, part: PortRequest, publications: Sequence[Publication]) -> bool:
-    """Tell whether *part* is about ports of the wish; of those that netd chose, by what it chose."""
+    """Return True if *part* includes ports of the request; ports chosen by netd are compared by its publications."""
     if port_request.protocol != part.protocol or not _overlap(port_request.target, port_request.count, part):
         return False
     if port_request.fixed:
-        return not part.port or _meets(port_request.port, port_request.target, part)
-    return not part.port or any(_is_of(one, part) and _came_of(one, port_request) for one in publications)
+        return not part.port or _has_host_port(port_request.port, port_request.target, part)
+    return not part.port or any(
+        _is_part_of(publication, part) and _results_from(publication, port_request) for publication in publications
+    )
 
 
-def _came_of(one: Publication, port_request: PortRequest) -> bool:
-    port = one.port + port_request.target - one.target
+def _results_from(publication: Publication, port_request: PortRequest) -> bool:
+    port = publication.port + port_request.target - publication.target
     return port_request.port == 0 or port_request.port <= port <= port_request.last
 
 
@@ -124,12 +129,16 @@ def _piece(port_request: PortRequest, first: int, end: int) -> PortRequest:
 def _other_addresses(
     port_request: PortRequest, part: PortRequest, publications: Sequence[Publication]
 ) -> tuple[Address | None, ...]:
-    """Return the addresses of *wish* that *part* does not take; the usual ones by their names where it takes one."""
+    """Return the addresses of *port_request* that are not in *part*; default addresses become explicit if one is."""
     if part.addresses == (None,):
         return ()
     if None not in port_request.addresses:
-        return tuple(one for one in port_request.addresses if one not in part.addresses)
-    usual = (one.address for one in publications if one.port and _overlap(one.target, one.count, port_request))
-    every = dict.fromkeys((*(one for one in port_request.addresses if one is not None), *usual))
-    taken = [one for one in every if one in part.addresses]
-    return tuple(one for one in every if one not in taken) if taken else port_request.addresses
+        return tuple(address for address in port_request.addresses if address not in part.addresses)
+    default = (
+        publication.address
+        for publication in publications
+        if publication.port and _overlap(publication.target, publication.count, port_request)
+    )
+    every = dict.fromkeys((*(address for address in port_request.addresses if address is not None), *default))
+    removed = [address for address in every if address in part.addresses]
+    return tuple(address for address in every if address not in removed) if removed else port_request.addresses

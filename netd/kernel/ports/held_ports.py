@@ -49,15 +49,15 @@ class HeldPorts:
         reserved = (port for low, _, high in spans for port in range(int(low), int(high or low) + 1))
         return int(first), int(last), frozenset(reserved)
 
-    def hold(self, wanted: Publication) -> None:
-        """Hold every port of *wanted*, or none and raise InUse; more than HOLD_LIMIT ports are only checked."""
-        if wanted.count > HOLD_LIMIT:
-            check(wanted)
+    def hold(self, publication: Publication) -> None:
+        """Hold all ports of *publication*, or none and raise InUse; more than HOLD_LIMIT ports are only checked."""
+        if publication.count > HOLD_LIMIT:
+            check(publication)
             return
         done = []
         try:
-            for port in range(wanted.port, wanted.last + 1):
-                key = (wanted.protocol, wanted.address, port)
+            for port in range(publication.port, publication.last + 1):
+                key = (publication.protocol, publication.address, port)
                 if (found := _bound(*key)) is None:
                     return
                 self._descriptors[key] = move_high(found.detach())
@@ -67,12 +67,12 @@ class HeldPorts:
                 os.close(self._descriptors.pop(key))
             raise
 
-    def release(self, given: Publication, but: Container[int] = ()) -> None:
-        """Release the ports of *given* that are held, except those in *but*."""
-        for port in range(given.port, given.last + 1):
-            if port in but:
+    def release(self, publication: Publication, keep: Container[int] = ()) -> None:
+        """Close the sockets of the held ports of *publication*, except those in *keep*."""
+        for port in range(publication.port, publication.last + 1):
+            if port in keep:
                 continue
-            if (found := self._descriptors.pop((given.protocol, given.address, port), None)) is not None:
+            if (found := self._descriptors.pop((publication.protocol, publication.address, port), None)) is not None:
                 os.close(found)
 
     def close(self) -> None:
