@@ -1,8 +1,9 @@
-"""The words between launcher, zygote, shim and a container's first process: frames and their packing.
+"""Frames between the daemon, the zygote, shims and a container's first process, and the encoding of their payloads.
 
-A frame is a kind, a length and that many bytes; values travel as ``marshal`` of plain tuples, dictionaries and
-scalars.  :func:`unpack` gives them back as objects with the attributes of the dataclass they came from without
-importing that dataclass: ``dataclasses`` alone would triple what every shim keeps in memory.
+A frame is a kind (1 byte), the length of the payload (4 bytes, little-endian) and the payload.  Most payloads are
+``marshal`` of tuples, dictionaries and scalars; each has a pair of functions here that gives it its type.
+:func:`unpack_container` and :func:`unpack_process` return objects with the attributes of the dataclass without
+importing it: ``dataclasses`` and ``typing`` would triple the memory of every shim.
 """
 
 from __future__ import annotations
@@ -14,33 +15,68 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import Any, TypedDict
 
     from runtime.spec import ContainerSpec, Process
 
+    Node = tuple[str, int, int]
+    """See :data:`runtime.kernel.devices.Node`; `kernel` may not be imported here."""
+
+    Value = int | str | bytes | tuple["Value", ...]
+    """What a payload may consist of, dictionaries apart."""
+
+    Failure = tuple[int, str]
+    """(exit code as Docker reports it, or errno; message)."""
+
+    ExitFields = tuple[int, str, bool, str]
+    """(exit code, time in RFC 3339, killed for lack of memory, error)."""
+
+    class ShimState(TypedDict):
+        """What a shim reports of its process, and records in its folder."""
+
+        id: str
+        """Of the container or exec; also the name of the shim's folder and socket."""
+        container: str
+        group: str
+        """Name of the control group below every hierarchy."""
+        tty: bool
+        stdin: bool
+        stdin_once: bool
+        log: tuple[str, int, int]
+        """(path or empty, largest size in bytes or -1, number of files)."""
+        started: str
+        """RFC 3339; empty before the start."""
+        pid: int
+        start_time: int
+        """Clock ticks since boot."""
+
+
 # daemon to shim
-PREPARE, EXEC, ADOPT, GO, HELLO, ATTACH, STDIN, STDIN_END, RESIZE = range(1, 10)
+PREPARE, EXEC, ADOPT, START, HELLO, ATTACH, STDIN, STDIN_END, RESIZE = range(1, 10)
 # shim to daemon
 READY, PREPARED, STARTED, FAILED, OUTPUT, ENDED, STATE, OUTPUT_END = range(20, 28)
-# daemon to zygote
-SPARE, JOIN, SUCCEED, NAMESPACES, SPARE_MAPPED = 40, 41, 42, 43, 44
+# first process to shim
+CHILD_PID = 30
+# daemon to zygote: what the new shim's setup process is to do
+SETUP_CONTAINER, SETUP_EXEC, SETUP_REATTACH, SETUP_NAMESPACES, SETUP_USERNS_CONTAINER = 40, 41, 42, 43, 44
 
 STDOUT, STDERR = 1, 2
 
 HEADER = struct.Struct("<BI")
 LARGEST = 16 << 20
 _VERSION = 2
-"""The form of marshal that every Python 3 reads: a shim may be older than the daemon that finds it again."""
+"""The format of marshal that every Python 3 reads: a shim may be older than the daemon that reconnects to it."""
 
 
 class Record:
-    """The fields of a value that came over the wire."""
+    """The fields of a dataclass that was received as a dictionary."""
 
     def __init__(self, fields: dict[str, object]) -> None:
         self.__dict__.update(fields)
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """Return *value* with every dataclass in it as a dictionary of its fields."""
     fields = getattr(type(value), "__dataclass_fields__", None)
     if fields is not None:
@@ -50,62 +86,141 @@ def plain(value: object) -> object:
     return value
 
 
-def _revive(value: object) -> object:
+def _to_records(value: Any) -> Any:
     if isinstance(value, dict):
-        return Record({name: _revive(item) for name, item in value.items()})
+        return Record({name: _to_records(item) for name, item in value.items()})
     if isinstance(value, tuple):
-        return tuple([_revive(item) for item in value])
+        return tuple([_to_records(item) for item in value])
     return value
 
 
-def pack(value: object) -> bytes:
-    return marshal.dumps(value, _VERSION)  # type: ignore[arg-type]
+# Payloads
+
+
+def pack(value: Value) -> bytes:
+    return marshal.dumps(value, _VERSION)
+
+
+def pack_dict(fields: dict[str, Any]) -> bytes:
+    return marshal.dumps(fields, _VERSION)
 
 
 def unpack(data: bytes) -> object:
     return marshal.loads(data)
 
 
-def unpack_tuple(data: bytes) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = marshal.loads(data)
-    return found
-
-
 def pack_spec(spec: ContainerSpec | Process) -> bytes:
-    return pack(plain(spec))
+    return pack_dict(plain(spec))
 
 
 def unpack_container(data: bytes) -> ContainerSpec:
-    return _revive(unpack(data))  # type: ignore[return-value]
+    spec: ContainerSpec = _to_records(marshal.loads(data))
+    return spec
 
 
 def unpack_process(data: bytes) -> Process:
-    return _revive(unpack(data))  # type: ignore[return-value]
+    process: Process = _to_records(marshal.loads(data))
+    return process
+
+
+def pack_failure(code: int, message: str) -> bytes:
+    """FAILED."""
+    return pack((code, message))
+
+
+def unpack_failure(data: bytes) -> Failure:
+    failure: Failure = marshal.loads(data)
+    return failure
+
+
+def pack_state(state: ShimState) -> bytes:
+    """PREPARED, STARTED and STATE to the daemon, ADOPT."""
+    return pack_dict({**state})
+
+
+def unpack_state(data: bytes) -> ShimState:
+    state: ShimState = marshal.loads(data)
+    return state
+
+
+def unpack_exit(data: bytes) -> ExitFields:
+    """ENDED."""
+    fields: ExitFields = marshal.loads(data)
+    return fields
+
+
+def unpack_pid(data: bytes) -> int:
+    """CHILD_PID."""
+    pid: int = marshal.loads(data)
+    return pid
+
+
+def pack_exec(process: Process, group: str, container_id: str, exec_id: str) -> bytes:
+    """EXEC; *group* is the name of the container's control group."""
+    return pack((pack_spec(process), group, container_id, exec_id))
+
+
+def unpack_exec(data: bytes) -> tuple[Process, str, str, str]:
+    process, group, container_id, exec_id = marshal.loads(data)
+    return unpack_process(process), group, container_id, exec_id
+
+
+def pack_namespaces(first: int, count: int, donor: str, *, network: bool) -> bytes:
+    """SETUP_NAMESPACES, the arguments of :func:`runtime.shim.user_namespace.make`."""
+    return pack((first, count, donor, network))
+
+
+def unpack_namespaces(data: bytes) -> tuple[int, int, str, bool]:
+    fields: tuple[int, int, str, bool] = marshal.loads(data)
+    return fields
+
+
+def pack_bootstrap(spec: bytes, names: Sequence[str], nodes: Sequence[Node]) -> bytes:
+    """PREPARE to a first process: the packed spec, the names of the descriptors sent along, device nodes to create."""
+    return pack((spec, tuple(names), tuple(nodes)))
+
+
+def unpack_bootstrap(data: bytes) -> tuple[ContainerSpec, tuple[str, ...], tuple[Node, ...]]:
+    spec, names, nodes = marshal.loads(data)
+    return unpack_container(spec), names, nodes
+
+
+def pack_handover(state: ShimState, names: Sequence[str]) -> bytes:
+    """STARTED to the shim that sleeps: the state of its process, and the names of the descriptors sent along."""
+    return marshal.dumps(({**state}, tuple(names)), _VERSION)
+
+
+def unpack_handover(data: bytes) -> tuple[ShimState, tuple[str, ...]]:
+    fields: tuple[ShimState, tuple[str, ...]] = marshal.loads(data)
+    return fields
+
+
+# Frames
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:
     return HEADER.pack(kind, len(payload)) + payload
 
 
-class Broken(Exception):
-    """The other side is gone or does not keep to the protocol."""
+class ChannelError(Exception):
+    """The peer has closed the connection, or has sent a frame that is too large."""
 
 
 class Frames:
-    """Cuts a stream of bytes into frames."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take what was received; return the frames that are complete now."""
+        """Append received *data*; return the frames, (kind, payload), that are complete now."""
         self._buffer += data
         found = []
         start = 0
         while len(self._buffer) - start >= HEADER.size:
             kind, length = HEADER.unpack_from(self._buffer, start)
             if length > LARGEST:
-                raise Broken(f"a frame of {length} bytes")
+                raise ChannelError(f"a frame of {length} bytes is longer than {LARGEST}")
             end = start + HEADER.size + length
             if end > len(self._buffer):
                 break
@@ -116,7 +231,7 @@ class Frames:
 
 
 def send(sock: _socket.socket, kind: int, payload: bytes = b"", descriptors: tuple[int, ...] = ()) -> None:
-    """Send one frame on a blocking socket; *descriptors* travel with its first byte."""
+    """Send one frame on a blocking socket; *descriptors* are attached to its first byte (SCM_RIGHTS)."""
     data = frame(kind, payload)
     extra = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(descriptors)}i", *descriptors))]
     sent = sock.sendmsg([data], extra if descriptors else [], _socket.MSG_NOSIGNAL)
@@ -125,17 +240,20 @@ def send(sock: _socket.socket, kind: int, payload: bytes = b"", descriptors: tup
 
 
 def receive(sock: _socket.socket) -> tuple[int, bytes, list[int]]:
-    """Read one frame, and nothing beyond it, from a blocking socket.  Raises Broken at the end of the stream."""
+    """Read one frame, and no byte after it, from a blocking socket.
+
+    Returns (kind, payload, descriptors).  Raises ChannelError at the end of the stream.
+    """
     header, descriptors = receive_some(sock, HEADER.size)
     header += _exactly(sock, HEADER.size - len(header)) if header else b""
     if not header:
-        raise Broken("the other side has closed")
+        raise ChannelError("the peer has closed the connection")
     kind, length = HEADER.unpack(header)
     return kind, _exactly(sock, length), descriptors
 
 
 def receive_some(sock: _socket.socket, size: int) -> tuple[bytes, list[int]]:
-    """Read up to *size* bytes and the descriptors that came with them."""
+    """Read up to *size* bytes and the descriptors attached to them."""
     data, extra, _flags, _address = sock.recvmsg(size, _socket.CMSG_SPACE(4 * 250), _socket.MSG_CMSG_CLOEXEC)
     descriptors: list[int] = []
     for level, kind, body in extra:
@@ -149,7 +267,7 @@ def _exactly(sock: _socket.socket, size: int) -> bytes:
     while size:
         part = sock.recv(min(size, 1 << 20))
         if not part:
-            raise Broken("the other side has closed in the middle of a frame")
+            raise ChannelError("the peer has closed the connection in the middle of a frame")
         parts.append(part)
         size -= len(part)
     return b"".join(parts)

@@ -1,8 +1,7 @@
-"""What it takes to start a process in a container, as values: the words between daemon, zygote and shim.
+"""Specifications of processes and containers, which the daemon sends to shims.
 
-Pure, and small: the zygote imports it, so nothing may be imported here but the standard library.
-Everything in a spec has been validated by whoever made it, except what only the image's own files can
-tell (users, the program's path); those end in a :class:`StartError` from the shim.
+Pure; imports only the standard library.  The daemon has validated a spec, except what depends on the image's files
+(user, program): errors there are reported by the shim and raised as :class:`StartError`.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One program to run: a container's first, or an exec's."""
+    """One program to run: of a container's first process, or of an exec."""
 
     argv: tuple[str, ...]
     env: tuple[str, ...] = ()
-    """``NAME=value`` in order; ``HOME`` is added by the shim from the image's passwd when missing."""
+    """``NAME=value`` in order; if ``HOME`` is missing, it is added from the image's /etc/passwd."""
     cwd: str = "/"
     user: str = ""
-    """``user``, ``uid``, ``user:group``, ``uid:gid``: looked up in the image's own /etc/passwd and /etc/group."""
+    """``user``, ``uid``, ``user:group``, ``uid:gid``: looked up in the image's /etc/passwd and /etc/group."""
     group_add: tuple[str, ...] = ()
     capabilities: int = 0
     """Bit mask: the bounding set, and permitted and effective for uid 0."""
@@ -33,17 +32,17 @@ class Process:
     console_size: tuple[int, int] | None = None
     """(rows, columns)."""
     stdin: bool = False
-    """Keep standard input open for attached clients; else it is the container's /dev/null."""
+    """Keep standard input open for attached clients; otherwise it is the container's /dev/null."""
     stdin_once: bool = False
-    """Close standard input when the first client that sends it leaves."""
+    """Close standard input when the first client attached to it disconnects."""
     oom_score_adj: int = 0
     root: int = 0
-    """The host's id of the user and group 0 of the container's user namespace; 0 without one."""
+    """The host's id of user and group 0 of the container's user namespace; 0 without a user namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountSpec:
-    """One mount inside the container.  ``target`` is absolute there; ``source`` a path of the host for binds."""
+    """One mount in the container.  ``target`` is an absolute path there; ``source`` is a path of the host for binds."""
 
     kind: Literal["bind", "tmpfs"]
     target: str
@@ -51,7 +50,7 @@ class MountSpec:
     read_only: bool = False
     propagation: str = "rprivate"
     options: str = ""
-    """For tmpfs: ``size=…,mode=…`` and flags, as ``--tmpfs`` takes them."""
+    """For tmpfs: ``size=…,mode=…`` and flags, in the syntax of ``--tmpfs``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Control group limits; None leaves the kernel's default."""
+    """Control group limits; None for the kernel's default."""
 
     cpu_period: int | None = None
     """Microseconds."""
@@ -78,12 +77,12 @@ class Limits:
     memory_reservation: int | None = None
     pids: int | None = None
     device_rules: tuple[str, ...] = ()
-    """Extra ``c 1:3 rwm`` lines."""
+    """Additional rules, such as ``c 1:3 rwm``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """Everything the shim needs to make a container and run its first process."""
+    """Everything that a shim needs to create a container and run its first process."""
 
     id: str
     hostname: str
@@ -91,22 +90,22 @@ class ContainerSpec:
     netns: str | None = None
     """Path of a network namespace; None to share the daemon's."""
     userns: str = ""
-    """Path of a user namespace, which the network namespace must belong to; empty for the daemon's."""
+    """Path of a user namespace, which must own the network namespace; empty for the daemon's."""
     pid_mode: str = "private"
     """``private``, ``host``, or ``/proc/N/ns/pid`` of a container to join; ipc likewise; uts is private or host."""
     ipc_mode: str = "private"
     uts_mode: str = "private"
     cgroup_namespace: bool = False
-    """Of its own also with version 1 control groups; with version 2 every container has one."""
+    """A cgroup namespace of its own also with version 1 control groups; with version 2 every container has one."""
     lower: tuple[str, ...] = ()
     """Layer directories, top first."""
     upper: str = ""
     work: str = ""
     root: str = ""
-    """An empty directory on which the root is assembled (in the container's own mount namespace)."""
+    """The root directory of a container without ``lower``."""
     read_only: bool = False
     mounts: tuple[MountSpec, ...] = ()
-    """In the order in which they are mounted; resolv.conf, hostname and hosts of /etc are among them."""
+    """In mount order; /etc/resolv.conf, /etc/hostname and /etc/hosts are among them."""
     devices: tuple[Device, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     shm_size: int = 67108864
@@ -115,7 +114,7 @@ class ContainerSpec:
     limits: Limits = field(default_factory=Limits)
     cgroup_parent: str = "netd"
     log_path: str = ""
-    """Where the shim writes the json-file log; empty for none."""
+    """Path of the json-file log; empty for none."""
     log_max_size: int = -1
     log_max_files: int = 1
     process: Process
@@ -124,7 +123,7 @@ class ContainerSpec:
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
     code: int
-    """As Docker counts: the program's own, or 128 + signal."""
+    """The program's exit code, or 128 + signal."""
     finished: str
     """RFC 3339."""
     oom_killed: bool = False
@@ -132,11 +131,11 @@ class ExitStatus:
 
 
 class StreamLost(Exception):
-    """The output of a process was cut off before its end."""
+    """The connection to the output of a process was lost before the end of the output."""
 
 
 class StartError(Exception):
-    """The process could not be started.  ``code`` is what Docker reports: 125, 126, 127 or 128."""
+    """The process could not be started.  ``code`` is the exit code that Docker reports: 125, 126, 127 or 128."""
 
     def __init__(self, message: str, code: int = 128) -> None:
         super().__init__(message)

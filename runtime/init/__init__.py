@@ -1,4 +1,4 @@
-"""What happens on the way into a container, up to the start of its program.
+"""The setup of a process in a container's namespaces, up to the execve of its program.
 
-Nothing may be imported once the container's root is in place: the image would supply the module.
+Nothing may be imported after the container's root is in place: the module would be read from the image.
 """

@@ -1,7 +1,7 @@
-"""The last steps of a process on its way into a container: who it is, what it may do, and its program.
+"""The last steps before execve: streams, user and groups, capabilities, seccomp, working directory, program.
 
-Shared by a container's first process and by exec's.  Everything here runs where the container's files are the root,
-so nothing may be imported any more, and nothing is opened but by descriptor or beneath that root.
+Shared by a container's first process and by execs.  Runs with the container's files as the root: nothing may be
+imported any more, and files are opened only by descriptor or beneath that root.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import termios
 
 from runtime import frames
 from runtime.init import reaper, users
+from runtime.init.start_errors import CannotStart
 from runtime.kernel import cmdline, linux
 
 TYPE_CHECKING = False
@@ -30,19 +31,11 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIOCGPTPEER = 0x5441
 _TIOCSPTLCK = 0x40045431
 _ERRORS = 3
-
-
-class CannotStart(Exception):
-    """The process cannot be started: a sentence, and the exit code that Docker gives it."""
-
-    def __init__(self, message: str, code: int = 128) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
+"""The descriptor on which a failing execve is reported."""
 
 
 def open_terminal(devpts: int, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Return (master, slave) of a new terminal of the devpts instance with the directory *devpts*."""
+    """Create a terminal in the devpts instance whose directory *devpts* is; return (master, slave)."""
     master = os.open("ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=devpts)
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     slave = open_slave(master)
@@ -52,7 +45,7 @@ def open_terminal(devpts: int, size: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def open_slave(master: int) -> int:
-    """Return the other end of a terminal, found by the kernel rather than by a path."""
+    """Open the slave of a terminal by TIOCGPTPEER, without a path."""
     return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
@@ -60,16 +53,16 @@ def set_size(terminal: int, rows: int, columns: int) -> None:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", rows & 0xFFFF, columns & 0xFFFF, 0, 0))
 
 
-def take_stdio(descriptors: Sequence[int], *, terminal: bool) -> None:
-    """Make *descriptors* 0, 1 and 2; a terminal becomes the controlling one."""
+def set_stdio(descriptors: Sequence[int], *, terminal: bool) -> None:
+    """Duplicate *descriptors* to 0, 1 and 2; with *terminal*, 0 becomes the controlling terminal."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number, inheritable=True)
     if terminal:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def take_root() -> None:
-    """Become root of the user namespace that was entered; be killed with the parent still."""
+def become_root() -> None:
+    """Take uid and gid 0 of the user namespace, and set the parent-death signal again: a change of ids clears it."""
     os.setgroups(())
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
@@ -81,8 +74,8 @@ def set_limits(process: Process) -> None:
         resource.setrlimit(kind, (soft, hard))
 
 
-def identify(process: Process) -> users.Identity:
-    """Look up the user in the container's files.  Raises CannotStart."""
+def find_identity(process: Process) -> users.Identity:
+    """Look up the user of *process* in the container's /etc/passwd and /etc/group.  Raises CannotStart."""
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return users.lookup(process.user, process.group_add, root)
@@ -104,7 +97,7 @@ def enter_directory(path: str) -> None:
 
 
 def set_oom_score(wanted: int) -> None:
-    """Take the score of the container, not ours.  Raises CannotStart for one that we are not allowed to give."""
+    """Set the OOM score adjustment of this process.  Raises CannotStart where the kernel forbids *wanted*."""
     with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
         if int(file.read(16)) == wanted:
             return
@@ -115,7 +108,7 @@ def set_oom_score(wanted: int) -> None:
 
 
 def environment(process: Process, home: str) -> dict[str, str]:
-    """Return the environment, the last of equal names winning, with HOME added when it is missing or empty."""
+    """Return the environment; the last of equal names wins, and HOME is *home* when it is missing or empty."""
     found = dict(entry.split("=", 1) for entry in process.env if "=" in entry)
     if not found.get("HOME"):
         found["HOME"] = home
@@ -123,17 +116,17 @@ def environment(process: Process, home: str) -> dict[str, str]:
 
 
 def drop_privileges(process: Process, identity: users.Identity) -> None:
-    """Become the user with the capabilities of *process*, and enter its directory.
+    """Take the identity and the capabilities of *process*, enter its working directory, load its seccomp filter.
 
-    Without no_new_privs a seccomp filter can only be loaded while we still have CAP_SYS_ADMIN, so it comes first then.
+    Without no_new_privs, loading a filter needs CAP_SYS_ADMIN, so it is loaded before the capabilities are dropped.
     """
-    _own_stdio(identity)
+    _chown_stdio(identity)
     _reset(process)
-    waiting = _try_directory(process.cwd)
+    needs_user = _try_directory(process.cwd)
     if process.seccomp and not process.no_new_privileges:
         linux.load_seccomp(process.seccomp)
-    _change_identity(process.capabilities, identity)
-    if waiting:
+    _set_identity(process.capabilities, identity)
+    if needs_user:
         _enter_as_user(process.cwd)
     if not os.getcwd().startswith("/"):
         raise CannotStart(f"the working directory {process.cwd} is outside the container", 126)
@@ -144,7 +137,7 @@ def drop_privileges(process: Process, identity: users.Identity) -> None:
 
 
 def _try_directory(path: str) -> bool:
-    """Enter *path*; return whether only the user may (a directory on a file system that does not trust root)."""
+    """Enter *path*; return True if only the user may, on a file system that does not trust root (NFS root_squash)."""
     try:
         enter_directory(path)
     except PermissionError:
@@ -161,8 +154,8 @@ def _enter_as_user(path: str) -> None:
         raise CannotStart(f'chdir to cwd ("{path}") set in config.json failed: {_reason(problem)}', 126) from None
 
 
-def _own_stdio(identity: users.Identity) -> None:
-    """Let the user reopen its streams; /dev/null is shared by all and stays root's."""
+def _chown_stdio(identity: users.Identity) -> None:
+    """Make the user the owner of its streams, so that it can reopen them; /dev/null, which is shared, stays root's."""
     null = os.makedev(1, 3)
     for number in (0, 1, 2):
         status = os.fstat(number)
@@ -171,19 +164,19 @@ def _own_stdio(identity: users.Identity) -> None:
         try:
             os.fchown(number, identity.uid, status.st_gid if stat.S_ISCHR(status.st_mode) else identity.gid)
         except OSError as problem:
-            # EINVAL: a number that the user namespace does not map, which _take_ids refuses by name.
+            # EINVAL: an id that the user namespace does not map; _set_ids raises an error that names it.
             if problem.errno not in (errno.EPERM, errno.EROFS, errno.EINVAL):
                 raise
 
 
 def _reset(process: Process) -> None:
-    """Undo what the process inherited from us: limits, umask."""
+    """Set the resource limits and the umask, which were inherited from the daemon."""
     set_limits(process)
     os.umask(0o022)
 
 
-def _change_identity(capabilities: int, identity: users.Identity) -> None:
-    """Drop the bounding set, take groups, gid, uid in this order, then set the capabilities."""
+def _set_identity(capabilities: int, identity: users.Identity) -> None:
+    """Drop the bounding set, set groups, gid and uid in this order, then set the capabilities."""
     for number in range(64):
         if not capabilities >> number & 1:
             try:
@@ -191,16 +184,16 @@ def _change_identity(capabilities: int, identity: users.Identity) -> None:
             except OSError as problem:
                 if problem.errno != errno.EINVAL:
                     raise
-                break  # beyond the kernel's last
+                break  # above the highest capability of this kernel
     linux.prctl(linux.PR_SET_KEEPCAPS, 1)
-    _take_ids(identity)
+    _set_ids(identity)
     linux.prctl(linux.PR_SET_KEEPCAPS, 0)
     held = capabilities if identity.uid == 0 else 0
     linux.capset(held, held, 0)
     linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
 
 
-def _take_ids(identity: users.Identity) -> None:
+def _set_ids(identity: users.Identity) -> None:
     try:
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -217,13 +210,13 @@ def _take_ids(identity: users.Identity) -> None:
 
 
 def find_program(name: str, path: str) -> str:
-    """Return the file to run for *name*, searched in *path* as a shell does.  Raises CannotStart (126, 127)."""
+    """Return the path of the program *name*, searched in *path* as execvp does.  Raises CannotStart (126, 127)."""
     if "/" in name:
         return _check_program(name)
     for directory in path.split(":"):
-        place = f"{directory or '.'}/{name}"
-        if os.access(place, os.X_OK) and not os.path.isdir(place):
-            return place
+        candidate = f"{directory or '.'}/{name}"
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
     raise CannotStart(f'exec: "{name}": executable file not found in $PATH', 127)
 
 
@@ -240,8 +233,11 @@ def _check_program(name: str) -> str:
     return name
 
 
-def finish(process: Process, identity: users.Identity, errors: int, *, reap: bool = False) -> NoReturn:
-    """Turn into the program of *process*.  Raises CannotStart while *errors* is still open."""
+def exec_program(process: Process, identity: users.Identity, errors: int, *, reap: bool = False) -> NoReturn:
+    """Drop privileges and execute the program of *process*.  Raises CannotStart while *errors* is still open.
+
+    With *reap*, this process stays as pid 1 that reaps, and the program runs in a child.
+    """
     env = environment(process, identity.home)
     drop_privileges(process, identity)
     program = find_program(process.argv[0], env.get("PATH", DEFAULT_PATH))
@@ -253,20 +249,20 @@ def finish(process: Process, identity: users.Identity, errors: int, *, reap: boo
 
 
 def execute(program: str, argv: Sequence[str], env: dict[str, str], errors: int) -> NoReturn:
-    """Run the program with descriptors 0, 1 and 2 only; *errors* is closed by its start, or carries why not."""
+    """Execute the program with descriptors 0, 1 and 2 only; *errors* is closed by execve, or gets a FAILED frame."""
     if errors != _ERRORS:
         os.dup2(errors, _ERRORS, inheritable=False)
-    # Closed, not marked: the path that is executed could name one of them.
+    # Closed now, not by close-on-exec: the path of the program could be a /proc/self/fd path of one of them.
     linux.close_range(_ERRORS + 1)
     try:
         os.execve(program, list(argv), env)
     except OSError as problem:
         code = 127 if problem.errno == errno.ENOENT else 126
         message = f"exec {program}: {_reason(problem)}"
-        os.write(_ERRORS, frames.frame(frames.FAILED, frames.pack((code, message))))
+        os.write(_ERRORS, frames.frame(frames.FAILED, frames.pack_failure(code, message)))
     os._exit(127)
 
 
 def _reason(problem: OSError) -> str:
-    """Return the kernel's reason in Docker's spelling."""
+    """Return the text of an error number in lower case, as Docker prints it."""
     return (problem.strerror or str(problem)).lower()

@@ -1,7 +1,7 @@
-"""Mounts that show the owners of files as a container's user namespace maps them (idmapped mounts).
+"""Idmapped mounts: file owners appear as a container's user namespace maps them.
 
-On the disk everything stays under the ids that the container sees: layers are shared, and volumes can be moved between
-containers with different ranges.  Runs in the host's mount namespace.
+Files on disk keep the ids that the container sees, so containers with different id ranges can share layers and
+volumes.  Runs in the host's mount namespace.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class CannotShift(Exception):
-    """The file system at a path cannot be mounted with shifted owners; the sentence names both."""
+class CannotIdmap(Exception):
+    """The file system at a path cannot be mounted with mapped owners; the message names path and file system."""
 
 
-def shift(tree: int, user_namespace: int, path: str) -> None:
-    """Shift the owners in the detached mount *tree* of *path*, with all below it.  Raises CannotShift."""
+def idmap(tree: int, user_namespace: int, path: str) -> None:
+    """Map the owners in the detached mount *tree* of *path* and in all mounts below it.  Raises CannotIdmap."""
     try:
-        linux.shift_ids(tree, user_namespace, recursive=True)
+        linux.idmap_mount(tree, user_namespace, recursive=True)
     except OSError as problem:
         if problem.errno not in (errno.EINVAL, errno.EPERM):
             raise
-        raise CannotShift(
+        raise CannotIdmap(
             f"{path} is on a file system ({filesystem_of(path)}), or has one mounted below it, whose files the kernel"
             " cannot show under the ids of a user namespace: use another file system, or --userns host"
         ) from None
 
 
 def filesystem_of(path: str) -> str:
-    """Return the kind of the file system at *path* as the mount table names it; ``unknown`` when it is not there."""
+    """Return the type of the file system at *path* from /proc/self/mountinfo; ``unknown`` if it is not listed."""
     device = os.stat(path).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     kind = "unknown"
@@ -49,10 +49,10 @@ def filesystem_of(path: str) -> str:
 
 
 def bind(source: str, user_namespace: int, *, read_only: bool = False, propagation: str = "rprivate") -> int:
-    """Return what :func:`mounts.bind` returns, with shifted owners."""
+    """Return what :func:`mounts.bind` returns, with mapped owners."""
     tree = mounts.bind(source, read_only=read_only, propagation=propagation)
     try:
-        shift(tree, user_namespace, source)
+        idmap(tree, user_namespace, source)
     except BaseException:
         os.close(tree)
         raise
@@ -60,11 +60,11 @@ def bind(source: str, user_namespace: int, *, read_only: bool = False, propagati
 
 
 def overlay(lower: Sequence[str], upper: str, work: str, user_namespace: int, root: int) -> int:
-    """Return what :func:`mounts.overlay` returns, with shifted owners.
+    """Return what :func:`mounts.overlay` returns, with mapped owners.
 
-    *root* is the host's id of the namespace's root: what overlayfs itself makes in the layers is made in its name,
-    because no other id of the host can be stored there.  Made in a mount namespace of a child's own, where the shifted
-    layers cover the layers.
+    *root* is the host's id of the namespace's root: overlayfs creates its own files in the layers under that id,
+    because no unmapped id can be stored there.  A child creates the overlay in a mount namespace of its own, in which
+    idmapped mounts cover the directories of the layers.
     """
     ours, theirs = frames.pair()
     child = os.fork()
@@ -73,10 +73,10 @@ def overlay(lower: Sequence[str], upper: str, work: str, user_namespace: int, ro
             _cover({*map(os.path.dirname, lower), os.path.dirname(upper)}, user_namespace)
             linux.act_as(root)
             frames.send(theirs, frames.READY, b"", (mounts.overlay(lower, upper, work),))
-        except CannotShift as problem:
-            frames.send(theirs, frames.FAILED, frames.pack((0, str(problem))))
+        except CannotIdmap as problem:
+            frames.send(theirs, frames.FAILED, frames.pack_failure(0, str(problem)))
         except OSError as problem:
-            frames.send(theirs, frames.FAILED, frames.pack((problem.errno or errno.EIO, str(problem))))
+            frames.send(theirs, frames.FAILED, frames.pack_failure(problem.errno or errno.EIO, str(problem)))
         finally:
             os._exit(0)
     theirs.close()
@@ -87,15 +87,15 @@ def overlay(lower: Sequence[str], upper: str, work: str, user_namespace: int, ro
         os.waitpid(child, 0)
     if kind == frames.READY:
         return descriptors[0]
-    number, text = frames.unpack_tuple(payload)
-    raise OSError(number, text) if number else CannotShift(text)
+    number, text = frames.unpack_failure(payload)
+    raise OSError(number, text) if number else CannotIdmap(text)
 
 
 def _cover(folders: set[str], user_namespace: int) -> None:
-    """Mount each of the folders on itself, shifted, where nobody else sees it."""
+    """Enter a new mount namespace and mount each folder on itself, idmapped."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     trees = [(path, linux.open_tree(linux.AT_FDCWD, path)) for path in sorted(folders)]
     for path, tree in trees:
-        shift(tree, user_namespace, path)
+        idmap(tree, user_namespace, path)
         linux.move_mount(tree, linux.AT_FDCWD, path)

@@ -1,7 +1,7 @@
-"""A further process in a running container, from the shim's fork to the start of its program.
+"""The process of an exec, from the setup process's fork to the execve of its program.
 
-It takes the container's control groups first and its namespaces then, all at once and by a descriptor of the
-container's first process, so that a reused process id cannot lead it elsewhere.
+It joins the container's control groups, then all namespaces at once by a pidfd of the container's first process, so
+that a reused process id cannot select another container.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 import os
 
 from runtime import frames
-from runtime.init import credentials
+from runtime.init import credentials, start_errors
 from runtime.kernel import cgroups, linux
 
 TYPE_CHECKING = False
@@ -27,31 +27,19 @@ _ALL = (
 _DEVPTS = 0x1CD1
 
 
-def born(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> NoReturn:
-    """Join the container of the first process *target*, get ready, wait for the word, and run the program."""
-    try:
-        _live(channel, group, target, process, stdio)
-    except credentials.CannotStart as problem:
-        _fail(channel, problem.message, problem.code)
-    except frames.Broken:
-        pass
-    except Exception as problem:
-        _fail(channel, f"cannot join the container: {problem}", 128)
-    os._exit(1)
+def run(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> NoReturn:
+    """Join the container whose first process is *target*, a pidfd; send PREPARED, wait for START, run the program.
+
+    *stdio* holds three descriptors; the first is -1 for /dev/null, and all are ignored with a terminal.
+    """
+    start_errors.run_reporting(channel, lambda: _set_up(channel, group, target, process, stdio), "join the container")
 
 
-def _fail(channel: _socket.socket, message: str, code: int) -> None:
-    try:
-        frames.send(channel, frames.FAILED, frames.pack((code, message)))
-    except OSError:
-        return
-
-
-def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
+def _set_up(channel: _socket.socket, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     linux.reset_signals()
     os.umask(0)
-    # While /proc is still the host's: the container's could lead the write elsewhere.
+    # Before the namespaces are joined: a file below the container's /proc could be another one.
     credentials.set_oom_score(process.oom_score_adj)
     if process.root:
         credentials.set_limits(process)  # the container's root may not raise them
@@ -61,23 +49,23 @@ def _live(channel: _socket.socket, group: cgroups.Group, target: int, process: P
     os.close(target)
     child = linux.clone(linux.CLONE_PARENT, cgroup)
     if child:
-        frames.send(channel, frames.STATE, frames.pack(child))
+        frames.send(channel, frames.CHILD_PID, frames.pack(child))
         os._exit(0)
     if cgroup >= 0:
         os.close(cgroup)
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     os.setsid()
     if process.root:
-        credentials.take_root()
+        credentials.become_root()
     _prepare(channel, process, stdio)
 
 
-def _enter(target: int, kinds: int) -> None:
+def _enter(target: int, flags: int) -> None:
     try:
-        linux.setns(target, kinds)
+        linux.setns(target, flags)
     except OSError as problem:
         if problem.errno == errno.ESRCH:
-            raise credentials.CannotStart("the container is not running") from None
+            raise start_errors.CannotStart("the container is not running") from None
         raise
     try:
         linux.setns(target, linux.CLONE_NEWTIME)
@@ -96,25 +84,25 @@ def _prepare(channel: _socket.socket, process: Process, stdio: list[int]) -> Non
         os.close(devpts)
     elif stdio[0] < 0:
         stdio[0] = _open_null()
-    credentials.take_stdio(stdio, terminal=process.tty)
-    identity = credentials.identify(process)
+    credentials.set_stdio(stdio, terminal=process.tty)
+    identity = credentials.find_identity(process)
     frames.send(channel, frames.PREPARED, b"", (master,) if master >= 0 else ())
     frames.receive(channel)
-    credentials.finish(process, identity, channel.fileno())
+    credentials.exec_program(process, identity, channel.fileno())
 
 
 def _open_devpts() -> int:
-    """Open the container's terminals.  What its root user put there instead is refused: it could act on the host."""
+    """Open the container's devpts.  Raises CannotStart for another file system, whose ioctls could affect the host."""
     devpts = _open("/dev/pts", os.O_RDONLY | os.O_DIRECTORY)
     if linux.filesystem_type(devpts) == _DEVPTS:
         return devpts
-    raise credentials.CannotStart("/dev/pts of the container holds no terminals")
+    raise start_errors.CannotStart("/dev/pts of the container holds no terminals")
 
 
 def _open_null() -> int:
-    """Open the container's /dev/null; where its root user put something else there, a pipe that has ended."""
+    """Open the container's /dev/null; if its root user has replaced that, return a pipe whose other end is closed."""
     try:
-        # By O_PATH first: opening another device has effects.
+        # Checked by O_PATH first, because opening another device can have effects.
         for flags in (os.O_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY):
             null = _open("/dev/null", flags)
             if os.fstat(null).st_rdev != os.makedev(1, 3):
@@ -124,7 +112,7 @@ def _open_null() -> int:
                 os.set_blocking(null, True)
                 return null
             os.close(null)
-    except credentials.CannotStart:
+    except start_errors.CannotStart:
         pass
     reading, writing = os.pipe()
     os.close(writing)
@@ -136,6 +124,6 @@ def _open(path: str, flags: int) -> int:
     try:
         return linux.openat2(root, path, flags, linux.IN_ROOT | linux.NO_SYMLINKS)
     except OSError as problem:
-        raise credentials.CannotStart(f"cannot open {path} of the container: {problem.strerror}") from None
+        raise start_errors.CannotStart(f"cannot open {path} of the container: {problem.strerror}") from None
     finally:
         os.close(root)

@@ -1,6 +1,6 @@
-"""Mounts as descriptors: made detached, given their attributes, and attached to a place that is a descriptor too.
+"""Mounts as descriptors: created detached, given attributes, and attached to a target that is a descriptor too.
 
-So nothing ever appears in the host's mount table, and no path is looked up twice.  Imported by every shim.
+Nothing appears in the host's mount table, and no path is resolved twice.  Imported by every shim.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GUARDED = linux.ATTR_NOSUID | linux.ATTR_NODEV | linux.ATTR_NOEXEC
+RESTRICTED = linux.ATTR_NOSUID | linux.ATTR_NODEV | linux.ATTR_NOEXEC
 
 _FLAGS = {
     "ro": (linux.ATTR_RDONLY, 0), "rw": (0, linux.ATTR_RDONLY),
@@ -32,7 +32,7 @@ _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbind
 def filesystem(
     kind: str, attributes: int = 0, options: Sequence[tuple[str, str]] = (), source: str | None = None
 ) -> int:
-    """Return a fresh, detached mount of a file system without a device; mount tables show *source*, or the kind."""
+    """Return a new detached mount of a file system without a device; mountinfo shows *source*, or *kind* without it."""
     context = linux.fsopen(kind)
     try:
         linux.fsconfig_string(context, "source", source or kind)
@@ -48,11 +48,11 @@ def filesystem(
 
 
 def tmpfs(options: str, mode: str) -> int:
-    """Return a detached tmpfs as ``--tmpfs`` describes it; *mode* unless the options say one.
+    """Return a detached tmpfs with the options of ``--tmpfs``; *mode* is the default for ``mode=``.
 
     Raises OSError for an option that the kernel does not know.
     """
-    attributes, data = GUARDED, {"mode": mode}
+    attributes, data = RESTRICTED, {"mode": mode}
     for word in filter(None, options.split(",")):
         key, _, value = word.partition("=")
         if key in _FLAGS and not value:
@@ -64,7 +64,7 @@ def tmpfs(options: str, mode: str) -> int:
 
 
 def bind(source: str, *, read_only: bool = False, propagation: str = "rprivate") -> int:
-    """Return a detached copy of what is mounted at *source*, with all below it."""
+    """Return a detached copy of the mount at *source* and of all mounts below it."""
     tree = linux.open_tree(linux.AT_FDCWD, source)
     try:
         word = propagation.removeprefix("r")
@@ -78,7 +78,7 @@ def bind(source: str, *, read_only: bool = False, propagation: str = "rprivate")
 
 
 def attach(tree: int, target: int) -> None:
-    """Mount *tree* on the file or directory that *target* is, and close *tree*."""
+    """Mount *tree* on the file or directory *target*, a descriptor, and close *tree*."""
     try:
         linux.move_mount(tree, target)
     finally:
@@ -86,7 +86,7 @@ def attach(tree: int, target: int) -> None:
 
 
 def overlay(lower: Sequence[str], upper: str, work: str) -> int:
-    """Return a detached overlay of the directories *lower*, top first, with *upper* taking the changes."""
+    """Return a detached overlay of the directories *lower*, top first, with *upper* as the writable layer."""
     try:
         context = linux.fsopen("overlay")
         try:
@@ -119,16 +119,16 @@ def _add_directory(context: int, key: str, path: str) -> None:
 def overlay_by_mount(lower: Sequence[str], upper: str, work: str) -> int:
     """Do what :func:`overlay` does on kernels before 6.7, which take the layers in one string of at most a page.
 
-    The mount is made in a namespace of a child's own, and a copy of it handed out.
+    A child mounts it in a mount namespace of its own and sends a detached copy.
     """
     ours, theirs = frames.pair()
     child = os.fork()
     if child == 0:
         try:
-            frames.send(theirs, frames.READY, b"", (_overlay_elsewhere(lower, upper, work),))
+            frames.send(theirs, frames.READY, b"", (_overlay_in_namespace(lower, upper, work),))
             os._exit(0)
         except OSError as problem:
-            frames.send(theirs, frames.FAILED, frames.pack((problem.errno or 0, str(problem))))
+            frames.send(theirs, frames.FAILED, frames.pack_failure(problem.errno or 0, str(problem)))
         finally:
             os._exit(1)
     theirs.close()
@@ -136,11 +136,11 @@ def overlay_by_mount(lower: Sequence[str], upper: str, work: str) -> int:
     ours.close()
     os.waitpid(child, 0)
     if kind != frames.READY:
-        raise OSError(*frames.unpack_tuple(payload))
+        raise OSError(*frames.unpack_failure(payload))
     return descriptors[0]
 
 
-def _overlay_elsewhere(lower: Sequence[str], upper: str, work: str) -> int:
+def _overlay_in_namespace(lower: Sequence[str], upper: str, work: str) -> int:
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     os.chdir(os.path.dirname(lower[0]))
@@ -156,7 +156,10 @@ def _escape(path: str) -> str:
 
 
 def directory_in(root: int, path: str) -> int:
-    """Return a descriptor of the directory *path* inside *root*, making what is missing; links stay inside."""
+    """Return a descriptor of the directory *path* inside *root*, created with parents if missing.
+
+    Symbolic links are resolved inside *root*.
+    """
     walked = ""
     current = os.dup(root)
     for part in filter(None, path.split("/")):
@@ -180,9 +183,9 @@ def _directory(root: int, parent: int, walked: str, part: str) -> int:
 
 
 def file_in(root: int, path: str, links: int = 8) -> int:
-    """Return a descriptor of the file *path* inside *root*, made empty if it is missing; links stay inside.
+    """Return a descriptor of the file *path* inside *root*, created empty if missing.
 
-    Where a link points at a missing file, that file is made, through at most *links* links.
+    Symbolic links are resolved inside *root*.  The missing target of a link is created, through at most *links* links.
     """
     resolve = linux.IN_ROOT | linux.NO_MAGICLINKS
     try:
@@ -202,7 +205,7 @@ def file_in(root: int, path: str, links: int = 8) -> int:
 
 
 def own_directory(root: int, name: str) -> int:
-    """Return the directory *name* at the top of *root*; an image's link or file of that name gives way."""
+    """Return the directory *name* at the top of *root*; a link or file of that name in the image is replaced."""
     try:
         return linux.openat2(root, name, os.O_PATH | os.O_DIRECTORY, linux.NO_SYMLINKS | linux.BENEATH)
     except FileNotFoundError:
@@ -216,7 +219,7 @@ def own_directory(root: int, name: str) -> int:
 
 
 def own_file(directory: int, name: str) -> int:
-    """Return the file *name* in *directory*, made empty if missing; an image's link of that name gives way."""
+    """Return the file *name* in *directory*, created empty if missing; a link of that name in the image is replaced."""
     try:
         return linux.openat2(directory, name, os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""A first process for containers that asked for one: starts the program, passes signals on, buries the orphans.
+"""The pid 1 of containers with ``--init``: starts the program, forwards signals to it, reaps orphaned processes.
 
-It is what tini is to Docker, without a program of its own: the process that made the container goes on as pid 1, with
-the container's user, capabilities and system call filter.
+It replaces Docker's tini without a separate executable: the process that has set up the container stays as pid 1, with
+the container's user, capabilities and seccomp filter.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import termios
 
 from runtime.kernel import linux
 
-_OWN = frozenset({4, 5, 6, 7, 8, 11, 21, 22, 31})
-"""ILL TRAP ABRT BUS FPE SEGV TTIN TTOU SYS: about this process itself, never passed on."""
-_CHILD = 17
+_NOT_FORWARDED = frozenset({4, 5, 6, 7, 8, 11, 21, 22, 31})
+"""ILL TRAP ABRT BUS FPE SEGV TTIN TTOU SYS: raised for this process itself."""
+_SIGCHLD = 17
 
 
 def run_as_child(*, terminal: bool) -> None:
-    """Return in a new child that is to run the program; the caller's process becomes pid 1's loop and never returns."""
-    passed = set(range(1, 65)) - _OWN - {32, 33}
-    signal.pthread_sigmask(signal.SIG_BLOCK, passed)
+    """Fork and return in the child, which executes the program; the parent runs the loop of pid 1 until it exits."""
+    forwarded = set(range(1, 65)) - _NOT_FORWARDED - {32, 33}
+    signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -32,37 +32,37 @@ def run_as_child(*, terminal: bool) -> None:
         return
     linux.prctl(linux.PR_SET_NAME, b"init\0")
     linux.close_range(3)
-    os._exit(_serve(child, passed))
+    os._exit(_serve(child, forwarded))
 
 
 def _take_foreground() -> None:
-    """Make this process group the terminal's; blocked, TTOU does not stop it."""
+    """Make this process group the foreground group of the terminal; SIGTTOU is blocked so that it does not stop us."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     fcntl.ioctl(0, termios.TIOCSPGRP, struct.pack("i", os.getpid()))
 
 
-def _serve(child: int, passed: set[int]) -> int:
-    """Wait for the child; return its exit code."""
+def _serve(child: int, forwarded: set[int]) -> int:
+    """Forward signals and reap until *child* has ended; return its exit code, 128 + signal if it was killed."""
     while True:
-        number = signal.sigwait(passed)
-        if number != _CHILD:
-            _pass_on(child, number)
+        number = signal.sigwait(forwarded)
+        if number != _SIGCHLD:
+            _forward(child, number)
             continue
-        status = _bury(child)
+        status = _reap(child)
         if status is not None:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 
 
-def _pass_on(child: int, number: int) -> None:
+def _forward(child: int, number: int) -> None:
     try:
         os.kill(child, number)
     except (ProcessLookupError, PermissionError):
         return
 
 
-def _bury(child: int) -> int | None:
-    """Collect every dead child; return the status of *child* when it is among them."""
+def _reap(child: int) -> int | None:
+    """Reap every ended child; return the wait status of *child* if it is among them."""
     found = None
     while True:
         try:

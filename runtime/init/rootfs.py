@@ -1,8 +1,8 @@
-"""Put a container's root together from its layers, the stage, and the mounts that were asked for.
+"""Assembles a container's root from its layers, the root skeleton and the mounts of its configuration.
 
-Runs in the container's future first process, with the folders of :mod:`runtime.init.rootfs_skeleton`, after that
-process has joined the network namespace.  Every target is resolved inside the new root and mounted on as a descriptor:
-an image's links, and other containers that swap directories meanwhile, lead nowhere else.
+Runs in the container's future first process, in the root of :mod:`runtime.init.rootfs_skeleton`, after that process has
+joined the network namespace.  Every target is resolved inside the new root and mounted on as a descriptor, so links of
+the image, and containers that replace directories at the same time, cannot redirect a mount.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import stat
 
 from runtime.init import mounts, rootfs_skeleton
+from runtime.init.start_errors import CannotStart
 from runtime.kernel import linux
 
 TYPE_CHECKING = False
@@ -27,19 +28,19 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 PROC_FILES = frozenset(
     f"/proc/{name}" for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
 )
-"""What lxcfs-like file systems may cover below /proc; nothing else may."""
+"""The only files of /proc that may be mounted over, for lxcfs."""
 
 _PROC, _SYSFS, _TMPFS = 0x9FA0, 0x62656572, 0x01021994
 _OF_SYS = frozenset({_SYSFS, 0x27E0EB, 0x63677270})
 """Magic numbers of sysfs and of both kinds of control group file system."""
 
 
-class RootfsError(Exception):
-    """What the container asks for cannot be; the sentence is meant for its owner."""
+class RootfsError(CannotStart):
+    """The root cannot be assembled as configured; the message is shown to the user."""
 
 
 def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequence[Node]) -> None:
-    """Mount everything below the detached mount *root* and make it the root of this process.
+    """Mount everything below the detached mount *root*, and make that the root of this process.
 
     *trees* are the detached sources of the binds in ``spec.mounts``, in order.
     """
@@ -60,16 +61,16 @@ def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequen
 
 
 def _system(spec: ContainerSpec, root: int, covered: set[str]) -> None:
-    """Move /proc and /dev into place; mount /sys of this network namespace."""
+    """Move /proc and /dev of the skeleton into the root; mount the /sys of this network namespace."""
     null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
     for name in ("proc", "dev"):
         target = mounts.own_directory(root, name)
         if f"/{name}" not in covered:
-            _move_staged(f"/{name}", target)
+            _move_from_skeleton(f"/{name}", target)
         os.close(target)
     target = mounts.own_directory(root, "sys")
     if "/sys" not in covered:
-        sysfs = mounts.filesystem("sysfs", mounts.GUARDED | (0 if spec.privileged else linux.ATTR_RDONLY))
+        sysfs = mounts.filesystem("sysfs", mounts.RESTRICTED | (0 if spec.privileged else linux.ATTR_RDONLY))
         linux.move_mount(sysfs, target)
         _fill_sys(sysfs, null, spec.privileged)
         os.close(sysfs)
@@ -82,7 +83,7 @@ def _fill_sys(sysfs: int, null: int, privileged: bool) -> None:
         target = linux.openat2(sysfs, "fs/cgroup", _DIRECTORY, linux.BENEATH)
         if privileged:
             _unprotect_groups()
-        _move_staged("/cgroup", target)
+        _move_from_skeleton("/cgroup", target)
         os.close(target)
     if not privileged:
         rootfs_skeleton.mask(sysfs, (*_MASKED_SYS, *_throttles(sysfs)), null)
@@ -95,7 +96,7 @@ def _unprotect_groups() -> None:
 
 
 def _throttles(sysfs: int) -> list[str]:
-    """Return the per-processor counters of thermal events, a side channel, where the machine has them."""
+    """Return the paths of the per-processor thermal counters, which are a side channel; none on some machines."""
     processors = linux.openat2(sysfs, "devices/system/cpu", os.O_RDONLY | os.O_DIRECTORY, linux.BENEATH)
     try:
         names = [n for n in os.listdir(processors) if n.startswith("cpu") and n[3:].isdigit()]
@@ -104,7 +105,7 @@ def _throttles(sysfs: int) -> list[str]:
     return [f"devices/system/cpu/{name}/thermal_throttle" for name in names]
 
 
-def _move_staged(path: str, target: int) -> None:
+def _move_from_skeleton(path: str, target: int) -> None:
     source = os.open(path, _DIRECTORY)
     try:
         linux.move_mount(source, target)
@@ -113,7 +114,7 @@ def _move_staged(path: str, target: int) -> None:
 
 
 def _etc(root: int) -> None:
-    """Make the files of /etc that are mounted on, before any mount of the user's: links of the image give way."""
+    """Create the files of /etc that are mounted over, before the user's mounts; links of the image are replaced."""
     etc = mounts.own_directory(root, "etc")
     try:
         for name in ("resolv.conf", "hostname", "hosts"):
@@ -128,34 +129,34 @@ def _etc(root: int) -> None:
 def _mount(root: int, mount: MountSpec, trees: list[int]) -> None:
     tree = trees.pop(0) if mount.kind == "bind" else -1
     is_directory = tree < 0 or stat.S_ISDIR(os.fstat(tree).st_mode)
-    place, mode = _place(root, mount, is_directory)
+    target, mode = _open_target(root, mount, is_directory)
     try:
-        _check_place(place, tree, mount)
+        _check_target(target, tree, mount)
         if tree < 0:
             tree = mounts.tmpfs(mount.options, f"{mode:o}")
             if mount.read_only:
                 linux.mount_setattr(tree, add=linux.ATTR_RDONLY)
-        mounts.attach(tree, place)
+        mounts.attach(tree, target)
     finally:
-        os.close(place)
+        os.close(target)
 
 
-def _place(root: int, mount: MountSpec, is_directory: bool) -> tuple[int, int]:
-    """Return where to mount, made if missing, and the mode of the image's directory (1777 where there was none)."""
+def _open_target(root: int, mount: MountSpec, is_directory: bool) -> tuple[int, int]:
+    """Return the target, created if missing, and the mode of the image's directory (1777 if there was none)."""
     mode = 0o1777
     try:
-        place = linux.openat2(root, mount.target, os.O_PATH, linux.IN_ROOT | linux.NO_MAGICLINKS)
-        mode = os.fstat(place).st_mode
+        target = linux.openat2(root, mount.target, os.O_PATH, linux.IN_ROOT | linux.NO_MAGICLINKS)
+        mode = os.fstat(target).st_mode
     except FileNotFoundError:
-        place = _make_place(root, mount, is_directory)
+        target = _create_target(root, mount, is_directory)
     except OSError as problem:
         raise RootfsError(_unreachable(mount, problem)) from None
-    if is_directory != stat.S_ISDIR(os.fstat(place).st_mode):
+    if is_directory != stat.S_ISDIR(os.fstat(target).st_mode):
         raise RootfsError(_unreachable(mount, NotADirectoryError(errno.ENOTDIR, "")))
-    return place, mode & 0o7777
+    return target, mode & 0o7777
 
 
-def _make_place(root: int, mount: MountSpec, is_directory: bool) -> int:
+def _create_target(root: int, mount: MountSpec, is_directory: bool) -> int:
     try:
         return (mounts.directory_in if is_directory else mounts.file_in)(root, mount.target)
     except OSError as problem:
@@ -176,12 +177,12 @@ def _unreachable(mount: MountSpec, problem: OSError) -> str:
     return f"cannot mount {mount.source or mount.kind} on {mount.target}: {problem.strerror}"
 
 
-def _check_place(place: int, tree: int, mount: MountSpec) -> None:
-    """Refuse to cover what protects the host: /proc but for a few files, and /sys but by parts of itself."""
-    there = linux.filesystem_type(place)
-    if (there == _PROC or mount.target == "/proc") and mount.target not in PROC_FILES:
+def _check_target(target: int, tree: int, mount: MountSpec) -> None:
+    """Raise RootfsError for mounts over /proc, except PROC_FILES, and over /sys, except by parts of the host's /sys."""
+    target_type = linux.filesystem_type(target)
+    if (target_type == _PROC or mount.target == "/proc") and mount.target not in PROC_FILES:
         raise RootfsError(f"cannot mount on {mount.target}: nothing may be mounted over /proc")
-    if there in _OF_SYS or mount.target == "/sys":
+    if target_type in _OF_SYS or mount.target == "/sys":
         kind = linux.filesystem_type(tree) if tree >= 0 else _TMPFS
         if kind not in _OF_SYS and not (kind == _TMPFS and mount.target == "/sys/fs/cgroup"):
             raise RootfsError(f"cannot mount on {mount.target}: only parts of the host's /sys may be mounted over /sys")
@@ -203,22 +204,22 @@ def _add_nodes(root: int, nodes: Sequence[Node]) -> None:
 
 
 def _add_node(directory: int, path: str, mode: int, number: int, *, replace: bool) -> None:
-    """Make the node; what is in its place gives way with *replace*, else only the same device may be there.
+    """Create the node.  With *replace*, a file of that name is replaced; otherwise it must be the same device.
 
-    A mount of the user's shows files of the host.
+    *replace* is false below a mount of the user's, where files of the host would be replaced.
     """
     name = os.path.basename(path)
     try:
         os.mknod(name, mode, number, dir_fd=directory)
         return
     except FileExistsError:
-        there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        existing = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError as problem:
         raise RootfsError(f"cannot make the device {path}: {problem.strerror}") from None
-    if stat.S_IFMT(there.st_mode) == stat.S_IFMT(mode) and there.st_rdev == number:
+    if stat.S_IFMT(existing.st_mode) == stat.S_IFMT(mode) and existing.st_rdev == number:
         return
-    if not replace or stat.S_ISDIR(there.st_mode):
-        raise RootfsError(f"cannot make the device {path}: something else is there already, choose another path")
+    if not replace or stat.S_ISDIR(existing.st_mode):
+        raise RootfsError(f"cannot make the device {path}: a different file exists there, choose another path")
     os.unlink(name, dir_fd=directory)
     os.mknod(name, mode, number, dir_fd=directory)
 

@@ -1,11 +1,11 @@
-"""The parts of a container's root that need no description: made ahead of time, moved into place at the start.
+"""The parts of a container's root that are the same for all: created ahead of time, moved into the root at the start.
 
-The future first process builds them on an empty tmpfs, to which it has changed its root, in its own namespaces:
+The future first process creates them on an empty tmpfs, to which it has changed its root, in its own namespaces:
 
-    /proc    procfs of the new process namespace, with its masks      /dev     devices, terminals, shared memory
-    /cgroup  the container's own control groups, read-only            /root    where its root will be mounted
+    /proc    procfs of the new process namespace, masked              /dev     devices, terminals, shared memory
+    /cgroup  the container's own control groups, read-only            /root    mount point of the container's root
 
-Nothing of the host's mount table stays behind, so a stage that waits pins nothing.
+No mount of the host remains in the namespace, so an idle process keeps no file system of the host busy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def enter(group: cgroups.Group | None, *, root: int = 0) -> None:
-    """Leave the host's mounts for an empty root with /dev, and /cgroup where *group* has version 1 directories.
+    """Change to an empty root with /dev, and with /cgroup if *group* has version 1 directories.
 
     *root* is the host's id of the container's user and group 0.
     """
@@ -49,16 +49,16 @@ def enter(group: cgroups.Group | None, *, root: int = 0) -> None:
 
 
 def swap_root() -> None:
-    """Make the current directory, a mount, the root, and let go of the old one."""
+    """Make the current directory, a mount, the root, and detach the old root."""
     linux.pivot_root(".", ".")
     linux.umount(".", linux.MNT_DETACH)
     os.chdir("/")
 
 
-def make_proc(*, guarded: bool = True) -> None:
-    """Mount procfs of the caller's process namespace on /proc, hiding what tells of the host or changes it."""
-    _mount_at(mounts.filesystem("proc", mounts.GUARDED), "/proc")
-    if not guarded:
+def make_proc(*, masked: bool = True) -> None:
+    """Mount procfs of the caller's process namespace on /proc; with *masked*, hide or protect paths of the host."""
+    _mount_at(mounts.filesystem("proc", mounts.RESTRICTED), "/proc")
+    if not masked:
         return
     null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
     proc = os.open("/proc", _DIRECTORY)
@@ -70,7 +70,7 @@ def make_proc(*, guarded: bool = True) -> None:
 
 
 def mask(directory: int, names: tuple[str, ...], null: int) -> None:
-    """Hide what *names* show below *directory*: files behind *null*, directories behind an empty read-only one."""
+    """Hide *names* below *directory*: *null* is mounted over files, an empty read-only tmpfs over directories."""
     empty = -1
     for name in names:
         try:
@@ -81,7 +81,7 @@ def mask(directory: int, names: tuple[str, ...], null: int) -> None:
             mounts.attach(linux.open_tree(null, "", recursive=False), target)
         elif empty < 0:
             options = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")]
-            empty = mounts.filesystem("tmpfs", mounts.GUARDED | linux.ATTR_RDONLY, options)
+            empty = mounts.filesystem("tmpfs", mounts.RESTRICTED | linux.ATTR_RDONLY, options)
             linux.move_mount(empty, target)
         else:
             mounts.attach(linux.open_tree(empty, "", recursive=False), target)
@@ -91,26 +91,26 @@ def mask(directory: int, names: tuple[str, ...], null: int) -> None:
 
 
 def resize_shm(size: int) -> None:
-    """Give /dev/shm another size than the usual one."""
+    """Mount /dev/shm again with *size* bytes."""
     linux.umount("/dev/shm")
     _mount_at(_shm(size), "/dev/shm")
 
 
 def share_shm(tree: int) -> None:
-    """Show another's shared memory in place of our own."""
+    """Mount *tree*, the shared memory of another container or of the host, on /dev/shm."""
     linux.umount("/dev/shm")
     _mount_at(tree, "/dev/shm")
 
 
 def bind_console(terminal: int) -> None:
-    """Show the container's terminal as /dev/console."""
+    """Mount the container's terminal on /dev/console."""
     os.close(os.open("/dev/console", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o620))
     _mount_at(linux.open_tree(terminal, "", recursive=False), "/dev/console")
 
 
 def mount_version2(*, read_only: bool) -> None:
     """Mount the caller's control group namespace on /cgroup."""
-    _mount_at(mounts.filesystem("cgroup2", mounts.GUARDED | (linux.ATTR_RDONLY if read_only else 0)), "/cgroup")
+    _mount_at(mounts.filesystem("cgroup2", mounts.RESTRICTED | (linux.ATTR_RDONLY if read_only else 0)), "/cgroup")
 
 
 def _protect(directory: int, name: str) -> None:
@@ -119,7 +119,7 @@ def _protect(directory: int, name: str) -> None:
     except FileNotFoundError:
         return
     tree = linux.open_tree(target, "")
-    linux.mount_setattr(tree, add=linux.ATTR_RDONLY | mounts.GUARDED)
+    linux.mount_setattr(tree, add=linux.ATTR_RDONLY | mounts.RESTRICTED)
     mounts.attach(tree, target)
     os.close(target)
 
@@ -143,27 +143,27 @@ def _make_dev(root: int) -> None:
         os.mkdir(f"/dev/{name}", 0o755)
     options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", str(root + _TTY_GROUP))]
     _mount_at(mounts.filesystem("devpts", linux.ATTR_NOSUID | linux.ATTR_NOEXEC, options), "/dev/pts")
-    _mount_at(mounts.filesystem("mqueue", mounts.GUARDED), "/dev/mqueue")
+    _mount_at(mounts.filesystem("mqueue", mounts.RESTRICTED), "/dev/mqueue")
     _mount_at(_shm(SHM_SIZE), "/dev/shm")
 
 
 def _shm(size: int) -> int:
-    return mounts.filesystem("tmpfs", mounts.GUARDED, [("mode", "1777"), ("size", str(size))], "shm")
+    return mounts.filesystem("tmpfs", mounts.RESTRICTED, [("mode", "1777"), ("size", str(size))], "shm")
 
 
 def _own_groups(group: cgroups.Group) -> list[tuple[str, int]]:
-    """Return (name below /sys/fs/cgroup, a read-only detached bind) of each version 1 directory."""
+    """Return (name below /sys/fs/cgroup, read-only detached bind mount) of each version 1 directory."""
     found = []
     for hierarchy, path in zip(group.hierarchies, group.paths(), strict=True):
         if hierarchy.version == 1:
             tree = linux.open_tree(linux.AT_FDCWD, path)
-            linux.mount_setattr(tree, add=linux.ATTR_RDONLY | mounts.GUARDED)
+            linux.mount_setattr(tree, add=linux.ATTR_RDONLY | mounts.RESTRICTED)
             found.append((os.path.basename(hierarchy.path), tree))
     return found
 
 
 def _make_cgroup(binds: list[tuple[str, int]]) -> None:
-    top = mounts.filesystem("tmpfs", mounts.GUARDED, [("mode", "755")], "cgroup")
+    top = mounts.filesystem("tmpfs", mounts.RESTRICTED, [("mode", "755")], "cgroup")
     linux.move_mount(top, linux.AT_FDCWD, "/cgroup")
     for name, tree in binds:
         os.mkdir(f"/cgroup/{name}", 0o755)

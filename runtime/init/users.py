@@ -1,7 +1,7 @@
-"""Who a process in a container runs as: looked up in the image's own /etc/passwd and /etc/group.
+"""User and groups of a process in a container, looked up in the image's own /etc/passwd and /etc/group.
 
-Never uses the host's name services, which would load libraries named by the image.  A line that does not parse is
-passed over, so that a broken number is nobody rather than root.
+Does not use the C library's name services (NSS), which would load libraries named by the image.  A line that does not
+parse is skipped, so that an invalid number is never taken for 0.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LARGEST = 2147483647
-"""Larger numbers have wrapped to root in other runtimes."""
+"""Larger numbers have wrapped to 0 in other runtimes."""
 _FILE_LIMIT = 1 << 20
 _PSEUDO = frozenset({0x9FA0, 0x62656572})
-"""Magic numbers of procfs and sysfs, whose files are no plain files: reading one can block or have an effect."""
+"""Magic numbers of procfs and sysfs, whose regular files can block or have effects when they are read."""
 
 Passwd = list[tuple[str, int, int, str]]
 """(name, uid, gid, home)."""
@@ -28,11 +28,11 @@ Groups = list[tuple[str, int, tuple[str, ...]]]
 
 
 class UnknownUser(Exception):
-    """The image has no such user or group; the sentence names it."""
+    """The image has no such user or group; the message names it."""
 
 
 class Identity:
-    """What setgroups, setgid and setuid are called with, and where home is."""
+    """The arguments of setgroups, setgid and setuid, and the home directory."""
 
     __slots__ = ("gid", "groups", "home", "uid")
 
@@ -46,27 +46,27 @@ class Identity:
 def lookup(user: str, group_add: Sequence[str], root: int) -> Identity:
     """Return the identity that *user* (``user``, ``uid``, each with ``:group`` or ``:gid``) has in the tree *root*.
 
-    A file that cannot be read counts as empty where only numbers are asked for.  Raises UnknownUser.
+    A file that cannot be read counts as empty if *user* and *group_add* are numbers.  Raises UnknownUser.
     """
-    who, _colon, group = user.partition(":")
-    passwd = parse_passwd(_read(root, "/etc/passwd", (who,)))
+    name, _colon, group = user.partition(":")
+    passwd = parse_passwd(_read(root, "/etc/passwd", (name,)))
     groups = parse_group(_read(root, "/etc/group", (group, *group_add)))
     return resolve(user, group_add, passwd, groups)
 
 
-def _read(root: int, path: str, asked: Sequence[str]) -> str:
+def _read(root: int, path: str, wanted: Sequence[str]) -> str:
     try:
         return read_file(root, path)
     except UnknownUser:
-        if any(text and _number(text) is None for text in asked):
+        if any(text and _number(text) is None for text in wanted):
             raise
         return ""
 
 
 def resolve(user: str, group_add: Sequence[str], passwd: Passwd, groups: Groups) -> Identity:
-    """Decide the identity from the parsed files.  Pure.  Raises UnknownUser."""
-    who, colon, group = user.partition(":")
-    name, uid, gid, home = _user(who or "0", passwd)
+    """Return the identity from the parsed files.  Pure.  Raises UnknownUser."""
+    user_text, colon, group = user.partition(":")
+    name, uid, gid, home = _user(user_text or "0", passwd)
     if colon and group:
         gid = _group(group, groups)
         supplementary = [gid]
@@ -77,9 +77,9 @@ def resolve(user: str, group_add: Sequence[str], passwd: Passwd, groups: Groups)
 
 
 def check(user: str, group_add: Sequence[str]) -> None:
-    """Raise UnknownUser for what is neither a name nor a valid number, without any files."""
-    who, _colon, group = user.partition(":")
-    for text in (who, group, *group_add):
+    """Raise UnknownUser for a text that is neither a name nor a valid number; reads no files."""
+    name, _colon, group = user.partition(":")
+    for text in (name, group, *group_add):
         _number(text)
 
 
@@ -104,10 +104,10 @@ def _group(text: str, groups: Groups) -> int:
 
 
 def _number(text: str) -> int | None:
-    """Return the number that *text* is; None for a name.
+    """Return *text* as a number; None for a name.
 
-    Digits are never a name: the image could give the name ``1000`` to root.  Raises UnknownUser for a number out of
-    range and for other spellings of numbers, such as ``+7``, ``1_000`` and the digits of other scripts.
+    Digits are never a name: an image could give the name ``1000`` to root.  Raises UnknownUser for numbers out of
+    range and for other spellings that int() accepts, such as ``+7``, ``1_000`` and digits of other scripts.
     """
     if text.isascii() and text.isdigit():
         if len(text) > 10 or int(text) > LARGEST:
@@ -161,12 +161,13 @@ def _strict(text: str) -> int | None:
 
 
 def read_file(root: int, path: str) -> str:
-    """Return the text of a file of the image; nothing when there is none.
+    """Return the text of a file of the image; "" if it does not exist.
 
-    Raises UnknownUser for what is no plain file of at most 1 MiB: reading a pipe would hang, a device act.
+    Raises UnknownUser for anything but a regular file of at most 1 MiB: reading a pipe would block, and reading a
+    device could have effects.
     """
     try:
-        # By O_PATH first: opening a device has effects.
+        # Checked by O_PATH first, because opening a device can have effects.
         os.close(_open_plain(root, path, os.O_PATH))
         descriptor = _open_plain(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):
@@ -186,4 +187,4 @@ def _open_plain(root: int, path: str, flags: int) -> int:
     if plain and status.st_size <= _FILE_LIMIT:
         return descriptor
     os.close(descriptor)
-    raise UnknownUser(f"{path} of the image is not a plain file of at most 1 MiB")
+    raise UnknownUser(f"{path} of the image is not a regular file of at most 1 MiB")

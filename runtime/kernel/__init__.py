@@ -1,1 +1,1 @@
-"""The kernel's means of confinement: system calls, control groups, devices, capabilities, the seccomp filter."""
+"""System calls, control groups, devices, capabilities, seccomp; access by descriptor to files of containers."""

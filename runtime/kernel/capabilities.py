@@ -1,6 +1,6 @@
-"""The names of Linux capabilities, Docker's default set, and what --cap-add and --cap-drop make of it.
+"""Names of Linux capabilities, Docker's default set, and the effect of --cap-add and --cap-drop.
 
-Pure but for :func:`all_of_host`.  A set is an integer with a bit per capability.
+Pure, except :func:`all_of_host`.  A set is an integer with a bit per capability.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DEFAULT = sum(
         "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
     )
 )  # fmt: skip
-"""What Docker gives a container: a80425fb."""
+"""Docker's default set, 0xa80425fb."""
 
 
 def all_of_host(status: Path = Path("/proc/self/status")) -> int:
-    """Return every capability that this process could hand on."""
+    """Return the bounding set of this process (CapBnd)."""
     for line in status.read_text().splitlines():
         if line.startswith("CapBnd:"):
             return int(line.split()[1], 16)
@@ -45,11 +45,11 @@ def names(capabilities: int) -> tuple[str, ...]:
 
 
 def resolve(add: Iterable[str] = (), drop: Iterable[str] = (), privileged: bool = False, *, host: int = -1) -> int:
-    """Return the set that the options of a container make.
+    """Return the capabilities of a container with these options.
 
-    Names are blind to case and to a leading ``CAP_``; ``ALL`` is every one of *host*.  As Docker counts: a dropped
-    name goes even when it is added too, but ``drop ALL`` leaves what is added by name.  Raises ValueError with a
-    sentence for an unknown name.
+    Names are case-insensitive, with or without ``CAP_``; ``ALL`` stands for all of *host*.  As in Docker, a name that
+    is both added and dropped is dropped, but names added together with ``drop ALL`` are kept.  Raises ValueError for
+    an unknown name.
     """
     host = all_of_host() if host < 0 else host
     added, dropped = [_name(text) for text in add], [_name(text) for text in drop]

@@ -1,7 +1,7 @@
-"""Control groups of versions 1 and 2, and of both side by side: chosen by looking at what is mounted.
+"""Control groups of version 1, version 2, and hybrid systems, as found in the mount table.
 
-Owns the only access to the control group file systems.  A container's :class:`Group` has the same path below every
-hierarchy in use.  Small: every shim carries it.
+The only code that accesses control group file systems.  A container's :class:`Group` has the same path below every
+hierarchy in use.  Small, because every shim loads it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from runtime.spec import Limits
 
-_USEFUL = frozenset({"cpu", "memory", "pids", "cpuset"})
+_NEEDED = frozenset({"cpu", "memory", "pids", "cpuset"})
 _FREEZE_SECONDS = 10.0
-_USUAL = "/sys/fs/cgroup"
+_MOUNT_POINT = "/sys/fs/cgroup"
 
 
 class Hierarchy:
-    """One mounted tree: its place, its version, and the controllers to be found in it."""
+    """One mounted hierarchy: its mount point, version (1 or 2) and controllers."""
 
     __slots__ = ("controllers", "path", "version")
 
@@ -38,11 +38,11 @@ class Hierarchy:
 def find(mountinfo: str = "/proc/self/mountinfo") -> tuple[Hierarchy, ...]:
     """Return the hierarchies to use.
 
-    A version 2 tree counts when it has controllers of use, or when there is no version 1 freezer.  Those elsewhere than
-    in /sys/fs/cgroup, as a chroot has them, count only when there are none in it.
+    A version 2 hierarchy is used if it has controllers that containers need, or if there is no version 1 freezer.
+    Mounts outside /sys/fs/cgroup, as in a chroot, are used only if there are none inside.
     """
     mounts = list(_mounts(mountinfo))
-    usual = [one for one in mounts if one[0] == _USUAL or one[0].startswith(f"{_USUAL}/")]
+    usual = [mount for mount in mounts if mount[0] == _MOUNT_POINT or mount[0].startswith(f"{_MOUNT_POINT}/")]
     first: dict[frozenset[str], Hierarchy] = {}
     second: Hierarchy | None = None
     for place, kind, options in usual or mounts:
@@ -52,7 +52,7 @@ def find(mountinfo: str = "/proc/self/mountinfo") -> tuple[Hierarchy, ...]:
         elif second is None:
             second = Hierarchy(place, 2, frozenset(_read(f"{place}/cgroup.controllers").split()))
     found = list(first.values())
-    if second and (second.controllers & _USEFUL or not any("freezer" in h.controllers for h in found)):
+    if second and (second.controllers & _NEEDED or not any("freezer" in h.controllers for h in found)):
         found.append(second)
     if not found:
         raise OSError(errno.ENOENT, "no control groups are mounted; mount cgroup2 on /sys/fs/cgroup")
@@ -60,7 +60,7 @@ def find(mountinfo: str = "/proc/self/mountinfo") -> tuple[Hierarchy, ...]:
 
 
 def _mounts(mountinfo: str) -> Iterator[tuple[str, str, str]]:
-    """Yield place, kind and options of every control group mount."""
+    """Yield (mount point, type, options) of every control group mount."""
     for line in _read(mountinfo).splitlines():
         left, _, right = line.partition(" - ")
         kind, _source, options = right.split()[:3]
@@ -81,7 +81,7 @@ class Group:
         return [f"{h.path}/{self.name}" for h in self.hierarchies]
 
     def path(self, controller: str) -> str | None:
-        """Return the group's directory for *controller*; None where the kernel does not offer it."""
+        """Return the group's directory for *controller*; None if no hierarchy has that controller."""
         for hierarchy in self.hierarchies:
             if controller in hierarchy.controllers:
                 return f"{hierarchy.path}/{self.name}"
@@ -94,13 +94,13 @@ class Group:
         return any(os.path.isdir(path) for path in self.paths())
 
     def create(self, versions: tuple[int, ...] = (1, 2)) -> None:
-        """Make the directories, ready to be joined.  Raises FileExistsError when one is there."""
+        """Create the directories, ready to be joined.  Raises FileExistsError if one exists."""
         for hierarchy in self.hierarchies:
             if hierarchy.version in versions:
                 _make(hierarchy, self.name)
 
     def rename(self, name: str) -> None:
-        """Give the version 1 directories another last name; version 2 knows no renaming."""
+        """Rename the version 1 directories within their parent; version 2 directories cannot be renamed."""
         for hierarchy in self.hierarchies:
             if hierarchy.version == 1:
                 os.rename(f"{hierarchy.path}/{self.name}", f"{hierarchy.path}/{name}")
@@ -109,18 +109,18 @@ class Group:
     def join(self) -> None:
         """Put the calling process, which must have a single thread, into the version 1 directories.
 
-        By ``tasks``: for a single thread that moves itself the kernel needs no grace period, which through
-        ``cgroup.procs`` takes 10 to 30 ms.  Version 2 has no such way; there a process is born where it belongs.
+        Through ``tasks``: for a single thread that moves itself the kernel waits for no RCU grace period, which takes
+        10 to 30 ms through ``cgroup.procs``.  In version 2, processes are forked into their group.
         """
         for hierarchy in self.hierarchies:
             if hierarchy.version == 1:
                 write(f"{hierarchy.path}/{self.name}/tasks", "0")
 
     def open_version2(self) -> int:
-        """Return a descriptor of the version 2 directory, to be born in; -1 where there is none.
+        """Return a descriptor of the version 2 directory for CLONE_INTO_CGROUP; -1 without version 2.
 
-        A detached read-only mount: the process that is born has it for a moment, in which the container could open it
-        and would find the host's tree above the directory.
+        It is a detached read-only mount of that directory: the forked process holds it for a moment, in which the
+        container could open it by /proc/PID/fd and, without the mount, reach the host's groups above the directory.
         """
         path = self.path_v2()
         if path is None:
@@ -130,17 +130,17 @@ class Group:
         return tree
 
     def limit(self, wanted: Limits) -> None:
-        """Set the limits.  Raises OSError naming the file that the kernel refused, or the controller that it lacks."""
+        """Set the limits.  Raises OSError that names the file whose value was refused, or the missing controller."""
         for controller, _file, _value in limits.version1(wanted):
             if self.path(controller) is None:
                 raise OSError(errno.ENOTSUP, f"the kernel has no {controller} controller to limit containers with")
         for hierarchy in self.hierarchies:
             choose = limits.version1 if hierarchy.version == 1 else limits.version2
-            mine = [w for w in choose(wanted) if w[0] in hierarchy.controllers]
-            _write_all(f"{hierarchy.path}/{self.name}", mine)
+            writes = [write_ for write_ in choose(wanted) if write_[0] in hierarchy.controllers]
+            _write_all(f"{hierarchy.path}/{self.name}", writes)
 
     def allow_devices(self, rules: Sequence[str]) -> None:
-        """Let the group open what *rules* say and nothing else."""
+        """Allow the devices of *rules*, and no others."""
         path = self.path("devices")
         if path is not None:
             write(f"{path}/devices.deny", "a")
@@ -149,13 +149,13 @@ class Group:
             _attach_filter(path, devices.filter_program(rules))
 
     def allow_more_devices(self, rules: Iterable[str]) -> None:
-        """Widen version 1 rules that are set already."""
+        """Add version 1 rules; does nothing without a version 1 devices controller."""
         path = self.path("devices")
         for rule in rules if path else ():
             write(f"{path}/devices.allow", "a" if rule.startswith("a *:*") else rule)
 
     def pids(self) -> list[int]:
-        """Return the processes of the group and of the groups inside it."""
+        """Return the process ids of the group and of its descendants, sorted."""
         found: set[int] = set()
         for directory in _tree(self._freezer()):
             try:
@@ -168,7 +168,7 @@ class Group:
         return sorted(found)
 
     def freeze(self) -> None:
-        """Stop every process; returns when they stand.  On failure they go on, and TimeoutError is raised."""
+        """Freeze every process; returns when all are frozen.  On failure, thaws them and raises TimeoutError."""
         try:
             self._set_frozen(True)
         except TimeoutError:
@@ -179,7 +179,7 @@ class Group:
         self._set_frozen(False)
 
     def kill(self, seconds: float = 10.0) -> None:
-        """Kill every process, also those that are being born, and frozen ones; returns when the group is empty."""
+        """Kill every process, frozen ones and ones being forked included; returns when the group is empty."""
         deadline = time.monotonic() + seconds
         while self.exists() and (pids := self.pids()):
             if time.monotonic() > deadline:
@@ -188,7 +188,7 @@ class Group:
                 self._kill_once(pids)
             except OSError as problem:
                 if problem.errno not in (errno.ENOENT, errno.ENODEV):
-                    raise  # else all have ended meanwhile, and their shim has removed the group
+                    raise  # otherwise all have ended, and their shim has removed the group
             time.sleep(0.001)
 
     def _kill_once(self, pids: list[int]) -> None:
@@ -200,7 +200,7 @@ class Group:
             self._set_frozen(True, seconds=0.2)
             pids = self.pids()
         except TimeoutError:
-            pass  # what cannot be frozen can still be killed
+            pass  # processes that cannot be frozen can still be killed
         for pid in pids:
             try:
                 os.kill(pid, 9)
@@ -209,7 +209,7 @@ class Group:
         self._set_frozen(False)
 
     def oom_kills(self) -> int:
-        """Return how many processes of the group the kernel has killed for want of memory."""
+        """Return how many processes of the group the OOM killer has killed."""
         path = self.path("memory")
         for name in ("memory.events", "memory.oom_control"):
             try:
@@ -220,7 +220,7 @@ class Group:
         return 0
 
     def remove(self, seconds: float = 1.0) -> None:
-        """Remove the directories.  Raises OSError when processes are still inside after *seconds*."""
+        """Remove the directories.  Raises OSError if processes are still inside after *seconds*."""
         deadline = time.monotonic() + seconds
         for path in self.paths():
             while not remove_empty(path):
@@ -229,14 +229,14 @@ class Group:
                 time.sleep(0.005)
 
     def remove_parent(self) -> None:
-        """Remove the directories above this group that hold nothing any more."""
+        """Remove the parent directories that are empty."""
         parent = os.path.dirname(self.name)
         while parent:
             for hierarchy in self.hierarchies:
                 try:
                     os.rmdir(f"{hierarchy.path}/{parent}")
                 except OSError:
-                    continue  # in use, or gone
+                    continue  # in use, or removed already
             parent = os.path.dirname(parent)
 
     def _freezer(self) -> str:
@@ -258,7 +258,7 @@ def write(path: str, text: str) -> None:
     try:
         os.write(descriptor, text.encode())
     except OSError as problem:
-        raise OSError(problem.errno, f"{path} does not take {text!r}: {problem.strerror}") from None
+        raise OSError(problem.errno, f"cannot write {text!r} to {path}: {problem.strerror}") from None
     finally:
         os.close(descriptor)
 
@@ -291,7 +291,7 @@ def _make(hierarchy: Hierarchy, name: str) -> None:
 
 
 def _delegate(hierarchy: Hierarchy, path: str) -> None:
-    """Let the groups below *path* have the controllers of a version 2 tree."""
+    """Enable all controllers of a version 2 hierarchy for the groups below *path*."""
     if hierarchy.version == 1:
         return
     have = _read(f"{path}/cgroup.subtree_control").split()
@@ -299,11 +299,11 @@ def _delegate(hierarchy: Hierarchy, path: str) -> None:
         try:
             write(f"{path}/cgroup.subtree_control", f"+{controller}")
         except OSError:
-            continue  # a limit that needs it will say so
+            continue  # a limit that needs the controller raises an error later
 
 
 def _fill_cpuset(hierarchy: Hierarchy, path: str) -> None:
-    """Give a version 1 cpuset what its parent has: an empty one cannot be joined."""
+    """Copy a version 1 cpuset from its parent: a group with an empty cpuset cannot be joined."""
     if hierarchy.version == 2 or "cpuset" not in hierarchy.controllers:
         return
     for file in ("cpuset.cpus", "cpuset.mems"):
@@ -319,7 +319,7 @@ def _write_all(directory: str, writes: list[limits.Write]) -> None:
             write(f"{directory}/{file}", value)
         except FileNotFoundError:
             if file == "memory.memsw.limit_in_bytes" or file == "memory.swap.max":
-                continue  # a kernel that does not count swap
+                continue  # the kernel has no swap accounting
             raise
         except OSError as problem:
             if problem.errno != errno.EINVAL:
@@ -346,12 +346,12 @@ def _tree(path: str) -> list[str]:
         try:
             found += [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
         except OSError:
-            continue  # removed meanwhile
+            continue  # removed concurrently
     return found
 
 
 def remove_empty(path: str) -> bool:
-    """Remove the group at *path* with those inside it; return False when there are processes."""
+    """Remove the group at *path* and its descendants; return False if there are processes in them."""
     if _remove_one(path):
         return True
     return all([_remove_one(directory) for directory in reversed(_tree(path))])

@@ -1,7 +1,6 @@
-"""The command line of this process as ``/proc/PID/cmdline`` shows it to everybody.
+"""Replaces the command line of this process in ``/proc/PID/cmdline``.
 
-Processes that enter a container are forked and begin with the command line of the zygote, which names paths of the
-host.
+Processes that enter a container are forked with the command line of the zygote, which contains paths of the host.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _area = (0, 0)
 
 
 def find() -> None:
-    """Note where the kernel keeps the arguments of this process; children that are forked have them there too."""
+    """Look up the address of the arguments of this process; it is the same in forked children."""
     global _area
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
@@ -28,7 +27,7 @@ def find() -> None:
 
 
 def replace(words: Sequence[str]) -> None:
-    """Show *words* instead, as many bytes of them as there were; does nothing without :func:`find`."""
+    """Overwrite the arguments with *words*, cut to their former length; does nothing before :func:`find`."""
     start, end = _area
     if start:
         text = b"".join(os.fsencode(word) + b"\0" for word in words)[: end - start - 1]

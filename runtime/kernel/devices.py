@@ -1,6 +1,6 @@
-"""Devices of a container: the nodes it has, the rules of what it may open, and the version 2 filter that holds them.
+"""Devices of a container: its nodes, its device rules, and the eBPF program that enforces these with version 2.
 
-Pure but for :func:`nodes_of`, which looks at the host's /dev.  Small: every shim carries it.
+Pure, except :func:`nodes_of` and :func:`all_of_host`, which read the host's /dev.  Small, because every shim loads it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ RULES = (
     "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm",
     "c 5:1 rwm", "c 5:2 rwm", "c 10:200 rwm", "c 136:* rwm",
 )  # fmt: skip
-"""What every container may do: make any node, open only its own."""
+"""Every container may create any node, and open only its own devices."""
 
 EVERYTHING = ("a *:* rwm",)
 
 Node = tuple[str, int, int]
-"""Path in the container, mode with type, device number."""
+"""(path in the container, mode with file type, device number)."""
 
 
 def nodes_of(device: Device) -> list[Node]:
-    """Return the nodes that one ``--device`` makes: the device, or every device in a directory.
+    """Return the nodes for one ``--device``: the device, or every device in a directory.
 
-    Raises OSError when the source does not exist, ValueError when it is no device.
+    Raises OSError if the source does not exist, ValueError if it is not a device.
     """
     if os.path.isdir(device.source):
         return _beneath(device.source, device.target)
@@ -52,7 +52,7 @@ def nodes_of(device: Device) -> list[Node]:
 
 
 def all_of_host(base: str = "/dev") -> list[Node]:
-    """Return a node for every device of the host, as a privileged container gets them; terminals are its own."""
+    """Return a node for every device of the host, for privileged containers; without terminals, which are its own."""
     own = {name for name, _major, _minor in NODES} | {"console", "ptmx", "pts", "shm", "mqueue"}
     return [node for node in _beneath(base, "/dev") if node[0].split("/")[2] not in own]
 
@@ -74,7 +74,7 @@ def _is_device(mode: int) -> bool:
 
 
 def rules_for(devices: Sequence[tuple[Node, str]], extra: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the rules beyond RULES for nodes with their access, and for ``--device-cgroup-rule`` lines."""
+    """Return the rules in addition to RULES: for (node, access) pairs, and ``--device-cgroup-rule`` lines."""
     own = [
         f"{'b' if stat.S_ISBLK(mode) else 'c'} {os.major(number)}:{os.minor(number)} {access}"
         for (_path, mode, number), access in devices
@@ -89,7 +89,7 @@ _R1, _R2, _R3, _R4, _R5 = 1, 2, 3, 4, 5
 
 
 def filter_program(rules: Iterable[str]) -> bytes:
-    """Return the eBPF program that allows exactly *rules*, for the device hook of a version 2 control group."""
+    """Return the eBPF program (BPF_PROG_TYPE_CGROUP_DEVICE) that allows exactly *rules*."""
     code = [
         _load(_R2, 0), _and(_R2, 0xFFFF),  # type
         _load(_R3, 0), _shift(_R3, 16),  # access
@@ -143,5 +143,5 @@ def _set(register: int, value: int) -> bytes:
 
 
 def _unless(register: int, value: int, skip: int) -> bytes:
-    """Skip the next lines unless the register holds *value*."""
+    """Skip the next *skip* instructions unless the register contains *value*."""
     return struct.pack("<BBhi", 0x55, register, skip, value)

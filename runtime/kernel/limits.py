@@ -1,4 +1,4 @@
-"""Limits of a container in the words of the kernel's control group files.  Pure; small: every shim carries it."""
+"""Limits of a container as values of control group files.  Pure; small, because every shim loads it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from runtime.spec import Limits
 
 Write = tuple[str, str, str]
-"""Controller, file, value."""
+"""(controller, file, value)."""
 
 DEFAULT_PERIOD = 100_000
 
 
 def version1(limits: Limits) -> list[Write]:
-    """Return the writes for version 1 controllers, in an order that suits a fresh group.
+    """Return the writes for version 1 controllers, in the order for a new group.
 
-    When one of a pair (period and quota, memory and memory with swap) is refused with EINVAL, the order to change a
-    group in use is the other one.
+    In a group in use, one of a pair (period and quota, memory and memory with swap) may be refused with EINVAL; it must
+    then be written after the other.
     """
     wanted: list[tuple[str, str, object]] = [
         ("cpuset", "cpuset.cpus", limits.cpuset_cpus or None),
@@ -50,7 +50,7 @@ def version2(limits: Limits) -> list[Write]:
 
 
 def weight(shares: int) -> int:
-    """Return the version 2 weight for version 1 *shares*: 1024 is 100, and the ends of both scales meet."""
+    """Return the version 2 weight for version 1 *shares*, as runc converts it: 2 → 1, 1024 → 100, 262144 → 10000."""
     if shares <= 2:
         return 1
     if shares >= 262144:

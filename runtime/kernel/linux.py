@@ -1,7 +1,7 @@
 """System calls that Python 3.11 does not have, by ctypes.
 
-Owns the numbers and structures, and nothing else: no policy, no paths.  Imported by the zygote, so it imports
-only what the interpreter carries.  Every function raises OSError with the kernel's reason.
+Contains numbers and structures only: no policy, no paths.  Imported by the zygote, so it imports few modules.  Every
+function raises OSError with the kernel's error number.
 
 Needs Linux 5.12 (mount_setattr).  The numbers used are those of x86_64; from 424 on they are the same everywhere.
 """
@@ -68,7 +68,7 @@ _INFO_SIZE = 64
 _INFO_EXIT = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# Holds the interpreter's lock over the call, so that a clone's child finds the interpreter as it was.
+# Keeps the global interpreter lock during the call, so that the child of a clone has a consistent interpreter.
 _locked = ctypes.PyDLL(None, use_errno=True)
 
 
@@ -89,14 +89,14 @@ def unshare(flags: int) -> None:
     _call("unshare", _libc.unshare, flags)
 
 
-def setns(descriptor: int, kinds: int) -> None:
-    _call("setns", _libc.setns, descriptor, kinds)
+def setns(descriptor: int, flags: int) -> None:
+    _call("setns", _libc.setns, descriptor, flags)
 
 
 def clone(flags: int, cgroup: int = -1) -> int:
-    """Fork with *flags*; with a descriptor of a version 2 control group the child is born in it.
+    """Fork with *flags*, into the version 2 control group of the descriptor *cgroup*; return 0 in the child.
 
-    Only for a process with a single thread: nothing that ``os.fork`` does for threads is done here.
+    Only for a process with a single thread: the thread handling of ``os.fork`` is skipped.
     """
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
@@ -113,7 +113,7 @@ def close_range(first: int, last: int = 0xFFFFFFFF, *, cloexec: bool = False) ->
 
 
 def close_others(*descriptors: int) -> None:
-    """Close everything above standard error but *descriptors*: a child takes nothing along by chance."""
+    """Close all descriptors above 2 except *descriptors*."""
     kept = sorted({2, *(d for d in descriptors if d > 2)})
     for low, high in zip(kept, [*kept[1:], 0x80000000], strict=True):
         if low + 1 < high:
@@ -121,20 +121,20 @@ def close_others(*descriptors: int) -> None:
 
 
 def detach_stdio() -> None:
-    """Replace standard input, output and error by a descriptor that leads nowhere.
+    """Replace standard input, output and error by an eventfd.
 
-    Those of the daemon, its log, would be within reach of a container that the process enters.
+    A container that the process enters could otherwise reach the daemon's log.
     """
-    nowhere = os.eventfd(0)
+    placeholder = os.eventfd(0)
     for number in (0, 1, 2):
-        os.dup2(nowhere, number)
-    os.close(nowhere)
+        os.dup2(placeholder, number)
+    os.close(placeholder)
 
 
 def reset_signals() -> None:
-    """Give every signal its default action, and block none; the interpreter ignores some, and exec would keep that.
+    """Set every signal to its default action and unblock all: execve keeps signals ignored that Python ignores.
 
-    By system calls, because the C library keeps two signals to itself.
+    By system calls, because the C library reserves two signals.
     """
     for number in range(1, 65):
         if number not in (9, 19):
@@ -148,7 +148,7 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
     while True:
         try:
             return _syscall("openat2", _OPENAT2, directory, os.fsencode(path), how, len(how))
-        except BlockingIOError:  # a rename elsewhere raced with ".." resolution
+        except BlockingIOError:  # EAGAIN: a rename raced with the resolution of ".."
             continue
 
 
@@ -156,9 +156,9 @@ def renameat2(source: int, name: bytes, target: int, new: bytes, flags: int) -> 
     _syscall("renameat2", _RENAMEAT2, source, name, target, new, flags)
 
 
-def getdents(directory: int, room: ctypes.Array[ctypes.c_char]) -> int:
-    """Fill *room* with linux_dirent64 records from where *directory* stands; return their bytes, 0 at the end."""
-    return _syscall("getdents64", _GETDENTS, directory, address(room), len(room))
+def getdents(directory: int, space: ctypes.Array[ctypes.c_char]) -> int:
+    """Read linux_dirent64 records from the offset of *directory* into *space*; return their size, 0 at the end."""
+    return _syscall("getdents64", _GETDENTS, directory, address(space), len(space))
 
 
 def syncfs(descriptor: int) -> None:
@@ -189,13 +189,13 @@ def setdomainname(name: str) -> None:
 
 
 def open_tree(directory: int, path: str, *, recursive: bool = True) -> int:
-    """Return a detached copy of the mount at *path* (of *directory* itself when empty)."""
+    """Return a detached copy of the mount at *path*, or of *directory* itself if *path* is empty."""
     flags = 1 | os.O_CLOEXEC | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     return _syscall("open_tree", _OPEN_TREE, directory, os.fsencode(path), flags)
 
 
 def move_mount(tree: int, directory: int, path: str = "", *, source: str = "") -> None:
-    """Attach *tree* (or move the mount at *source* below it) onto *path* of *directory*, or onto that itself."""
+    """Attach *tree*, or move the mount at *source* below it, to *path* in *directory*, or to *directory* itself."""
     flags = (0 if source else 4) | (0 if path else 0x40)
     _syscall("move_mount", _MOVE_MOUNT, tree, os.fsencode(source), directory, os.fsencode(path), flags)
 
@@ -206,11 +206,11 @@ def mount_setattr(tree: int, *, add: int = 0, clear: int = 0, propagation: int =
     _syscall("mount_setattr", _MOUNT_SETATTR, tree, b"", flags, attributes, len(attributes))
 
 
-def shift_ids(tree: int, user_namespace: int, *, recursive: bool = False) -> None:
-    """Show the owners in the detached mount *tree* as the user namespace maps them.
+def idmap_mount(tree: int, user_namespace: int, *, recursive: bool = False) -> None:
+    """Make the detached mount *tree* idmapped by the user namespace.
 
-    What is written through it is stored under the ids inside the namespace.  Raises OSError: EINVAL where the file
-    system cannot do that (Linux 5.12, overlay layers 5.19, tmpfs 6.3).
+    Files created through it are stored under the ids inside the namespace.  Raises OSError: EINVAL if the file system
+    does not support idmapped mounts (Linux 5.12, overlay layers 5.19, tmpfs 6.3).
     """
     attributes = struct.pack("QQQQ", ATTR_IDMAP, 0, 0, user_namespace)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
@@ -218,10 +218,10 @@ def shift_ids(tree: int, user_namespace: int, *, recursive: bool = False) -> Non
 
 
 def act_as(number: int) -> None:
-    """Take *number* as effective user and group, and keep every capability.
+    """Set the effective user and group id to *number*, and keep every capability.
 
-    Files that are made from now on belong to it.  The real and the saved ids stay, so that processes of that user can
-    neither signal nor trace this one.
+    Files created from now on belong to it.  The real and saved ids stay, so that processes of that user can neither
+    signal nor trace this one.
     """
     prctl(PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
     os.setresgid(-1, number, -1)
@@ -249,7 +249,7 @@ def fsmount(context: int, attributes: int) -> int:
 
 
 def exit_status(pidfd: int) -> int | None:
-    """Return the wait status of a process that has been collected; None where the kernel (before 6.15) does not say."""
+    """Return the wait status of a reaped process (PIDFD_GET_INFO); None on kernels before 6.15."""
     found = ctypes.create_string_buffer(struct.pack("Q", _INFO_EXIT).ljust(_INFO_SIZE, b"\0"), _INFO_SIZE)
     try:
         _call("ioctl", _libc.ioctl, pidfd, 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11, address(found))
@@ -261,7 +261,7 @@ def exit_status(pidfd: int) -> int | None:
 
 
 def filesystem_type(descriptor: int) -> int:
-    """Return the magic number of the file system that holds an open file."""
+    """Return the magic number of the file system of an open file (linux/magic.h)."""
     found = ctypes.create_string_buffer(256)
     _call("fstatfs", _libc.fstatfs, descriptor, address(found))
     magic: int = struct.unpack_from("q", found)[0]
@@ -277,14 +277,14 @@ def address(buffer: ctypes.Array[ctypes.c_char]) -> int:
 
 
 def buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
-    """Return memory that holds *data* and stays where it is for as long as it is referenced."""
+    """Return a copy of *data* at an address that is valid as long as the object is referenced."""
     return ctypes.create_string_buffer(data, len(data))
 
 
 def join_session_keyring() -> None:
-    """Take a new, empty session keyring, so that the host's keys stay the host's.
+    """Join a new, empty session keyring, so that the container cannot read keys of the host.
 
-    Without a name: by name the kernel would join a keyring that a container has made under it for others to find.
+    It has no name: with a name, the kernel would join an existing keyring, which a container could have created.
     """
     _syscall("keyctl", _KEYCTL, 1, None)
 
@@ -296,7 +296,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
 
 
 def load_seccomp(program: bytes) -> None:
-    """Put this thread, and all it starts, under a classic BPF *program*."""
-    held = buffer(program)
-    filter_program = struct.pack("HxxxxxxQ", len(program) // 8, address(held))
+    """Load the classic BPF *program* as seccomp filter of this thread and its children."""
+    code = buffer(program)
+    filter_program = struct.pack("HxxxxxxQ", len(program) // 8, address(code))
     prctl(PR_SET_SECCOMP, 2, filter_program)

@@ -1,8 +1,8 @@
-"""Files by descriptor: everything the daemon does to a file in a tree that an image or a container wrote.
+"""File operations by descriptor, for all access to files that images and containers have written.
 
-A path below such a tree is resolved by openat2 and cannot leave it.  A last component is a name in an open folder and
-is never followed: whoever can write there may turn it into a symbolic link to a file of the host at any moment.
-``runtime/kernel/tree.py`` walks whole trees with these functions.  Every function raises OSError as the kernel does.
+A path below such a tree is resolved by openat2 and cannot leave it.  The last component is a name in an open folder and
+is not followed: a container can replace it by a symbolic link to a file of the host at any time.
+``runtime/kernel/tree.py`` walks whole trees with these functions.  Every function raises OSError.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from runtime.kernel import linux
 
 PARENT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""Flags of a folder in which names are looked up, and nothing is listed."""
+"""Flags for opening a folder in which names are looked up, and which is not listed."""
 
 _STAY = linux.BENEATH | linux.NO_SYMLINKS | linux.NO_XDEV
 _LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,39 +28,39 @@ _GETFLAGS, _SETFLAGS = 0x80086601, 0x40086602
 _FLAGS_IMMUTABLE_APPEND = 0x30
 
 Name = bytes | str
-"""One path component; str as os.fsdecode returns it."""
+"""One path component; str as returned by os.fsdecode."""
 
 
 class TooLarge(OSError):
-    """The file is larger than the caller reads."""
+    """The file is larger than the limit of the caller."""
 
 
 # Opening
 
 
 def open_in(root: int, path: bytes, flags: int, *, links: bool = True) -> int:
-    """Open *path* as if *root* were ``/``; with *links* false, a symbolic link on the way is an error."""
+    """Open *path* with *root* as ``/``; with *links* false, a symbolic link in it raises ELOOP."""
     resolve = linux.IN_ROOT | linux.NO_MAGICLINKS | (0 if links else linux.NO_SYMLINKS)
     return linux.openat2(root, os.fsdecode(path or b"."), flags, resolve)
 
 
 def open_tree_root(path: str | os.PathLike[str]) -> int:
-    """Open a folder of the daemon's own, the root of a tree, for listing."""
+    """Open the root of a tree for listing, by a path that only the daemon can change."""
     return os.open(path, _LISTED)
 
 
 def open_folder(folder: int, name: Name) -> int:
-    """Open the folder *name* in *folder* for listing.  EXDEV: another file system is mounted there."""
+    """Open the folder *name* in *folder* for listing.  Raises EXDEV if it is a mount point."""
     return linux.openat2(folder, os.fsdecode(name), _LISTED, _STAY)
 
 
 def open_parent(folder: int) -> int:
-    """Open the folder that *folder* lies in.  Only for trees in which nobody moves folders, or with a check after."""
+    """Open the parent of *folder*.  The caller must verify it, unless no process can move folders in the tree."""
     return os.open("..", _LISTED, dir_fd=folder)
 
 
 def open_file(folder: int, name: Name) -> int:
-    """Open the regular file *name* in *folder* for reading; a pipe or device raises EINVAL and is not waited for."""
+    """Open the regular file *name* in *folder* for reading, without blocking; other files raise EINVAL."""
     handle = os.open(name, _READ, dir_fd=folder)
     if stat.S_ISREG(os.fstat(handle).st_mode):
         return handle
@@ -69,7 +69,7 @@ def open_file(folder: int, name: Name) -> int:
 
 
 def create(folder: int, name: Name) -> int:
-    """Make the file *name* in *folder*, mode 0600, and open it for writing.  Raises FileExistsError."""
+    """Create the file *name* in *folder*, mode 0600, and open it for writing.  Raises FileExistsError."""
     return os.open(name, _CREATE, 0o600, dir_fd=folder)
 
 
@@ -77,7 +77,10 @@ def create(folder: int, name: Name) -> int:
 
 
 def read_path(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Return the content of a file that a container sees under another path.  Raises TooLarge beyond *limit* bytes."""
+    """Return the content of the file *path*, whose last component a container can replace.
+
+    Raises TooLarge above *limit* bytes.
+    """
     handle = os.open(path, _READ)
     try:
         return read(handle, limit)
@@ -86,7 +89,7 @@ def read_path(path: str | os.PathLike[str], limit: int) -> bytes:
 
 
 def read(handle: int, limit: int) -> bytes:
-    """Return the content of an open regular file.  Raises TooLarge beyond *limit* bytes."""
+    """Return the content of an open regular file.  Raises TooLarge above *limit* bytes."""
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
     data = b""
@@ -98,7 +101,7 @@ def read(handle: int, limit: int) -> bytes:
 
 
 def overwrite_path(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write *data* in place of the content of the regular file *path*, made when missing; its inode stays."""
+    """Replace the content of the regular file *path*, created if missing; its inode stays."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     try:
         handle = os.open(path, flags, 0o644)
@@ -122,7 +125,7 @@ def write(handle: int, data: bytes) -> None:
 
 
 def syncfs(handle: int) -> None:
-    """Bring the file system of *handle* to the disk."""
+    """Write the file system of *handle* to disk."""
     linux.syncfs(handle)
 
 
@@ -130,14 +133,14 @@ def syncfs(handle: int) -> None:
 
 
 def names(folder: int) -> Iterator[str]:
-    """Yield what an open folder holds, in no order."""
+    """Yield the names in an open folder, in no order."""
     with os.scandir(folder) as entries:
         for entry in entries:
             yield entry.name
 
 
 def lstat(folder: int, name: Name) -> os.stat_result | None:
-    """Return what *name* is, None when there is nothing."""
+    """Return the status of *name*, not following links; None if it does not exist."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -145,12 +148,12 @@ def lstat(folder: int, name: Name) -> os.stat_result | None:
 
 
 def link(source: int, name: Name, target: int, new: Name) -> None:
-    """Make a hard link; a symbolic link is linked itself."""
+    """Create a hard link; a symbolic link is not followed."""
     os.link(name, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
 
 
 def move_new(source: int, name: Name, target: int, new: Name) -> None:
-    """Rename.  Raises FileExistsError where *new* is there already."""
+    """Rename *name* to *new* in *target*.  Raises FileExistsError if *new* exists."""
     linux.renameat2(source, os.fsencode(name), target, os.fsencode(new), linux.RENAME_NOREPLACE)
 
 
@@ -159,7 +162,7 @@ def chown(folder: int, name: Name, uid: int, gid: int) -> None:
 
 
 def chmod(folder: int, name: Name, mode: int) -> None:
-    """Set the mode of anything but a symbolic link, which raises EOPNOTSUPP."""
+    """Set the mode of *name*.  Raises EOPNOTSUPP for a symbolic link."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         if stat.S_ISLNK(os.fstat(handle).st_mode):
@@ -209,7 +212,7 @@ def copy_owner_and_mode(source: str | os.PathLike[str], target: str | os.PathLik
 
 
 def clear_flags(folder: int, name: Name) -> None:
-    """Take ``chattr +i`` and ``+a`` from a folder or regular file; what has no such flags stays as it is."""
+    """Clear the immutable and append-only flags (chattr) of a folder or regular file; other files are ignored."""
     status = lstat(folder, name)
     if status is None or not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
         return
@@ -221,7 +224,7 @@ def clear_flags(folder: int, name: Name) -> None:
 
 
 def clear_flags_of(handle: int) -> None:
-    """Do as :func:`clear_flags` for an open folder or regular file."""
+    """Do what :func:`clear_flags` does for an open folder or regular file."""
     try:
         (flags,) = struct.unpack("i4x", fcntl.ioctl(handle, _GETFLAGS, bytes(8)))
         if flags & _FLAGS_IMMUTABLE_APPEND:

@@ -1,6 +1,6 @@
-"""Compile the table of allowed system calls into a classic BPF program for seccomp.
+"""Compiles the system call policy into a classic BPF program for seccomp.
 
-Pure.  Built once by the daemon and handed to every container; nothing here loads it.
+Pure.  The daemon compiles it once per set of capabilities; :func:`runtime.kernel.linux.load_seccomp` loads it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _NUMBER, _ARCHITECTURE = 0, 4
 _ARGUMENT = 16
 _X86_64 = 0xC000003E
 
-_ANSWERS = {"allow": 0x7FFF0000, "EPERM": 0x50000 | 1, "ENOSYS": 0x50000 | 38}
+_ACTIONS = {"allow": 0x7FFF0000, "EPERM": 0x50000 | 1, "ENOSYS": 0x50000 | 38}
 
 Line = tuple[int, int, str, str]
-"""Code, operand, and the labels to go to when a test holds and when not; "" is the next line."""
+"""(opcode, operand, label to jump to if the test is true, and if false); "" is the next line."""
 
 
 class Assembler:
-    """Lines with labels, which become jumps."""
+    """Instructions with labels as jump targets."""
 
     def __init__(self) -> None:
         self._lines: list[Line] = []
@@ -38,7 +38,7 @@ class Assembler:
         self._lines.append((code, operand, yes, no))
 
     def assemble(self) -> bytes:
-        """Return the program.  Raises struct.error when a jump is longer than 255 lines."""
+        """Return the program.  Raises struct.error if a jump is longer than 255 instructions."""
         packed = []
         for place, (code, operand, yes, no) in enumerate(self._lines):
             jumps = [self._labels[name] - place - 1 if name else 0 for name in (yes, no)]
@@ -50,7 +50,7 @@ class Assembler:
 def default_program(capabilities: int) -> bytes:
     """Return Docker's default policy for a process with these capabilities.
 
-    32-bit and x32 calls are refused altogether.  Raises ValueError on machines other than x86_64.
+    All 32-bit and x32 calls are refused.  Raises ValueError on machines other than x86_64.
     """
     if platform.machine() != "x86_64":
         raise ValueError(f"there is no system call policy for {platform.machine()}; run with seccomp=unconfined")
@@ -60,8 +60,8 @@ def default_program(capabilities: int) -> bytes:
     _entry(code, restricted)
     _by_number(code, table.refused(names))
     _by_argument(code, restricted)
-    for answer, value in _ANSWERS.items():
-        code.label(answer)
+    for action, value in _ACTIONS.items():
+        code.label(action)
         code.line(_RETURN, value)
     return code.assemble()
 
@@ -74,17 +74,17 @@ def _entry(code: Assembler, restricted: bool) -> None:
     code.line(_JEQ, table.PERSONALITY, "personality")
     code.line(_JEQ, table.SOCKET, "socket")
     if restricted:
-        # Its flags are in memory, which a filter cannot read; libc falls back to clone.
+        # A filter cannot read the flags of clone3, which are in memory; libc falls back to clone.
         code.line(_JEQ, table.CLONE3, "ENOSYS")
         code.line(_JEQ, table.CLONE, "clone")
 
 
 def _by_number(code: Assembler, refused: frozenset[int]) -> None:
-    """Compare with the numbers at which the answer changes, from the lowest up."""
+    """Compare with the numbers at which the action changes, in ascending order."""
     edges = [0] + [n for n in range(1, table.NEWEST + 1) if (n in refused) != (n - 1 in refused)]
-    for here, following in pairwise(edges):
-        code.line(_JGE, following, "", "EPERM" if here in refused else "allow")
-    code.line(_RETURN, _ANSWERS["EPERM" if edges[-1] in refused else "allow"])
+    for first, next_edge in pairwise(edges):
+        code.line(_JGE, next_edge, "", "EPERM" if first in refused else "allow")
+    code.line(_RETURN, _ACTIONS["EPERM" if edges[-1] in refused else "allow"])
 
 
 def _by_argument(code: Assembler, restricted: bool) -> None:
@@ -94,13 +94,13 @@ def _by_argument(code: Assembler, restricted: bool) -> None:
     code.line(_LOAD, _ARGUMENT)
     for value in table.PERSONALITIES:
         code.line(_JEQ, value, "allow")
-    code.line(_RETURN, _ANSWERS["EPERM"])
+    code.line(_RETURN, _ACTIONS["EPERM"])
     code.label("socket")
-    # The kernel takes an int: what a caller put in the upper half does not count.
+    # The kernel reads the family as an int and ignores the upper half of the register.
     code.line(_LOAD, _ARGUMENT)
     for family in table.REFUSED_FAMILIES:
         code.line(_JEQ, family, "EPERM")
-    code.line(_RETURN, _ANSWERS["allow"])
+    code.line(_RETURN, _ACTIONS["allow"])
     if restricted:
         code.label("clone")
         code.line(_LOAD, _ARGUMENT)

@@ -1,15 +1,15 @@
-"""Which system calls a container may make, by the numbers of x86_64: Docker's default policy as a table.
+"""Docker's default seccomp policy as a table of x86_64 system call numbers.
 
-Pure data.  What is not named here and is not above :data:`NEWEST` is allowed.
+Pure data.  Calls that are not listed here, up to :data:`NEWEST`, are allowed.
 """
 
 from __future__ import annotations
 
 NEWEST = 466
-"""The highest number judged; later ones answer ENOSYS, so that libraries fall back to older calls."""
+"""The highest number with a policy; higher ones return ENOSYS, so that libraries fall back to older calls."""
 
 UNUSED = range(336, 424)
-"""Numbers without a call, and uprobe, which the kernel never asks a filter about."""
+"""Unassigned numbers, and uprobe, which the kernel does not pass to filters."""
 
 NEVER: dict[str, int] = {
     "uselib": 134, "ustat": 136, "sysfs": 139, "pivot_root": 155, "_sysctl": 156, "swapon": 167, "swapoff": 168,
@@ -19,7 +19,7 @@ NEVER: dict[str, int] = {
     "kexec_file_load": 320, "userfaultfd": 323, "io_uring_setup": 425, "io_uring_enter": 426,
     "io_uring_register": 427,
 }  # fmt: skip
-"""Refused whatever capabilities the container has."""
+"""Refused regardless of capabilities."""
 
 WITH_CAPABILITY: dict[str, dict[str, int]] = {
     "DAC_READ_SEARCH": {"open_by_handle_at": 304},
@@ -43,21 +43,21 @@ WITH_CAPABILITY: dict[str, dict[str, int]] = {
     "BPF": {"bpf": 321},
     "PERFMON": {"perf_event_open": 298},
 }  # fmt: skip
-"""Refused unless the container has the capability; a call named twice needs only one of them."""
+"""Refused without the capability; a call listed twice needs only one of the capabilities."""
 
 CLONE, CLONE3, PERSONALITY, SOCKET = 56, 435, 135, 41
 
 NEW_NAMESPACES = 0x7E020000
-"""The flags of clone that make namespaces; allowed with SYS_ADMIN only."""
+"""The flags of clone that create namespaces; allowed with SYS_ADMIN only."""
 
 PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 REFUSED_FAMILIES = (38, 40)
-"""AF_ALG and AF_VSOCK: kernel code that containers have no use for, with a history of holes."""
+"""AF_ALG and AF_VSOCK: kernel code that containers do not need, with a history of vulnerabilities."""
 
 
 def refused(capabilities: frozenset[str]) -> frozenset[int]:
-    """Return the numbers up to NEWEST that answer EPERM to a process with the named capabilities."""
+    """Return the numbers up to NEWEST that return EPERM to a process with the named capabilities."""
     given = {number for name in capabilities for number in WITH_CAPABILITY.get(name, {}).values()}
     guarded = {number for calls in WITH_CAPABILITY.values() for number in calls.values()}
     return frozenset({*NEVER.values(), *UNUSED, *(guarded - given)})

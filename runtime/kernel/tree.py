@@ -1,7 +1,7 @@
-"""Walks and removes trees that images and containers wrote, however deep, wide or odd they are.
+"""Walks and removes trees that images and containers have written, of any depth, width and content.
 
-Iterative, with a bounded number of descriptors and no path that grows with the depth: the kernel takes no path above
-4,096 bytes, and a container can nest folders much deeper.
+Iterative, with a bounded number of descriptors and no paths that grow with the depth: paths are limited to 4,096 bytes,
+and a container can nest folders much deeper.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import NamedTuple
 
 from runtime.kernel import linux, openat
 
-_NEAR = 32
-"""Levels whose folders stay open; each costs two descriptors at most."""
+_MAX_OPEN = 32
+"""The number of nested folders kept open; each takes at most two descriptors."""
 _DEEPEST = 1 << 22
-_ROOM = 1 << 15
+_BUFFER_SIZE = 1 << 15
 _UNKNOWN, _DIRECTORY, _OTHER = 0, 4, 8
 _RECORD = struct.Struct("=QqHB")
 
 
 class Step(NamedTuple):
-    """``folder`` holds ``name``; ``inner`` is the open folder that is entered or left, -1 for other files."""
+    """``folder`` contains ``name``; ``inner`` is the open folder that is entered or left, -1 for other files."""
 
     kind: str
     """``enter``, ``leave`` or ``file``; the root itself is neither entered nor left."""
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 class _Level:
-    """An open folder of a walk and what is still to come of the last batch of its entries."""
+    """An open folder of a walk, and the rest of the last batch of its entries."""
 
     __slots__ = ("batch", "folder", "name", "position")
 
@@ -46,21 +46,21 @@ class _Level:
         self.name = name
         self.batch: Iterator[tuple[bytes, int, int]] = iter(())
         self.position = 0
-        """Where the entries after the last one that was taken begin."""
+        """The directory offset (d_off) after the last entry returned."""
 
-    def next(self, room: ctypes.Array[ctypes.c_char]) -> tuple[bytes, int] | None:
-        """Return the next (name, type); None at the end."""
+    def next(self, buffer: ctypes.Array[ctypes.c_char]) -> tuple[bytes, int] | None:
+        """Return the next (name, d_type); None at the end."""
         while True:
             if (found := next(self.batch, None)) is not None:
                 name, kind, self.position = found
                 return name, kind
             try:
-                size = linux.getdents(self.folder, room)
-            except FileNotFoundError:  # deleted meanwhile
+                size = linux.getdents(self.folder, buffer)
+            except FileNotFoundError:  # deleted concurrently
                 return None
             if not size:
                 return None
-            self.batch = _records(room.raw[:size])
+            self.batch = _records(buffer.raw[:size])
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -74,32 +74,32 @@ def _records(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 class _Walk:
-    """The nearest levels are open.  Of those above only inode and position are kept; they are found again as ``..``."""
+    """A walk.  The innermost levels are open; of outer ones, inode and offset are kept to reopen them by ``..``."""
 
     def __init__(self, root: int) -> None:
-        self._room = ctypes.create_string_buffer(_ROOM)
-        self._near = [_Level(openat.open_folder(root, b"."), b"")]
+        self._buffer = ctypes.create_string_buffer(_BUFFER_SIZE)
+        self._open_levels = [_Level(openat.open_folder(root, b"."), b"")]
         self._inodes = array("Q")
         self._positions = array("q")
 
     def run(self) -> Iterator[Step]:
-        while self._near:
-            level = self._near[-1]
-            found = level.next(self._room)
+        while self._open_levels:
+            level = self._open_levels[-1]
+            found = level.next(self._buffer)
             if found is not None:
                 yield from self._visit(level, *found)
                 continue
             try:
-                above = self._above(level)
+                above = self._leave_to_parent(level)
                 if above is not None:
                     yield Step("leave", above.folder, level.name, level.folder)
             finally:
                 os.close(level.folder)
 
     def close(self) -> None:
-        for level in self._near:
+        for level in self._open_levels:
             os.close(level.folder)
-        self._near.clear()
+        self._open_levels.clear()
 
     def _visit(self, level: _Level, name: bytes, kind: int) -> Iterator[Step]:
         if kind == _UNKNOWN:
@@ -113,42 +113,42 @@ class _Walk:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
                 raise
-            return  # deleted or replaced meanwhile, or another file system
+            return  # deleted or replaced concurrently, or a mount point
         if len(self._positions) >= _DEEPEST:
             os.close(inner)
             raise OSError(errno.ELOOP, f"folders are nested deeper than {_DEEPEST}")
-        self._near.append(_Level(inner, name))
+        self._open_levels.append(_Level(inner, name))
         yield Step("enter", level.folder, name, inner)
-        if len(self._near) > _NEAR:
-            self._let_go(self._near.pop(0))
+        if len(self._open_levels) > _MAX_OPEN:
+            self._close_outermost(self._open_levels.pop(0))
 
-    def _let_go(self, level: _Level) -> None:
+    def _close_outermost(self, level: _Level) -> None:
         status = os.fstat(level.folder)
         self._inodes.extend((status.st_dev, status.st_ino))
         self._positions.append(level.position)
         os.close(level.folder)
 
-    def _above(self, level: _Level) -> _Level | None:
-        """Drop *level* from the open ones and return its parent, opened again where it had to be let go."""
-        self._near.pop()
-        if not self._near and self._positions:
+    def _leave_to_parent(self, level: _Level) -> _Level | None:
+        """Remove *level* from the open levels; return its parent, reopened if needed, None if that was moved."""
+        self._open_levels.pop()
+        if not self._open_levels and self._positions:
             position, inode, device = self._positions.pop(), self._inodes.pop(), self._inodes.pop()
             parent = openat.open_parent(level.folder)
             status = os.fstat(parent)
             if (status.st_dev, status.st_ino) != (device, inode):
                 os.close(parent)
-                return None  # moved meanwhile: where the walk was is not there any more
-            self._near.append(_Level(parent, b""))
-            self._near[-1].position = position
+                return None  # moved concurrently: the walk cannot continue above
+            self._open_levels.append(_Level(parent, b""))
+            self._open_levels[-1].position = position
             os.lseek(parent, position, os.SEEK_SET)
-        return self._near[-1] if self._near else None
+        return self._open_levels[-1] if self._open_levels else None
 
 
 def walk(root: int) -> Iterator[Step]:
-    """Yield what is below the open folder *root*: a folder is entered, all in it follows, then it is left.
+    """Yield the steps of a depth-first walk below the open folder *root*: enter a folder, its content, leave it.
 
-    The tree may change meanwhile.  The descriptors of a step are open until the next one is asked for.  The names of
-    folders that are left are empty where the tree is deeper than some thirty levels.
+    The tree may change concurrently.  The descriptors of a step are open until the next step is requested.  In leave
+    steps, the names of folders are empty if the tree is deeper than _MAX_OPEN levels.
     """
     state = _Walk(root)
     try:
@@ -158,7 +158,7 @@ def walk(root: int) -> Iterator[Step]:
 
 
 def size(path: str | os.PathLike[str]) -> int:
-    """Return the bytes of all files below the folder *path*, 0 when it is gone; blocks for as long as that takes."""
+    """Return the size in bytes of all files below the folder *path*, 0 if it does not exist; blocking."""
     try:
         root = openat.open_tree_root(path)
     except FileNotFoundError:
@@ -177,16 +177,16 @@ def size(path: str | os.PathLike[str]) -> int:
 
 
 def remove(folder: int, name: openat.Name) -> None:
-    """Delete *name* in *folder* with all below it; what is not there is no error.
+    """Delete *name* in *folder* and everything below it, if it exists.
 
-    What lies deeper than some thirty levels is first moved up into *folder*, under a name that begins with ``gone-``.
-    Where something cannot be deleted the rest is, and the first OSError is raised.
+    Folders deeper than _MAX_OPEN levels are first moved up into *folder*, under a name that begins with ``gone-``.
+    Files that cannot be deleted are skipped, and the first OSError is raised at the end.
     """
     status = openat.lstat(folder, name)
     if status is None:
         return
     if not stat.S_ISDIR(status.st_mode):
-        _despite_flags(os.unlink, folder, os.fsencode(name))
+        _clearing_flags(os.unlink, folder, os.fsencode(name))
         return
     left: bytes | None = os.fsencode(name)
     failures: list[OSError] = []
@@ -200,7 +200,7 @@ def remove(folder: int, name: openat.Name) -> None:
 
 
 def remove_path(path: str | os.PathLike[str]) -> None:
-    """Delete *path*, whose parents are the daemon's own, with all below it."""
+    """Delete *path*, whose parents only the daemon can change, and everything below it."""
     above, name = os.path.split(path)
     folder = openat.open_tree_root(above)
     try:
@@ -209,8 +209,8 @@ def remove_path(path: str | os.PathLike[str]) -> None:
         os.close(folder)
 
 
-class _Emptied:
-    """A folder that is being emptied."""
+class _OpenFolder:
+    """A folder whose entries are being deleted."""
 
     __slots__ = ("entries", "failed", "folder", "name")
 
@@ -223,8 +223,8 @@ class _Emptied:
     def next(self) -> os.DirEntry[str] | None:
         return next(self.entries, None)
 
-    def again(self) -> None:
-        """List it once more: what is deleted meanwhile may have hidden entries from the last time."""
+    def list_again(self) -> None:
+        """List the folder again: deletions during a listing can hide entries from it."""
         self.entries.close()
         self.entries = os.scandir(self.folder)
 
@@ -234,11 +234,11 @@ class _Emptied:
 
 
 class _Removal:
-    """The removal of one tree, as deep as folders can be kept open; ``aside`` is the folder of what lay deeper."""
+    """The removal of one tree down to _MAX_OPEN levels; ``aside`` is the folder to which deeper ones were moved."""
 
     def __init__(self, top: int) -> None:
         self._top = top
-        self._open: list[_Emptied] = []
+        self._open: list[_OpenFolder] = []
         self._moved = 0
         self.aside: bytes | None = None
         self.failures: list[OSError] = []
@@ -260,18 +260,18 @@ class _Removal:
             for emptied in self._open:
                 emptied.close()
 
-    def _delete(self, emptied: _Emptied, entry: os.DirEntry[str]) -> None:
+    def _delete(self, emptied: _OpenFolder, entry: os.DirEntry[str]) -> None:
         name = os.fsencode(entry.name)
         if not entry.is_dir(follow_symlinks=False):
-            _despite_flags(os.unlink, emptied.folder, name)
-        elif len(self._open) < _NEAR:
+            _clearing_flags(os.unlink, emptied.folder, name)
+        elif len(self._open) < _MAX_OPEN:
             self._enter(emptied.folder, name)
         else:
             self._move_aside(emptied.folder, name)
 
     def _enter(self, above: int, name: bytes) -> None:
         try:
-            self._open.append(_Emptied(openat.open_folder(above, name), name))
+            self._open.append(_OpenFolder(openat.open_folder(above, name), name))
         except FileNotFoundError:
             return
         except OSError as error:
@@ -279,19 +279,19 @@ class _Removal:
                 raise OSError(errno.EBUSY, "another file system is mounted there", os.fsdecode(name)) from None
             raise
 
-    def _leave(self, emptied: _Emptied) -> None:
+    def _leave(self, emptied: _OpenFolder) -> None:
         above = self._open[-2] if len(self._open) > 1 else None
         try:
-            _despite_flags(os.rmdir, above.folder if above else self._top, emptied.name)
+            _clearing_flags(os.rmdir, above.folder if above else self._top, emptied.name)
         except OSError as error:
             if error.errno == errno.ENOTEMPTY and not emptied.failed:
                 emptied.failed = True
-                emptied.again()
+                emptied.list_again()
                 return
             self._fail(above, error)
         self._open.pop().close()
 
-    def _fail(self, emptied: _Emptied | None, error: OSError) -> None:
+    def _fail(self, emptied: _OpenFolder | None, error: OSError) -> None:
         if emptied is not None:
             emptied.failed = True
         if not self.failures:
@@ -307,11 +307,11 @@ class _Removal:
         def rename(what: bytes, *, dir_fd: int) -> None:
             os.rename(what, new, src_dir_fd=dir_fd, dst_dir_fd=self._top)
 
-        _despite_flags(rename, folder, name)
+        _clearing_flags(rename, folder, name)
 
 
-def _despite_flags(change: Callable[..., None], folder: int, name: bytes) -> None:
-    """Delete or move *name*; where ``chattr +i`` or ``+a`` forbids it, clear that and try again."""
+def _clearing_flags(change: Callable[..., None], folder: int, name: bytes) -> None:
+    """Delete or move *name*; on EPERM, clear the immutable and append-only flags (chattr) and try again."""
     try:
         change(name, dir_fd=folder)
     except FileNotFoundError:
@@ -319,7 +319,7 @@ def _despite_flags(change: Callable[..., None], folder: int, name: bytes) -> Non
     except PermissionError:
         try:
             openat.clear_flags_of(folder)
-        except OSError:  # opened without leave to read
+        except OSError:  # the descriptor was opened by O_PATH
             pass
         openat.clear_flags(folder, name)
         change(name, dir_fd=folder)

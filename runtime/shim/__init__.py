@@ -1,4 +1,4 @@
-"""The processes beside a container: the zygote, the shims, and what they share with the daemon.
+"""The zygote, the shims, and the files that they share with the daemon.
 
-Every module here is loaded by every shim, so each imports as little as it can.
+Every shim loads every module here, so each imports as little as possible.
 """

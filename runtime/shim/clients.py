@@ -1,10 +1,10 @@
-"""The connections to a shim: daemons that wait for the end, and attached clients of the streams.
+"""The connections to a shim: daemons that wait for the exit status, and clients attached to the streams.
 
-Owns the listening socket and the connections.  Output is kept for every attached client up to :data:`HIGH`; when one
-buffer is full, the shim stops reading the process's output until it has room, as Docker does, so a slow reader misses
-nothing.  A client attached with :data:`KEEP` is waited for as long as its connection stands.  Another one is
-disconnected after :data:`PATIENCE` seconds without progress: it attached to a process that has a log and an owner, and
-a forgotten terminal must not stop that for ever.
+Owns the listening socket and the connections.  Output is buffered for every attached client up to :data:`HIGH_WATER`
+bytes; when a buffer is full, the shim stops reading the process's output until there is room, as Docker does, so a slow
+reader loses nothing.  A client attached with :data:`NO_TIMEOUT` may block the process for as long as it is connected.
+Other clients are disconnected after :data:`STALL_SECONDS` without progress: they attached to a process that has a log
+and was started by another client, and a terminal that is no longer read must not block it for ever.
 
 A client gets ``OUTPUT_END`` after the last output, before its connection is closed; without it the output was cut off.
 """
@@ -19,47 +19,50 @@ from runtime.shim import event_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
-    class Owner(Protocol):
-        """The shim, as its clients see it."""
+    class ShimCallbacks(Protocol):
+        """What the connections call on the shim."""
 
         def describe(self) -> tuple[bytes, tuple[int, ...]]:
-            """Return what a daemon is told when it says hello, and the descriptors that it keeps for us."""
+            """Return the payload of STATE, and the descriptors that the daemon holds for the next shim."""
 
         def command(self, kind: int, payload: bytes) -> None:
-            """Carry out a frame that is not about the connection itself."""
+            """Handle a frame other than HELLO and ATTACH."""
 
-        def lost(self, client: Client) -> None: ...
+        def client_closed(self, client: Client) -> None: ...
 
-        def flow(self, *, open_: bool) -> None:
-            """Stop reading the process's output, or go on."""
+        def set_reading(self, *, enabled: bool) -> None:
+            """Stop or resume reading the process's output."""
 
 
-HIGH = 256 << 10
-LOW = 64 << 10
-PATIENCE = 60.0
-IN, OUT, ERR, KEEP = 4, 1, 2, 8
+HIGH_WATER = 256 << 10
+LOW_WATER = 64 << 10
+STALL_SECONDS = 60.0
+IN, OUT, ERR, NO_TIMEOUT = 4, 1, 2, 8
 _STREAMS = IN | OUT | ERR
+# Missing in typeshed.  The public accept() is in the module socket, which would be another import.
+_accept: Callable[[_socket.socket], tuple[int, object]] = vars(_socket.socket)["_accept"]
 
 
 class Client:
-    """One connection.  ``streams`` are those it is attached to; 0 for a daemon's own connection."""
+    """One connection.  ``streams``: flags of the streams that it is attached to; 0 for a daemon's own connection."""
 
     def __init__(self, sock: _socket.socket) -> None:
         self.sock = sock
         self.frames = framing.Frames()
         self.pending = bytearray()
-        self.moved = time.monotonic()
+        self.last_progress = time.monotonic()
         self.streams = 0
-        self.waits = False
-        self.keep = False
-        self.deaf = False
+        self.subscribed = False
+        self.no_timeout = False
+        self.write_failed = False
         self.paused = False
 
 
 class Clients:
-    def __init__(self, owner: Owner, events: event_loop.Loop, listener: _socket.socket) -> None:
+    def __init__(self, owner: ShimCallbacks, events: event_loop.Loop, listener: _socket.socket) -> None:
         self._owner = owner
         self._loop = events
         self._clients: list[Client] = []
@@ -74,8 +77,8 @@ class Clients:
         self._watch(client)
         return client
 
-    def accept_waiting(self) -> None:
-        """Take all who have connected by now, with what they have said."""
+    def accept_pending(self) -> None:
+        """Accept all pending connections, and handle the frames that they have sent."""
         while (client := self._accept(0)) is not None:
             self._read(client)
 
@@ -88,62 +91,64 @@ class Clients:
             except OSError:
                 self.drop(client)
             return
-        if client.deaf:
+        if client.write_failed:
             return
         if not client.pending:
-            client.moved = time.monotonic()
+            client.last_progress = time.monotonic()
         client.pending += framing.frame(kind, payload)
         self._flush(client)
 
-    def tell_waiting(self, kind: int, payload: bytes = b"") -> None:
-        for client in [c for c in self._clients if c.waits]:
+    def notify_subscribers(self, kind: int, payload: bytes = b"") -> None:
+        for client in [c for c in self._clients if c.subscribed]:
             self.send(client, kind, payload)
 
     def end_output(self) -> None:
-        """Tell all attached clients that they have had all the output."""
+        """Send OUTPUT_END to all attached clients."""
         for client in [c for c in self._clients if c.streams]:
             self.send(client, framing.OUTPUT_END)
 
     def output(self, stream: int, data: bytes) -> None:
-        """Hand output to all who are attached to *stream*."""
+        """Send output to all clients attached to *stream*."""
         for client in [c for c in self._clients if c.streams & stream]:
             self.send(client, framing.OUTPUT, bytes((stream,)) + data)
-        if not self._blocked and any(len(c.pending) > HIGH for c in self._clients):
+        if not self._blocked and any(len(c.pending) > HIGH_WATER for c in self._clients):
             self._blocked = True
-            self._owner.flow(open_=False)
+            self._owner.set_reading(enabled=False)
 
     def pause_input(self, paused: bool) -> None:
-        """Stop or go on reading from those who may write to standard input."""
+        """Stop or resume reading from the clients that may write to standard input."""
         for client in self._clients:
             if client.streams & IN and client.paused != paused:
                 client.paused = paused
                 self._watch(client)
 
-    def patience(self) -> float:
-        """Return for how many seconds the loop may sleep: -1 unless a slow client has to be watched."""
-        return 1.0 if any(c.pending and not c.keep for c in self._clients) else -1
+    def poll_timeout(self) -> float:
+        """Return for how many seconds the loop may sleep: -1 (for ever) unless a client may stall."""
+        return 1.0 if any(c.pending and not c.no_timeout for c in self._clients) else -1
 
     def drop_stalled(self) -> None:
         now = time.monotonic()
-        for client in [c for c in self._clients if c.pending and not c.keep and now - c.moved > PATIENCE]:
+        for client in [
+            c for c in self._clients if c.pending and not c.no_timeout and now - c.last_progress > STALL_SECONDS
+        ]:
             self.drop(client)
 
     def idle(self) -> bool:
-        """Whether everything has been delivered."""
+        """Return whether all buffered data has been sent."""
         return not any(client.pending for client in self._clients)
 
     def drop(self, client: Client) -> None:
         if client not in self._clients:
             return
         self._clients.remove(client)
-        self._loop.forget(client.sock.fileno())
+        self._loop.unwatch(client.sock.fileno())
         client.sock.close()
         client.pending.clear()
-        self._owner.lost(client)
+        self._owner.client_closed(client)
         self._reopen()
 
     def stop_listening(self) -> None:
-        self._loop.forget(self._listener.fileno())
+        self._loop.unwatch(self._listener.fileno())
         self._listener.close()
 
     def close(self) -> None:
@@ -156,7 +161,7 @@ class Clients:
 
     def _accept(self, _events: int) -> Client | None:
         try:
-            descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]
+            descriptor, _address = _accept(self._listener)
         except OSError:
             return None
         return self.add(_socket.socket(fileno=descriptor))
@@ -164,7 +169,7 @@ class Clients:
     def _ready(self, client: Client, events: int) -> None:
         if events & event_loop.WRITE:
             self._flush(client)
-        if events & (event_loop.READ | event_loop.GONE) and client in self._clients:
+        if events & (event_loop.READ | event_loop.HANGUP) and client in self._clients:
             self._read(client)
 
     def _read(self, client: Client) -> None:
@@ -173,7 +178,7 @@ class Clients:
             frames = client.frames.feed(data)
         except BlockingIOError:
             return
-        except (OSError, framing.Broken):
+        except (OSError, framing.ChannelError):
             data, frames = b"", []
         for kind, payload in frames:
             self._handle(client, kind, payload)
@@ -182,12 +187,12 @@ class Clients:
 
     def _handle(self, client: Client, kind: int, payload: bytes) -> None:
         if kind == framing.HELLO:
-            client.waits = True
+            client.subscribed = True
             self.send(client, framing.STATE, *self._owner.describe())
         elif kind == framing.ATTACH:
             client.streams = payload[0] & _STREAMS
-            client.keep = bool(payload[0] & KEEP)
-            self.send(client, framing.STATE, framing.pack({"ends": True}))
+            client.no_timeout = bool(payload[0] & NO_TIMEOUT)
+            self.send(client, framing.STATE, framing.pack_dict({"ends": True}))
         else:
             self._owner.command(kind, payload)
 
@@ -196,17 +201,17 @@ class Clients:
             while client.pending:
                 sent = client.sock.send(client.pending[: 64 << 10], _socket.MSG_NOSIGNAL)
                 del client.pending[:sent]
-                client.moved = time.monotonic()
+                client.last_progress = time.monotonic()
         except BlockingIOError:
             pass
-        except OSError:  # it has gone; what it has sent before is read first, and its end after that
-            client.deaf = True
+        except OSError:  # disconnected; the frames that it sent before are read first, then the end of the stream
+            client.write_failed = True
             client.pending.clear()
         if client in self._clients:
             self._watch(client)
         self._reopen()
 
     def _reopen(self) -> None:
-        if self._blocked and all(len(client.pending) < LOW for client in self._clients):
+        if self._blocked and all(len(client.pending) < LOW_WATER for client in self._clients):
             self._blocked = False
-            self._owner.flow(open_=True)
+            self._owner.set_reading(enabled=True)

@@ -1,4 +1,4 @@
-"""A small event loop for the shim: descriptors and what to call when they are ready.
+"""A small event loop for the shim: descriptors, and the functions that handle their events.
 
 asyncio would cost every shim megabytes.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-GONE = select.EPOLLHUP | select.EPOLLERR
+HANGUP = select.EPOLLHUP | select.EPOLLERR
 
 
 class Loop:
@@ -22,7 +22,7 @@ class Loop:
         self._handlers: dict[int, tuple[int, Callable[[int], object]]] = {}
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
-        """Call *handler* with the events that are there, again and again; replaces what was watched before."""
+        """Call *handler* with the ready events whenever there are any; replaces the descriptor's former handler."""
         known = self._handlers.get(descriptor)
         self._handlers[descriptor] = (events, handler)
         if known is None:
@@ -30,12 +30,12 @@ class Loop:
         elif known[0] != events:
             self._epoll.modify(descriptor, events)
 
-    def forget(self, descriptor: int) -> None:
+    def unwatch(self, descriptor: int) -> None:
         if self._handlers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
-    def turn(self, timeout: float) -> None:
-        """Wait for something to happen, at most *timeout* seconds (-1 for ever), and handle it."""
+    def poll(self, timeout: float) -> None:
+        """Wait at most *timeout* seconds (-1: for ever) for events, and handle them."""
         for descriptor, events in self._epoll.poll(timeout):
             known = self._handlers.get(descriptor)
             if known is not None:

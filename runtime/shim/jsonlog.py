@@ -1,7 +1,8 @@
-"""The json-file log of a container: one JSON object a line, as Docker writes it, with rotation.
+"""The json-file log of a container: one JSON object per line, in Docker's format, with rotation.
 
-Owns the log file.  A line of output becomes an entry when it is complete, when 16 KiB of it are there (the entry then
-ends without a newline, and the next one goes on), or at the end.  A full disk loses entries, but stops nobody.
+Owns the log file.  A line of output becomes an entry when it is complete, when it reaches 16 KiB (the entry then has no
+newline, and the next entry continues the line), or at the end of the output.  On a full disk entries are lost; the
+container is not blocked.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _STREAMS = ("", "stdout", "stderr")
 
 class JsonLog:
     def __init__(self, path: str, max_size: int = -1, max_files: int = 1) -> None:
-        """Append to *path*; above *max_size* bytes (-1 for any) move on to a new file, keeping *max_files* in all."""
+        """Append to *path*; above *max_size* bytes (-1: no limit) rotate, keeping *max_files* files in all."""
         self._path = path
         self._max_size = max_size
         self._max_files = max_files
@@ -25,14 +26,14 @@ class JsonLog:
         self._open()
 
     def write(self, stream: int, data: bytes) -> None:
-        """Take output of *stream* (1 or 2) as it came."""
+        """Log output of *stream* (1 or 2); *data* may end within a line."""
         *lines, rest = (self._partial[stream] + data).split(b"\n")
         pieces = [piece for line in lines for piece in split_long(line + b"\n")]
         *full, self._partial[stream] = split_long(rest)
         self._append(stream, pieces + full)
 
     def close(self) -> None:
-        """Write what has no newline, and let the file go."""
+        """Write the incomplete lines, and close the file."""
         for stream in (1, 2):
             if self._partial[stream]:
                 self._append(stream, [self._partial[stream]])
@@ -85,7 +86,7 @@ class JsonLog:
 
 
 def split_long(line: bytes) -> list[bytes]:
-    """Cut a line into pieces of at most LONGEST bytes, between characters."""
+    """Split a line into pieces of at most LONGEST bytes, between UTF-8 characters."""
     pieces = []
     while len(line) > LONGEST:
         end = LONGEST
@@ -98,7 +99,7 @@ def split_long(line: bytes) -> list[bytes]:
 
 
 def quote(piece: bytes) -> str:
-    """Return *piece* as a JSON string; what is no UTF-8 becomes U+FFFD."""
+    """Return *piece* as a JSON string; invalid UTF-8 becomes U+FFFD."""
     return encode_basestring(piece.decode("utf-8", "replace"))
 
 

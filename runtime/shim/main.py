@@ -1,13 +1,12 @@
-"""The process that stays beside each process of a container: its parent, and the keeper of its streams.
+"""The shim: the parent of one process of a container, which serves that process's streams.
 
-A shim is forked by the zygote, has a session of its own and no tie to the daemon, which may come and go.  A child of
-its own, the midwife, does the work of the start.  A shim does nothing until it has to: every page of memory that it
-touches is one that it no longer shares with the zygote.
+A shim is forked by the zygote, has a session of its own and does not depend on the daemon, which may be restarted.  A
+child of the shim, the setup process, does the work of the start.  The shim itself does nothing until its process has
+output, a client or an exit status: every page of memory that it writes is no longer shared with the zygote.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the enumerations of signal would dirty 300 KB
 import _socket
 import os
 import select
@@ -18,15 +17,18 @@ from runtime.shim import process_setup, serving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Sequence
     from typing import NoReturn
+else:
+    import _signal  # the enumerations of the module signal would dirty 300 KB
 
 
-def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> NoReturn:
-    """Be the parent of what the midwife makes, and serve it when the first thing happens to it.
+def run(ack: int, channel: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> NoReturn:
+    """Start the setup process, be the parent of the process that it creates, and serve that from its first event on.
 
-    Until then nothing is touched: the midwife puts the descriptors to watch into the epoll, and sends them along in a
-    message that waits to be read.
+    Until then no memory is written: the setup process registers the descriptors to watch in the epoll instance, and
+    sends them in a message that stays unread.
     """
     os.setsid()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -37,8 +39,8 @@ def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.H
     events = select.epoll()
     child = os.fork()
     if child == 0:
-        process_setup.attend(process_setup.SetupRequest(told, channel, theirs, ours, events), hierarchies, shims)
-    os.close(told)
+        process_setup.run(process_setup.SetupRequest(ack, channel, theirs, events), hierarchies, shims)
+    os.close(ack)
     channel.close()
     theirs.close()
     ended: dict[int, int] = {}
@@ -47,23 +49,23 @@ def stand_by(told: int, channel: _socket.socket, hierarchies: Sequence[cgroups.H
     if ended[child] == 0:
         events.poll()
         events.close()
-        _wake(ours, hierarchies, shims, ended)
+        _serve_process(ours, hierarchies, shims, ended)
     os._exit(0)
 
 
-def _wake(
-    delivery: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int, ended: dict[int, int]
+def _serve_process(
+    handover: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int, ended: dict[int, int]
 ) -> None:
-    _kind, payload, descriptors = frames.receive(delivery)
-    state, names = frames.unpack_tuple(payload)
+    _kind, payload, descriptors = frames.receive(handover)
+    state, names = frames.unpack_handover(payload)
     ends = dict(zip(names, descriptors, strict=True))
     shim = serving.Shim(state, ends)
     shim.serve(_socket.socket(fileno=ends["control"]), ends["pidfd"])
-    shim.finish(cgroups.Group(hierarchies, state["group"]), shims, serving.exit_code(_collect(state["pid"], ended)))
+    shim.finish(cgroups.Group(hierarchies, state["group"]), shims, serving.exit_code(_wait_for(state["pid"], ended)))
 
 
-def _collect(wanted: int, ended: dict[int, int]) -> int:
-    """Return the wait status of the process, which may have been collected already."""
+def _wait_for(wanted: int, ended: dict[int, int]) -> int:
+    """Return the wait status of the process, which may be in *ended* already."""
     while wanted not in ended:
         pid, ended[pid] = os.waitpid(-1, 0)
     return ended[wanted]

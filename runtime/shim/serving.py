@@ -1,4 +1,4 @@
-"""What a shim does for its process once it is awake: moves the streams, keeps the log, reports the end."""
+"""The shim from the first event of its process on: forwards the streams, writes the log, reports the exit."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from runtime.shim.jsonlog import JsonLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from runtime.frames import ShimState
     from runtime.kernel import cgroups
 
 _SIZE = struct.Struct("<HH")
 LINGER = 2.0
-"""Seconds for which output of the ended process's children is still read, as in Docker."""
+"""Seconds for which the output of children of the ended process is still read, as in Docker."""
 
 
 class Shim:
-    """Serves one process until it has ended and everybody has been told."""
+    """Serves one process until it has ended and its clients have got all output and the exit status."""
 
-    def __init__(self, state: dict[str, Any], ends: dict[str, int]) -> None:
+    def __init__(self, state: ShimState, ends: dict[str, int]) -> None:
         self.state = state
         self.ended = False
         self.loop = event_loop.Loop()
@@ -37,8 +36,8 @@ class Shim:
         self._log: JsonLog | None = None
 
     def describe(self) -> tuple[bytes, tuple[int, ...]]:
-        keeper = self.streams.keeper()
-        return frames.pack(self.state), (keeper,) if keeper >= 0 else ()
+        kept_input = self.streams.input_descriptor()
+        return frames.pack_state(self.state), (kept_input,) if kept_input >= 0 else ()
 
     def command(self, kind: int, payload: bytes) -> None:
         if kind == frames.STDIN:
@@ -48,51 +47,51 @@ class Shim:
         elif kind == frames.RESIZE:
             self.streams.resize(*_SIZE.unpack(payload))
 
-    def lost(self, client: Client) -> None:
+    def client_closed(self, client: Client) -> None:
         if client.streams & IN and self.state["stdin_once"]:
             self.streams.end_input()
 
-    def flow(self, *, open_: bool) -> None:
-        self.streams.flow(open_=open_)
+    def set_reading(self, *, enabled: bool) -> None:
+        self.streams.set_reading(enabled=enabled)
 
     def serve(self, daemon: _socket.socket, pidfd: int) -> None:
-        """Handle everything until the process has ended; *daemon* is the one that started it."""
+        """Handle events until the process has ended; *daemon* is the connection of the daemon that started it."""
         self.loop.watch(pidfd, event_loop.READ, self._on_end)
         client = self.clients.add(daemon)
-        client.waits = True
-        # Those who attached before the start miss nothing.
-        self.clients.accept_waiting()
-        self.streams.begin()
+        client.subscribed = True
+        # Before any output is read: clients that attached before the start get all of it.
+        self.clients.accept_pending()
+        self.streams.start()
         while not self.ended:
-            self._turn()
-        self.loop.forget(pidfd)
+            self._poll()
+        self.loop.unwatch(pidfd)
 
     def finish(self, group: cgroups.Group, shims: int, code: int, error: str = "") -> None:
-        """Log what is left, record the exit, tell all, and leave only the record behind."""
+        """Read and log the remaining output, record the exit, report it, and remove all but the record."""
         self._read_rest()
         if self._log is not None:
             self._log.close()
-        killed = self._clear_group(group) if self.state["id"] == self.state["container"] else False
+        killed = self._remove_group(group) if self.state["id"] == self.state["container"] else False
         status = (code, shimdir.now(), killed, error)
         shimdir.write_end(shims, self.state["id"], status)
-        # From here on the name may be taken by the next start.
+        # From here on the next start may use the name of the socket.
         self.clients.stop_listening()
-        self.clients.tell_waiting(frames.ENDED, frames.pack(status))
+        self.clients.notify_subscribers(frames.ENDED, frames.pack(status))
         self.clients.end_output()
         while not self.clients.idle():
-            self._turn()
+            self._poll()
         self.clients.close()
 
     def _read_rest(self) -> None:
-        """Read what the process has left, and what its children write, until they close it or time is up."""
-        self.streams.expect_end()
+        """Read the output of the process and its children until they close it, for at most LINGER seconds."""
+        self.streams.process_ended()
         deadline = time.monotonic() + LINGER
         while self.streams.reading and (left := deadline - time.monotonic()) > 0:
-            self.loop.turn(left)
+            self.loop.poll(left)
         self.streams.close()
 
-    def _turn(self) -> None:
-        self.loop.turn(self.clients.patience())
+    def _poll(self) -> None:
+        self.loop.poll(self.clients.poll_timeout())
         self.clients.drop_stalled()
 
     def _on_end(self, _events: int) -> None:
@@ -108,30 +107,30 @@ class Shim:
     def _open_log(self) -> None:
         try:
             self._log = JsonLog(*self.state["log"])
-        except OSError:  # its folder is gone: nobody will read it, and the process is to go on
+        except OSError:  # the folder was removed; the process continues without a log
             self.state["log"] = ("", -1, 1)
 
     def _input_room(self, room: bool) -> None:
         self.clients.pause_input(not room)
 
     def _input_closed(self) -> None:
-        self.clients.tell_waiting(frames.STDIN_END)
+        self.clients.notify_subscribers(frames.STDIN_END)
 
-    def _clear_group(self, group: cgroups.Group) -> bool:
-        """Remove the control group; return whether memory ran out in it.
+    def _remove_group(self, group: cgroups.Group) -> bool:
+        """Kill the processes left in the control group and remove it; return whether the OOM killer was active in it.
 
-        Processes are left in it when the process namespace is shared with others; they end with the first one.
+        Processes are left only if the container shares its process namespace: otherwise the kernel has ended them.
         """
         killed = group.oom_kills() > 0
         try:
             group.kill()
             group.remove()
         except (OSError, TimeoutError):
-            pass  # the daemon tries again, and says what is wrong
+            pass  # the daemon retries, and reports the error
         return killed
 
 
 def exit_code(status: int) -> int:
-    """Return what Docker reports: the program's own code, or 128 and the signal."""
+    """Return the exit code of a wait status as Docker reports it: 128 + signal for a killed process."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

@@ -1,7 +1,7 @@
-"""What a shim leaves in its folder ``RUN/shims/<id>`` for those who come later: its state, and at last the exit.
+"""The files of a shim in its folder ``RUN/shims/<id>``: its state, and at the end the exit.
 
-Both sides use it: the shim writes, the launcher reads.  All of it belongs to this boot of the machine; the boot's id is
-in it, so that nothing from before is believed.
+The shim writes them, the launcher reads them.  Each contains the kernel's boot id; files of an earlier boot are
+ignored.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from runtime import frames
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from runtime.frames import ExitFields, ShimState
 
 SOCKET_SUFFIX = ".sock"
 _STATE = {
@@ -30,23 +32,25 @@ _STATE = {
 _EXIT = (int, str, bool, str)
 
 
-def write_state(directory: int, state: dict[str, Any]) -> None:
-    _write(directory, "state", frames.pack({**state, "boot": boot_id()}))
+def write_state(directory: int, state: ShimState) -> None:
+    _write(directory, "state", frames.pack_dict({**state, "boot": boot_id()}))
 
 
-def read_state(directory: int) -> dict[str, Any] | None:
-    """Return the state of the process that runs or ran here; None when it was never started, or in another boot."""
+def read_state(directory: int) -> ShimState | None:
+    """Return the recorded state; None if the process was never started, or in another boot, or the file is damaged."""
     found = _read(directory, "state")
-    return found if found and found.pop("boot", "") == boot_id() and _fits(found, _STATE) else None
+    if not found or found.pop("boot", "") != boot_id() or not _has_types(found, _STATE):
+        return None
+    state: ShimState = found
+    return state
 
 
-def write_exit(directory: int, status: tuple[int, str, bool, str]) -> None:
-    """Record (code, time, killed for memory, error)."""
-    _write(directory, "exit", frames.pack({"status": status, "boot": boot_id()}))
+def write_exit(directory: int, status: ExitFields) -> None:
+    _write(directory, "exit", frames.pack_dict({"status": status, "boot": boot_id()}))
 
 
-def write_end(shims: int, name: str, status: tuple[int, str, bool, str]) -> None:
-    """Record the exit of *name* and remove its socket.  Does nothing when its folder has been removed already."""
+def write_end(shims: int, name: str, status: ExitFields) -> None:
+    """Record the exit of *name* and remove its socket.  Does nothing if its folder has been removed already."""
     try:
         directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shims)
     except FileNotFoundError:
@@ -56,21 +60,22 @@ def write_end(shims: int, name: str, status: tuple[int, str, bool, str]) -> None
     unlink(name + SOCKET_SUFFIX, shims)
 
 
-def read_exit(directory: int) -> tuple[int, str, bool, str] | None:
+def read_exit(directory: int) -> ExitFields | None:
     found = _read(directory, "exit")
-    status = found.get("status") if found else None
-    if not isinstance(status, tuple) or not _fits(dict(enumerate(status)), dict(enumerate(_EXIT))):
+    fields = found.get("status") if found else None
+    if not isinstance(fields, tuple) or not _has_types(dict(enumerate(fields)), dict(enumerate(_EXIT))):
         return None
+    status: ExitFields = fields
     return status
 
 
-def _fits(found: dict[Any, Any], wanted: dict[Any, type]) -> bool:
-    """Tell whether a damaged file lacks nothing that is needed."""
+def _has_types(found: Any, wanted: dict[Any, type]) -> bool:
+    """Return whether the dictionary *found* has all keys of *wanted*, with values of these types."""
     return all(isinstance(found.get(name), kind) for name, kind in wanted.items())
 
 
 def _write(directory: int, name: str, data: bytes) -> None:
-    """Put *data* in place at once: a reader sees all of it or what was there before."""
+    """Replace the file by a rename: a reader sees the old or the new content."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     descriptor = os.open(f"{name}.new", flags, 0o600, dir_fd=directory)
     os.write(descriptor, data)
@@ -78,7 +83,8 @@ def _write(directory: int, name: str, data: bytes) -> None:
     os.rename(f"{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
-def _read(directory: int, name: str) -> dict[str, Any] | None:
+def _read(directory: int, name: str) -> Any:
+    """Return the dictionary in the file; None if it is missing or damaged."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
@@ -101,9 +107,9 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int:
-    """Return when the process began, in clock ticks since boot; with the pid it names a process for good.
+    """Return when the process started, in clock ticks since boot; together with the pid it identifies a process.
 
-    Raises OSError when there is none.
+    Raises OSError if there is no such process.
     """
     descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -113,13 +119,13 @@ def start_time(pid: int) -> int:
 
 
 def now() -> str:
-    """Return the present as RFC 3339 in UTC with nanoseconds."""
+    """Return the current time as RFC 3339 in UTC with nanoseconds."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
 
 
 def remove(shims: int, name: str) -> None:
-    """Remove the folder *name* and its socket from *shims*; what is not there is no error."""
+    """Remove the folder *name* and its socket from *shims*, if they exist."""
     unlink(name + SOCKET_SUFFIX, shims)
     try:
         directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=shims)

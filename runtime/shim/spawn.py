@@ -1,7 +1,7 @@
-"""The shim's side of a first process: brings it to life as a spare, gives it its container, lets it go or undoes all.
+"""The setup process's side of a new process: forks it, sends it what it needs, starts its program or undoes everything.
 
-Runs in the host's mount namespace, the only place where the host's paths mean what they say: layers, bind sources
-and namespaces are opened here and handed over as descriptors.
+Runs in the host's mount namespace, where paths of the host can be resolved: layers, bind sources and namespaces are
+opened here and sent as descriptors.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 
 from runtime import frames
 from runtime.init import idmapped_mounts, init, init_exec, init_userns, mounts
+from runtime.init.start_errors import CannotStart
 from runtime.kernel import cgroups, cmdline, devices, linux
 
 TYPE_CHECKING = False
@@ -25,52 +26,44 @@ if TYPE_CHECKING:
 
 PARENT = "netd"
 COMMAND = "netd-init"
-"""The command line of processes on their way into a container."""
-_SPARE = "spare-"
-_BURIAL_SECONDS = 5.0
-_FOREIGN_SECONDS = 60
+"""The command line of processes before the execve of their program."""
+_IDLE_PREFIX = "spare-"
+"""Idle processes' control groups are named ``spare-<pid of the setup process>-<monotonic ns, hex>-<pid namespace>``."""
+_REAP_SECONDS = 5.0
+_FOREIGN_NAMESPACE_SECONDS = 60
 
 
-class Failed(Exception):
-    """The process could not be made: a sentence, and the exit code that Docker gives it."""
+class PendingProcess:
+    """A process that sends PREPARED and waits for START before it executes its program.
 
-    def __init__(self, message: str, code: int = 128) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code = code
-
-
-class Waiting:
-    """A child of the shim that gets ready, says so, and waits for the word to run its program.
-
-    Not of the midwife, whose code this is: the shim has to be its parent when she has gone.
+    Forked as a child of the shim (CLONE_PARENT), not of the setup process, so that the shim can reap it.
     """
 
     channel: _socket.socket
     pid: int
-    patience: int | None = None
-    """Milliseconds that each step may take; None for as long as it takes."""
-    moves = True
-    """Whether it goes on as another process, of which it tells, before it is prepared."""
+    timeout: int | None = None
+    """Milliseconds that each step may take; None for no limit."""
+    forks_again = True
+    """Whether it forks again and sends CHILD_PID before it is prepared."""
 
     def wait_prepared(self) -> int:
-        """Return the master of the terminal, or -1, when the process stands before its program."""
-        descriptors = self._expect(frames.PREPARED, moved=not self.moves)
+        """Wait for PREPARED; return the master of the terminal, or -1."""
+        descriptors = self._expect(frames.PREPARED, forked=not self.forks_again)
         return descriptors[0] if descriptors else -1
 
-    def go(self) -> None:
-        """Let the program run."""
-        frames.send(self.channel, frames.GO)
+    def start(self) -> None:
+        """Send START: the process executes its program."""
+        frames.send(self.channel, frames.START)
 
     def wait_running(self) -> None:
-        """Return when the program runs.  Raises Failed when it cannot."""
+        """Return when execve has succeeded.  Raises CannotStart if it has failed."""
         try:
             _kind, payload, _none = self._receive()
-        except frames.Broken:
+        except frames.ChannelError:
             self.channel.close()
             return
-        code, message = frames.unpack_tuple(payload)
-        raise Failed(message, code)
+        code, message = frames.unpack_failure(payload)
+        raise CannotStart(message, code)
 
     def undo(self) -> None:
         """Kill the process."""
@@ -78,92 +71,92 @@ class Waiting:
         kill(self.pid)
 
     def _receive(self) -> tuple[int, bytes, list[int]]:
-        coming = select.poll()
-        coming.register(self.channel, select.POLLIN)
-        if not coming.poll(self.patience):
-            raise Failed(
+        readable = select.poll()
+        readable.register(self.channel, select.POLLIN)
+        if not readable.poll(self.timeout):
+            raise CannotStart(
                 "the process did not become ready in time: a process of the container stopped it, or the container was"
                 " paused; try again"
             )
         return frames.receive(self.channel)
 
-    def _expect(self, wanted: int, *, moved: bool) -> list[int]:
-        """Return the descriptors that come with *wanted*; the word of a move may come before or after it."""
+    def _expect(self, wanted: int, *, forked: bool) -> list[int]:
+        """Wait for *wanted* and, unless *forked*, for CHILD_PID, in any order; return the descriptors of *wanted*."""
         found: list[int] | None = None
-        while found is None or not moved:
+        while found is None or not forked:
             try:
                 kind, payload, descriptors = self._receive()
-            except (frames.Broken, ConnectionResetError):
-                raise Failed("the process was killed while it was being made") from None
-            if kind == frames.STATE:
-                self.pid = int(frames.unpack(payload))  # type: ignore[call-overload]
-                moved = True
+            except (frames.ChannelError, ConnectionResetError):
+                raise CannotStart("the process was killed while it was being made") from None
+            if kind == frames.CHILD_PID:
+                self.pid = frames.unpack_pid(payload)
+                forked = True
             elif kind == wanted:
                 found = descriptors
             else:
-                code, message = frames.unpack_tuple(payload)
-                raise Failed(message, code)
+                code, message = frames.unpack_failure(payload)
+                raise CannotStart(message, code)
         return found
 
 
-class ExecSpawn(Waiting):
-    """An exec's process.  Processes of the container can stop it before its program runs."""
+class ExecSpawn(PendingProcess):
+    """An exec's process.  It has a time limit, because processes of the container can stop it with a signal."""
 
-    patience = 60_000
+    timeout = 60_000
 
     def __init__(self, group: cgroups.Group, target: int, process: Process, stdio: list[int]) -> None:
-        """Fork it; *target* is a pidfd of the container's first process."""
+        """Fork the process; *target* is a pidfd of the container's first process."""
         self.channel, theirs = frames.pair()
         self.pid = linux.clone(linux.CLONE_PARENT)
         if self.pid == 0:
             linux.close_others(theirs.fileno(), target, *stdio)
-            _forget_host()
-            init_exec.born(theirs, group, target, process, stdio)
+            _detach_from_host()
+            init_exec.run(theirs, group, target, process, stdio)
         theirs.close()
 
 
-class ContainerSpawn(Waiting):
+class ContainerSpawn(PendingProcess):
     """A container's first process, with its control group."""
 
     def __init__(self, hierarchies: Sequence[cgroups.Hierarchy], *, mapped: bool = False) -> None:
-        """Make a spare: the usual kind, with no container yet."""
+        """Fork an idle process by the default plan, with a control group of its own."""
         self._hierarchies = hierarchies
-        self._begin(init.NamespacePlan(mapped=mapped), PARENT)
+        self._spawn(init.NamespacePlan(mapped=mapped), PARENT)
 
-    def suit(self, spec: ContainerSpec) -> None:
-        """Start again where the container needs other namespaces, or another place, than a spare has."""
+    def ensure_plan(self, spec: ContainerSpec) -> None:
+        """Fork again if the container needs other namespaces or another parent group than the idle process has."""
         plan = init.plan_for(spec)
         if plan == self.plan and spec.cgroup_parent == self.parent:
             return
         self.undo()
-        self._begin(plan, spec.cgroup_parent)
+        self._spawn(plan, spec.cgroup_parent)
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        self._expect(frames.READY, moved=True)
+        self._expect(frames.READY, forked=True)
 
-    def take_name(self, spec: ContainerSpec) -> None:
-        """Turn the spare group into the container's."""
+    def name_group(self, spec: ContainerSpec) -> None:
+        """Rename the idle group to the container's."""
         name = f"{spec.cgroup_parent}/{spec.id}"
-        _remove_stale(cgroups.Group(self._hierarchies, name))
+        _remove_empty_group(cgroups.Group(self._hierarchies, name))
         self.group.rename(name)
         if self.group.path_v2() is not None:
             self.group.create(versions=(2,))
 
-    def deliver(self, spec: ContainerSpec, packed: bytes, nodes: Sequence[Node], stdio: dict[str, int]) -> None:
-        """Send the description with everything that has to be opened outside; *stdio* is closed."""
+    def send_bootstrap(self, spec: ContainerSpec, packed: bytes, nodes: Sequence[Node], stdio: dict[str, int]) -> None:
+        """Send PREPARE with the spec and the descriptors that must be opened on the host; *stdio* is closed."""
         held = dict(stdio)
         trees: list[int] = []
         if spec.userns:
-            # Taking mounts apart takes the kernel long: the last holder of the builder's is the midwife, whose end
-            # nobody waits for, and not the builder, of which the sleeping shim would then keep a zombie.
+            # Unmounting takes the kernel long.  This process keeps the builder's mount namespace open until it exits,
+            # which nothing waits for; otherwise the builder would exit late and stay a zombie of the sleeping shim.
             self._builder = os.pidfd_open(self.pid)
             self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
             _open_namespaces(spec, self.group, held)
-            shift = held.get("userns", -1)
-            held["root"] = open_root(spec, shift)
-            trees += open_trees(spec, shift)
+            user_namespace = held.get("userns", -1)
+            held["root"] = open_root(spec, user_namespace)
+            trees += open_trees(spec, user_namespace)
             names = (*held, *("tree" for _ in trees))
             payload = frames.pack((packed, names, tuple(nodes)))
             frames.send(self.channel, frames.PREPARE, payload, (*held.values(), *trees))
@@ -171,62 +164,62 @@ class ContainerSpawn(Waiting):
             frames.close_all([*held.values(), *trees])
 
     def limit(self, spec: ContainerSpec, rules: Sequence[str]) -> None:
-        """Set the container's limits, and let it open what *rules* say beyond the usual devices."""
+        """Set the container's limits, and allow the devices of *rules* in addition to the default ones."""
         if self.group.path("devices") is not None:
             self.group.allow_more_devices(rules)
         elif not spec.privileged:
             self.group.allow_devices((*devices.RULES, *rules))
         self.group.limit(spec.limits)
 
-    def settle(self, process: Process) -> None:
-        """Give a process in a user namespace what it has no right to take itself: limits and the OOM score.
+    def apply_host_limits(self, process: Process) -> None:
+        """Set resource limits and OOM score of a process in a user namespace, which has no right to raise them itself.
 
-        Returns when the builder has ended.
+        Waits until the builder has ended.
         """
         ended = select.poll()
         ended.register(self._builder, select.POLLIN)
-        ended.poll(_BURIAL_SECONDS * 1000)
+        ended.poll(_REAP_SECONDS * 1000)
         try:
             for kind, soft, hard in process.rlimits:
                 resource.prlimit(self.pid, kind, (soft, hard))
             cgroups.write(f"/proc/{self.pid}/oom_score_adj", str(process.oom_score_adj))
         except (OSError, ValueError) as problem:
-            raise Failed(f"cannot set the limits or the OOM score of the container: {problem}") from None
+            raise CannotStart(f"cannot set the limits or the OOM score of the container: {problem}") from None
 
     def undo(self) -> None:
-        """Kill what has been made and remove the group."""
+        """Kill the process and remove its group."""
         super().undo()
         self.group.kill()
         self.group.remove()
 
-    def _begin(self, plan: init.NamespacePlan, parent: str) -> None:
+    def _spawn(self, plan: init.NamespacePlan, parent: str) -> None:
         self.plan = plan
         self.parent = parent
-        self.group = cgroups.Group(self._hierarchies, f"{parent}/{_spare_name()}")
+        self.group = cgroups.Group(self._hierarchies, f"{parent}/{_idle_group_name()}")
         self.group.create(versions=(1,))
         if self.group.path("devices") is not None:
-            self.group.allow_devices(devices.RULES if plan.guarded else devices.EVERYTHING)
+            self.group.allow_devices(devices.EVERYTHING if plan.privileged else devices.RULES)
         self.channel, theirs = frames.pair()
-        self.moves = not init.is_whole(self.group, plan)
-        self.pid = linux.clone(linux.CLONE_PARENT | init.birth_flags(self.group, plan))
+        self.forks_again = not init.is_final(self.group, plan)
+        self.pid = linux.clone(linux.CLONE_PARENT | init.clone_flags(self.group, plan))
         if self.pid == 0:
             linux.close_others(theirs.fileno())
-            _forget_host()
-            (init_userns if plan.mapped else init).born(theirs, self.group, plan)
+            _detach_from_host()
+            (init_userns if plan.mapped else init).run(theirs, self.group, plan)
         theirs.close()
 
 
-def _forget_host() -> None:
-    """Let go of what a container, whose processes see this one from now on, could reach or read of the host."""
+def _detach_from_host() -> None:
+    """Drop what the container's processes could read of the host in this process: streams and command line."""
     linux.detach_stdio()
     cmdline.replace((COMMAND,))
 
 
-def sweep_spares(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
-    """Remove the groups of spares whose midwife was killed; a group with processes in it is left alone."""
+def remove_idle_groups(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
+    """Remove the groups of idle processes whose setup process was killed; groups with processes in them are kept."""
     for hierarchy in hierarchies:
         try:
-            names = [name for name in os.listdir(f"{hierarchy.path}/{PARENT}") if name.startswith(_SPARE)]
+            names = [name for name in os.listdir(f"{hierarchy.path}/{PARENT}") if name.startswith(_IDLE_PREFIX)]
         except FileNotFoundError:
             continue
         for name in names:
@@ -234,36 +227,39 @@ def sweep_spares(hierarchies: Sequence[cgroups.Hierarchy]) -> None:
                 cgroups.remove_empty(f"{hierarchy.path}/{PARENT}/{name}")
 
 
-def _spare_name() -> str:
-    return f"{_SPARE}{os.getpid()}-{time.monotonic_ns():x}-{os.stat('/proc/self/ns/pid').st_ino}"
+def _idle_group_name() -> str:
+    return f"{_IDLE_PREFIX}{os.getpid()}-{time.monotonic_ns():x}-{os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def _is_left_over(name: str) -> bool:
-    """Whether the midwife of a spare is gone; of another process namespace, which cannot be seen, after a minute."""
-    pid, made, *namespace = name.removeprefix(_SPARE).split("-")
+    """Return whether the setup process of an idle group has ended.
+
+    In another process namespace it is not visible: there, the group counts as left over after a minute.
+    """
+    pid, made, *namespace = name.removeprefix(_IDLE_PREFIX).split("-")
     if namespace and namespace[0] != str(os.stat("/proc/self/ns/pid").st_ino):
-        return time.monotonic_ns() - int(made, 16) > _FOREIGN_SECONDS * 10**9
+        return time.monotonic_ns() - int(made, 16) > _FOREIGN_NAMESPACE_SECONDS * 10**9
     return not os.path.exists(f"/proc/{pid}")
 
 
 def kill(pid: int) -> None:
-    """Kill a child of the shim, and wait until the shim has collected it."""
-    deadline = time.monotonic() + _BURIAL_SECONDS
-    number = 9
+    """Kill a child of the shim, and wait until the shim has reaped it."""
+    deadline = time.monotonic() + _REAP_SECONDS
+    signal_number = 9
     while time.monotonic() < deadline:
         try:
-            os.kill(pid, number)
+            os.kill(pid, signal_number)
         except ProcessLookupError:
             return
-        number = 0
+        signal_number = 0
         time.sleep(0.0005)
 
 
-def _remove_stale(group: cgroups.Group) -> None:
+def _remove_empty_group(group: cgroups.Group) -> None:
     if not group.exists():
         return
     if group.pids():
-        raise Failed(f"the control group {group.name} has processes already: the container is running")
+        raise CannotStart(f"the control group {group.name} has processes already: the container is running")
     group.remove()
 
 
@@ -278,57 +274,60 @@ def _open_namespaces(spec: ContainerSpec, group: cgroups.Group, held: dict[str, 
             try:
                 held[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as problem:
-                raise Failed(f"cannot open {path}: {problem.strerror}") from None
+                raise CannotStart(f"cannot open {path}: {problem.strerror}") from None
 
 
-def open_root(spec: ContainerSpec, shift: int = -1) -> int:
-    """Return the root as a detached mount: an overlay of the layers, or the directory ``root`` where there are none.
+def open_root(spec: ContainerSpec, user_namespace: int = -1) -> int:
+    """Return the root as a detached mount: an overlay of the layers, or the directory ``spec.root`` without layers.
 
-    With *shift*, a user namespace, owners are shown as that maps them.
+    *user_namespace*, if not -1, is a descriptor: owners appear as that namespace maps them.
     """
     try:
         if not spec.lower:
-            return mounts.bind(spec.root) if shift < 0 else idmapped_mounts.bind(spec.root, shift)
-        if shift < 0:
+            return mounts.bind(spec.root) if user_namespace < 0 else idmapped_mounts.bind(spec.root, user_namespace)
+        if user_namespace < 0:
             return mounts.overlay(spec.lower, spec.upper, spec.work)
-        return idmapped_mounts.overlay(spec.lower, spec.upper, spec.work, shift, spec.process.root)
-    except idmapped_mounts.CannotShift as problem:
-        raise Failed(str(problem)) from None
+        return idmapped_mounts.overlay(spec.lower, spec.upper, spec.work, user_namespace, spec.process.root)
+    except idmapped_mounts.CannotIdmap as problem:
+        raise CannotStart(str(problem)) from None
     except OSError as problem:
-        raise Failed(f"cannot mount the root of the container: {problem}") from None
+        raise CannotStart(f"cannot mount the root of the container: {problem}") from None
 
 
-def open_trees(spec: ContainerSpec, shift: int = -1) -> list[int]:
-    """Return detached copies of the sources of the binds, in order; *shift* as in :func:`open_root`."""
+def open_trees(spec: ContainerSpec, user_namespace: int = -1) -> list[int]:
+    """Return detached copies of the sources of the binds, in order.
+
+    *user_namespace* as in :func:`open_root`.
+    """
     found: list[int] = []
     for mount in spec.mounts:
         if mount.kind != "bind":
             continue
         try:
-            found.append(_open_tree(mount, shift))
-        except idmapped_mounts.CannotShift as problem:
+            found.append(_open_tree(mount, user_namespace))
+        except idmapped_mounts.CannotIdmap as problem:
             frames.close_all(found)
-            raise Failed(str(problem)) from None
+            raise CannotStart(str(problem)) from None
         except OSError as problem:
             frames.close_all(found)
-            raise Failed(f"cannot mount {mount.source}: {os.strerror(problem.errno or 0).lower()}") from None
+            raise CannotStart(f"cannot mount {mount.source}: {os.strerror(problem.errno or 0).lower()}") from None
     return found
 
 
-def _open_tree(mount: MountSpec, shift: int) -> int:
-    if shift < 0:
+def _open_tree(mount: MountSpec, user_namespace: int) -> int:
+    if user_namespace < 0:
         return mounts.bind(mount.source, read_only=mount.read_only, propagation=mount.propagation)
-    return idmapped_mounts.bind(mount.source, shift, read_only=mount.read_only, propagation=mount.propagation)
+    return idmapped_mounts.bind(mount.source, user_namespace, read_only=mount.read_only, propagation=mount.propagation)
 
 
-def find_nodes(spec: ContainerSpec) -> list[tuple[Node, str]]:
-    """Return the device nodes that the container gets beyond the usual ones, with the access to each."""
+def device_nodes(spec: ContainerSpec) -> list[tuple[Node, str]]:
+    """Return the device nodes that the container gets in addition to the default ones, with the access to each."""
     found: list[tuple[Node, str]] = []
     for device in spec.devices:
         try:
             found += [(node, device.access) for node in devices.nodes_of(device)]
         except (OSError, ValueError) as problem:
-            raise Failed(
+            raise CannotStart(
                 f"error gathering device information while adding device {device.source!r}: {problem}"
             ) from None
     if spec.privileged:

@@ -1,7 +1,7 @@
-"""A container's user namespace, and the network namespace that belongs to it.
+"""Creates a container's user namespace, and a network namespace owned by it.
 
-Made before the container itself: netd furnishes the network first.  They are handed out as descriptors, and end with
-their last holder.
+They are created before the container, because netd configures the network first.  They are passed as descriptors, and
+exist as long as one of these is open.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def make(first: int, count: int, donor: str, *, network: bool) -> list[int]:
-    """Return a user namespace whose ids 0 to *count* - 1 are the host's from *first* on; with *network*, a new network.
+    """Return descriptors of a user namespace and, with *network*, of a new network namespace that it owns.
 
-    With *donor*, the path of a user namespace, that one is returned instead of a new one.  Raises OSError.  Only for a
-    process with a single thread.
+    Its ids 0 to *count* - 1 are the host's from *first* on.  With *donor*, the path of a user namespace, that namespace
+    is used instead of a new one.  Raises OSError.  Only for a process with a single thread.
     """
     ours, theirs = frames.pair()
-    own_user = 0 if donor else linux.CLONE_NEWUSER
-    child = linux.clone(own_user | (linux.CLONE_NEWNET if network and not donor else 0))
+    new_user = 0 if donor else linux.CLONE_NEWUSER
+    child = linux.clone(new_user | (linux.CLONE_NEWNET if network and not donor else 0))
     if child == 0:
         ours.close()
         _hold(theirs, donor, network=network)
@@ -33,7 +33,7 @@ def make(first: int, count: int, donor: str, *, network: bool) -> list[int]:
     try:
         kind, payload, _none = frames.receive(ours)
         if kind != frames.READY:
-            raise OSError(*frames.unpack_tuple(payload))
+            raise OSError(*frames.unpack_failure(payload))
         if not donor:
             for name in ("uid_map", "gid_map"):
                 cgroups.write(f"/proc/{child}/{name}", f"0 {first} {count}\n")
@@ -45,7 +45,7 @@ def make(first: int, count: int, donor: str, *, network: bool) -> list[int]:
 
 
 def _hold(channel: _socket.socket, donor: str, *, network: bool) -> NoReturn:
-    """Stay in the namespaces until the other side has taken hold of them."""
+    """Keep the namespaces alive until the parent has opened them."""
     try:
         if donor:
             descriptor = os.open(donor, os.O_RDONLY | os.O_CLOEXEC)
@@ -55,8 +55,8 @@ def _hold(channel: _socket.socket, donor: str, *, network: bool) -> NoReturn:
         frames.send(channel, frames.READY)
         frames.receive(channel)
     except OSError as problem:
-        frames.send(channel, frames.FAILED, frames.pack((problem.errno or 0, problem.strerror or str(problem))))
-    except frames.Broken:
+        frames.send(channel, frames.FAILED, frames.pack_failure(problem.errno or 0, problem.strerror or str(problem)))
+    except frames.ChannelError:
         pass
     finally:
         os._exit(0)

@@ -1,8 +1,8 @@
-"""A small, warm process from which shims are forked: nothing but the modules they need, loaded and frozen.
+"""The zygote: a small process with the shims' modules loaded, from which shims are forked.
 
-It owns nothing, and its death harms nothing: the daemon starts another.  It runs from a sealed copy of the interpreter
-in memory, because a container can reach the executable of a process that enters it through /proc/self/exe.  Nothing
-can be imported once it is up: a shim's children have the container's files as their root.
+It holds no state; if it is killed, the daemon starts another.  It runs from a sealed copy of the interpreter in memory,
+because a container can reach the executable of a process that enters it through /proc/self/exe.  After its start
+nothing can be imported: children of shims have the container's files as their root.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main() -> NoReturn:
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     linux.prctl(linux.PR_SET_NAME, b"netd-zygote\0")
     os.chdir("/")
-    _spare_from_oom()
-    # Of ended shims nobody wants to know; children that are ignored leave no zombies.
+    _lower_oom_score()
+    # The exit status of shims is not needed; with SIGCHLD ignored they leave no zombies.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN)
     channel = _socket.socket(fileno=_CHANNEL)
@@ -50,17 +50,18 @@ def main() -> NoReturn:
 
 
 def _detach_shims() -> None:
-    """See the shims' folder through a mount of its own: containers read the names of their pipes in /proc/PID/fd.
+    """Replace the descriptor of the shims' folder by a detached mount of it.
 
-    Without it those are paths of the host; with it they begin at the folder.
+    Containers can read the paths of their pipes in /proc/PID/fd: these begin at the folder then, and not at the host's
+    root.
     """
     tree = linux.open_tree(_SHIMS, "", recursive=False)
     os.dup2(tree, _SHIMS, inheritable=False)
     os.close(tree)
 
 
-def _spare_from_oom() -> None:
-    """Have the kernel look elsewhere first when memory runs out, where it lets us ask for that."""
+def _lower_oom_score() -> None:
+    """Make the OOM killer prefer other processes, if the kernel permits that."""
     try:
         cgroups.write("/proc/self/oom_score_adj", _OOM_SCORE)
     except PermissionError:
@@ -75,16 +76,16 @@ def _forbid_imports() -> None:
 
 
 def _serve(channel: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> None:
-    """Fork a shim for every request, which its midwife reads; what is done here dirties memory that shims share."""
+    """Fork a shim for every request.  Its setup process reads the request: memory written here is no longer shared."""
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)
     answered = b"1"
     while answered:
         ready.poll()
-        answer, told = os.pipe()
+        answer, ack = os.pipe()
         if os.fork() == 0:
             os.close(answer)
-            shim_main.stand_by(told, channel, hierarchies, _SHIMS)
-        os.close(told)
+            shim_main.run(ack, channel, hierarchies, _SHIMS)
+        os.close(ack)
         answered = os.read(answer, 1)
         os.close(answer)

@@ -1,1 +1,1 @@
-"""How the daemon starts, finds and ends processes in containers: the contract, and the daemon's side of it."""
+"""The daemon's side of zygote and shims: start, reconnect to, signal and remove processes in containers."""

@@ -1,4 +1,4 @@
-"""The launcher's end of a connection to a zygote or a shim: frames in and out on the event loop."""
+"""The daemon's end of a connection to the zygote or a shim: asynchronous sending and receiving of frames."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import suppress
 
 from runtime import frames
 
-GONE = (ConnectionError, FileNotFoundError)
-"""What connecting raises where nobody listens; any other error says nothing about that."""
+NOT_LISTENING = (ConnectionError, FileNotFoundError)
+"""What connecting to a socket raises that no process listens on; other errors do not imply that."""
 
 
 class Channel:
-    """Frames over one socket.  Reading pauses while nobody takes what has come, so a slow reader slows the sender."""
+    """Frames over one socket.  Data is read only while a caller waits, so a slow reader blocks the sender."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -28,35 +28,35 @@ class Channel:
         self._ended = False
 
     async def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send one frame.  Raises wire.Broken when the other side is gone."""
+        """Send one frame.  Raises frames.ChannelError if the peer has closed the connection."""
         async with self._lock:
             try:
                 await self._loop.sock_sendall(self._sock, frames.frame(kind, payload))
             except OSError as problem:
-                raise frames.Broken(f"the other side is gone: {problem}") from None
+                raise frames.ChannelError(f"the connection is broken: {problem}") from None
 
     def send_with(self, kind: int, payload: bytes, descriptors: tuple[int, ...]) -> None:
-        """Send the first frame of a connection, with descriptors; it is small enough to go at once."""
+        """Send the first frame of a connection, with descriptors; blocking, as it fits into the socket's buffer."""
         self._sock.setblocking(True)
         try:
             frames.send(self._sock, kind, payload, descriptors)
         except OSError as problem:
-            raise frames.Broken(f"the other side is gone: {problem}") from None
+            raise frames.ChannelError(f"the connection is broken: {problem}") from None
         finally:
             self._sock.setblocking(False)
 
     async def receive(self) -> tuple[int, bytes]:
-        """Return the next frame.  Raises wire.Broken at the end."""
+        """Return the next frame, (kind, payload).  Raises frames.ChannelError at the end of the stream."""
         while not self._ready:
             if self._ended:
-                raise frames.Broken("the other side has closed")
+                raise frames.ChannelError("the peer has closed the connection")
             self._read()
             if not self._ready and not self._ended:
                 await self._readable()
         return self._ready.popleft()
 
     def take_descriptors(self) -> list[int]:
-        """Return the descriptors that have come with the frames so far; they are the caller's now."""
+        """Return the descriptors received so far; the caller owns them from now on."""
         taken, self._descriptors = self._descriptors, []
         return taken
 
@@ -70,8 +70,8 @@ class Channel:
         self._wake()
 
     async def finish(self) -> None:
-        """Say that nothing more will come, wait for the other side to end, and close."""
-        with suppress(OSError, frames.Broken):
+        """Close the sending direction, wait until the peer closes the connection, and close it."""
+        with suppress(OSError, frames.ChannelError):
             self._sock.shutdown(socket.SHUT_WR)
             while True:
                 await self.receive()
@@ -84,7 +84,7 @@ class Channel:
             self._ready += self._frames.feed(data)
         except BlockingIOError:
             return
-        except (ConnectionError, frames.Broken):
+        except (ConnectionError, frames.ChannelError):
             data = b""
         self._ended = self._ended or not data
 
@@ -104,7 +104,7 @@ class Channel:
 
 
 async def connect(directory: int, name: str) -> Channel:
-    """Connect to the socket *name* in *directory*.  Raises OSError when nobody listens."""
+    """Connect to the socket *name* in *directory*.  Raises OSError, NOT_LISTENING among others."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -1,6 +1,7 @@
-"""Starts the zygote and keeps spare shims ready; starts it again when it has died.
+"""Starts the zygote, restarts it when it has died, and keeps idle shims ready.
 
-Owns the zygote process and the channels of shims that nobody uses yet.
+Owns the zygote process and the channels of idle shims.  An idle shim has forked a first process, which waits for a
+container's spec.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from netd.common.tasks import Tasks
 from runtime import frames
 from runtime.shim_client.channel import Channel
 
-_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from runtime.shim.zygote import main; main()"
+_ZYGOTE_SCRIPT = "import sys; sys.path.insert(0, sys.argv[1]); from runtime.shim.zygote import main; main()"
 _ATTEMPTS = 5
-_QUIET = 0.03
-"""Seconds."""
+_REFILL_DELAY = 0.03
+"""Seconds before further shims are forked while one is idle."""
 _MFD_EXEC = 0x10
 _SETFLAGS, _IMMUTABLE = 0x40086602, 0x10
-"""Of linux/fs.h: FS_IOC_SETFLAGS and FS_IMMUTABLE_FL."""
+"""FS_IOC_SETFLAGS and FS_IMMUTABLE_FL of linux/fs.h."""
 _SEALS = (0x3F, 0x0F)
-"""With F_SEAL_EXEC, and without for kernels before 6.3."""
+"""With F_SEAL_EXEC, and without it for kernels before 6.3."""
 
 
 def sealed_interpreter() -> int:
-    """Return a copy of this interpreter in memory that nobody can ever write to."""
+    """Return a memfd with a copy of this interpreter, sealed against writing."""
     try:
         copy = os.memfd_create("netd", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | _MFD_EXEC)
     except OSError:
@@ -46,43 +47,44 @@ def sealed_interpreter() -> int:
         with suppress(OSError):
             fcntl.fcntl(copy, fcntl.F_ADD_SEALS, seals)
             break
-    # Seals leave owner, mode and attributes open to a container that reaches the file; kernels before 6.1 have no more.
+    # Seals do not protect owner, mode and attributes from a container that reaches the file; the immutable flag does,
+    # from Linux 6.1 on.
     with suppress(OSError):
         fcntl.ioctl(copy, _SETFLAGS, struct.pack("l", _IMMUTABLE))
     return copy
 
 
 class ShimPool:
-    """Hands out channels to fresh shims: spares, which hold a first process ready, and others on demand."""
+    """Channels to new shims: idle ones for containers, and others on request."""
 
-    def __init__(self, spares: int, tasks: Tasks, nofile: tuple[int, int] | None, *, mapped: bool = False) -> None:
-        self._kind = frames.SPARE_MAPPED if mapped else frames.SPARE
+    def __init__(self, idle_shims: int, tasks: Tasks, nofile: tuple[int, int] | None, *, mapped: bool = False) -> None:
+        self._kind = frames.SETUP_USERNS_CONTAINER if mapped else frames.SETUP_CONTAINER
         self._tasks = tasks
         self._nofile = nofile
         self._shims = -1
-        self._wanted = spares
+        self._wanted = idle_shims
         self._interpreter = -1
         self._pid = 0
         self._zygote: Channel | None = None
-        self._spares: deque[Channel] = deque()
+        self._idle: deque[Channel] = deque()
         self._lock = asyncio.Lock()
         self._refilling: asyncio.Task[None] | None = None
 
     async def start(self, shims: int) -> None:
-        """Start the zygote; *shims* is the folder that shims work in."""
+        """Start the zygote; *shims* is a descriptor of the shims' folder."""
         self._shims = shims
         self._interpreter = await asyncio.to_thread(sealed_interpreter)
-        self._spawn()
+        self._spawn_zygote()
         self.refill()
 
-    async def spare(self) -> Channel:
-        """Return the channel of a spare that is ready.  Raises OSError when none can be made."""
+    async def take_idle(self) -> Channel:
+        """Return the channel of an idle shim that is ready.  Raises OSError if none can be forked."""
         reason = "they were killed"
         for _ in range(_ATTEMPTS):
-            channel = self._spares.popleft() if self._spares else await self._request(self._kind)
+            channel = self._idle.popleft() if self._idle else await self._request_or_restart(self._kind)
             try:
                 kind, payload = await channel.receive()
-            except frames.Broken:
+            except frames.ChannelError:
                 channel.close()
                 continue
             except OSError:
@@ -91,70 +93,70 @@ class ShimPool:
             if kind == frames.READY:
                 return channel
             channel.close()
-            reason = str(frames.unpack_tuple(payload)[1])
+            reason = frames.unpack_failure(payload)[1]
         raise OSError(f"no process can be prepared for containers: {reason}")
 
-    async def fresh(self, kind: int) -> Channel:
-        """Return the channel of a new shim of that kind."""
-        return await self._request(kind)
+    async def request(self, kind: int) -> Channel:
+        """Return the channel of a new shim; *kind* is a SETUP frame."""
+        return await self._request_or_restart(kind)
 
     def refill(self) -> None:
-        """See to it, in the background, that the wanted number of spares is there."""
+        """Fork idle shims in the background until their number is as configured."""
         if self._refilling is None or self._refilling.done():
             self._refilling = self._tasks.start(self._refill(), "refill")
 
-    async def settle(self) -> None:
-        """Return when no spare is being made."""
+    async def wait_filled(self) -> None:
+        """Return when no idle shim is being forked."""
         if self._refilling is not None:
             await self._refilling
 
     async def close(self) -> None:
-        """Stop the zygote and the spares; returns when the spares have removed what they had made."""
-        await self.settle()
+        """Stop the zygote and the idle shims; returns when these have removed their groups."""
+        await self.wait_filled()
         async with self._lock:
-            for spare in self._spares:
-                await spare.finish()
-            self._spares.clear()
-            await self._bury()
+            for channel in self._idle:
+                await channel.finish()
+            self._idle.clear()
+            await self._stop_zygote()
             if self._interpreter >= 0:
                 os.close(self._interpreter)
                 self._interpreter = -1
 
     async def _refill(self) -> None:
-        # A process that was just started has the processors to itself for as long as there is a spare for the next.
-        await asyncio.sleep(_QUIET if self._spares else 0)
-        while len(self._spares) < self._wanted:
-            self._spares.append(await self._request(self._kind))
+        # While a shim is idle, wait: the fork would compete for processor time with the container just started.
+        await asyncio.sleep(_REFILL_DELAY if self._idle else 0)
+        while len(self._idle) < self._wanted:
+            self._idle.append(await self._request_or_restart(self._kind))
 
-    async def _request(self, kind: int) -> Channel:
+    async def _request_or_restart(self, kind: int) -> Channel:
         async with self._lock:
             try:
-                return await self._ask(kind)
-            except frames.Broken:
-                await self._bury()
-                self._spawn()
-                return await self._ask(kind)
+                return await self._request_once(kind)
+            except frames.ChannelError:
+                await self._stop_zygote()
+                self._spawn_zygote()
+                return await self._request_once(kind)
 
-    async def _ask(self, kind: int) -> Channel:
+    async def _request_once(self, kind: int) -> Channel:
         assert self._zygote is not None
         await self._zygote.send(kind)
         await self._zygote.receive()
         descriptors = self._zygote.take_descriptors()
         if len(descriptors) != 1:
-            # The kernel drops what this process has no number for.
+            # The kernel drops received descriptors above RLIMIT_NOFILE.
             frames.close_all(descriptors)
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return Channel(socket.socket(fileno=descriptors[0]))
 
-    def _spawn(self) -> None:
+    def _spawn_zygote(self) -> None:
         ours, theirs = socket.socketpair()
-        # Above the numbers they will get, so that neither overwrites the other.
+        # Duplicated to numbers above 4, so that the duplication to 3 and 4 in the child overwrites neither.
         channel, shims = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), self._shims))
         root = str(Path(__file__).resolve().parents[2])
         try:
             self._pid = os.posix_spawn(
                 f"/proc/self/fd/{self._interpreter}",
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _MAIN, root],
+                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _ZYGOTE_SCRIPT, root],
                 {},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -165,14 +167,14 @@ class ShimPool:
                 setsigmask=(),
             )
             if self._nofile is not None:
-                # Nothing is forked before the first request, so containers begin with this limit and not the daemon's.
+                # Set before the first request, so containers start with this limit and not with the daemon's.
                 resource.prlimit(self._pid, resource.RLIMIT_NOFILE, self._nofile)
         finally:
             theirs.close()
             frames.close_all([channel, shims])
         self._zygote = Channel(ours)
 
-    async def _bury(self) -> None:
+    async def _stop_zygote(self) -> None:
         if self._zygote is not None:
             self._zygote.close()
             self._zygote = None

@@ -1,6 +1,6 @@
-"""How the daemon starts and reaches processes in containers, as protocols.
+"""Protocols by which the daemon starts and controls processes in containers.
 
-``runtime.shim_client.launcher`` implements them over the zygote and the shims; the daemon knows only this.
+``runtime.shim_client.launcher`` implements them by the zygote and shims; the engine uses only the protocols.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from runtime.spec import ContainerSpec, ExitStatus, Process
 
 
 class Attachment(Protocol):
-    """One client's view of a process's streams.  Closing it never ends the process."""
+    """One client's attachment to a process's streams.  Closing it does not end the process."""
 
     def __aiter__(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield (1 stdout | 2 stderr, bytes) until the last output after the exit; a tty's output is all stream 1.
+        """Yield (stream, data) up to the last output after the exit; stream 1 is stdout or a terminal, 2 is stderr.
 
-        Raises StreamLost when the output was cut off before.
+        Raises StreamLost if the output was cut off before.
         """
 
     async def write(self, data: bytes) -> None:
@@ -29,58 +29,59 @@ class Attachment(Protocol):
 
 
 class Running(Protocol):
-    """A process that was started, a container's first or an exec's; the same after a restart of the daemon."""
+    """A prepared or running process, a container's first or an exec's; survives a restart of the daemon."""
 
     id: str
     pid: int
     started: str
 
     async def wait(self) -> ExitStatus:
-        """Return when the process has ended and its output is in the log; may be called often and at once by many."""
+        """Return the exit status when the process has ended and its output is logged; may be called repeatedly."""
 
     async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> Attachment:
-        """Deliver what is written from now on.  Attaching before ``release`` misses nothing.
+        """Attach to the output from now on, all of it if attached before ``release``.
 
-        Who attached before ``release``, or to a process without a log, is waited for as long as it does not read.
+        A client that does not read blocks the process if it attached before ``release`` or the process has no log;
+        other clients are disconnected.
         """
 
     async def signal(self, number: int) -> None:
-        """Send a signal to the process.  Raises ProcessLookupError when it has ended."""
+        """Send a signal to the process.  Raises ProcessLookupError if it has ended."""
 
     async def resize(self, rows: int, columns: int) -> None: ...
 
 
 class Supervisor(Protocol):
     async def start(self) -> None:
-        """Bring up the zygote and its spare shims."""
+        """Start the zygote and idle shims, and reconnect to running execs."""
 
     async def prepare(self, container: ContainerSpec) -> Running:
-        """Make the container and stop just before its program: streams can be attached to now.
+        """Create the container and stop before the execve of its program, so that clients can attach.
 
-        Raises StartError when that cannot be done (all is undone then).
+        Raises StartError after everything has been undone.
         """
 
     async def namespaces(self, first: int, count: int, donor: str, *, network: bool) -> list[int]:
         """Return descriptors of a new user namespace and, with *network*, of a network namespace that it owns.
 
-        The ids from 0 to *count* - 1 inside are the host's from *first* on.  With *donor*, the path of a user
-        namespace, that one is returned.  The caller closes them.  Raises StartError.
+        Its ids 0 to *count* - 1 are the host's from *first* on.  With *donor*, the path of a user namespace, that
+        namespace is used.  The caller closes the descriptors.  Raises StartError.
         """
 
     async def release(self, running: Running) -> None:
-        """Let the prepared process run its program; returns when exec has succeeded.
+        """Let the prepared process run its program; returns when execve has succeeded.
 
-        Raises StartError (126, 127) when it has not.
+        Raises StartError (126, 127) if it has failed.
         """
 
     async def cancel(self, running: Running) -> None:
         """Undo a process that was prepared and not released."""
 
     async def exec(self, container_id: str, pid: int, process: Process, exec_id: str) -> Running:
-        """Prepare a further process in a container's namespaces and control groups; it needs ``release`` too."""
+        """Prepare a process in the namespaces and control groups of a container; ``release`` starts it."""
 
     async def adopt(self, container_id: str) -> Running | ExitStatus | None:
-        """Find the process again after the daemon or its shim was killed; None if nothing is known."""
+        """Reconnect to the process after a restart of the daemon; None if there is no record of it."""
 
     async def pause(self, container_id: str) -> None: ...
 
@@ -90,10 +91,10 @@ class Supervisor(Protocol):
         """Kill every process of the container's control group."""
 
     async def discard(self, container_id: str) -> None:
-        """Remove control groups, mounts and run files of a container that has ended."""
+        """Kill a container that still runs, and remove its control group and run files."""
 
     def pids(self, container_id: str) -> Sequence[int]:
         """Return the host's ids of all processes in the container."""
 
     async def close(self) -> None:
-        """Stop the zygote; shims and containers go on."""
+        """Stop the zygote and idle shims; containers and their shims continue."""

@@ -173,7 +173,7 @@ def test_a_number_that_a_user_namespace_does_not_have_is_named(uid, gid, groups)
             linux.unshare(CLONE_NEWUSER)
             theirs.send(b"ready")
             theirs.recv(1)
-            credentials._change_identity(0, users.Identity(uid, gid, groups, "/"))
+            credentials._set_identity(0, users.Identity(uid, gid, groups, "/"))
         except credentials.CannotStart as refused:
             theirs.send(refused.message.encode())
         finally:

@@ -98,7 +98,7 @@ def test_a_device_never_replaces_a_file_of_the_host(raw, make, output, tmp_path)
         made = make("true", host=host(name, device))
         status, _headers, answer = raw.ask("POST", f"/containers/{made}/start")
         assert status == 500
-        assert "something else is there already, choose another path" in answer["message"]
+        assert "a different file exists there, choose another path" in answer["message"]
     assert (tmp_path / "file").read_text() == "mine\n"
     assert output("head", "-c", "3", "/data/zero", host=host("zero", "zero")) == (0, "\0\0\0")
     after = os.stat(tmp_path / "zero")

@@ -277,7 +277,7 @@ def test_no_time_is_lost_on_a_passwd_file_that_is_a_pipe(box: Box, tmp_path: Pat
     image = tmp_path / "image"
     (image / "etc").mkdir(parents=True)
     os.mkfifo(image / "etc/passwd")
-    with pytest.raises(StartError, match="not a plain file"):
+    with pytest.raises(StartError, match="not a regular file"):
         box.start(box.spec("true", lower=(str(image), str(box.image)), process={"user": "al"}))
 
 

@@ -100,7 +100,7 @@ def box_pids(identifier: str) -> list[int]:
     return []
 
 
-@pytest.mark.parametrize("victim", ["netd-midwife", "netd-shim"])
+@pytest.mark.parametrize("victim", ["netd-setup", "netd-shim"])
 def test_spares_that_are_killed_are_replaced_and_their_groups_removed(box: Box, victim: str) -> None:
     assert box.shell("echo 1") == "1\n"
     killed = [pid for pid in spares(box) if Path(f"/proc/{pid}/comm").read_text().strip() == victim]

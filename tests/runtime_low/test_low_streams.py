@@ -229,9 +229,9 @@ class Quiet:
 
     def command(self, kind: int, payload: bytes) -> None: ...
 
-    def lost(self, client: clients.Client) -> None: ...
+    def client_closed(self, client: clients.Client) -> None: ...
 
-    def flow(self, *, open_: bool) -> None: ...
+    def set_reading(self, *, enabled: bool) -> None: ...
 
 
 def test_a_client_that_has_taken_nothing_for_too_long_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_a_client_that_has_taken_nothing_for_too_long_is_dropped(monkeypatch: py
         listed.output(1, b"x" * 65536)
     listed.drop_stalled()
     assert not listed.idle()
-    monkeypatch.setattr(clients, "PATIENCE", -1.0)
+    monkeypatch.setattr(clients, "STALL_SECONDS", -1.0)
     listed.drop_stalled()
     assert listed.idle()
     theirs.setblocking(False)
@@ -254,18 +254,18 @@ def test_a_client_that_has_taken_nothing_for_too_long_is_dropped(monkeypatch: py
 
 
 def test_a_client_that_the_process_belongs_to_is_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "PATIENCE", -1.0)
+    monkeypatch.setattr(clients, "STALL_SECONDS", -1.0)
     listener, events = socket.socket(socket.AF_UNIX), event_loop.Loop()
     ours, theirs = socket.socketpair()
     listed = clients.Clients(Quiet(), events, listener)
     client = listed.add(ours)
-    frames.send(theirs, frames.ATTACH, bytes((clients.OUT | clients.KEEP,)))
-    events.turn(1)
+    frames.send(theirs, frames.ATTACH, bytes((clients.OUT | clients.NO_TIMEOUT,)))
+    events.poll(1)
     while not client.pending:
         listed.output(1, b"x" * 65536)
     listed.drop_stalled()
-    assert not listed.idle() and listed.patience() == -1
+    assert not listed.idle() and listed.poll_timeout() == -1
     theirs.close()
-    events.turn(1)
+    events.poll(1)
     assert listed.idle()
     listener.close()

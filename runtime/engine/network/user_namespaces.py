@@ -177,8 +177,8 @@ def _read(path: Path) -> str:
 def _check_idmapped_mounts(user_namespace: int, path: str) -> None:
     tree = linux.open_tree(linux.AT_FDCWD, path, recursive=False)
     try:
-        idmapped_mounts.shift(tree, user_namespace, path)
-    except idmapped_mounts.CannotShift as problem:
+        idmapped_mounts.idmap(tree, user_namespace, path)
+    except idmapped_mounts.CannotIdmap as problem:
         raise BadRequest(f"user namespaces cannot be used: {problem}") from None
     finally:
         os.close(tree)
