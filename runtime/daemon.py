@@ -202,6 +202,6 @@ async def run(settings: Settings) -> None:
         daemon.long_requests.cancel_all()
         await server.cleanup()
         daemon.paths.socket.unlink(missing_ok=True)
-        await daemon.deferred_delete.settle()
+        await daemon.deferred_delete.wait()
         await daemon.containers.flush()
         await tasks.close()

@@ -1,4 +1,4 @@
 """Images: names, archives, layers on disk.
 
-Nothing here knows containers.
+Independent of containers.
 """

@@ -1,4 +1,4 @@
-"""``--change``: the Dockerfile instructions that an import may apply to the new image.  Pure."""
+"""``--change``: Dockerfile instructions applied to an imported image.  Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 
 
 def apply(changes: Iterable[str]) -> ImageConfig:
-    """Return the configuration that the instructions make.  Raises BadRequest naming the first that cannot be done."""
+    """Return the image configuration after all instructions.  Raises BadRequest for the first invalid one."""
     config = ImageConfig()
     for change in changes:
         word, _, rest = change.strip().partition(" ")
@@ -31,7 +31,7 @@ def apply(changes: Iterable[str]) -> ImageConfig:
 
 
 def _command(text: str) -> list[str]:
-    """Read ``["a", "b"]``, or a line for the shell."""
+    """Parse ``["a", "b"]``, or a command line for /bin/sh."""
     if text.startswith("["):
         try:
             return msgspec.json.decode(text, type=list[str])
@@ -41,7 +41,7 @@ def _command(text: str) -> list[str]:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """Read ``A=1 B="two words"`` or the old ``A value``."""
+    """Parse ``A=1 B="two words"`` or the old form ``A value``."""
     try:
         words = shlex.split(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Opens archives whatever they are compressed with, in this process and within bounds.
+"""Decompresses archives in this process, with bounds on memory and expansion.
 
-What an archive is, its first bytes tell, never its name or declared type.
+The format is recognized by the first bytes, not by a file name or a declared type.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from runtime.images.tarstream import BadArchive
 
 _CHUNK = 1 << 18
 _PACKED_CHUNK = 1 << 14
-"""Smaller, because what follows a member is copied at its end, and an archive can be made of tiny members."""
+"""Smaller, because the rest of a chunk is copied at the end of each member, and members can be tiny."""
 _MEMORY = 256 << 20
-_FREE_RATIO = 1000
-_ALLOWANCE = 16 << 20
+_LARGEST_RATIO = 1000
+_RATIO_FREE_SIZE = 16 << 20
 
 
 class _Decompressor(Protocol):
@@ -32,7 +32,7 @@ class _Decompressor(Protocol):
 
 
 class _Gzip:
-    """zlib's object in the manner of the others: what it has not consumed it keeps itself."""
+    """zlib's object with the interface of the others: it keeps unconsumed input itself."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
@@ -58,14 +58,14 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class Inflated:
-    """Reads the uncompressed bytes of *raw* and keeps their sha256 and number.
+    """The decompressed bytes of *raw*, with their SHA-256 and their number.
 
-    Raises BadArchive when the compression is broken, or so strong that only an attack explains it.
+    Reading raises BadArchive if the compressed data is damaged, or if it expands more than _LARGEST_RATIO times.
     """
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
-        self._taken = 0
+        self._consumed = 0
         self._chunk = _PACKED_CHUNK
         self._pending = self._more()
         self._make = self._format()
@@ -80,12 +80,12 @@ class Inflated:
         return f"sha256:{self._hash.hexdigest()}"
 
     def read(self, size: int, /) -> bytes:
-        """Return up to *size* bytes, b"" only at the end."""
+        """Return up to *size* bytes, b"" at the end only."""
         data = self._inflate(size) if self._make else self._plain(size)
         self._hash.update(data)
         self.size += len(data)
-        if self.size > _ALLOWANCE and self.size > self._taken * _FREE_RATIO:
-            raise BadArchive(f"the archive grows to more than {_FREE_RATIO} times its size when unpacked")
+        if self.size > _RATIO_FREE_SIZE and self.size > self._consumed * _LARGEST_RATIO:
+            raise BadArchive(f"the archive grows to more than {_LARGEST_RATIO} times its size when unpacked")
         return data
 
     def _format(self) -> Callable[[], _Decompressor] | None:
@@ -95,7 +95,7 @@ class Inflated:
 
     def _more(self) -> bytes:
         data = self._raw.read(self._chunk)
-        self._taken += len(data)
+        self._consumed += len(data)
         return data
 
     def _plain(self, size: int) -> bytes:
@@ -116,7 +116,7 @@ class Inflated:
         return b""
 
     def _advance(self) -> None:
-        """Go on to the next bytes, or the next member: compressed files may be glued together."""
+        """Read the next bytes, or start the next member: compressed files may be concatenated."""
         assert self._inner is not None and self._make is not None
         if self._inner.eof:
             rest = self._inner.unused_data or self._more()

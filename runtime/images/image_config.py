@@ -1,4 +1,4 @@
-"""What an image is: Docker's image configuration, and what the daemon keeps of it.  Pure."""
+"""Docker's image configuration document, and the records of images and tags.  Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.container_config import Empty, Healthcheck, Words
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
-    """Defaults for the containers made from an image."""
+    """Defaults for containers created from an image."""
 
     user: str | None = None
     exposed_ports: dict[str, Empty | None] | None = None
@@ -39,7 +39,7 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ImageDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The configuration document whose sha256 is the image's id."""
+    """The configuration document, whose SHA-256 is the image's id."""
 
     architecture: str
     os: str
@@ -52,7 +52,7 @@ class ImageDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An image as it is kept: the document byte for byte, because the id is its checksum."""
+    """The record of an image.  ``text`` is the document byte for byte, because the id is its checksum."""
 
     id: str
     text: str
@@ -61,7 +61,7 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     """Bytes of all layers."""
     tagged: str = ""
-    """When it was last given a name."""
+    """When it was last tagged; RFC 3339."""
 
     @property
     def document(self) -> ImageDocument:
@@ -77,18 +77,12 @@ class TagRecord(msgspec.Struct, frozen=True):
     image: str
 
 
-class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    chain: str
-    diff: str
-    size: int
-
-
 def image_id(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:
-    """Return the names under which the layers are kept, bottom first: each stands for itself and all below it."""
+    """Return the chain ids of the layers, bottom first: each identifies a layer together with all layers below it."""
     chains: list[str] = []
     for diff in diff_ids:
         chains.append(diff if not chains else f"sha256:{hashlib.sha256(f'{chains[-1]} {diff}'.encode()).hexdigest()}")

@@ -1,7 +1,7 @@
-"""Which images there are and what they are called.
+"""The records of images and tags.
 
-The one owner of image, tag and layer records.  It holds them in memory, writes every change through to the store
-first, and takes a layer's folder away only after nothing names it any more.
+The only owner of these records.  It keeps them in memory, writes every change to the store first, and deletes a layer's
+folder only after no image uses it any more.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Images:
         self._tags: dict[str, str] = {}
 
     def load(self) -> None:
-        """Read the records."""
+        """Load the records from the store."""
         self._images = self._store.load("image", ImageRecord)
         self._tags = {name: tag.image for name, tag in self._store.load("tag", TagRecord).items()}
 
     def sweep(self, used: Iterable[str]) -> None:
-        """Throw away the layers that no image has and that are not in *used*."""
+        """Delete the layers that no image uses, except those with a chain id in *used*."""
         self._layers.sweep([*used, *(chain for image in self._images.values() for chain in image.layers)])
 
     # Questions
@@ -55,7 +55,7 @@ class Images:
         return [reference.parse(name) for name, image in self._tags.items() if image == identifier]
 
     def find(self, text: str) -> ImageRecord:
-        """Return the image of a name, an id or the beginning of one.  Raises NotFound in Docker's words."""
+        """Return the image with a name, an id or a unique prefix of an id.  Raises NotFound with Docker's text."""
         prefix = reference.id_prefix(text)
         if prefix and (exact := self._images.get(f"sha256:{prefix}")):
             return exact
@@ -71,7 +71,7 @@ class Images:
         raise NotFound(f"No such image: {text if prefix and text.startswith('sha256:') else named.short}")
 
     def names_tag(self, text: str) -> Reference | None:
-        """Return the name under which *text* is kept, None when it is an id or not there."""
+        """Return *text* as a reference if it is a known name; None if it is an id or unknown."""
         prefix = reference.id_prefix(text)
         if prefix and f"sha256:{prefix}" in self._images:
             return None
@@ -81,7 +81,7 @@ class Images:
     # Changes
 
     async def add(self, document: ImageDocument, layer: Layer, name: Reference | None) -> ImageRecord:
-        """Publish *layer*, keep the image made of it, and call it *name*."""
+        """Publish *layer*, record the image, and tag it with *name*."""
         async with self._lock:
             await asyncio.to_thread(self._layers.publish, layer)
             text = msgspec.json.encode(document).decode()
@@ -98,7 +98,7 @@ class Images:
             return image
 
     async def tag(self, image: ImageRecord, name: Reference) -> None:
-        """Call *image* so; whatever had the name loses it."""
+        """Tag *image* with *name*; another image with that name loses it."""
         async with self._lock:
             if image.id not in self._images:
                 raise NotFound(f"No such image: {image.id}")
@@ -113,7 +113,7 @@ class Images:
             self._tags.pop(name.full, None)
 
     async def delete(self, image: ImageRecord) -> list[Reference]:
-        """Forget the image with all its names, which are returned, and the layers that no other image has."""
+        """Delete the image, its names, which are returned, and the layers that no other image uses."""
         async with self._lock:
             if image.id not in self._images:
                 raise Conflict(f"image {image.id} is being removed already")
@@ -126,9 +126,9 @@ class Images:
             return names
 
     def _drop_layers(self, chains: Sequence[str], pauses: Sequence[float] = (0.5, 3.0)) -> None:
-        """Delete the layers that no image has; one that cannot be deleted is tried again, at last at the next start."""
+        """Delete the layers that no image uses; failures are retried after *pauses* seconds, and at the next start."""
         failed = []
-        for chain in self._orphans(chains):
+        for chain in self._unused_layers(chains):
             try:
                 self._layers.drop(chain)
             except OSError as error:
@@ -142,9 +142,9 @@ class Images:
         async with self._lock:
             self._drop_layers(chains, pauses[1:])
 
-    def _orphans(self, chains: Sequence[str]) -> list[str]:
+    def _unused_layers(self, chains: Sequence[str]) -> list[str]:
         if self._store.incidents:
-            # An image whose record is lost may have them.
+            # A lost record may be of an image that uses them.
             return []
         used = {chain for image in self._images.values() for chain in image.layers}
         return [chain for chain in chains if chain not in used]

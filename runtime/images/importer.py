@@ -1,4 +1,4 @@
-"""``image import``: a root file system's archive becomes an image of one layer."""
+"""``image import``: creates an image of one layer from an archive of a root file system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686"
 
 
 def architecture() -> str:
-    """Return this machine's in the words of image configurations."""
+    """Return the architecture of this machine as image configurations name it (GOARCH)."""
     return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
@@ -34,12 +34,12 @@ class Importer:
     async def run(
         self, archive: AsyncIterator[bytes], name: Reference | None, applied: Sequence[str], comment: str = ""
     ) -> ImageRecord:
-        """Keep *archive* on disk as it comes, unpack it, and record the image.
+        """Write *archive* to disk, unpack it, and record the image.
 
-        Raises BadRequest or NoSpace; nothing is left then.
+        Raises BadRequest or NoSpace after removing everything.
         """
         config = changes.apply(applied)
-        spool = self._deferred_delete.fresh("import")
+        spool = self._deferred_delete.scratch_path("import")
         try:
             await _spool(archive, spool)
             layer = await asyncio.to_thread(self._unpack, spool)
@@ -58,13 +58,13 @@ class Importer:
         try:
             return await self._images.add(document, layer, name)
         finally:
-            # It is there only when it was not published.
+            # The folder exists only if the layer was not published.
             if layer.folder.exists():
                 self._deferred_delete.delete(layer.folder)
 
     def _unpack(self, spool: Path) -> Layer:
         with spool.open("rb") as archive:
-            # Docker takes nothing of the root's own entry, which often is that of a private temporary folder.
+            # Docker ignores the entry of the root itself, which often is a private temporary folder.
             return self._layers.unpack(archive, private_root=False)
 
 

@@ -1,4 +1,4 @@
-"""Makes single files of a layer, each by its name in an open folder, none followed: the hands of the unpacker."""
+"""Creates and removes single files of a layer, by name in an open folder, without following links."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _FAULTS_OF_ARCHIVE = frozenset(
         errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY, errno.EOVERFLOW, errno.EPERM, errno.ERANGE,
     }
 )  # fmt: skip
-"""What the kernel says to names, numbers and orders of entries that cannot be; not what a failing disk gives."""
+"""Errors caused by the names, numbers or order of an archive's entries, not by a failing disk."""
 
 
 def check(entry: Entry) -> None:
-    """Raise BadArchive for what no layer may hold."""
+    """Raise BadArchive for an entry that is not allowed in a layer."""
     if entry.kind in _KINDS:
         major, minor = entry.device
         if entry.kind == "char" and entry.device == (0, 0):
@@ -50,8 +50,8 @@ def _is_possible(key: str, value: bytes) -> bool:
 
 
 @contextmanager
-def faults(entry: Entry) -> Iterator[None]:
-    """Raise BadArchive for what the kernel refuses because of the entry; other OSErrors pass."""
+def archive_errors(entry: Entry) -> Iterator[None]:
+    """Raise BadArchive for an OSError that the entry has caused; raise other OSErrors unchanged."""
     try:
         yield
     except OSError as error:
@@ -60,8 +60,8 @@ def faults(entry: Entry) -> Iterator[None]:
         raise BadArchive(f"the entry {entry.shown} cannot be made: {error.strerror}") from None
 
 
-def describe(entry: Entry, handle: int) -> None:
-    """Set owner, mode and attributes of an open file, in this order: a change of owner takes setuid bits away."""
+def set_metadata(entry: Entry, handle: int) -> None:
+    """Set owner, mode and attributes of an open file, in this order: fchown clears setuid bits."""
     os.fchown(handle, entry.uid, entry.gid)
     os.fchmod(handle, entry.mode)
     for key, value in entry.xattrs.items():
@@ -73,13 +73,13 @@ def _set_xattr(entry: Entry, handle: int, key: str, value: bytes) -> None:
     try:
         openat.set_xattr(handle, key, value)
     except OSError as error:
-        if error.errno == errno.ENOSPC:  # of the file's own room for attributes
+        if error.errno == errno.ENOSPC:  # the attributes of one file have a limited size
             raise BadArchive(f"{entry.shown} carries more attributes than the file system takes") from None
         if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
             raise
 
 
-def touch(handle: int, mtime: int) -> None:
+def set_time(handle: int, mtime: int) -> None:
     with suppress(OSError, OverflowError):
         openat.set_time(handle, mtime)
 
@@ -88,7 +88,7 @@ def symlink(entry: Entry, folder: int, name: bytes) -> None:
     remove(folder, name, openat.lstat(folder, name))
     os.symlink(entry.link, name, dir_fd=folder)
     openat.chown(folder, name, entry.uid, entry.gid)
-    _touch_name(entry, folder, name)
+    _set_time_of_name(entry, folder, name)
 
 
 def node(entry: Entry, folder: int, name: bytes) -> None:
@@ -96,16 +96,16 @@ def node(entry: Entry, folder: int, name: bytes) -> None:
     os.mknod(name, _KINDS[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=folder)
     openat.chown(folder, name, entry.uid, entry.gid)
     openat.chmod(folder, name, entry.mode)
-    _touch_name(entry, folder, name)
+    _set_time_of_name(entry, folder, name)
 
 
-def _touch_name(entry: Entry, folder: int, name: bytes) -> None:
+def _set_time_of_name(entry: Entry, folder: int, name: bytes) -> None:
     with suppress(OSError, OverflowError):
         openat.utime(folder, name, entry.mtime)
 
 
 def remove(folder: int, name: bytes, was: os.stat_result | None) -> None:
-    """Take away what a later entry replaces."""
+    """Remove a file or folder that a later entry replaces."""
     if was is None:
         return
     if stat.S_ISDIR(was.st_mode):
@@ -127,4 +127,4 @@ def mark_opaque(folder: int, name: bytes) -> None:
 
 
 def no_source(entry: Entry) -> BadArchive:
-    return BadArchive(f"{entry.shown} is a hard link to {shown(entry.link)}, which is not there")
+    return BadArchive(f"{entry.shown} is a hard link to {shown(entry.link)}, which does not exist")

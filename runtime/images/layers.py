@@ -1,6 +1,6 @@
-"""The layers on disk: read-only folders named by what they hold, shared by every image that has them.
+"""The layers on disk: read-only folders named by chain id, shared by all images that use them.
 
-A layer appears whole by a rename after it has reached the disk, or not at all.
+A layer is published by a rename after it has been synced to disk, so it exists completely or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runtime.storage.deferred_delete import DeferredDelete
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer that is unpacked: in *folder* until it is published."""
+    """An unpacked layer, in *folder* until it is published."""
 
     chain: str
     diff: str
@@ -40,7 +40,7 @@ class Layers:
         self._deferred_delete = deferred_delete
 
     def sweep(self, known: Iterable[str]) -> None:
-        """Throw away what no image names: the remains of a crash between two steps."""
+        """Delete the folders of layers not in *known*, which a crash has left."""
         folders.make(self._paths.layers, folders.PRIVATE)
         self._deferred_delete.sweep(self._paths.layers, {self._paths.layer(chain).name for chain in known}.__contains__)
 
@@ -48,32 +48,32 @@ class Layers:
         return tuple(str(self._paths.layer(chain)) for chain in chains)
 
     def drop(self, chain: str) -> None:
-        self._deferred_delete.throw(self._paths.layer(chain))
+        self._deferred_delete.discard(self._paths.layer(chain))
 
     def unpack(self, archive: BinaryIO, diffs_below: Sequence[str] = (), *, private_root: bool = True) -> Layer:
-        """Unpack *archive* as the layer above those of *diffs_below*; blocks, so call it in a thread.
+        """Unpack *archive* as the layer above those of *diffs_below*; blocking, to be called in a thread.
 
-        Unless *private_root*, a root folder that not everybody may enter becomes one of root's with mode 0755.
+        Unless *private_root*, an archive whose root is not accessible to all users gets a root of uid 0 with mode 0755.
 
-        Raises BadArchive, or NoSpace when the disk is full; nothing is left then.
+        Raises BadArchive, or NoSpace if the disk is full, after removing everything.
         """
-        fresh = self._deferred_delete.fresh("layer")
+        fresh = self._deferred_delete.scratch_path("layer")
         try:
             fresh.mkdir()
             fresh.chmod(0o755)
             diff, size = self._fill(fresh, archive, chain_ids(list(diffs_below)), private_root)
             return Layer(chain_ids([*diffs_below, diff])[-1], diff, size, fresh)
         except BaseException as error:
-            self._deferred_delete.throw_now(fresh)
+            self._deferred_delete.delete_now(fresh)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpace(f"the disk of {self._paths.state} is full: free some space and try again") from error
             raise
 
     def publish(self, layer: Layer) -> None:
-        """Give the layer its name; one that is there already stays.  Blocks for a write to the disk."""
+        """Rename the layer's folder to its final name, unless that exists; blocking, syncs the disk."""
         target = self._paths.layer(layer.chain)
         if target.exists():
-            self._deferred_delete.throw_now(layer.folder)
+            self._deferred_delete.delete_now(layer.folder)
             return
         layer.folder.rename(target)
         parent = open_tree_root(target.parent)

@@ -1,6 +1,6 @@
-"""Image names: what people write, and the full name it stands for.  Pure.
+"""Image names as users write them, and the full names that they stand for.  Pure.
 
-``nginx`` is ``docker.io/library/nginx:latest``; the short form is what listings show.
+``nginx`` is ``docker.io/library/nginx:latest``; listings show the short form.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})\Z")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A repository with a tag or a digest; both empty when neither was written."""
+    """A repository with a tag or a digest; both are empty if neither was given."""
 
     domain: str
     path: str
@@ -36,14 +36,14 @@ class Reference:
 
     @property
     def short_repository(self) -> str:
-        """The name as people write it: ``nginx``."""
+        """The name as users write it: ``nginx``."""
         if self.domain != DEFAULT_DOMAIN:
             return self.repository
         return self.path.removeprefix("library/") if self.path.count("/") == 1 else self.path
 
     @property
     def full(self) -> str:
-        """The key under which a tag is kept: ``docker.io/library/nginx:latest``."""
+        """The key of the tag's record: ``docker.io/library/nginx:latest``."""
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag or 'latest'}"
 
     @property
@@ -54,7 +54,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Read an image name.  Raises BadRequest in Docker's words when it is not one."""
+    """Parse an image name.  Raises BadRequest with Docker's text if it is invalid."""
     rest, _, digest = text.partition("@")
     if digest and not _DIGEST.match(digest):
         raise _invalid(text)
@@ -72,7 +72,7 @@ def parse(text: str) -> Reference:
 
 
 def id_prefix(text: str) -> str | None:
-    """Return the hex digits when *text* can be an image id or the beginning of one."""
+    """Return the hexadecimal digits if *text* can be an image id or a prefix of one."""
     found = _ID.match(text)
     return found[1] if found else None
 

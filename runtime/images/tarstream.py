@@ -1,7 +1,7 @@
-"""Reads tar archives as a stream: headers and the bytes behind them, nothing else.
+"""Reads tar archives as a stream of headers and file contents.
 
-A reader of our own, because the archive is hostile: sizes, names and extended headers are bounded before they are
-believed, names stay bytes, and nothing here touches a file system.  Formats: v7, ustar, GNU long names, pax.
+Not the standard library's tarfile, because archives are untrusted: sizes, names and extended headers are checked
+against limits before use, names stay bytes, and no file system is accessed.  Formats: v7, ustar, GNU long names, pax.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Entry:
 
 
 class BadArchive(BadRequest):
-    """The archive is not one, is cut short, or asks for what no layer may hold."""
+    """The archive is no tar archive, is cut short, or has entries that are not allowed in a layer."""
 
 
 class TarStream:
-    """Iterate for the entries; :meth:`content` gives the bytes of the latest, once."""
+    """Iterating yields the entries; :meth:`content` yields the bytes of the latest entry, once."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
@@ -81,9 +81,9 @@ class TarStream:
         defaults: dict[str, bytes] = {}
         count = 0
         while (header := self._header()) is not None:
-            extended, room = dict(defaults), _LONGEST_EXTENDED
+            extended, limit = dict(defaults), _LONGEST_EXTENDED
             while header[156:157] in (b"x", b"g", b"L", b"K"):
-                room -= self._extend(header, extended, defaults, room)
+                limit -= self._extend(header, extended, defaults, limit)
                 if (following := self._header()) is None:
                     raise BadArchive("the archive ends after an extended header")
                 header = following
@@ -97,12 +97,12 @@ class TarStream:
         while self._left:
             data = self._source.read(min(self._left, 1 << 18))
             if not data:
-                raise _cut()
+                raise _cut_short()
             self._left -= len(data)
             yield data
 
     def drain(self) -> None:
-        """Read what follows the archive's end, as its checksum covers it."""
+        """Read the bytes after the end of the archive, which are part of its checksum."""
         while self._source.read(1 << 18):
             pass
 
@@ -111,18 +111,18 @@ class TarStream:
             pass
         self._exactly(self._padding)
         self._padding = 0
-        block = self._some(BLOCK)
+        block = self._up_to(BLOCK)
         if not block or not any(block):
             return None
         if len(block) < BLOCK:
-            raise _cut()
+            raise _cut_short()
         _verify(block)
         return block
 
-    def _extend(self, header: bytes, extended: dict[str, bytes], defaults: dict[str, bytes], room: int) -> int:
-        """Read one extended header of at most *room* bytes; return what it takes of the room, its blocks."""
+    def _extend(self, header: bytes, extended: dict[str, bytes], defaults: dict[str, bytes], limit: int) -> int:
+        """Read one extended header of at most *limit* bytes; return the size of its blocks."""
         kind, size = header[156:157], _number(header[124:136], "size")
-        if not 0 <= size <= room:
+        if not 0 <= size <= limit:
             raise BadArchive(
                 f"the archive has extended headers of more than {_LONGEST_EXTENDED} bytes for one entry"
                 if size >= 0
@@ -176,28 +176,28 @@ class TarStream:
             raise BadArchive("the archive has an entry of negative size")
         return size
 
-    def _some(self, size: int) -> bytes:
-        gathered = bytearray()
-        while len(gathered) < size and (more := self._source.read(size - len(gathered))):
-            gathered += more
-        return bytes(gathered)
+    def _up_to(self, size: int) -> bytes:
+        data_read = bytearray()
+        while len(data_read) < size and (more := self._source.read(size - len(data_read))):
+            data_read += more
+        return bytes(data_read)
 
     def _exactly(self, size: int) -> bytes:
-        data = self._some(size)
+        data = self._up_to(size)
         if len(data) < size:
-            raise _cut()
+            raise _cut_short()
         return data
 
 
 def shown(path: bytes) -> str:
-    """Return a path for a message: one line of at most 200 characters, what a terminal could act on escaped."""
+    """Return a path for a message: one line of at most 200 characters, control characters escaped."""
     text = path[:_LONGEST_SHOWN].decode(errors="backslashreplace")
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return escaped if len(path) <= _LONGEST_SHOWN and len(escaped) <= _LONGEST_SHOWN else f"{escaped[:_LONGEST_SHOWN]}…"
 
 
 def split(name: bytes) -> tuple[bytes, ...]:
-    """Return a path's parts below the root.  Raises BadArchive for ``..`` and for what no file system takes."""
+    """Return a path's components below the root.  Raises BadArchive for ``..`` and names too long for a file system."""
     if b"\0" in name or len(name) > _LONGEST_NAME:
         raise BadArchive(f"the archive has an impossible name of {len(name)} bytes")
     parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
@@ -208,7 +208,7 @@ def split(name: bytes) -> tuple[bytes, ...]:
     return parts
 
 
-def _cut() -> BadArchive:
+def _cut_short() -> BadArchive:
     return BadArchive("the archive is cut short")
 
 
@@ -225,10 +225,10 @@ def _name(header: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _number(field_: bytes, what: str) -> int:
-    if field_[0] & 0x80:
-        return int.from_bytes(field_[1:], "big") if field_[0] == 0x80 else int.from_bytes(field_, "big", signed=True)
-    text = field_.strip(b" \0")
+def _number(digits: bytes, what: str) -> int:
+    if digits[0] & 0x80:
+        return int.from_bytes(digits[1:], "big") if digits[0] == 0x80 else int.from_bytes(digits, "big", signed=True)
+    text = digits.strip(b" \0")
     try:
         return int(text, 8) if text else 0
     except ValueError:

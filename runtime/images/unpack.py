@@ -1,7 +1,7 @@
-"""Puts a layer's archive into a folder, for overlayfs: safely, whatever the archive says.
+"""Unpacks a layer's archive into a folder for overlayfs.
 
-Every parent is opened by openat2 with the folder as root, every last part is made through that descriptor and never
-followed, so nothing outside the folder can be read or written.  Whiteouts become overlayfs's own marks.
+Every parent is opened by openat2 with the folder as root, and the last component is created by that descriptor and not
+followed, so no archive can read or write a file outside the folder.  Whiteouts are converted to those of overlayfs.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _OPAQUE_MARK = b".wh..wh..opq"
 _FOLDER = openat.PARENT
 _NAMES_KEPT = 64 << 20
 _MOST_MISSING = 100_000
-"""Folders that are made without an entry of their own: a small archive could ask for a hundred by each entry."""
+"""Folders created without an entry of their own: each entry of a small archive could require a hundred."""
 _ENTERED = 0o555
 
 
 def unpack(stream: TarStream, root: int, lower: Sequence[int] = (), *, private_root: bool = True) -> int:
     """Write every entry of *stream* below the folder *root* and return the bytes of all files.
 
-    *lower* are the layers under it, top first: a folder that the archive only passes through is made as it is there.
-    Unless *private_root*, a root that not everybody may enter is ignored: it stays as it was given.
-    Raises BadArchive for what no layer may hold, OSError when the disk does not take it.
+    *lower* are the layers below it, top first: owner and mode of a folder without an entry are copied from them.
+    Unless *private_root*, the metadata of a root that is not accessible to all users is ignored.
+    Raises BadArchive for entries that are not allowed in a layer, OSError if writing fails.
     """
     return _Unpacker(stream, root, lower, private_root).run()
 
@@ -61,17 +61,17 @@ class _Unpacker:
             for entry in self._stream:
                 size += entry.size
                 layer_files.check(entry)
-                with layer_files.faults(entry):
+                with layer_files.archive_errors(entry):
                     self._make(entry)
         finally:
-            self._forget_parent()
+            self._close_parent()
         for path, mtime in self._times.items():
             self._set_time(path, mtime)
         return size
 
     def _make(self, entry: Entry) -> None:
         if not entry.parts:
-            self._describe_root(entry)
+            self._set_root_metadata(entry)
             return
         folder, name = self._folder(entry.parts[:-1]), entry.parts[-1]
         if name.startswith(_WHITEOUT):
@@ -83,11 +83,11 @@ class _Unpacker:
 
     def _folder(self, parts: tuple[bytes, ...]) -> int:
         if self._parent is None or self._parent[0] != parts:
-            self._forget_parent()
+            self._close_parent()
             self._parent = (parts, self._open_folder(parts))
         return self._parent[1]
 
-    def _forget_parent(self) -> None:
+    def _close_parent(self) -> None:
         if self._parent is not None:
             os.close(self._parent[1])
             self._parent = None
@@ -106,7 +106,7 @@ class _Unpacker:
         return above
 
     def _follow(self, path: bytes) -> int:
-        """Open a folder of the layer, links resolved inside.  Raises FileNotFoundError, NotADirectoryError."""
+        """Open a folder of the layer; links are resolved inside.  Raises FileNotFoundError, NotADirectoryError."""
         try:
             return open_in(self._root, path, _FOLDER)
         except (FileNotFoundError, NotADirectoryError):
@@ -118,10 +118,10 @@ class _Unpacker:
         path = b"/".join(parts)
         with suppress(FileNotFoundError, NotADirectoryError):
             return self._follow(path)
-        self._make_missing(parts, above)
+        self._create_missing(parts, above)
         return self._follow(path)
 
-    def _make_missing(self, parts: tuple[bytes, ...], above: int) -> None:
+    def _create_missing(self, parts: tuple[bytes, ...], above: int) -> None:
         name = parts[-1]
         was = openat.lstat(above, name)
         if was is not None and not layer_files.is_whiteout(was):
@@ -142,7 +142,7 @@ class _Unpacker:
             raise BadArchive(f"the archive leaves out more than {_MOST_MISSING} folders that its entries are in")
 
     def _below(self, parts: tuple[bytes, ...]) -> os.stat_result | None:
-        """Return what the layers below say of a folder that this one only passes through."""
+        """Return the status of a folder in the topmost lower layer that has it; None if no layer has it."""
         for layer in self._lower:
             with suppress(OSError):
                 handle = open_in(layer, b"/".join(parts), _FOLDER, links=False)
@@ -163,10 +163,10 @@ class _Unpacker:
                 layer_files.mark_opaque(folder, name)
         handle = openat.open_folder(folder, name)
         try:
-            layer_files.describe(entry, handle)
+            layer_files.set_metadata(entry, handle)
         finally:
             os.close(handle)
-        self._keep_time(b"/".join(entry.parts), entry.mtime)
+        self._record_time(b"/".join(entry.parts), entry.mtime)
 
     def _file(self, entry: Entry, folder: int, name: bytes) -> None:
         try:
@@ -177,8 +177,8 @@ class _Unpacker:
         try:
             for chunk in self._stream.content():
                 openat.write(handle, chunk)
-            layer_files.describe(entry, handle)
-            layer_files.touch(handle, entry.mtime)
+            layer_files.set_metadata(entry, handle)
+            layer_files.set_time(handle, entry.mtime)
         finally:
             os.close(handle)
 
@@ -208,24 +208,24 @@ class _Unpacker:
             layer_files.mark_opaque(folder, b".")
             return
         if hidden in (b"", b".", b"..") or hidden.startswith(_WHITEOUT) or entry.kind != "file":
-            raise BadArchive(f"{entry.shown} is not a whiteout that means anything")
+            raise BadArchive(f"{entry.shown} is not a valid whiteout")
         was = openat.lstat(folder, hidden)
         if was is None:
             os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0), dir_fd=folder)
         elif stat.S_ISDIR(was.st_mode):
             layer_files.mark_opaque(folder, hidden)
 
-    # The rest
+    # Metadata
 
-    def _describe_root(self, entry: Entry) -> None:
+    def _set_root_metadata(self, entry: Entry) -> None:
         if entry.kind != "directory":
             raise BadArchive("the archive's root is not a folder")
         if not self._private_root and entry.mode & _ENTERED != _ENTERED:
             return
-        layer_files.describe(entry, self._root)
+        layer_files.set_metadata(entry, self._root)
 
-    def _keep_time(self, path: bytes, mtime: int) -> None:
-        """Remember a folder's time until nothing is made in it any more."""
+    def _record_time(self, path: bytes, mtime: int) -> None:
+        """Record a folder's time, which is set at the end, because creating files in it changes it."""
         if path not in self._times:
             self._names_kept += len(path)
             if self._names_kept > _NAMES_KEPT:
@@ -236,6 +236,6 @@ class _Unpacker:
         with suppress(OSError):
             handle = open_in(self._root, path, os.O_RDONLY | os.O_DIRECTORY, links=False)
             try:
-                layer_files.touch(handle, mtime)
+                layer_files.set_time(handle, mtime)
             finally:
                 os.close(handle)

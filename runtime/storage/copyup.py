@@ -1,8 +1,8 @@
-"""Fills a new volume with what the image has at its place: owners, modes, attributes and links as they are.
+"""Copies a folder of an image into a new volume, with owners, modes, attributes and links.
 
-The copy is made in a folder that only the daemon can reach and moved into the volume when it is whole, because a
-running container may have the volume mounted already and could put a symbolic link in the way of any change by name.
-Where the volume is on another file system it is filled directly: by descriptor too, and giving up when folders move.
+The copy is created in a folder that only the daemon can access, and moved into the volume when it is complete: a
+running container may have mounted the volume already, and could replace names in it by symbolic links.  A volume on
+another file system is filled directly: also by descriptor, and with an error if a folder of it is moved meanwhile.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _CHUNK = 1 << 20
 
 
 def fill(target: Path, layers: Sequence[str], path: str, deferred_delete: DeferredDelete) -> bool:
-    """Copy the folder *path* of the image of *layers* (top first) into *target*; blocks.
+    """Copy the folder *path* of the image with *layers*, top first, into *target*; blocking.
 
-    Nothing happens and False is returned when *target* has entries already or the image has no such folder.  What a
-    container puts into *target* meanwhile stays.
+    Does nothing and returns False if *target* has entries or the image has no such folder.  Files that a container
+    creates in *target* meanwhile are kept.
     """
     volume = openat.open_tree_root(target)
     try:
@@ -47,7 +47,7 @@ def fill(target: Path, layers: Sequence[str], path: str, deferred_delete: Deferr
 
 @contextmanager
 def _image(layers: Sequence[str]) -> Iterator[int]:
-    """Open the root of the image: its only layer, or an overlay that no mount table shows."""
+    """Open the root of the image: its only layer, or a detached overlay."""
     root = openat.open_tree_root(layers[0]) if len(layers) == 1 else _overlay(layers)
     try:
         yield root
@@ -67,7 +67,7 @@ def _overlay(layers: Sequence[str]) -> int:
 
 
 def _copy_into(volume: int, source: int, deferred_delete: DeferredDelete) -> None:
-    scratch = deferred_delete.fresh("copy-up")
+    scratch = deferred_delete.scratch_path("copy-up")
     scratch.mkdir(mode=0o700)
     try:
         for name in ("tree", "links"):
@@ -85,7 +85,7 @@ def _copy_into(volume: int, source: int, deferred_delete: DeferredDelete) -> Non
             os.close(links)
         openat.copy_metadata(source, volume)
     finally:
-        deferred_delete.throw_now(scratch)
+        deferred_delete.delete_now(scratch)
 
 
 def _move_all(made: int, volume: int) -> None:
@@ -95,9 +95,10 @@ def _move_all(made: int, volume: int) -> None:
 
 
 class _Copy:
-    """One tree on its way; files that are one in the source are one in the copy.
+    """The copy of one tree, with hard links preserved.
 
-    *links* holds the first copy of every file that has several names, under its inode; without it they become several.
+    *links* is a folder for the first copy of every file with several names, under its inode; without *links*, each name
+    becomes a file of its own.
     """
 
     def __init__(self, target: int, links: int | None = None) -> None:
@@ -106,7 +107,7 @@ class _Copy:
         self._above = array("Q")
 
     def run(self, source: int) -> None:
-        """Copy all that *source* holds; what is there already stays."""
+        """Copy the content of *source*; existing files are kept."""
         try:
             for step in tree.walk(source):
                 if step.kind == "enter":
@@ -132,7 +133,7 @@ class _Copy:
         inode, device = self._above.pop(), self._above.pop()
         if _identity(parent) != (device, inode):
             os.close(parent)
-            raise OSError(errno.ESTALE, "a folder of the volume was moved while it was filled")
+            raise OSError(errno.ESTALE, "a folder of the volume was moved during the copy")
         self._move_to(parent)
 
     def _move_to(self, folder: int) -> None:
@@ -160,7 +161,7 @@ def _identity(folder: int) -> tuple[int, int]:
 
 
 def _is_whiteout(status: os.stat_result) -> bool:
-    """Tell whether overlayfs would hide the file: the only layer of an image is read without overlayfs."""
+    """Return whether overlayfs would hide the file: a single layer is read without overlayfs."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 

@@ -1,6 +1,6 @@
 """Named and anonymous volumes: folders below STATE/volumes that outlive containers.
 
-The one owner of volume records.  Who uses a volume is the caller's to say.
+The only owner of volume records.  The caller keeps track of the containers that use a volume.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Volumes:
         self._volumes = self._store.load(_KIND, VolumeRecord)
 
     async def restore(self) -> None:
-        """Make records of the folders that have none, as anybody's: nothing tells what was in the lost ones."""
+        """Create records for folders without one, as named volumes without labels: the lost fields are unknown."""
         for found in sorted(self._paths.volumes.iterdir()):
             if found.name not in self._volumes and _NAME.match(found.name) and self.folder(found.name).is_dir():
                 volume = VolumeRecord(name=found.name, created=now())
@@ -72,7 +72,7 @@ class Volumes:
         labels: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
     ) -> VolumeRecord:
-        """Return the volume *name*, made when it is not there; without a name, a new anonymous one."""
+        """Return the volume *name*, created if missing; without a name, a new anonymous volume."""
         _check(name, driver, options)
         async with self._lock:
             if found := self._volumes.get(name):
@@ -81,19 +81,19 @@ class Volumes:
             await asyncio.to_thread(self._make, volume.name)
             await self._store.write(Put(_KIND, volume.name, volume))
             self._volumes[volume.name] = volume
-        self.tell(volume.name, "create")
+        self._publish(volume.name, "create")
         return volume
 
     async def remove(self, name: str) -> None:
-        """Forget the volume and delete what is in it; the caller has made sure that nobody uses it."""
+        """Delete the volume and its content; the caller has checked that no container uses it."""
         async with self._lock:
             self.find(name)
             folder = self._paths.volumes / name
-            aside = self._deferred_delete.put_aside(folder)
+            aside = self._deferred_delete.rename_aside(folder)
             try:
                 await self._store.write(Drop(_KIND, name))
             except NoSpace:
-                # On a full disk even forgetting needs some room: what is in the volume makes it.
+                # On a full disk even the removal of a record needs space, which deleting the volume provides.
                 await self._deferred_delete.delete(aside)
                 await self._store.write(Drop(_KIND, name))
             except BaseException:
@@ -102,18 +102,18 @@ class Volumes:
                 raise
             del self._volumes[name]
             self._deferred_delete.delete(aside)
-        self.tell(name, "destroy")
+        self._publish(name, "destroy")
 
     async def fill(self, name: str, layers: Sequence[str], path: str) -> None:
-        """Copy what the image has at *path* into the volume, if that is empty."""
+        """Copy the image's folder *path* into the volume, if that is empty."""
         async with self._lock:
             await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._deferred_delete)
 
     def size(self, name: str) -> int:
-        """Return the bytes of all files; walks the volume, so call it in a thread."""
+        """Return the size in bytes of all files; blocking, walks the volume, to be called in a thread."""
         return tree.size(self.folder(name))
 
-    def tell(self, name: str, action: str, **attributes: str) -> None:
+    def _publish(self, name: str, action: str, **attributes: str) -> None:
         self._bus.publish(event("volume", action, name, {"driver": "local", **attributes}))
 
     def _make(self, name: str) -> None:

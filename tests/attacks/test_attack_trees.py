@@ -198,7 +198,7 @@ def test_folders_that_a_container_moves_while_a_volume_is_filled_lead_the_copy_n
                 os.rename(volume / "a/b", volume / "moved")
 
     monkeypatch.setattr(tree, "walk", walk)
-    with pytest.raises(OSError, match="moved while it was filled"):
+    with pytest.raises(OSError, match="moved during the copy"):
         copyup.fill(volume, [str(layer)], "/data", trash)
     assert {path.name for path in tmp_path.iterdir()} == {"layer", "volume", "scratch"}
 
@@ -298,7 +298,7 @@ def rebuilt(root):
 @given(shape=shapes)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_walks_see_all_and_removals_leave_nothing_however_few_folders_stay_open(tmp_path, monkeypatch, near, shape):
-    monkeypatch.setattr(tree, "_NEAR", near)
+    monkeypatch.setattr(tree, "_MAX_OPEN", near)
     (tmp_path / "tree").mkdir()
     root = openat.open_tree_root(tmp_path / "tree")
     build(root, shape)
@@ -407,6 +407,6 @@ def test_deletions_of_huge_trees_leave_threads_for_everything_else(tmp_path, mon
             await asyncio.wait_for(asyncio.to_thread(str), 5)
         finally:
             release.set()
-        await trash.settle()
+        await trash.wait()
 
     asyncio.run(main())

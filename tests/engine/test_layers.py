@@ -303,7 +303,7 @@ def test_what_no_image_names_is_swept_away(place):
     async def sweep():
         place.trash.open()
         place.layers.sweep([chain])
-        await place.trash.settle()
+        await place.trash.wait()
 
     asyncio.run(sweep())
     assert list(place.paths.layers.iterdir()) == [kept]

@@ -69,7 +69,7 @@ class Creator:
             userns = await stack.enter_async_context(self._user_namespaces.assigned(identifier, draft.host))
             points = [*await self._mount_points(mounts, draft, undo), *self._inherited(draft, mounts)]
             own = self._paths.container(identifier)
-            undo.callback(self._deferred_delete.throw, own.folder)
+            undo.callback(self._deferred_delete.discard, own.folder)
             await asyncio.to_thread(etc_files.create_folders, own, self._layers(draft)[0])
             tmpfs = {mount.target: mount.options for mount in mounts if mount.kind == "tmpfs"}
             container = await self._containers.add(

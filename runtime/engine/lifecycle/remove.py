@@ -54,7 +54,7 @@ class ContainerRemoval:
 
     def _delete_folder(self, container: Container) -> None:
         try:
-            self._deferred_delete.throw(self._paths.container(container.id).folder)
+            self._deferred_delete.discard(self._paths.container(container.id).folder)
         except OSError as error:
             # The record is deleted by now, and the next start deletes folders without a record.
             _log.warning("folder not deleted until the next start: container=%s error=%s", container.id[:12], error)
@@ -64,8 +64,8 @@ class ContainerRemoval:
             await self._containers.delete(container)
         except NoSpace:
             # On a full disk even a deletion from the store needs space: deleting the container's folder frees it.
-            self._deferred_delete.throw(self._paths.container(container.id).folder)
-            await self._deferred_delete.settle()
+            self._deferred_delete.discard(self._paths.container(container.id).folder)
+            await self._deferred_delete.wait()
             await self._containers.delete(container)
 
     async def _remove_anonymous(self, container: Container) -> None:
