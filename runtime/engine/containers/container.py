@@ -34,11 +34,11 @@ class Waiters:
         if future.cancelled() and future in self.futures:
             self.futures.remove(future)
 
-    def wake(self, code: int) -> None:
+    def resolve(self, exit_code: int) -> None:
         waiting, self.futures = self.futures, []
         for future in waiting:
             if not future.done():
-                future.set_result(code)
+                future.set_result(exit_code)
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ class Containers:
         return [
             container
             for container in self._containers.values()
-            if any(m.name == volume for m in container.record.mounts)
+            if any(point.name == volume for point in container.record.mounts)
         ]
 
     def free_name(self) -> str:
@@ -92,7 +92,7 @@ class Containers:
 
     # Changes
 
-    def reserve(self, name: str, identifier: str) -> None:
+    def reserve_name(self, name: str, identifier: str) -> None:
         """Reserve a name for the container *identifier*.  Raises Conflict if another container has it."""
         if holder := self._names.get(name):
             raise Conflict(
@@ -101,7 +101,7 @@ class Containers:
             )
         self._names[name] = identifier
 
-    def release(self, name: str) -> None:
+    def release_name(self, name: str) -> None:
         self._names.pop(name, None)
 
     async def add(self, record: ContainerRecord) -> Container:
@@ -131,9 +131,9 @@ class Containers:
         If the write fails, the values stay: a restarted daemon reads them from the kernel and the shims again.
         """
         container.record = msgspec.structs.replace(container.record, **fields)
-        job = self._tasks.start(self._write_deferred(container), f"write {container.id[:12]}")
-        self._pending_writes.add(job)
-        job.add_done_callback(self._pending_writes.discard)
+        task = self._tasks.start(self._write_deferred(container), f"write {container.id[:12]}")
+        self._pending_writes.add(task)
+        task.add_done_callback(self._pending_writes.discard)
 
     def update_state_deferred(self, container: Container, **fields: Any) -> None:
         self.update_deferred(container, state=msgspec.structs.replace(container.record.state, **fields))
@@ -157,13 +157,13 @@ class Containers:
 
     async def rename(self, container: Container, name: str) -> None:
         old = container.record.name
-        self.reserve(name, container.id)
+        self.reserve_name(name, container.id)
         try:
             await self.update(container, name=name)
         except BaseException:
-            self.release(name)
+            self.release_name(name)
             raise
-        self.release(old)
+        self.release_name(old)
 
     async def delete(self, container: Container) -> None:
         """Delete the record and release the name; if the write fails, keep both and raise the Problem."""
@@ -173,7 +173,7 @@ class Containers:
         except Problem:
             self._containers[container.id] = container
             raise
-        self.release(container.record.name)
+        self.release_name(container.record.name)
 
     def publish_event(self, container: Container, action: str, **attributes: str) -> None:
         """Publish an event of the container on the event bus."""

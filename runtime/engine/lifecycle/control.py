@@ -19,7 +19,9 @@ from runtime.shim_client.supervisor import Running, Supervisor
 _KILL = int(os_signal.SIGKILL)
 _TERM = int(os_signal.SIGTERM)
 _STOP_TIMEOUT = 10
+"""Docker's default, in seconds."""
 _KILL_TIMEOUT, _KILL_ALL_TIMEOUT = 10.0, 2.0
+"""Seconds to wait for the exit after SIGKILL to the first process, and after SIGKILL to all processes."""
 
 
 class Control:

@@ -63,10 +63,10 @@ class Creator:
         identifier = new_id()
         draft = self._draft(request, image, identifier, name)
         mounts = mount_options.mount_requests(draft.config, draft.host)
-        self._containers.reserve(name, identifier)
+        self._containers.reserve_name(name, identifier)
         async with AsyncExitStack() as stack, AsyncExitStack() as undo:
-            undo.callback(self._containers.release, name)
-            userns = await stack.enter_async_context(self._user_namespaces.assigned(identifier, draft.host))
+            undo.callback(self._containers.release_name, name)
+            userns = await stack.enter_async_context(self._user_namespaces.allocate(identifier, draft.host))
             points = [*await self._mount_points(mounts, draft, undo), *self._inherited(draft, mounts)]
             own = self._paths.container(identifier)
             undo.callback(self._deferred_delete.discard, own.folder)

@@ -1,7 +1,7 @@
 """Execs: further processes in running containers.
 
 Exited execs are kept for five minutes, at most 256 per container, so that clients can read their exit codes.  If a
-container has more than 1,024 others, those that were not started within five minutes are deleted.
+container has 1,024 others or more, those that were not started within five minutes are deleted.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from runtime.spec import StartError
 
 _log = logging.getLogger(__name__)
 _NOT_STARTED = 126
+"""The exit code of an exec that could not be started, as in Docker."""
 _KEPT_SECONDS, _MAX_KEPT = 300.0, 256
 """How long, and how many per container, exited execs are kept."""
-_SWEEP_EACH = 64
+_SWEEP_INTERVAL = 64
+"""Creations between two sweeps of exited execs."""
 _MAX_ACTIVE = 1024
 """Created and running execs of a container, above which old execs that were not started are deleted."""
 
@@ -169,7 +171,7 @@ class Execs:
     def _sweep(self) -> None:
         """At every 64th creation, delete execs that exited long ago and those whose container is removed."""
         self._created += 1
-        if self._created % _SWEEP_EACH == 0:
+        if self._created % _SWEEP_INTERVAL == 0:
             limit = time.monotonic() - _KEPT_SECONDS
             self._execs = {
                 key: exec_

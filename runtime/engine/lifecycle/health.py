@@ -51,9 +51,9 @@ class HealthChecks:
 
     async def _check(self, container: Container, running: Running, plan: HealthcheckPlan) -> Result:
         start = now()
-        program = process.exec_process(container.record, ExecConfig(cmd=plan.argv), container.record.config.hostname)
+        spec = process.exec_process(container.record, ExecConfig(cmd=plan.argv), container.record.config.hostname)
         try:
-            probe = await self._supervisor.exec(container.id, running.pid, program, new_id())
+            probe = await self._supervisor.exec(container.id, running.pid, spec, new_id())
             try:
                 streams = await probe.attach(stdin=False)
             except BaseException:

@@ -31,6 +31,7 @@ from runtime.spec import ExitStatus, StartError
 
 _log = logging.getLogger(__name__)
 _DAEMON_ERROR = 128
+"""The exit code of a container that a daemon's error kept from starting, as in Docker."""
 
 
 class Lifecycle:
@@ -67,7 +68,7 @@ class Lifecycle:
 
     async def _start(self, container: Container, restarts: int) -> None:
         try:
-            running, joined = await self._starter.start(container)
+            running, attachment = await self._starter.start(container)
         except StartError as error:
             await self._record_start_failure(container, error.message, error.code)
             raise start_problem(error) from None
@@ -79,18 +80,18 @@ class Lifecycle:
             failure = resource_errors.problem(error, what) or ServerError(f"{what}: {error or type(error).__name__}")
             await self._record_start_failure(container, failure.message, _DAEMON_ERROR)
             raise failure from error
-        await self._record_start(container, running, joined, restarts)
+        await self._record_start(container, running, attachment, restarts)
 
     async def _record_start(
-        self, container: Container, running: Running, joined: SandboxAttachment, restarts: int
+        self, container: Container, running: Running, attachment: SandboxAttachment, restarts: int
     ) -> None:
-        container.running, container.netns, container.hosts = running, joined.netns, joined.hosts
+        container.running, container.netns, container.hosts = running, attachment.netns, attachment.hosts
         endpoints = container.record.endpoints
-        if joined.settings is not None:
-            endpoints = networking.resolved_endpoints(endpoints, joined.settings.networks)
+        if attachment.settings is not None:
+            endpoints = networking.resolved_endpoints(endpoints, attachment.settings.networks)
         state = State(status="running", pid=running.pid, started_at=running.started)
         self._containers.update_deferred(
-            container, state=state, network=joined.settings, endpoints=endpoints, stopped=False, restarts=restarts
+            container, state=state, network=attachment.settings, endpoints=endpoints, stopped=False, restarts=restarts
         )
         self._containers.publish_event(container, "start")
         self.watch(container, running)
@@ -102,7 +103,7 @@ class Lifecycle:
         status = "created" if before.started_at == ZERO_TIME else "exited"
         state = msgspec.structs.replace(before, status=status, pid=0, error=message, exit_code=code)
         self._containers.update_deferred(container, state=state)
-        container.exit_waiters.wake(container.exit_code)
+        container.exit_waiters.resolve(container.exit_code)
         if container.record.host.auto_remove:
             await self.auto_remove(container)
 
@@ -128,7 +129,7 @@ class Lifecycle:
         restart = self._should_restart(container, status.code, while_down)
         remove = container.record.host.auto_remove and not container.manual_restart
         leaving = self._network.leave(container)
-        await self._record_end(container, status, "restarting" if restart else "exited", run_time)
+        await self._record_exit(container, status, "restarting" if restart else "exited", run_time)
         await asyncio.gather(leaving, self._discard(container))
         if restart:
             container.restart_delay = restart_policy.next_delay(container.restart_delay, run_time)
@@ -166,10 +167,10 @@ class Lifecycle:
     def _should_restart(self, container: Container, code: int, while_down: bool) -> bool:
         record = container.record
         decide = restart_policy.should_restart_after_daemon_start if while_down else restart_policy.should_restart
-        facts = {"code": code, "restarts": record.restarts}
-        return not container.manual_restart and decide(record.host.restart_policy, stopped=record.stopped, **facts)
+        counts = {"code": code, "restarts": record.restarts}
+        return not container.manual_restart and decide(record.host.restart_policy, stopped=record.stopped, **counts)
 
-    async def _record_end(self, container: Container, status: ExitStatus, name: Status, run_time: float) -> None:
+    async def _record_exit(self, container: Container, status: ExitStatus, name: Status, run_time: float) -> None:
         container.running = container.netns = None
         state = State(
             status=name,
@@ -183,7 +184,7 @@ class Lifecycle:
         if status.oom_killed:
             self._containers.publish_event(container, "oom")
         self._containers.publish_event(container, "die", exitCode=str(status.code), execDuration=str(int(run_time)))
-        container.exit_waiters.wake(status.code)
+        container.exit_waiters.resolve(status.code)
 
     async def _restart_later(self, container: Container) -> None:
         while True:
@@ -203,30 +204,23 @@ class Lifecycle:
                     if not resource_errors.is_shortage(problem) or self._containers.get(container.id) is not container:
                         return
                 # The host lacks resources, the container is not at fault: retry until the start succeeds.
-                container.restart_task, container.restart_delay = (
-                    task,
-                    restart_policy.next_delay(container.restart_delay, 0.0),
-                )
+                container.restart_task = task
+                container.restart_delay = restart_policy.next_delay(container.restart_delay, 0.0)
                 self._containers.update_deferred(
                     container, state=msgspec.structs.replace(before, error=container.record.state.error)
                 )
-
-    def _cancel_restart_task(self, container: Container) -> bool:
-        if container.restart_task is None:
-            return False
-        container.restart_task.cancel()
-        container.restart_task = None
-        return True
 
     async def cancel_restart(self, container: Container) -> bool:
         """Cancel the restart that the container waits for; return False if it waits for none."""
         async with container.lock:
             if container.record.state.status != "restarting":
                 return False
-            self._cancel_restart_task(container)
+            if container.restart_task is not None:
+                container.restart_task.cancel()
+                container.restart_task = None
             state = msgspec.structs.replace(container.record.state, status="exited")
             self._containers.update_deferred(container, state=state, stopped=True)
-            container.exit_waiters.wake(container.exit_code)
+            container.exit_waiters.resolve(container.exit_code)
             return True
 
 

@@ -107,7 +107,7 @@ class Restore:
                 try:
                     await self._lifecycle.start(container)
                 except Problem as problem:
-                    _log.warning("container not started: container=%s error=%s", container.record.name, problem.message)
+                    _log.warning("container not started: container=%s error=%s", container.id[:12], problem.message)
 
     # Sandboxes
 
@@ -130,7 +130,7 @@ class Restore:
                 continue
             if (view := views.get(container.id)) is None:
                 _log.warning(
-                    "sandbox is missing, restart the container to recreate it: container=%s", container.record.name
+                    "sandbox is missing, restart the container to recreate it: container=%s", container.id[:12]
                 )
                 continue
             container.hosts, container.netns = view.hosts, view.netns

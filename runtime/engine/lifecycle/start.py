@@ -24,6 +24,7 @@ from runtime.spec import ContainerSpec, StartError
 
 _PREFIX = "failed to create task for container: "
 _USER_ERRORS = (126, 127)
+"""Exit codes for a program that cannot be executed and one that does not exist: errors of the request."""
 
 
 class Starter:
@@ -44,30 +45,30 @@ class Starter:
     async def start(self, container: Container) -> tuple[Running, SandboxAttachment]:
         """Return the running process and its networking.  Raises a Problem or StartError after the rollback."""
         async with self._user_namespaces.namespaces(container) as namespaces, AsyncExitStack() as undo:
-            joined = await self._network.join(container, namespaces.network)
+            attachment = await self._network.join(container, namespaces.network)
             undo.push_async_callback(self._leave, container)
-            spec = self._spec(container, joined, namespaces.user)
-            await asyncio.to_thread(self._prepare_files, container, joined)
+            spec = self._spec(container, attachment, namespaces.user)
+            await asyncio.to_thread(self._prepare_files, container, attachment)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, container.id)
             await container.connect_pending_attachments(running)
             await self._supervisor.release(running)
             undo.pop_all()
-        return running, joined
+        return running, attachment
 
     async def _leave(self, container: Container) -> None:
         await self._network.leave(container)
 
-    def _spec(self, container: Container, joined: SandboxAttachment, userns: str) -> ContainerSpec:
+    def _spec(self, container: Container, attachment: SandboxAttachment, userns: str) -> ContainerSpec:
         record = container.record
         context = StartContext(
-            hostname=joined.hostname,
-            netns=joined.netns,
+            hostname=attachment.hostname,
+            netns=attachment.netns,
             userns=userns,
             pid_mode=self._namespace(record.host.pid_mode, "pid"),
             ipc_mode=self._namespace(record.host.ipc_mode, "ipc"),
             lower=tuple(str(self._paths.layer(chain)) for chain in record.layers),
-            files=joined.files,
+            files=attachment.files,
             cpus=os.cpu_count() or 1,
         )
         return runtime_spec.container(record, self._paths.container(container.id), context)
@@ -85,15 +86,17 @@ class Starter:
             )
         return proc.namespace_path(donor.running.pid, kind)
 
-    def _prepare_files(self, container: Container, joined: SandboxAttachment) -> None:
+    def _prepare_files(self, container: Container, attachment: SandboxAttachment) -> None:
         """Write the /etc files, and create folders that a crash of the host, or a user, may have deleted."""
         record, own = container.record, self._paths.container(container.id)
         missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
         if missing:
             raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")
         etc_files.create_folders(own, str(self._paths.layer(record.layers[0])))
-        if joined.settings is not None:
-            etc_files.write_files(own, hostname=joined.hostname, hosts=joined.hosts, resolv_conf=joined.resolv_conf)
+        if attachment.settings is not None:
+            etc_files.write_files(
+                own, hostname=attachment.hostname, hosts=attachment.hosts, resolv_conf=attachment.resolv_conf
+            )
         for point in record.mounts:
             if point.type == "volume":
                 etc_files.create_volume_folder(point.source)

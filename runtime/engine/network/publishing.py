@@ -31,35 +31,35 @@ class PortPublisher:
         self._netd = netd
         self._containers = containers
 
-    async def publish(self, container: Container, more: PortBindings) -> None:
-        """Publish *more* ports.  If a Problem is raised, nothing has changed."""
-        _check(container, more)
+    async def publish(self, container: Container, bindings: PortBindings) -> None:
+        """Publish *bindings* ports.  If a Problem is raised, nothing has changed."""
+        _check(container, bindings)
         async with container.lock:
-            host = port_bindings.added(container.record.host, more)
+            host = port_bindings.add(container.record.host, bindings)
             view = None
             if container.record.state.alive:
-                view = await self._netd.publish(container.id, PortsRequest(port_bindings=more))
+                view = await self._netd.publish(container.id, PortsRequest(port_bindings=bindings))
             try:
                 await self._record(container, host, view)
             except Problem:
                 if view is not None:
-                    await self._roll_back(container, more)
+                    await self._roll_back(container, bindings)
                 raise
 
-    async def unpublish(self, container: Container, less: PortBindings) -> None:
-        """Unpublish the ports *less*.  Raises NotFound, which names the ports, if none of them is published."""
-        _check(container, less)
+    async def unpublish(self, container: Container, bindings: PortBindings) -> None:
+        """Unpublish the ports *bindings*.  Raises NotFound, which names the ports, if none of them is published."""
+        _check(container, bindings)
         async with container.lock:
             record = container.record
             published = record.network.ports if record.network else {}
             exposed = list(record.config.exposed_ports or ())
-            host = port_bindings.removed(record.host, exposed, less, published)
+            host = port_bindings.remove(record.host, exposed, bindings, published)
             if record.state.alive:
-                request = PortsRequest(port_bindings=less, exposed_ports=exposed)
+                request = PortsRequest(port_bindings=bindings, exposed_ports=exposed)
                 await self._record(container, host, await self._netd.unpublish(container.id, request))
                 return
-            if host == port_bindings.removed(record.host, exposed, {}, published):
-                raise NotFound(f"container {record.name} publishes no port {', '.join(less)}")
+            if host == port_bindings.remove(record.host, exposed, {}, published):
+                raise NotFound(f"container {record.name} publishes no port {', '.join(bindings)}")
             await self._record(container, host, None)
 
     async def warnings(self, container: Container) -> list[str]:
@@ -97,9 +97,9 @@ class PortPublisher:
         else:
             await self._containers.update(container, host=host, network=view.network_settings)
 
-    async def _roll_back(self, container: Container, more: PortBindings) -> None:
+    async def _roll_back(self, container: Container, bindings: PortBindings) -> None:
         try:
-            await self._netd.unpublish(container.id, PortsRequest(port_bindings=more))
+            await self._netd.unpublish(container.id, PortsRequest(port_bindings=bindings))
         except Problem as problem:
             _log.warning("port not unpublished: container=%s error=%s", container.id[:12], problem.message)
 

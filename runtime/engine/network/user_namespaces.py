@@ -51,7 +51,7 @@ class UserNamespaces:
             await self._ensure_pool()
 
     @asynccontextmanager
-    async def assigned(self, identifier: str, host: HostConfig) -> AsyncIterator[IdRange | None]:
+    async def allocate(self, identifier: str, host: HostConfig) -> AsyncIterator[IdRange | None]:
         """Yield the ids of a container that is being created, reserved until it has a record."""
         donors = [self._containers.find(name) for name in _donors(host)]
         ids = inherited_ids(
@@ -59,7 +59,7 @@ class UserNamespaces:
         )
         if not donors and self._mode(host) != "none":
             pool = await self._ensure_pool()
-            ids = self._reserved[identifier] = self._allocate(pool, self._mode(host))
+            ids = self._reserved[identifier] = self._choose_ids(pool, self._mode(host))
         if ids is not None:
             check(host)
         try:
@@ -86,14 +86,14 @@ class UserNamespaces:
     def _mode(self, host: HostConfig) -> str:
         return "none" if host.userns_mode == "host" else host.userns_mode or self._settings.userns
 
-    def _allocate(self, pool: IdRange, mode: str) -> IdRange:
-        taken = [container.record.userns for container in self._containers.all() if container.record.userns is not None]
-        taken += self._reserved.values()
+    def _choose_ids(self, pool: IdRange, mode: str) -> IdRange:
+        used = [container.record.userns for container in self._containers.all() if container.record.userns is not None]
+        used += self._reserved.values()
         if mode == "remap":
-            return id_ranges.shared_range(pool, taken)
+            return id_ranges.shared_range(pool, used)
         if self._settings.userns == "remap":
-            taken.append(id_ranges.shared_range(pool, ()))
-        return id_ranges.lowest_free_range(pool, taken)
+            used.append(id_ranges.shared_range(pool, ()))
+        return id_ranges.lowest_free_range(pool, used)
 
     def _donor_namespace(self, container: Container) -> str:
         """Return the path of the user namespace of the containers that this one joins; empty if it joins none."""

@@ -58,10 +58,10 @@ def _entry(text: str, source: str) -> str:
     raise BadRequest(f"no ids for user namespaces: {source} has no entry for {' or '.join(OWNERS)}: {REMEDY}")
 
 
-def shared_range(pool: IdRange, taken: Iterable[IdRange]) -> IdRange:
+def shared_range(pool: IdRange, used: Iterable[IdRange]) -> IdRange:
     """Return the range that all containers share with ``remap``.  Raises BadRequest if a container owns part of it."""
     first = IdRange(first=pool.first, count=RANGE_SIZE, shared=True)
-    if any(_overlap(first, other) and not other.shared for other in taken):
+    if any(_overlap(first, other) and not other.shared for other in used):
         raise BadRequest(
             f"the ids {pool.first}:{RANGE_SIZE}, which remap shares, are a container's own: remove the containers made"
             " with userns auto, or set another userns_range"
@@ -69,15 +69,15 @@ def shared_range(pool: IdRange, taken: Iterable[IdRange]) -> IdRange:
     return first
 
 
-def lowest_free_range(pool: IdRange, taken: Iterable[IdRange]) -> IdRange:
-    """Return the lowest range of the pool that overlaps none of *taken*.  Raises BadRequest when none is left."""
+def lowest_free_range(pool: IdRange, used: Iterable[IdRange]) -> IdRange:
+    """Return the lowest range of the pool that overlaps none of *used*.  Raises BadRequest when none is left."""
     first = pool.first
-    for used in sorted(taken, key=lambda id_range: id_range.first):
-        if used.first + used.count <= first:
+    for other in sorted(used, key=lambda id_range: id_range.first):
+        if other.first + other.count <= first:
             continue
-        if used.first >= first + RANGE_SIZE:
+        if other.first >= first + RANGE_SIZE:
             break
-        first += -(-(used.first + used.count - first) // RANGE_SIZE) * RANGE_SIZE
+        first += -(-(other.first + other.count - first) // RANGE_SIZE) * RANGE_SIZE
     if first + RANGE_SIZE > pool.first + pool.count:
         raise BadRequest(
             f"no ids are left for another user namespace: the {pool.count // RANGE_SIZE} ranges of"

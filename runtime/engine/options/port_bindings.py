@@ -16,17 +16,17 @@ from runtime.container_config import HostConfig
 _UNSPECIFIED = {"0.0.0.0", "::"}
 
 
-def added(host: HostConfig, more: PortBindings) -> HostConfig:
-    """Return *host* with *more* published."""
+def add(host: HostConfig, bindings: PortBindings) -> HostConfig:
+    """Return *host* with *bindings* added."""
     result = _per_port(host.port_bindings or {})
-    for key, bindings in _per_port(more).items():
+    for key, port_bindings in _per_port(bindings).items():
         present = result.setdefault(key, [])
-        present += [binding for binding in bindings if binding not in present]
+        present += [binding for binding in port_bindings if binding not in present]
     return msgspec.structs.replace(host, port_bindings=dict(result))
 
 
-def removed(host: HostConfig, exposed: Sequence[str], less: PortBindings, published: PortBindings) -> HostConfig:
-    """Return *host* without the bindings *less*; an empty host address or port in *less* matches any.
+def remove(host: HostConfig, exposed: Sequence[str], removals: PortBindings, published: PortBindings) -> HostConfig:
+    """Return *host* without *removals*; an empty host address or port in *removals* matches any.
 
     *published* are the current bindings, which hold the host ports that netd chose.  With ``PublishAllPorts``, the
     remaining ports are written out and the option is cleared, or the next start would publish all of them again.
@@ -35,8 +35,8 @@ def removed(host: HostConfig, exposed: Sequence[str], less: PortBindings, publis
     if host.publish_all_ports:
         for key in _per_port({port: [] for port in exposed}):
             result.setdefault(key, [PortBinding()])
-    for key, bindings in _per_port(less).items():
-        for removal in bindings:
+    for key, port_removals in _per_port(removals).items():
+        for removal in port_removals:
             current = published.get(key) or ()
             result[key] = [left for binding in result.get(key, ()) for left in _without(binding, removal, current)]
     kept: PortBindings = {key: bindings for key, bindings in result.items() if bindings}

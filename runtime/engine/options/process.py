@@ -17,14 +17,14 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def environment(defaults: Iterable[str], entries: Iterable[str]) -> tuple[str, ...]:
     """Return *defaults* overridden by *entries*: the last entry of a name wins, a name without ``=`` removes it."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for entry in (*defaults, *entries):
         name, equals, value = entry.partition("=")
         if equals:
-            found[name] = value
+            variables[name] = value
         else:
-            found.pop(name, None)
-    return tuple(f"{name}={value}" for name, value in found.items())
+            variables.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in variables.items())
 
 
 def check(config: Config, argv: Sequence[str]) -> None:
@@ -110,9 +110,9 @@ def exec_process(record: ContainerRecord, request: ExecConfig, hostname: str) ->
     )
 
 
-def console_size(given: Sequence[int] | None) -> tuple[int, int] | None:
+def console_size(size: Sequence[int] | None) -> tuple[int, int] | None:
     """Return (rows, columns) if both are given and not zero."""
-    return (given[0], given[1]) if given and len(given) == 2 and all(given) else None
+    return (size[0], size[1]) if size and len(size) == 2 and all(size) else None
 
 
 def _defaults(hostname: str, tty: bool) -> list[str]:

@@ -102,7 +102,7 @@ def _mount(point: MountPoint, tmpfs: dict[str, str]) -> MountSpec:
 
 def _files(record: ContainerRecord, paths: ContainerPaths) -> list[MountSpec]:
     """Return the mounts of the generated /etc files, without those that a mount of the request replaces."""
-    taken = {point.destination for point in record.mounts}
+    targets = {point.destination for point in record.mounts}
     files = (
         ("/etc/resolv.conf", paths.resolv_conf),
         ("/etc/hostname", paths.hostname),
@@ -111,7 +111,7 @@ def _files(record: ContainerRecord, paths: ContainerPaths) -> list[MountSpec]:
     return [
         MountSpec(kind="bind", target=target, source=str(path), read_only=record.host.readonly_rootfs)
         for target, path in files
-        if target not in taken
+        if target not in targets
     ]
 
 
