@@ -34,7 +34,7 @@ class Waiters:
         if future.cancelled() and future in self.futures:
             self.futures.remove(future)
 
-    def resolve(self, exit_code: int) -> None:
+    def complete(self, exit_code: int) -> None:
         waiting, self.futures = self.futures, []
         for future in waiting:
             if not future.done():

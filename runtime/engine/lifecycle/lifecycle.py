@@ -103,7 +103,7 @@ class Lifecycle:
         status = "created" if before.started_at == ZERO_TIME else "exited"
         state = msgspec.structs.replace(before, status=status, pid=0, error=message, exit_code=code)
         self._containers.update_deferred(container, state=state)
-        container.exit_waiters.resolve(container.exit_code)
+        container.exit_waiters.complete(container.exit_code)
         if container.record.host.auto_remove:
             await self.auto_remove(container)
 
@@ -184,7 +184,7 @@ class Lifecycle:
         if status.oom_killed:
             self._containers.publish_event(container, "oom")
         self._containers.publish_event(container, "die", exitCode=str(status.code), execDuration=str(int(run_time)))
-        container.exit_waiters.resolve(status.code)
+        container.exit_waiters.complete(status.code)
 
     async def _restart_later(self, container: Container) -> None:
         while True:
@@ -220,7 +220,7 @@ class Lifecycle:
                 container.restart_task = None
             state = msgspec.structs.replace(container.record.state, status="exited")
             self._containers.update_deferred(container, state=state, stopped=True)
-            container.exit_waiters.resolve(container.exit_code)
+            container.exit_waiters.complete(container.exit_code)
             return True
 
 

@@ -49,8 +49,8 @@ class ContainerRemoval:
             await self._remove_anonymous(container)
         self._containers.publish_event(container, "destroy")
         container.end_pending_attachments()
-        container.exit_waiters.resolve(container.exit_code)
-        container.removal_waiters.resolve(container.exit_code)
+        container.exit_waiters.complete(container.exit_code)
+        container.removal_waiters.complete(container.exit_code)
 
     def _delete_folder(self, container: Container) -> None:
         try:
