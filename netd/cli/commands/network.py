@@ -159,7 +159,13 @@ COMMANDS = {
             text("ip", "", "ADDRESS", "IPv4 address on this network"),
             text("ip6", "", "ADDRESS", "IPv6 address on this network"),
             many("alias", "", "NAME", "Alias of the container on this network"),
-            many("link", "", "CONTAINER[:ALIAS]", "Add a name for another container", values="container"),
+            many(
+                "link",
+                "",
+                "CONTAINER[:ALIAS]",
+                "Link to another container, optionally with an alias",
+                values="container",
+            ),
             many("link-local-ip", "", "ADDRESS", "Link-local address"),
             many("driver-opt", "", "KEY=VALUE", "Option of the driver"),
             text(
