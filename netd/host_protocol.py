@@ -1,6 +1,6 @@
-"""The host as netd sees it: the one door to the kernel, as a protocol.
+"""The protocol between the engine and the kernel packages: every read and change of the host.
 
-``netd.kernel.kernel_host.Host`` implements it.  It knows how; it never decides what.
+Implemented by :class:`netd.kernel.kernel_host.KernelHost`.  Methods apply decisions of the engine and must not decide.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from netd.portmap.rules import Published, Ruleset, RulesetChange
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Sockets that answer at 127.0.0.11:53 inside one sandbox (a redirect there leads to their free ports)."""
+    """Sockets for 127.0.0.11:53 in a sandbox, bound to free ports to which the sandbox's firewall redirects port 53."""
 
     udp: socket.socket
     tcp: socket.socket
     netns: int
-    """A descriptor of the sandbox's namespace; the taker closes it."""
+    """A descriptor of the sandbox's namespace; the receiver closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """Connections that the kernel goes on treating as was right before."""
+    """Connections that conntrack still handles by former addresses and rules."""
 
     addresses: frozenset[Address] = frozenset()
-    """Container addresses that are given up: all that names one of them."""
+    """Released container addresses: all connections from, to or translated to them."""
     closed: tuple[Published, ...] = ()
-    """Published no more while the container stays: what was led to it from there, and nothing else of it."""
+    """Rules that were removed while the container stays: the connections that they translated."""
     opened: tuple[Published, ...] = ()
-    """Published from now on: what came there before, and went to the host itself untranslated."""
+    """Rules that were added: earlier connections to the port, which reached the host itself untranslated."""
 
     def __bool__(self) -> bool:
         return bool(self.addresses or self.closed or self.opened)
@@ -61,7 +61,7 @@ class ConnectionCounts:
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
-    """Where a route of the host leads, and the link that it leaves by."""
+    """Destination and outgoing link of a route of the host."""
 
     destination: Subnet
     interface: str
@@ -69,62 +69,61 @@ class RouteEntry:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something of ours was changed by somebody else."""
+    """A change of netd's objects in the kernel by another program."""
 
     kind: str
     """"link", "address", "firewall" (the table, or forwarding), or "lost" when events were dropped."""
     name: str = ""
-    """The link's."""
+    """The name of the link; "" for other kinds."""
 
 
 class Host(Protocol):
     async def observe(self) -> State:
-        """Return every fact of ours that the kernel holds: links by our prefix or known name, mounted namespaces."""
+        """Return the facts of all objects of netd in the kernel: links by prefix or known name, mounted namespaces."""
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Carry the steps out in order; each is idempotent.
+        """Execute the steps in order; each is idempotent.
 
-        Raises KernelRefused at the first that fails; earlier ones stay done.  After a DEL returns, nothing is
-        reachable through the object and its names may be used again, though the kernel may still be taking it apart.
-        A sandbox's own sysctls are remembered in the run folder, because they cannot be asked of the kernel.
+        Raises KernelRefused at the first step that fails; earlier steps are not undone.  After a DEL the object passes
+        no packets and its names may be used again, although the kernel may delete it later.  The sysctls of a sandbox
+        are recorded in the run folder, because the kernel does not record which were set.
         """
 
     async def change_firewall(self, change: RulesetChange) -> None:
-        """Make the firewall what it becomes by *change*, in one transaction.
+        """Apply *change* in one transaction; on failure rebuild the ruleset.
 
-        Costs what the change is, not what is there.  What is gone or there already is passed over.  Where the change
-        does not fit what the kernel holds, all of it is built anew.  Forwarding is switched on with the first network
-        that is not internal.
+        The cost depends on the change, not on the ruleset.  Removals of absent rules and additions of present rules
+        have no effect.  IP forwarding is enabled with the first network that is not internal.
         """
 
     async def update_firewall(self, rules: Ruleset) -> None:
-        """Make the firewall hold exactly *rules*: the difference to what was last published, in one transaction."""
+        """Apply the difference to the last ruleset in one transaction; on failure rebuild the ruleset."""
 
     async def reset_firewall(self, rules: Ruleset) -> None:
-        """Build the table anew in one transaction, whatever is there now."""
+        """Rebuild the ruleset in one transaction, whatever the kernel holds now."""
 
     async def open_resolver(self, sandbox: str) -> Resolver:
-        """Open the sockets of a sandbox's resolver and lead 127.0.0.11:53 to them; repeating it replaces the lead."""
+        """Open the sockets of a sandbox's resolver and redirect 127.0.0.11:53 to them; replaces an earlier redirect."""
 
     async def move_resolver(self, sandbox: str) -> Resolver | None:
-        """The same for a sandbox that may be led by a firewall that is no longer in use; None when it is not.
+        """Replace the sandbox's redirect if it was set by the other firewall backend; return None if it was not.
 
-        The earlier lead is taken away when the new one is there.
+        The former redirect is deleted after the new redirect is in place.
         """
 
     async def delete_flows(self, flows: Flows) -> None:
-        """Drop the conntrack entries that *flows* describes, and nobody else's.
+        """Delete the conntrack entries that *flows* describes, and no others.
 
-        Takes 12 ms and more; runs beside everything else.  An address should not be given to another before.
+        Takes 12 ms or more, in parallel with other calls.  Do not assign a released address again before it returns.
         """
 
     async def adopt_namespace(self, sandbox: str, path: str) -> None:
         """Use the network namespace at *path* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
 
     async def delete_stray_connections(self, rules: Ruleset) -> int:
-        """Drop the conntrack entries of connections that *rules* would not have admitted; returns their number.
+        """Delete the conntrack entries of connections that *rules* would not have admitted; return their number.
 
-        They began while the rules were gone.  Reads the whole table, beside everything else.
+        Such connections begin while the rules are absent.  Reads the whole table, in parallel with other calls.
         """
 
     async def connection_table(self) -> ConnectionTable:
@@ -140,22 +139,22 @@ class Host(Protocol):
         """Count the tracked connections of *sources*; stops at *most*."""
 
     def namespace_path(self, sandbox: str) -> Path:
-        """Where the sandbox's namespace is mounted."""
+        """Return the path on which the sandbox's namespace is mounted."""
 
     async def used_subnets(self) -> Sequence[Subnet]:
-        """Return the networks that the host has routes or addresses for.
+        """Return the subnets of the host's routes and addresses.
 
-        Those of every table; not the default routes, and not ours.
+        Routes of every table count, except default routes and those by netd's links.
         """
 
     async def routes(self) -> Sequence[RouteEntry]:
-        """Return the routes of every table that leave by links which are not ours, but for the default ones."""
+        """Return the routes of every table, except default routes and those by netd's links."""
 
     async def wait_for_route_change(self) -> None:
-        """Return when a route of the host has changed since the last call, be it ours or not; for one who waits."""
+        """Wait until any route of the host has changed since the last call; for a single consumer."""
 
     async def mtu(self, link: str = "") -> int:
-        """Return the MTU of a link, or the smallest of those that default routes leave by; 0 where there is none."""
+        """Return the MTU of a link, or the smallest of the links with default routes; 0 if there is none."""
 
     async def has_link(self, name: str) -> bool:
         """Return whether the host has a link of this name."""
@@ -167,15 +166,15 @@ class Host(Protocol):
         """Return the host's name."""
 
     def changes(self) -> AsyncIterator[Change]:
-        """Yield what others change among the objects of ours, until the host is closed.
+        """Yield changes of netd's objects by other programs until the host is closed; for a single consumer.
 
-        A link is ours once it was observed or applied; what is changed inside sandboxes is not told.
+        Covers links that were observed or applied; changes inside sandboxes are not reported.
         """
 
     async def reap(self) -> None:
-        """Return when the links that were taken away so far are deleted: some 30 ms, which nobody else waits."""
+        """Wait until the retired links are deleted, some 30 ms, in parallel with other calls."""
 
     async def remove_everything(self) -> None:
-        """Take down all that is ours: namespaces, links, the table, sysctls that we changed."""
+        """Delete all objects of netd: namespaces, links, the table; restore the sysctls that netd changed."""
 
     async def close(self) -> None: ...

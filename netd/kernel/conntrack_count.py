@@ -1,7 +1,7 @@
-"""How many entries connection tracking has, and of which sources.
+"""Size of the conntrack table, and numbers of its entries by source.
 
-To be called in the host's namespace.  Each dump has a socket of its own, because the kernel builds a dump as it is
-read: one that is broken off by closing the socket costs no more than the part that was read.
+Call it in the host's namespace; changes nothing.  Each dump has a socket of its own: the kernel builds a dump as it is
+read, so closing the socket early saves the cost of the rest.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _REQUEST = struct.Struct("=IHHII")
 _ERROR, _DONE = 2, 3
 _FAMILY = struct.Struct("=BBH")
 _HEAD = struct.Struct("=IH")
-"""Length and kind, which begin a message."""
+"""Length and type, the first fields of a message."""
 # linux/netfilter/nfnetlink_conntrack.h
 _TUPLE_ORIG, _FILTER, _TUPLE_IP, _BY_SOURCE = 1, 25, 1, 0x1
 _SOURCE_IPV4 = 1
 _SOURCE = 32
-"""Offset of the source in a message: after netlink's and netfilter's headers and the heads of three attributes, the
-first of each nest."""
+"""Offset of the source in a message: after the headers of netlink and netfilter and the heads of three nested
+attributes, each the first of its nest."""
 _LENGTHS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 _FAMILY_OFFSET = 16
 _RECEIVE = 1 << 15
-"""The most that the kernel puts into one part of a dump."""
+"""The size limit of a datagram of a dump in the kernel."""
 
 
 def table() -> ConnectionTable:
@@ -69,9 +69,9 @@ def _of_source(address: Address) -> bytes:
 
 
 def _dump(body: bytes, most: int, wanted: Container[bytes] | None = None) -> Counter[bytes]:
-    """Return the sources of some more than *most* entries, or of all that there are.
+    """Count entries by source until more than *most* are found or the dump ends.
 
-    Only those that are *wanted*, which the kernel may not have filtered.
+    Counts only the *wanted* sources if given, because the kernel's filter may pass others.
     """
     found: Counter[bytes] = Counter()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as dump:
@@ -86,7 +86,7 @@ def _dump(body: bytes, most: int, wanted: Container[bytes] | None = None) -> Cou
 
 
 def _sources(data: bytearray, size: int) -> tuple[list[bytes], bool]:
-    """Return the sources in one part of a dump, and whether it is the last."""
+    """Return the sources in a datagram of a dump, and whether it is the last."""
     found: list[bytes] = []
     start = 0
     while start < size:

@@ -176,10 +176,10 @@ class Worker:
         if isinstance(step.fact, _ON_HOST):
             self.known |= dict.fromkeys(_names(step.fact), step.fact)
 
-    def _put(self, fact: Fact, was: Fact | None) -> None:
+    def _put(self, fact: Fact, previous: Fact | None) -> None:
         match fact:
             case Bridge():
-                bridges.put(self._host, fact, was if isinstance(was, Bridge) else None)
+                bridges.put(self._host, fact, previous if isinstance(previous, Bridge) else None)
             case Segment():
                 segments.put(self._host, fact)
             case HostLink() | Macvlan() | HostRoute():
@@ -187,7 +187,7 @@ class Worker:
             case Namespace():
                 self.sandboxes.put(fact)
             case Pair():
-                pairs.put(self._host, self.sandboxes, fact, was if isinstance(was, Pair) else None)
+                pairs.put(self._host, self.sandboxes, fact, previous if isinstance(previous, Pair) else None)
                 self._sysctl_journal.put(fact.host, fact.sysctls)
             case PluginLink():
                 plugin_links.put(self._host, self.sandboxes, fact)

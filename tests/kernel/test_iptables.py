@@ -116,7 +116,7 @@ def test_a_host_whose_networks_are_ipv4_alone_gets_no_tables_of_ipv6(site: Site)
 
 def test_the_lock_of_others_is_waited_for_but_not_for_ever(site: Site, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tables, "_LOCK", tmp_path / "lock")
-    monkeypatch.setattr(tables, "_PATIENCE", 0.05)
+    monkeypatch.setattr(tables, "_LOCK_TIMEOUT", 0.05)
     site.network("front", "172.18.0.1/16")
     with (tmp_path / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

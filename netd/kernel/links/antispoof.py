@@ -40,10 +40,10 @@ _ICMP, _IGMP, _UDP, _PIM = 1, 2, 17, 103
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _ICMPV6, _OPTIONS = 0, 43, 44, 58, 60
 _SOLICITATION, _ADVERTISEMENT, _ROUTER, _REDIRECT = 135, 136, 134, 137
 _MLD_QUERY, _MLD_REPORTS, _ROUTER_SOLICITATION, _MULTICAST_ROUTER = 130, (131, 132, 143), 133, 151
-_OF_ROUTERS = {_ICMP: (5, 9), _IGMP: (0x11, 0x30)}
+_ROUTER_TYPES = {_ICMP: (5, 9), _IGMP: (0x11, 0x30)}
 """ICMP types of redirects and router advertisements; IGMP types of queries and multicast router advertisements."""
 _DHCP_SERVER, _DHCPV6_SERVER = 67, 547
-_DHCP_QUESTION = 68 << 16 | _DHCP_SERVER
+_DHCP_REQUEST_PORTS = 68 << 16 | _DHCP_SERVER
 _NEXT, _UNSPECIFIED, _LENGTH = 0, 1, 2
 """Cells of the program's memory: the next header's type, whether the source is ``::``, a header's length."""
 
@@ -95,25 +95,25 @@ def _assembled(ipv4: bool, ipv6: bool) -> tuple[bytes, tuple[tuple[int, str], ..
     # A conditional jump reaches 255 instructions, so the returns are in the middle too.
     end: tuple[_Line, ...] = ("pass", _Op(_RETURN, PASS), "drop", _Op(_RETURN, DROP))
     lines = (*_frame(), *_ipv4(ipv4), *_arp(ipv4), *end, *_ipv6(ipv6), *end)
-    places: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     ops: list[_Op] = []
     for line in lines:
         if isinstance(line, str):
-            places.setdefault(line, []).append(len(ops))
+            positions.setdefault(line, []).append(len(ops))
         else:
             ops.append(line)
     packed, placeholders = [], []
     for number, op in enumerate(ops):
         if isinstance(op.k, str):
             placeholders.append((number * _INSTRUCTION.size + 4, op.k))
-        packed.append(_encoded(op, number + 1, places))
+        packed.append(_encoded(op, number + 1, positions))
     return b"".join(packed), tuple(placeholders)
 
 
-def _encoded(op: _Op, following: int, places: dict[str, list[int]]) -> bytes:
+def _encoded(op: _Op, following: int, positions: dict[str, list[int]]) -> bytes:
     """Return the instruction; a label is resolved to its next position after *following*."""
     yes, no = (
-        next(place for place in places[label] if place >= following) - following if label else 0
+        next(position for position in positions[label] if position >= following) - following if label else 0
         for label in (op.yes, op.no)
     )
     if op.code == _JUMP:
@@ -155,7 +155,7 @@ def _ipv4(has: bool) -> Iterator[_Line]:
     yield _Op(_LOAD_HALF, 20)
     yield _Op(_ANY_BIT, 0x3FFF, yes="drop")
     yield _Op(_LOAD_WORD, 34)
-    yield _Op(_EQUAL, _DHCP_QUESTION, yes="pass", no="drop")
+    yield _Op(_EQUAL, _DHCP_REQUEST_PORTS, yes="pass", no="drop")
 
 
 def _ipv4_payload() -> Iterator[_Line]:
@@ -169,10 +169,10 @@ def _ipv4_payload() -> Iterator[_Line]:
     yield _Op(_INDEXED_HALF, 14)
     yield _Op(_EQUAL, _DHCP_SERVER, yes="drop", no="pass")
     yield "not udp"
-    for number in _OF_ROUTERS:
+    for number in _ROUTER_TYPES:
         yield _Op(_EQUAL, number, yes=f"protocol {number}")
     yield _Op(_JUMP, yes="pass")
-    for number, kinds in _OF_ROUTERS.items():
+    for number, kinds in _ROUTER_TYPES.items():
         yield f"protocol {number}"
         yield _Op(_INDEXED_BYTE, 14)
         for kind in kinds:

@@ -37,18 +37,18 @@ def _is_unfinished(link: rtnl.Link) -> bool:
     return not link.up and not link.alias and _OWN_NAME.match(link.name) is not None
 
 
-def put(host: Rtnl, fact: Bridge, was: Bridge | None = None) -> None:
+def put(host: Rtnl, fact: Bridge, previous: Bridge | None = None) -> None:
     """Create the bridge, or configure the existing bridge."""
     created = fact.owned and _create(host, fact)
     try:
-        _configure(host, fact, was)
+        _configure(host, fact, previous)
     except BaseException:
         if created:
             host.talk(rtnl.delete_link(fact.name))
         raise
 
 
-def _configure(host: Rtnl, fact: Bridge, was: Bridge | None) -> None:
+def _configure(host: Rtnl, fact: Bridge, previous: Bridge | None) -> None:
     index = index_of(fact.name)
     if index is None:
         raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
@@ -60,7 +60,7 @@ def _configure(host: Rtnl, fact: Bridge, was: Bridge | None) -> None:
         host.talk(*addresses, rtnl.set_link(index, up=True), *_loopback6(index, fact))
         return
     _set_ipv6(fact)
-    former = was.addresses if was else ()
+    former = previous.addresses if previous else ()
     old = [rtnl.delete_address(index, address) for address in former if address not in fact.addresses]
     up = rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK)
     barrier = tc.attach(index, egress_barrier.PROGRAM, tc.EGRESS)

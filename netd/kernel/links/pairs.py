@@ -27,7 +27,7 @@ End: TypeAlias = Pair | Macvlan
 """Links whose end inside a sandbox is configured in the same way."""
 
 
-def put(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, was: Pair | None = None) -> None:
+def put(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, previous: Pair | None = None) -> None:
     """Create the pair: a port of its bridge, MAC and addresses inside, both ends up.
 
     An existing pair of this name is configured, or replaced if its peer is another link.
@@ -41,8 +41,8 @@ def put(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, was: Pair | None =
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise
-        if not _configured(host, fact, was, fd):
-            delete(host, sandboxes, was or fact)
+        if not _configured(host, fact, previous, fd):
+            delete(host, sandboxes, previous or fact)
             _create(host, sandboxes, fact, fd)
     finally:
         os.close(fd)
@@ -75,7 +75,7 @@ def _create(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, fd: int) -> No
         raise
 
 
-def _configured(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
+def _configured(host: Rtnl, fact: Pair, previous: Pair | None, fd: int) -> bool:
     """Configure the existing pair of this name; return false if its peer is another link."""
     port = host.find(fact.host)
     inside = netns.run_in_fd(fd, lambda: _find(fact.inside))
@@ -83,7 +83,7 @@ def _configured(host: Rtnl, fact: Pair, was: Pair | None, fd: int) -> bool:
         raise KernelRefused(f"sandbox {fact.sandbox[:12]} has another interface {fact.inside}", errno.EEXIST)
     if not (inside and (inside.peer, inside.index) == (port.index, port.peer)):
         return False
-    old = was.alias if was and was.alias != fact.alias else ""
+    old = previous.alias if previous and previous.alias != fact.alias else ""
     host.talk(
         *([rtnl.delete_alternative_name(port.index, _truncated(old))] if old else []),
         *_names(fact),
