@@ -1,4 +1,4 @@
-"""What all tests share: mounts that go with the run, and the packet laboratory."""
+"""Shared by all tests: a private mount namespace, and the packet laboratory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import settings
 from netd.kernel.namespaces import libc
 from tests.lab import Lab
 
-settings.register_profile("netd", deadline=None)  # how long an example takes says how busy the machine is
+settings.register_profile("netd", deadline=None)  # The duration of an example depends on the load of the machine.
 settings.load_profile("netd")
 
 
 def pytest_sessionstart() -> None:
-    """Keep the mounts of the tests in a mount namespace of their own, so that none outlives even a killed run."""
+    """Enter a private mount namespace, so that no mount of the tests outlives the run, even a killed one."""
     if os.geteuid() == 0:
         libc.unshare(libc.CLONE_NEWNS)
         libc.make_mounts_private()
@@ -25,8 +25,8 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """A laboratory of throwaway hosts.  It needs root and the tools to look at them; without, tests fail."""
-    assert os.geteuid() == 0, "the tests of the kernel's side need root"
+    """A laboratory of temporary hosts.  Without root and the tools that inspect the hosts, tests fail."""
+    assert os.geteuid() == 0, "the tests of the kernel packages need root"
     for tool in ("ip", "nft", "nsenter"):
         assert shutil.which(tool), f"the tests need {tool}: install iproute2, nftables and util-linux"
     made = Lab()

@@ -1,6 +1,6 @@
-"""A whole installation for a test: netd and netd-runtime in a network namespace that stands for a host.
+"""A complete installation for tests: netd and netd-runtime in a network namespace that stands for a host.
 
-Everything is thrown away at the end: daemons, containers, the namespace, the state.
+``destroy`` removes all of it: daemons, containers, the namespace, the state.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ IMAGE = "busybox:latest"
 
 
 MAPPED = bool(os.environ.get("NETD_TEST_USERNS"))
-"""Run every container that can have one in a user namespace."""
+"""Run every container in a user namespace, except those that need the host's namespaces."""
 needs_host_namespaces = pytest.mark.skipif(MAPPED, reason="a user namespace excludes the host's namespaces")
 
 
 def busybox_tar() -> bytes:
-    """Return a root file system of one static program and its applet links."""
+    """Return a root file system with busybox and its applet links, as a tar archive."""
     applets = subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
@@ -55,10 +55,10 @@ def busybox_tar() -> bytes:
 
 
 def wait_until(question, seconds: float = 15) -> None:
-    """Ask until the answer is true; fails after *seconds*.  For what no event tells."""
+    """Poll *question* until it returns a true value; fail after *seconds*.  For changes without an event."""
     deadline = time.monotonic() + seconds
     while not question():
-        assert time.monotonic() < deadline, "it did not become true in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
@@ -69,7 +69,7 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 
 class Installation:
-    """Daemons on one namespace.  ``host`` is its name under /run/netns."""
+    """Daemons in one network namespace; ``host`` is its name under /run/netns."""
 
     def __init__(self, host: str | None = None, config: str = "") -> None:
         self.host = host or f"ndt-{secrets.token_hex(4)}"
@@ -84,14 +84,12 @@ class Installation:
             config = 'userns = "auto"\nuserns_range = "1000000:6553600"\n' + config
         self.config.write_text(config)
         self.flags: list[str] = []
-        """Further words for daemons that are started from now on."""
+        """Additional flags for daemons that are started from now on."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._clients: list[docker.DockerClient] = []
 
-    # -- daemons
-
     def start(self, *names: str) -> None:
-        """Start the daemons named (both without names) and return when they answer."""
+        """Start the named daemons, by default both, and return when they answer."""
         for name in names or ("netd", "runtime"):
             with (self.root / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
@@ -139,11 +137,9 @@ class Installation:
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text(errors="replace")[-4000:]
 
-    # -- clients
-
     @property
     def within(self) -> list[str]:
-        """Words that run a command on this host."""
+        """The command prefix that runs a program on this host."""
         return ["nsenter", f"--net=/run/netns/{self.host}"]
 
     @property
@@ -175,10 +171,8 @@ class Installation:
     def load_busybox(self) -> None:
         self.docker.api.import_image_from_data(busybox_tar(), repository="busybox", tag="latest")
 
-    # -- the end
-
     def stop(self) -> None:
-        """Stop both daemons politely, the runtime first."""
+        """Stop both daemons with SIGTERM, the runtime first."""
         for name in ("runtime", "netd"):
             if name in self.processes:
                 self.kill(name, signal.SIGTERM)
@@ -192,7 +186,7 @@ class Installation:
                 network.remove()
 
     def destroy(self) -> None:
-        """Whatever state it is in: end every process of the installation and remove all that it made."""
+        """End all processes of the installation and remove everything that it created, in whatever state it is."""
         if "runtime" in self.processes and "netd" in self.processes:
             try:
                 self.remove_all()

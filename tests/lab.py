@@ -1,7 +1,7 @@
-"""A packet laboratory: throwaway hosts, wires between them, taps, echo servers, and what a host looks like.
+"""A packet laboratory: temporary hosts, wires between them, taps, echo servers, and snapshots of a host's network.
 
-A host is a network namespace known only by a descriptor, so nothing is left even when a run is killed,
-and any number of runs go side by side.  Scapy builds and dissects packets; our own sockets carry them.
+A host is a network namespace held by a descriptor alone, so nothing is left even after a killed run, and any number of
+runs can work in parallel.  Scapy builds and dissects packets; they are sent and received by sockets of the laboratory.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from netd.kernel.namespaces import libc, netns
 T = TypeVar("T")
 ETH_P_ALL = 3
 PATIENCE = 2.0
-"""Seconds to wait for a packet that should come."""
+"""Seconds to wait for an expected packet."""
 SILENCE = 0.3
-"""Seconds to wait for one that should not."""
+"""Seconds to wait before concluding that no packet arrives."""
 
 
 class Node:
-    """A throwaway host, or any network namespace seen as one."""
+    """A temporary host: a network namespace."""
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd
@@ -45,15 +45,15 @@ class Node:
         return f"<{self.name}>"
 
     def run(self, body: Callable[[], T]) -> T:
-        """Return what *body* returns, run in this host's network namespace; its sockets stay here."""
+        """Run *body* in this host's network namespace and return its result; sockets that it creates stay in it."""
         return netns.run_in_fd(self.fd, body)
 
     def argv(self, *argv: str) -> list[str]:
-        """Return the command line that runs *argv* here; the process needs ``pass_fds=[node.fd]``."""
+        """Return the command line that runs *argv* on this host; the process needs ``pass_fds=[node.fd]``."""
         return ["nsenter", f"--net=/proc/self/fd/{self.fd}", "--", *argv]
 
     def command(self, *argv: str, check: bool = True, stdin: str | None = None, also: tuple[int, ...] = ()) -> str:
-        """Run a program here and return what it prints; *also* are further descriptors that it needs."""
+        """Run a program on this host and return its output; *also* are further descriptors that it inherits."""
         done = subprocess.run(
             self.argv(*argv), capture_output=True, text=True, pass_fds=[self.fd, *also], input=stdin, timeout=30
         )
@@ -64,7 +64,7 @@ class Node:
         return self.command("ip", *words.split(), also=also)
 
     def json(self, words: str) -> list[dict]:
-        """Return what ``ip -j`` tells, without the empty objects it puts in place of others."""
+        """Return the output of ``ip -j``, without the empty objects that it prints for filtered entries."""
         return [entry for entry in json.loads(self.ip(f"-j {words}") or "[]") if entry]
 
     def mac(self, link: str) -> str:
@@ -74,33 +74,33 @@ class Node:
         return {link["ifname"] for link in self.json("link")}
 
     def addresses(self) -> set[str]:
-        """Return those of both families but for IPv6's own of every link."""
+        """Return the addresses of both families, without link-local ones."""
         found = [address for link in self.json("addr") for address in link["addr_info"] if address["scope"] != "link"]
         return {f"{address['local']}/{address['prefixlen']}" for address in found}
 
     def link_local(self, link: str) -> str:
-        """Return a link's own IPv6 address."""
+        """Return a link's link-local IPv6 address."""
         found = [address for there in self.json(f"-6 addr show {link}") for address in there["addr_info"]]
         return next(address["local"] for address in found if address["scope"] == "link")
 
     def sysctl(self, name: str, value: str | None = None) -> str:
-        """Return a parameter of this host, named ``net/ipv4/ip_forward``, after setting it if a value is given."""
+        """Return a sysctl of this host, such as ``net/ipv4/ip_forward``, after setting it to *value* if given."""
         path = Path("/proc/sys", name)
         if value is not None:
             self.run(lambda: path.write_text(value))
         return self.run(path.read_text).strip()
 
     def sysctls(self) -> dict[str, str]:
-        """Return what is set for all links, and for each."""
+        """Return the sysctls of ``net.ipv[46].conf``, by path."""
         return self.run(lambda: dict(_parameters(Path("/proc/sys/net").glob("ipv[46]/conf/*"))))
 
     def nft(self, script: str) -> str:
         return self.command("nft", "-f", "-", stdin=script)
 
     def legacy(self) -> list[str]:
-        """Return what the legacy tables of both families hold, in their order, each line with its family and table.
+        """Return the chains and rules of the legacy tables of both families, in order, each with its family and table.
 
-        A table that is empty is as one that is not there.
+        Empty tables are left out, as tables that do not exist are.
         """
         found = []
         for family, program in ((4, "iptables-legacy-save"), (6, "ip6tables-legacy-save")):
@@ -113,7 +113,7 @@ class Node:
         return found
 
     def processes(self) -> list[int]:
-        """Return the processes whose main thread is here."""
+        """Return the pids of processes whose main thread is in this namespace."""
         return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._holds(entry)]
 
     def _holds(self, process: Path) -> bool:
@@ -123,7 +123,7 @@ class Node:
             return False
 
     def snapshot(self) -> dict[str, object]:
-        """Return what this host's network looks like, to be compared with a later one."""
+        """Return the state of this host's network, for comparison with a later snapshot."""
         return {
             "links": sorted((link["ifname"], link.get("altnames", [])) for link in self.json("-d link")),
             "addresses": sorted(self.addresses()),
@@ -140,7 +140,7 @@ def _parameters(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
         try:
             yield str(parameter), parameter.read_text().strip()
         except OSError:
-            continue  # only to be written, or not set
+            continue  # A sysctl that is write-only or not set.
 
 
 def mounts(below: Path) -> list[str]:
@@ -150,7 +150,7 @@ def mounts(below: Path) -> list[str]:
 
 
 class Lab:
-    """Makes hosts, wires, taps and servers; everything goes when it is closed."""
+    """Creates hosts, wires, taps and servers; closing it removes all of them."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -160,7 +160,7 @@ class Lab:
         self._stack.close()
 
     def make_host(self, name: str) -> Node:
-        """Make a host with nothing but ``lo``, up."""
+        """Create a host whose only link is ``lo``, up."""
 
         def body() -> int:
             libc.unshare(libc.CLONE_NEWNET)
@@ -171,7 +171,7 @@ class Lab:
         return node
 
     def host_at(self, path: Path, name: str) -> Node:
-        """Return the namespace mounted on *path*, a sandbox's for one, as a host."""
+        """Return the namespace mounted on *path*, such as a sandbox's, as a host."""
         return self._own(os.open(path, os.O_RDONLY | os.O_CLOEXEC), name)
 
     def _own(self, fd: int, name: str) -> Node:
@@ -179,7 +179,7 @@ class Lab:
         return Node(fd, name)
 
     def wire(self, left: Node, right: Node, *subnets: str) -> str:
-        """Join two hosts by a cable, ``eth<n>`` at both, and return its name.
+        """Connect two hosts by a veth pair, named ``eth<n>`` on both, and return that name.
 
         Their addresses are the first two of each subnet.
         """
@@ -187,7 +187,7 @@ class Lab:
         peer = f"type veth peer name {link} netns /proc/self/fd/{right.fd}"
         left.ip(f"link add {link} {peer}", also=(right.fd,))
         for number, node in enumerate((left, right), 1):
-            # Its link-local address is good at once: until then a host asks for no neighbour on behalf of others.
+            # Without DAD the link-local address is usable at once; before that a host resolves no neighbour.
             node.command("sysctl", "-qw", f"net.ipv6.conf.{link}.accept_dad=0")
             node.ip(f"link set {link} up")
             for network in map(ip_network, subnets):
@@ -195,7 +195,7 @@ class Lab:
         return link
 
     def wire_again(self, left: Node, right: Node, link: str, subnet: str) -> None:
-        """Join two hosts by a cable of that name at both, as ``wire`` did, where one was cut."""
+        """Restore a deleted wire named *link*, as ``wire`` created it."""
         network = ip_network(subnet)
         left.ip(f"link add {link} type veth peer name {link} netns /proc/self/fd/{right.fd}", also=(right.fd,))
         for number, node in enumerate((left, right), 1):
@@ -203,20 +203,20 @@ class Lab:
             node.ip(f"link set {link} up")
 
     def tap(self, node: Node, link: str) -> Tap:
-        """Listen on a link from now on."""
+        """Capture a link's packets from now on."""
         tap = Tap(node, link)
         self._stack.callback(tap.close)
         return tap
 
     def echo(self, node: Node, port: int, protocol: str = "tcp", address: str = "0.0.0.0") -> Echo:
-        """Start a server on *node* that tells each client the address it came from; with "::" it has IPv6 only."""
+        """Start a server on *node* that sends each client its source address; on "::" it serves IPv6 only."""
         server = Echo(node, port, protocol, address)
         self._stack.callback(server.close)
         return server
 
 
 class Tap:
-    """A raw socket on one link.  Frames queue from the moment it exists, so open it first."""
+    """A packet socket on one link.  It queues frames from its creation on, so create it before sending."""
 
     def __init__(self, node: Node, link: str) -> None:
         self._socket = node.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)))
@@ -228,34 +228,34 @@ class Tap:
         self._socket.close()
 
     def send(self, packet: Packet) -> None:
-        """Send a frame; it comes from this link's own MAC unless it says otherwise."""
+        """Send a frame, from this link's MAC unless the frame has a source."""
         if "src" not in packet.fields:
             packet.src = self._mac
         self._socket.send(bytes(packet))
 
     def find(self, wanted: Callable[[Packet], bool], timeout: float = PATIENCE) -> Packet | None:
-        """Return the first packet that is wanted, or None when none came in time."""
+        """Return the first packet that *wanted* accepts, or None after *timeout* seconds."""
         return self._search(wanted, timeout)[0]
 
     def expect(self, wanted: Callable[[Packet], bool], timeout: float = PATIENCE) -> Packet:
-        """The same, but fails with what was seen instead."""
+        """Return the first packet that *wanted* accepts; fail with the packets seen if there is none."""
         found, seen = self._search(wanted, timeout)
         assert found is not None, f"no such packet at {self._where} in {timeout} s; seen: {seen}"
         return found
 
     def refuse(self, unwanted: Callable[[Packet], bool], timeout: float = SILENCE) -> None:
-        """Fail if such a packet comes."""
+        """Fail if a packet that *unwanted* accepts arrives within *timeout* seconds."""
         found = self.find(unwanted, timeout)
         assert found is None, f"unexpected at {self._where}: {found.summary()}"
 
     def until(self, last: Callable[[Packet], bool], timeout: float = PATIENCE) -> list[Packet]:
-        """Return what came before the packet that is waited for; fails when that does not come."""
+        """Return the packets before the first one that *last* accepts; fail if it does not arrive."""
         before: list[Packet] = []
         self.expect(lambda packet: last(packet) or before.append(packet) is not None, timeout)
         return before
 
     def _search(self, wanted: Callable[[Packet], bool], timeout: float) -> tuple[Packet | None, list[str]]:
-        """Look at all that has come already, and at what comes until the time is over."""
+        """Search the queued packets, then those that arrive before the timeout."""
         deadline = time.monotonic() + timeout
         seen: list[str] = []
         while True:
@@ -270,7 +270,7 @@ class Tap:
 
 
 class Echo:
-    """A TCP or UDP server that answers every client with the client's own address as it sees it, then its port."""
+    """A TCP or UDP server that sends every client the source address and port that the server sees."""
 
     def __init__(self, node: Node, port: int, protocol: str, address: str) -> None:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
@@ -310,7 +310,7 @@ class Echo:
 
     def _answer_udp(self) -> None:
         _, asker = self._socket.recvfrom(2048)
-        with suppress(OSError):  # Somebody to whom there is no way.
+        with suppress(OSError):  # The client is not reachable.
             self._socket.sendto(f"{asker[0]} {asker[1]}".encode(), asker)
 
 
@@ -321,9 +321,9 @@ def family(address: str) -> socket.AddressFamily:
 def reach(
     node: Node, address: str, port: int, protocol: str = "tcp", timeout: float = PATIENCE, source: str = ""
 ) -> str | None:
-    """Return the address under which an echo server sees *node*, or None when it cannot be reached.
+    """Return the source address under which an echo server sees *node*, or None if the server is not reached.
 
-    *source* is the address of *node* to go from.
+    *source* is the address that the client binds to.
     """
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with node.run(lambda: socket.socket(family(address), kind)) as client:
@@ -339,12 +339,12 @@ def reach(
 
 
 def unreachable(node: Node, address: str, port: int, protocol: str = "tcp", source: str = "") -> bool:
-    """Whether nothing answers there: a shorter wait than ``reach`` has, for what should fail."""
+    """Return whether no server answers within ``SILENCE`` seconds."""
     return reach(node, address, port, protocol, SILENCE, source) is None
 
 
 def all_unreachable(attempts: Iterable[tuple[Node, str, int, str, str]]) -> bool:
-    """The same for many, given as the arguments of ``unreachable``, in one wait."""
+    """Return whether all *attempts*, tuples of ``unreachable``'s arguments, fail; they run in parallel."""
     wanted = list(attempts)
     with ThreadPoolExecutor(len(wanted)) as threads:
         return all(threads.map(lambda attempt: unreachable(*attempt), wanted))

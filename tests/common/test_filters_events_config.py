@@ -1,4 +1,4 @@
-"""Filters, events and settings: the small parsers that both daemons share."""
+"""Filters, events and settings."""
 
 import asyncio
 

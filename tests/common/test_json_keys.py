@@ -1,4 +1,4 @@
-"""Keys of JSON bodies in another case."""
+"""Case-insensitive keys of JSON bodies."""
 
 import msgspec
 import pytest
@@ -19,8 +19,8 @@ def test_a_body_in_any_case_says_the_same(case, name, labels):
     usual = {"Name": name, "IPAM": {"Config": [pool]}, "Labels": labels, "EnableIPv6": True}
     ipam = {case("Config"): [{case(key): value for key, value in pool.items()}]}
     other = {case(key): value for key, value in {**usual, "IPAM": ipam}.items()}
-    mended = normalize_keys(msgspec.json.encode(other), CreateJson)
-    assert codec.decode(mended, CreateJson) == codec.decode(msgspec.json.encode(usual), CreateJson)
+    normalized = normalize_keys(msgspec.json.encode(other), CreateJson)
+    assert codec.decode(normalized, CreateJson) == codec.decode(msgspec.json.encode(usual), CreateJson)
 
 
 def test_keys_of_free_maps_stay():

@@ -1,4 +1,4 @@
-"""The document store: what is acknowledged is there after a crash, and a failure changes nothing."""
+"""The document store: acknowledged writes survive a crash, and a failed write changes nothing."""
 
 import asyncio
 import os

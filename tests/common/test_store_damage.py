@@ -1,4 +1,4 @@
-"""A store that was lost, cut or changed on the disk: everything is served, or what is missing is told."""
+"""A lost, truncated or modified store: all records are restored, or the loss is reported."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ EXPECTED = EARLY | {f"late{n}": Thing("m" * 50, n) for n in range(60)}
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """The files of a store whose daemon was killed: some changes are in the file, the copy and the logs each."""
+    """The files of a store after its daemon was killed; the file, the copy and the logs each hold some changes."""
     folder = tmp_path_factory.mktemp("killed")
     done = subprocess.run([sys.executable, "-c", WRITER, folder / "s.db"], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -56,7 +56,7 @@ def killed(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def damage(killed):
-    """Return a function that makes a fresh copy of the killed store's folder."""
+    """Return a function that copies the folder of the killed store."""
 
     def fresh():
         folder = killed.with_name("fresh")
@@ -67,7 +67,7 @@ def damage(killed):
 
 
 def opened(folder, in_use=False):
-    """Return what a start finds, and the incidents; and that a second start finds the same."""
+    """Return the records and incidents after a start, and assert that a second start finds the same."""
     found = []
     for _ in range(2):
         store = Store(folder / "s.db", in_use=lambda: in_use)
@@ -107,7 +107,7 @@ def test_several_damages_are_survived_or_told(damage, damages):
         if (folder / name).stat().st_size:
             flip(folder / name, where, mask) if mask else cut(folder / name, where)
     found, incidents = opened(folder, in_use=True)
-    # The same changes cut off the end of both logs look like changes that were never made.
+    # Truncating the same changes from both logs is indistinguishable from changes that were never made.
     assert found == EXPECTED or incidents or {"s.db-wal", "s.db.changes"} <= {name for name, *_ in damages}
 
 

@@ -1,4 +1,4 @@
-"""What fails in the background is logged once, tried again, shown, and ends nothing else."""
+"""A failing background task is logged once, restarted, reported, and ends no other task."""
 
 import ast
 import asyncio
@@ -99,7 +99,7 @@ def test_a_failure_of_many_kinds_of_places_is_counted_apart(caplog):
 
 
 def starters(text):
-    """Return where a module starts tasks of asyncio by itself."""
+    """Return the lines where a module starts asyncio tasks directly."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute | ast.Name):

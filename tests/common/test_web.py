@@ -1,4 +1,4 @@
-"""Docker's HTTP conventions on a unix socket, spoken raw."""
+"""Docker's HTTP conventions, tested with raw bytes on a unix socket."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ ROUTES = [
 
 @pytest.fixture
 def ask(tmp_path):
-    """Send raw bytes to a server of the routes above; return status, headers and body of the answer."""
+    """Send raw bytes to a server with the routes above; return status, headers and body of the response."""
     loop = asyncio.new_event_loop()
     path = tmp_path / "s.sock"
     runner = loop.run_until_complete(serve(Front(Product("test", "1"), ROUTES), path, "no-such-group"))

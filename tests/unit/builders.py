@@ -1,4 +1,4 @@
-"""Records and states for tests, with as few words as possible."""
+"""Builders of records and states with defaults for tests."""
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 

@@ -14,7 +14,7 @@ TOPS = ("netd", "runtime")
 
 @dataclass(frozen=True)
 class Module:
-    """One file that holds code; packages with a docstring alone are not among them."""
+    """A file with code; an ``__init__`` with a docstring alone does not count."""
 
     name: str
     path: Path
@@ -25,7 +25,7 @@ class Module:
 
     @property
     def imports(self) -> set[str]:
-        """The modules of the product that it imports, as dotted names; imports inside functions count."""
+        """The dotted names of the product's modules that it imports, imports inside functions included."""
         return {target for target in _targets(self) if target.split(".")[0] in TOPS and target != self.name}
 
 
@@ -45,7 +45,7 @@ def parsed(path: Path) -> ast.Module:
 
 @cache
 def files() -> dict[str, Path]:
-    """Return every file of the product by its dotted name; a package's is that of its ``__init__``."""
+    """Return all files of the product by dotted name; a package's name stands for its ``__init__``."""
     found = (path for top in TOPS for path in sorted((ROOT / top).rglob("*.py")))
     return {dotted(str(path.relative_to(ROOT))): path for path in found}
 
@@ -57,7 +57,7 @@ def packages() -> set[str]:
 
 @cache
 def modules() -> list[Module]:
-    """Return all modules with code, packages' ``__init__`` with code among them."""
+    """Return all modules with code, including ``__init__`` modules with code."""
     return [Module(name, path) for name, path in files().items() if len(parsed(path).body) > 1]
 
 

@@ -1,4 +1,4 @@
-"""Who may come to a published port, as people say it."""
+"""Parsing of the networks that may reach a published port, from bindings and labels."""
 
 from ipaddress import IPv4Network, IPv6Network
 

@@ -1,4 +1,4 @@
-"""The guard's program, run by the kernel on frames that scapy builds; a socket filter runs it as a port does."""
+"""The anti-spoofing BPF program, run by the kernel as a socket filter on frames built by scapy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _ATTACH_FILTER = 26
 
 
 class Port:
-    """Frames go in at one end and through the program, if it lets them, to the other."""
+    """A socket pair with the program attached as the receiver's socket filter."""
 
     def __init__(self, program: bytes) -> None:
         self._sender, self._receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -56,7 +56,7 @@ class Port:
         self._receiver.close()
 
     def passes(self, frame: Packet | bytes) -> bool:
-        """To a socket the program's answer is how much of a frame to keep: all of it, or two bytes."""
+        """A socket filter returns the number of bytes to keep: here the whole frame, or two bytes for a drop."""
         sent = bytes(frame)
         self._sender.send(sent)
         got = self._receiver.recv(65536)
@@ -198,7 +198,7 @@ def test_nothing_hides_behind_more_headers_than_are_looked_at(dual: Port) -> Non
 
 
 def test_long_headers_are_skipped_whole(dual: Port) -> None:
-    """Their length is told in units of eight bytes."""
+    """The length field of an extension header counts units of eight bytes."""
     padding = bytes((58, 9)) + bytes(78)
     assert not dual.passes(ether() / IPv6(src=LOCAL, dst="ff02::1", nh=60) / Raw(padding + bytes(RA)))
     assert dual.passes(ether() / IPv6(src=LOCAL, dst="ff02::1", nh=60) / Raw(padding + bytes(ICMPv6EchoRequest())))

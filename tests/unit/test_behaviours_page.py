@@ -1,4 +1,4 @@
-"""docs/docker-behaviours.md names every behaviour once, and tests that there are."""
+"""docs/docker-behaviours.md lists every behaviour once, and names only tests that exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the options of bridge networks come to in facts and rules, and which are refused in Docker's words."""
+"""Facts and rules of bridge networks by their options, and refusals of invalid options in Docker's words."""
 
 from __future__ import annotations
 

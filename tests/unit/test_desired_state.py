@@ -1,4 +1,4 @@
-"""What the kernel, the name server and people are told of what is known."""
+"""Derived from the records: desired kernel state, DNS records, and network settings."""
 
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -152,12 +152,12 @@ def test_exposed_and_published_ports_are_services_by_number_and_by_alias(front):
         port_requests=(PortRequest(protocol="tcp", target=82, count=3),),
     )
     patch = names.update(None, web)
-    assert set(patch.names) == {"web", "a" * 12, "*.app"}, "what only names a service has no address"
+    assert set(patch.names) == {"web", "a" * 12, "*.app"}, "a service name has no address"
     tcp = (Service("web.front", 80, 5), Service("web.front", 90, 1))
     for name in ("_http._tcp", "_http._tcp.web", "_tcp.web", f"_tcp.{'a' * 12}"):
         assert patch.services[name] == tcp
     assert patch.services["_sctp.web"] == (Service("web.front", 53, 1),)
-    assert patch.services["_void._udp"] == (Service("web.front", 0, 0),), "it exists all the same"
+    assert patch.services["_void._udp"] == (Service("web.front", 0, 0),), "the name exists without an address"
     assert not [name for name in patch.services if "*" in name]
     other = sandbox("x", endpoint(front, 3, aliases=["_http._tcp"]), exposed=("80/tcp",))
     assert names.update(None, other).services["_http._tcp"] == (*tcp, Service("x.front", 80, 1))

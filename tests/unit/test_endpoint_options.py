@@ -1,4 +1,4 @@
-"""What endpoints may ask for by driver options."""
+"""Driver options of endpoints."""
 
 from __future__ import annotations
 

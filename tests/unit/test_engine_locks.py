@@ -1,4 +1,4 @@
-"""One at a time per object, many objects at once, and one all alone."""
+"""Per-object locks, and the exclusive lock that waits for all of them."""
 
 import asyncio
 
@@ -112,7 +112,7 @@ def test_who_waits_on_somebody_outside_keeps_its_own_turn_and_holds_up_nobody_al
             assert log == ["asks", "alone"]
             answer.set()
             await settle()
-            assert log == ["asks", "alone"], "what it goes on with waits until nobody is alone"
+            assert log == ["asks", "alone"], "it resumes only after the exclusive lock was released"
             done.set()
         assert log == ["asks", "alone", "no more alone", "goes on", "other"]
         async with locks.exclusive():

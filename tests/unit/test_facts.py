@@ -1,4 +1,4 @@
-"""Plans lead from any state to any other, parents first, and from everywhere in between."""
+"""A plan leads from any state to any other, parents first, and an interrupted plan can be completed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parents(fact: Fact) -> set[tuple[str, ...]]:
 
 
 def whole(facts: list[Fact]) -> State:
-    """Return the facts whose parents are there too: a state that a kernel can be in."""
+    """Return the facts whose parents are also in *facts*: a state that a kernel can be in."""
     found = state(facts)
     return {key: fact for key, fact in found.items() if parents(fact) <= found.keys()}
 
@@ -52,7 +52,7 @@ states = st.lists(bridges | namespaces | pairs | routes, max_size=12).map(whole)
 
 
 def replay(have: State, steps: tuple[Step, ...]) -> State:
-    """Carry the steps out as a kernel would, refusing what it would refuse."""
+    """Apply the steps to *have* as a kernel would, with the kernel's refusals."""
     kernel = dict(have)
     for step in steps:
         key = step.fact.key
@@ -62,7 +62,7 @@ def replay(have: State, steps: tuple[Step, ...]) -> State:
             continue
         assert (key in kernel) == (step.verb is Verb.SET)
         assert kernel.get(key) == step.previous
-        assert parents(step.fact) <= kernel.keys(), "a child came before its parent"
+        assert parents(step.fact) <= kernel.keys(), "a child is created before its parent"
         kernel[key] = step.fact
     return kernel
 

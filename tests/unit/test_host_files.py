@@ -1,4 +1,4 @@
-"""What a container's resolv.conf and hosts say."""
+"""The content of a container's resolv.conf and hosts files."""
 
 from ipaddress import IPv6Interface
 

@@ -1,4 +1,4 @@
-"""A running container's hosts file keeps what its user wrote."""
+"""Edits of a running container's hosts file keep the lines that its user wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def edit(tmp_path):
         own.hosts.write_bytes(text)
         number = os.stat(own.hosts).st_ino
         rewrite_hosts(own, before, after)
-        assert os.stat(own.hosts).st_ino == number, "it is mounted in the container"
+        assert os.stat(own.hosts).st_ino == number, "the file is bind-mounted, so its inode must not change"
         return own.hosts.read_bytes()
 
     return run

@@ -1,4 +1,4 @@
-"""Ids for user namespaces: pools, entries of /etc/subuid, and pieces that never overlap."""
+"""Id ranges of user namespaces: pools, entries of /etc/subuid, and ranges that never overlap."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Subnets and addresses: the lowest that is free, nothing twice, and a clear word when it cannot be."""
+"""Allocation of subnets and addresses, and the messages of refusals."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
@@ -27,7 +27,7 @@ NET = IPv4Network
 
 
 def choose(used, routed=(), size=None, sources=DEFAULT):
-    """Choose as netd does, from scratch."""
+    """Choose a subnet as netd does, with new allocation state."""
     taken = UsedSubnets()
     for subnet in used:
         taken.put(subnet, "x")
@@ -104,7 +104,7 @@ def test_what_is_chosen_overlaps_nothing_and_nothing_lower_is_free(routed):
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.sampled_from([None, 18, 24])), max_size=40), BLOCKS)
 def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
-    """What is remembered of full pools never hides a free block."""
+    """The cache of full pools never hides a free block."""
     taken, ours, avoided = UsedSubnets(), [], routed_ranges([routed])
     for grows, which, size in steps:
         if grows:
@@ -246,7 +246,7 @@ def test_taken_and_reserved_addresses_say_whose_they_are():
 
 
 class AllocationModel(RuleBasedStateMachine):
-    """What nobody has had goes first, then what has been free the longest: compared with a list searched in order."""
+    """Unused addresses are given first, then the least recently released; compared with a linear search in a list."""
 
     numbers = st.integers(0, 15)
 
@@ -355,7 +355,7 @@ def test_counts_go_as_far_as_dockers():
 
 
 def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
-    """Counted in how often something is looked up, not in time."""
+    """Measured in lookups, not in time."""
     looked_up = 0
 
     class Counting(dict):

@@ -1,4 +1,4 @@
-"""Chains of the legacy tables: each packet finds its rule, by few comparisons, however much is published."""
+"""Chains of the legacy tables: each packet matches its rule within a bounded number of comparisons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netd.kernel.firewall.iptables.trees import MAX_NAME, Chains, by_destination
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset, Treatment
 
 ENOUGH = 48
-"""Comparisons for a packet: three levels of sixteen."""
+"""The maximum number of comparisons for a packet: three levels of sixteen."""
 ROUTED = Treatment(mode=GatewayMode.ROUTED)
 ELSE = Rule(target="ELSE")
 
@@ -31,13 +31,13 @@ class Packet:
 
 
 class Traversal:
-    """Goes through chains as the kernel does; everything that is no chain is a verdict."""
+    """Traverses chains as the kernel does; a target that is no chain is a verdict."""
 
     def __init__(self, chains: Chains, packet: Packet) -> None:
         self.chains, self.packet, self.compared = chains, packet, 0
 
     def verdict(self, chain: str) -> object:
-        """Return what becomes of the packet; None when it falls through."""
+        """Return the packet's verdict; None if no rule matches."""
         for rule in self.chains[chain]:
             self.compared += 1
             if self._fits(rule):

@@ -1,4 +1,4 @@
-"""Imports follow the table of ARCHITECTURE.md, which has one row per package or module and runs one way."""
+"""Imports follow the table of ARCHITECTURE.md, in which a row may only list rows above it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \| ([^|]*) \|$", re.MULTILINE)
 
 
 def table(text: str) -> dict[str, tuple[str, ...]]:
-    """Return what each module or package may import, in the order of the table's rows."""
+    """Return the allowed imports of each module or package, in the order of the table's rows."""
     allowed: dict[str, tuple[str, ...]] = {}
     for names, permissions in _ROW.findall(text):
         rows = [source_tree.dotted(name) for name in re.findall(r"`([^`]+)`", names)]

@@ -1,4 +1,4 @@
-"""What macvlan networks come to in facts."""
+"""Facts of macvlan networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where plugins are looked for, and what their files may say."""
+"""Discovery of plugins: directories, file names, and the content of spec files."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""What port options ask for, and which ports are given."""
+"""Parsing of port options, and the allocation of host ports."""
 
 from ipaddress import IPv4Address
 

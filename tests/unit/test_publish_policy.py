@@ -1,4 +1,4 @@
-"""Which wishes come to something in which family."""
+"""The families in which a port request is published."""
 
 from ipaddress import IPv4Address, IPv6Address
 

@@ -1,4 +1,4 @@
-"""Requests that are read, endpoints that are chosen, networks that are found: refusals name what is wrong."""
+"""Parsing of requests, allocation of endpoints, lookup of networks, and the messages of refusals."""
 
 from ipaddress import IPv4Address
 

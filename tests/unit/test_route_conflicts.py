@@ -1,4 +1,4 @@
-"""Which routes of the host lie over a network of ours."""
+"""Detection of host routes that overlap one of our networks."""
 
 from ipaddress import ip_network
 

@@ -1,4 +1,4 @@
-"""Scripts change exactly the elements that differ, whatever was there."""
+"""nftables scripts change exactly the elements that differ from the current ruleset."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ rulesets = st.builds(
 
 
 def carry_out(had: Elements, script: str) -> Elements:
-    """Do to a dictionary what nftables would do to the table: it refuses to delete what is not there."""
+    """Apply a script to a dictionary as nftables does to a table; deleting a missing element is refused."""
     held = dict(had)
     for verb, name, content in COMMAND.findall(script):
         for element in content.split(", "):

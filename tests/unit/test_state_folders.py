@@ -1,4 +1,4 @@
-"""What shows that a folder of the state was in use."""
+"""Detection of state folders that were in use."""
 
 from netd.common.folders import any_content
 

@@ -1,4 +1,4 @@
-"""Which tracked connections a ruleset would not have admitted: by their ends and translation."""
+"""Detection of tracked connections that a ruleset would not have admitted, by their endpoints and translation."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ SAME_ROLE = {
     "restore": "the start of each daemon from its records",
     "shapes": "Docker's JSON of each daemon",
 }
-"""Module names that are used more than once, and the role that the modules play each for a part of its own."""
+"""Module names that are used more than once, with the role that all modules of the name have."""
 LAYERS = ("netd.cli.commands", "netd.server", "netd.engine", "runtime.api", "runtime.engine", "runtime.storage")
 """Verbs of netctl, routes and engines name their modules after the same objects of Docker's API."""
 PROCESSES = {

@@ -1,7 +1,7 @@
-"""What images and containers wrote is changed, read and walked by runtime/kernel/openat.py and tree.py alone.
+"""Only runtime/kernel/openat.py and tree.py change, read and walk files of images and containers.
 
-Looked for are calls that take a path or follow a symbolic link.  ``Path.open``, ``rename``, ``exists`` and ``stat`` are
-not told from methods of our own classes, so they are not looked for.
+The test searches for calls that take a path or follow a symbolic link.  ``Path.open``, ``rename``, ``exists`` and
+``stat`` cannot be distinguished from methods of our classes, so they are not searched for.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 HANDS = {"runtime/kernel/openat.py", "runtime/kernel/tree.py"}
 
 BY_NAME = frozenset({"mkdir", "mkfifo", "mknod", "readlink", "rename", "rmdir", "symlink", "unlink"})
-"""Never follow the last component: harmless with a descriptor of the folder."""
+"""Calls that never follow the last component: safe with a descriptor of the folder."""
 FOLLOWING = frozenset({"chown", "link", "stat", "utime"})
-"""Harmless with a descriptor and ``follow_symlinks=False``."""
+"""Calls that are safe with a descriptor and ``follow_symlinks=False``."""
 OTHERS = frozenset({
     "access", "chdir", "chmod", "getxattr", "lchown", "listdir", "listxattr", "lstat", "makedirs", "open", "remove",
     "removedirs", "removexattr", "renames", "replace", "scandir", "setxattr", "statvfs", "truncate", "walk",
@@ -55,21 +55,21 @@ EXCEPTIONS = {
     "runtime/storage/deferred_delete.py": (OWN, ".iterdir"),
     "runtime/storage/volumes.py": (OWN, ".chmod .is_dir .iterdir .mkdir"),
 }
-"""Why, and which calls."""
+"""The reason, and the calls, by file."""
 FOLDERS = {
     "runtime/shim/": "the folder of the shims below RUN and the logs, which no container sees",
     "runtime/shim_client/": "the folder of the shims below RUN",
     "runtime/kernel/": "files of the kernel, and devices of the host",
 }
 OTHER_MODULES = ("openat", "tree", "layer_files", "folders", "capabilities")
-"""Modules of ours whose functions are called as methods of paths are."""
+"""Our modules with functions that have the names of ``Path`` methods."""
 
 
 PURE = frozenset({"basename", "dirname", "join", "split", "normpath", "relpath", "samestat"})
 
 
 def called(node: ast.Call) -> str:
-    """Return ``os.chmod``, ``.read_text``, ``open`` or ``shutil.rmtree``; nothing for calls that do not matter."""
+    """Return ``os.chmod``, ``.read_text``, ``open`` or ``shutil.rmtree``; "" for irrelevant calls."""
     function = node.func
     if isinstance(function, ast.Name):
         return "open" if function.id == "open" else ""

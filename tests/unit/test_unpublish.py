@@ -1,4 +1,4 @@
-"""Taking ports out of what is published: exactly those, whatever they were published together with."""
+"""Unpublishing of ports: exactly the named ones, also out of ranges."""
 
 from ipaddress import IPv4Address
 
@@ -19,7 +19,7 @@ def port_request(port, target, count=1, last=None, addresses=(None,)):
 
 
 def given_for(*port_requests, port=0):
-    """Return what comes of the wishes where no address is every IPv4 and IPv6 one, and *port* is netd's choice."""
+    """Return the publications of port requests; no address means all of both families, and netd chooses *port*."""
     return [
         Publication(
             protocol="tcp",
