@@ -1,4 +1,4 @@
 """Container networking: the daemon netd, its name server netd-dns and the command netctl.
 
-Nothing here is imported by ``netctl`` beyond ``netd.cli``: its start time is a requirement.
+``netctl`` imports only ``netd.cli`` of this package, because its start time is limited.
 """

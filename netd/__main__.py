@@ -1,4 +1,4 @@
-"""``netd``: reads the flags and the configuration file, and runs the daemon."""
+"""The command ``netd``: reads the flags and the configuration file, and runs the daemon."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def main() -> None:
     except Problem as problem:
         sys.exit(f"netd: {problem.message}")
     except (OSError, RuntimeError) as error:
-        what = "cannot start"
-        told = resource_errors.problem(error, what)
-        if told is None and isinstance(error, RuntimeError):
-            raise  # nothing but a thread that cannot be started is a matter of what is left
-        sys.exit(f"netd: {told.message if told else f'{what}: {error}'}")
+        action = "cannot start"
+        shortage = resource_errors.problem(error, action)
+        if shortage is None and isinstance(error, RuntimeError):
+            raise  # the only expected RuntimeError is a thread that cannot be started
+        sys.exit(f"netd: {shortage.message if shortage else f'{action}: {error}'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The shapes that travel between netd and a runtime: Docker's networking JSON and the sandbox calls.
+"""The JSON between netd and a runtime: Docker's networking objects and the sandbox calls.
 
-Field names in JSON are Docker's.  Nothing here decides or validates beyond types; ``""`` means unset
-for every address, and ``null`` is fine for lists and maps, because clients send whole objects full of them.
+Field names in JSON are Docker's.  Only types are validated here.  ``""`` is an unset address, and lists and maps may be
+``null``, because clients send complete objects with nulls.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class IPAMConfig(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal
 
 
 class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of ``Networks`` (answers) or ``EndpointsConfig`` (requests).
+    """An entry of ``Networks`` (responses) or ``EndpointsConfig`` (requests).
 
-    The requested part is IPAMConfig, Links, Aliases, MacAddress, DriverOpts and GwPriority; the rest is
+    IPAMConfig, Links, Aliases, MacAddress, DriverOpts and GwPriority are configuration.  The other fields are
     operational: ignored in requests, empty while the container is not running.
     """
 
@@ -43,7 +43,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     dns_names: list[str] | None = msgspec.field(default=None, name="DNSNames")
 
     def requested(self) -> EndpointSettings:
-        """Return the requested part; the rest is netd's to fill in."""
+        """Return the configuration without the operational fields, which netd sets."""
         return EndpointSettings(
             ipam_config=self.ipam_config,
             links=self.links,
@@ -58,23 +58,26 @@ class PortBinding(msgspec.Struct, frozen=True):
     host_ip: str = msgspec.field(default="", name="HostIp")
     host_port: str = msgspec.field(default="", name="HostPort")
     allow: list[str] | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="Allow")
-    """Our own: the networks (``192.0.2.0/24``) that may come to the port; unset or empty is everybody."""
+    """Extension of netd: subnets (``192.0.2.0/24``) whose hosts may use the port; unset or empty: all."""
 
 
 PortBindings: TypeAlias = dict[str, list[PortBinding] | None]
-"""``80/tcp`` … → where on the host; an empty list or null is a port of netd's choice."""
+"""``80/tcp`` … → host addresses and ports; an empty list or null: netd chooses the port."""
 
 
 class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """``POST /netd/v1/sandboxes``: all the networking of one container, in the words of Docker's create body."""
+    """``POST /netd/v1/sandboxes``: all the networking of one container, with the names of Docker's create body."""
 
     id: str
-    """The container's id, 64 hex digits; the sandbox goes by it."""
+    """The container's id, 64 hexadecimal digits; also the sandbox's id."""
     name: str
     hostname: str = ""
     domainname: str = ""
     network_mode: str = ""
-    """"" or "default" = bridge, "host", "none", or a network's name or id; used where ``networks`` is empty."""
+    """"" or "default" (bridge), "host", "none", or a network's name or id.
+
+    The only network if ``networks`` is empty, else the one that is connected first.
+    """
     networks: dict[str, EndpointSettings] | None = None
     exposed_ports: list[str] | None = None
     """``80/tcp`` …"""
@@ -86,10 +89,10 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal")
     extra_hosts: list[str] | None = None
     links: list[str] | None = None
     sysctls: dict[str, str] | None = None
-    """The ``net.*`` ones, set in the new namespace."""
+    """Sysctls ``net.*``, set in the new namespace."""
     labels: dict[str, str] | None = None
     netns: str = ""
-    """Path of a fresh network namespace to use, which another user namespace may own; empty: netd makes one."""
+    """Path of an unused network namespace, which may belong to another user namespace; "": netd creates one."""
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,34 +105,34 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What a runtime gets for a sandbox: where to put the container and what its files should say."""
+    """A sandbox for the runtime: the namespace, the contents of the container's files, and the settings."""
 
     id: str
     name: str
     netns: str | None
-    """Path of a ready network namespace; null when the container shares the host's."""
+    """Path of the configured network namespace; null if the container shares the host's."""
     resolv_conf: str
     hosts: str
     network_settings: SandboxSettings
 
 
 class PortsRequest(msgspec.Struct, frozen=True, rename="pascal"):
-    """``POST`` and ``DELETE /netd/v1/sandboxes/{id}/ports``: what is published of a running container, and no more.
+    """``POST`` and ``DELETE /netd/v1/sandboxes/{id}/ports``: publish and unpublish ports of a running container.
 
-    In ``DELETE`` an empty host address or port stands for any.
+    In ``DELETE``, an empty host address or port matches any.
     """
 
     port_bindings: PortBindings | None = None
     exposed_ports: list[str] | None = None
-    """In ``DELETE``: what goes on being shown as exposed, published or not; null is all that is."""
+    """In ``DELETE``: the ports that stay exposed, published or not; null: all that are exposed now."""
 
 
 class ReservationRequest(msgspec.Struct, frozen=True, rename="pascal"):
-    """``PUT /netd/v1/reservations/<container>``: the addresses that are the container's, be it running or not."""
+    """``PUT /netd/v1/reservations/<container>``: addresses reserved for the container, running or stopped."""
 
     name: str = ""
     networks: dict[str, IPAMConfig] | None = None
-    """By the networks' names or ids."""
+    """By network name or id."""
 
 
 class ReservationView(msgspec.Struct, frozen=True, rename="pascal"):
@@ -157,9 +160,9 @@ NETWORK_DRIVERS = ("bridge", "host", "macvlan", "null")
 
 
 class SystemView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """The condition of netd."""
+    """The status of netd."""
 
     warnings: list[str] = []
-    """One sentence for everything that is wrong."""
+    """One sentence per fault."""
     descriptors: int = 0
     descriptor_limit: int = 0

@@ -1,6 +1,6 @@
 """The asynchronous client of netd's own calls, for runtimes.
 
-One session with kept connections; what netd refuses is raised as the same Problem that it was there.
+One session with persistent connections.  An error response is raised as the Problem class of its HTTP status.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from netd.common.events import Event
 
 T = TypeVar("T")
 _ROOT = "/netd/v1"
-_PATIENCE = aiohttp.ClientTimeout(total=60.0, sock_connect=5.0)
-_NO_END = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
-_LONGEST_LINE = 1 << 20
+_TIMEOUT = aiohttp.ClientTimeout(total=60.0, sock_connect=5.0)
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
+_MAX_LINE = 1 << 20
 _PROBLEMS: Mapping[int, type[Problem]] = {
     kind.status: kind
     for kind in (BadRequest, Forbidden, NotFound, Conflict, ServerError, NotImplementedYet, Unavailable, NoSpace)
@@ -57,12 +57,12 @@ class Answer:
     body: bytes
 
 
-class _Refusal(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
     message: str = ""
 
 
 class NetdClient:
-    """Speaks to the netd that listens on *socket*.  All calls raise Unavailable while there is none."""
+    """Client of the netd that listens on *socket*.  All calls raise Unavailable while no netd answers."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
@@ -74,14 +74,14 @@ class NetdClient:
             self._session = None
 
     async def create_sandbox(self, request: SandboxRequest) -> SandboxView:
-        """Make all the networking of a container; when that fails nothing is left."""
+        """Create all the networking of a container; if the creation fails, nothing is left."""
         return await self._call("POST", f"{_ROOT}/sandboxes", SandboxView, request)
 
     async def sandboxes(self) -> list[SandboxView]:
         return await self._call("GET", f"{_ROOT}/sandboxes", list[SandboxView])
 
     async def delete_sandbox(self, identifier: str) -> None:
-        """Take a sandbox away; repeating it is harmless."""
+        """Delete a sandbox; idempotent."""
         await self._checked("DELETE", f"{_ROOT}/sandboxes/{_part(identifier)}")
 
     async def rename_sandbox(self, identifier: str, name: str) -> SandboxView:
@@ -90,26 +90,26 @@ class NetdClient:
         )
 
     async def publish(self, identifier: str, request: PortsRequest) -> SandboxView:
-        """Publish more ports of a running container; what it has published already stays untouched."""
+        """Publish further ports of a running container; ports that are published already are not changed."""
         return await self._call("POST", f"{_ROOT}/sandboxes/{_part(identifier)}/ports", SandboxView, request)
 
     async def unpublish(self, identifier: str, request: PortsRequest) -> SandboxView:
-        """Publish ports of a running container no more.  Raises NotFound for those that are not published."""
+        """Unpublish ports of a running container.  Raises NotFound for a port that is not published."""
         return await self._call("DELETE", f"{_ROOT}/sandboxes/{_part(identifier)}/ports", SandboxView, request)
 
     async def connect(self, network: str, request: ConnectRequest) -> SandboxView:
-        """Connect a running container and return what it has then."""
+        """Connect a running container to a network and return its sandbox."""
         return await self._call("POST", f"{_ROOT}/networks/{_part(network)}/connect", SandboxView, request)
 
     async def disconnect(self, network: str, request: DisconnectRequest) -> SandboxView:
         return await self._call("POST", f"{_ROOT}/networks/{_part(network)}/disconnect", SandboxView, request)
 
     async def reserve(self, container: str, request: ReservationRequest) -> None:
-        """Keep addresses for a container, in place of what was kept for it; an empty request keeps nothing."""
+        """Replace the addresses reserved for a container; an empty request deletes the reservation."""
         await self._checked("PUT", f"{_ROOT}/reservations/{_part(container)}", request)
 
     async def system(self) -> SystemView:
-        """Return netd's own condition."""
+        """Return netd's status."""
         return await self._call("GET", f"{_ROOT}/system", SystemView)
 
     async def reservations(self) -> list[ReservationView]:
@@ -118,7 +118,7 @@ class NetdClient:
     async def forward(
         self, method: str, path: str, query: Mapping[str, str], body: bytes, kind: str = "application/json"
     ) -> Answer:
-        """Hand a call of somebody else's on, whose body is of that kind, and return the answer, be it good or bad."""
+        """Forward a client's request, with *kind* as content type, and return the response whatever its status."""
         headers = {"Content-Type": kind} if body else {}
         try:
             async with self._open().request(
@@ -129,9 +129,9 @@ class NetdClient:
             raise self._unavailable(problem) from problem
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield what happens from now on.  Raises Unavailable when netd goes away: events may have been missed then."""
+        """Yield events from now on.  Raises Unavailable when the connection ends; events may be lost then."""
         try:
-            async with self._open().get("http://netd/events", timeout=_NO_END) as response:
+            async with self._open().get("http://netd/events", timeout=_NO_TIMEOUT) as response:
                 while line := await response.content.readline():
                     yield codec.decode(line, Event)
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
@@ -151,7 +151,7 @@ class NetdClient:
         if self._session is None:
             connector = aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=60.0)
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=_PATIENCE, read_bufsize=_LONGEST_LINE, auto_decompress=False
+                connector=connector, timeout=_TIMEOUT, read_bufsize=_MAX_LINE, auto_decompress=False
             )
         return self._session
 
@@ -167,7 +167,7 @@ def _part(text: str) -> str:
 
 def _problem(answer: Answer) -> Problem:
     try:
-        message = codec.decode(answer.body, _Refusal).message
+        message = codec.decode(answer.body, _ErrorBody).message
     except msgspec.DecodeError:
         message = answer.body.decode(errors="replace")
     return _PROBLEMS.get(answer.status, ServerError)(message or f"netd answered {answer.status}")

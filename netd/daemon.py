@@ -1,7 +1,4 @@
-"""The composition root of netd: makes every part, gives each what it needs, and takes all down again.
-
-The only file that knows every class.
-"""
+"""The composition root of netd: creates all objects, connects them, and closes them in reverse order."""
 
 from __future__ import annotations
 
@@ -53,14 +50,14 @@ _log = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.  Raises a Problem when it cannot begin."""
+    """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
     folders.prepare(settings)
     lock(settings.run_dir / "netd.lock", "netd")
     lock_state(settings.state_dir / "netd.lock", "netd")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # Every container has three, and every published port one.
+    # Each container needs three descriptors, each published port one.
     descriptor_limit.raise_limit()
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_namespace("netd"))
@@ -71,12 +68,12 @@ async def run(settings: Settings) -> None:
         await restore(context)
         for fault in context.store.faults:
             context.bus.publish(store_damaged(fault))
-        helpers = [
+        background = [
             tasks.loop(context.store.keep_reserve, "reserve"),
             tasks.loop(partial(loop.watch, context), "watch"),
             tasks.loop(partial(loop.run_repairs, context), "repair"),
             tasks.loop(partial(connection_limits.watch, context), "connection-limits"),
-            tasks.loop(partial(route_conflicts.watch, context), "collisions"),
+            tasks.loop(partial(route_conflicts.watch, context), "route-conflicts"),
         ]
         closing = asyncio.Event()
         server = await serve(
@@ -86,14 +83,14 @@ async def run(settings: Settings) -> None:
         await stop.wait()
         closing.set()
         await server.cleanup()
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.wait(helpers)
-        await _leave(context)
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
+        await _shut_down(context)
 
 
 def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event) -> Front:
-    """Return netd's HTTP front; *closing* ends streams that go on for ever."""
+    """Return netd's HTTP front; *closing* ends open-ended streams."""
     product = Product("netd", VERSION, api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
     sandboxes, connections = Sandboxes(context), Connections(context)
     groups = (
@@ -118,7 +115,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     host = await KernelHost.open(settings.run_dir, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
-        # The sockets of all containers come from the name server of a killed predecessor.
+        # netd-dns of an earlier netd that was killed returns the sockets of all containers.
         await dns.start()
     context = EngineContext(
         settings=settings,
@@ -139,19 +136,19 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     return context
 
 
-async def _leave(context: EngineContext) -> None:
-    """With containers running all goes on without us; without any, nothing is to be left."""
+async def _shut_down(context: EngineContext) -> None:
+    """Leave everything in place while sandboxes exist; otherwise remove all of netd's objects from the kernel."""
     idle = not context.state.sandboxes and not context.store.incidents
     await context.dns.close(stop_server=idle)
     if idle:
         await context.host.remove_everything()
     (context.settings.run_dir / "netd.sock").unlink(missing_ok=True)
-    _log.info("stopped: left-running=%s", not idle)
+    _log.info("stopped: sandboxes=%d", len(context.state.sandboxes))
 
 
 def _ready(settings: Settings, context: EngineContext) -> None:
-    """Say that clients are served from now on, in the log and to whoever started us."""
-    # What is there by now stays: the collector need not look at it again and again.
+    """Report readiness in the log and to the service manager (sd_notify(3))."""
+    # Objects that exist now are permanent; the garbage collector need not scan them again.
     gc.collect()
     gc.freeze()
     _log.info("listening: socket=%s networks=%d", settings.run_dir / "netd.sock", len(context.state.networks))

@@ -300,7 +300,7 @@ def test_the_configuration_says_where_subnets_come_from_and_what_is_left_alone(n
     narrow.sandbox("web", "b")
     words = narrow.refusal(400, "POST", "/networks/create", {"Name": "c"})
     assert words.startswith("all predefined address pools have been fully subnetted")
-    assert "10.71.0.0/24 in /26" in words and "nobody uses (a)" in words
+    assert "10.71.0.0/24 in /26" in words and "unused networks (a)" in words
     narrow.ask(204, "DELETE", "/networks/a")
     assert narrow.network("c")["IPAM"]["Config"][0]["Subnet"] == "10.71.0.128/26"
 

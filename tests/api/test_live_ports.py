@@ -124,9 +124,9 @@ def test_what_cannot_be_changed_is_refused_and_changes_nothing(place):
     before = web.settings["Ports"], place.ruleset()
     for method, status, ports, words in (
         ("POST", 500, {"81/tcp": [binding("8081")]}, "port is already allocated to container other"),
-        ("POST", 400, {"81/tcp": [binding("8082", "::1")]}, "the container has no IPv6 way to the host"),
+        ("POST", 400, {"81/tcp": [binding("8082", "::1")]}, "none of its networks publishes IPv6 ports"),
         ("POST", 400, {"81/tcp": [binding("8082", Allow=["zork"])]}, 'invalid allow "zork" of port 81/tcp'),
-        ("POST", 400, {}, "no port is named"),
+        ("POST", 400, {}, "no port is specified"),
         ("DELETE", 404, {"81/tcp": [binding()]}, "container web publishes no port 81/tcp"),
         ("DELETE", 404, {"80/tcp": [binding("8083")]}, "publishes no port 80/tcp at port 8083 of the host"),
     ):

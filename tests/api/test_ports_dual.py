@@ -76,7 +76,7 @@ def test_an_ipv6_only_container_has_no_ipv4_port(place):
     place.network("six", EnableIPv4=False, EnableIPv6=True)
     web = place.sandbox("web", "six", PortBindings={"80/tcp": [bound("8080")], "81/tcp": [bound("81", "127.0.0.1")]})
     assert pairs(web) == [("::", "8080")] and pairs(web, "81/tcp") == []
-    assert "port=not-published" in place.log() and "the container has no IPv4 way to the host" in place.log()
+    assert "port not published: sandbox=" in place.log() and "none of its networks publishes IPv4 ports" in place.log()
 
 
 def test_a_routed_family_shows_no_port_and_takes_none(place):

@@ -146,7 +146,10 @@ def test_ports_are_added_beside_what_is_there(make_publisher, old):
 
 @pytest.mark.parametrize(
     ("address", "words"),
-    [(LOOP6, r"\[::1\]: the container has no IPv6"), (ip_address("2001:db8::1"), "enable IPv6 on one of its networks")],
+    [
+        (LOOP6, r"\[::1\]: none of its networks publishes IPv6"),
+        (ip_address("2001:db8::1"), "enable IPv6 on one of them"),
+    ],
 )
 def test_an_added_port_that_nothing_would_come_of_is_refused(make_publisher, old, address, words):
     publisher = make_publisher(old)
@@ -162,6 +165,8 @@ def test_nothing_is_added_where_nothing_can_be_published(make_publisher):
         with_ports(publisher, sandbox("lonely"), (WEB,), undo)
     with ExitStack() as undo, pytest.raises(BadRequest, match="this host alone"):
         with_ports(publisher, sandbox("web", endpoint(hidden, 2)), (WEB,), undo)
-    with ExitStack() as undo, pytest.raises(BadRequest, match="only this host itself may come"):
+    with ExitStack() as undo, pytest.raises(BadRequest, match="only this host has access"):
         with_ports(publisher, sandbox("web", endpoint(hidden, 2)), (replace(WEB, addresses=(LAN,)),), undo)
-    assert policies_of(publisher, sandbox("web", endpoint(hidden, 2))) == {4: PublishPolicy(local=True)}
+    assert policies_of(publisher.state, publisher.drivers, sandbox("web", endpoint(hidden, 2))) == {
+        4: PublishPolicy(local=True)
+    }

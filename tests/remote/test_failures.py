@@ -181,7 +181,7 @@ def test_networks_and_containers_outlive_a_killed_netd(site):
     seen = len(plugin.calls)
     site.start()
     assert site.state_of_all() == before and plugin.methods(seen) == []
-    assert "mending" not in site.log().split("listening")[-2], "what is there is what should be there"
+    assert "repairing" not in site.log().split("listening")[-2], "what is there is what should be there"
     run(site, plugin, "again")
     box.remove()
     assert len(plugin.bodies(ND + "CreateNetwork")) == created

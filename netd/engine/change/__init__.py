@@ -1,4 +1,4 @@
-"""One change of a network or sandbox: allocation, plugin calls, kernel, store, names.
+"""One change of a network or sandbox: allocation, plugin calls, kernel, store, netd-dns.
 
-It decides nothing about requests; it carries out what the packages above it decided.
+The packages that import this one decide on requests; this one applies their decisions.
 """

@@ -1,26 +1,30 @@
-"""The one way from a sandbox as it is to the sandbox as it should be: kernel, firewall, names, record, events.
+"""Changes of one sandbox: kernel, firewall, netd-dns, store, events.
 
-The state holds the new record from the first moment, so that everything computed meanwhile agrees.  What fails is
-undone: the same way, back.
+The state holds the new record from the beginning, so that computations during the change agree with it.  A change that
+fails is reverted by the same functions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from netd import facts
-from netd.common.errors import Problem, Unavailable
+from netd.common.errors import Unavailable
 from netd.common.store.store import Drop, Put
-from netd.dns.records import Patch
+from netd.dns.client.dns_client import DnsClient
+from netd.engine.background import BackgroundJobs
+from netd.engine.change.rollback import left_to_repair, rollback
 from netd.engine.context import SANDBOX, EngineContext
+from netd.engine.state.state import State
 from netd.facts import Step
-from netd.host_protocol import Flows
+from netd.host_protocol import Flows, Host
 from netd.model import Endpoint, Network, Sandbox
 from netd.portmap.rules import Opened, Published, Ruleset, RulesetChange
 from netd.portmap.unpublish import minus
@@ -30,194 +34,196 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SandboxChange:
-    """What lies between two states of one sandbox.  Holds what has to be known before the state changes."""
+    """The difference between two records of one sandbox, in facts, rules and endpoints.
+
+    Computed while the state changes, because both sides depend on the state.
+    """
 
     id: str
     before: Sandbox | None
     after: Sandbox | None
     steps: tuple[Step, ...]
-    lost: frozenset[Published]
-    gained: frozenset[Published]
+    unpublished: frozenset[Published]
+    published: frozenset[Published]
     closed: frozenset[Opened]
     opened: frozenset[Opened]
-    left: tuple[tuple[Endpoint, Network], ...]
-    joined: tuple[tuple[Endpoint, Network], ...]
+    disconnected: tuple[tuple[Endpoint, Network], ...]
+    connected: tuple[tuple[Endpoint, Network], ...]
+
+    @property
+    def label(self) -> str:
+        return f"sandbox={self.id[:12]}"
 
 
 async def apply_change(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    """Make *after* of *before*.  When it fails, all is as before, and what failed is raised."""
-    move = _enter(context, after.id, before, after)
-    try:
-        await _apply(context, move)
-        await _confirm(context, move)
-    except BaseException:
-        await _undo(context, move)
-        raise
-    _conclude(context, move)
+    """Change a sandbox from *before* to *after*.  Raises the Problem that prevents it; it is as before then."""
+    change = _begin(context, after.id, before, after)
+    async with rollback(context.repair_needed, change.label, partial(_revert, context, change)):
+        await _apply(context, change)
+        await _confirm(context, change)
+    _finish(context, change)
 
 
 async def delete_sandbox(context: EngineContext, sandbox: Sandbox) -> None:
-    """Take a sandbox away.  It counts as gone at once; what the kernel will not let go of is left to the repair."""
-    move = _enter(context, sandbox.id, sandbox, None)
-    results = await asyncio.gather(_apply(context, move), _confirm(context, move), return_exceptions=True)
-    _conclude(context, move)
+    """Delete a sandbox.  It leaves the state at once; what the kernel refuses to delete is left to the repair loop."""
+    change = _begin(context, sandbox.id, sandbox, None)
+    results = await asyncio.gather(_apply(context, change), _confirm(context, change), return_exceptions=True)
+    _finish(context, change)
     for problem in results:
-        if isinstance(problem, Problem):
-            _log.error("sandbox=%s removal=incomplete reason=%s", move.id[:12], problem.message)
-            context.repair_needed.set()
-        elif isinstance(problem, BaseException):
-            raise problem
+        if isinstance(problem, BaseException):
+            with left_to_repair(context.repair_needed, f"sandbox not fully deleted: {change.label}"):
+                raise problem
 
 
 async def discard(context: EngineContext, sandbox: Sandbox) -> list[Put | Drop]:
-    """Take a sandbox out of the state and the names, and return what is to be recorded.
-
-    Of the kernel's part there is nothing left.
-    """
-    move = _enter(context, sandbox.id, sandbox, None)
+    """Remove a sandbox that the kernel no longer holds from the state and netd-dns; return the changes to be stored."""
+    change = _begin(context, sandbox.id, sandbox, None)
     await context.dns.close_sandbox(sandbox.id)
-    _conclude(context, move)
-    return _records(context, move)
+    _finish(context, change)
+    return _records(context.state, change)
 
 
 def has_names(sandbox: Sandbox) -> bool:
-    """Tell whether the sandbox has names to look up."""
+    """Return whether netd-dns serves the sandbox: it has a namespace of its own and an address."""
     return not sandbox.on_host and any(endpoint.addresses for endpoint in sandbox.endpoints)
 
 
-async def open_resolver(context: EngineContext, sandbox: Sandbox) -> None:
-    """Let the name server answer in the sandbox, if it should and does not yet; its view is not told here."""
-    if has_names(sandbox) and sandbox.id not in context.dns.held:
-        await context.dns.open_sandbox(sandbox.id, await context.host.open_resolver(sandbox.id))
+async def open_resolver(dns: DnsClient, host: Host, sandbox: Sandbox) -> None:
+    """Pass the sandbox's resolver sockets to netd-dns unless it has them; the view is set separately."""
+    if has_names(sandbox) and sandbox.id not in dns.held:
+        await dns.open_sandbox(sandbox.id, await host.open_resolver(sandbox.id))
 
 
-async def move_resolver(context: EngineContext, sandbox: Sandbox) -> None:
-    """Where another firewall led to the sandbox's resolver before, let the one that is in use do so."""
-    if has_names(sandbox) and (moved := await context.host.move_resolver(sandbox.id)):
-        await context.dns.open_sandbox(sandbox.id, moved)
+async def move_resolver(dns: DnsClient, host: Host, sandbox: Sandbox) -> None:
+    """Replace a DNS redirect that the other firewall backend made in the sandbox by one of the backend in use."""
+    if has_names(sandbox) and (resolver := await host.move_resolver(sandbox.id)):
+        await dns.open_sandbox(sandbox.id, resolver)
 
 
-def _enter(context: EngineContext, identifier: str, before: Sandbox | None, after: Sandbox | None) -> SandboxChange:
-    """Compute the move, put *after* into the state and its names into the books and to the name server."""
+def _begin(context: EngineContext, identifier: str, before: Sandbox | None, after: Sandbox | None) -> SandboxChange:
+    """Compute the change, put *after* into the state and send its names to netd-dns."""
     wanted = context.desired_state
-    have, had, was_open = wanted.sandbox(before), wanted.published(before), wanted.opened(before)
-    places = _places(context, before)
+    have, old_published, old_opened = wanted.sandbox(before), wanted.published(before), wanted.opened(before)
+    old_attachments = _attachments(context.state, before)
     if after is None:
         context.state.drop_sandbox(identifier)
     else:
         context.state.put_sandbox(after)
-    want, will, open_now = wanted.sandbox(after), wanted.published(after), wanted.opened(after)
-    now = _places(context, after)
-    move = SandboxChange(
+    want, published, opened = wanted.sandbox(after), wanted.published(after), wanted.opened(after)
+    attachments = _attachments(context.state, after)
+    change = SandboxChange(
         identifier,
         before,
         after,
         facts.plan(want, have),
-        lost=had - will,
-        gained=will - had,
-        closed=was_open - open_now,
-        opened=open_now - was_open,
-        left=tuple(place for key, place in places.items() if key not in now),
-        joined=tuple(place for key, place in now.items() if key not in places),
+        unpublished=old_published - published,
+        published=published - old_published,
+        closed=old_opened - opened,
+        opened=opened - old_opened,
+        disconnected=tuple(found for key, found in old_attachments.items() if key not in attachments),
+        connected=tuple(found for key, found in attachments.items() if key not in old_attachments),
     )
-    _turn_names(context, before, after)
-    return move
+    _update_dns_names(context, before, after)
+    return change
 
 
-def _places(context: EngineContext, sandbox: Sandbox | None) -> dict[str, tuple[Endpoint, Network]]:
-    return {one.id: (one, network) for one, network in context.state.networks_of(sandbox)} if sandbox else {}
+def _attachments(state: State, sandbox: Sandbox | None) -> dict[str, tuple[Endpoint, Network]]:
+    """Return the sandbox's endpoints and their networks by endpoint id."""
+    return {endpoint.id: (endpoint, network) for endpoint, network in state.networks_of(sandbox)} if sandbox else {}
 
 
-def _turn_names(context: EngineContext, before: Sandbox | None, after: Sandbox | None) -> None:
-    networks = {one.network for sandbox in (before, after) if sandbox for one in sandbox.endpoints}
+def _update_dns_names(context: EngineContext, before: Sandbox | None, after: Sandbox | None) -> None:
+    networks = {endpoint.network for sandbox in (before, after) if sandbox for endpoint in sandbox.endpoints}
     for network in networks & context.network_names.keys():
-        patch: Patch | None = context.network_names[network].update(before, after)
+        patch = context.network_names[network].update(before, after)
         if patch is not None:
             context.dns.patch_network(network, patch)
 
 
-async def _apply(context: EngineContext, move: SandboxChange) -> None:
-    """Bring the kernel there, in an order in which what is published leads to something at every moment.
+async def _apply(context: EngineContext, change: SandboxChange) -> None:
+    """Change the kernel, in an order in which each published port has a target at every moment.
 
-    All of it is handed over at once: the host does one thing after the other, and nobody waits in between.
+    All steps are queued at once, because the host applies them in order.
     """
-    await context.background.wait_for([str(one.ip) for endpoint, _ in move.joined for one in endpoint.addresses])
+    addresses = [str(address.ip) for endpoint, _ in change.connected for address in endpoint.addresses]
+    await context.background.wait_for(addresses)
     work: list[Coroutine[Any, Any, None]] = []
-    gone = Ruleset(published=move.lost, opened=move.closed)
-    come = Ruleset(published=move.gained, opened=move.opened)
-    if gone and not come:
-        work.append(context.host.change_firewall(RulesetChange(gone, come)))
-    if move.steps:
-        work.append(context.host.apply(move.steps))
-    if come:
-        work.append(context.host.change_firewall(RulesetChange(gone, come)))
-    if move.after is not None:
-        work.append(open_resolver(context, move.after))
+    removed = Ruleset(published=change.unpublished, opened=change.closed)
+    added = Ruleset(published=change.published, opened=change.opened)
+    if removed and not added:
+        work.append(context.host.change_firewall(RulesetChange(removed, added)))
+    if change.steps:
+        work.append(context.host.apply(change.steps))
+    if added:
+        work.append(context.host.change_firewall(RulesetChange(removed, added)))
+    if change.after is not None:
+        work.append(open_resolver(context.dns, context.host, change.after))
     failures = [found for found in await asyncio.gather(*work, return_exceptions=True) if found is not None]
     if failures:
         raise failures[0]
 
 
-def _forget_flows(context: EngineContext, move: SandboxChange) -> None:
-    """Connections that the kernel goes on translating would lead to whoever has the address next.
+def _delete_flows(host: Host, background: BackgroundJobs, change: SandboxChange) -> None:
+    """Delete conntrack entries that contradict the new rules, in the background because it takes 12 ms and more.
 
-    Those that came for a udp port before it was published would go on being led to the host.  Looking for them
-    takes the kernel 12 ms and more; who gets the address next waits for that, and who must know it over.
+    Otherwise established connections would be translated to the next container with a released address, and UDP flows
+    that began before their port was published would stay with the host.  A change that assigns one of the addresses, or
+    unpublishes a port, waits for the job.
     """
-    kept = {one.ip for endpoint in move.after.endpoints for one in endpoint.addresses} if move.after else set()
-    addresses = {one.target for one in move.lost} - kept
-    closed = [one for one in minus(move.lost, move.gained) if one.target in kept]
-    new = [one for one in minus(move.gained, move.lost) if one.protocol == "udp"]
-    if addresses or closed or new:
-        forgetting = context.host.delete_flows(Flows(frozenset(addresses), tuple(closed), tuple(new)))
-        about = {move.id, *(str(one) for one in addresses)}
-        context.background.start(forgetting, f"forget-flows {move.id[:12]}", about)
+    endpoints = change.after.endpoints if change.after else ()
+    kept = {address.ip for endpoint in endpoints for address in endpoint.addresses}
+    addresses = {rule.target for rule in change.unpublished} - kept
+    closed = [rule for rule in minus(change.unpublished, change.published) if rule.target in kept]
+    opened = [rule for rule in minus(change.published, change.unpublished) if rule.protocol == "udp"]
+    if addresses or closed or opened:
+        job = host.delete_flows(Flows(frozenset(addresses), tuple(closed), tuple(opened)))
+        topics = {change.id, *map(str, addresses)}
+        background.start(job, f"delete-flows {change.id[:12]}", topics)
 
 
-async def _confirm(context: EngineContext, move: SandboxChange) -> None:
-    """Record what is, and wait until names are in force."""
-    if move.after is None:
-        await context.dns.close_sandbox(move.id)
-    elif move.id in context.dns.held:
-        context.dns.set_view(move.id, context.dns_view(move.after))
-    recorded = context.store.write(*_records(context, move), durable=False)
-    await asyncio.gather(recorded, _patiently(context.dns.flush()))
+async def _confirm(context: EngineContext, change: SandboxChange) -> None:
+    """Store the record and wait until netd-dns serves the names."""
+    if change.after is None:
+        await context.dns.close_sandbox(change.id)
+    elif change.id in context.dns.held:
+        context.dns.set_view(change.id, context.dns_view(change.after))
+    stored = context.store.write(*_records(context.state, change), durable=False)
+    await asyncio.gather(stored, _flush(context.dns))
 
 
-def _records(context: EngineContext, move: SandboxChange) -> list[Put | Drop]:
-    """Return the sandbox's record, and what is kept in mind of the networks that it leaves."""
-    record = Put(SANDBOX, move.id, move.after) if move.after else Drop(SANDBOX, move.id)
-    left = [endpoint for endpoint, _ in move.left]
-    return [record, *(context.state.address_history.record(move.before.name, left) if move.before and left else ())]
+def _records(state: State, change: SandboxChange) -> list[Put | Drop]:
+    """Return the change of the sandbox's document and of the address history."""
+    record = Put(SANDBOX, change.id, change.after) if change.after else Drop(SANDBOX, change.id)
+    released = [endpoint for endpoint, _ in change.disconnected]
+    if change.before is None or not released:
+        return [record]
+    return [record, *state.address_history.record(change.before.name, released)]
 
 
-async def _patiently(flush: Awaitable[None]) -> None:
-    """A name server that is slow to take over what it was told is no reason to refuse a container."""
+async def _flush(dns: DnsClient) -> None:
+    """A DNS flush that times out is logged and does not fail the request."""
     try:
-        await flush
+        await dns.flush()
     except Unavailable as problem:
-        _log.error("names=late reason=%s", problem.message)
+        _log.error("DNS names are late: error=%s", problem.message)
 
 
-async def _undo(context: EngineContext, move: SandboxChange) -> None:
-    """Go back; a network that was removed meanwhile is not gone back to."""
-    before = move.before
+async def _revert(context: EngineContext, change: SandboxChange) -> None:
+    """Apply the reverse change, without endpoints of networks that were deleted meanwhile."""
+    before = change.before
     if before is not None:
         kept = tuple(endpoint for endpoint in before.endpoints if context.state.has_network(endpoint.network))
         before = replace(before, endpoints=kept)
-    back = _enter(context, move.id, move.after, before)
+    reverse = _begin(context, change.id, change.after, before)
     for step in (_apply, _confirm):
-        try:
-            await step(context, back)
-        except Problem as problem:
-            _log.error("sandbox=%s undo=incomplete reason=%s", move.id[:12], problem.message)
-            context.repair_needed.set()
+        with left_to_repair(context.repair_needed, f"rollback failed: {change.label}"):
+            await step(context, reverse)
 
 
-def _conclude(context: EngineContext, move: SandboxChange) -> None:
-    """Tell of what was done, and see to what nobody has to wait for."""
-    _forget_flows(context, move)
-    for _, network in move.left:
-        context.publish_event(network, "disconnect", move.id)
-    for _, network in move.joined:
-        context.publish_event(network, "connect", move.id)
+def _finish(context: EngineContext, change: SandboxChange) -> None:
+    """Publish the events, and start the work that the request does not wait for."""
+    _delete_flows(context.host, context.background, change)
+    for _, network in change.disconnected:
+        context.publish_event(network, "disconnect", change.id)
+    for _, network in change.connected:
+        context.publish_event(network, "connect", change.id)

@@ -1,63 +1,57 @@
-"""Networks with more endpoints than one device of the host takes: further segments, made before they are needed."""
+"""Bridge segments: further bridges of networks whose endpoints do not fit on one, created before they are needed."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
 from netd import facts
-from netd.common.errors import NotFound, Problem
+from netd.common.errors import NotFound
 from netd.common.store.store import Drop, Put
+from netd.drivers.registry import Drivers
+from netd.engine.change.rollback import rollback
 from netd.engine.context import NETWORK, EngineContext
-from netd.facts import Step
+from netd.engine.state.state import State
 from netd.model import Network
 
 _log = logging.getLogger(__name__)
 
 
 async def ensure_room(context: EngineContext, networks: Sequence[Network]) -> None:
-    """Return when each of the networks has room for an endpoint, or can grow no more.
+    """Add segments until each network has room for an endpoint or has its maximum of segments.
 
-    Who decides on an endpoint without awaiting anything in between finds the room.
+    The room stays available until the caller's next await.
     """
-    while (full := next((one for one in networks if _is_full(context, one.id)), None)) is not None:
+    state, drivers = context.state, context.drivers
+    while full := [network.id for network in networks if _needs_segment(state, drivers, network.id)]:
         async with context.segment_lock:
-            if _is_full(context, full.id):
-                await _grow(context, context.state.network(full.id))
+            if _needs_segment(state, drivers, full[0]):
+                await _add_segment(context, state.network(full[0]))
 
 
-def _is_full(context: EngineContext, identifier: str) -> bool:
-    if not context.state.has_network(identifier):
+def _needs_segment(state: State, drivers: Drivers, identifier: str) -> bool:
+    if not state.has_network(identifier):
         return False
-    network = context.state.network(identifier)
-    traits = context.driver(network).traits
-    if context.state.segment_with_room(network, traits.segment_size) is not None:
+    network = state.network(identifier)
+    traits = drivers.get(network.driver).traits
+    if state.segment_with_room(network, traits.segment_size) is not None:
         return False
     return network.segments < traits.most_segments
 
 
-async def _grow(context: EngineContext, network: Network) -> None:
-    """Give the network a segment more.  When that fails nothing is left and what failed is raised."""
-    grown = replace(network, segments=network.segments + 1)
-    want, have = context.desired_state.network(grown), context.desired_state.network(network)
-    try:
+async def _add_segment(context: EngineContext, network: Network) -> None:
+    """Create one more segment.  Raises the Problem that prevents it; the network is unchanged then."""
+    larger = replace(network, segments=network.segments + 1)
+    want, have = context.desired_state.network(larger), context.desired_state.network(network)
+    undo = partial(context.host.apply, facts.plan(have, want))
+    async with rollback(context.repair_needed, f"network={network.name}", undo):
         await context.host.apply(facts.plan(want, have))
-        await context.store.write(Put(NETWORK, network.id, grown))
+        await context.store.write(Put(NETWORK, network.id, larger))
         if not context.state.has_network(network.id):
             await context.store.write(Drop(NETWORK, network.id))
             raise NotFound(f"network {network.name} not found: it was removed meanwhile")
-    except BaseException:
-        await _shrink(context, network, facts.plan(have, want))
-        raise
-    context.state.replace_network(grown)
-    _log.info("network=%s segments=%d", network.name, grown.segments)
-
-
-async def _shrink(context: EngineContext, network: Network, steps: Sequence[Step]) -> None:
-    try:
-        await context.host.apply(steps)
-    except Problem as problem:
-        _log.error("network=%s undo=incomplete reason=%s", network.name, problem.message)
-        context.repair_needed.set()
+    context.state.replace_network(larger)
+    _log.info("segment added: network=%s segments=%d", network.name, larger.segments)

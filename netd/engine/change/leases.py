@@ -1,6 +1,7 @@
-"""Pools and addresses that an IPAM driver gives: asked for before a change, given back when it fails or is over.
+"""Pools and addresses of IPAM drivers: requested before a change, released when it fails or its object is deleted.
 
-netd's own choice passes through untouched.  While a driver is waited for, the turn is put aside.
+netd's own IPAM (``default``) is not concerned.  While a driver is called, the object's lock does not block the
+exclusive lock.
 """
 
 from __future__ import annotations
@@ -19,193 +20,209 @@ from netd.common import mac
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.common.errors import NotFound, Problem, ServerError
 from netd.engine.context import EngineContext
+from netd.engine.state.state import State
 from netd.ipam import pool_spec
-from netd.ipam.drivers import AddressRequest, Granted, IpamDriver, PoolRequest, Soon, answer
+from netd.ipam.drivers import AddressRequest, Granted, IpamDriver, IpamDrivers, PoolRequest, Soon, answer
 from netd.ipam.texts import read_address
 from netd.model import Endpoint, Network, NetworkSpec, Pool, PoolSpec
+from netd.remote.plugins import Plugins
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_TRIES = 16
-"""How often a driver is asked for a pool that overlaps no other."""
+_ATTEMPTS = 16
+"""How often a driver is asked for a pool that overlaps no other network's."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Pools:
-    """One driver's pools, while a network is made of them; *undo* gives back what came."""
+class _PoolRequests:
+    """Requests of one network to its driver; *undo* collects the calls that release what was granted."""
 
-    context: EngineContext
+    state: State
     name: str
     driver: IpamDriver
     options: Mapping[str, str]
     undo: AsyncExitStack
 
-    async def granted(self, family: Family, asked: PoolSpec) -> Granted:
-        """Return a pool that overlaps no other: those that do are held until a better one is there."""
-        subnet = None if asked.subnet is None or asked.subnet.network_address.is_unspecified else asked.subnet
-        request = PoolRequest(family=family, subnet=subnet, ip_range=asked.ip_range, options=self.options)
+    async def pool(self, family: Family, requested: PoolSpec, *, has_gateway: bool) -> Pool:
+        """Return a pool with its gateway and auxiliary addresses."""
+        granted = await self._free_pool(family, requested)
+        gateway = granted.gateway
+        if gateway is None and (has_gateway or requested.gateway):
+            gateway = await self._address(granted, AddressRequest(address=requested.gateway, gateway=True))
+        for address in requested.auxiliary.values():
+            await self._address(granted, AddressRequest(address=address))
+        return Pool(granted.subnet, gateway, requested.ip_range, dict(requested.auxiliary), granted.id)
+
+    async def _free_pool(self, family: Family, requested: PoolSpec) -> Granted:
+        """Return a pool that overlaps no other network's; overlapping ones are released after the last attempt."""
+        subnet = requested.subnet
+        if subnet is not None and subnet.network_address.is_unspecified:
+            subnet = None
+        request = PoolRequest(family=family, subnet=subnet, ip_range=requested.ip_range, options=self.options)
         async with AsyncExitStack() as rejected:
-            for _ in range(1 if subnet else _TRIES):
-                found = await ask(self.name, self.driver.request_pool(request))
-                if self.context.state.overlapping_network(found.subnet) is None:
-                    self.undo.push_async_callback(_regardless, self.driver.release_pool, found.id)
-                    return found
-                rejected.push_async_callback(_regardless, self.driver.release_pool, found.id)
-        there = self.context.state.overlapping_network(found.subnet)
+            for _ in range(1 if subnet else _ATTEMPTS):
+                granted = await call_driver(self.name, self.driver.request_pool(request))
+                if self.state.overlapping_network(granted.subnet) is None:
+                    self.undo.push_async_callback(_ignore_problems, self.driver.release_pool, granted.id)
+                    return granted
+                rejected.push_async_callback(_ignore_problems, self.driver.release_pool, granted.id)
+        other = self.state.overlapping_network(granted.subnet)
         raise pool_spec.overlaps(
-            found.subnet, f"{there[0]} of network {there[1].name}" if there else "another network's"
+            granted.subnet, f"{other[0]} of network {other[1].name}" if other else "another network's"
         )
 
-    async def address(self, pool: Granted, asked: AddressRequest) -> Address:
-        found: Interface = await ask(self.name, self.driver.request_address(pool.id, asked))
-        self.undo.push_async_callback(_regardless, self.driver.release_address, pool.id, found.ip)
+    async def _address(self, pool: Granted, request: AddressRequest) -> Address:
+        found: Interface = await call_driver(self.name, self.driver.request_address(pool.id, request))
+        self.undo.push_async_callback(_ignore_problems, self.driver.release_address, pool.id, found.ip)
         if found.ip not in pool.subnet:
             raise ServerError(f"IPAM driver {self.name} gave the address {found.ip}, which is not in {pool.subnet}")
         return found.ip
 
-    async def pool(self, family: Family, asked: PoolSpec, *, has_gateway: bool) -> Pool:
-        granted = await self.granted(family, asked)
-        gateway = granted.gateway
-        if gateway is None and (has_gateway or asked.gateway):
-            gateway = await self.address(granted, AddressRequest(address=asked.gateway, gateway=True))
-        for address in asked.auxiliary.values():
-            await self.address(granted, AddressRequest(address=address))
-        return Pool(granted.subnet, gateway, asked.ip_range, dict(asked.auxiliary), granted.id)
 
-
-async def driver(context: EngineContext, name: str) -> IpamDriver | None:
-    """Return the driver, one that nobody installed from among the plugins; None for netd's own.  Raises NotFound."""
+async def find_driver(ipam: IpamDrivers, plugins: Plugins, name: str) -> IpamDriver | None:
+    """Return the driver, from the plugins if no package installed it; None for netd's own.  Raises NotFound."""
     try:
-        return context.ipam.get(name)
+        return ipam.get(name)
     except NotFound:
-        found = context.plugins.addresses(name)
+        found = plugins.addresses(name)
         await found.check()
-        context.ipam.add(name, found)
+        ipam.add(name, found)
         return found
 
 
 @asynccontextmanager
 async def request_pools(
-    context: EngineContext, asked: NetworkSpec, has_gateway: Callable[[NetworkSpec, Family], bool]
+    context: EngineContext, requested: NetworkSpec, has_gateway: Callable[[NetworkSpec, Family], bool]
 ) -> AsyncIterator[tuple[Pool, ...] | None]:
-    """Have the network's driver give its pools; None where netd chooses.  When what follows fails they go back."""
-    found = None if asked.config_only else await driver(context, asked.ipam_driver)
-    if found is None:
+    """Request the network's pools from its driver; None with netd's own.  Released when the body fails."""
+    driver = None
+    if not requested.config_only:
+        driver = await find_driver(context.ipam, context.plugins, requested.ipam_driver)
+    if driver is None:
         yield None
         return
     async with AsyncExitStack() as undo:
-        giver = _Pools(context, asked.ipam_driver, found, asked.ipam_options or {}, undo)
-        wanted = pool_spec.wanted(asked)
-        yield tuple([await giver.pool(family, one, has_gateway=has_gateway(asked, family)) for family, one in wanted])
+        requests = _PoolRequests(context.state, requested.ipam_driver, driver, requested.ipam_options or {}, undo)
+        specs = pool_spec.wanted(requested)
+        pools = [
+            await requests.pool(family, spec, has_gateway=has_gateway(requested, family)) for family, spec in specs
+        ]
+        yield tuple(pools)
         undo.pop_all()
 
 
-async def release_pools(context: EngineContext, network: Network) -> None:
-    """Give a network's pools back, whatever the driver says."""
+async def release_pools(ipam: IpamDrivers, plugins: Plugins, network: Network) -> None:
+    """Release a network's pools; the driver's refusals are ignored."""
     for pool in network.pools:
-        giver = await driver(context, network.ipam_driver) if pool.id else None
-        if giver is None:
+        driver = await find_driver(ipam, plugins, network.ipam_driver) if pool.id else None
+        if driver is None:
             continue
         for address in (pool.gateway, *pool.auxiliary.values()):
             if address is not None:
-                await _regardless(giver.release_address, pool.id, address)
-        await _regardless(giver.release_pool, pool.id)
+                await _ignore_problems(driver.release_address, pool.id, address)
+        await _ignore_problems(driver.release_pool, pool.id)
 
 
 @asynccontextmanager
 async def lease_addresses(
-    context: EngineContext, places: Iterable[tuple[Network, EndpointSettings]]
+    context: EngineContext, requests: Iterable[tuple[Network, EndpointSettings]]
 ) -> AsyncIterator[Mapping[str, EndpointSettings]]:
-    """Have drivers give the addresses of new endpoints; returns the settings with these, by the networks' ids.
+    """Request addresses for new endpoints; yield the settings with these addresses, by network id.
 
-    When what follows fails they go back.
+    Networks with netd's own IPAM have no entry.  The addresses are released when the body fails.
     """
-    leased = [(network, settings) for network, settings in places if any(pool.id for pool in network.pools)]
+    leased = [(network, settings) for network, settings in requests if any(pool.id for pool in network.pools)]
     if not leased:
         yield {}
         return
     async with AsyncExitStack() as undo:
         async with context.locks.released():
-            found = {network.id: await _leased(context, network, settings, undo) for network, settings in leased}
+            found = {
+                network.id: await _lease(context.ipam, context.plugins, network, settings, undo)
+                for network, settings in leased
+            }
         yield found
         undo.pop_all()
 
 
-async def _leased(
-    context: EngineContext, network: Network, settings: EndpointSettings, undo: AsyncExitStack
+async def _lease(
+    ipam: IpamDrivers, plugins: Plugins, network: Network, settings: EndpointSettings, undo: AsyncExitStack
 ) -> EndpointSettings:
     config = settings.ipam_config or IPAMConfig()
-    wished = {4: config.ipv4_address, 6: config.ipv6_address}
-    own = settings.mac_address or mac.generate(secrets.token_bytes(4))
-    given: dict[int, str] = {}
-    giver = await driver(context, network.ipam_driver)
+    requested = {4: config.ipv4_address, 6: config.ipv6_address}
+    mac_address = settings.mac_address or mac.generate(secrets.token_bytes(4))
+    leased: dict[int, str] = {}
+    driver = await find_driver(ipam, plugins, network.ipam_driver)
     for pool in map(network.pool, FAMILIES):
-        if giver is None or pool is None or not pool.id:
+        if driver is None or pool is None or not pool.id:
             continue
-        request = AddressRequest(address=read_address(wished[pool.subnet.version]), mac=own)
-        found: Interface = await ask(network.ipam_driver, giver.request_address(pool.id, request))
-        undo.push_async_callback(_regardless, giver.release_address, pool.id, found.ip)
-        given[pool.subnet.version] = str(found.ip)
-    addresses = replace(config, ipv4_address=given.get(4, ""), ipv6_address=given.get(6, ""))
-    return replace(settings, ipam_config=addresses, mac_address=own)
+        request = AddressRequest(address=read_address(requested[pool.subnet.version]), mac=mac_address)
+        found: Interface = await call_driver(network.ipam_driver, driver.request_address(pool.id, request))
+        undo.push_async_callback(_ignore_problems, driver.release_address, pool.id, found.ip)
+        leased[pool.subnet.version] = str(found.ip)
+    addresses = replace(config, ipv4_address=leased.get(4, ""), ipv6_address=leased.get(6, ""))
+    return replace(settings, ipam_config=addresses, mac_address=mac_address)
 
 
 def release_later(context: EngineContext, endpoints: Iterable[Endpoint]) -> None:
-    """Have drivers take addresses back by and by."""
+    """Release the addresses of endpoints at their drivers, in the background."""
     for endpoint in endpoints:
         network = context.state.network(endpoint.network) if context.state.has_network(endpoint.network) else None
         if network is not None and any(pool.id for pool in network.pools):
-            context.background.start(_give_back(context, network, endpoint), f"give-back {endpoint.id[:12]}")
+            job = _release(context.ipam, context.plugins, network, endpoint)
+            context.background.start(job, f"release-addresses {endpoint.id[:12]}")
 
 
-async def _give_back(context: EngineContext, network: Network, endpoint: Endpoint) -> None:
-    giver = await driver(context, network.ipam_driver)
-    for address in endpoint.addresses if giver else ():
-        pool = next((one for one in network.pools if address.ip in one.subnet and one.id), None)
-        if pool is not None and giver is not None:
-            await _regardless(giver.release_address, pool.id, address.ip)
+async def _release(ipam: IpamDrivers, plugins: Plugins, network: Network, endpoint: Endpoint) -> None:
+    driver = await find_driver(ipam, plugins, network.ipam_driver)
+    for address in endpoint.addresses if driver else ():
+        pool = next((pool for pool in network.pools if address.ip in pool.subnet and pool.id), None)
+        if pool is not None and driver is not None:
+            await _ignore_problems(driver.release_address, pool.id, address.ip)
 
 
-async def replay(context: EngineContext) -> None:
-    """Ask drivers that keep nothing themselves for all that they gave, and is in use, once more."""
-    for network in context.state.networks:
+async def replay(state: State, ipam: IpamDrivers, plugins: Plugins) -> None:
+    """Request all pools and addresses in use again from drivers without a store (RequiresRequestReplay)."""
+    for network in state.networks:
         for pool in network.pools if any(pool.id for pool in network.pools) else ():
             try:
-                await _replay(context, network, pool)
+                driver = await find_driver(ipam, plugins, network.ipam_driver)
+                if driver is not None and driver.replay:
+                    await _replay(state, driver, network, pool)
             except Problem as problem:
-                _log.error("network=%s replay=failed reason=%s", network.name, problem.message)
+                _log.error("IPAM replay failed: network=%s error=%s", network.name, problem.message)
 
 
-async def _replay(context: EngineContext, network: Network, pool: Pool) -> None:
-    giver = await driver(context, network.ipam_driver)
-    if giver is None or not giver.replay:
-        return
+async def _replay(state: State, driver: IpamDriver, network: Network, pool: Pool) -> None:
     family: Family = 4 if pool.subnet.version == 4 else 6
     request = PoolRequest(family=family, subnet=pool.subnet, ip_range=pool.ip_range, options=network.ipam_options or {})
-    await ask(network.ipam_driver, giver.request_pool(request))
-    if not context.state.has_network(network.id):
+    await call_driver(network.ipam_driver, driver.request_pool(request))
+    if not state.has_network(network.id):
         return
-    endpoints = context.state.members(network.id).values()
-    wanted = [AddressRequest(address=pool.gateway, gateway=True)] if pool.gateway else []
-    wanted += [AddressRequest(address=address) for address in pool.auxiliary.values()]
-    wanted += [AddressRequest(address=found.ip, mac=one.mac) for one in endpoints if (found := one.address_of(family))]
-    for one in wanted:
-        await ask(network.ipam_driver, giver.request_address(pool.id, one))
+    requests = [AddressRequest(address=pool.gateway, gateway=True)] if pool.gateway else []
+    requests += [AddressRequest(address=address) for address in pool.auxiliary.values()]
+    requests += [
+        AddressRequest(address=address.ip, mac=endpoint.mac)
+        for endpoint in state.members(network.id).values()
+        if (address := endpoint.address_of(family))
+    ]
+    for address_request in requests:
+        await call_driver(network.ipam_driver, driver.request_address(pool.id, address_request))
 
 
-async def ask(name: str, soon: Soon[T]) -> T:
-    """Return what a driver came to; what is no Problem of its own is told as one."""
+async def call_driver(name: str, result: Soon[T]) -> T:
+    """Return the result of a driver's method; exceptions other than Problems become ServerError."""
     try:
-        return await answer(soon)
+        return await answer(result)
     except Problem:
         raise
     except Exception as problem:
         raise ServerError(f"IPAM driver {name} failed: {problem!r}") from problem
 
 
-async def _regardless(method: Callable[..., Soon[None]], *words: object) -> None:
-    """Give something back; a driver that does not take it prevents nothing."""
+async def _ignore_problems(method: Callable[..., Soon[None]], *arguments: object) -> None:
+    """Call a driver's release method; its failure must not prevent the rest."""
     try:
-        await ask("", method(*words))
+        await call_driver("", method(*arguments))
     except Problem:
         return

@@ -1,98 +1,97 @@
-"""Bringing a network that is decided into the kernel, the store and the name server, and out of them again."""
+"""Creating and deleting a network in the kernel, the store and netd-dns."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeAlias
 
 from netd import facts
-from netd.common.errors import Problem
 from netd.common.store.store import Drop, Put
+from netd.engine.change.rollback import rollback
 from netd.engine.context import NETWORK, EngineContext
+from netd.engine.desired_state import DesiredState
+from netd.engine.state.state import State
 from netd.engine.views.dns_records import NetworkNames
+from netd.host_protocol import Host
 from netd.model import Network
 from netd.portmap.rules import Ruleset, RulesetChange
 
 Work: TypeAlias = Coroutine[Any, Any, None]
 
-_log = logging.getLogger(__name__)
-
 
 async def create(context: EngineContext, network: Network) -> None:
-    """Make the network; when that fails nothing is left and what failed is raised."""
-    register(context, network)
-    try:
-        await _all(context.store.write(Put(NETWORK, network.id, network)), _bring(context, network))
-    except BaseException:
+    """Create the network.  Raises the Problem that prevents it; nothing is left then."""
+    host, wanted = context.host, context.desired_state
+
+    async def delete_again() -> None:
         unregister(context, network)
-        await _regardless(_take_down(context, network), context)
-        await _regardless(context.store.write(Drop(NETWORK, network.id)), context)
-        raise
+        await _delete_from_kernel(host, wanted, network)
+
+    register(context, network)
+    forget = partial(context.store.write, Drop(NETWORK, network.id))
+    async with rollback(context.repair_needed, f"network={network.name}", delete_again, forget):
+        record = context.store.write(Put(NETWORK, network.id, network))
+        await _all(record, _create_in_kernel(host, wanted, network))
 
 
 async def delete(context: EngineContext, network: Network) -> None:
-    """Remove the network; when that fails it is there as before and what failed is raised."""
-    unregister(context, network)
-    try:
-        await _all(context.store.write(Drop(NETWORK, network.id)), _take_down(context, network))
-    except BaseException:
+    """Delete the network.  Raises the Problem that prevents it; the network exists as before then."""
+    host, wanted = context.host, context.desired_state
+
+    async def create_again() -> None:
         register(context, network)
-        await _regardless(_bring(context, network), context)
-        await _regardless(context.store.write(Put(NETWORK, network.id, network)), context)
-        raise
+        await _create_in_kernel(host, wanted, network)
+
+    unregister(context, network)
+    restore = partial(context.store.write, Put(NETWORK, network.id, network))
+    async with rollback(context.repair_needed, f"network={network.name}", create_again, restore):
+        record = context.store.write(Drop(NETWORK, network.id))
+        await _all(record, _delete_from_kernel(host, wanted, network))
 
 
 def register(context: EngineContext, network: Network) -> None:
-    """Make the network known, here and to the name server."""
-    add_to_state(context, network)
-    if (book := context.network_names.get(network.id)) is not None:
-        context.dns.set_network(network.id, book.records())
+    """Add the network to the state and to netd-dns."""
+    add_to_state(context.state, context.network_names, network)
+    if (names := context.network_names.get(network.id)) is not None:
+        context.dns.set_network(network.id, names.records())
 
 
-def add_to_state(context: EngineContext, network: Network) -> None:
-    """Make the network known here only."""
-    context.state.put_network(network)
+def add_to_state(state: State, network_names: dict[str, NetworkNames], network: Network) -> None:
+    """Add the network to the state, without netd-dns."""
+    state.put_network(network)
     if network.pools or network.remote:
-        context.network_names[network.id] = NetworkNames(network)
+        network_names[network.id] = NetworkNames(network)
 
 
 def unregister(context: EngineContext, network: Network) -> None:
+    """Remove the network from the state and from netd-dns."""
     context.state.drop_network(network)
     if context.network_names.pop(network.id, None) is not None:
         context.dns.drop_network(network.id)
 
 
-async def _bring(context: EngineContext, network: Network) -> None:
-    """Hand all over at once; the host does one thing after the other."""
-    steps = facts.plan(context.desired_state.network(network), {})
-    change = RulesetChange(added=_rules(context, network))
-    await _all(context.host.apply(steps), context.host.change_firewall(change))
+async def _create_in_kernel(host: Host, wanted: DesiredState, network: Network) -> None:
+    """Queue both changes at once; the host applies them in order."""
+    steps = facts.plan(wanted.network(network), {})
+    change = RulesetChange(added=_rules(wanted, network))
+    await _all(host.apply(steps), host.change_firewall(change))
 
 
-async def _take_down(context: EngineContext, network: Network) -> None:
-    steps = facts.plan({}, context.desired_state.network(network))
-    change = RulesetChange(removed=_rules(context, network))
-    await _all(context.host.change_firewall(change), context.host.apply(steps))
+async def _delete_from_kernel(host: Host, wanted: DesiredState, network: Network) -> None:
+    steps = facts.plan({}, wanted.network(network))
+    change = RulesetChange(removed=_rules(wanted, network))
+    await _all(host.change_firewall(change), host.apply(steps))
 
 
-def _rules(context: EngineContext, network: Network) -> Ruleset:
+def _rules(wanted: DesiredState, network: Network) -> Ruleset:
     """Return the network's part of the firewall."""
-    rules = context.desired_state.rules(network)
+    rules = wanted.rules(network)
     return Ruleset(frozenset({rules} if rules else ()))
 
 
 async def _all(*work: Work) -> None:
-    """Wait for all to end, so that nothing goes on behind our back, and raise what failed first."""
+    """Wait for all coroutines, so that none continues in the background, and raise the first error."""
     for problem in filter(None, await asyncio.gather(*work, return_exceptions=True)):
         raise problem
-
-
-async def _regardless(undoing: Work, context: EngineContext) -> None:
-    """Go on whatever becomes of it; the repair sees to the rest."""
-    try:
-        await undoing
-    except Problem as problem:
-        _log.error("undo=incomplete reason=%s", problem.message)
-        context.repair_needed.set()

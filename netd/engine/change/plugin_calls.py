@@ -1,8 +1,8 @@
-"""What plugins do around a change: asked before and after it, and again to take it back when it fails.
+"""Calls of network plugins around a change: before it, after it, and to revert it.
 
-Networks without a plugin pass through untouched.  While a plugin is waited for, the turn is put aside.  What a plugin
-was asked to make is noted first, and noted off when it is in a record or gone again; so whatever was interrupted,
-or what a dead plugin did not hear, is taken back at the next start.
+Networks without a plugin are not concerned.  While a plugin is called, the object's lock does not block the exclusive
+lock.  What a plugin is asked to create is stored as an orphan first; the orphan is dropped when a record refers to the
+object or the plugin deleted it.  So the next start deletes what an interruption or an unreachable plugin left.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from msgspec.structs import replace
 
 from netd.common.addresses import FAMILIES
 from netd.common.errors import Conflict, NotFound, Problem
-from netd.common.store.store import Drop, Put
+from netd.common.store.store import Drop, Put, Store
 from netd.engine.change import apply, network_setup
 from netd.engine.context import NETWORK, ORPHAN, EngineContext
 from netd.engine.state.routes import egress_endpoint
+from netd.engine.state.state import State
+from netd.host_protocol import Host
 from netd.model import Endpoint, Network, Sandbox
 from netd.remote.caller import PluginNotFound, PluginUnreachable
+from netd.remote.plugins import Plugins
 
 _log = logging.getLogger(__name__)
 
 
 class Orphan(msgspec.Struct, frozen=True):
-    """Something that a plugin was asked to make and that is in no record."""
+    """A network or endpoint that a plugin was asked to create and that no record refers to."""
 
     driver: str
     network: str
@@ -41,7 +44,7 @@ class Orphan(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Attachment:
     endpoint: Endpoint
     network: Network
 
@@ -54,7 +57,7 @@ class _Place:
 
 
 async def create_network(context: EngineContext, network: Network) -> None:
-    """Have the driver make a closed network that is known already.  When it fails the network is unknown again."""
+    """Create a pending, registered network at its plugin.  Raises the plugin's Problem; it is unregistered then."""
     orphan = Orphan(network.driver, network.id)
     try:
         await context.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
@@ -62,26 +65,27 @@ async def create_network(context: EngineContext, network: Network) -> None:
         await context.store.write(Put(NETWORK, network.id, network), Drop(ORPHAN, orphan.id))
     except BaseException:
         network_setup.unregister(context, network)
-        await _take_back(context, [orphan])
+        await _delete_orphans(context.plugins, context.store, [orphan])
         raise
     finally:
         context.pending_networks.discard(network.id)
 
 
-def mark_pending(context: EngineContext, network: Network) -> None:
-    """Let nobody join, or remove, the network any more: it is about to go."""
-    context.pending_networks.add(network.id)
-
-
 async def delete_network(context: EngineContext, network: Network) -> None:
-    """Have the driver remove a closed network, which goes whatever the driver says."""
+    """Delete a pending network at its plugin and in netd; the plugin's refusal is ignored."""
     orphan = Orphan(network.driver, network.id)
     try:
         await context.store.write(Put(ORPHAN, orphan.id, orphan), durable=False)
-        await _take_back(context, [orphan])
+        await _delete_orphans(context.plugins, context.store, [orphan])
         await network_setup.delete(context, network)
     finally:
         context.pending_networks.discard(network.id)
+
+
+def check_not_pending(pending_networks: set[str], network: Network) -> None:
+    """Raise Conflict while a plugin creates or deletes the network."""
+    if network.id in pending_networks:
+        raise Conflict(f"network {network.name} is being created or removed; try again in a moment")
 
 
 # Sandboxes
@@ -90,143 +94,148 @@ async def delete_network(context: EngineContext, network: Network) -> None:
 async def apply_change(
     context: EngineContext, before: Sandbox | None, after: Sandbox, finish: Callable[[Sandbox], Sandbox]
 ) -> Sandbox:
-    """Make *after* of *before*, as ``change.carry_out`` does, and return it with what plugins gave.
+    """Change a sandbox as ``apply.apply_change`` does; return it with what plugins assigned.
 
-    *finish* says what is published, when it is known where the ways out are.
+    *finish* adds the publications; it is called when the default routes are known.
     """
-    fresh, gone = _difference(context, after, before), _difference(context, before, after)
-    if not _remote(context, before) and not fresh:
+    added, removed = _difference(context.state, after, before), _difference(context.state, before, after)
+    if not _remote(context.state, before) and not added:
         after = finish(after)
         await apply.apply_change(context, before, after)
         return after
-    async with _joined(context, before, after, fresh) as given:
-        joined = finish(given)
-        told = await _depart(context, before, gone)
-        _check_unchanged(context, before, after)
-        await apply.apply_change(context, before, joined)
-        await _program(context, before, joined)
-        await context.store.write(*(Drop(ORPHAN, place.endpoint.id) for place in fresh), durable=False)
-    await _delete(context, told)
-    return joined
+    async with _created_endpoints(context, before, after, added) as created:
+        complete = finish(created)
+        left = await _leave(context, before, removed)
+        _check_unchanged(context.state, before, after)
+        await apply.apply_change(context, before, complete)
+        await _program_connectivity(context, before, complete)
+        drops = (Drop(ORPHAN, attachment.endpoint.id) for attachment in added)
+        await context.store.write(*drops, durable=False)
+    await _delete_endpoints(context, left)
+    return complete
 
 
 async def delete_sandbox(context: EngineContext, sandbox: Sandbox) -> bool:
-    """Take a sandbox away, whatever plugins say; false when somebody else did so meanwhile."""
-    told = await _depart(context, sandbox, _remote(context, sandbox))
+    """Delete a sandbox; plugins' refusals are ignored.  Return False if another request deleted it meanwhile."""
+    left = await _leave(context, sandbox, _remote(context.state, sandbox))
     if context.state.sandbox(sandbox.id) is not sandbox:
         return False
     await apply.delete_sandbox(context, sandbox)
-    await _delete(context, told)
+    await _delete_endpoints(context, left)
     return True
 
 
 async def delete_endpoints_later(context: EngineContext, sandboxes: Iterable[Sandbox]) -> None:
-    """Have the endpoints of sandboxes that are no more taken back by and by."""
-    places = ((one, context.state.network(one.network)) for sandbox in sandboxes for one in _known(context, sandbox))
-    orphans = [_Place(*place).orphan for place in places if place[1].remote]
+    """Delete the endpoints of deleted sandboxes at their plugins, in the background."""
+    state = context.state
+    orphans = [
+        _Attachment(endpoint, state.network(endpoint.network)).orphan
+        for sandbox in sandboxes
+        for endpoint in sandbox.endpoints
+        if state.has_network(endpoint.network) and state.network(endpoint.network).remote
+    ]
     if orphans:
-        await context.store.write(*(Put(ORPHAN, one.id, one) for one in orphans), durable=False)
-        context.background.start(_take_back(context, orphans), "take-back-orphans")
+        await context.store.write(*(Put(ORPHAN, orphan.id, orphan) for orphan in orphans), durable=False)
+        context.background.start(_delete_orphans(context.plugins, context.store, orphans), "delete-orphans")
 
 
-async def delete_orphans(context: EngineContext) -> None:
-    """Take back, by and by, what a former netd left with plugins."""
+def delete_orphans(context: EngineContext) -> None:
+    """Delete, in the background, what an earlier netd left at plugins."""
     kept = {endpoint.id for sandbox in context.state.sandboxes for endpoint in sandbox.endpoints}
     kept |= {network.id for network in context.state.networks}
-    orphans = [one for one in context.store.load(ORPHAN, Orphan).values() if one.id not in kept]
+    orphans = [orphan for orphan in context.store.load(ORPHAN, Orphan).values() if orphan.id not in kept]
     if orphans:
-        orphans.sort(key=lambda one: not one.endpoint)
-        context.background.start(_take_back(context, orphans), "take-back-orphans")
+        orphans.sort(key=lambda orphan: not orphan.endpoint)
+        context.background.start(_delete_orphans(context.plugins, context.store, orphans), "delete-orphans")
 
 
-def check_ready(context: EngineContext, network: Network) -> None:
-    """Raise Conflict while a network is being made or removed."""
-    if network.id in context.pending_networks:
-        raise Conflict(f"network {network.name} is being made or removed; try again in a moment")
+def _remote(state: State, sandbox: Sandbox | None) -> list[_Attachment]:
+    """Return the sandbox's endpoints on networks of plugins."""
+    found = state.networks_of(sandbox) if sandbox else ()
+    return [_Attachment(endpoint, network) for endpoint, network in found if network.remote]
 
 
-def _known(context: EngineContext, sandbox: Sandbox) -> list[Endpoint]:
-    return [one for one in sandbox.endpoints if context.state.has_network(one.network)]
-
-
-def _remote(context: EngineContext, sandbox: Sandbox | None) -> list[_Place]:
-    found = context.state.networks_of(sandbox) if sandbox else ()
-    return [_Place(endpoint, network) for endpoint, network in found if network.remote]
-
-
-def _difference(context: EngineContext, one: Sandbox | None, other: Sandbox | None) -> list[_Place]:
+def _difference(state: State, sandbox: Sandbox | None, other: Sandbox | None) -> list[_Attachment]:
+    """Return the remote endpoints of *sandbox* that *other* does not have."""
     have = {endpoint.id for endpoint in other.endpoints} if other else set()
-    return [place for place in _remote(context, one) if place.endpoint.id not in have]
+    return [attachment for attachment in _remote(state, sandbox) if attachment.endpoint.id not in have]
 
 
 @asynccontextmanager
-async def _joined(
-    context: EngineContext, before: Sandbox | None, after: Sandbox, fresh: list[_Place]
+async def _created_endpoints(
+    context: EngineContext, before: Sandbox | None, after: Sandbox, added: list[_Attachment]
 ) -> AsyncIterator[Sandbox]:
-    """Have the endpoints made and joined; when what follows fails they are left and deleted again."""
-    held = [place.network.id for place in fresh]
-    context.pending_endpoints.update(held)
+    """Create and join the endpoints at their plugins; leave and delete them when the body fails."""
+    networks = [attachment.network.id for attachment in added]
+    context.pending_endpoints.update(networks)
     try:
         async with context.locks.released():
-            await context.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in fresh), durable=False)
-            for place in fresh:
-                after = await _join(context, after, place)
-        _check_unchanged(context, before, after)
+            await _store_orphans(context.store, added)
+            for attachment in added:
+                after = await _create_endpoint(context.plugins, context.host, after, attachment)
+        _check_unchanged(context.state, before, after)
         yield after
     except BaseException:
         async with context.locks.released():
-            await _take_back(context, [place.orphan for place in fresh])
+            orphans = [attachment.orphan for attachment in added]
+            await _delete_orphans(context.plugins, context.store, orphans)
         raise
     finally:
-        context.pending_endpoints.subtract(held)
+        context.pending_endpoints.subtract(networks)
 
 
-async def _join(context: EngineContext, sandbox: Sandbox, place: _Place) -> Sandbox:
-    driver = context.plugins.networks(place.network.driver)
-    made = await driver.create_endpoint(place.network, sandbox, place.endpoint)
-    joined = await driver.join(sandbox, made, context.host.namespace_path(sandbox.id))
-    if not any(map(joined.has_default_route, FAMILIES)) and not place.network.internal:
-        _log.info("endpoint=%s network=%s way-out=none reason=driver-gave-no-gateway", made.id[:12], place.network.name)
-    endpoints = (joined if one.id == joined.id else one for one in sandbox.endpoints)
+async def _create_endpoint(plugins: Plugins, host: Host, sandbox: Sandbox, attachment: _Attachment) -> Sandbox:
+    network = attachment.network
+    driver = plugins.networks(network.driver)
+    created = await driver.create_endpoint(network, sandbox, attachment.endpoint)
+    joined = await driver.join(sandbox, created, host.namespace_path(sandbox.id))
+    if not any(map(joined.has_default_route, FAMILIES)) and not network.internal:
+        _log.info("endpoint has no default route: endpoint=%s network=%s", created.id[:12], network.name)
+    endpoints = (joined if endpoint.id == joined.id else endpoint for endpoint in sandbox.endpoints)
     return replace(sandbox, endpoints=tuple(endpoints))
 
 
-def _check_unchanged(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    if before is not None and context.state.sandbox(before.id) is not before:
-        raise NotFound(f"container {before.name} went away while a driver was asked")
-    if before is None and context.state.sandbox_by_short_id(after.id) is not None:
-        raise Conflict(f"another container with the id {after.id[:12]} came meanwhile")
+def _check_unchanged(state: State, before: Sandbox | None, after: Sandbox) -> None:
+    """Raise NotFound or Conflict if the sandbox was deleted or created while a plugin was called."""
+    if before is not None and state.sandbox(before.id) is not before:
+        raise NotFound(f"container {before.name} was removed while a network driver was called")
+    if before is None and state.sandbox_by_short_id(after.id) is not None:
+        raise Conflict(f"another container with the id {after.id[:12]} was created meanwhile")
 
 
-def _ways_out(context: EngineContext, sandbox: Sandbox | None) -> dict[str, _Place]:
-    """Return the remote endpoints that a container is reached by: those with a default route."""
-    found = [egress_endpoint(context.state, sandbox, family) for family in FAMILIES] if sandbox else []
-    return {way[0].id: _Place(*way) for way in found if way is not None and way[1].remote}
+def _egress_endpoints(state: State, sandbox: Sandbox | None) -> dict[str, _Attachment]:
+    """Return the remote endpoints with a default route, which are those that published ports use, by endpoint id."""
+    found = [egress_endpoint(state, sandbox, family) for family in FAMILIES] if sandbox else []
+    return {egress[0].id: _Attachment(*egress) for egress in found if egress is not None and egress[1].remote}
 
 
-async def _program(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    """Tell drivers where the container is reached now.  When one refuses all is as before, and that is raised."""
-    had, has = _ways_out(context, before), _ways_out(context, after)
+async def _program_connectivity(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
+    """Call ProgramExternalConnectivity and its revocation where default routes changed.
+
+    Reverts the change and raises when a plugin refuses, except after a disconnect.
+    """
+    old, new = _egress_endpoints(context.state, before), _egress_endpoints(context.state, after)
+    plugins = context.plugins
     try:
         async with context.locks.released():
-            for place in _only(had, has):
-                if after.endpoint_on(place.network.id) is not None:
-                    await _heard(context.plugins.networks(place.network.driver).revoke(place.endpoint))
-            for place in _only(has, had):
-                await context.plugins.networks(place.network.driver).program(after, place.endpoint)
+            for attachment in _missing(old, new):
+                if after.endpoint_on(attachment.network.id) is not None:
+                    await _is_delivered(plugins.networks(attachment.network.driver).revoke(attachment.endpoint))
+            for attachment in _missing(new, old):
+                await plugins.networks(attachment.network.driver).program(after, attachment.endpoint)
     except BaseException as problem:
         if before is not None and len(after.endpoints) < len(before.endpoints):
-            _log.error("container=%s ports=unreachable reason=%s", after.name, problem)
+            _log.error("ports are unreachable: container=%s error=%s", after.name, problem)
             return
-        await _go_back(context, before, after)
+        await _revert(context, before, after)
         raise
-    for place in _difference(context, after, before):
-        driver = context.plugins.networks(place.network.driver)
-        context.background.start(driver.look(place.endpoint), f"look {place.endpoint.id[:12]}")
+    for attachment in _difference(context.state, after, before):
+        driver = plugins.networks(attachment.network.driver)
+        context.background.start(driver.look(attachment.endpoint), f"look {attachment.endpoint.id[:12]}")
 
 
-async def _go_back(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    """Undo a change that was carried out, unless somebody took the sandbox away meanwhile."""
+async def _revert(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
+    """Revert a change that was applied, unless the sandbox changed again meanwhile."""
     if context.state.sandbox(after.id) is not after:
         return
     if before is None:
@@ -234,66 +243,76 @@ async def _go_back(context: EngineContext, before: Sandbox | None, after: Sandbo
         return
     await apply.apply_change(context, after, before)
     async with context.locks.released():
-        for place in _only(_ways_out(context, before), _ways_out(context, after)):
-            await _heard(context.plugins.networks(place.network.driver).program(before, place.endpoint))
+        for attachment in _missing(_egress_endpoints(context.state, before), _egress_endpoints(context.state, after)):
+            driver = context.plugins.networks(attachment.network.driver)
+            await _is_delivered(driver.program(before, attachment.endpoint))
 
 
-def _only(these: dict[str, _Place], others: dict[str, _Place]) -> list[_Place]:
-    return [place for identifier, place in these.items() if identifier not in others]
+def _missing(attachments: dict[str, _Attachment], others: dict[str, _Attachment]) -> list[_Attachment]:
+    """Return the attachments that are not among the *others*."""
+    return [attachment for identifier, attachment in attachments.items() if identifier not in others]
 
 
-# Taking back
+# Deletion
 
 
-async def _depart(context: EngineContext, sandbox: Sandbox | None, places: Sequence[_Place]) -> list[_Place]:
-    """Announce that endpoints go, and return those whose drivers heard it.
+async def _leave(
+    context: EngineContext, sandbox: Sandbox | None, attachments: Sequence[_Attachment]
+) -> list[_Attachment]:
+    """Revoke connectivity of endpoints and leave them; return those whose plugins received the calls.
 
-    They are noted, so that what a dead plugin does not hear now it hears at the next start.
+    The endpoints are stored as orphans, so that the next start repeats calls that an unreachable plugin missed.
     """
-    if not places:
+    if not attachments:
         return []
-    out = _ways_out(context, sandbox)
-    told = []
+    egress = _egress_endpoints(context.state, sandbox)
+    left = []
     async with context.locks.released():
-        await context.store.write(*(Put(ORPHAN, one.endpoint.id, one.orphan) for one in places), durable=False)
-        for place in places:
-            driver = context.plugins.networks(place.network.driver)
-            if place.endpoint.id in out and not await _heard(driver.revoke(place.endpoint)):
+        await _store_orphans(context.store, attachments)
+        for attachment in attachments:
+            network, endpoint = attachment.network, attachment.endpoint
+            driver = context.plugins.networks(network.driver)
+            if endpoint.id in egress and not await _is_delivered(driver.revoke(endpoint)):
                 continue
-            if await _heard(driver.leave(place.network.id, place.endpoint.id)):
-                told.append(place)
-    return told
+            if await _is_delivered(driver.leave(network.id, endpoint.id)):
+                left.append(attachment)
+    return left
 
 
-async def _delete(context: EngineContext, places: Sequence[_Place]) -> None:
-    """Have endpoints deleted that were left before."""
-    if not places:
+async def _delete_endpoints(context: EngineContext, attachments: Sequence[_Attachment]) -> None:
+    """Delete endpoints at their plugins; they were left before."""
+    if not attachments:
         return
     async with context.locks.released():
-        for place in places:
-            driver = context.plugins.networks(place.network.driver)
-            if await _heard(driver.delete_endpoint(place.network.id, place.endpoint.id)):
-                await context.store.write(Drop(ORPHAN, place.endpoint.id), durable=False)
+        for attachment in attachments:
+            driver = context.plugins.networks(attachment.network.driver)
+            if await _is_delivered(driver.delete_endpoint(attachment.network.id, attachment.endpoint.id)):
+                await context.store.write(Drop(ORPHAN, attachment.endpoint.id), durable=False)
 
 
-async def _take_back(context: EngineContext, orphans: Iterable[Orphan]) -> None:
-    """Leave and delete; what cannot be told to the plugin now stays noted."""
+async def _store_orphans(store: Store, attachments: Iterable[_Attachment]) -> None:
+    puts = (Put(ORPHAN, attachment.endpoint.id, attachment.orphan) for attachment in attachments)
+    await store.write(*puts, durable=False)
+
+
+async def _delete_orphans(plugins: Plugins, store: Store, orphans: Iterable[Orphan]) -> None:
+    """Leave and delete endpoints, and delete networks; orphans of unreachable plugins stay stored."""
     for orphan in orphans:
-        driver = context.plugins.networks(orphan.driver)
+        driver = plugins.networks(orphan.driver)
         if orphan.endpoint:
-            told = await _heard(driver.leave(orphan.network, orphan.endpoint))
-            told = told and await _heard(driver.delete_endpoint(orphan.network, orphan.endpoint))
+            delivered = await _is_delivered(driver.leave(orphan.network, orphan.endpoint))
+            delivered = delivered and await _is_delivered(driver.delete_endpoint(orphan.network, orphan.endpoint))
         else:
-            told = await _heard(driver.delete_network(orphan.network))
-        if told:
-            await context.store.write(Drop(ORPHAN, orphan.id), durable=False)
+            delivered = await _is_delivered(driver.delete_network(orphan.network))
+        if delivered:
+            await store.write(Drop(ORPHAN, orphan.id), durable=False)
 
 
-async def _heard(call: Awaitable[None]) -> bool:
-    """Go on whatever becomes of it; tell whether the plugin heard it.  One that refuses has heard it too."""
+async def _is_delivered(call: Awaitable[None]) -> bool:
+    """Return whether the plugin received the call, even if it refused; failures are logged and not raised."""
     try:
         await call
     except Problem as problem:
-        _log.warning("plugin=failing reason=%s", problem.message)
+        _log.warning("plugin call failed: error=%s", problem.message)
         return not isinstance(problem, PluginUnreachable | PluginNotFound)
     return True

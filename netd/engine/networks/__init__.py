@@ -1,4 +1,4 @@
-"""Requests about networks: create, delete, filter, and the subnets and templates that they need.
+"""Requests about networks: create, delete, list, prune, reservations.
 
-Sandboxes are out of its reach.
+Changes no sandbox.
 """

@@ -1,7 +1,7 @@
-"""Making and removing networks.
+"""Creating, deleting and pruning networks.
 
-One at a time: which subnet is free depends on all of them.  A network counts from the moment it is decided, and what
-the kernel does for others queues up behind what it does for it.
+Serialized by one lock, because the choice of a subnet depends on all networks.  A network is in the state as soon as it
+is decided; the kernel's work for endpoints on it is queued after the creation of its bridge.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from netd.facts import Bridge
 from netd.model import PREDEFINED, Network, NetworkSpec, Pool
 
 _log = logging.getLogger(__name__)
-_LONGEST_NAME = 64
-_TURN = "networks"
+_MAX_NAME_LENGTH = 64
+_LOCK = "networks"
+"""The key of the lock."""
 
 
 class Networks:
@@ -36,125 +37,125 @@ class Networks:
         self._subnets = Subnets(context)
         self._pruning = False
 
-    async def create(self, asked: NetworkSpec) -> Network:
-        """Make a network, on disk when this returns.  Raises the Problem that prevents it; nothing is left then."""
-        check_name(asked.name)
-        self._check_unused(asked.name)
-        if asked.config_only:
-            asked = replace(asked, driver=templates.DRIVER)
+    async def create(self, requested: NetworkSpec) -> Network:
+        """Create a network, synced to disk on return.  Raises the Problem that prevents it; nothing is left then."""
+        check_name(requested.name)
+        self._check_unused(requested.name)
+        if requested.config_only:
+            requested = replace(requested, driver=templates.DRIVER)
         else:
-            asked = await self._checked(asked)
-        async with self._context.locks.hold(_TURN):
-            self._check_unused(asked.name)
+            requested = await self._validated(requested)
+        async with self._context.locks.hold(_LOCK):
+            self._check_unused(requested.name)
             async with leases.request_pools(
-                self._context, asked, self._context.drivers.get(asked.driver).has_gateway
-            ) as given:
-                network = await self.decide(asked, given)
+                self._context, requested, self._context.drivers.get(requested.driver).has_gateway
+            ) as pools:
+                network = await self.decide(requested, pools)
                 if network.remote:
                     network_setup.register(self._context, network)
-                    plugin_calls.mark_pending(self._context, network)
+                    self._context.pending_networks.add(network.id)
                 else:
                     await network_setup.create(self._context, network)
         if network.remote:
-            await self._make_remote(network)
+            await self._create_remote(network)
         self._context.publish_event(network, "create")
         return network
 
     async def warning(self, network: Network) -> str:
-        """Return what the host's routes make questionable about a network; "" for nothing."""
+        """Return a sentence for each route of the host that overlaps the network's subnets; "" if none does."""
         found = await route_conflicts.of_network(self._context, network)
-        return "; ".join(route_conflicts.describe(self._context, one) for one in found)
+        return "; ".join(route_conflicts.describe(network, conflict) for conflict in found)
 
-    async def _make_remote(self, network: Network) -> None:
+    async def _create_remote(self, network: Network) -> None:
         try:
             await plugin_calls.create_network(self._context, network)
         except BaseException:
-            await leases.release_pools(self._context, network)
+            await leases.release_pools(self._context.ipam, self._context.plugins, network)
             raise
 
     def _check_unused(self, name: str) -> None:
         if self._context.state.network_by_name(name) is not None:
             raise Conflict(f"network with name {name} already exists")
 
-    async def _checked(self, asked: NetworkSpec) -> NetworkSpec:
-        """Return what is asked for, with what a template and the driver say of it."""
-        driver = await self._driver(asked)
+    async def _validated(self, requested: NetworkSpec) -> NetworkSpec:
+        """Return the request completed by its template and validated by the driver."""
+        driver = await self._driver(requested)
         if driver.traits.single:
-            raise Forbidden(f'only one instance of "{asked.driver}" network is allowed')
-        asked = templates.applied(self._context.state, asked)
-        driver.validate(asked)
-        return await self._without_gateway(asked, driver)
+            raise Forbidden(f'only one instance of "{requested.driver}" network is allowed')
+        requested = templates.applied(self._context.state, requested)
+        driver.validate(requested)
+        return await self._without_gateway(requested, driver)
 
-    async def decide(self, asked: NetworkSpec, given: tuple[Pool, ...] | None = None) -> Network:
-        """Return the network that *asked* comes to, with subnets that are free where none are *given*.
+    async def decide(self, requested: NetworkSpec, pools: tuple[Pool, ...] | None = None) -> Network:
+        """Return the record for a request; without *pools* of an IPAM driver, free subnets are chosen.
 
         Raises Forbidden, BadRequest.
         """
-        driver = self._context.drivers.get(asked.driver)
-        if driver.traits.addressed and not (asked.ipv4 or asked.ipv6):
+        driver = self._context.drivers.get(requested.driver)
+        if driver.traits.addressed and not (requested.ipv4 or requested.ipv6):
             raise BadRequest("IPv4 or IPv6 must be enabled")
-        if given is None:
-            given = await self._subnets.pools(asked) if driver.traits.addressed else ()
+        if pools is None:
+            pools = await self._subnets.pools(requested) if driver.traits.addressed else ()
         network = Network(
             id=new_id(),
-            name=asked.name,
+            name=requested.name,
             created=now(),
-            driver=asked.driver,
+            driver=requested.driver,
             remote=isinstance(driver, RemoteDriver),
-            ipv4=asked.ipv4,
-            ipv6=asked.ipv6,
-            mtu=await self._mtu(driver, asked),
-            pools=given,
-            ipam_driver=asked.ipam_driver,
-            ipam_options=asked.ipam_options,
-            internal=asked.internal,
-            attachable=asked.attachable,
-            options=asked.options,
-            labels=asked.labels,
-            template=asked if asked.config_only else None,
-            config_from=asked.config_from,
+            ipv4=requested.ipv4,
+            ipv6=requested.ipv6,
+            mtu=await self._mtu(driver, requested),
+            pools=pools,
+            ipam_driver=requested.ipam_driver,
+            ipam_options=requested.ipam_options,
+            internal=requested.internal,
+            attachable=requested.attachable,
+            options=requested.options,
+            labels=requested.labels,
+            template=requested if requested.config_only else None,
+            config_from=requested.config_from,
         )
         device = driver.device(network)
-        self._check_device(network, device)
+        self._check_device_unused(network, device)
         return replace(network, adopted=await self._is_foreign(device))
 
     async def remove(self, term: str) -> None:
-        """Remove a network that nobody is on; no link of it exists afterwards.  Raises NotFound, Forbidden."""
+        """Delete a network without endpoints; its links are deleted on return.  Raises NotFound, Forbidden."""
         await self._remove(term)
         await self._context.host.reap()
 
     async def _remove(self, term: str) -> None:
-        async with self._context.locks.hold(_TURN):
+        async with self._context.locks.hold(_LOCK):
             network = self._context.state.find_network(term)
             if network.predefined:
                 raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
             templates.check_unused(self._context.state, network)
-            plugin_calls.check_ready(self._context, network)
+            plugin_calls.check_not_pending(self._context.pending_networks, network)
             if self._context.state.members(network.id) or self._context.pending_endpoints[network.id]:
                 raise Forbidden(
                     f"error while removing network: network {network.name} has active endpoints"
                     f" ({self._endpoints(network)}); disconnect or stop these containers first"
                 )
             if network.remote:
-                plugin_calls.mark_pending(self._context, network)
+                self._context.pending_networks.add(network.id)
             else:
                 await network_setup.delete(self._context, network)
         if network.remote:
             await plugin_calls.delete_network(self._context, network)
-        await self._forget_addresses(network)
-        await leases.release_pools(self._context, network)
+        await self._delete_addresses(network)
+        await leases.release_pools(self._context.ipam, self._context.plugins, network)
         if network.template is None:
             self._context.publish_event(network, "destroy")
 
-    async def _forget_addresses(self, network: Network) -> None:
-        """Nothing on a network that is gone is kept for anybody."""
+    async def _delete_addresses(self, network: Network) -> None:
+        """Delete the address history and the reservations of a deleted network."""
         state = self._context.state
         changes = [*state.address_history.delete_network(network.id), *delete_reservations_on(state, network.id)]
         if changes:
             await self._context.store.write(*changes, durable=False)
 
     async def prune(self, filters: Filters) -> list[str]:
-        """Remove all networks that nobody is on and return their names.  Raises Conflict while that goes on already."""
+        """Delete all unused networks and return their names.  Raises Conflict while another prune runs."""
         if self._pruning:
             raise Conflict("a prune operation is already running")
         self._pruning = True
@@ -165,45 +166,45 @@ class Networks:
                     await self._remove(network.id)
                     removed.append(network.name)
                 except Problem as problem:
-                    _log.info("network=%s pruned=false reason=%s", network.name, problem.message)
+                    _log.info("network not pruned: network=%s error=%s", network.name, problem.message)
         finally:
             self._pruning = False
         await self._context.host.reap()
         self._context.bus.publish(event("network", "prune", "", {"reclaimed": "0"}))
         return removed
 
-    async def _driver(self, asked: NetworkSpec) -> Driver:
-        """Return the driver; one that nobody installed is looked for among the plugins.  Raises NotFound, Forbidden."""
+    async def _driver(self, requested: NetworkSpec) -> Driver:
+        """Return the driver, from the plugins if no package installed it.  Raises NotFound, Forbidden."""
         context = self._context
-        if not context.drivers.has(asked.driver):
-            await context.plugins.networks(asked.driver).check()
-            context.drivers.add(asked.driver, RemoteDriver())
-        return context.drivers.get(asked.driver)
+        if not context.drivers.has(requested.driver):
+            await context.plugins.networks(requested.driver).check()
+            context.drivers.add(requested.driver, RemoteDriver())
+        return context.drivers.get(requested.driver)
 
-    async def _without_gateway(self, asked: NetworkSpec, driver: Driver) -> NetworkSpec:
+    async def _without_gateway(self, requested: NetworkSpec, driver: Driver) -> NetworkSpec:
         if not isinstance(driver, RemoteDriver):
-            return asked
-        skipped = await self._context.plugins.networks(asked.driver).without_gateway(asked)
-        return replace(asked, without_gateway=skipped)
+            return requested
+        families = await self._context.plugins.networks(requested.driver).without_gateway(requested)
+        return replace(requested, without_gateway=families)
 
-    async def _mtu(self, driver: Driver, asked: NetworkSpec) -> int:
-        """Return what the network's ways out can carry.  Raises BadRequest where its parent is not there."""
+    async def _mtu(self, driver: Driver, requested: NetworkSpec) -> int:
+        """Return the MTU of the parent link, else of the default routes.  Raises BadRequest for a missing parent."""
         if not driver.traits.addressed:
             return 0
-        parent = asked.options.get(driver.traits.parent, "")
+        parent = requested.options.get(driver.traits.parent, "")
         found = await self._context.host.mtu(parent)
         if parent and not found:
             raise BadRequest(f"invalid option {driver.traits.parent}: the host has no link {parent}; see ip link")
         return found
 
     async def _is_foreign(self, device: str | None) -> bool:
-        """Tell whether somebody else has made this link."""
+        """Return whether the link exists and was not created by netd."""
         if device is None or not await self._context.host.has_link(device):
             return False
         found = (await self._context.host.observe()).get(("bridge", device))
         return not (isinstance(found, Bridge) and found.owned)
 
-    def _check_device(self, network: Network, device: str | None) -> None:
+    def _check_device_unused(self, network: Network, device: str | None) -> None:
         for other in self._context.state.networks if device else ():
             if self._context.driver(other).device(other) == device:
                 raise Forbidden(
@@ -213,22 +214,22 @@ class Networks:
 
     def _endpoints(self, network: Network) -> str:
         members = self._context.state.members(network.id)
-        named = ((self._context.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
-        return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in named if owner)
+        endpoints = ((self._context.state.sandbox(sandbox), endpoint) for sandbox, endpoint in members.items())
+        return ", ".join(f'name:"{owner.name}" id:"{short(endpoint.id)}"' for owner, endpoint in endpoints if owner)
 
 
 def check_name(name: str) -> None:
-    """Raise Forbidden for the names of netd's own networks, BadRequest for what is no name."""
+    """Raise Forbidden for the names of predefined networks, BadRequest for invalid names."""
     check_not_predefined(name)
     if not name.strip():
         raise BadRequest("invalid name: name is empty")
-    if not NAME.match(name) or len(name) > _LONGEST_NAME:
+    if not NAME.match(name) or len(name) > _MAX_NAME_LENGTH:
         raise BadRequest(
-            f"invalid network name {name!r}: only {NAME_RULE} is allowed, up to {_LONGEST_NAME} characters"
+            f"invalid network name {name!r}: only {NAME_RULE} is allowed, up to {_MAX_NAME_LENGTH} characters"
         )
 
 
 def check_not_predefined(name: str) -> None:
-    """Raise Forbidden for the names of netd's own networks."""
+    """Raise Forbidden for the names of predefined networks."""
     if name in (*PREDEFINED, "default"):
         raise Forbidden(f"operation is not permitted on predefined {name} network ")

@@ -1,4 +1,4 @@
-"""Which networks a filter means.  Pure."""
+"""Filters of network lists and of prune.  Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from netd.model import Network
 LIST_FILTERS = frozenset(("dangling", "driver", "id", "label", "name", "scope", "type"))
 PRUNE_FILTERS = frozenset(("label", "label!", "until"))
 _TYPES = ("builtin", "custom")
-_SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z", re.ASCII)
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?\Z", re.ASCII)
 
 
 def listed(state: State, filters: Filters) -> list[Network]:
-    """Return the networks that ``GET /networks`` is asked for."""
-    for wanted in filters.get("type"):
-        if wanted not in _TYPES:
-            raise ServerError(f"invalid filter: 'type'='{wanted}'")
+    """Return the networks for ``GET /networks``.  Raises ServerError, as Docker does, for an unknown type."""
+    for kind in filters.get("type"):
+        if kind not in _TYPES:
+            raise ServerError(f"invalid filter: 'type'='{kind}'")
     dangling = filters.flag("dangling")
-    return [network for network in state.networks if _passes(state, network, filters, dangling)]
+    return [network for network in state.networks if _matches(state, network, filters, dangling)]
 
 
 def prunable(state: State, filters: Filters) -> list[Network]:
-    """Return the networks that nobody is on and that the filters of prune mean."""
-    limits = [_moment(text) for text in filters.get("until")]
+    """Return the unused networks that match the filters of prune."""
+    limits = [_timestamp(text) for text in filters.get("until")]
     return [
         network
         for network in state.networks
@@ -37,12 +37,12 @@ def prunable(state: State, filters: Filters) -> list[Network]:
         and network.template is None
         and not state.members(network.id)
         and filters.labels(network.labels)
-        and not any(_has(network.labels, text) for text in filters.get("label!"))
+        and not any(_has_label(network.labels, text) for text in filters.get("label!"))
         and all(network.created < limit for limit in limits)
     ]
 
 
-def _passes(state: State, network: Network, filters: Filters, dangling: bool | None) -> bool:
+def _matches(state: State, network: Network, filters: Filters, dangling: bool | None) -> bool:
     unused = not network.predefined and not state.members(network.id)
     return (
         filters.matches("name", network.name)
@@ -55,18 +55,18 @@ def _passes(state: State, network: Network, filters: Filters, dangling: bool | N
     )
 
 
-def _has(labels: Mapping[str, str], text: str) -> bool:
+def _has_label(labels: Mapping[str, str], text: str) -> bool:
     key, equals, value = text.partition("=")
     return key in labels and (not equals or labels[key] == value)
 
 
-def _moment(text: str) -> str:
-    """Return the time, as records have it, of a time, of seconds since 1970 or of a span before now (``1h30m``)."""
+def _timestamp(text: str) -> str:
+    """Parse seconds since 1970, an ISO 8601 time, or a duration before now (``1h30m``) into the records' format."""
     try:
         if (seconds := unsigned(text)) is not None:
             moment = datetime.fromtimestamp(seconds, UTC)
-        elif text and (span := _SPAN.match(text)):
-            hours, minutes, rest = (int(part or 0) for part in span.groups())
+        elif text and (match := _DURATION.match(text)):
+            hours, minutes, rest = (int(part or 0) for part in match.groups())
             moment = datetime.now(UTC) - timedelta(hours=hours, minutes=minutes, seconds=rest)
         else:
             moment = datetime.fromisoformat(text).astimezone(UTC)

@@ -1,7 +1,7 @@
-"""Addresses that containers declared: nobody else gets them, also while their containers are stopped.
+"""Reservations: addresses that a container declared and that no other container gets, even while it is stopped.
 
-A runtime tells them when a container is made, connected or disconnected, and takes them back when it is removed.
-Of two containers with one address, whoever declared it first has it; then the other one.
+A runtime sets them when it creates, connects or disconnects a container, and deletes them with the container.
+If two containers declare the same address, the first to declare it has priority.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Reservations:
         self._context = context
 
     async def put(self, container: str, request: ReservationRequest) -> ReservationView:
-        """Keep these addresses, and no others, for a container.
+        """Reserve exactly these addresses for a container.
 
-        What is on networks that there are not, or in none of their subnets, is passed over, as it is found out when
-        the container starts.  Raises BadRequest for what is no address.
+        Addresses on unknown networks or outside their subnets are ignored, because the start of the container reports
+        them.  Raises BadRequest for an invalid address.
         """
         check_id(container)
         addresses = {
@@ -45,16 +45,17 @@ class Reservations:
         return self._view(reservation)
 
     async def drop(self, container: str) -> None:
-        """Keep nothing for a container; where nothing was kept that is no error."""
+        """Delete a container's reservation; no error if it has none."""
         if self._context.state.drop_reservation(container):
             await self._context.store.write(Drop(RESERVATION, container), durable=False)
 
     def all(self) -> list[ReservationView]:
-        return [self._view(one) for one in self._context.state.reservations.values()]
+        return [self._view(reservation) for reservation in self._context.state.reservations.values()]
 
     def _within(self, network: str, config: IPAMConfig) -> tuple[Address, ...]:
-        given = map(_address, (config.ipv4_address, config.ipv6_address))
-        return tuple(one for one in given if one is not None and self._context.state.has_address(network, one))
+        requested = map(_address, (config.ipv4_address, config.ipv6_address))
+        has_address = self._context.state.has_address
+        return tuple(address for address in requested if address is not None and has_address(network, address))
 
     def _view(self, reservation: Reservation) -> ReservationView:
         state = self._context.state
@@ -74,19 +75,19 @@ def _address(text: str) -> Address | None:
 
 
 def _config(addresses: tuple[Address, ...]) -> IPAMConfig:
-    by_family = {one.version: str(one) for one in addresses}
+    by_family = {address.version: str(address) for address in addresses}
     return IPAMConfig(ipv4_address=by_family.get(4, ""), ipv6_address=by_family.get(6, ""))
 
 
 def delete_reservations_on(state: State, network: str) -> list[Put | Drop]:
-    """Keep nothing any more of what was on a network, and return what that changes in the store."""
+    """Delete the reservations on a network; return the changes to be stored."""
     changes: list[Put | Drop] = []
-    for one in [one for one in state.reservations.values() if network in one.addresses]:
-        rest = {key: addresses for key, addresses in one.addresses.items() if key != network}
-        if rest:
-            state.put_reservation(left := replace(one, addresses=rest))
-            changes.append(Put(RESERVATION, one.id, left))
+    for reservation in [found for found in state.reservations.values() if network in found.addresses]:
+        others = {key: addresses for key, addresses in reservation.addresses.items() if key != network}
+        if others:
+            state.put_reservation(smaller := replace(reservation, addresses=others))
+            changes.append(Put(RESERVATION, reservation.id, smaller))
         else:
-            state.drop_reservation(one.id)
-            changes.append(Drop(RESERVATION, one.id))
+            state.drop_reservation(reservation.id)
+            changes.append(Drop(RESERVATION, reservation.id))
     return changes

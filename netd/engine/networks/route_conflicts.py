@@ -1,8 +1,8 @@
-"""Routes of the host that come to lie over a network of ours: told once each, and forgotten when they go.
+"""Conflicts between routes of the host and subnets of networks: each is logged and published once while it exists.
 
-A subnet of netd's choice keeps clear of every route that is there when it is chosen.  A VPN that comes up later, or a
-subnet that somebody gave, may not: then some of the host's traffic goes to the bridge, or the containers' elsewhere.
-Nothing is changed about it here.
+A subnet that netd chooses overlaps no route of that moment.  A VPN that connects later, or a subnet from a request, may
+conflict: then some of the host's traffic is sent to the bridge, or the containers' traffic to another link.  netd only
+reports it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from netd.host_protocol import RouteEntry
 from netd.model import Network
 
 _log = logging.getLogger(__name__)
-_WIDEST = 8
-"""Routes wider than this (a VPN's halves of the world) say nothing about who uses an address."""
-_REST, _SHARE = 0.5, 20
-"""Seconds between two looks at least, and how many times as long as a look: a host may have a million routes."""
+_SHORTEST_PREFIX = 8
+"""Shorter prefixes (a VPN's 0.0.0.0/1 and 128.0.0.0/1) are default routes in effect and are ignored."""
+_MIN_PAUSE, _PAUSE_FACTOR = 0.5, 20
+"""Pause between two checks: at least so many seconds, and so many times the duration of a check, because a host may
+have a million routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,65 +39,64 @@ class RouteConflict:
     interface: str
 
 
-def find(networks: Iterable[tuple[Network, str]], ways: Iterable[RouteEntry]) -> frozenset[RouteConflict]:
-    """Return the collisions of networks, each with the device that it stands on, with routes by other links."""
-    narrow = [way for way in ways if way.destination.prefixlen >= _WIDEST]
+def find(networks: Iterable[tuple[Network, str]], routes: Iterable[RouteEntry]) -> frozenset[RouteConflict]:
+    """Return the conflicts of networks, given with their device, with routes through other interfaces."""
+    specific = [route for route in routes if route.destination.prefixlen >= _SHORTEST_PREFIX]
     return frozenset(
-        RouteConflict(network.id, pool.subnet, way.destination, way.interface)
+        RouteConflict(network.id, pool.subnet, route.destination, route.interface)
         for network, device in networks
         for pool in network.pools
-        for way in narrow
-        if way.interface != device and overlap(pool.subnet, way.destination)
+        for route in specific
+        if route.interface != device and overlap(pool.subnet, route.destination)
     )
 
 
 async def of_network(context: EngineContext, network: Network) -> list[RouteConflict]:
-    """Return the collisions of one network, in order."""
+    """Return the conflicts of one network, sorted by interface and route."""
     found = find(_routed(context, (network,)), await context.host.routes())
-    return sorted(found, key=lambda one: (one.interface, str(one.route)))
+    return sorted(found, key=lambda conflict: (conflict.interface, str(conflict.route)))
 
 
-def describe(context: EngineContext, collision: RouteConflict) -> str:
-    network = context.state.network(collision.network)
+def describe(network: Network, conflict: RouteConflict) -> str:
     return (
-        f"subnet {collision.subnet} of network {network.name} overlaps the route to {collision.route} by interface"
-        f" {collision.interface}: what goes there may be lost; use another subnet for one of them"
+        f"subnet {conflict.subnet} of network {network.name} overlaps the route to {conflict.route} by interface"
+        f" {conflict.interface}: packets to it may be lost; use another subnet for one of them"
     )
 
 
 async def watch(context: EngineContext) -> None:
-    """Tell of every new collision when routes change; goes on until it is cancelled."""
-    told: frozenset[RouteConflict] = frozenset()
+    """Report new conflicts whenever routes change, until cancelled."""
+    reported: frozenset[RouteConflict] = frozenset()
     while True:
-        begin = time.monotonic()
+        started = time.monotonic()
         try:
             found = find(_routed(context, context.state.networks), await context.host.routes())
         except Problem as problem:
-            _log.error("routes=not-looked-at reason=%s", problem.message)
-            found = told
-        for collision in found - told:
-            _tell(context, collision)
-        told = found
-        await asyncio.sleep(max(_REST, _SHARE * (time.monotonic() - begin)))
+            _log.error("routes cannot be read: error=%s", problem.message)
+            found = reported
+        for conflict in found - reported:
+            _report(context, conflict)
+        reported = found
+        await asyncio.sleep(max(_MIN_PAUSE, _PAUSE_FACTOR * (time.monotonic() - started)))
         await context.host.wait_for_route_change()
 
 
 def _routed(context: EngineContext, networks: Iterable[Network]) -> Iterator[tuple[Network, str]]:
-    """Yield the networks that the host itself routes to, with their devices."""
+    """Yield the networks to which the host has routes, with their devices."""
     for network in networks:
         device = context.driver(network).device(network)
         if device is not None and context.desired_state.rules(network) is not None:
             yield network, device
 
 
-def _tell(context: EngineContext, collision: RouteConflict) -> None:
-    network = context.state.network(collision.network)
-    _log.warning("collision: %s", describe(context, collision))
+def _report(context: EngineContext, conflict: RouteConflict) -> None:
+    network = context.state.network(conflict.network)
+    _log.warning("route conflict: network=%s error=%s", network.name, describe(network, conflict))
     attributes = {
         "name": network.name,
         "type": network.driver,
-        "subnet": str(collision.subnet),
-        "route": str(collision.route),
-        "interface": collision.interface,
+        "subnet": str(conflict.subnet),
+        "route": str(conflict.route),
+        "interface": conflict.interface,
     }
     context.bus.publish(event("network", "conflict", network.id, attributes))

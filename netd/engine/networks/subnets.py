@@ -1,4 +1,4 @@
-"""Which subnets a new network gets: those that were asked for if nobody has them, else the first that is free."""
+"""Subnets of new networks: the requested ones if they are unused, else the first free ones."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from netd.ipam.pools import SubnetSource
 from netd.model import NetworkSpec, Pool
 
 _INSTALLATION = "installation"
-_NAMED = 10
-"""As many networks are named in an error."""
+_MAX_NAMES = 10
+"""Number of networks that an error names."""
 
 
 class Installation(msgspec.Struct, frozen=True):
-    """What tells this state from all others."""
+    """The random id of this state folder."""
 
     id: str
 
 
 async def identity(store: Store) -> str:
-    """Return the random name that the state was given when it was begun."""
+    """Return the installation's random id; it is created with the store."""
     found = store.load(META, Installation).get(_INSTALLATION)
     if found is None:
         found = Installation(new_id())
@@ -40,10 +40,13 @@ async def identity(store: Store) -> str:
 
 
 def sources(settings: Settings, installation: str) -> tuple[pools.SubnetSource, ...]:
-    """Return where subnets come from.  Raises BadRequest when the configuration says it unreadably."""
-    given = pools.configured(settings.default_address_pools)
-    own = () if pools.of_family(given, 6) else (pools.local_source(installation),)
-    return (*(given or pools.DEFAULT), *own)
+    """Return the address pools of the settings or the default ones.  Raises BadRequest for an invalid setting.
+
+    Unless IPv6 pools are set, unique local addresses (RFC 4193) are derived from the installation's id.
+    """
+    configured = pools.configured(settings.default_address_pools)
+    local = () if pools.of_family(configured, 6) else (pools.local_source(installation),)
+    return (*(configured or pools.DEFAULT), *local)
 
 
 class Subnets:
@@ -51,56 +54,65 @@ class Subnets:
         self._context = context
         self._avoided = pools.avoided(context.settings.avoid)
 
-    async def pools(self, asked: NetworkSpec) -> tuple[Pool, ...]:
-        """Return a pool for each that is asked for, then one for each family that is on and not asked about."""
-        if asked.ipam_driver == NULL:
+    async def pools(self, requested: NetworkSpec) -> tuple[Pool, ...]:
+        """Return a pool for each requested subnet, and one for each enabled family without a requested subnet."""
+        if requested.ipam_driver == NULL:
             return ()
-        driver, found = self._context.drivers.get(asked.driver), list[Pool]()
-        for family, one in pool_spec.wanted(asked):
-            subnet = await self._subnet(family, one.subnet, [pool.subnet for pool in found])
-            found.append(pool_spec.make_pool(one, subnet, has_gateway=driver.has_gateway(asked, family)))
+        driver, found = self._context.drivers.get(requested.driver), list[Pool]()
+        for family, spec in pool_spec.wanted(requested):
+            subnet = await self._subnet(family, spec.subnet, [pool.subnet for pool in found])
+            found.append(pool_spec.make_pool(spec, subnet, has_gateway=driver.has_gateway(requested, family)))
         return tuple(found)
 
-    async def _subnet(self, family: Family, wanted: Subnet | None, own: Sequence[Subnet]) -> Subnet:
-        """Return the subnet, or one of the size that it stands for; *own* are the network's others."""
-        if wanted is None or wanted.network_address.is_unspecified:
-            return await self._choose(family, wanted.prefixlen if wanted else 0, own)
+    async def _subnet(self, family: Family, requested: Subnet | None, own: Sequence[Subnet]) -> Subnet:
+        """Return the requested subnet, or a free one of the prefix length of 0.0.0.0/n or ::/n.
+
+        *own* are the other subnets of the network.
+        """
+        if requested is None or requested.network_address.is_unspecified:
+            return await self._choose(family, requested.prefixlen if requested else 0, own)
         state = self._context.state
-        if (there := state.overlapping_network(wanted)) is not None:
-            raise pool_spec.overlaps(wanted, f"{there[0]} of network {there[1].name}")
+        if (used := state.overlapping_network(requested)) is not None:
+            raise pool_spec.overlaps(requested, f"{used[0]} of network {used[1].name}")
         for other in own:
-            if overlap(wanted, other):
-                raise pool_spec.overlaps(wanted, f"{other} of the same network")
-        return wanted
+            if overlap(requested, other):
+                raise pool_spec.overlaps(requested, f"{other} of the same network")
+        return requested
 
     async def _choose(self, family: Family, size: int, own: Sequence[Subnet]) -> Subnet:
-        """Return the first free subnet, of the sources' own size where *size* is 0."""
+        """Return the first free subnet of prefix length *size*; 0 is the pools' own length."""
         sources = pools.of_family(self._context.subnet_sources, family)
         if size and not pools.has_size(sources, size):
-            raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; give the subnet itself")
-        avoided = pools.routed_ranges([*own, *self._avoided, *await self._routed()])
+            raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; specify the subnet")
+        avoided = pools.routed_ranges([*own, *self._avoided, *await self._used_by_host()])
         if (found := self._context.state.subnets.choose(sources, avoided, size or None)) is None:
             raise BadRequest(f"all predefined address pools have been fully subnetted: {self._remedy(sources)}")
         return found
 
     def _remedy(self, sources: Sequence[SubnetSource]) -> str:
-        """Say where nothing is left, and which networks could make room."""
+        """Return the remedy for the error: the exhausted pools, and unused networks that could be removed."""
         state = self._context.state
-        unused = [one.name for one in state.networks if one.pools and not one.predefined and not state.members(one.id)]
-        named = ", ".join(unused[:_NAMED]) + (f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else "")
+        unused = [
+            network.name
+            for network in state.networks
+            if network.pools and not network.predefined and not state.members(network.id)
+        ]
+        named = ", ".join(unused[:_MAX_NAMES]) + (
+            f" and {len(unused) - _MAX_NAMES} more" if len(unused) > _MAX_NAMES else ""
+        )
         tried = ", ".join(map(str, sources))
-        room = f"remove networks that nobody uses ({named})" if unused else "no network is unused"
+        room = f"remove unused networks ({named})" if unused else "no network is unused"
         return f"nothing is left in {tried}; {room}, give a subnet, or set default_address_pools"
 
-    async def _routed(self) -> list[Subnet]:
-        """Return where the host gets to without us, and whom it asks for names."""
+    async def _used_by_host(self) -> list[Subnet]:
+        """Return the subnets of the host's routes and addresses, and the addresses of its name servers."""
         servers = files.read(self._context.host_files.read().resolv_conf).servers
-        alone = [found for text in servers if (found := _alone(text)) is not None]
-        return [*await self._context.host.used_subnets(), *alone]
+        single = [found for text in servers if (found := _single(text)) is not None]
+        return [*await self._context.host.used_subnets(), *single]
 
 
-def _alone(text: str) -> Subnet | None:
-    """Return the subnet that is this address alone; None when it is none."""
+def _single(text: str) -> Subnet | None:
+    """Return the /32 or /128 of an address; None if the text is not an address."""
     try:
         return ip_network(ip_address(text.partition("%")[0]))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Config-only networks: templates that others are made by.  Pure."""
+"""Config-only networks: templates for other networks.  Pure."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from netd.engine.state.state import State
 from netd.model import Network, NetworkSpec
 
 DRIVER = "null"
-"""What templates show as theirs."""
+"""The driver that Docker shows for config-only networks."""
 
 
-def applied(state: State, asked: NetworkSpec) -> NetworkSpec:
-    """Return what is asked for with what its template says; labels of its own win.  Raises NotFound."""
-    if not asked.config_from:
-        return asked
-    found = state.network_by_name(asked.config_from)
+def applied(state: State, requested: NetworkSpec) -> NetworkSpec:
+    """Return the request completed by its template; its own labels take precedence.  Raises NotFound."""
+    if not requested.config_from:
+        return requested
+    found = state.network_by_name(requested.config_from)
     if found is None or found.template is None:
-        raise NotFound(f'configuration network "{asked.config_from}" does not exist')
+        raise NotFound(f'configuration network "{requested.config_from}" does not exist')
     template = found.template
     return replace(
-        asked,
+        requested,
         ipv4=template.ipv4,
         ipv6=template.ipv6,
         pools=template.pools,
         ipam_driver=template.ipam_driver,
         ipam_options=template.ipam_options,
         options=template.options,
-        labels={**template.labels, **asked.labels},
+        labels={**template.labels, **requested.labels},
     )
 
 
 def check_joinable(network: Network) -> None:
-    """Raise Forbidden for what is no network but a template."""
+    """Raise Forbidden for a config-only network."""
     if network.template is not None:
         raise Forbidden("cannot create endpoint on configuration-only network")
 
 
 def check_unused(state: State, network: Network) -> None:
-    """Raise Forbidden for a template that networks follow."""
-    users = [one.name for one in state.networks if one.config_from == network.name]
+    """Raise Forbidden for a config-only network from which networks were created."""
+    users = [other.name for other in state.networks if other.config_from == network.name]
     if network.template is not None and users:
         raise Forbidden(
             f'error while removing network: configuration network "{network.name}" is in use'

@@ -1,7 +1,8 @@
-"""Comparing what the kernel holds with what it should hold, and making it so."""
+"""Reconciliation: comparing the kernel with the desired state and applying the difference."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
@@ -12,6 +13,7 @@ from netd.engine.change import apply, plugin_calls
 from netd.engine.context import EngineContext
 from netd.engine.sandboxes.actions import release
 from netd.facts import Step, Verb
+from netd.host_protocol import Host
 from netd.model import Sandbox
 from netd.portmap.rules import Ruleset
 
@@ -19,58 +21,61 @@ _log = logging.getLogger(__name__)
 
 
 async def reconcile(context: EngineContext) -> bool:
-    """Bring kernel and firewall to what the state says, and tell whether all of it could be done.
+    """Bring kernel and firewall to the desired state; return whether all steps succeeded.
 
-    Sandboxes whose namespace is gone have no process left that could use another: they are forgotten.  To be called
-    while nothing else changes anything.
+    Deletes the records of sandboxes whose namespace no longer exists: they have no process that could use another.
+    The caller holds the exclusive lock.
     """
-    restored = await _restore_firewall(context)
-    have = await context.host.observe()
-    await _forget(context, [one for one in context.state.sandboxes if _is_gone(one, have)])
+    host = context.host
+    restored = await _restore_firewall(host, context.desired_state.ruleset())
+    have = await host.observe()
+    await _delete_lost(context, [sandbox for sandbox in context.state.sandboxes if _is_lost(sandbox, have)])
     steps = facts.plan(context.desired_state.everything(), have)
     if context.store.incidents:
-        # What has no record may have lost it.
+        # An object without a record may belong to a record that the store lost.
         steps = tuple(step for step in steps if step.verb is not Verb.DEL)
     if steps:
-        _log.info("mending=%s", " ".join(f"{step.verb.value}:{'/'.join(step.fact.key)}" for step in steps))
-    whole = await _apply(context, steps)
+        _log.info("repairing: steps=%s", ",".join(map(_describe, steps)))
+    complete = await _apply(host, steps)
     rules = context.desired_state.ruleset()
-    await (context.host.update_firewall(rules) if restored else context.host.reset_firewall(rules))
+    await (host.update_firewall(rules) if restored else host.reset_firewall(rules))
     if context.stray_check_needed.is_set():
-        await _drop_strays(context, rules)
-    return whole
+        await _delete_stray_connections(host, context.stray_check_needed, rules)
+    return complete
 
 
-async def _drop_strays(context: EngineContext, rules: Ruleset) -> None:
-    """Drop the connections that the firewall would not have admitted; a change meanwhile asks for it again."""
-    context.stray_check_needed.clear()
+async def _delete_stray_connections(host: Host, stray_check_needed: asyncio.Event, rules: Ruleset) -> None:
+    """Delete the connections that the firewall would not have admitted; a change meanwhile requests another check."""
+    stray_check_needed.clear()
     try:
-        strays = await context.host.delete_stray_connections(rules)
+        count = await host.delete_stray_connections(rules)
     except Exception:
-        context.stray_check_needed.set()
+        stray_check_needed.set()
         raise
-    if strays:
-        _log.warning("connections-dropped=%d reason=began-while-the-firewall-was-gone", strays)
+    if count:
+        _log.warning("connections deleted that began while the firewall rules were missing: count=%d", count)
 
 
-async def _restore_firewall(context: EngineContext) -> bool:
-    """Rebuild the firewall before anything else, because networks are open without it, and tell whether that worked."""
+async def _restore_firewall(host: Host, rules: Ruleset) -> bool:
+    """Rebuild the firewall before anything else, because networks are open without it; return whether it succeeded."""
     try:
-        await context.host.reset_firewall(context.desired_state.ruleset())
+        await host.reset_firewall(rules)
     except Problem as problem:
-        _log.error("firewall=not-restored reason=%s", problem.message)
+        _log.error("firewall not restored: error=%s", problem.message)
         return False
     return True
 
 
-def _is_gone(sandbox: Sandbox, have: facts.State) -> bool:
+def _is_lost(sandbox: Sandbox, have: facts.State) -> bool:
     return not sandbox.on_host and ("namespace", sandbox.id) not in have
 
 
-async def _forget(context: EngineContext, sandboxes: Sequence[Sandbox]) -> None:
+async def _delete_lost(context: EngineContext, sandboxes: Sequence[Sandbox]) -> None:
     records: list[Put | Drop] = []
     for sandbox in sandboxes:
-        _log.warning("sandbox=%s name=%s forgotten=true reason=its-namespace-is-gone", sandbox.id[:12], sandbox.name)
+        _log.warning(
+            "sandbox deleted, its namespace is missing: sandbox=%s container=%s", sandbox.id[:12], sandbox.name
+        )
         records += await apply.discard(context, sandbox)
         release(context, sandbox)
     await plugin_calls.delete_endpoints_later(context, sandboxes)
@@ -78,13 +83,17 @@ async def _forget(context: EngineContext, sandboxes: Sequence[Sandbox]) -> None:
         await context.store.write_best_effort(*records)
 
 
-async def _apply(context: EngineContext, steps: Iterable[Step]) -> bool:
-    """Carry out the steps one by one, so that one that fails keeps no other from being done."""
-    whole = True
+async def _apply(host: Host, steps: Iterable[Step]) -> bool:
+    """Apply the steps one by one, so that a failure does not prevent the others; return whether all succeeded."""
+    complete = True
     for step in steps:
         try:
-            await context.host.apply([step])
+            await host.apply([step])
         except Problem as problem:
-            _log.error("step=%s:%s failed=true reason=%s", step.verb.value, "/".join(step.fact.key), problem.message)
-            whole = False
-    return whole
+            _log.error("repair step failed: step=%s error=%s", _describe(step), problem.message)
+            complete = False
+    return complete
+
+
+def _describe(step: Step) -> str:
+    return f"{step.verb.value}:{'/'.join(step.fact.key)}"

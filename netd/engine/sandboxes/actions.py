@@ -1,16 +1,19 @@
-"""Sandboxes as a runtime asks for them: made whole or not at all, renamed, taken away."""
+"""Creating, renaming and deleting sandboxes; a creation that fails leaves nothing."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
 from msgspec.structs import replace
 
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
+from netd.drivers.registry import Drivers
 from netd.engine.change import allocation, apply, bridge_segments, leases, plugin_calls
+from netd.engine.change.rollback import rollback
 from netd.engine.context import EngineContext
 from netd.engine.networks import templates
 from netd.engine.sandboxes.publishing import publications
@@ -25,40 +28,42 @@ class Sandboxes:
         self._context = context
 
     async def attach(self, request: SandboxRequest) -> SandboxView:
-        """Make all the networking of a container.  Raises the Problem that prevents it; nothing is left then."""
+        """Create all the networking of a container.  Raises the Problem that prevents it; nothing is left then."""
         draft = sandbox_request.read(request)
         async with self._context.locks.hold(draft.id):
-            if (there := self._context.state.sandbox_by_short_id(draft.id)) is not None:
-                raise Conflict(f"sandbox {there.id} of container {there.name} is there already; delete it first")
-            port_requests = sandbox_request.networks(request)
-            await bridge_segments.ensure_room(self._context, [network for network, _ in self._places(port_requests)])
-            async with leases.lease_addresses(self._context, self._places(port_requests)) as leased:
+            if (existing := self._context.state.sandbox_by_short_id(draft.id)) is not None:
+                raise Conflict(f"sandbox {existing.id} of container {existing.name} exists already; delete it first")
+            endpoint_settings = sandbox_request.networks(request)
+            await bridge_segments.ensure_room(
+                self._context, [network for network, _ in self._networks(endpoint_settings)]
+            )
+            async with leases.lease_addresses(self._context, self._networks(endpoint_settings)) as leased:
                 with ExitStack() as undo:
-                    sandbox = self._decide(draft, port_requests, leased, undo)
-                    async with self._taken(sandbox, request.netns):
+                    sandbox = self._decide(draft, endpoint_settings, leased, undo)
+                    async with self._adopted_namespace(sandbox, request.netns):
                         sandbox = await plugin_calls.apply_change(
-                            self._context, None, sandbox, published(self._context, None, undo)
+                            self._context, None, sandbox, add_publications(self._context, None, undo)
                         )
                     undo.pop_all()
         return self.view(sandbox)
 
     @asynccontextmanager
-    async def _taken(self, sandbox: Sandbox, path: str) -> AsyncIterator[None]:
-        """Use the namespace at *path*, if any, for a new sandbox; let go of it when the sandbox fails."""
+    async def _adopted_namespace(self, sandbox: Sandbox, path: str) -> AsyncIterator[None]:
+        """Use the namespace at *path*, if any, for a new sandbox; unmount it when the creation fails."""
         if not path:
             yield
             return
         if sandbox.on_host or not path.startswith("/"):
-            raise BadRequest(f"the network namespace {path} cannot be used: give an absolute path, and not for host")
+            raise BadRequest(
+                f"the network namespace {path} cannot be used: write an absolute path, and not with network host"
+            )
         await self._context.host.adopt_namespace(sandbox.id, path)
-        try:
+        unmount = partial(self._context.host.apply, [Step(Verb.DEL, Namespace(sandbox=sandbox.id))])
+        async with rollback(self._context.repair_needed, f"sandbox={sandbox.id[:12]}", unmount):
             yield
-        except BaseException:
-            await self._context.host.apply([Step(Verb.DEL, Namespace(sandbox=sandbox.id))])
-            raise
 
     async def rename(self, identifier: str, name: str) -> SandboxView:
-        """Change a container's name wherever it is seen.  Raises NotFound."""
+        """Rename a container in the record, the DNS names and the link alias.  Raises NotFound."""
         sandbox_request.check_name(name)
         async with self._context.locks.hold(identifier):
             before = self.find(identifier)
@@ -67,7 +72,7 @@ class Sandboxes:
         return self.view(after)
 
     async def detach(self, identifier: str) -> None:
-        """Take a sandbox away; one that is not there is no error."""
+        """Delete a sandbox; no error if it does not exist."""
         async with self._context.locks.hold(identifier):
             sandbox = self._context.state.sandbox(identifier)
             if sandbox is not None and await plugin_calls.delete_sandbox(self._context, sandbox):
@@ -83,7 +88,7 @@ class Sandboxes:
         return [self.view(sandbox) for sandbox in self._context.state.sandboxes]
 
     def view(self, sandbox: Sandbox) -> SandboxView:
-        """Return what a runtime needs to know of a sandbox."""
+        """Return the namespace, the files and the settings of a sandbox for the runtime."""
         context, host = self._context, self._context.host_files.read()
         key = context.host.namespace_path(sandbox.id)
         return SandboxView(
@@ -96,7 +101,7 @@ class Sandboxes:
         )
 
     def _default_gateways(self) -> tuple[str, ...]:
-        """Return the addresses, one of a family, at which containers find the host."""
+        """Return the default bridge's gateways, at most one per family, for ``host-gateway``."""
         bridge = self._context.state.network_by_name("bridge")
         pools = [bridge.pool(family) for family in FAMILIES] if bridge else []
         return tuple(str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None)
@@ -104,33 +109,37 @@ class Sandboxes:
     def _decide(
         self,
         draft: Sandbox,
-        port_requests: Mapping[str, EndpointSettings],
+        endpoint_settings: Mapping[str, EndpointSettings],
         leased: Mapping[str, EndpointSettings],
         undo: ExitStack,
     ) -> Sandbox:
-        """Choose all that the sandbox gets.  Nothing may run between this and the beginning of the change."""
-        places = self._places(port_requests)
-        on_host = any(self._context.driver(network).traits.on_host for network, _ in places)
+        """Allocate the sandbox's endpoints.  The caller must not await before it begins the change."""
+        networks = self._networks(endpoint_settings)
+        on_host = any(self._context.driver(network).traits.on_host for network, _ in networks)
         if on_host and draft.hostname == sandbox_request.default_hostname(draft.id):
             draft = replace(draft, hostname=self._context.host.hostname())
         sandbox = replace(draft, on_host=on_host)
-        for network, settings in places:
+        for network, settings in networks:
             endpoint = join(self._context, sandbox, network, settings, undo, leased.get(network.id))
             sandbox = replace(sandbox, endpoints=(*sandbox.endpoints, endpoint))
         return sandbox
 
-    def _places(self, port_requests: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
-        found = [(self._context.state.find_network(term), settings) for term, settings in port_requests.items()]
+    def _networks(self, endpoint_settings: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
+        """Return the networks with their settings.  Raises NotFound, or BadRequest for an impossible combination."""
+        found = [(self._context.state.find_network(term), settings) for term, settings in endpoint_settings.items()]
         networks = [network for network, _ in found]
-        alone = [network for network in networks if not self._context.driver(network).traits.addressed]
-        if alone and len(networks) > 1:
-            raise BadRequest(
-                "container cannot be connected to multiple networks with one of the networks in"
-                f" {'host' if alone[0].name == 'host' else 'private (none)'} mode"
-            )
+        check_exclusive(self._context.drivers, networks)
         if len({network.id for network in networks}) < len(networks):
-            raise BadRequest(f"container is to join a network twice: {', '.join(port_requests)}")
+            raise BadRequest(f"container cannot join a network twice: {', '.join(endpoint_settings)}")
         return found
+
+
+def check_exclusive(drivers: Drivers, networks: Sequence[Network]) -> None:
+    """Raise BadRequest, with Docker's text, where a network without addresses (host, none) is combined with others."""
+    exclusive = [network for network in networks if not drivers.get(network.driver).traits.addressed]
+    if exclusive and len(networks) > 1:
+        mode = "host" if exclusive[0].name == "host" else "private (none)"
+        raise BadRequest(f"container cannot be connected to multiple networks with one of the networks in {mode} mode")
 
 
 def join(
@@ -141,12 +150,12 @@ def join(
     undo: ExitStack,
     leased: EndpointSettings | None = None,
 ) -> Endpoint:
-    """Choose what the sandbox gets on the network; *undo* is given what gives it back.
+    """Allocate an endpoint of the sandbox on the network; *undo* receives the release.
 
-    *leased* are the settings with the addresses that another IPAM driver chose.
+    *leased* are the settings with the addresses that an IPAM driver assigned.
     """
     templates.check_joinable(network)
-    plugin_calls.check_ready(context, network)
+    plugin_calls.check_not_pending(context.pending_networks, network)
     driver = context.driver(network)
     if driver.traits.absent:
         raise NotFound(f'plugin "{network.driver}" not found: install the driver of network {network.name} again')
@@ -158,13 +167,13 @@ def join(
     return endpoint
 
 
-def published(context: EngineContext, before: Sandbox | None, undo: ExitStack) -> Callable[[Sandbox], Sandbox]:
-    """Return what adds to a sandbox what it publishes, as ``publications`` does."""
+def add_publications(context: EngineContext, before: Sandbox | None, undo: ExitStack) -> Callable[[Sandbox], Sandbox]:
+    """Return a function that adds the publications to a sandbox; see ``publications``."""
     return lambda after: replace(after, publications=publications(context, before, after, undo))
 
 
 def release(context: EngineContext, sandbox: Sandbox) -> None:
-    """Return a sandbox's addresses and ports, when nothing leads to it any more."""
+    """Release a deleted sandbox's addresses and host ports."""
     allocation.release(context.state, sandbox.endpoints)
     leases.release_later(context, sandbox.endpoints)
     context.ports.release(sandbox.publications)

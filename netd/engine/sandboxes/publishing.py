@@ -1,18 +1,20 @@
-"""Which ports a sandbox has on the host, as it joins and leaves networks and as ports are added and taken away."""
+"""Host ports of sandboxes: reserved at creation, and again when networks or requested ports change."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 from msgspec.structs import replace
 
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.common.errors import BadRequest, Conflict, ServerError
+from netd.drivers.registry import Drivers
 from netd.engine.context import EngineContext
 from netd.engine.state import routed_ports
 from netd.engine.state.routes import publishing_endpoint
+from netd.engine.state.state import State
 from netd.model import Network, PortRequest, Publication, Sandbox
 from netd.portmap.policy import PolicyByFamily, PublishPolicy, unserved
 from netd.portmap.ports import PortTaken
@@ -24,52 +26,48 @@ _log = logging.getLogger(__name__)
 def publications(
     context: EngineContext, before: Sandbox | None, after: Sandbox, undo: ExitStack
 ) -> tuple[Publication, ...]:
-    """Return what is to be published for *after*, and reserve it instead of what *before* has.
+    """Reserve the host ports of *after*, release those of *before*, and return the publications.
 
-    Host ports stay as they are while the sandbox moves between networks that publish at the same addresses of the
-    host, and so do those that netd chose where they can.  *undo* is given what brings the reservations back.  Raises
-    ServerError when a port cannot be had.
+    Host ports stay the same while the sandbox's networks publish at the same host addresses; otherwise ports that netd
+    chose are kept if they are free.  *undo* receives the reverse operations.  Raises ServerError when a port is in use.
     """
-    had = before.publications if before else ()
-    policies = policies_of(context, after) if after.port_requests else {}
+    former = before.publications if before else ()
+    policies = policies_of(context.state, context.drivers, after) if after.port_requests else {}
     unbound = routed_ports.publications(context.state, context.drivers, after)
-    if before is not None and had and policies and policies == policies_of(context, before):
-        return (*(one for one in had if one.port), *unbound)
-    if had:
-        context.ports.release(had)
-        undo.callback(context.ports.restore, after.id, had)
+    if before is not None and former and policies and policies == policies_of(context.state, context.drivers, before):
+        return (*_bound(former), *unbound)
+    if former:
+        context.ports.release(former)
+        undo.callback(context.ports.restore, after.id, former)
     if not policies:
         return ()
     if before is None:
         for port_request, address in unserved(after.port_requests, policies):
             _log.warning(
-                "sandbox=%s port=not-published reason=%s",
+                "port not published: sandbox=%s error=%s",
                 after.id[:12],
                 _reason(after, port_request, address, policies),
             )
-    return (*_publish(context, after, after.port_requests, policies, undo, had), *unbound)
+    return (*_publish(context, after, after.port_requests, policies, undo, former), *unbound)
 
 
 def with_ports(
     context: EngineContext, before: Sandbox, port_requests: Sequence[PortRequest], undo: ExitStack
 ) -> Sandbox:
-    """Return the sandbox with more published, and reserve that; what it has already stays as it is.
+    """Reserve host ports for further requests and return the sandbox with them; its other ports stay the same.
 
-    Raises Conflict where nothing can be published of it, BadRequest for an address that nothing would come of, and
-    ServerError when a port cannot be had.
+    Raises Conflict where no network of the sandbox publishes ports, BadRequest for an address at which it cannot be
+    published, and ServerError when a port is in use.
     """
-    policies = policies_of(context, before)
+    policies = policies_of(context.state, context.drivers, before)
     if not policies:
         raise Conflict(
-            f"container {before.name} is on no network that publishes ports: connect it to one that is not internal"
+            f"container {before.name} is on no network that publishes ports: connect it to a non-internal network"
         )
     for port_request, address in unserved(port_requests, policies):
         raise BadRequest(_reason(before, port_request, address, policies))
     after = replace(before, port_requests=(*before.port_requests, *port_requests))
-    bound = (
-        *(one for one in before.publications if one.port),
-        *_publish(context, before, port_requests, policies, undo),
-    )
+    bound = (*_bound(before.publications), *_publish(context, before, port_requests, policies, undo))
     after = replace(after, publications=(*bound, *routed_ports.publications(context.state, context.drivers, after)))
     if len(after.publications) == len(before.publications):
         raise BadRequest(
@@ -79,24 +77,30 @@ def with_ports(
     return after
 
 
-def policies_of(context: EngineContext, sandbox: Sandbox) -> PolicyByFamily:
-    """Return how ports of the sandbox are published in each family that one of its networks publishes in."""
+def _bound(publications: Sequence[Publication]) -> Iterator[Publication]:
+    """Yield the publications with a host port."""
+    return (publication for publication in publications if publication.port)
+
+
+def policies_of(state: State, drivers: Drivers, sandbox: Sandbox) -> PolicyByFamily:
+    """Return the publishing policy of each family; a family in which no network publishes has none."""
     found: dict[Family, PublishPolicy] = {}
     for family in FAMILIES:
-        place = publishing_endpoint(context.state, sandbox, family)
-        if place is not None and (policy := _way(context, place[1], family)) is not None:
+        attachment = publishing_endpoint(state, sandbox, family)
+        if attachment is not None and (policy := _policy(drivers, attachment[1], family)) is not None:
             found[family] = policy
     return found
 
 
-def _way(context: EngineContext, network: Network, family: Family) -> PublishPolicy | None:
-    mode = routed_ports.mode(context.drivers, network, family)
+def _policy(drivers: Drivers, network: Network, family: Family) -> PublishPolicy | None:
+    mode = routed_ports.mode(drivers, network, family)
     if mode in (None, GatewayMode.ISOLATED):
         return None
     if network.internal:
         return PublishPolicy(local=True)
-    usual = tuple(one for one in context.driver(network).binding_addresses(network) if one.version == family)
-    return PublishPolicy(usual, routed=mode is GatewayMode.ROUTED)
+    addresses = drivers.get(network.driver).binding_addresses(network)
+    default = tuple(address for address in addresses if address.version == family)
+    return PublishPolicy(default, routed=mode is GatewayMode.ROUTED)
 
 
 def _publish(
@@ -105,9 +109,9 @@ def _publish(
     port_requests: Sequence[PortRequest],
     policies: PolicyByFamily,
     undo: ExitStack,
-    had: Sequence[Publication] = (),
+    former: Sequence[Publication] = (),
 ) -> tuple[Publication, ...]:
-    found = _reserve(context, sandbox, lambda: context.ports.reserve(sandbox.id, port_requests, policies, had))
+    found = _reserve(context, sandbox, lambda: context.ports.reserve(sandbox.id, port_requests, policies, former))
     undo.callback(context.ports.release, found)
     return found
 
@@ -122,8 +126,8 @@ def _reserve(
         reason = f"{taken} to container {owner.name if owner else sandbox.name}"
     except ServerError as problem:
         reason = problem.message
-    places = (publishing_endpoint(context.state, sandbox, family) for family in FAMILIES)
-    endpoint = next((place[0].id for place in places if place), "")
+    attachments = (publishing_endpoint(context.state, sandbox, family) for family in FAMILIES)
+    endpoint = next((attachment[0].id for attachment in attachments if attachment), "")
     raise ServerError(
         f"driver failed programming external connectivity on endpoint {sandbox.name} ({endpoint}): {reason}"
     )
@@ -133,9 +137,9 @@ def _reason(sandbox: Sandbox, port_request: PortRequest, address: Address, polic
     version = address.version
     policy = policies.get(version)
     shown = f"[{address}]" if version == 6 else str(address)
-    place = (
+    fault = (
         f"port {port_request.target}/{port_request.protocol} of container {sandbox.name} cannot be published on {shown}"
     )
     if policy is None:
-        return f"{place}: the container has no IPv{version} way to the host; enable IPv{version} on one of its networks"
-    return f"{place}: its networks are internal, so that only this host itself may come; use 127.0.0.1 or [::1]"
+        return f"{fault}: none of its networks publishes IPv{version} ports; enable IPv{version} on one of them"
+    return f"{fault}: its networks are internal, so only this host has access; use 127.0.0.1 or [::1]"
