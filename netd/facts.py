@@ -1,8 +1,7 @@
-"""What the kernel should hold, as values, and the steps from what it holds to that.
+"""Facts: netd's kernel objects as values, and the steps from one state of the kernel to another.
 
-Pure: no sockets, no clock, no logging.  A fact is one kernel object of ours; a state maps each
-fact's key to the fact, so "what must change" is set arithmetic.  The firewall is not here: its
-whole content is one :class:`netd.portmap.rules.Ruleset`.
+Pure: no sockets, no clock, no logging.  A fact is one kernel object of netd; a state maps each fact's key to the fact,
+so steps are set differences.  The firewall is separate: its content is a :class:`netd.portmap.rules.Ruleset`.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from netd.common.addresses import Address, Interface, Subnet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bridge:
-    """A Linux bridge on the host.  ``owned`` is false for one that somebody else made: used, never deleted."""
+    """A Linux bridge on the host.  ``owned`` is false for a bridge that netd did not create and never deletes."""
 
     rank: ClassVar[int] = 0
     name: str
     addresses: tuple[Interface, ...]
-    """At most one of each family, IPv4 first.  Without an IPv6 one the bridge has no IPv6 at all."""
+    """At most one of each family, IPv4 first.  Without an IPv6 address, IPv6 is disabled on the bridge."""
     mtu: int
     localnet: bool
-    """Let packets from 127.0.0.0/8 leave by it (``route_localnet``): the host's way to ports published on 127.0.0.1."""
+    """Forward packets from 127.0.0.0/8 (``route_localnet``), which ports published on 127.0.0.1 need."""
     owned: bool = True
     egress_barrier: bool = True
     """Its egress has the BPF program of ``kernel/links/egress_barrier.py``: all owned bridges, no others."""
@@ -50,17 +49,14 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """A further bridge, joined to *bridge* by a veth pair: what is a port of either is on one network.
-
-    It has no address of its own.
-    """
+    """A further bridge of a network, connected to *bridge* by a veth pair; it has no address."""
 
     rank: ClassVar[int] = 1
     name: str
     bridge: str
     mtu: int
     isolated: bool = False
-    """Isolated ports of either bridge do not reach those of the other."""
+    """The connecting pair is isolated, so isolated ports of the two bridges do not reach one another."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -75,19 +71,19 @@ class Pair:
     host: str
     bridge: str
     alias: str
-    """Alternative name of the host side, so that people see whose it is; "" for none."""
+    """Alternative name of the host side (``<container>.<network>``); "" for none."""
     sandbox: str
     inside: str
     mac: str
     addresses: tuple[Interface, ...]
-    """At most one of each family, IPv4 first.  Without an IPv6 one the interface has no IPv6 at all."""
+    """At most one of each family, IPv4 first.  Without an IPv6 address, IPv6 is disabled on the interface."""
     mtu: int
     isolated: bool = False
     """Bridge port isolation: isolated ports do not reach one another."""
     sysctls: tuple[tuple[str, str], ...] = ()
-    """Of the inside, as people write them, with IFNAME for its name: ``net.ipv4.conf.IFNAME.forwarding``."""
+    """Of the inside interface, with IFNAME in place of its name: ``net.ipv4.conf.IFNAME.forwarding``."""
     antispoof: bool = True
-    """Let through only what comes from this MAC and these addresses, and nothing that only routers say."""
+    """Drop packets from other MACs or addresses, router advertisements and DHCP server messages."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -96,7 +92,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class StaticRoute:
-    """A route of a sandbox by one of its interfaces; ``via`` None: what it leads to is at the other end of the link."""
+    """A route of a sandbox through one of its interfaces; ``via`` None: the destination is on-link."""
 
     destination: Subnet
     via: Address | None = None
@@ -104,17 +100,17 @@ class StaticRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLink:
-    """A link that somebody else made on the host, moved into a sandbox; it goes back when the fact goes."""
+    """A link that a plugin created on the host, moved into a sandbox; moved back when the fact is removed."""
 
     rank: ClassVar[int] = 2
     source: str
-    """Its name on the host, before and after."""
+    """Its name on the host."""
     sandbox: str
     inside: str
     mac: str
-    """"" leaves it the one that it has."""
+    """"" keeps the link's own."""
     addresses: tuple[Interface, ...]
-    """At most one of each family, IPv4 first.  Without an IPv6 one the interface has no IPv6 at all."""
+    """At most one of each family, IPv4 first.  Without an IPv6 address, IPv6 is disabled on the interface."""
     routes: tuple[StaticRoute, ...] = ()
 
     @property
@@ -123,7 +119,7 @@ class PluginLink:
 
 
 class MacvlanMode(StrEnum):
-    """Whom links on one parent reach: one another too, or only what is beyond the parent."""
+    """Modes of ip-link(8): links on one parent reach one another (bridge), or only other hosts (private)."""
 
     BRIDGE = "bridge"
     PRIVATE = "private"
@@ -131,7 +127,7 @@ class MacvlanMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Macvlan:
-    """A link in the sandbox's namespace that is a host of its own on the network that *parent*, on the host, is on."""
+    """A macvlan link in the sandbox's namespace on *parent*, a link of the host."""
 
     rank: ClassVar[int] = 2
     parent: str
@@ -140,10 +136,10 @@ class Macvlan:
     inside: str
     mac: str
     addresses: tuple[Interface, ...]
-    """At most one of each family, IPv4 first.  Without an IPv6 one the interface has no IPv6 at all."""
+    """At most one of each family, IPv4 first.  Without an IPv6 address, IPv6 is disabled on the interface."""
     mtu: int
     sysctls: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """As those of a pair; set when the link is made, and not watched."""
+    """As those of a pair; set when the link is created, and not compared later."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -152,14 +148,14 @@ class Macvlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLink:
-    """The host's own macvlan link on *parent*: by it the host reaches containers' links there, not by the parent."""
+    """The host's own macvlan link on *parent*, because the host does not reach macvlan links through the parent."""
 
     rank: ClassVar[int] = 1
     name: str
     parent: str
     mac: str
     addresses: tuple[Interface, ...]
-    """Single ones.  Without any the host goes by the address it has elsewhere; without an IPv6 one it has no IPv6."""
+    """Each /32 or /128.  Without any, the host uses an address of another link; IPv6 is disabled without an IPv6 one."""
     mtu: int
 
     @property
@@ -169,7 +165,7 @@ class HostLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostRoute:
-    """A route of the host by a link of its own."""
+    """A route of the host through a ``HostLink``."""
 
     rank: ClassVar[int] = 3
     link: str
@@ -208,7 +204,7 @@ class Step:
     verb: Verb
     fact: Fact
     previous: Fact | None = None
-    """For SET: what is there now."""
+    """For SET: the present fact."""
 
 
 def state(facts: Iterable[Fact]) -> State:
@@ -216,17 +212,17 @@ def state(facts: Iterable[Fact]) -> State:
 
 
 def plan(want: State, have: State) -> tuple[Step, ...]:
-    """Return the steps from *have* to *want*; empty means converged.
+    """Return the steps from *have* to *want*; none if they are equal.
 
-    Parents come up before children and go down after them; removals come first, because the
-    names of links are exclusive.
+    Removals come first, because link names are unique.  Parents are created before their children and deleted after
+    them.
     """
-    drops = [Step(Verb.DEL, fact) for key, fact in have.items() if key not in want]
-    puts = [
+    removals = [Step(Verb.DEL, fact) for key, fact in have.items() if key not in want]
+    updates = [
         Step(Verb.SET, fact, have[key]) if key in have else Step(Verb.ADD, fact)
         for key, fact in want.items()
         if have.get(key) != fact
     ]
-    drops.sort(key=lambda step: step.fact.rank, reverse=True)
-    puts.sort(key=lambda step: step.fact.rank)
-    return (*drops, *puts)
+    removals.sort(key=lambda step: step.fact.rank, reverse=True)
+    updates.sort(key=lambda step: step.fact.rank)
+    return (*removals, *updates)

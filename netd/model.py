@@ -1,7 +1,6 @@
-"""What netd knows: networks, and sandboxes with their endpoints and published ports.
+"""The records of netd: networks, and sandboxes with their endpoints and published ports.
 
-Values only.  A *spec* is what was asked for, a *record* is what is true and stored.  Records are replaced, never
-changed; nothing here does anything.
+Immutable values.  A *spec* is a request, a *record* is the stored result.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ PREDEFINED = ("bridge", "host", "none")
 
 
 class PoolSpec(msgspec.Struct, frozen=True):
-    """A subnet as somebody asks for it; None leaves the choice to netd."""
+    """A requested subnet; None leaves the choice to netd."""
 
     subnet: Subnet | None = None
-    """With the address 0.0.0.0 or :: it only says how large the subnet should be."""
+    """With the address 0.0.0.0 or ::, only the prefix length is requested."""
     gateway: Address | None = None
     ip_range: Subnet | None = None
     auxiliary: dict[str, Address] = {}
 
 
 class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A network as somebody asks for it."""
+    """A requested network."""
 
     name: str
     driver: str = "bridge"
     ipv4: bool = True
     ipv6: bool = False
     pools: tuple[PoolSpec, ...] = ()
-    """What is asked for by subnet; a family that is on and not among them gets one of netd's choice."""
+    """Requested subnets; netd chooses a subnet for each enabled family that has none here."""
     ipam_driver: str = "default"
     ipam_options: dict[str, str] | None = None
     internal: bool = False
@@ -44,23 +43,23 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     config_only: bool = False
-    """It is only a template for others."""
+    """Only a template for other networks."""
     config_from: str = ""
-    """The name of the template that it follows."""
+    """The name of the template."""
     without_gateway: tuple[Family, ...] = ()
-    """Families of which the driver wants no address kept for a gateway."""
+    """Families in which the driver needs no gateway address."""
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """Addresses of a network, all of one family."""
+    """A subnet of a network with its gateway and ranges."""
 
     subnet: Subnet
     gateway: Address | None = None
     ip_range: Subnet | None = None
-    """Where addresses are chosen from; asked for, they may be anywhere in the subnet."""
+    """The range from which addresses are chosen; requested addresses may be anywhere in the subnet."""
     auxiliary: dict[str, Address] = {}
     id: str = ""
-    """What another IPAM driver calls it; "" for netd's own."""
+    """The id that an IPAM driver gave the pool; "" with netd's own IPAM."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +70,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     ipv4: bool = True
     ipv6: bool = False
     pools: tuple[Pool, ...] = ()
-    """In the order in which they are shown."""
+    """In the order of Docker's JSON."""
     ipam_driver: str = "default"
     ipam_options: dict[str, str] | None = None
     internal: bool = False
@@ -79,17 +78,17 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     mtu: int = 0
-    """What its links get when its options say nothing, by the host's ways out; 0 is the ordinary one."""
+    """MTU of the host's default routes, for links without an MTU option; 0 is the kernel's default."""
     segments: int = 1
-    """How many devices of the host its endpoints are spread over."""
+    """Number of bridges of the network."""
     template: NetworkSpec | None = None
-    """What networks get that follow this one, which is nothing but that; None for all that are networks."""
+    """Template settings; set only for config-only networks."""
     config_from: str = ""
-    """The name of the template that it was made by."""
+    """The name of the template that it was created from."""
     remote: bool = False
-    """Its driver is a plugin in another process."""
+    """The driver is a plugin in another process."""
     adopted: bool = False
-    """Its device on the host was there before it, and stays when it goes."""
+    """Its bridge existed before the network and is not deleted with it."""
 
     @property
     def predefined(self) -> bool:
@@ -104,43 +103,43 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A route that a driver wants inside; ``via`` None: its destination is at the other end of the link."""
+    """A route that a plugin requests in the sandbox; ``via`` None: the destination is on-link."""
 
     destination: Subnet
     via: Address | None = None
 
 
 class JoinInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver in another process made for an endpoint."""
+    """The response of a plugin to ``NetworkDriver.Join``."""
 
     source: str
-    """Its link, by its name on the host."""
+    """The name of its link on the host."""
     routes: tuple[Route, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A sandbox's place on a network."""
+    """A sandbox's connection to a network."""
 
     id: str
     network: str
     """The network's id."""
     settings: EndpointSettings = msgspec.field(name="asked")
     interface: str = ""
-    """Its name inside the sandbox; "" where the driver makes none."""
+    """Interface name in the sandbox; "" if the driver creates no interface."""
     mac: str = ""
     address: IPv4Interface | None = None
     address6: IPv6Interface | None = None
     gateway: IPv4Address | None = None
-    """Where a default route by way of this network leads; None on internal networks."""
+    """Gateway of a default route through this network; None on internal networks."""
     gateway6: IPv6Address | None = None
     segment: int = 0
-    """Which of the network's devices it is on."""
+    """Number of the network's bridge to which it is attached."""
     join_info: JoinInfo | None = msgspec.field(default=None, name="joined")
-    """On remote networks."""
+    """Set on networks of plugins."""
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
-        return tuple(one for one in (self.address, self.address6) if one is not None)
+        return tuple(address for address in (self.address, self.address6) if address is not None)
 
     def address_of(self, family: Family) -> Interface | None:
         return self.address if family == 4 else self.address6
@@ -149,18 +148,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.gateway if family == 4 else self.gateway6
 
     def has_default_route(self, family: Family) -> bool:
-        """Tell whether a default route can lead by way of this endpoint."""
+        """Return whether the endpoint has a gateway or a default route of its plugin."""
         routes = self.join_info.routes if self.join_info else ()
         return self.gateway_of(family) is not None or any(
-            one.destination.version == family and one.destination.prefixlen == 0 for one in routes
+            route.destination.version == family and route.destination.prefixlen == 0 for route in routes
         )
 
 
 class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """``count`` container ports from ``target`` on that are to be published on the host.
+    """A request to publish ``count`` container ports from ``target`` on.
 
-    ``port`` 0 leaves the host port to netd, ``last`` > ``port`` leaves it to netd within that range
-    (``count`` is 1 then); else they are ``port`` and those that follow it.
+    ``port`` 0: netd chooses the host ports.  ``last`` > ``port``: netd chooses one in that range; ``count`` is 1 then.
+    Otherwise the host ports are ``port`` and those after it.
     """
 
     protocol: str
@@ -169,28 +168,28 @@ class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     last: int = 0
     addresses: tuple[Address | None, ...] = (None,)
-    """Addresses of the host, on all of which the same port is taken; None is the network's default."""
+    """Host addresses, all of which get the same port; None is the network's default."""
     allow: tuple[Subnet, ...] = ()
-    """Who may come; empty is everybody."""
+    """Subnets whose hosts may use the ports; empty: all."""
 
     @property
     def fixed(self) -> bool:
-        """Whether the host ports are asked for by number, and netd has no choice."""
+        """Whether the host ports are requested by number."""
         return 0 < self.port == self.last
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """``count`` host ports from ``port`` on lead to the sandbox's ports from ``target`` on."""
+    """``count`` host ports from ``port`` on that are translated to the sandbox's ports from ``target`` on."""
 
     protocol: str
     address: Address
-    """Of the host; it leads to the sandbox's address of the same family."""
+    """Host address; the target is the sandbox's address of the same family."""
     port: int
-    """0 where the way out is a routed network: reached at the sandbox's own address, by its own port."""
+    """0 on routed networks, where clients use the sandbox's own address and port."""
     target: int
     count: int = 1
     allow: tuple[Subnet, ...] = ()
-    """Who may come; empty is everybody."""
+    """Subnets whose hosts may use the ports; empty: all."""
 
     @property
     def last(self) -> int:
@@ -198,13 +197,13 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses that belong to a container also while it is stopped."""
+    """Addresses reserved for a container, running or stopped."""
 
     id: str
-    """The container's."""
+    """The container's id."""
     name: str
     addresses: dict[str, tuple[Address, ...]]
-    """By the ids of the networks."""
+    """By network id."""
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,26 +214,26 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     domainname: str = ""
     endpoints: tuple[Endpoint, ...] = ()
-    """In the order of joining."""
+    """In the order of connection."""
     on_host: bool = False
     """It shares the host's network namespace."""
     exposed: tuple[str, ...] = ()
     """``80/tcp``, ``7000-7499/udp`` …, in order, each port once."""
     port_requests: tuple[PortRequest, ...] = msgspec.field(default=(), name="wishes")
     publications: tuple[Publication, ...] = ()
-    """What came of the wishes; empty while no network gives a way to the host."""
+    """The results of the port requests; empty while no network publishes ports."""
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[tuple[str, str], ...] = ()
     """(name, address or ``host-gateway``)."""
     links: dict[str, str] = {}
-    """Alias → name of the container that it stands for."""
+    """Alias → container name."""
     sysctls: dict[str, str] = {}
     labels: dict[str, str] = {}
 
     def exposed_spans(self) -> Iterator[tuple[str, int, int]]:
-        """Yield protocol, first and last port of what is exposed or published."""
+        """Yield protocol, first and last port of the exposed ports, which include the published ones."""
         for text in self.exposed:
             ports, _, protocol = text.partition("/")
             first, _, last = ports.partition("-")
@@ -244,6 +243,6 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
         return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)
 
     def names(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """Return what it is called on the endpoint's network: name, aliases, short id, hostname; each once."""
-        every = (self.name, *(endpoint.settings.aliases or ()), short(self.id), self.hostname)
-        return tuple(dict.fromkeys(name for name in every if name))
+        """Return its DNS names on the endpoint's network: name, aliases, short id, hostname; without duplicates."""
+        candidates = (self.name, *(endpoint.settings.aliases or ()), short(self.id), self.hostname)
+        return tuple(dict.fromkeys(name for name in candidates if name))

@@ -1,1 +1,1 @@
-"""HTTP routes of netd: JSON in, a call of the engine, JSON out.  Nothing is decided here."""
+"""HTTP routes of netd: parse JSON, call the engine, return JSON."""

@@ -18,9 +18,10 @@ from netd.model import Network
 from netd.server import shapes
 
 _SINCE_IPV4_AND_PRIORITY = (1, 48)
-"""The API that knows EnableIPv4 and GwPriority; clients of older ones do not mean what they send there."""
+"""The API version that introduced EnableIPv4 and GwPriority; both are ignored in requests of older versions."""
 _SINCE_STATUS = (1, 52)
-_TRUTHS = ("", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
+"""The API version that introduced ``Status``."""
+_BOOLEANS = ("", "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False")
 
 
 class NetworkRoutes:
@@ -42,7 +43,7 @@ class NetworkRoutes:
 
     async def list(self, call: Call) -> web.StreamResponse:
         found = network_filters.listed(self._state, call.filters(network_filters.LIST_FILTERS))
-        return json([shapes.shown(network) for network in found])
+        return json([shapes.listed(network) for network in found])
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         _check_verbose(call.text("verbose"))
@@ -52,7 +53,7 @@ class NetworkRoutes:
         return json(shapes.inspected(self._state, network, with_status=call.version >= _SINCE_STATUS))
 
     def _find(self, term: str) -> Network:
-        """Say of an ambiguous term what Docker says here, which is not what it says elsewhere."""
+        """Return the network; an ambiguous term gets the text that Docker uses for inspect only."""
         try:
             return self._state.find_network(term)
         except BadRequest as problem:
@@ -60,10 +61,10 @@ class NetworkRoutes:
             raise BadRequest(f"{count} matches found based on ID prefix: network {term} is ambiguous") from None
 
     async def create(self, call: Call) -> web.StreamResponse:
-        asked = await call.body(shapes.CreateJson)
+        request = await call.body(shapes.CreateJson)
         if call.version < _SINCE_IPV4_AND_PRIORITY:
-            asked = replace(asked, enable_ipv4=None)
-        spec = shapes.spec(asked)
+            request = replace(request, enable_ipv4=None)
+        spec = shapes.spec(request)
         network = await self._networks.create(spec)
         warning = await self._networks.warning(network) if spec.pools else ""
         return json({"Id": network.id, "Warning": warning}, 201)
@@ -73,10 +74,10 @@ class NetworkRoutes:
         return empty()
 
     async def connect(self, call: Call) -> web.StreamResponse:
-        asked = await call.body(ConnectRequest)
-        if call.version < _SINCE_IPV4_AND_PRIORITY and asked.endpoint_config is not None:
-            asked = replace(asked, endpoint_config=replace(asked.endpoint_config, gw_priority=0))
-        await self._connections.connect(call.params["name"], asked)
+        request = await call.body(ConnectRequest)
+        if call.version < _SINCE_IPV4_AND_PRIORITY and request.endpoint_config is not None:
+            request = replace(request, endpoint_config=replace(request.endpoint_config, gw_priority=0))
+        await self._connections.connect(call.params["name"], request)
         return empty(200)
 
     async def disconnect(self, call: Call) -> web.StreamResponse:
@@ -89,5 +90,5 @@ class NetworkRoutes:
 
 
 def _check_verbose(text: str) -> None:
-    if text not in _TRUTHS:
+    if text not in _BOOLEANS:
         raise BadRequest(f'invalid value for verbose: {text}: strconv.ParseBool: parsing "{text}": invalid syntax')

@@ -1,4 +1,4 @@
-"""``/netd/v1/reservations``: addresses that are containers' own, for runtimes."""
+"""``/netd/v1/reservations``: addresses reserved for containers, for runtimes."""
 
 from __future__ import annotations
 

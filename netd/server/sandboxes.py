@@ -1,4 +1,4 @@
-"""``/netd/v1/sandboxes``: a container's networking as one thing, for runtimes."""
+"""``/netd/v1/sandboxes``: all the networking of a container in one object, for runtimes."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class SandboxRoutes:
         return empty()
 
     async def rename(self, call: Call) -> web.StreamResponse:
-        asked = await call.body(RenameRequest)
-        return json(await self._sandboxes.rename(call.params["id"], asked.name))
+        request = await call.body(RenameRequest)
+        return json(await self._sandboxes.rename(call.params["id"], request.name))
 
     async def publish(self, call: Call) -> web.StreamResponse:
-        asked = await call.body(PortsRequest)
-        return json(self._sandboxes.view(await self._ports.add(call.params["id"], asked)))
+        request = await call.body(PortsRequest)
+        return json(self._sandboxes.view(await self._ports.add(call.params["id"], request)))
 
     async def unpublish(self, call: Call) -> web.StreamResponse:
-        asked = await call.body(PortsRequest)
-        return json(self._sandboxes.view(await self._ports.remove(call.params["id"], asked)))
+        request = await call.body(PortsRequest)
+        return json(self._sandboxes.view(await self._ports.remove(call.params["id"], request)))
 
     async def connect(self, call: Call) -> web.StreamResponse:
-        """As Docker's call does, and answer with what the container has then."""
+        """Connect, as Docker's call does, and return the sandbox."""
         sandbox = await self._connections.connect(call.params["name"], await call.body(ConnectRequest))
         return json(self._sandboxes.view(sandbox))
 

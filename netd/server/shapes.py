@@ -1,4 +1,4 @@
-"""Docker's JSON for networks, as it comes in and goes out."""
+"""Docker's JSON for networks: create requests, lists and inspect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ReferenceJson(msgspec.Struct, frozen=True):
 
 
 class CreateJson(msgspec.Struct, frozen=True, rename="pascal"):
-    """The body of ``POST /networks/create``; keys that are not here are ignored, as Docker does."""
+    """The body of ``POST /networks/create``; unknown keys are ignored, as in Docker."""
 
     name: str | None = None
     driver: str | None = None
@@ -76,30 +76,33 @@ class NetworkJson(msgspec.Struct, frozen=True, rename="pascal", kw_only=True, om
     status: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-def spec(asked: CreateJson) -> NetworkSpec:
-    """Return what the body asks for.  Raises BadRequest and Forbidden naming what netd does not have."""
-    check_not_predefined(asked.name or "")
-    _refuse(asked)
-    ipam = asked.ipam or IpamJson()
-    ipv4, ipv6 = _is_on(asked, asked.enable_ipv4, IPV4, True), _is_on(asked, asked.enable_ipv6, IPV6, False)
+def spec(request: CreateJson) -> NetworkSpec:
+    """Return the request as a spec.  Raises BadRequest or Forbidden naming what is invalid or not supported."""
+    check_not_predefined(request.name or "")
+    _check_supported(request)
+    ipam = request.ipam or IpamJson()
+    ipv4, ipv6 = (
+        _is_enabled(request, request.enable_ipv4, IPV4, True),
+        _is_enabled(request, request.enable_ipv6, IPV6, False),
+    )
     return NetworkSpec(
-        name=asked.name or "",
-        driver=asked.driver or "bridge",
+        name=request.name or "",
+        driver=request.driver or "bridge",
         ipv4=ipv4,
         ipv6=ipv6,
         pools=_pools(ipam, {4: ipv4, 6: ipv6}),
         ipam_driver=ipam.driver or "default",
         ipam_options=ipam.options,
-        internal=bool(asked.internal),
-        attachable=bool(asked.attachable),
-        options=_options(asked),
-        labels=asked.labels or {},
-        config_only=bool(asked.config_only),
-        config_from=_template_of(asked),
+        internal=bool(request.internal),
+        attachable=bool(request.attachable),
+        options=_options(request),
+        labels=request.labels or {},
+        config_only=bool(request.config_only),
+        config_from=_config_from(request),
     )
 
 
-def shown(network: Network) -> NetworkJson:
+def listed(network: Network) -> NetworkJson:
     """Return the network as ``GET /networks`` lists it."""
     return NetworkJson(
         name=network.name,
@@ -108,7 +111,7 @@ def shown(network: Network) -> NetworkJson:
         driver=network.driver,
         enable_ipv4=network.ipv4,
         enable_ipv6=network.ipv6,
-        ipam=IpamJson(network.ipam_driver, network.ipam_options, [_pool_shown(pool) for pool in network.pools] or None),
+        ipam=IpamJson(network.ipam_driver, network.ipam_options, [_pool_json(pool) for pool in network.pools] or None),
         internal=network.internal,
         attachable=network.attachable,
         options=network.options,
@@ -118,7 +121,7 @@ def shown(network: Network) -> NetworkJson:
     )
 
 
-def _pool_shown(pool: Pool) -> PoolJson:
+def _pool_json(pool: Pool) -> PoolJson:
     return PoolJson(
         str(pool.subnet),
         str(pool.ip_range) if pool.ip_range else None,
@@ -128,16 +131,16 @@ def _pool_shown(pool: Pool) -> PoolJson:
 
 
 def inspected(state: State, network: Network, *, with_status: bool) -> NetworkJson:
-    """Return the network with the containers on it, and with how many addresses are left."""
-    found = msgspec.structs.replace(shown(network), containers=_containers(state, network))
+    """Return the network as ``GET /networks/{id}`` shows it, with its containers and the counts of its addresses."""
+    found = msgspec.structs.replace(listed(network), containers=_containers(state, network))
     return msgspec.structs.replace(found, status=_status(state, network)) if with_status else found
 
 
 def _status(state: State, network: Network) -> dict[str, Any]:
     subnets = {
-        str(one.subnet): {"IPsInUse": one.in_use, "DynamicIPsAvailable": one.available}
+        str(pool.subnet): {"IPsInUse": pool.in_use, "DynamicIPsAvailable": pool.available}
         for family in FAMILIES
-        for one in state.addresses(network.id, family)
+        for pool in state.addresses(network.id, family)
     }
     return {"IPAM": {"Subnets": subnets} if subnets else {}}
 
@@ -156,62 +159,63 @@ def _containers(state: State, network: Network) -> dict[str, Any]:
     return found
 
 
-def _refuse(asked: CreateJson) -> None:
-    if asked.driver == "overlay":
+def _check_supported(request: CreateJson) -> None:
+    if request.driver == "overlay":
         raise Forbidden("overlay networks need a swarm, and this node is not a swarm manager: use the bridge driver")
-    _check_template(asked)
-    if asked.ingress:
+    _check_template(request)
+    if request.ingress:
         raise Forbidden("Ingress network can only be global scope network")
-    if asked.scope not in (None, "", "local"):
+    if request.scope not in (None, "", "local"):
         raise Forbidden(
-            f"cannot create a {asked.scope} scoped network when {asked.scope} is not active: only the local scope is"
-            " supported"
+            f"cannot create a {request.scope} scoped network when {request.scope} is not active: only the local scope"
+            " is supported"
         )
 
 
-def _template_of(asked: CreateJson) -> str:
-    return (asked.config_from.network if asked.config_from else "") or ""
+def _config_from(request: CreateJson) -> str:
+    return (request.config_from.network if request.config_from else "") or ""
 
 
-def _check_template(asked: CreateJson) -> None:
-    """Raise Forbidden, in Docker's words, for what templates and those that follow one cannot have."""
-    operator_fields = asked.ingress or asked.internal or asked.attachable or asked.scope
-    if asked.config_only and operator_fields:
+def _check_template(request: CreateJson) -> None:
+    """Raise Forbidden, with Docker's texts, for fields that config-only networks or their users cannot have."""
+    operator_fields = request.ingress or request.internal or request.attachable or request.scope
+    if request.config_only and operator_fields:
         raise Forbidden(
             "configuration network can only contain network specific fields. Network operator fields like"
             " [ ingress | internal | attachable | scope ] are not supported."
         )
-    if not _template_of(asked):
+    if not _config_from(request):
         return
-    if asked.config_only:
+    if request.config_only:
         raise Forbidden("a configuration network cannot depend on another configuration network")
-    ipam = asked.ipam or IpamJson()
+    ipam = request.ipam or IpamJson()
     if ipam.config or ipam.options or ipam.driver not in (None, "", "default"):
         raise Forbidden(
             "user-specified configurations are not supported if the network depends on a configuration network"
         )
-    if asked.options:
+    if request.options:
         raise Forbidden("network driver options are not supported if the network depends on a configuration network")
 
 
-def _options(asked: CreateJson) -> dict[str, str]:
-    """An explicit EnableIPv4 or EnableIPv6 wins over an option that says the same thing."""
-    explicit = {IPV4: asked.enable_ipv4, IPV6: asked.enable_ipv6}
-    return {name: text for name, text in (asked.options or {}).items() if explicit.get(name) is None}
+def _options(request: CreateJson) -> dict[str, str]:
+    """Return the driver options, without an IPv4 or IPv6 option that EnableIPv4 or EnableIPv6 overrides."""
+    explicit = {IPV4: request.enable_ipv4, IPV6: request.enable_ipv6}
+    return {name: text for name, text in (request.options or {}).items() if explicit.get(name) is None}
 
 
-def _is_on(asked: CreateJson, explicit: bool | None, option: str, default: bool) -> bool:
-    """Tell whether the network is to have a family: the field decides, else the option.  Raises BadRequest."""
-    if (text := (asked.options or {}).get(option)) is not None and not options.is_flag(text):
+def _is_enabled(request: CreateJson, explicit: bool | None, option: str, default: bool) -> bool:
+    """Return whether a family is enabled: by the field, else by the option.  Raises BadRequest for a wrong option."""
+    if (text := (request.options or {}).get(option)) is not None and not options.is_flag(text):
         raise BadRequest(f'driver-opt "{option}" is not a valid bool')
-    return options.flag(asked.options or {}, option, default) if explicit is None else explicit
+    return options.flag(request.options or {}, option, default) if explicit is None else explicit
 
 
 def _pools(ipam: IpamJson, families: Mapping[Family, bool]) -> tuple[PoolSpec, ...]:
     entries = [
-        IpamConfig(one.subnet or "", one.ip_range or "", one.gateway or "", one.auxiliary or {})
-        for one in ipam.config or ()
+        IpamConfig(pool.subnet or "", pool.ip_range or "", pool.gateway or "", pool.auxiliary or {})
+        for pool in ipam.config or ()
     ]
     return read(
-        [entry for entry in entries if entry != IpamConfig()], [family for family, on in families.items() if on]
+        [entry for entry in entries if entry != IpamConfig()],
+        [family for family, enabled in families.items() if enabled],
     )

@@ -1,4 +1,4 @@
-"""``/version``, ``/events`` and ``/netd/v1/system``, the condition of netd."""
+"""``/version``, ``/events`` and ``/netd/v1/system`` (the status of netd)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from netd.common.http.client_connections import cancel_on_disconnect, disconnect
 from netd.common.http.web import Call, HttpRoute, Product, json, stream, text
 from netd.common.tasks import start_awaited
 
-_LOOK = 5.0
-"""Seconds between two looks whether somebody still listens."""
+_CHECK_INTERVAL = 5.0
+"""Seconds between two checks whether the client is still connected."""
 
 
 class SystemRoutes:
     def __init__(self, product: Product, bus: Bus, daemon_status: DaemonStatus, closing: asyncio.Event) -> None:
-        """*closing* ends the streams that would go on for ever."""
+        """*closing* ends open-ended streams."""
         self._daemon_status = daemon_status
         self._product = product
         self._bus = bus
@@ -59,39 +59,39 @@ class SystemRoutes:
         )
 
     async def events(self, call: Call) -> web.StreamResponse:
-        """Tell what happens, and first what happened since the time that was asked for."""
+        """Stream events; those since the requested time come first."""
         filters = call.filters(FILTERS)
         since, until = _moment(call, "since"), _moment(call, "until")
         lagging = partial(disconnect, call.request, "it does not read the events")
         with (
             cancel_on_disconnect(call.request),
-            self._bus.listen(lagging) as happening,
+            self._bus.listen(lagging) as events,
             suppress(ConnectionError, Lagging),
         ):
             response = await stream(call, {"Content-Type": "application/json"})
-            for happened in self._bus.past(since, until or time.time()) if since is not None else ():
-                if matches(happened, filters):
-                    await response.write(_line(happened))
-            async for happened in self._while_there(call, happening, until):
-                if matches(happened, filters):
-                    await response.write(_line(happened))
+            for published in self._bus.past(since, until or time.time()) if since is not None else ():
+                if matches(published, filters):
+                    await response.write(_line(published))
+            async for published in self._until_disconnected(call, events, until):
+                if matches(published, filters):
+                    await response.write(_line(published))
         return response
 
-    async def _while_there(
-        self, call: Call, happening: AsyncIterator[Event], until: float | None
+    async def _until_disconnected(
+        self, call: Call, events: AsyncIterator[Event], until: float | None
     ) -> AsyncIterator[Event]:
-        """Yield events until the time is up, the client has left, or netd ends."""
-        following = start_awaited(anext(happening))
+        """Yield events until *until*, the client's disconnection, or the end of netd."""
+        following = start_awaited(anext(events))
         closing = start_awaited(self._closing.wait())
         try:
             while not _is_gone(call) and not closing.done():
-                rest = _LOOK if until is None else min(_LOOK, until - time.time())
+                rest = _CHECK_INTERVAL if until is None else min(_CHECK_INTERVAL, until - time.time())
                 if rest <= 0:
                     return
                 await asyncio.wait((following, closing), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
                 if following.done():
                     yield following.result()
-                    following = start_awaited(anext(happening))
+                    following = start_awaited(anext(events))
         finally:
             for waiting in (following, closing):
                 waiting.cancel()
@@ -103,8 +103,8 @@ def _is_gone(call: Call) -> bool:
     return transport is None or transport.is_closing()
 
 
-def _line(happened: Event) -> bytes:
-    return codec.encode(happened) + b"\n"
+def _line(published: Event) -> bytes:
+    return codec.encode(published) + b"\n"
 
 
 def _moment(call: Call, key: str) -> float | None:
