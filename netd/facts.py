@@ -155,7 +155,7 @@ class HostLink:
     parent: str
     mac: str
     addresses: tuple[Interface, ...]
-    """Each /32 or /128.  Without any, the host uses an address of another link; IPv6 is disabled without an IPv6 one."""
+    """Each /32 or /128.  Without any, the host uses an address of another link; without IPv6, it is disabled."""
     mtu: int
 
     @property
