@@ -73,12 +73,12 @@ def flood(node: Node, family: int, address: str, first: int, count: int = FLOOD)
             sender.sendto(b"x", (address, port, *scope))
 
 
-def forget(host: Node, *addresses: str) -> None:
+def delete_entries(host: Node, *addresses: str) -> None:
     """Delete the entries of connection tracking that name these addresses."""
 
     def body() -> None:
         conntrack = Conntrack()
-        conntrack.forget(Flows(frozenset(map(ip_address, addresses))))
+        conntrack.delete(Flows(frozenset(map(ip_address, addresses))))
         conntrack.close()
 
     host.run(body)
@@ -126,7 +126,7 @@ def test_a_flooder_gets_no_new_connections_and_others_do(place: Installation, ho
         assert client.recv(5) == b"there"
 
         since = time.time()
-        forget(host, *own)
+        delete_entries(host, *own)
         restored = event(place, since)
         assert restored["Action"] == "connection-budget: restored" and restored["Actor"]["ID"] == identifier
     assert reach(flooder, GATEWAY, 7000) is not None
@@ -145,7 +145,7 @@ def test_a_container_within_its_budget_is_not_affected(place: Installation, host
     assert event(place, since)["Actor"]["Attributes"]["name"] == "flooder"
     assert reach(nodes[1], GATEWAY, 7000) is not None
     since = time.time()
-    forget(host, *addresses)
+    delete_entries(host, *addresses)
     assert event(place, since)["Action"] == "connection-budget: restored"
 
 
@@ -162,5 +162,5 @@ def test_a_flooder_gets_no_new_connections_after_a_restart_of_netd(place: Instal
     assert event(place, since)["Action"] == "connection-budget: exceeded"
     assert reach(flooder, GATEWAY, 7000, timeout=0.5) is None
     since = time.time()
-    forget(host, address)
+    delete_entries(host, address)
     assert event(place, since)["Action"] == "connection-budget: restored"

@@ -21,7 +21,7 @@ from netd.portmap.rules import Ruleset, RulesetChange
 _log = logging.getLogger(__name__)
 _PAUSE = 0.5
 """Seconds between two looks.  50,000 connections a second are what one processor can open."""
-_REST = 50
+_REST = 60
 """A look is followed by a pause that is this many times as long as the processor time that it took."""
 
 
