@@ -14,13 +14,20 @@ from msgspec import field
 from netd.api import EndpointSettings, PortBinding
 from netd.common.digits import Int64
 
-Words = list[str] | str | None
-"""A command: a list, or a string that stands for a list of one word."""
+_JOIN = "container:"
+
+StrSlice = list[str] | str | None
+"""A command, Docker's ``strslice.StrSlice``: a list, or a string that stands for a list of one word."""
 
 
-def words(value: Words) -> list[str] | None:
+def str_list(value: StrSlice) -> list[str] | None:
     """Return a command as a list; None stays None."""
     return [value] if isinstance(value, str) else value
+
+
+def joined_container(mode: str) -> str | None:
+    """Return NAME of a namespace mode ``container:NAME``, None for other modes."""
+    return mode.removeprefix(_JOIN) if mode.startswith(_JOIN) else None
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -52,12 +59,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     open_stdin: bool = False
     stdin_once: bool = False
     env: list[str] | None = None
-    cmd: Words = None
+    cmd: StrSlice = None
     healthcheck: Healthcheck | None = None
     image: str = ""
     volumes: dict[str, Empty | None] | None = None
     working_dir: str = ""
-    entrypoint: Words = None
+    entrypoint: StrSlice = None
     network_disabled: bool = False
     mac_address: str = ""
     on_build: list[str] | None = None

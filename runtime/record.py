@@ -12,7 +12,7 @@ import msgspec
 from netd.api import EndpointSettings, SandboxSettings
 from netd.common.digits import Int64
 from netd.common.ids import ZERO_TIME
-from runtime.container_config import Config, HostConfig, words
+from runtime.container_config import Config, HostConfig, str_list
 
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited"]
 
@@ -86,7 +86,7 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def argv(self) -> list[str]:
-        return [*(words(self.config.entrypoint) or ()), *(words(self.config.cmd) or ())]
+        return [*(str_list(self.config.entrypoint) or ()), *(str_list(self.config.cmd) or ())]
 
     @property
     def short_id(self) -> str:

@@ -41,6 +41,10 @@ class Filters:
         """Return whether *labels* contain every ``k`` and ``k=v`` of the filter."""
         return all(_label(text, labels) for text in self.get(key))
 
+    def selects_labels(self, labels: Mapping[str, str]) -> bool:
+        """Return whether *labels* match ``label`` and, if that is given, do not match all of ``label!``."""
+        return self.labels(labels) and not (self.get("label!") and self.labels(labels, "label!"))
+
     def flag(self, key: str) -> bool | None:
         """Return the key's boolean value, None if the key is absent.  Raises BadRequest for other values."""
         wanted = self.get(key)

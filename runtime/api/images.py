@@ -73,8 +73,7 @@ class ImageRoutes:
             (dangling is None or dangling != bool(names))
             and reference_filter(filters.get("reference"), names)
             and _matches_age(document.created, filters, self._images)
-            and filters.labels(_labels(image))
-            and not (filters.get("label!") and filters.labels(_labels(image), "label!"))
+            and filters.selects_labels(_labels(image))
         )
 
     def _row(self, image: ImageRecord) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import msgspec
 from netd.api import EndpointSettings, PortBinding, SandboxSettings
 from netd.common.http.web import Version
 from netd.common.ids import ZERO_TIME
-from runtime.container_config import HostConfig, RestartPolicy, words
+from runtime.container_config import HostConfig, RestartPolicy, str_list
 from runtime.engine.containers.health_state import Health
 from runtime.engine.options import networking, port_bindings
+from runtime.engine.options.runtime_spec import DEFAULT_SHM_SIZE
 from runtime.engine.views.status import status_column
 from runtime.images.reference import Reference
 from runtime.paths import Paths
@@ -84,7 +85,7 @@ def _health(health: Health) -> dict[str, Any]:
 
 def config(record: ContainerRecord) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(record.config)
-    shape["Cmd"], shape["Entrypoint"] = words(record.config.cmd), words(record.config.entrypoint)
+    shape["Cmd"], shape["Entrypoint"] = str_list(record.config.cmd), str_list(record.config.entrypoint)
     shape["Env"] = record.config.env or []
     shape["Labels"] = record.config.labels or {}
     for name in ("ExposedPorts", "Healthcheck", "StopSignal", "StopTimeout", "Shell", "NetworkDisabled", "MacAddress"):
@@ -105,7 +106,7 @@ def host_config(host: HostConfig) -> dict[str, Any]:
             port_bindings=port_bindings.without_ranges(host.port_bindings or {}),
             restart_policy=RestartPolicy(host.restart_policy.name or "no", host.restart_policy.maximum_retry_count),
             ipc_mode=host.ipc_mode or "private",
-            shm_size=host.shm_size or 64 << 20,
+            shm_size=host.shm_size or DEFAULT_SHM_SIZE,
             runtime=host.runtime or "runc",
         )
     )

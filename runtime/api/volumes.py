@@ -107,5 +107,4 @@ class VolumeRoutes:
 
 
 def _matches(volume: VolumeRecord, filters: Filters) -> bool:
-    labels = volume.labels or {}
-    return filters.labels(labels) and not (filters.get("label!") and filters.labels(labels, "label!"))
+    return filters.selects_labels(volume.labels or {})

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from runtime.container_config import Empty, Healthcheck, Words
+from runtime.container_config import Empty, Healthcheck, StrSlice
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
@@ -16,8 +16,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     user: str | None = None
     exposed_ports: dict[str, Empty | None] | None = None
     env: list[str] | None = None
-    entrypoint: Words = None
-    cmd: Words = None
+    entrypoint: StrSlice = None
+    cmd: StrSlice = None
     volumes: dict[str, Empty | None] | None = None
     working_dir: str | None = None
     labels: dict[str, str] | None = None

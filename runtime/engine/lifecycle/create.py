@@ -16,7 +16,7 @@ import msgspec
 from netd.api import EndpointSettings
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import new_id, now
-from runtime.container_config import Config, CreateRequest, HostConfig
+from runtime.container_config import Config, CreateRequest, HostConfig, joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -117,9 +117,8 @@ class Creator:
         )
 
     def _with_full_id(self, mode: str) -> str:
-        if not mode.startswith("container:"):
-            return mode
-        return f"container:{self._containers.find(mode.removeprefix('container:')).id}"
+        name = joined_container(mode)
+        return mode if name is None else f"container:{self._containers.find(name).id}"
 
     # Mounts
 

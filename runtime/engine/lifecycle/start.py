@@ -10,6 +10,7 @@ import os
 from contextlib import AsyncExitStack
 
 from netd.common.errors import BadRequest, Conflict, Problem, ServerError
+from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -74,9 +75,10 @@ class Starter:
         return runtime_spec.container(record, self._paths.container(container.id), context)
 
     def _namespace(self, mode: str, kind: str) -> str:
-        if not mode.startswith("container:"):
+        name = joined_container(mode)
+        if name is None:
             return "host" if mode == "host" else "private"
-        donor = self._containers.find(mode.removeprefix("container:"))
+        donor = self._containers.find(name)
         if donor.running is None:
             raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
         if kind == "ipc" and donor.record.host.ipc_mode in ("", "private"):

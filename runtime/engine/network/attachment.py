@@ -14,6 +14,7 @@ from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, Sandbo
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from netd.common.tasks import Tasks
+from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -74,7 +75,7 @@ class NetworkAttachments:
         return SandboxAttachment(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
 
     def _share(self, container: Container) -> SandboxAttachment:
-        name = networking.donor(container.record.host) or ""
+        name = joined_container(container.record.host.network_mode) or ""
         if name == container.id:
             raise ServerError(f"{_PREFIX}cannot join own network namespace")
         try:
@@ -87,7 +88,9 @@ class NetworkAttachments:
                 f" {donor.record.state.status}"
             )
         owner = donor
-        while (identifier := networking.donor(owner.record.host)) and (next_owner := self._containers.get(identifier)):
+        while (identifier := joined_container(owner.record.host.network_mode)) and (
+            next_owner := self._containers.get(identifier)
+        ):
             owner = next_owner
         files = self._paths.container(owner.id)
         return SandboxAttachment(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None)

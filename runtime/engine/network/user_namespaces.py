@@ -15,7 +15,7 @@ from pathlib import Path
 from netd.common.config import Settings
 from netd.common.errors import BadRequest, Conflict
 from runtime import frames
-from runtime.container_config import HostConfig
+from runtime.container_config import HostConfig, joined_container
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.options import id_ranges, networking
@@ -154,7 +154,7 @@ def inherited_ids(mode: str, requested: str, donors: Sequence[tuple[str, IdRange
 
 def _donors(host: HostConfig) -> Iterable[str]:
     modes = (host.network_mode, host.pid_mode, host.ipc_mode)
-    return [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
+    return [name for mode in modes if (name := joined_container(mode)) is not None]
 
 
 def _read_pool(setting: str) -> IdRange:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from runtime.container_config import Config, Empty, words
+from runtime.container_config import Config, Empty, str_list
 from runtime.images.image_config import ImageConfig
 
 T = TypeVar("T")
@@ -16,11 +16,13 @@ T = TypeVar("T")
 def with_image(config: Config, image: ImageConfig | None) -> Config:
     """Return *config* with the image's defaults.  If the request sets an entrypoint, the image's command is ignored."""
     defaults = image or ImageConfig()
-    sets_entrypoint = bool(words(config.entrypoint))
-    entrypoint = words(config.entrypoint) if sets_entrypoint or config.entrypoint == [] else words(defaults.entrypoint)
+    sets_entrypoint = bool(str_list(config.entrypoint))
+    entrypoint = (
+        str_list(config.entrypoint) if sets_entrypoint or config.entrypoint == [] else str_list(defaults.entrypoint)
+    )
     if entrypoint == [""]:
         entrypoint = None
-    cmd = words(config.cmd) or (None if sets_entrypoint else words(defaults.cmd))
+    cmd = str_list(config.cmd) or (None if sets_entrypoint else str_list(defaults.cmd))
     return msgspec.structs.replace(
         config,
         user=config.user or defaults.user or "",

@@ -90,13 +90,13 @@ class _Options:
 
     @classmethod
     def read(cls, text: str, kind: str, mode: str) -> _Options:
-        words = mode.split(",") if mode else []
-        access = [word for word in words if word in ("ro", "rw")]
-        propagation = [word for word in words if word in _PROPAGATIONS]
-        no_copy = [word for word in words if word == "nocopy"]
-        known = len(access) + len(propagation) + len(no_copy) + sum(word in _IGNORED for word in words)
-        wrong = known != len(words) or max(len(access), len(propagation), len(no_copy)) > 1
-        if wrong or (kind == "volume" and propagation) or (kind == "bind" and no_copy):
+        options = mode.split(",") if mode else []
+        access = [option for option in options if option in ("ro", "rw")]
+        propagation = [option for option in options if option in _PROPAGATIONS]
+        no_copy = [option for option in options if option == "nocopy"]
+        known = len(access) + len(propagation) + len(no_copy) + sum(option in _IGNORED for option in options)
+        invalid = known != len(options) or max(len(access), len(propagation), len(no_copy)) > 1
+        if invalid or (kind == "volume" and propagation) or (kind == "bind" and no_copy):
             raise BadRequest(f"invalid volume specification: '{text}': invalid mode: {mode}")
         return cls("ro" in access, propagation[0] if propagation else "", not no_copy)
 

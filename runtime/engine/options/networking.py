@@ -13,7 +13,7 @@ from netd.common import allow
 from netd.common.addresses import Family, is_usable
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, join_faults
-from runtime.container_config import Config, HostConfig, NetworkingConfig
+from runtime.container_config import Config, HostConfig, NetworkingConfig, joined_container
 from runtime.engine.options import sysctls
 from runtime.record import ContainerRecord
 
@@ -27,13 +27,8 @@ def mode(host: HostConfig) -> str:
     return "bridge" if host.network_mode in ("", "default") else host.network_mode
 
 
-def donor(host: HostConfig, prefix: str = "container:") -> str | None:
-    """Return NAME of a ``container:NAME`` mode, None for other modes."""
-    return host.network_mode.removeprefix(prefix) if host.network_mode.startswith(prefix) else None
-
-
 def shares_network(host: HostConfig) -> bool:
-    return donor(host) is not None
+    return joined_container(host.network_mode) is not None
 
 
 def owns_network(host: HostConfig) -> bool:

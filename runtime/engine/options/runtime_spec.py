@@ -12,7 +12,8 @@ from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, MountPoint
 from runtime.spec import ContainerSpec, Device, MountSpec
 
-_SHM = 64 << 20
+DEFAULT_SHM_SIZE = 64 << 20
+"""Bytes of /dev/shm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         mounts=mounts(record, context.files),
         devices=devices(host),
         sysctls=other_sysctls,
-        shm_size=host.shm_size or _SHM,
+        shm_size=host.shm_size or DEFAULT_SHM_SIZE,
         privileged=host.privileged,
         init=bool(host.init),
         limits=resources.limits(host, context.cpus),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from netd.api import EndpointSettings
 from netd.common.errors import BadRequest
-from runtime.container_config import Config, Healthcheck, HostConfig, words
+from runtime.container_config import Config, Healthcheck, HostConfig, joined_container, str_list
 from runtime.engine.options import (
     networking,
     process,
@@ -31,7 +31,7 @@ _MILLISECOND = 10**6
 def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings], cpus: int) -> None:
     """Raise BadRequest with Docker's messages, or NotImplementedYet; *config* includes the image's defaults."""
     unsupported_options.check(config, host)
-    process.check(config, [*(words(config.entrypoint) or ()), *(words(config.cmd) or ())])
+    process.check(config, [*(str_list(config.entrypoint) or ()), *(str_list(config.cmd) or ())])
     process.check_user(config.user, host.group_add or ())
     if config.stop_signal:
         signals.number(config.stop_signal)
@@ -58,16 +58,12 @@ def _check_namespaces(config: Config, host: HostConfig) -> None:
         raise BadRequest(f"invalid UTS mode: {host.uts_mode}")
     if host.uts_mode == "host" and config.hostname:
         raise BadRequest("conflicting options: hostname and the UTS mode")
-    if host.pid_mode not in _PID_MODES and not _is_container(host.pid_mode):
+    if host.pid_mode not in _PID_MODES and not joined_container(host.pid_mode):
         raise BadRequest(f"invalid PID mode: {host.pid_mode}")
-    if host.ipc_mode not in _IPC_MODES and not _is_container(host.ipc_mode):
+    if host.ipc_mode not in _IPC_MODES and not joined_container(host.ipc_mode):
         raise BadRequest(f"invalid IPC mode: {host.ipc_mode}")
     if host.init and host.pid_mode not in ("", "private"):
         raise BadRequest("--init needs a PID namespace of the container's own: leave --pid out")
-
-
-def _is_container(mode: str) -> bool:
-    return mode.startswith("container:") and len(mode) > len("container:")
 
 
 def _check_health(check: Healthcheck) -> None:

@@ -139,10 +139,7 @@ def prunable(containers: Containers, filters: Filters) -> Iterable[Container]:
     until = [parse_until(text) for text in filters.get("until")]
     for container in containers.all():
         record = container.record
-        labels = record.config.labels or {}
-        if record.state.counts_as_running or not filters.labels(labels):
-            continue
-        if filters.get("label!") and filters.labels(labels, "label!"):
+        if record.state.counts_as_running or not filters.selects_labels(record.config.labels or {}):
             continue
         if all(record.created < time for time in until):
             yield container

@@ -45,13 +45,13 @@ def table(pids: Iterable[int], arguments: str) -> tuple[list[str], list[list[str
 
 
 def _titles(arguments: str) -> list[str]:
-    words = arguments.split()
-    if words in ([], ["-ef"], ["ef"]):
+    parts = arguments.split()
+    if parts in ([], ["-ef"], ["ef"]):
         return ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
-    if words in (["aux"], ["-aux"]):
+    if parts in (["aux"], ["-aux"]):
         return ["USER", "PID", "%CPU", "%MEM", "VSZ", "RSS", "TTY", "STAT", "START", "TIME", "COMMAND"]
-    if words and words[0].lstrip("-") in ("o", "eo"):
-        names = [name for name in ",".join(words[1:]).split(",") if name]
+    if parts and parts[0].lstrip("-") in ("o", "eo"):
+        names = [name for name in ",".join(parts[1:]).split(",") if name]
         if names and all(name in _BY_NAME for name in names):
             return [_BY_NAME[name] for name in names]
     raise BadRequest(f"ps {arguments}: use -ef, aux, or -o with any of {', '.join(_BY_NAME)}")
