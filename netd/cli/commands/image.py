@@ -50,16 +50,16 @@ def ls(session: Session, options: Options) -> int:
         from json import dumps, loads
 
         filter_json = dumps({**loads(filter_json or "{}"), "reference": {options.args[0]: True}})
-    found = session.engine.get("/images/json", (("all", "1" if options.on("all") else ""), ("filters", filter_json)))
+    images = session.engine.get("/images/json", (("all", "1" if options.on("all") else ""), ("filters", filter_json)))
     if wants_json(options):
-        print_json(found)
+        print_json(images)
         return 0
-    whole = options.on("no-trunc")
+    full = options.on("no-trunc")
     if options.on("quiet"):
-        for id in dict.fromkeys(image["Id"] for image in found):
-            print_line(id if whole else short_id(id))
+        for id in dict.fromkeys(image["Id"] for image in images):
+            print_line(id if full else short_id(id))
         return 0
-    rows = [row for image in found for row in _rows(image, whole)]
+    rows = [row for image in images for row in _rows(image, full)]
     sys.stdout.write(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
     return 0
 
@@ -83,17 +83,17 @@ def tag(session: Session, options: Options) -> int:
 
 
 def history(session: Session, options: Options) -> int:
-    found = session.engine.get(f"/images/{options.args[0]}/history")
+    layers = session.engine.get(f"/images/{options.args[0]}/history")
     if wants_json(options):
-        print_json(found)
+        print_json(layers)
         return 0
-    whole = options.on("no-trunc")
+    full = options.on("no-trunc")
     if options.on("quiet"):
-        for layer in found:
-            print_line(_layer_id(layer, whole))
+        for layer in layers:
+            print_line(_layer_id(layer, full))
         return 0
     head = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT")
-    sys.stdout.write(table(head, [_layer(layer, whole) for layer in found]))
+    sys.stdout.write(table(head, [_layer(layer, full) for layer in layers]))
     return 0
 
 
@@ -114,17 +114,17 @@ def _progress(line: bytes) -> None:
     """Print the status of one line of the daemon's progress stream.  Raises Fault for an error line."""
     from json import loads
 
-    found = loads(line)
-    if error := found.get("error"):
+    report = loads(line)
+    if error := report.get("error"):
         raise Fault(error)
-    if status := found.get("status") or found.get("stream"):
+    if status := report.get("status") or report.get("stream"):
         print_line(status.rstrip("\n"))
 
 
-def _rows(image: Json, whole: bool) -> list[list[str]]:
+def _rows(image: Json, full: bool) -> list[list[str]]:
     from netd.cli.output.human import ago, size
 
-    id = image["Id"] if whole else short_id(image["Id"])
+    id = image["Id"] if full else short_id(image["Id"])
     rest = [id, ago(image["Created"]), size(image["Size"])]
     names = [split_name(name) for name in image["RepoTags"] or ()]
     if not names:
@@ -133,21 +133,21 @@ def _rows(image: Json, whole: bool) -> list[list[str]]:
     return [[repository, label or _NO_NAME, *rest] for repository, label in names]
 
 
-def _layer(layer: Json, whole: bool) -> list[str]:
+def _layer(layer: Json, full: bool) -> list[str]:
     from netd.cli.output.human import ago, size
 
     made = " ".join(layer["CreatedBy"].split())
     return [
-        _layer_id(layer, whole),
+        _layer_id(layer, full),
         ago(layer["Created"]),
-        made if whole else truncate(made, _CREATED_BY_LENGTH),
+        made if full else truncate(made, _CREATED_BY_LENGTH),
         size(layer["Size"]),
         layer["Comment"],
     ]
 
 
-def _layer_id(layer: Json, whole: bool) -> str:
-    return str(layer["Id"]) if whole else short_id(layer["Id"])
+def _layer_id(layer: Json, full: bool) -> str:
+    return str(layer["Id"]) if full else short_id(layer["Id"])
 
 
 _FORMAT = text("format", "", "json|table", "Output format", values="words:json table")

@@ -41,20 +41,20 @@ def inspect_kind(kind: str) -> Callable[[Session, Options], int]:
 
 
 def show(client: Client, options: Options, kinds: list[str], query: Iterable[tuple[str, str]] = ()) -> int:
-    """Print an array of the objects found, and an error for each missing object; the exit code is 1 in that case."""
-    found, code = [], 0
+    """Print an array of all objects, and an error for each missing object; the exit code is 1 in that case."""
+    objects, code = [], 0
     for name in options.args:
         try:
-            found.append(_find(client, kinds, name, tuple(query)))
+            objects.append(_find(client, kinds, name, tuple(query)))
         except ApiFault as fault:
             warn(fault.message)
             code = 1
     if options.text("format", "json") == "json":
-        print_json(found, indent=4)
+        print_json(objects, indent=4)
         return code
     from netd.cli.output.template import render
 
-    for value in found:
+    for value in objects:
         try:
             print_line(render(options.text("format"), value))
         except ValueError as error:

@@ -84,15 +84,15 @@ def _attach(session: Session, options: Options, *, stdin: bool, start: bool) -> 
     from netd.cli.transport.attach import Target, exit_code, require_terminal, stream
 
     engine, name = session.engine, options.args[0]
-    found = engine.get(f"/containers/{name}/json")
+    details = engine.get(f"/containers/{name}/json")
     if not start:
-        _require_running(name, found["State"])
-    tty, stdin = bool(found["Config"]["Tty"]), stdin and bool(found["Config"]["OpenStdin"])
+        _require_running(name, details["State"])
+    tty, stdin = bool(details["Config"]["Tty"]), stdin and bool(details["Config"]["OpenStdin"])
     require_terminal(tty, stdin)
-    path = f"/containers/{found['Id']}"
+    path = f"/containers/{details['Id']}"
     streams = [(key, "1") for key in ("stderr", "stdin", "stdout", "stream") if key != "stdin" or stdin]
     response = engine.hijack(f"{path}/attach", query=streams)
-    removed = start and found["HostConfig"].get("AutoRemove")
+    removed = start and details["HostConfig"].get("AutoRemove")
     condition = ("removed" if removed else "next-exit") if start else ""
     waiting = engine.call("POST", f"{path}/wait", query=(("condition", condition),))
     target = Target(engine, path)

@@ -40,21 +40,21 @@ def create(session: Session, options: Options) -> int:
     for name, field in (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6")):
         if options.given(name):
             body[field] = options.on(name)
-    found = session.networks.post("/networks/create", body)
-    if found.get("Warning"):
-        sys.stderr.write(f"netctl: warning: {found['Warning']}\n")
-    print_line(found["Id"])
+    response = session.networks.post("/networks/create", body)
+    if response.get("Warning"):
+        sys.stderr.write(f"netctl: warning: {response['Warning']}\n")
+    print_line(response["Id"])
     return 0
 
 
 def ls(session: Session, options: Options) -> int:
-    found = session.networks.get("/networks", (("filters", filters(options)),))
-    whole = options.on("no-trunc")
+    networks = session.networks.get("/networks", (("filters", filters(options)),))
+    full = options.on("no-trunc")
     if wants_json(options):
-        print_json(found)
+        print_json(networks)
         return 0
-    found.sort(key=lambda network: network["Name"])
-    rows = [(n["Id"] if whole else short_id(n["Id"]), n["Name"], n["Driver"], n["Scope"]) for n in found]
+    networks.sort(key=lambda network: network["Name"])
+    rows = [(n["Id"] if full else short_id(n["Id"]), n["Name"], n["Driver"], n["Scope"]) for n in networks]
     if options.on("quiet"):
         for row in rows:
             print_line(row[0])
@@ -70,8 +70,8 @@ def remove(session: Session, options: Options) -> int:
 def prune(session: Session, options: Options) -> int:
     if not confirmed(options, _PRUNE):
         return 0
-    found = session.networks.post("/networks/prune", query=(("filters", filters(options)),))
-    removed = found["NetworksDeleted"] or []
+    response = session.networks.post("/networks/prune", query=(("filters", filters(options)),))
+    removed = response["NetworksDeleted"] or []
     if removed:
         print_line("Deleted Networks:")
     for name in removed:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def port(session: Session, options: Options) -> int:
     """List all published ports, or the bindings of ``PORT[/PROTOCOL]``, for which an unpublished port is an error."""
     name, *selected = options.args
-    found = session.engine.get(f"/containers/{name}/json")
-    published = _published(found["NetworkSettings"]["Ports"])
+    details = session.engine.get(f"/containers/{name}/json")
+    published = _published(details["NetworkSettings"]["Ports"])
     if not selected:
         _print_bindings(published)
         return 0
@@ -37,8 +37,8 @@ def port(session: Session, options: Options) -> int:
 def add(session: Session, options: Options) -> int:
     """Print the bindings of the new ports; nothing for a container that is not running."""
     name, requested = options.args[0], _bindings(options)
-    found = session.engine.post(f"/netd/v1/containers/{name}/ports", {"PortBindings": requested})
-    _print_bindings({key: many for key, many in _published(found["Ports"]).items() if key in requested})
+    response = session.engine.post(f"/netd/v1/containers/{name}/ports", {"PortBindings": requested})
+    _print_bindings({key: bound for key, bound in _published(response["Ports"]).items() if key in requested})
     return 0
 
 
@@ -50,17 +50,17 @@ def remove(session: Session, options: Options) -> int:
 
 def _bindings(options: Options) -> dict[str, list[Json]]:
     """Return the bindings of the words after the container's name."""
-    found = []
+    pairs = []
     for word in options.args[1:]:
         try:
-            found += publish(word, options.many("allow"))
-        except ValueError as problem:
-            raise UsageFault(f'invalid port "{word}": {problem}') from None
-    return bindings(found)
+            pairs += publish(word, options.many("allow"))
+        except ValueError as error:
+            raise UsageFault(f'invalid port "{word}": {error}') from None
+    return bindings(pairs)
 
 
 def _published(ports: Json) -> Json:
-    return {key: many for key, many in ports.items() if many}
+    return {key: bound for key, bound in ports.items() if bound}
 
 
 def _print_bindings(published: Json) -> None:
@@ -70,9 +70,9 @@ def _print_bindings(published: Json) -> None:
 
 
 def _host_address(binding: Json) -> str:
-    place = host_port(binding["HostIp"], binding["HostPort"])
+    address = host_port(binding["HostIp"], binding["HostPort"])
     allow = ", ".join(binding.get("Allow") or ())
-    return f"{place} for {allow}" if allow else place
+    return f"{address} for {allow}" if allow else address
 
 
 def _order(key: str) -> tuple[int, str]:

@@ -29,22 +29,22 @@ def ps(session: Session, options: Options) -> int:
         ("size", "1" if options.on("size") else ""),
         ("filters", filters(options)),
     )
-    found = session.engine.get("/containers/json", query)
-    whole = options.on("no-trunc")
+    containers = session.engine.get("/containers/json", query)
+    full = options.on("no-trunc")
     if wants_json(options):
-        print_json(found)
+        print_json(containers)
     elif options.on("quiet"):
-        for container in found:
-            print_line(container["Id"] if whole else short_id(container["Id"]))
+        for container in containers:
+            print_line(container["Id"] if full else short_id(container["Id"]))
     else:
-        _print(found, whole, options.on("size"))
+        _print(containers, full, options.on("size"))
     return 0
 
 
 def top(session: Session, options: Options) -> int:
     name, *arguments = options.args
-    found = session.engine.get(f"/containers/{name}/top", (("ps_args", " ".join(arguments)),))
-    sys.stdout.write(table(found["Titles"], found["Processes"] or ()))
+    processes = session.engine.get(f"/containers/{name}/top", (("ps_args", " ".join(arguments)),))
+    sys.stdout.write(table(processes["Titles"], processes["Processes"] or ()))
     return 0
 
 
@@ -60,25 +60,25 @@ def ports(entries: list[Json]) -> str:
     return ", ".join(_port_run(run[0], run[-1]) for run in runs)
 
 
-def _print(found: list[Json], whole: bool, sized: bool) -> None:
+def _print(containers: list[Json], full: bool, sized: bool) -> None:
     from netd.cli.output.human import ago
 
     head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
     rows = [
         [
-            container["Id"] if whole else short_id(container["Id"]),
-            container["Image"] if whole else short_image(container["Image"]),
-            _quoted(container["Command"], whole),
+            container["Id"] if full else short_id(container["Id"]),
+            container["Image"] if full else short_image(container["Image"]),
+            _quoted(container["Command"], full),
             ago(container["Created"]),
             container["Status"],
             ports(container["Ports"] or []),
             ",".join(_own_names(container["Names"] or [])),
         ]
-        for container in found
+        for container in containers
     ]
     if sized:
         head.append("SIZE")
-        for row, container in zip(rows, found, strict=True):
+        for row, container in zip(rows, containers, strict=True):
             row.append(_sizes(container))
     sys.stdout.write(table(head, rows))
 
@@ -87,9 +87,9 @@ def short_image(image: str) -> str:
     return short_id(image) if image.startswith("sha256:") else image
 
 
-def _quoted(command: str, whole: bool) -> str:
+def _quoted(command: str, full: bool) -> str:
     shown = command.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{shown if whole else truncate(shown, _COMMAND_LENGTH)}"'
+    return f'"{shown if full else truncate(shown, _COMMAND_LENGTH)}"'
 
 
 def _own_names(names: list[str]) -> list[str]:

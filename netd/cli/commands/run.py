@@ -94,12 +94,12 @@ def detach_keys_of(options: Options) -> bytes:
 def _created(session: Session, options: Options, body: dict[str, Any]) -> str:
     query = (("name", options.text("name")),)
     try:
-        found = session.engine.post("/containers/create", body, query=query)
+        response = session.engine.post("/containers/create", body, query=query)
     except ApiFault as fault:
         raise Fault(_with_remedy(fault, options.args[0]), 125) from None
-    for warning in found.get("Warnings") or ():
+    for warning in response.get("Warnings") or ():
         warn(f"warning: {warning}")
-    return str(found["Id"])
+    return str(response["Id"])
 
 
 def _with_remedy(fault: ApiFault, image: str) -> str:

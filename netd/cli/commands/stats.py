@@ -24,27 +24,27 @@ _HEAD = ("CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O
 
 def stats(session: Session, options: Options) -> int:
     """Request the samples concurrently, because the daemon measures CPU usage over one second."""
-    found: list[Json] = []
+    samples: list[Json] = []
     names = options.args or [running["Id"] for running in session.engine.get("/containers/json")]
     code = request_each(
         names,
         lambda name: session.engine.send("GET", f"/containers/{name}/stats", query=(("stream", "false"),)),
-        lambda name, sample: found.append(sample),
+        lambda name, sample: samples.append(sample),
     )
     if wants_json(options):
-        print_json(found)
+        print_json(samples)
         return code
-    whole = options.on("no-trunc")
-    sys.stdout.write(table(_HEAD, (row(sample, whole) for sample in found)))
+    full = options.on("no-trunc")
+    sys.stdout.write(table(_HEAD, (row(sample, full) for sample in samples)))
     return code
 
 
-def row(sample: Json, whole: bool) -> list[str]:
+def row(sample: Json, full: bool) -> list[str]:
     """Return the table row of one sample of the API."""
     memory = sample.get("memory_stats") or {}
     used, limit = memory_use(memory), memory.get("limit") or 0
     return [
-        sample["id"] if whole else short_id(sample["id"]),
+        sample["id"] if full else short_id(sample["id"]),
         sample["name"].lstrip("/"),
         f"{cpu_percent(sample):.2f}%",
         f"{binary_size(used)} / {binary_size(limit)}",

@@ -39,40 +39,40 @@ _INFO = (
 
 def version(session: Session, options: Options) -> int:
     """Print the versions of netctl and the daemons; the exit code is 1 if no daemon answers."""
-    found: Json = {"Client": {"Version": own_version()}, "Server": None}
-    missing = None
+    versions: Json = {"Client": {"Version": own_version()}, "Server": None}
+    unreachable = None
     try:
-        found["Server"] = session.networks.get("/version")
+        versions["Server"] = session.networks.get("/version")
     except Unreachable as fault:
-        missing = fault
+        unreachable = fault
     if wants_json(options):
-        print_json(found)
+        print_json(versions)
     else:
-        print_line(f"netctl {found['Client']['Version']}")
-        _print_server(found["Server"])
-    if missing:
-        warn(missing.message)
-    return 1 if missing else 0
+        print_line(f"netctl {versions['Client']['Version']}")
+        _print_server(versions["Server"])
+    if unreachable:
+        warn(unreachable.message)
+    return 1 if unreachable else 0
 
 
 def info(session: Session, options: Options) -> int:
-    found = session.engine.get("/info")
+    system_info = session.engine.get("/info")
     if wants_json(options):
-        print_json(found)
+        print_json(system_info)
         return 0
     for label, key in _INFO:
-        if found.get(key) not in (None, ""):
-            print_line(f"{label}: {found[key]}")
-    plugins = found.get("Plugins") or {}
+        if system_info.get(key) not in (None, ""):
+            print_line(f"{label}: {system_info[key]}")
+    plugins = system_info.get("Plugins") or {}
     for kind in ("Network", "Volume"):
         print_line(f"{kind} Drivers: {' '.join(plugins.get(kind) or ())}")
-    if found.get("MemTotal"):
+    if system_info.get("MemTotal"):
         from netd.cli.output.human import binary_size
 
-        print_line(f"Total Memory: {binary_size(found['MemTotal'])}")
-    if firewall := (found.get("FirewallBackend") or {}).get("Driver"):
+        print_line(f"Total Memory: {binary_size(system_info['MemTotal'])}")
+    if firewall := (system_info.get("FirewallBackend") or {}).get("Driver"):
         print_line(f"Firewall: {firewall}")
-    for warning in found.get("Warnings") or ():
+    for warning in system_info.get("Warnings") or ():
         warn(warning)
     return 0
 
@@ -88,13 +88,13 @@ def own_version() -> str:
         return "unknown"
 
 
-def _print_server(found: Json | None) -> None:
-    if found is None:
+def _print_server(server: Json | None) -> None:
+    if server is None:
         return
-    for part in found.get("Components") or [{"Name": "Engine", "Version": found["Version"]}]:
+    for part in server.get("Components") or [{"Name": "Engine", "Version": server["Version"]}]:
         print_line(f"{part['Name']} {part['Version']}")
-    print_line(f"API {found['ApiVersion']} (from {found['MinAPIVersion']})")
-    print_line(f"{found['Os']}/{found['Arch']}, kernel {found['KernelVersion']}")
+    print_line(f"API {server['ApiVersion']} (from {server['MinAPIVersion']})")
+    print_line(f"{server['Os']}/{server['Arch']}, kernel {server['KernelVersion']}")
 
 
 _FORMAT = text("format", "f", "json|table", "Output format", values="words:json table")

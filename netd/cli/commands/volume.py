@@ -30,16 +30,16 @@ def create(session: Session, options: Options) -> int:
 
 
 def ls(session: Session, options: Options) -> int:
-    found = session.engine.get("/volumes", (("filters", filters(options)),))["Volumes"] or []
+    volumes = session.engine.get("/volumes", (("filters", filters(options)),))["Volumes"] or []
     if wants_json(options):
-        print_json(found)
+        print_json(volumes)
         return 0
-    found.sort(key=lambda volume: volume["Name"])
+    volumes.sort(key=lambda volume: volume["Name"])
     if options.on("quiet"):
-        for volume in found:
+        for volume in volumes:
             print_line(volume["Name"])
     else:
-        sys.stdout.write(table(("DRIVER", "VOLUME NAME"), [(v["Driver"], v["Name"]) for v in found]))
+        sys.stdout.write(table(("DRIVER", "VOLUME NAME"), [(v["Driver"], v["Name"]) for v in volumes]))
     return 0
 
 
@@ -59,13 +59,13 @@ def prune(session: Session, options: Options) -> int:
     selected = loads(filters(options) or "{}")
     if everything:
         selected["all"] = {"true": True}
-    found = session.engine.post("/volumes/prune", query=(("filters", dumps(selected) if selected else ""),))
-    removed = found["VolumesDeleted"] or []
+    response = session.engine.post("/volumes/prune", query=(("filters", dumps(selected) if selected else ""),))
+    removed = response["VolumesDeleted"] or []
     if removed:
         print_line("Deleted Volumes:")
     for name in removed:
         print_line(name)
-    print_line(f"Total reclaimed space: {size(found['SpaceReclaimed'], 4)}")
+    print_line(f"Total reclaimed space: {size(response['SpaceReclaimed'], 4)}")
     return 0
 
 

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 def filters(options: Options) -> str:
     """Return the query parameter ``filters`` from all ``--filter key=value``, or "" if there are none."""
-    found: dict[str, dict[str, bool]] = {}
+    result: dict[str, dict[str, bool]] = {}
     for word in options.many("filter"):
         key, equals, value = word.partition("=")
         if not equals:
             raise options.refuse("filter", word, "use key=value")
-        found.setdefault(key.strip().lower(), {})[value.strip()] = True
-    if not found:
+        result.setdefault(key.strip().lower(), {})[value.strip()] = True
+    if not result:
         return ""
     from json import dumps
 
-    return dumps(found)
+    return dumps(result)
 
 
 def wants_json(options: Options) -> bool:

@@ -48,11 +48,11 @@ def create_body(options: Options, *, attached: bool, size: list[int] | None) -> 
 
 def environment(options: Options) -> list[str]:
     """Return ``NAME=value`` for the variables of the files, then of the flags; ``NAME`` alone removes the variable."""
-    found: list[str] = []
+    variables: list[str] = []
     for path in options.many("env-file"):
         with open(path, encoding="utf-8") as lines:
-            found += [taken for line in lines if (taken := _env_line(line, path))]
-    return found + [_variable(options, word) for word in options.many("env")]
+            variables += [variable for line in lines if (variable := _env_line(line, path))]
+    return variables + [_variable(options, word) for word in options.many("env")]
 
 
 def _config(options: Options, attached: bool) -> Json:
@@ -133,14 +133,14 @@ def _security(options: Options) -> Json:
 def _lifecycle(options: Options) -> Json:
     if options.on("rm") and options.text("restart", "no") != "no":
         raise UsageFault("conflicting options: cannot specify both --restart and --rm")
-    found: Json = {
+    fields: Json = {
         "AutoRemove": options.on("rm"),
         "RestartPolicy": _restart(options),
         "LogConfig": {"Type": options.text("log-driver"), "Config": pairs(options.many("log-opt"))},
     }
     if options.given("init"):
-        found["Init"] = options.on("init")
-    return found
+        fields["Init"] = options.on("init")
+    return fields
 
 
 def _name_resolution(options: Options) -> Json:
@@ -167,13 +167,13 @@ def _ports(options: Options, body: Json) -> None:
 
 
 def _convert_each(options: Options, name: str, convert: Callable[[str], T]) -> list[T]:
-    found = []
+    converted = []
     for word in options.many(name):
         try:
-            found.append(convert(word))
+            converted.append(convert(word))
         except ValueError as error:
             raise options.refuse(name, word, str(error)) from None
-    return found
+    return converted
 
 
 def _restart(options: Options) -> Json:

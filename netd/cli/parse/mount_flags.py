@@ -50,18 +50,18 @@ def tmpfs(word: str) -> tuple[str, str]:
 
 def mount(word: str, cwd: str) -> dict[str, Any]:
     """Return the entry of ``Mounts`` for one ``--mount``: comma-separated ``key=value``, quoted as in CSV."""
-    found: dict[str, Any] = {"Type": "volume"}
+    entry: dict[str, Any] = {"Type": "volume"}
     type_options: list[tuple[str, str]] = []
     for key, value in _fields(word):
         if key in _SETTERS:
-            _SETTERS[key](found, value)
+            _SETTERS[key](entry, value)
         elif key in _TYPE_OPTIONS:
             type_options.append((key, value))
         else:
             raise ValueError(f"unexpected key '{key}'")
     for key, value in type_options:
-        _set_type_option(found, key, value)
-    return _check(found, cwd)
+        _set_type_option(entry, key, value)
+    return _validated(entry, cwd)
 
 
 def _target(path: str) -> str:
@@ -111,26 +111,26 @@ def _bool(value: str) -> bool:
     return value in ("", "1", "true")
 
 
-def _set_type(found: dict[str, Any], value: str) -> None:
+def _set_type(entry: dict[str, Any], value: str) -> None:
     if value.lower() not in _TYPES:
         raise ValueError(f"unknown mount type '{value}': use bind, volume, tmpfs or image")
-    found["Type"] = value.lower()
+    entry["Type"] = value.lower()
 
 
-def _set_source(found: dict[str, Any], value: str) -> None:
-    found["Source"] = value
+def _set_source(entry: dict[str, Any], value: str) -> None:
+    entry["Source"] = value
 
 
-def _set_target(found: dict[str, Any], value: str) -> None:
-    found["Target"] = _target(value)
+def _set_target(entry: dict[str, Any], value: str) -> None:
+    entry["Target"] = _target(value)
 
 
-def _set_read_only(found: dict[str, Any], value: str) -> None:
-    found["ReadOnly"] = _bool(value)
+def _set_read_only(entry: dict[str, Any], value: str) -> None:
+    entry["ReadOnly"] = _bool(value)
 
 
-def _set_consistency(found: dict[str, Any], value: str) -> None:
-    found["Consistency"] = value
+def _set_consistency(entry: dict[str, Any], value: str) -> None:
+    entry["Consistency"] = value
 
 
 _SETTERS: dict[str, Callable[[dict[str, Any], str], None]] = {
@@ -188,11 +188,11 @@ _TYPE_OPTIONS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
 }
 
 
-def _set_type_option(found: dict[str, Any], key: str, value: str) -> None:
+def _set_type_option(entry: dict[str, Any], key: str, value: str) -> None:
     kind, convert = _TYPE_OPTIONS[key]
-    if kind != found["Type"]:
-        raise ValueError(f"cannot mix '{key}' with mount type '{found['Type']}'")
-    _merge(found.setdefault(f"{kind.capitalize()}Options", {}), convert(value))
+    if kind != entry["Type"]:
+        raise ValueError(f"cannot mix '{key}' with mount type '{entry['Type']}'")
+    _merge(entry.setdefault(f"{kind.capitalize()}Options", {}), convert(value))
 
 
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
@@ -203,9 +203,9 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
             into[key] = value
 
 
-def _check(found: dict[str, Any], cwd: str) -> dict[str, Any]:
-    kind, source = found["Type"], found.get("Source", "")
-    if "Target" not in found:
+def _validated(entry: dict[str, Any], cwd: str) -> dict[str, Any]:
+    kind, source = entry["Type"], entry.get("Source", "")
+    if "Target" not in entry:
         raise ValueError("target is required, such as target=/data")
     if kind == "tmpfs" and source:
         raise ValueError("source cannot be given with mount type 'tmpfs'")
@@ -214,5 +214,5 @@ def _check(found: dict[str, Any], cwd: str) -> dict[str, Any]:
     if kind == "bind" and not source.startswith("/"):
         if not source.startswith("."):
             raise ValueError(f"the source must be a path beginning with / or ./, not '{source}'")
-        found["Source"] = os.path.normpath(os.path.join(cwd, source))
-    return found
+        entry["Source"] = os.path.normpath(os.path.join(cwd, source))
+    return entry

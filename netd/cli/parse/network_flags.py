@@ -40,14 +40,14 @@ def settings(
     addresses: dict[str, str], *, aliases: list[str], links: list[str], link_local: list[str], options: dict[str, str]
 ) -> Json:
     """Return the settings of one endpoint; keys of *addresses* are ``ip`` and ``ip6``."""
-    found: Json = {}
+    endpoint: Json = {}
     ipam: Json = {_ADDRESSES[key]: value for key, value in addresses.items() if value}
     if link_local:
         ipam["LinkLocalIPs"] = link_local
     for key, value in (("IPAMConfig", ipam), ("Aliases", aliases), ("Links", links), ("DriverOpts", options)):
         if value:
-            found[key] = value
-    return found
+            endpoint[key] = value
+    return endpoint
 
 
 def _is_special(name: str) -> bool:
@@ -58,7 +58,7 @@ def _network(options: Options, word: str) -> tuple[str, Json]:
     if "=" not in word or word.startswith("container:"):
         return word, {}
     name = ""
-    found: Json = {}
+    endpoint: Json = {}
     ipam: Json = {}
     for part in word.split(","):
         key, equals, value = part.partition("=")
@@ -69,32 +69,32 @@ def _network(options: Options, word: str) -> tuple[str, Json]:
         elif key in _ADDRESSES:
             ipam[_ADDRESSES[key]] = value
         elif key in _LONG_FORM_SETTERS:
-            _LONG_FORM_SETTERS[key](found, value)
+            _LONG_FORM_SETTERS[key](endpoint, value)
         else:
             raise options.refuse("network", word, f"invalid field key {key}")
     if not name:
         raise options.refuse("network", word, "the name is missing: use name=NETWORK")
     if ipam:
-        found["IPAMConfig"] = ipam
-    return name, found
+        endpoint["IPAMConfig"] = ipam
+    return name, endpoint
 
 
-def _alias(found: Json, value: str) -> None:
-    found.setdefault("Aliases", []).append(value)
+def _alias(endpoint: Json, value: str) -> None:
+    endpoint.setdefault("Aliases", []).append(value)
 
 
-def _mac(found: Json, value: str) -> None:
-    found["MacAddress"] = value
+def _mac(endpoint: Json, value: str) -> None:
+    endpoint["MacAddress"] = value
 
 
-def _option(found: Json, value: str) -> None:
+def _option(endpoint: Json, value: str) -> None:
     key, _, text = value.partition("=")
-    found.setdefault("DriverOpts", {})[key] = text
+    endpoint.setdefault("DriverOpts", {})[key] = text
 
 
-def _priority(found: Json, value: str) -> None:
+def _priority(endpoint: Json, value: str) -> None:
     try:
-        found["GwPriority"] = integer(value)
+        endpoint["GwPriority"] = integer(value)
     except ValueError:
         raise UsageFault(f"invalid gw-priority {value}: not a whole number") from None
 
@@ -102,7 +102,7 @@ def _priority(found: Json, value: str) -> None:
 _LONG_FORM_SETTERS = {"alias": _alias, "mac-address": _mac, "driver-opt": _option, "gw-priority": _priority}
 
 
-def _apply_endpoint_flags(options: Options, name: str, found: Json) -> None:
+def _apply_endpoint_flags(options: Options, name: str, endpoint: Json) -> None:
     """Add the endpoint flags to the first network's settings.  Raises UsageFault for duplicates, as Docker does."""
     user_defined = not (_is_special(name) or name in ("default", "bridge"))
     extra = settings(
@@ -116,8 +116,8 @@ def _apply_endpoint_flags(options: Options, name: str, found: Json) -> None:
         extra["MacAddress"] = options.text("mac-address")
     flags = {"IPAMConfig": "--ip", "Aliases": "--network-alias", "MacAddress": "--mac-address", "Links": "--link"}
     for key, value in extra.items():
-        if key in found:
+        if key in endpoint:
             raise UsageFault(
                 f"conflicting options: cannot specify both {flags[key]} and the same setting in --network {name}"
             )
-        found[key] = value
+        endpoint[key] = value

@@ -18,10 +18,10 @@ def pools(options: Options) -> list[Json]:
 
     With a single subnet all values are assigned to it; the daemon checks that the subnet contains them.
     """
-    found: list[Json] = [{"Subnet": subnet} for subnet in options.many("subnet")]
+    configs: list[Json] = [{"Subnet": subnet} for subnet in options.many("subnet")]
     for name, field in (("ip-range", "IPRange"), ("gateway", "Gateway")):
         for value in options.many(name):
-            pool = _pool_of(found, options, name, value)
+            pool = _pool_of(configs, options, name, value)
             if field in pool:
                 raise UsageFault(f"subnet {pool['Subnet']} has two values of --{name}: {pool[field]} and {value}")
             pool[field] = value
@@ -29,20 +29,20 @@ def pools(options: Options) -> list[Json]:
         key, _, value = word.partition("=")
         if not key or not value:
             raise options.refuse("aux-address", word, "use NAME=ADDRESS")
-        _pool_of(found, options, "aux-address", value).setdefault("AuxiliaryAddresses", {})[key] = value
-    return found
+        _pool_of(configs, options, "aux-address", value).setdefault("AuxiliaryAddresses", {})[key] = value
+    return configs
 
 
-def _pool_of(found: list[Json], options: Options, name: str, value: str) -> Json:
-    if not found:
+def _pool_of(configs: list[Json], options: Options, name: str, value: str) -> Json:
+    if not configs:
         raise UsageFault(f"--{name} {value} needs a --subnet that contains it")
-    if len(found) == 1:
-        return found[0]
+    if len(configs) == 1:
+        return configs[0]
     from ipaddress import ip_network
 
     try:
         requested = ip_network(value, strict=False)
-        matches = [pool for pool in found if _contains(ip_network(pool["Subnet"], strict=False), requested)]
+        matches = [pool for pool in configs if _contains(ip_network(pool["Subnet"], strict=False), requested)]
     except ValueError as error:
         raise options.refuse(name, value, str(error)) from None
     if not matches:
