@@ -1,4 +1,4 @@
-"""A host under test: netd's kernel side in a throwaway host with a neighbour, driven by values."""
+"""A host under test: netd's kernel packages in a temporary host with a neighbour host, driven by facts and rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UPLINK6, OUTSIDE6 = "2001:db8:51::1", "2001:db8:51::2"
 
 
 class Site:
-    """One host with a neighbour ``outside``; networks and containers as facts, wanted and applied."""
+    """A host with a neighbour ``outside``; holds the desired facts and rules, and applies them."""
 
     def __init__(self, lab: Lab, run_dir: Path, backend: str) -> None:
         self.lab = lab
@@ -46,7 +46,7 @@ class Site:
         return self.do(KernelHost.open(self.run_dir, netns=self.machine.fd, firewall=self.backend))
 
     def reopen(self) -> None:
-        """As after a restart of the daemon: nothing is remembered but what the kernel and the run folder hold."""
+        """Replace the host object, as a restart of the daemon does; only the kernel's state and RUN are kept."""
         self.do(self.host.close())
         self.host = self.open()
 
@@ -58,7 +58,7 @@ class Site:
             self._runner.close()
 
     def converge(self) -> None:
-        """Make the kernel hold what is wanted, and expect a fresh look to agree."""
+        """Apply the plan, and assert that a new observation needs no further step."""
         self.do(self.host.apply(self.steps()))
         left = self.steps()
         assert not left, f"not converged: {left}"
@@ -77,7 +77,7 @@ class Site:
             del self.wanted[fact.key]
 
     def publish(self, *published: Published) -> None:
-        """Publish further ports, with the rules of all networks."""
+        """Publish additional ports, with the rules of all networks."""
         self.published |= set(published)
         self.do(self.host.update_firewall(self.ruleset()))
 
@@ -89,9 +89,9 @@ class Site:
     def network(
         self, name: str, *gateways: str, internal: bool = False, isolated: bool = False, **rules: Any
     ) -> Bridge:
-        """Want a network; *gateways* are the bridge's addresses with the length of the subnet, at most one of a family.
+        """Add a network to the desired state; *gateways* are the bridge's addresses with prefix length, one per family.
 
-        *rules* are further fields of its rules.
+        *rules* are additional fields of its BridgeRules.
         """
         addresses = tuple(map(ip_interface, gateways))
         bridge = Bridge(name=f"nd-{name}", addresses=addresses, mtu=1500, localnet=True)
@@ -102,7 +102,7 @@ class Site:
         return bridge
 
     def container(self, sandbox: str, bridge: Bridge, last: int, *, route: bool = True) -> Pair:
-        """Want a container on a network, its addresses ending in *last*."""
+        """Add a container on a network to the desired state; *last* is the last part of its addresses."""
         self.want(Namespace(sandbox=sandbox))
         pair = make_pair(
             sandbox, bridge, last, isolated=any(r.name == bridge.name and r.isolated for r in self.rules())
@@ -113,7 +113,7 @@ class Site:
         return pair
 
     def ours(self) -> list[str]:
-        """Return what the firewall holds, in an order that does not depend on hashing."""
+        """Return netd's firewall objects, in an order that does not depend on hashing."""
         if self.backend == "iptables":
             return [line for line in self.machine.legacy() if "NETD-" in line]
         found = []
@@ -164,7 +164,7 @@ def port(
     count: int = 1,
     allow: Iterable[str] = (),
 ) -> Published:
-    """A published port that leads to the container's address of the family that *address* is of."""
+    """Return a published port whose target is the container's address of the family of *address*."""
     host = ip_address(address)
     [inside] = [address.ip for address in target.addresses if address.version == host.version]
     return Published(protocol, host, number, inside, target_port, count, tuple(map(ip_network, allow)))
@@ -181,7 +181,7 @@ def set_bridge_filter(site: Site, on: bool) -> None:
 
 @pytest.fixture(params=[False, True], ids=["", "br_netfilter"])
 def bridge_filter(request: pytest.FixtureRequest) -> bool:
-    """Whether bridged packets pass the firewall too, as where Docker runs beside; every kernel has one of the two."""
+    """Whether bridged packets pass iptables (br_netfilter), as on hosts where Docker runs."""
     if not BRIDGE_FILTER.exists() and request.param:
         pytest.skip("this kernel has no br_netfilter")
     return request.param
@@ -189,7 +189,7 @@ def bridge_filter(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(params=["nftables", "iptables"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """Which firewall the site has, in tests that use it; where a test does not name this, it has nftables."""
+    """The firewall backend of the site; tests that do not request this fixture use nftables."""
     return request.param
 
 

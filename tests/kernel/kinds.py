@@ -1,4 +1,4 @@
-"""One network of each kind, with something published or opened in it: what the golden listings are made of."""
+"""One network of each kind, with published or opened ports, for the golden listings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def publish(site: Site, kind: str) -> None:
-    """Make the firewall hold a network of the kind."""
+    """Apply the rules of a network of the kind."""
     fields = dict(KINDS[kind])
     mode, source = fields.pop("mode", GatewayMode.NAT), fields.pop("source", None)
     treatment = Treatment(

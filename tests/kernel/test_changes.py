@@ -1,4 +1,4 @@
-"""What others change among the objects of ours is noticed; what we change is not."""
+"""Changes by others to netd's kernel objects are reported; netd's own changes are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab import PATIENCE
 
 
 def noticed(site: Site, damage: Callable[[], object], wanted: Change) -> None:
-    """Do the damage and wait until the change is told; fails when it is not."""
+    """Do the damage and wait for the report of the change; fail if there is none."""
 
     async def scenario() -> None:
         changes = site.host.changes()
@@ -122,7 +122,7 @@ def test_what_we_do_ourselves_and_what_others_do_elsewhere_is_no_news(busy: Site
             await asyncio.to_thread(busy.machine.ip, f"link del {pal.host}")
         return heard
 
-    # The last is the proof that the listener heard all that came before it.
+    # The last change proves that the listener received all earlier notifications.
     assert busy.do(scenario()) == [Change("link", pal.host)]
 
 

@@ -1,4 +1,4 @@
-"""The table is ours alone, holds what was published last, and costs the same however much that is."""
+"""The firewall table: owned by netd alone, equal to the last published state, of constant rule count."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DAMAGES = [
 
 @pytest.fixture
 def damaging(damage: str, lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    """A site whose firewall is the one that the test damages."""
+    """A site with the firewall backend that the test damages."""
     made = Site(lab, tmp_path / "run", "nftables" if damage.startswith("nft") else "iptables")
     yield made
     made.close()
@@ -76,7 +76,7 @@ def test_publishing_leaves_exactly_the_difference(backend: str, site: Site) -> N
     web = site.container("web", site.network("front", "172.18.0.1/16"), 2)
     pal = site.container("pal", site.network("front", "172.18.0.1/16"), 3)
     site.publish(port(8080, web, 80), port(9000, web, 9000, count=10), port(7000, web, 7000, count=3, address=UPLINK))
-    # The same keys lead elsewhere now; a range is cut in two.
+    # The same keys have other targets; a range is split.
     site.published = {port(8080, pal, 80), port(9000, web, 9000, count=4), port(9004, pal, 9004, count=6)}
     site.publish()
     changed = site.ours()
@@ -124,7 +124,7 @@ def test_a_reset_makes_the_table_anew_whatever_is_in_it(site: Site, backend: str
 
 
 def others(node: Node) -> list[str]:
-    """Return what the legacy tables and nftables hold."""
+    """Return the content of the legacy tables and of nftables."""
     legacy = [
         node.command(program, "-t", table, "-S")
         for program in ("iptables-legacy", "ip6tables-legacy")
@@ -135,7 +135,7 @@ def others(node: Node) -> list[str]:
 
 @pytest.mark.usefixtures("backend")
 def test_rules_of_others_are_never_touched(site: Site) -> None:
-    """Not one byte is another one after every kind of network, with the host's rules respected and without."""
+    """The listings are identical after applying every kind of network, with ``host_firewall`` respect and ignore."""
     site.machine.nft(FOREIGN)
     for program, net in (("iptables-legacy", "192.0.2.0/24"), ("ip6tables-legacy", "2001:db8:9::/48")):
         for words in (f"-A INPUT -s {net} -j DROP", f"-t nat -A PREROUTING -s {net} -j ACCEPT", "-P FORWARD DROP"):
@@ -158,7 +158,7 @@ def test_forwarding_is_switched_on_where_needed_and_put_back(backend: str, site:
     site.network("front", "172.18.0.1/16")
     site.publish()
     assert forwarding(site.machine) == "1"
-    site.reopen()  # what it was is remembered across a crash
+    site.reopen()  # The former value is kept across a crash.
     site.do(site.host.remove_everything())
     assert forwarding(site.machine) == "0"
 
@@ -189,7 +189,7 @@ def test_overlapping_ranges_are_refused_and_change_nothing(site: Site) -> None:
 
 
 def test_without_a_descriptor_left_nftables_is_refused_and_the_process_lives(site: Site) -> None:
-    """The library would end the process instead."""
+    """libnftables itself would end the process."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     in_use = len(os.listdir("/proc/self/fd"))
     taken = []
@@ -215,11 +215,11 @@ def test_a_refusal_says_what_nftables_said(site: Site) -> None:
         netns.run_in_fd(site.machine.fd, body)
 
 
-# ------------------------------------------------------------------------------------------ golden listings
+# Golden listings
 
 
 def listing(node: Node) -> tuple[str, str]:
-    """Return our tables without elements, and the elements of each set and map that has any, in order."""
+    """Return netd's tables without elements, and the sorted elements of each non-empty set and map."""
     names = sorted(name for name in node.command("nft", "list", "tables").splitlines() if name.endswith(" netd"))
     bare, filled = [], []
     for block in re.split(r"(?<=\n)(?=table )", "".join(node.command("nft", "list", *name.split()) for name in names)):
@@ -241,7 +241,7 @@ def compare(found: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_a_network_is_these_elements(site: Site, kind: str) -> None:
-    """Run with REWRITE_GOLDEN=1 to take over what is there now; the difference is to be reviewed."""
+    """REWRITE_GOLDEN=1 replaces the golden listing with the current one; review the difference."""
     site.machine.run(without_bridge_filter)
     kinds.publish(site, kind)
     compare(listing(site.machine)[1], kind)

@@ -1,4 +1,4 @@
-"""Which tracked connections are forgotten when ports are published and no more, and whose are not."""
+"""Deletion of tracked connections when ports are published and unpublished; other connections are kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEYOND = "203.0.113.2"
 
 
 class FlowHost:
-    """A container *web* that publishes 8080 and 8081, udp, and a host ``beyond`` that this host routes to."""
+    """A host with a container *web* that publishes 8080/udp and 8081/udp, and a routed host ``beyond``."""
 
     def __init__(self, site: Site, others: int) -> None:
         self.site = site
@@ -38,7 +38,7 @@ class FlowHost:
                 many.sendto(b"x", (UPLINK, 20000 + number))
 
     def client(self, address: str, number: int) -> socket.socket:
-        """Return a socket of the neighbour's that has sent a datagram."""
+        """Return a socket of the neighbour that has sent a datagram."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         found = self.stack.enter_context(self.site.outside.run(lambda: socket.socket(family, socket.SOCK_DGRAM)))
         found.connect((address, number))
@@ -49,7 +49,7 @@ class FlowHost:
         self.site.do(self.site.host.delete_flows(Flows(**flows)))
 
     def tracked(self, address: str, number: int) -> bool:
-        """Tell whether a flow of the neighbour's to there is known."""
+        """Return whether the neighbour's flow to *address* and *number* is tracked."""
         family = "ipv6" if ":" in address else "ipv4"
         words = ("conntrack", "-L", "-f", family, "-p", "udp", "-d", address, "--dport", str(number))
         return f"dport={number}" in self.site.machine.command(*words)
@@ -57,7 +57,7 @@ class FlowHost:
 
 @pytest.fixture
 def flow_host(site: Site, request: pytest.FixtureRequest) -> Iterator[FlowHost]:
-    """Short tables are read whole, of long ones the kernel is asked for parts: both must find the same."""
+    """Short tables are dumped completely, long ones filtered by the kernel; both must find the same entries."""
     made = FlowHost(site, getattr(request, "param", 0))
     yield made
     made.stack.close()
@@ -105,7 +105,7 @@ def test_flows_that_went_to_the_host_before_are_forgotten(flow_host: FlowHost) -
 
 
 def test_flows_of_others_to_the_same_port_are_left_alone(flow_host: FlowHost) -> None:
-    """Through this host, to a container that has the port published, and to another address of the host."""
+    """Flows forwarded by this host, to a container with the port published, and to another host address."""
     flow_host.site.machine.ip("addr add 198.51.100.9/24 dev eth0")
     flow_host.client(BEYOND, 8080)
     flow_host.client(UPLINK, 8080)
@@ -117,9 +117,9 @@ def test_flows_of_others_to_the_same_port_are_left_alone(flow_host: FlowHost) ->
         Published("udp", ip_address(UPLINK), 9000, web, 80),
     )
     flow_host.forget(opened=opened)
-    assert flow_host.tracked(BEYOND, 8080), "it only passed through"
-    assert flow_host.tracked(UPLINK, 8080), "it is translated already"
-    assert flow_host.tracked("198.51.100.9", 9000), "it went to another address of the host"
+    assert flow_host.tracked(BEYOND, 8080), "a forwarded flow"
+    assert flow_host.tracked(UPLINK, 8080), "a flow that is already translated"
+    assert flow_host.tracked("198.51.100.9", 9000), "a flow to another address of the host"
     assert not flow_host.tracked(UPLINK, 9000)
 
 

@@ -1,4 +1,4 @@
-"""The host's own input rules decide, where they are respected, what from outside comes to a published port."""
+"""With ``host_firewall`` respect, the host's own input rules decide which external traffic reaches published ports."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def legacy(machine: Node) -> None:
 
 
 def _flow(packet: Packet) -> tuple[str, int] | None:
-    """Return the client's address and port of what goes to a published port."""
+    """Return the client's address and port of a packet to a published port."""
     inner = packet[IP] if IP in packet else packet.getlayer(IPv6) or packet
     for layer in (TCP, UDP):
         if layer in inner and inner[layer].dport == 8080:
@@ -73,7 +73,7 @@ def _flow(packet: Packet) -> tuple[str, int] | None:
 
 @pytest.fixture
 def web(site: Site) -> Pair:
-    """A container that is published on 8080, which the host lets in, on 8081, which it does not, and by a range."""
+    """A container published on 8080, which the host's rules accept, on 8081, which they drop, and by a range."""
     site.respect = True
     web = site.container("web", site.network("front", f"{GATEWAY}/16", f"{GATEWAY6}/64"), 2)
     site.container("shop", site.network("mall", "172.20.0.1/16", "fd00:20::1/64"), 2)

@@ -1,4 +1,4 @@
-"""The chains in the legacy tables: ours alone, beside whatever others have there."""
+"""The chains in the legacy tables: netd's own, beside chains of others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMIT
 -A FORWARD -p udp -m udp --dport 99 -j ACCEPT
 COMMIT
 """
-"""Which a packet filter of the host's might hold; the name of one of its chains begins almost as ours do."""
+"""Rules that a host's packet filter might have; one chain's name is similar to netd's."""
 PROGRAMS = ("iptables-legacy", "ip6tables-legacy")
 
 
@@ -48,7 +48,7 @@ def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
 
 
 def saved(site: Site) -> list[str]:
-    """Return all that the tools say of the legacy tables, but comments, counters and what is ours."""
+    """Return the dump of the legacy tables without comments, counters and netd's chains."""
     words = [f"{word}-save" for word in PROGRAMS]
     lines = [line for word in words for line in site.machine.command(word).splitlines()]
     return [line.split(" [")[0] for line in lines if not line.startswith("#") and "NETD-" not in line]
@@ -151,16 +151,16 @@ _FOR_BRIDGED = ("NETD-SELF", "-A NETD-OUTPUT -d ::1/128 -j RETURN")
 
 
 def listing(site: Site, kind: str) -> str:
-    """Return what a network of the kind puts into the tables."""
+    """Return the rules that a network of the kind adds to the tables."""
     kinds.publish(site, kind)
-    # The same on a kernel without br_netfilter.
+    # Without the rules for bridged packets, as on a kernel without br_netfilter.
     found = [line.replace(_NOT_BRIDGED, "") for line in site.ours()]
     return "".join(f"{line}\n" for line in found if not any(word in line for word in _FOR_BRIDGED))
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)
 def test_a_network_is_these_rules(site: Site, kind: str) -> None:
-    """Run with REWRITE_GOLDEN=1 to take over what is there now; the difference is to be reviewed."""
+    """REWRITE_GOLDEN=1 replaces the golden listing with the current one; review the difference."""
     found, golden = listing(site, kind), GOLDEN / f"{kind}.rules"
     if os.environ.get("REWRITE_GOLDEN"):
         golden.write_text(found)

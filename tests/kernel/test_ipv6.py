@@ -1,4 +1,4 @@
-"""Addresses, routes and forwarding of IPv6: usable at once, from nobody but us, and without a trace afterwards."""
+"""IPv6 addresses, routes and forwarding: usable at once, configured by netd alone, removed completely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def settings(node: Node, link: str) -> list[str]:
 
 @pytest.mark.parametrize("gateways", [DUAL, DUAL[1:]], ids=["both families", "only IPv6"])
 def test_a_container_with_ipv6_is_reached_at_once(site: Site, gateways: tuple[str, ...]) -> None:
-    """Nothing waits for duplicate address detection, which would take a second."""
+    """Duplicate address detection, which takes a second, is off."""
     front = site.network("front", *gateways)
     site.container("web", front, 2)
     site.container("pal", front, 3)
@@ -50,7 +50,7 @@ def test_routers_are_not_heeded_and_other_networks_have_no_ipv6(site: Site) -> N
         assert site.machine.sysctl(f"net/ipv{family}/conf/nd-front/accept_redirects") == "0"
 
 
-# ------------------------------------------------------------------------------------------ forwarding
+# Forwarding
 
 
 def test_the_host_forwards_ipv6_only_for_a_network_that_leads_out(site: Site) -> None:
@@ -67,7 +67,7 @@ def test_the_host_forwards_ipv6_only_for_a_network_that_leads_out(site: Site) ->
 
 
 def test_what_switching_forwarding_on_sets_is_put_back(site: Site) -> None:
-    """Also what differs from link to link, and after a kill in between."""
+    """Per-link sysctls included, also after a kill in between."""
     for name, value in (
         ("net/ipv4/conf/eth0/forwarding", "1"),
         ("net/ipv4/conf/all/accept_redirects", "0"),
@@ -89,7 +89,7 @@ def test_what_switching_forwarding_on_sets_is_put_back(site: Site) -> None:
 
 
 def test_forwarding_that_is_on_already_is_left_alone(site: Site) -> None:
-    """The uplinks are the business of whoever switched it on."""
+    """Whoever enabled forwarding is responsible for the uplinks' sysctls."""
     site.machine.sysctl("net/ipv6/conf/all/forwarding", "1")
     site.network("front", *DUAL)
     site.converge()
@@ -111,10 +111,10 @@ def test_what_a_router_told_the_host_stays_and_is_still_heeded(site: Site) -> No
         return [route["dst"] for route in site.machine.json("-6 route show proto ra")]
 
     def heeded(prefix: str) -> bool:
-        """Whether the host takes an address of the prefix.
+        """Return whether the host configures an address of the prefix.
 
-        Routers repeat themselves, because what comes before a link is ready is not heard; the answer to look for in
-        between is the host's question whether somebody has the address, which not every host asks.
+        Router advertisements are repeated, because those before the link is ready are lost.  The neighbour
+        solicitation of duplicate address detection shows the address, but not every host sends it.
         """
         for _ in range(40):
             advertise(f"{prefix}::")

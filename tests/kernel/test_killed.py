@@ -1,4 +1,4 @@
-"""A daemon that is killed leaves what it made working; its successor finds it, and finishes what was begun."""
+"""The objects of a killed daemon keep working; the next start finds them, and completes interrupted changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_everything_works_on_and_is_found_again_after_a_kill(site: Site, tmp_pat
     del site.wanted["route", "passing", "ipv4"]
     site.lab.echo(site.lab.host_at(site.run_dir / "netns" / "web", "web"), 80)
     assert reach(site.outside, UPLINK, 8080) == OUTSIDE
-    assert any(link.startswith("ndx") for link in site.machine.links()), "nothing was under way when it was killed"
+    assert any(link.startswith("ndx") for link in site.machine.links()), "no change was in progress at the kill"
     site.host = site.open()
     assert site.have() == site.wanted
     assert not any(link.startswith("ndx") for link in site.machine.links())

@@ -1,4 +1,4 @@
-"""Facts become links, addresses and routes, are seen again as the same facts, and go without a trace."""
+"""Facts become links, addresses and routes, are observed as the same facts, and are removed completely."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ def test_what_a_killed_daemon_left_half_done_is_cleared_at_the_next_start(site: 
 
 
 def test_ipv6_is_off_but_for_the_loopback(site: Site) -> None:
-    """Also on the bridge and its ports, lest the host talk IPv6 with containers."""
+    """Also on the bridge and its ports, so that the host and containers exchange no IPv6."""
 
     def speakers(node: Node) -> set[str]:
         return {link["ifname"] for link in node.json("-6 addr") if link["addr_info"]}

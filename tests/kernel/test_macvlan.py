@@ -1,4 +1,4 @@
-"""Macvlan links: hosts of their own beside the host, seen again as they were made, mended, gone without a trace."""
+"""Macvlan links: created, observed as the same facts, repaired, removed completely."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_private_links_reach_only_what_is_beyond_the_parent(site: Site) -> None:
 
 
 def known_routes(site: Site) -> set[tuple[str, str]]:
-    """Return destination and link of the host's routes; their flags follow the carrier, which may come later."""
+    """Return destination and link of the host's routes, without flags, which change with the carrier."""
     return {(route["dst"], route["dev"]) for route in site.machine.json("route show")}
 
 

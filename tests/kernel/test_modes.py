@@ -1,4 +1,4 @@
-"""Gateway modes, who may come to a published port, sources behind which networks hide, spoofed sources, and MTUs."""
+"""Gateway modes, allowed sources of published ports, masquerading sources, spoofed sources, and MTUs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def address(pair: Pair, version: Family) -> str:
 
 
 class Topology:
-    """*web* on ``front``, which is treated as the test says, *shop* on ``mall``; all know the way to all."""
+    """*web* on ``front``, whose treatment the test sets, *shop* on ``mall``; there are routes between all of them."""
 
     def __init__(self, site: Site, **rules: object) -> None:
         self.site = site
@@ -60,7 +60,7 @@ def treated(mode: GatewayMode, **more: object) -> dict[str, Treatment]:
 
 
 def ping(site: Site, to: str, version: Family) -> bool:
-    """Whether an echo request from outside comes to *web*."""
+    """Return whether an echo request from outside reaches *web*."""
     inside = site.lab.tap(site.inside("web"), "eth0")
     attacker = site.lab.tap(site.outside, "eth0")
     ip, echo = (IP, ICMP(id=77)) if version == 4 else (IPv6, ICMPv6EchoRequest(id=77))
@@ -68,7 +68,7 @@ def ping(site: Site, to: str, version: Family) -> bool:
     return inside.find(lambda p: type(echo) in p and p[type(echo)].id == 77, timeout=0.3) is not None
 
 
-# ------------------------------------------------------------------------------------------ modes
+# Modes
 
 
 @BOTH
@@ -140,7 +140,7 @@ def test_a_trusted_link_leads_to_the_containers_own_addresses(site: Site, versio
 @BOTH
 def test_a_network_hides_behind_the_address_that_it_was_given(site: Site, version: Family) -> None:
     second = {4: "198.51.100.9", 6: "2001:db8:51::9"}[version]
-    # Not the one that the kernel would take by itself.
+    # Not the source that the kernel selects by default.
     more = "64 nodad preferred_lft 0" if version == 6 else "24"
     site.machine.ip(f"addr add {second}/{more} dev eth0")
     topology = Topology(site, **{f"ipv{version}": Treatment(source=ip_address(second))})
@@ -150,7 +150,7 @@ def test_a_network_hides_behind_the_address_that_it_was_given(site: Site, versio
 
 
 def test_loopback_of_ipv6_is_refused_at_once_where_its_answers_would_be_lost(site: Site, bridge_filter: bool) -> None:
-    """Whoever is refused tries 127.0.0.1 next; whoever waits, waits for minutes."""
+    """A refused client tries 127.0.0.1 next; without a refusal it waits for minutes."""
     for sysctl in BRIDGE_FILTER.parent.glob("bridge-nf-call-ip*tables"):
         site.machine.run(lambda sysctl=sysctl: sysctl.write_text(str(int(bridge_filter))))
     topology = Topology(site)
@@ -163,7 +163,7 @@ def test_loopback_of_ipv6_is_refused_at_once_where_its_answers_would_be_lost(sit
         assert reach(site.machine, "::1", 8080) == GATEWAYS[6]
 
 
-# ------------------------------------------------------------------------------------------ who may come
+# Who may come
 
 
 @BOTH
@@ -181,11 +181,11 @@ def test_only_the_allowed_come_to_a_published_port(site: Site, version: Family) 
     )
     for number in (8080, 8081, 80, 81):
         assert reach(site.outside, up, number, source=OUTSIDES[version]) == OUTSIDES[version], number
-        assert reach(site.machine, up, number), "the host itself always may"
+        assert reach(site.machine, up, number), "the host itself is always allowed"
     strangers = ((site.outside, other), (site.inside("shop"), ""))
     assert all_unreachable((node, up, number, "tcp", own) for node, own in strangers for number in (8080, 8081, 80, 81))
     assert reach(site.outside, up, 9090, source=other) == other
-    # Matched on the published number: the same port of the container, published without, is everybody's.
+    # The published port decides: the same container port is also published without a restriction.
     site.published = {
         port(80, topology.web, 81, address=EVERY[version]),
         port(81, topology.web, 80, address=up, allow=allow),
@@ -221,12 +221,12 @@ def test_opened_ports_of_routed_networks_have_their_allowed_too(site: Site, vers
     assert unreachable(site.inside("shop"), topology.at(version), 80)
 
 
-# ------------------------------------------------------------------------------------------ spoofing, sizes
+# Spoofing, sizes
 
 
 @BOTH
 def test_sources_of_other_networks_do_not_leave_a_bridge(site: Site, version: Family) -> None:
-    """Nor come to the host: here from a machine on the bridge that is no container, so that nobody guards its port."""
+    """Nor reach the host.  The sender is no container but a machine on the bridge, whose port has no filter."""
     Topology(site)
     site.machine.command("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.nd-front.rp_filter=0")
     stranger = site.lab.make_host("stranger")
@@ -242,7 +242,9 @@ def test_sources_of_other_networks_do_not_leave_a_bridge(site: Site, version: Fa
             for to in (OUTSIDES[version], GATEWAYS[version]):
                 attacker.send(Ether(dst=mac) / ip(src=source, dst=to) / UDP(sport=number, dport=9) / b"x")
         seen = outside.expect(lambda p: UDP in p and p[UDP].dport == 9)
-        assert (seen[ip].src, seen[UDP].sport) == (UPLINKS[version], 5003), "the first that leaves is the honest one"
+        assert (seen[ip].src, seen[UDP].sport) == (UPLINKS[version], 5003), (
+            "the first packet that leaves has the correct source"
+        )
         assert server.recvfrom(10)[1][0] == own
 
 
@@ -255,7 +257,7 @@ def _server(version: Family) -> socket.socket:
 
 @BOTH
 def test_segments_are_no_larger_than_the_way_takes(site: Site, version: Family) -> None:
-    """The neighbour is told, and so is the container, of the uplink's smaller MTU."""
+    """Both the neighbour and the container learn the uplink's smaller MTU."""
     topology = Topology(site)
     site.machine.ip("link set eth0 mtu 1400")
     site.publish(port(8080, topology.web, 80, address=EVERY[version]))

@@ -1,4 +1,4 @@
-"""What packets do: who reaches whom, and under which address."""
+"""Reachability between containers, host and outside, and the source addresses seen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GATEWAY, SHOP_GATEWAY = "172.18.0.1", "172.20.0.1"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run over both firewalls; over iptables with br_netfilter only what differs there."""
+    """Run with both firewall backends; with iptables and br_netfilter only the tests whose result differs."""
     if "bridge_filter" not in metafunc.fixturenames:
         return
     kinds = [("nftables", False), ("nftables", True), ("iptables", False)]
@@ -64,7 +64,7 @@ def address(pair: Pair) -> str:
     return str(pair.addresses[0].ip)
 
 
-# ------------------------------------------------------------------------------------------ without publishing
+# Without publishing
 
 
 def test_containers_of_one_network_reach_each_other_under_their_own_addresses(topology: Topology) -> None:
@@ -107,7 +107,7 @@ def test_a_published_port_is_not_reached_by_the_containers_own_address(topology:
 
 
 def test_answers_from_outside_come_back_and_errors_with_them(topology: Topology) -> None:
-    """A closed UDP port outside is told to the container: ICMP errors are related to its packet."""
+    """The ICMP error of a closed UDP port outside reaches the container: it is related to its packet."""
     with topology.node("web").run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
         client.connect((OUTSIDE, 9))
@@ -116,7 +116,7 @@ def test_answers_from_outside_come_back_and_errors_with_them(topology: Topology)
             client.recv(10)
 
 
-# ------------------------------------------------------------------------------------------ published ports
+# Published ports
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -222,7 +222,7 @@ def test_a_published_port_does_not_catch_what_is_meant_for_others(topology: Topo
     assert reach(topology.site.outside, "127.0.0.1", 8080) == "127.0.0.1"
 
 
-# ------------------------------------------------------------------------------------------ attacks
+# Attacks
 
 
 def syn(source: str, destination: str, number: int, mac: str) -> Ether:
@@ -240,19 +240,19 @@ def test_isolated_containers_reach_the_world_but_not_each_other(site: Site, brid
     attacker = site.lab.tap(site.inside("one"), "eth0")
     victim = site.lab.tap(site.inside("two"), "eth0")
     assert unreachable(site.inside("one"), address(two), 80)
-    # Not by way of the host's forwarding either.
+    # Nor through forwarding by the host.
     attacker.send(syn(address(first), address(two), 80, site.machine.mac("nd-alone")))
     victim.refuse(lambda p: IP in p and p[IP].src == address(first))
     assert reach(site.inside("one"), OUTSIDE, 80) == UPLINK
-    if not bridge_filter:  # with it, a neighbour's published port is reached between ports, which isolation forbids
+    if not bridge_filter:  # With br_netfilter the packet would pass between bridge ports, which isolation forbids.
         assert reach(site.inside("one"), UPLINK, 8080) == "172.22.0.1"
 
 
-# ------------------------------------------------------------------------------------------ connection tracking
+# Connection tracking
 
 
 def test_flows_of_an_address_that_changed_hands_are_forgotten(topology: Topology) -> None:
-    """A UDP client that never pauses keeps its old translation until told otherwise."""
+    """A UDP client that sends continuously keeps its old translation until its entry is deleted."""
     topology.site.publish(port(8080, topology.web, 80, protocol="udp"))
     with topology.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
@@ -291,7 +291,7 @@ def test_flows_to_a_port_that_was_published_under_way_are_forgotten(topology: To
 
 @pytest.mark.parametrize("others", [0, 3000])
 def test_other_flows_are_kept_whatever_their_number(topology: Topology, others: int) -> None:
-    """Short tables are read whole, long ones searched by the kernel: both find the same."""
+    """Short tables are dumped completely, long ones filtered by the kernel; both find the same entries."""
     topology.site.publish(port(8080, topology.web, 80, protocol="udp"))
     with topology.site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)

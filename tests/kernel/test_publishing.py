@@ -1,4 +1,4 @@
-"""Where published ports lead as networks come and go and ports are added; the ports of the host are really taken."""
+"""Targets of published ports while networks and ports are added and removed, with real sockets for host ports."""
 
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_address
@@ -31,7 +31,7 @@ def dual(name, subnet, prefix):
 
 
 def joined(on, last, four=True, six=True):
-    """Return an endpoint with addresses of the families that are asked for."""
+    """Return an endpoint with addresses of the given families."""
     made = endpoint(on, last)
     pool = on.pool(6)
     if six and pool:
@@ -41,7 +41,7 @@ def joined(on, last, four=True, six=True):
 
 
 class PortsOf:
-    """The ports of a throwaway host."""
+    """The port sockets of a temporary host."""
 
     def __init__(self, node):
         self.node, self.ports = node, Ports(HeldPorts())
@@ -52,7 +52,7 @@ class PortsOf:
 
 
 class Publisher:
-    """As much of the engine's publisher as publishing needs."""
+    """The parts of the engine's context that publishing needs."""
 
     def __init__(self, node, *networks):
         self.state, self.drivers, self.ports = state(*networks), discover(), PortsOf(node)
@@ -107,7 +107,7 @@ def test_a_port_of_both_families_is_one_number_and_is_shown_for_both(make_publis
 
 
 def test_the_port_of_a_family_moves_to_the_network_that_has_it_and_back(make_publisher, old, new):
-    """Also one that netd chose keeps its number, in both families."""
+    """A port number chosen by netd is kept, in both families."""
     publisher = make_publisher(old, new)
     port_requests = (WEB, PortRequest(protocol="tcp", target=81))
     here = publisher.publish(sandbox("web", joined(old, 2), port_requests=port_requests))
@@ -141,7 +141,9 @@ def test_ports_are_added_beside_what_is_there(make_publisher, old):
         assert len(publisher.published(more)) == 2
     again = (replace(WEB, port=8081, last=8081),)
     with ExitStack() as undo:
-        assert with_ports(publisher, web, again, undo).publications[1].port == 8081, "what was undone is free again"
+        assert with_ports(publisher, web, again, undo).publications[1].port == 8081, (
+            "the port of the failed change is free again"
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Questions to 127.0.0.11:53 inside a sandbox come to the sockets that netd opened there."""
+"""Queries to 127.0.0.11:53 inside a sandbox reach the sockets that netd opened there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def client(node: Node, kind: socket.SocketKind) -> socket.socket:
 
 
 def asks_by_udp(node: Node, resolver: Resolver) -> None:
-    """Ask as libc does: connected, so an answer from another port would not be accepted."""
+    """Query as libc does, with a connected socket, which accepts replies from the same port only."""
     with client(node, socket.SOCK_DGRAM) as asking:
         asking.connect(PLACE)
         asking.send(QUESTION)

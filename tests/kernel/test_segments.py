@@ -1,4 +1,4 @@
-"""A further bridge joined to the first: one network, seen again as it was made, mended, gone without a trace."""
+"""Segments: bridges joined to one network, observed as the same facts, repaired, removed completely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEGMENTS = ("nds12345678-1", "nds12345678-2")
 
 
 def place(site: Site, *, isolated: bool = False) -> tuple[Bridge, list[Pair]]:
-    """Want a network of three bridges with a container on each, and one more on the last."""
+    """Apply a network of three bridges with a container on each, and a second one on the last."""
     bridge = site.network("front", "172.18.0.1/16", isolated=isolated)
     site.want(*(Segment(name=name, bridge=bridge.name, mtu=1500, isolated=isolated) for name in SEGMENTS))
     where = {"one": bridge.name, "two": SEGMENTS[0], "three": SEGMENTS[1], "four": SEGMENTS[1]}
@@ -98,7 +98,7 @@ def test_what_is_left_of_a_segment_goes_with_it(site: Site) -> None:
 
 
 def test_a_bridge_full_of_retired_ports_takes_a_new_one(site: Site) -> None:
-    """What is being removed holds its port until it is gone."""
+    """A retired veth occupies its bridge port until it is deleted."""
     bridge = site.network("front", "172.18.0.1/16")
     site.converge()
     adding = f"link add fill{{0}} group 1 master {bridge.name} type vxlan dstport 0 id {{0}}"

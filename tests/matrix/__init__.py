@@ -1,1 +1,1 @@
-"""Who reaches what, as tables that are proved cell by cell; ``python -m tests.matrix`` prints them."""
+"""Tables of reachability, tested cell by cell; ``python -m tests.matrix`` prints the measured ones."""

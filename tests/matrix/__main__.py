@@ -1,4 +1,4 @@
-"""Print the tables as they are found to be.
+"""Measure the tables and print them.
 
 ``sudo tools/apart .venv/bin/python -m tests.matrix [nftables|iptables]``
 """

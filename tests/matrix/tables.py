@@ -1,7 +1,7 @@
-"""What must happen, as tables: read these to know who reaches what.
+"""Expected reachability, as tables.
 
-A published port is asked for at the host's address on its uplink, but by the rows that name another.  The same holds
-for tcp and udp, and for IPv4 and IPv6: no cell says otherwise.
+A published port is requested at the host's uplink address unless the row names another.  Every cell holds for tcp and
+udp, and for IPv4 and IPv6.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netd.common.addresses import FAMILIES, Family
 class Outcome(StrEnum):
     OWN = "sees the client's own address"
     GATEWAY = "sees the gateway of its network"
-    """Where an answer to the client's own address would not come back the way that the question went."""
+    """The server sees a gateway's address, where a reply to the client's own address would take another path."""
     REFUSED = "refused by the host"
     SILENT = "dropped silently"
     NO_ROUTE = "the client has no way there"
@@ -25,7 +25,7 @@ class Outcome(StrEnum):
 OWN, GATEWAY, REFUSED, SILENT, NO_ROUTE = Outcome
 
 PUBLISHED_ON = ("every address", "one address", "loopback")
-"""0.0.0.0 and ::, the uplink's address, 127.0.0.1 and ::1."""
+"""Every address is 0.0.0.0 and ::, one address the uplink's, loopback 127.0.0.1 and ::1."""
 
 PUBLISHED: dict[str, tuple[Outcome, Outcome, Outcome]] = {
     "another host": (OWN, OWN, REFUSED),
@@ -53,7 +53,7 @@ DIRECT: dict[tuple[str, str], Outcome] = {
     ("an internal network, by a route of its own", "a published port"): SILENT,
     ("an internal network, by a route of its own", "another host"): SILENT,
 }
-"""Asked for at the container's own address, to which the client has a route unless it says otherwise."""
+"""Requests to the container's own address, to which the client has a route unless the row says otherwise."""
 
 INTERNAL: dict[str, tuple[Outcome, Outcome]] = {
     "another host": (SILENT, REFUSED),
@@ -64,7 +64,7 @@ INTERNAL: dict[str, tuple[Outcome, Outcome]] = {
 }
 """Ports of a container on an internal network, published on every address, and on loopback.
 
-It has no way back to addresses other than those of its network.
+The container has no route to addresses outside its network.
 """
 
 

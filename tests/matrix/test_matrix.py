@@ -1,4 +1,4 @@
-"""Every cell of the tables, proved with real connections; and what only forged packets can try."""
+"""Every cell of the tables, tested with real connections, and cases that need forged packets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_tables_know_every_outcome() -> None:
 @FAMILIES
 @pytest.mark.parametrize("place", ["every address", "loopback"])
 def test_a_neighbour_that_routes_loopback_here_gets_nothing(topology: Topology, version: Family, place: str) -> None:
-    """Neither by sending to it nor by posing as it."""
+    """Neither with a loopback destination nor with a loopback source."""
     inside = topology.site.lab.tap(topology.site.inside("web"), "eth0")
     attacker = topology.site.lab.tap(topology.site.outside, "eth0")
     mac, number = topology.site.machine.mac("eth0"), PORTS[place]
@@ -46,7 +46,7 @@ def test_a_neighbour_that_routes_loopback_here_gets_nothing(topology: Topology, 
 
 @FAMILIES
 def test_sctp_is_published_there_and_back(topology: Topology, version: Family) -> None:
-    """No sctp sockets are needed: what counts is how packets are translated."""
+    """Needs no sctp sockets: the test checks the translation of packets."""
     topology.site.publish(port(3868, topology.web, 3869, address=EVERY[version], protocol="sctp"))
     inner, outer = address(topology.web, version), UPLINKS[version]
     inside = topology.site.lab.tap(topology.site.inside("web"), "eth0")

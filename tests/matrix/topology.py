@@ -1,6 +1,6 @@
-"""The place where the tables are proved: one host, its networks and containers, a neighbour; and the attempts.
+"""The topology in which the tables are tested: a host, its networks and containers, a neighbour; and the attempts.
 
-Made once for all cells.  *web* and *pal* are on ``front``, *shop* on ``mall``, *vault* on the internal ``deep``.
+Created once for all cells.  *web* and *pal* are on ``front``, *shop* on ``mall``, *vault* on the internal ``deep``.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PORTS = {"every address": 8080, "one address": 8081, "loopback": 8082}
 INTERNAL_PORTS = {"every address": 8090, "loopback": 8091}
 OPEN, UNPUBLISHED = 80, 81
 SILENCE = 0.15
-"""Seconds to wait where nothing should come; what comes takes a hundredth of it."""
+"""Seconds to wait before concluding that no reply arrives; a reply takes a hundredth of this time."""
 GATEWAYS = {
     "front": ("172.18.0.1", "fd00:18::1"),
     "mall": ("172.20.0.1", "fd00:20::1"),
     "deep": ("172.21.0.1", "fd00:21::1"),
 }
 _SETTINGS = {
-    # As where no Docker runs beside: what br_netfilter changes is tested with the packets.
+    # br_netfilter off, as without Docker on the host; its effects are covered by tests/kernel/test_packets.py.
     "bridge/bridge-nf-call-iptables": "0",
     "bridge/bridge-nf-call-ip6tables": "0",
-    # Refusals of udp are ICMP errors, of which there would be one in a second.
+    # Refusals of udp are ICMP errors, which the kernel limits to one per second.
     "ipv4/icmp_ratelimit": "0",
     "ipv6/icmp/ratelimit": "0",
 }
@@ -85,7 +85,7 @@ class Topology:
     # attempts
 
     def attempt(self, cell: Cell) -> Outcome:
-        """Return what happens, the neighbours' addresses and the gateways being told from one another."""
+        """Return the outcome; the client's address and gateways' addresses are distinguished."""
         node, own = self._client(cell)
         to, number = self._target(cell)
         seen = _ask(
@@ -137,7 +137,7 @@ def _set_up() -> None:
 
 
 def _ask(node: Node, to: str, number: int, protocol: str, patience: float) -> Outcome | str:
-    """Return the address that a server there sees, or how it is not reached."""
+    """Return the source address that the server sees, or the way in which the attempt fails."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with node.run(lambda: socket.socket(family(to), kind)) as client:
         client.settimeout(patience)

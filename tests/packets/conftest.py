@@ -1,4 +1,4 @@
-"""One topology per file, and per firewall backend in the files that are about the firewall."""
+"""One topology per file, and per firewall backend in files that test the firewall."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.packets.topology import BOOKS, AddressPlan, Topology
 
 @pytest.fixture(scope="module")
 def backend(request: pytest.FixtureRequest) -> str:
-    """The firewall's; files that are about it name both."""
+    """The firewall backend; files that test the firewall set both."""
     return getattr(request, "param", "nftables")
 
 
@@ -27,5 +27,5 @@ def topology(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(params=BOOKS, ids="IPv{}".format)
 def plan(request: pytest.FixtureRequest) -> AddressPlan:
-    """The addresses of one family; a test that names this is run for both."""
+    """The addresses of one family; tests with this fixture run for both."""
     return BOOKS[request.param]

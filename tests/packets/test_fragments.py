@@ -1,4 +1,4 @@
-"""Fragments: packets larger than the wire go through NAT in pieces, both ways, and come out whole."""
+"""Fragments: packets larger than the MTU pass NAT in both directions and are reassembled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.packets.topology import AddressPlan, Topology
 
 pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indirect=True, scope="module")
 LARGE = bytes(range(256)) * 14
-"""3,584 bytes: three fragments on an ordinary wire."""
+"""3,584 bytes: three fragments at an MTU of 1,500."""
 
 
 def split(plan: AddressPlan, source: str, to: str, sport: int, dport: int) -> list[Packet]:
@@ -60,7 +60,7 @@ def test_a_large_datagram_comes_in_to_a_published_port(
 
 
 def test_a_large_answer_comes_back(topology: Topology, plan: AddressPlan) -> None:
-    """From sockets, so that the kernels at both ends break it up and put it together."""
+    """Sent by sockets, so that the kernels at both ends fragment and reassemble it."""
     with (
         listen(topology.outside, plan.outside, 7302) as server,
         listen(topology.nodes["web"], plan.web, 6003) as client,
@@ -73,7 +73,7 @@ def test_a_large_answer_comes_back(topology: Topology, plan: AddressPlan) -> Non
 
 
 def test_fragments_with_a_forged_source_do_not_get_out(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """Later fragments have no ports, but they have a source."""
+    """Later fragments have no ports, but have a source address."""
     eve, wire = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.outside, "eth0")
     for piece in split(plan, plan.shop, plan.outside, 6004, 7303):
         eve.send(topology.to_gateway() / piece)

@@ -1,4 +1,4 @@
-"""Isolation: containers of different networks do not reach one another, whatever frames they make."""
+"""Isolation: containers of different networks do not reach one another, whatever frames they send."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_frame_made_for_the_gateway_is_not_forwarded_to_another_network(
     for number, payload in enumerate((TCP(sport=1, dport=80, flags="S"), TCP(sport=1, dport=80, flags="A"), ping)):
         sender.send(topology.to_gateway() / plan.packet(plan.eve, plan.shop) / payload / b"to the shop")
         sender.send(topology.to_gateway() / plan.packet(plan.eve, plan.outside) / UDP(dport=7100 + number) / b"mark")
-        # By the time that the next packet has passed the host, this one has been decided about.
+        # Packets are processed in order: after the next packet has passed the host, this one has been handled.
         outside.expect(lambda p, number=number: UDP in p and p[UDP].dport == 7100 + number)
     receiver.refuse(lambda p: b"to the shop" in bytes(p) or plan.is_from(p, plan.eve), timeout=0)
 

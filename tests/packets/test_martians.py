@@ -1,7 +1,7 @@
-"""Martians: loopback addresses mean this host alone, although its bridges are opened to them for published ports.
+"""Martians: packets with loopback addresses are accepted from the host itself only.
 
-A port that is published at 127.0.0.1 or ::1 is reached from the host through NAT, for which 127.0.0.0/8 has to be let
-out by the bridges (``route_localnet``).  What comes in with such addresses is forged.
+The host reaches a port published at 127.0.0.1 or ::1 through NAT, which requires ``route_localnet`` on the bridges, so
+that 127.0.0.0/8 is routed.  Received packets with such addresses are forged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indire
 
 @pytest.fixture
 def local(topology: Topology, lab: Lab, plan: AddressPlan) -> Iterator[int]:
-    """A port of web's that is published for the host alone; the host's own server is on the one after it."""
+    """A port of *web* that is published at loopback; the host's own server is on the next port."""
     topology.site.publish(port(8090, topology.pairs["web"], 80, address=plan.loopback))
     lab.echo(topology.machine, 8091, address=plan.loopback)
     assert reach(topology.machine, plan.loopback, 8090) == plan.gateway
@@ -63,7 +63,7 @@ def test_a_container_does_not_reach_the_hosts_loopback(
 def test_a_container_cannot_pose_as_the_hosts_loopback(
     topology: Topology, lab: Lab, plan: AddressPlan, who: str
 ) -> None:
-    """Not even one without a guard, on a host that accepts packets from its own addresses."""
+    """Even without the anti-spoofing filter, on a host that accepts packets from its own addresses."""
     topology.machine.sysctl("net/ipv4/conf/nd-front/accept_local", "1")
     own = getattr(plan, who)
     attacker = lab.tap(topology.nodes[who], "eth0")

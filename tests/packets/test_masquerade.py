@@ -1,4 +1,4 @@
-"""Masquerade: what leaves for elsewhere bears the host's address, and what comes back finds its container."""
+"""Masquerading: packets to the outside get the host's address, and replies reach the container."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_world_sees_the_host(topology: Topology, lab: Lab, plan: AddressPlan
 
 
 def test_the_answer_is_translated_back(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """On the wire the container's address is nowhere; at the container the host's is nowhere."""
+    """The container's address does not appear on the wire, the host's does not appear at the container."""
     inside, wire = lab.tap(topology.nodes["web"], "eth0"), lab.tap(topology.outside, "eth0")
     lab.echo(topology.outside, 7002, "udp", plan.outside)
     inside.send(topology.to_gateway() / plan.packet(plan.web, plan.outside) / UDP(sport=4001, dport=7002) / b"who")
@@ -59,7 +59,7 @@ def test_pings_go_out_and_come_back(topology: Topology, lab: Lab, plan: AddressP
 def test_an_error_of_the_other_side_comes_back_with_what_it_is_about(
     topology: Topology, lab: Lab, plan: AddressPlan
 ) -> None:
-    """A closed port: the error quotes the packet as the container sent it."""
+    """The ICMP error of a closed port quotes the packet as the container sent it."""
     inside = lab.tap(topology.nodes["web"], "eth0")
     inside.send(topology.to_gateway() / plan.packet(plan.web, plan.outside) / UDP(sport=4003, dport=7999) / b"x")
     kind = ICMP if plan.too_big is ICMP else ICMPv6DestUnreach
@@ -74,7 +74,7 @@ def test_within_a_network_and_from_the_host_nothing_is_hidden(topology: Topology
 
 
 def test_an_internal_network_sends_nothing_out(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """Nor when somebody inside makes himself a route."""
+    """Also after a process in the container adds a route."""
     vault, family = topology.nodes["vault"], 4 if plan.too_big is ICMP else 6
     vault.ip(f"-{family} route replace default via {'172.21.0.1' if family == 4 else 'fd00:21::1'}")
     wire = lab.tap(topology.outside, "eth0")

@@ -1,4 +1,4 @@
-"""MTU: who sends too much for a narrow wire far away is told so, through NAT, about the packet as he sent it."""
+"""Path MTU discovery: the ICMP error reaches the sender through NAT and quotes the packet as it was sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOO_MUCH = bytes(1400)
 
 
 def complaint(plan: AddressPlan, packet: Packet) -> Packet | None:
-    """Return the error in a packet that says that another was too big."""
+    """Return the "packet too big" error in a packet, or None."""
     if plan.too_big is ICMP and ICMP in packet and (packet[ICMP].type, packet[ICMP].code) == (3, 4):
         return packet[ICMP]
     return packet.getlayer(ICMPv6PacketTooBig)
@@ -28,7 +28,7 @@ def limit(error: Packet) -> int:
 
 
 def test_a_container_is_told_about_the_packet_that_it_sent(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """On the wire the error is about the host's packet, at the container about the container's."""
+    """On the wire the error quotes the host's address, at the container the container's."""
     inside, wire = lab.tap(topology.nodes["web"], "eth0"), lab.tap(topology.outside, "eth0")
     packet = plan.whole(plan.packet(plan.web, plan.far)) / UDP(sport=6101, dport=9) / TOO_MUCH
     inside.send(topology.to_gateway() / packet)
@@ -41,7 +41,7 @@ def test_a_container_is_told_about_the_packet_that_it_sent(topology: Topology, l
 
 
 def test_a_published_server_is_told_when_its_answer_is_too_big(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """The router complains to the host's address and port, the container hears of its own."""
+    """The router's error quotes the host's address and port; the container receives one with its own."""
     inside = lab.tap(topology.nodes["web"], "eth0")
     client = lab.tap(topology.outside, "eth0")
     to = topology.to_host()
@@ -58,7 +58,7 @@ def test_a_published_server_is_told_when_its_answer_is_too_big(topology: Topolog
 
 
 def test_a_connection_finds_the_way_through(topology: Topology, plan: AddressPlan) -> None:
-    """A stream of more than the wire takes at once arrives whole: the kernel inside has understood the errors."""
+    """A stream of segments above the MTU arrives completely: the container's kernel applies the errors."""
     much = bytes(range(256)) * 200
     with topology.far.run(lambda: socket.create_server((plan.far, 7401), family=family(plan.far))) as server:
         server.settimeout(PATIENCE)

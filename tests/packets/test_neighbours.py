@@ -1,4 +1,4 @@
-"""ARP and neighbour discovery: how containers of one network, and their gateway, find one another's MAC."""
+"""ARP and neighbour discovery between the containers of a network and their gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def who_has(address: str) -> Ether:
 
 
 def solicitation(address: str, source: str = SIX.pal, mac: str = "02:42:ac:12:00:03") -> Ether:
-    """Return the question to the group that only those with such an address are in."""
+    """Return a neighbour solicitation to the solicited-node multicast group of *address*."""
     group = in6_getnsma(socket.inet_pton(socket.AF_INET6, address))
     to = IPv6(src=source, dst=socket.inet_ntop(socket.AF_INET6, group), hlim=255)
     return Ether(dst=in6_getnsmac(group)) / to / ICMPv6ND_NS(tgt=address) / ICMPv6NDOptSrcLLAddr(lladdr=mac)
@@ -60,9 +60,9 @@ def test_questions_stay_on_their_network(topology: Topology, lab: Lab) -> None:
 
 
 def test_an_address_that_changed_hands_is_learnt_without_a_question(topology: Topology, lab: Lab) -> None:
-    """Whoever comes up with an address, or with another MAC for it, announces it in both families.
+    """A container announces its addresses in both families when it starts, and when its MAC changes.
 
-    Here the MAC changes under way, because what is said while a bridge opens its port may not be heard by everybody.
+    The test changes the MAC, because announcements at the start can be lost while the bridge opens the port.
     """
     pal = topology.nodes["pal"]
     late = topology.move_in("late", 77)

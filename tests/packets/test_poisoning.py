@@ -1,4 +1,4 @@
-"""Poisoning: false answers about who has an address change nothing for anybody else."""
+"""Poisoning: forged ARP and neighbour discovery packets do not change the caches of others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERYBODY = "ff:ff:ff:ff:ff:ff"
 
 
 def arp_lies(eve: str, about: str, to: str) -> list[Packet]:
-    """An answer nobody asked for, an announcement, and a question that says who asks."""
+    """Return an unsolicited reply, an announcement, and a request with a forged sender."""
     return [
         Ether(src=eve, dst=to) / ARP(op=2, hwsrc=eve, psrc=about, hwdst=to, pdst=about),
         Ether(src=eve, dst=EVERYBODY) / ARP(op=1, hwsrc=eve, psrc=about, pdst=about),
@@ -36,7 +36,7 @@ def ndp_lies(eve: str, about: str, to: str) -> list[Packet]:
 
 
 def said(packet: Packet) -> set[str]:
-    """Return the addresses that a packet claims to be of."""
+    """Return the addresses that a packet claims for its sender."""
     kinds = ((ARP, "psrc"), (IPv6, "src"), (ICMPv6ND_NA, "tgt"))
     return {getattr(packet[kind], name) for kind, name in kinds if kind in packet}
 
@@ -46,7 +46,7 @@ def believed(node: Node, address: str) -> str:
 
 
 def honest(eve: str) -> Packet:
-    """What eve may say, which shows by its arrival that nothing said before is under way."""
+    """Return a valid packet of eve; its arrival shows that earlier packets were handled."""
     return Ether(src=eve, dst=EVERYBODY) / ARP(op=1, hwsrc=eve, psrc=FOUR.eve, pdst="172.18.9.9")
 
 
@@ -82,7 +82,7 @@ def test_the_host_goes_on_knowing_its_containers(topology: Topology, lab: Lab, p
 
 
 def test_without_a_guard_the_same_lies_are_believed(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """So it is the guard that the tests above see at work."""
+    """Shows that the filter causes the results of the tests above."""
     pal, rogue = topology.nodes["pal"], topology.mac("rogue")
     reach(pal, plan.web, 9)
     tap, listening = lab.tap(topology.nodes["rogue"], "eth0"), lab.tap(pal, "eth0")

@@ -1,4 +1,4 @@
-"""Published ports: the way in, the way back, and the detours by way of the host's own address (hairpin)."""
+"""Published ports: destination NAT, the return path, and hairpin NAT through the host's address."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indire
 def test_the_container_sees_the_client_and_the_client_sees_the_host(
     topology: Topology, lab: Lab, plan: AddressPlan
 ) -> None:
-    """The whole exchange of a connection's first packets, at both ends."""
+    """The TCP handshake, observed at both ends."""
     inside, wire = lab.tap(topology.nodes["web"], "eth0"), lab.tap(topology.outside, "eth0")
     frame = wire_frame(topology, plan) / TCP(sport=5001, dport=8080, flags="S", seq=1000)
     wire.send(frame)
@@ -46,7 +46,7 @@ def test_it_is_reached_from_outside_and_from_other_networks(
 def test_hairpin_its_own_network_reaches_it_by_way_of_the_host(
     topology: Topology, lab: Lab, plan: AddressPlan, who: str, protocol: str
 ) -> None:
-    """The host puts its own address in: else the answer would take the direct way, from an address nobody asked."""
+    """The host replaces the source with its own address, else the reply would come directly from the container."""
     inside = lab.tap(topology.nodes["web"], "eth0")
     assert reach(topology.nodes[who], plan.uplink, 8080, protocol) == plan.gateway
     kind = TCP if protocol == "tcp" else UDP
@@ -59,7 +59,7 @@ def test_what_is_published_is_not_reached_by_the_containers_own_address(topology
 
 
 def test_a_later_packet_of_no_connection_is_not_let_in(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """An acknowledgement out of nowhere, to the container's own address, by a neighbour that knows the way."""
+    """An ACK without a connection, to the container's address, from a neighbour with a route to it."""
     inside, wire = lab.tap(topology.nodes["web"], "eth0"), lab.tap(topology.outside, "eth0")
     to = topology.to_host()
     wire.send(to / plan.packet(plan.outside, plan.web) / TCP(sport=5002, dport=80, flags="A"))

@@ -1,4 +1,4 @@
-"""Rogue routers: a container's router advertisements and redirects reach nobody, and nobody would heed them."""
+"""Rogue routers: router advertisements and redirects of a container are dropped, and would be ignored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREFIX = "2001:db8:bad::"
 
 
 def advertisement(mac: str, *before: Packet) -> Packet:
-    """Return what makes whoever heeds it take an address, a default route and a name server."""
+    """Return a router advertisement with a prefix, a default route and a name server."""
     frame = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=link_local(mac).compressed, dst="ff02::1", hlim=255)
     for header in before:
         frame /= header
@@ -35,7 +35,7 @@ def advertisement(mac: str, *before: Packet) -> Packet:
 
 
 def fooled(node: Node) -> list[str]:
-    """Return what a node has from router advertisements."""
+    """Return the addresses and routes that a node has from router advertisements."""
     addresses = [address["local"] for link in node.json("-6 addr") for address in link["addr_info"]]
     routes = [route["dst"] for route in node.json("-6 route show proto ra")]
     return [
@@ -71,7 +71,7 @@ def test_a_container_is_no_dhcp_server_and_no_multicast_router(topology: Topolog
 
 
 def test_nobody_heeds_one_that_gets_through(topology: Topology, lab: Lab) -> None:
-    """From rogue, which has no guard: neither its neighbours nor the host listen to routers there."""
+    """Sent by rogue, which has no filter: its neighbours and the host do not accept router advertisements."""
     rogue, mac = lab.tap(topology.nodes["rogue"], "eth0"), topology.mac("rogue")
     pal, bridge = lab.tap(topology.nodes["pal"], "eth0"), lab.tap(topology.machine, "nd-front")
     rogue.send(advertisement(mac))
@@ -82,7 +82,7 @@ def test_nobody_heeds_one_that_gets_through(topology: Topology, lab: Lab) -> Non
 
 
 def test_a_container_cannot_lead_its_neighbours_and_the_host_elsewhere(topology: Topology, lab: Lab) -> None:
-    """Redirects that seem to come from the gateway, in both families."""
+    """ICMP redirects with the gateway's source address, in both families."""
     eve, pal, mac = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.nodes["pal"], "eth0"), topology.mac("eve")
     to = Ether(src=mac, dst=topology.mac("pal"))
     gateway6 = topology.machine.link_local("nd-front")

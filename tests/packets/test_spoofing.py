@@ -1,4 +1,4 @@
-"""Forged sources: a container speaks with its own MAC and addresses; anything else ends at its port."""
+"""Forged sources: packets with a MAC or address other than the container's own are dropped at its bridge port."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_neighbour_sees_no_forged_address(topology: Topology, lab: Lab, plan: 
 
 
 def test_a_neighbour_sees_no_forged_mac(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """Else the bridge would learn that the victim is behind eve's port, and send her what is for him."""
+    """Else the bridge would learn the victim's MAC at eve's port and forward the victim's frames to it."""
     eve, pal = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.nodes["pal"], "eth0")
     forged = to_pal(topology, plan, plan.eve, topology.mac("web"))
     never_arrives(eve, pal, forged, to_pal(topology, plan, plan.eve, topology.mac("eve")), MARK)
@@ -47,7 +47,7 @@ def test_the_world_sees_no_forged_address(topology: Topology, lab: Lab, plan: Ad
 
 
 def test_a_source_inside_a_network_comes_by_its_bridge_alone(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
-    """Else a neighbour host passes for a container where a port is published for a container's subnet alone."""
+    """Else a neighbour host could reach a port that is allowed for a container's subnet only."""
     wire, web = lab.tap(topology.outside, "eth0"), lab.tap(topology.nodes["web"], "eth0")
     to = topology.to_host()
     honest = to / plan.packet(plan.outside, plan.uplink) / UDP(sport=6, dport=8080)
@@ -60,7 +60,7 @@ def test_a_source_inside_a_network_comes_by_its_bridge_alone(topology: Topology,
 def test_where_there_is_no_guard_the_host_still_drops_what_is_not_of_the_network(
     topology: Topology, lab: Lab, plan: AddressPlan
 ) -> None:
-    """rogue may pose as a neighbour, which is what it has no guard for, and still as nobody else."""
+    """rogue, which has no filter, can forge addresses of its own subnet only."""
     rogue, wire = lab.tap(topology.nodes["rogue"], "eth0"), lab.tap(topology.outside, "eth0")
     pal = lab.tap(topology.nodes["pal"], "eth0")
     rogue.send(to_pal(topology, plan, plan.web, topology.mac("rogue")) / MARK)

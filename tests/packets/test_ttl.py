@@ -1,4 +1,4 @@
-"""TTL and hop limit: a router counts once, a bridge does not, and who runs out is told through NAT."""
+"""TTL and hop limit: decremented by routers, not by bridges; "time exceeded" errors pass NAT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indire
 
 
 def expiry(plan: AddressPlan, packet: Packet) -> Packet | None:
-    """Return the error in a packet that says that another had gone too far."""
+    """Return the "time exceeded" error in a packet, or None."""
     if plan.expired is ICMP and ICMP in packet and packet[ICMP].type == 11:
         return packet[ICMP]
     return packet.getlayer(ICMPv6TimeExceeded)
@@ -42,7 +42,7 @@ def test_the_host_counts_once_on_the_way_out_and_once_on_the_way_in(
 def test_who_runs_out_on_the_way_is_told_by_whom(
     topology: Topology, lab: Lab, plan: AddressPlan, hops: int, who: str
 ) -> None:
-    """This is how traceroute works from a container: each router on the way says who it is."""
+    """Traceroute from a container works: each router on the path answers with its address."""
     web = lab.tap(topology.nodes["web"], "eth0")
     web.send(topology.to_gateway() / plan.packet(plan.web, plan.far, hops) / UDP(sport=6210 + hops, dport=33434))
     told = web.expect(lambda p: expiry(plan, p) is not None and expiry(plan, p).payload.sport == 6210 + hops)
@@ -54,7 +54,7 @@ def test_who_runs_out_on_the_way_is_told_by_whom(
 def test_a_client_whose_packet_runs_out_before_the_container_is_told_by_the_host(
     topology: Topology, lab: Lab, plan: AddressPlan
 ) -> None:
-    """Of the container's address, behind the published port, the error says nothing."""
+    """The error does not contain the container's address."""
     wire = lab.tap(topology.outside, "eth0")
     to = topology.to_host()
     wire.send(to / plan.packet(plan.outside, plan.uplink, 1) / UDP(sport=6220, dport=8080))

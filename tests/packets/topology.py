@@ -1,4 +1,4 @@
-"""The place where the packets travel, with an address plan in both families."""
+"""The topology of the packet tests, with an address plan for both families."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NARROW = 1300
 
 @dataclass(frozen=True, slots=True)
 class AddressPlan:
-    """Who has which address in one family, and what its packets are made of."""
+    """The addresses of one family, and builders of its packets."""
 
     ip: Header
     gateway: str
@@ -54,7 +54,7 @@ class AddressPlan:
         return packet[IP].ttl if self.ip is IP else packet[IPv6].hlim
 
     def whole(self, packet: Packet) -> Packet:
-        """Return the packet with the order not to break it, which in IPv6 nobody on the way does."""
+        """Return the packet with DF set; IPv6 routers never fragment."""
         if self.ip is IP:
             packet[IP].flags = "DF"
         return packet
@@ -98,8 +98,8 @@ BOOKS = {
 class Topology:
     """A host with the networks ``front`` (web, pal, eve; rogue without a guard), ``mall`` (shop) and ``deep`` (vault).
 
-    Beyond its uplink is ``outside``, and beyond that, by a narrow wire, ``far``.  web's port 80 is published as 8080.
-    What goes from port to port of a bridge does not pass the firewall, as on a host without br_netfilter.
+    ``outside`` is the neighbour on its uplink, ``far`` is behind ``outside`` on a wire with a small MTU.  web's port 80
+    is published as 8080.  Bridged packets do not pass the firewall, as on a host without br_netfilter.
     """
 
     def __init__(self, lab: Lab, run_dir: Path, backend: str) -> None:
@@ -135,7 +135,7 @@ class Topology:
                 lab.echo(node, number, protocol, address)
 
     def _lay_out(self, lab: Lab) -> None:
-        """Outside routes between the host and far."""
+        """Configure ``outside`` as the router between the host and ``far``."""
         link = lab.wire(self.outside, self.far, "203.0.113.0/24", "2001:db8:fa::/64")
         for node in (self.outside, self.far):
             node.ip(f"link set {link} mtu {NARROW}")
@@ -153,7 +153,7 @@ class Topology:
         return self.pairs[name].mac
 
     def move_in(self, name: str, last: int, **changes: str) -> Pair:
-        """Have a further container on ``front``; *changes* are fields of its pair."""
+        """Add a container on ``front``; *changes* are fields of its pair."""
         pair = replace(self.site.container(name, self.front, last), **changes)
         self.site.want(pair)
         self.site.converge()
@@ -167,23 +167,24 @@ class Topology:
         self.site.converge()
 
     def to_gateway(self, network: str = "front") -> Ether:
-        """Return the beginning of a container's frame for the host."""
+        """Return the Ethernet header of a container's frame to its gateway."""
         return Ether(dst=self.macs[f"nd-{network}"])
 
     def to_host(self) -> Ether:
-        """Return the beginning of a frame of the neighbour's for the host."""
+        """Return the Ethernet header of the neighbour's frame to the host."""
         return Ether(dst=self.macs["eth0"])
 
 
 def is_flow(packet: Packet, sport: int, dport: int) -> bool:
-    """Tell whether a packet, or the one that an ICMP error quotes, is of a flow known by its ports."""
+    """Return whether a packet, or the packet quoted by an ICMP error, has these ports."""
     return any(kind in packet and (packet[kind].sport, packet[kind].dport) == (sport, dport) for kind in (TCP, UDP))
 
 
 def never_arrives(sender: Tap, receiver: Tap, forged: Packet, honest: Packet, mark: bytes) -> None:
-    """Send what is forged and then what is honest: when *mark* is there, what is forged is not on its way any more.
+    """Send the forged frame, then the valid one, and assert that only the latter arrives.
 
-    The honest frame ends with the mark; the forged one has it too, before an exclamation mark.
+    The valid frame ends with *mark*, the forged one with *mark* and an exclamation mark.  Frames keep their order, so
+    the arrival of the valid frame shows that the forged one was dropped.
     """
     sender.send(forged / (mark + b"!"))
     sender.send(honest / mark)

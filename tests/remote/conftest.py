@@ -1,4 +1,4 @@
-"""netd on a throwaway host beside a plugin that the tests can do anything with."""
+"""netd on a temporary host, and a plugin that the tests control."""
 
 import itertools
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.remote.plugin import Plugin
 
 NUMBERS = itertools.count()
 TIMEOUT = 1
-"""Seconds that netd waits for a plugin here."""
+"""netd's ``plugin_timeout`` in these tests, in seconds."""
 
 
 class PluginSite(Site):
@@ -34,7 +34,7 @@ class PluginSite(Site):
         return made
 
     def far(self, name="n", subnet="10.1.0.0/24", **fields):
-        """Make a network of the plugin's."""
+        """Create a network of the plugin."""
         return self.network(name, subnet, **{"Driver": self.driver, **fields})
 
     def state_of_all(self):
@@ -53,7 +53,7 @@ class PluginSite(Site):
 
 @pytest.fixture
 def site(lab, tmp_path):
-    """A site of a test's own, where netd may be killed."""
+    """A site for one test, which may kill netd."""
     made = PluginSite(lab, tmp_path)
     made.start()
     yield made
@@ -79,5 +79,5 @@ def place(shared):
 
 @pytest.fixture
 def plugin(place):
-    """A plugin of a test's own on the shared site."""
+    """A plugin for one test on the shared site."""
     return place.plugin(f"far{next(NUMBERS)}")

@@ -1,7 +1,7 @@
-"""A driver in a process of its own, as anybody could write it: a web server on a unix socket.
+"""A plugin: a web server on a unix socket that implements libnetwork's driver protocol.
 
-It makes a bridge per network and a veth pair per endpoint on a throwaway host, and remembers every call.  A test may
-change any answer, hold one back, or end it at any moment.
+It creates a bridge per network and a veth pair per endpoint on a temporary host, and records every call.  A test can
+replace or delay any response, and stop the plugin at any moment.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ class Plugin:
         self.machine, self.path, self.implements = machine, path, implements
         self.calls: list[tuple[str, dict]] = []
         self.answers: dict[str, object] = {}
-        """By method: what is answered instead, a function of the body, or a whole response."""
+        """Replacement responses by method: a body, a function of the request's body, or a complete response."""
         self.held: dict[str, threading.Event] = {}
-        """By method: what must happen before it is answered."""
+        """Events by method that delay the response until they are set."""
         self.arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -32,7 +32,7 @@ class Plugin:
         self._do(self._serve())
 
     def stop(self):
-        """End as a killed process does: the socket's file stays, and nobody listens."""
+        """Stop as a killed process does: the socket's file remains, without a listener."""
         self._do(self._runner.cleanup())
 
     def close(self):
@@ -87,7 +87,7 @@ class Plugin:
         name = method.replace(".", "_")
         return getattr(self, f"on_{name}", lambda _: {})(body)
 
-    # What a driver does
+    # Methods of the driver protocol
 
     def on_Plugin_Activate(self, _):
         return {"Implements": list(self.implements)}
@@ -136,5 +136,5 @@ def source_of(body):
 
 
 def joined(body, **fields):
-    """Return the usual answer to Join, with *fields* changed."""
+    """Return the default response to Join, with *fields* changed."""
     return {"InterfaceName": {"SrcName": source_of(body), "DstPrefix": "eth"}, **fields}

@@ -1,4 +1,4 @@
-"""A plugin that is network driver and IPAM driver in one, through netd, in the order of Docker's engine."""
+"""A plugin that is both network driver and IPAM driver: calls in the order of Docker's engine."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The drivers that docs/drivers.md shows are drivers."""
+"""The example drivers of docs/drivers.md work."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Drivers that refuse, answer nonsense, hang and die; a netd that is killed meanwhile."""
+"""Plugins that refuse, respond with invalid data, hang or die, and kills of netd during their calls."""
 
 import subprocess
 import threading
@@ -16,7 +16,7 @@ AGAIN = [ND + "Leave", ND + "DeleteEndpoint"]
 
 
 def refused(place, name="web", networks="n", status=500):
-    """Expect that a container cannot start, that nothing is left of it, and return the words."""
+    """Assert that a container's start fails without leftovers, and return the message."""
     before = place.state_of_all()
     words = place.refusal(status, "POST", "/netd/v1/sandboxes", place.request(name, networks))
     assert place.state_of_all() == before
@@ -57,7 +57,9 @@ def test_a_failing_connect_leaves_the_container_as_it_was(place, plugin):
     body = {"Container": "web", "EndpointConfig": {}}
     assert "not this one" in place.refusal(500, "POST", "/networks/aa/connect", body)
     assert place.state_of_all() == before and box.gateway() == "10.1.0.1"
-    assert plugin.bodies(RUN[2])[-1]["NetworkID"] == place.get("/networks/zz")["Id"], "its ports are programmed again"
+    assert plugin.bodies(RUN[2])[-1]["NetworkID"] == place.get("/networks/zz")["Id"], (
+        "external connectivity is programmed again"
+    )
     second.clear()
     place.connect("aa", "web")
     assert box.gateway() == "10.2.0.1"
@@ -158,7 +160,9 @@ def test_a_dead_driver_holds_up_no_removal(site):
     site.start()
     plugin.await_call(ND + "DeleteNetwork")
     told = plugin.methods(seen)
-    assert told[0] == "Plugin.Activate" and told[-1] == ND + "DeleteNetwork", "it hears of what it missed"
+    assert told[0] == "Plugin.Activate" and told[-1] == ND + "DeleteNetwork", (
+        "the plugin receives the calls that it missed"
+    )
     [made] = plugin.bodies(RUN[0])
     assert made["EndpointID"] in {body["EndpointID"] for body in plugin.bodies(AGAIN[1])}
 
@@ -181,7 +185,7 @@ def test_networks_and_containers_outlive_a_killed_netd(site):
     seen = len(plugin.calls)
     site.start()
     assert site.state_of_all() == before and plugin.methods(seen) == []
-    assert "repairing" not in site.log().split("listening")[-2], "what is there is what should be there"
+    assert "repairing" not in site.log().split("listening")[-2], "the actual state equals the desired state"
     run(site, plugin, "again")
     box.remove()
     assert len(plugin.bodies(ND + "CreateNetwork")) == created

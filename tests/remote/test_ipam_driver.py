@@ -1,4 +1,4 @@
-"""An IPAM driver in a process of its own, asked as the engine asks it."""
+"""A remote IPAM driver, called as the engine calls it."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -37,7 +37,7 @@ async def driver(plugin):
 
 
 def ask(plugin, question):
-    """Return what *question*, a function of the driver, comes to."""
+    """Run *question*, a function of the driver, and return its result."""
 
     async def play():
         async with driver(plugin) as found:

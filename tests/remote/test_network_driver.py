@@ -1,4 +1,4 @@
-"""A driver in a process of its own: every call of libnetwork's protocol, in its order, and containers that work."""
+"""A remote network driver: every call of libnetwork's protocol, in order, and connectivity of its containers."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ STOP = [ND + "RevokeExternalConnectivity", ND + "Leave", ND + "DeleteEndpoint"]
 
 
 def run(place, plugin, name, networks="n", **fields):
-    """Start a container and wait for the last of the calls that it makes."""
+    """Start a container and wait for the last call to the driver."""
     before = len(plugin.bodies(ND + "EndpointOperInfo"))
     box = place.sandbox(name, networks, **fields)
     plugin.await_call(ND + "EndpointOperInfo", before + 1)
@@ -97,7 +97,9 @@ def test_what_the_driver_is_told_of_an_endpoint(place, plugin):
     assert plugin.last(ND + "Join") == {**ids, "SandboxKey": box.view["Netns"], "Options": options}
     assert plugin.last(ND + "ProgramExternalConnectivity") == {**ids, "Options": options}
     assert box.node.mac("eth0") == "02:11:22:33:44:55"
-    assert box.settings["Ports"] == {"53/udp": None, "80/tcp": None, "9/tcp": None}, "the driver publishes them itself"
+    assert box.settings["Ports"] == {"53/udp": None, "80/tcp": None, "9/tcp": None}, (
+        "the driver publishes the ports itself"
+    )
     assert "8080" not in place.ruleset()
 
 
@@ -165,7 +167,7 @@ def test_without_a_gateway_the_container_has_no_way_out_and_is_not_programmed(pl
     assert box.gateway() is None and box.settings["Networks"]["n"]["Gateway"] == ""
     assert set(plugin.methods(seen)) == {ND + "CreateEndpoint", ND + "Join", ND + "EndpointOperInfo"}
     place.connect("bridge", "web")
-    assert box.gateway() == "172.17.0.1", "the other network is the way out"
+    assert box.gateway() == "172.17.0.1", "the other network has the default route"
     assert box.settings["Ports"]["80/tcp"][0]["HostPort"] == "8080"
 
 
