@@ -155,6 +155,7 @@ class DisconnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
     force: bool = False
 
 
+PREDEFINED_NETWORKS = ("bridge", "host", "none")
 NETWORK_DRIVERS = ("bridge", "host", "macvlan", "null")
 """Names of the network drivers that netd itself has; packages may add others."""
 

@@ -10,11 +10,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 import msgspec
 
-from netd.api import EndpointSettings
+from netd.api import PREDEFINED_NETWORKS, EndpointSettings
 from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.common.ids import short
-
-PREDEFINED = ("bridge", "host", "none")
 
 
 class PoolSpec(msgspec.Struct, frozen=True):
@@ -92,7 +90,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def predefined(self) -> bool:
-        return self.name in PREDEFINED
+        return self.name in PREDEFINED_NETWORKS
 
     def pools_of(self, family: Family) -> tuple[Pool, ...]:
         return tuple(pool for pool in self.pools if pool.subnet.version == family)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netd.api import EndpointSettings
+from netd.api import NETWORK_DRIVERS, EndpointSettings
 from netd.common.errors import BadRequest
+from netd.drivers import registry
 from runtime.container_config import Config, Healthcheck, RestartPolicy
 from runtime.engine.containers import health_state
 from runtime.engine.containers.names import check_name, free_name
@@ -189,3 +190,8 @@ def test_no_health_check_is_none():
         assert health_state.plan(Config(healthcheck=Healthcheck(test=test))) is None
     assert health_state.plan(Config()) is None
     assert health_state.plan(Config(healthcheck=Healthcheck(test=["CMD", "a", "b"]))).argv == ["a", "b"]
+
+
+def test_the_network_drivers_in_info_are_those_of_netd():
+    drivers = registry.discover()
+    assert all(drivers.has(name) for name in NETWORK_DRIVERS)

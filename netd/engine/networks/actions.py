@@ -10,6 +10,7 @@ import logging
 
 from msgspec.structs import replace
 
+from netd.api import PREDEFINED_NETWORKS
 from netd.common.errors import BadRequest, Conflict, Forbidden, Problem
 from netd.common.events import event
 from netd.common.filters import Filters
@@ -23,7 +24,7 @@ from netd.engine.networks.network_filters import prunable
 from netd.engine.networks.reservations import delete_reservations_on
 from netd.engine.networks.subnets import Subnets
 from netd.facts import Bridge
-from netd.model import PREDEFINED, Network, NetworkSpec, Pool
+from netd.model import Network, NetworkSpec, Pool
 
 _log = logging.getLogger(__name__)
 _MAX_NAME_LENGTH = 64
@@ -231,5 +232,5 @@ def check_name(name: str) -> None:
 
 def check_not_predefined(name: str) -> None:
     """Raise Forbidden for the names of predefined networks."""
-    if name in (*PREDEFINED, "default"):
+    if name in (*PREDEFINED_NETWORKS, "default"):
         raise Forbidden(f"operation is not permitted on predefined {name} network ")

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import msgspec
 
-from netd.api import EndpointSettings, IPAMConfig, PortBindings, SandboxRequest
+from netd.api import PREDEFINED_NETWORKS, EndpointSettings, IPAMConfig, PortBindings, SandboxRequest
 from netd.common import allow
 from netd.common.addresses import Family, is_usable
 from netd.common.digits import unsigned
@@ -17,7 +17,6 @@ from runtime.container_config import Config, HostConfig, NetworkingConfig, joine
 from runtime.engine.options import sysctls
 from runtime.record import ContainerRecord
 
-PREDEFINED = ("bridge", "host", "none")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
 _HIGHEST = 65535
 
@@ -96,12 +95,12 @@ def _check_endpoint(network: str, settings: EndpointSettings) -> None:
 def _problems(network: str, settings: EndpointSettings) -> list[str]:
     config = settings.ipam_config or IPAMConfig()
     addresses: dict[Family, str] = {4: config.ipv4_address, 6: config.ipv6_address}
-    if network in PREDEFINED and any(addresses.values()):
+    if network in PREDEFINED_NETWORKS and any(addresses.values()):
         problems = ["user-specified IP address is supported on user-defined networks only"]
     else:
         invalid = ((family, text) for family, text in addresses.items() if text and not is_usable(text, family))
         problems = [f"invalid IPv{family} address: {text}" for family, text in invalid]
-    if network in PREDEFINED and settings.aliases:
+    if network in PREDEFINED_NETWORKS and settings.aliases:
         problems.append("network-scoped aliases are only supported for user-defined networks")
     return problems
 
