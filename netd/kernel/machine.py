@@ -1,6 +1,6 @@
-"""What identifies the machine: the boot and the hostname.
+"""The boot id and the hostname of the machine.
 
-Reads only; changes nothing and keeps nothing.
+Owns nothing and changes nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conversion of what the kernel reports into facts.
+"""Conversion of links, addresses and routes that the kernel reports into facts.
 
 Owns nothing and changes nothing.  An object that differs from what netd creates (down, without its bridge, without its
 peer) becomes a fact that differs from every desired fact, so that the plan repairs it.
@@ -72,7 +72,7 @@ def bridge_facts(
     return [
         bridge_fact(link, addresses.get(link.index, []), known.get(link.name), egress_program(link.index))
         for link in links
-        if bridges.is_ours(link) or (link.name in known and not known[link.name].owned)
+        if bridges.is_own(link) or (link.name in known and not known[link.name].owned)
     ]
 
 
@@ -117,7 +117,7 @@ def sandbox_facts(sandbox: str, contents: SandboxContents, lookups: HostLookups)
         found = _first_of_each_family(addresses.get(link.index, []), ())
         if port and is_pair(port) and port.peer == link.index:
             facts.append(_pair_fact(lookups, port, sandbox, link, found))
-        elif macvlans.is_ours(link):
+        elif macvlans.is_own(link):
             facts.append(macvlans.fact(sandbox, link, found, lookups.link))
         elif plugin_links.is_moved(link):
             facts.append(plugin_links.fact(sandbox, link, found, routes))

@@ -89,23 +89,21 @@ class Worker:
         return facts.state(found)
 
     def used_subnets(self) -> list[Subnet]:
-        ours = self._own_indices(self._host.names_and_aliases())
+        own = self._own_indices(self._host.names_and_aliases())
         addresses = self._host.addresses()
-        found = {address.network for index, group in addresses.items() if index not in ours for address in group}
+        found = {address.network for index, group in addresses.items() if index not in own for address in group}
         found |= {
-            route.destination
-            for route in self._host.routes()
-            if route.link not in ours and rtnl.uses_destination(route)
+            route.destination for route in self._host.routes() if route.link not in own and rtnl.uses_destination(route)
         }
         return sorted(found, key=lambda subnet: (subnet.version, subnet.network_address.packed, subnet.prefixlen))
 
     def routes(self) -> list[RouteEntry]:
         links = self._host.names_and_aliases()
-        ours = self._own_indices(links)
+        own = self._own_indices(links)
         return [
             RouteEntry(route.destination, links[route.link][0])
             for route in self._host.routes()
-            if route.link in links and route.link not in ours and rtnl.uses_destination(route)
+            if route.link in links and route.link not in own and rtnl.uses_destination(route)
         ]
 
     def _own_indices(self, links: Mapping[int, tuple[str, str]]) -> set[int]:

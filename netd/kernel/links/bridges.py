@@ -28,7 +28,7 @@ With less than 1280 the link would have no IPv6 sysctls until the MTU is changed
 """
 
 
-def is_ours(link: rtnl.Link) -> bool:
+def is_own(link: rtnl.Link) -> bool:
     return link.kind == "bridge" and (link.alias == MARK or _is_unfinished(link))
 
 
@@ -96,7 +96,7 @@ def _create(host: Rtnl, fact: Bridge) -> bool:
         if problem.errno != errno.EEXIST:
             raise
         link = host.find(fact.name)
-        if link and not is_ours(link):
+        if link and not is_own(link):
             message = f"a link named {fact.name} exists already and is not netd's"
             raise KernelRefused(message, errno.EEXIST) from problem
         return False
@@ -121,7 +121,7 @@ def delete(host: Rtnl, fact: Bridge) -> None:
         return
     if not fact.owned:
         sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", "0")
-        addresses = (rtnl.delete_address(index, address) for address in host.our_addresses(index))
+        addresses = (rtnl.delete_address(index, address) for address in host.own_addresses(index))
         host.talk(*addresses, rtnl.delete_loopback6_route(index))
         return
     # The host answers for the addresses of a link that is down too.

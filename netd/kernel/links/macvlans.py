@@ -108,7 +108,7 @@ class Macvlans:
 # Inside sandboxes
 
 
-def is_ours(link: rtnl.Link) -> bool:
+def is_own(link: rtnl.Link) -> bool:
     return link.kind == "macvlan" and link.alias == _MARK
 
 

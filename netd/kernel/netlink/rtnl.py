@@ -32,7 +32,7 @@ from netd.kernel.netlink.messages import (
 )
 
 IFF_UP, _IFF_NOARP = 1, 0x80
-OUR_ADDRESS_PROTOCOL = 0x6E
+NETD_ADDRESS_PROTOCOL = 0x6E
 """IFA_PROTO of the addresses that netd sets; ``ip addr`` shows it."""
 RETIRED_GROUP = 0x6E64786E
 """The group of retired links, so that a single request deletes all of them."""
@@ -258,7 +258,7 @@ def _address(
     packed = address.ip.packed
     has_broadcast = address.version == 4 and address.network.prefixlen < 31
     broadcast = attribute(4, address.network.broadcast_address.packed) if has_broadcast else b""
-    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_IFA_PROTO, OUR_ADDRESS_PROTOCOL)
+    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_IFA_PROTO, NETD_ADDRESS_PROTOCOL)
     return Request(kind, header + attrs, flags, tolerate)
 
 
@@ -397,9 +397,9 @@ def read_address(message: Message) -> tuple[int, Interface]:
     return index, ip_interface((attrs.get(_IFA_LOCAL) or attrs[_IFA_ADDRESS], prefix))
 
 
-def is_our_address(message: Message) -> bool:
+def is_own_address(message: Message) -> bool:
     """Return whether netd set the address; always false on kernels before 5.18, which have no IFA_PROTO."""
-    return attributes(message.body, _IFADDR.size).get(_IFA_PROTO) == bytes((OUR_ADDRESS_PROTOCOL,))
+    return attributes(message.body, _IFADDR.size).get(_IFA_PROTO) == bytes((NETD_ADDRESS_PROTOCOL,))
 
 
 def read_route(message: Message) -> RtnlRoute:

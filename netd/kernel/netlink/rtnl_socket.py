@@ -66,10 +66,10 @@ class Rtnl(Netlink):
                 found.setdefault(index, []).append(address)
         return found
 
-    def our_addresses(self, link: int) -> list[Interface]:
+    def own_addresses(self, link: int) -> list[Interface]:
         """Return the addresses that netd set on a link, which may be foreign."""
         messages = self.dump(rtnl.list_addresses())
-        found = [rtnl.read_address(message) for message in messages if rtnl.is_our_address(message)]
+        found = [rtnl.read_address(message) for message in messages if rtnl.is_own_address(message)]
         return [address for index, address in found if index == link]
 
     def routes(self, table: int = 0) -> list[rtnl.RtnlRoute]:

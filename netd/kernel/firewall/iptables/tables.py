@@ -83,18 +83,18 @@ def _opened(iptc: Any, family: Family, name: str) -> Iterator[Any]:
 
 def _replace(table: Any, family: Family, name: str, content: Content) -> None:
     names = [chain.name for chain in table.chains]
-    ours = {name for name in names if name.startswith(PREFIX)}
-    for chain in content.chains.keys() - ours:
+    own = {name for name in names if name.startswith(PREFIX)}
+    for chain in content.chains.keys() - own:
         table.create_chain(chain)
     for hook in names:
-        if hook not in ours and table.builtin_chain(hook):
+        if hook not in own and table.builtin_chain(hook):
             _set_jump(table, family, hook, wanted=hook in content.hooks, last=(name, hook) == MARKING)
-    for chain in ours:
+    for chain in own:
         table.flush_entries(chain)
     for chain, rules in content.chains.items():
         for rule in rules:
             table.append_entry(chain, pack(rule, family))
-    for chain in ours - content.chains.keys():
+    for chain in own - content.chains.keys():
         table.delete_chain(chain)
 
 

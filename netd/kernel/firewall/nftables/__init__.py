@@ -1,1 +1,1 @@
-"""The nftables backend: one table with a fixed number of rules; sets and maps hold what varies."""
+"""The nftables backend: one table with a fixed number of rules, and sets and maps with the elements."""
