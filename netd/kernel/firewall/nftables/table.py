@@ -208,7 +208,7 @@ table inet netd {
 }
 """
 
-_RESPECTFUL = f"""
+_INPUT_RULES_TABLES = f"""
 table inet netd {{
   set asked_ports {{ type inet_proto . inet_service; }}
   set asked_ports_at {{ type ipv4_addr . inet_proto . inet_service; }}
@@ -279,7 +279,7 @@ def skeleton(respect: bool) -> str:
     skeleton = _SKELETON.replace("@mark@", f"{MARK:#x}")
     if not respect:
         return skeleton.replace("    @first@\n", "")
-    return skeleton.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _RESPECTFUL
+    return skeleton.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _INPUT_RULES_TABLES
 
 
 def removal() -> str:
