@@ -1,4 +1,4 @@
-"""netd itself on a throwaway host with a neighbour, spoken to over its socket as any client does."""
+"""netd on a temporary host with a neighbour, used through its socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UPLINK, OUTSIDE = "198.51.100.1", "198.51.100.2"
 
 
 class Site:
-    """A host, its neighbour ``outside``, and a netd that can be killed and started again."""
+    """A host, its neighbour ``outside``, and a netd that can be killed and restarted."""
 
     def __init__(self, lab: Lab, root: Path, firewall: str = "auto") -> None:
         self.lab = lab
@@ -61,7 +61,7 @@ class Site:
             )
 
     def start(self) -> None:
-        """Start netd and return when it serves; it says so itself."""
+        """Start netd and return when it has sent READY=1 to NOTIFY_SOCKET."""
         path = self.root / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
             path.unlink(missing_ok=True)
@@ -94,10 +94,10 @@ class Site:
             self.remove(sandbox["Id"])
         self.stop()
 
-    # Its clients
+    # Clients
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, object]:
-        """Return the status and what the body says."""
+        """Return the status and the decoded body."""
         status, text = self.exchange(method, path, body)
         return status, json.loads(text) if text.startswith(("{", "[")) else text
 
@@ -113,7 +113,7 @@ class Site:
             return response.status, response.read().decode()
 
     def ask(self, status: int, method: str, path: str, body: object = None) -> object:
-        """Call, expect the status, and return what the answer says."""
+        """Send a request, assert its status, and return the decoded body."""
         found, said = self.call(method, path, body)
         assert found == status, f"{method} {path}: {found} {said}\n{self.log()[-2000:]}"
         return said
@@ -122,13 +122,13 @@ class Site:
         return self.ask(200, "GET", path)
 
     def refusal(self, status: int, method: str, path: str, body: object = None) -> str:
-        """Expect a refusal in one sentence, or a list of them under Docker's heading, and return it."""
+        """Assert a refusal with one sentence or Docker's list of faults, and return the message."""
         words = self.ask(status, method, path, body)["message"]
         assert words and "\n" not in words.replace(":\n", ": ", 1).replace("\n* ", " ")
         return words
 
     def network(self, name: str, subnet: str | None = None, **fields: object) -> dict:
-        """Make a network and return it as it is shown."""
+        """Create a network and return its inspection."""
         if subnet:
             fields["IPAM"] = {"Config": [{"Subnet": subnet}]}
         made = self.ask(201, "POST", "/networks/create", {"Name": name, **fields})
@@ -138,7 +138,7 @@ class Site:
         return [network["Name"] for network in self.get("/networks")]
 
     def request(self, name: str, networks: object = None, **fields: object) -> dict:
-        """Return the body that asks for a sandbox; *networks* may be names or settings by name."""
+        """Return the body of a sandbox request; *networks* are names, or settings by name."""
         if isinstance(networks, str):
             networks = {networks: {}}
         return {"Id": secrets.token_hex(32), "Name": name, "Networks": networks, **fields}
@@ -163,17 +163,17 @@ class Site:
     # The host
 
     def ruleset(self) -> str:
-        """Return what the host's packet filters hold, of either kind."""
+        """Return the nftables ruleset and the legacy tables of the host."""
         return self.machine.command("nft", "list", "ruleset") + "\n".join(self.machine.legacy())
 
     def links(self) -> list[str]:
-        """Return the host's links but those that are being taken apart."""
+        """Return the host's links without retired ones."""
         names = (link["ifname"] for link in json.loads(self.machine.ip("-j link")))
         return sorted(name for name in names if not name.startswith("ndx"))
 
 
 class Box:
-    """A sandbox, as its runtime sees it."""
+    """A sandbox, as a runtime uses it."""
 
     def __init__(self, site: Site, view: dict) -> None:
         self.site = site
@@ -189,7 +189,7 @@ class Box:
         return self.settings["Networks"][network]["IPAddress"]
 
     def resolve(self, name: str, kind: str = "A") -> list[str] | None:
-        """Return what a lookup inside finds; None when there is no such name."""
+        """Resolve a name in the container; return None if it does not exist."""
         query = dns.message.make_query(name, kind)
         assert self.node is not None
         answer = self.node.run(lambda: dns.query.udp(query, "127.0.0.11", timeout=5))
@@ -205,20 +205,20 @@ class Box:
 
 
 def wait_until(question, seconds: float = 10) -> None:
-    """Ask until the answer is true; for what the kernel does on its own and tells nobody."""
+    """Poll until *question* returns a true value; for kernel changes without a notification."""
     deadline = time.monotonic() + seconds
     while not question():
-        assert time.monotonic() < deadline, "it did not become true in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
 BOTH_FIREWALLS = pytest.mark.parametrize("shared", ["nftables", "iptables"], indirect=True)
-"""For the tests of a module that are about the firewall."""
+"""Run a module's firewall tests with both backends."""
 
 
 @pytest.fixture
 def site(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    """A site of a test's own; its firewall is what the test is parametrised with."""
+    """A site for one test, with the firewall backend of the test's parameter."""
     made = Site(lab, tmp_path, getattr(request, "param", "auto"))
     made.start()
     yield made
@@ -227,7 +227,7 @@ def site(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site for tests that leave it as they found it; its firewall is what the module is parametrised with."""
+    """A site shared by a module's tests, with the firewall backend of the module's parameter."""
     laboratory = Lab()
     made = Site(laboratory, tmp_path_factory.mktemp("site"), getattr(request, "param", "auto"))
     made.start()

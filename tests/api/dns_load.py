@@ -1,6 +1,6 @@
-"""Asks 127.0.0.11 a thousand times a second until its standard input ends, then says what came of it, in JSON.
+"""Sends a thousand queries per second to 127.0.0.11 until its standard input ends, then prints the result as JSON.
 
-Half of the questions are for ``web``, whose address is the first argument, the others for c0, c1, … c499.
+Half of the queries are for ``web``, whose address is the first argument, the others for c0, c1, … c499.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dnslib import DNSRecord
 
 PERIOD = 0.001
 GRACE = 3.0
-"""Seconds in which the last replies may come."""
+"""Seconds to wait for the last replies."""
 
 
 def questions() -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What the options of a bridge network do, seen on the host and from inside containers."""
+"""Effects of a bridge network's options on the host and in containers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_mtu_is_the_smallest_of_the_hosts_ways_out(site):
 
 
 def test_the_default_route_and_published_ports_follow_the_networks(place):
-    """The route is by priority, then by name; never by an internal network."""
+    """The default route is chosen by priority, then by name, never on an internal network."""
     place.network("aa", "10.91.0.0/24")
     place.network("zz", "10.92.0.0/24")
     place.network("inside", "10.93.0.0/24", Internal=True)

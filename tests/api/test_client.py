@@ -1,4 +1,4 @@
-"""The client that runtimes use, and the events that netd tells."""
+"""The client library for runtimes, and netd's events."""
 
 import asyncio
 import json

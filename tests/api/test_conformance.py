@@ -1,4 +1,4 @@
-"""Docker's behaviours of networks, connections and events, one by one (docs/docker-behaviours.md names them)."""
+"""Docker's behaviours of networks, connections and events, as listed in docs/docker-behaviours.md."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ CONFIG = {"IPAM": {"Config": [{"Subnet": "10.94.0.0/24"}]}}
 
 
 def raw(place, method, path, body=b"", content_type=None):
-    """Send exactly this and return the status and the message."""
+    """Send the raw body and return the status and the message."""
     connection = http.client.HTTPConnection("netd")
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(place.run / "netd.sock"))
@@ -30,7 +30,7 @@ def refused(place, status, path, **body):
     return place.refusal(status, "POST", path, body)
 
 
-# Bodies and look-ups
+# Bodies and lookups
 
 
 def test_the_list_has_both_paths_and_the_built_in_networks(place):
@@ -182,7 +182,7 @@ def test_an_explicit_family_takes_its_option_out_of_what_is_shown(place):
 
 
 def test_old_clients_do_not_mean_what_came_later(place):
-    """EnableIPv4 and GwPriority are of API 1.48."""
+    """EnableIPv4 and GwPriority were added in API 1.48."""
     body = {"Name": "n", "EnableIPv4": False, **CONFIG}
     place.ask(201, "POST", "/v1.47/networks/create", body)
     assert place.get("/networks/n")["EnableIPv4"] is True
@@ -242,7 +242,7 @@ def test_a_template_outlives_netd(site):
 
 
 def standing(box):
-    """Return the links inside but those that are being taken apart."""
+    """Return the links of the sandbox without retired ones."""
     return {name for name in box.node.links() if not name.startswith("ndx")}
 
 
@@ -346,7 +346,7 @@ def test_the_way_out_and_published_ports_move_within_the_call(place):
 
 
 def test_a_connection_that_the_kernel_refuses_is_nowhere_and_works_later(place):
-    """Somebody else's interface inside has the name that the new one is to have."""
+    """A foreign interface in the sandbox has the name chosen for the new one."""
     place.network("n", "10.94.0.0/24")
     box = place.sandbox("web")
     box.node.ip("link add eth1 type bridge")
@@ -385,6 +385,6 @@ def test_events_tell_a_networks_life_in_order_with_the_container(place):
         for event in seen
         if event["Actor"]["ID"] != made
     ]
-    assert others == [("create", "c"), ("prune", "")], "a template goes without an event"
+    assert others == [("create", "c"), ("prune", "")], "deleting a template sends no event"
     assert seen[-1]["Actor"] == {"ID": "", "Attributes": {"reclaimed": "0"}}
     assert {"status", "id", "from"}.isdisjoint(seen[0]) and (seen[0]["Type"], seen[0]["scope"]) == ("network", "local")

@@ -1,4 +1,4 @@
-"""What a container's interface is called, what is set for it, and whether it has IPv6."""
+"""Names, sysctls and IPv6 of container interfaces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_an_interface_has_the_name_that_was_asked_for(place):
 
 
 def test_a_name_that_is_taken_inside_fails_the_connect_and_leaves_nothing(place):
-    """By another endpoint, and by an interface that somebody made in the container."""
+    """By another endpoint, and by a foreign interface in the container."""
     place.network("n", "10.91.0.0/24")
     box = place.sandbox("web", "bridge")
     box.node.ip("link add mine type bridge")

@@ -1,4 +1,4 @@
-"""Either firewall does all of it; changing the setting moves everything over and leaves nothing of the other."""
+"""Both firewall backends provide all functions; changing the setting migrates everything to the other backend."""
 
 import signal
 import socket
@@ -12,13 +12,13 @@ SAVES = ("iptables-legacy-save", "ip6tables-legacy-save")
 
 
 def legacy(node: Node) -> str:
-    """Return what the legacy tables hold, without their counters."""
+    """Return the legacy tables without counters."""
     lines = "".join(node.command(program) for program in SAVES).splitlines()
     return "\n".join(line.split(" [")[0] for line in lines if not line.startswith("#"))
 
 
 def holds(node: Node, firewall: str) -> bool:
-    """Whether a host or a sandbox has rules of this kind, and none of the other."""
+    """Return whether a host or sandbox has rules of this backend, and none of the other."""
     here = {"iptables": "NETD-" in legacy(node), "nftables": "netd" in node.command("nft", "list", "tables")}
     return here == {"iptables": firewall == "iptables", "nftables": firewall == "nftables"}
 

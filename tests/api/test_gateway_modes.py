@@ -1,6 +1,6 @@
-"""Who reaches whom, and under which address, by the gateway modes of bridge networks; and which network leads out.
+"""Reachability and source addresses by gateway mode of bridge networks, and the choice of the default route.
 
-The neighbour ``outside`` has routes to the containers' subnets, so only the firewall keeps it from them.
+The neighbour ``outside`` has routes to the containers' subnets, so only the firewall blocks it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UPLINK6, OUTSIDE6 = "2001:db8::1", "2001:db8::2"
 
 @pytest.fixture
 def routed(place: Site):
-    """A site whose neighbour has IPv6 and knows the way to containers."""
+    """A site whose neighbour has IPv6 and routes to the containers."""
     nodes = ((place.machine, UPLINK6), (place.outside, OUTSIDE6))
     for node, address in nodes:
         node.ip(f"addr add {address}/64 dev eth0 nodad")
@@ -40,7 +40,7 @@ def dual(place: Site, name: str, number: int, options: dict | None = None, **fie
 
 
 def served(place: Site, name: str, network: str, **ports: str) -> Box:
-    """Return a container that answers at 80 and 81, of which what is named is published."""
+    """Return a container that serves ports 80 and 81; the named ones are published."""
     bindings = {f"{number[1:]}/tcp": [{"HostPort": port}] for number, port in ports.items()}
     box = place.sandbox(name, network, PortBindings=bindings)
     for port in (80, 81):
@@ -50,7 +50,7 @@ def served(place: Site, name: str, network: str, **ports: str) -> Box:
 
 
 def pings(node, address: str) -> bool:
-    """Send an echo request, type 8 or 128, and tell whether the reply comes."""
+    """Send an echo request, type 8 or 128; return whether a reply arrives."""
     six = ":" in address
     family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
     request = b"\x80\0\0\0ping\0\0\0\0" if six else b"\x08\0\x19\x2fping\0\0\0\0"
@@ -66,7 +66,7 @@ def pings(node, address: str) -> bool:
 
 
 def seen(node, box: Box, network: str) -> dict[str, tuple[bool, ...]]:
-    """Return by family whether port 80, port 81 and a ping get through to the container's own address."""
+    """Return by family whether port 80, port 81 and a ping reach the container's own address."""
     settings = box.settings["Networks"][network]
     addresses = {"4": settings["IPAddress"], "6": settings["GlobalIPv6Address"]}
     return {
@@ -92,7 +92,7 @@ def test_a_neighbour_with_a_route_gets_as_far_as_the_mode_says(routed):
     boxes = {name: served(routed, name, name, p80=f"80{number}") for number, name in enumerate(expected, 80)}
     found = {name: seen(routed.outside, boxes[name], name) for name in expected}
     assert found == expected
-    # The same from a container of another network: from there nothing is published that is not from outside.
+    # The same from a container of another network: it reaches the same published ports as ``outside``.
     assert {name: seen(boxes["nat"].node, boxes[name], name) for name in ("open", "routed", "mixed")} == {
         name: expected[name] for name in ("open", "routed", "mixed")
     }
@@ -149,7 +149,7 @@ def ways(box: Box) -> list[str]:
 
 
 def test_each_family_goes_its_own_way_out(place):
-    """Behaviours 51 and 52: more families come before names, priorities before that, and internal ones never."""
+    """Behaviours 51 and 52: by priority, then number of families, then name; never an internal network."""
     place.network("aa", "10.92.0.0/24")
     dual(place, "zz", 1)
     place.network("deep", "10.93.0.0/24", Internal=True)

@@ -1,4 +1,4 @@
-"""Subnets and addresses as clients of the API meet them, with packets that prove them."""
+"""Subnets and addresses through the API, verified with packets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ECHO_REPLY = 129
 
 
 def answers(box: Box, address: str) -> bool:
-    """Tell whether an echo request by IPv6 from the container is answered."""
+    """Return whether an IPv6 echo request from the container is answered."""
     assert box.node is not None
     with box.node.run(lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)) as raw:
         raw.settimeout(PATIENCE)
@@ -66,7 +66,7 @@ def test_containers_reach_each_other_and_the_gateway_by_ipv6(place):
 
 
 def test_a_network_can_do_without_ipv4(place):
-    """Behaviour 46: no IPv4 address, eth0 works, names are found."""
+    """Behaviour 46: no IPv4 address, eth0 works, names are resolved."""
     made = place.network("six", EnableIPv4=False, EnableIPv6=True)
     assert not made["EnableIPv4"] and len(made["IPAM"]["Config"]) == 1
     web, client = place.sandbox("web", "six"), place.sandbox("client", "six")
@@ -146,7 +146,7 @@ def test_a_removed_network_takes_what_was_declared_on_it_along(place):
 
 
 def test_freed_addresses_go_last_and_a_container_gets_its_own_again(place):
-    """Behaviours 36 and 37, but that ours gives freed addresses last."""
+    """Behaviours 36 and 37, except that released addresses are given last."""
     place.network("n", "10.91.0.0/29")
     boxes = {name: place.sandbox(name, "n") for name in ("a", "b", "c")}
     assert [box.address("n") for box in boxes.values()] == ["10.91.0.2", "10.91.0.3", "10.91.0.4"]
@@ -176,7 +176,7 @@ def test_former_and_declared_addresses_outlive_netd(site):
 
 
 def test_a_hundred_restarts_in_any_order_give_no_conflict(place):
-    """Static and dynamic containers on a network so small that every address is fought for."""
+    """Static and dynamic containers on a network with fewer addresses than containers."""
     place.network("n", "10.91.0.0/28")
     chance = random.Random(7)
     declared = {f"s{number}": f"10.91.0.{number}" for number in (2, 5, 6, 9)}
@@ -202,7 +202,7 @@ def test_a_hundred_restarts_in_any_order_give_no_conflict(place):
 
 @pytest.fixture
 def ledger(lab, tmp_path, monkeypatch) -> Iterator[Site]:
-    """A site with an IPAM driver that a package brings and that writes down what it is asked."""
+    """A site with an IPAM driver of an installed package that records its requests."""
     package = tmp_path / "packages"
     (package / "ledger-1.dist-info").mkdir(parents=True)
     (package / "ledger-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: ledger\nVersion: 1\n")
@@ -283,7 +283,7 @@ def test_ipam_drivers_that_cannot_serve_are_refused_in_dockers_words(place):
 
 @pytest.fixture
 def narrow(lab, tmp_path) -> Iterator[Site]:
-    """A site with room for three networks of its own choice."""
+    """A site whose address pools hold three networks."""
     made = Site(lab, tmp_path)
     config = tmp_path / "narrow.toml"
     config.write_text('default_address_pools = ["10.71.0.0/24 26"]\navoid = ["10.71.0.64/28"]\n')

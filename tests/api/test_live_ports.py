@@ -1,4 +1,4 @@
-"""Ports published and taken away while a container runs, and what becomes of those who are using them."""
+"""Publishing and unpublishing of ports of a running container, and the effect on open connections."""
 
 import socket
 import threading
@@ -33,7 +33,7 @@ def remove(place, box, **bindings):
 
 @contextmanager
 def repeating(node, port):
-    """A server that sends back what comes, for as long as the connection lasts."""
+    """A server that echoes data until the connection ends."""
     server = node.run(lambda: socket.create_server(("0.0.0.0", port)))
     clients = []
 
@@ -48,7 +48,7 @@ def repeating(node, port):
     thread.start()
     with server:
         yield
-    for client in clients:  # a connection that the firewall ended tells nobody
+    for client in clients:  # The firewall drops the packets of the connection without an error.
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
     thread.join(5)
@@ -71,7 +71,9 @@ def test_a_port_is_added_and_taken_away_and_an_open_connection_to_another_never_
             assert "80/tcp" not in remove(place, web, t80="8080")
             assert unreachable(place.outside, UPLINK, 8080) and said_back(client)
             remove(place, web, t71="7071")
-            assert unreachable(place.outside, UPLINK, 7071) and said_back(client), "it was cut out of one run with 70"
+            assert unreachable(place.outside, UPLINK, 7071) and said_back(client), (
+                "the port was published in one range with 70"
+            )
             assert said_back(client)
     assert reach(place.outside, UPLINK, 7071) is None
 
@@ -140,7 +142,7 @@ def test_what_cannot_be_changed_is_refused_and_changes_nothing(place):
 
 
 def test_only_those_who_may_come_get_there(place):
-    """The neighbour may, then others may, then the neighbour may again: by the port that was published."""
+    """The neighbour is allowed, then others are, then the neighbour again, by the published port."""
     web = place.sandbox("web")
     place.lab.echo(web.node, 80)
     add(place, web, t80=binding("8080", Allow=[f"{OUTSIDE}/32"]))

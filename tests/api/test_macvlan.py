@@ -1,4 +1,4 @@
-"""Networks of the driver macvlan: containers on the network that a link of the host is on."""
+"""Networks of the driver macvlan: containers on the network of a host's link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names as containers see them, through netd and a real name server; and what of them is seen outside."""
+"""Name resolution in containers through netd and netd-dns, and the queries that reach outside resolvers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.lab import Lab
 
 ASKER = Path(__file__).with_name("dns_load.py")
 CORP = "127.0.0.54"
-"""Who is asked for corp.test, on the host."""
+"""The host's resolver for corp.test."""
 
 
 class NamedSite(Site):
-    """Has a configuration: a resolv.conf of its own, and a resolver for corp.test."""
+    """A site with its own resolv.conf and a resolver for corp.test."""
 
     def spawn(self, *flags: str) -> subprocess.Popen[bytes]:
         self.root.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ class NamedSite(Site):
 
 
 def gives(address: str):
-    """Answer A of names in .test, and deny all others."""
+    """Answer A queries for names in .test with an address, all others with NXDOMAIN."""
 
     def answer(packet: bytes) -> bytes:
         query = DNSRecord.parse(packet)
@@ -78,7 +78,7 @@ def ask(box: Box, name: str, kind: str = "A", tcp: bool = False) -> dns.message.
 
 
 def exists(box: Box, name: str, kind: str) -> bool:
-    """Whether a name is there and has nothing of that type."""
+    """Return whether the name exists and has no records of the type."""
     reply = ask(box, name, kind)
     return reply.rcode() == dns.rcode.NOERROR and not reply.answer
 
@@ -109,7 +109,7 @@ def test_a_container_with_ipv6_alone_asks_the_same_server(place):
     assert a.resolve("b", "AAAA") == ["fd00:66::3"] and a.resolve("b") == []
     assert b.resolve(ip_address("fd00:66::2").reverse_pointer, "PTR") == ["a.six."]
     assert a.resolve("host.docker.internal", "AAAA") == ["fd00:66::1"] and a.resolve("host.docker.internal") == []
-    assert a.resolve("example.test") == ["192.0.2.1"], "the host asks"
+    assert a.resolve("example.test") == ["192.0.2.1"], "the query is sent by the host"
     hosts = a.view["Hosts"].splitlines()
     assert hosts[1].startswith("::1\tlocalhost") and hosts[-1] == f"fd00:66::2\t{a.id[:12]}"
 
@@ -166,7 +166,7 @@ def test_nothing_of_ours_is_seen_outside(place):
     seen = []
 
     def last(packet) -> bool:
-        """Note all that is carried until the last question."""
+        """Return all queries on the link up to the last one."""
         if IP in packet and packet[IP].dst == OUTSIDE and isinstance(packet[IP].payload, UDP | TCP):
             seen.extend(filter(None, [bytes(packet[IP].payload.payload)[12:].lower()]))
         return b"\4last\4test\0\0\1\0\1" in seen
@@ -186,7 +186,7 @@ def test_names_of_others_are_asked_where_the_configuration_says(place):
     own = place.sandbox("own", Dns=["127.0.0.11", OUTSIDE])
     assert own.resolve("a.corp.test") == ["192.0.2.1"], "a container's own servers are asked for everything"
     circle = place.sandbox("circle", Dns=["127.0.0.11"])
-    assert ask(circle, "a.test").rcode() == dns.rcode.SERVFAIL, "it does not ask itself"
+    assert ask(circle, "a.test").rcode() == dns.rcode.SERVFAIL, "netd-dns does not query itself"
 
 
 def test_an_internal_container_asks_its_own_server_on_its_network_and_nobody_else(place):
@@ -240,5 +240,5 @@ def test_five_hundred_come_and_go_while_a_client_asks_and_no_question_is_lost(pl
     found = json.loads(out)
     print(f"{took:.1f} s, {found}")
     assert (found["lost"], found["wrong"]) == (0, 0)
-    assert found["sent"] > 500 * took, "it has asked all the while"
+    assert found["sent"] > 500 * took, "queries were sent during the whole change"
     assert client.resolve("all") is None and client.resolve("c499") is None

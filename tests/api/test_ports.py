@@ -1,4 +1,4 @@
-"""Published ports: which are given, to whom, and that they lead there."""
+"""Published ports: allocation, conflicts, and reachability."""
 
 import os
 import socket
@@ -91,7 +91,7 @@ def test_a_port_of_a_program_of_the_host_is_refused(place):
 
 
 def test_of_a_program_that_cannot_be_seen_that_is_said(place):
-    """A socket on its way from one program to another is in nobody's list of open files."""
+    """A socket in transit in an SCM_RIGHTS message is in no process's list of open files."""
     with place.machine.run(lambda: socket.create_server(("", 9098))) as program:
         here, there = socket.socketpair()
         socket.send_fds(here, [b"x"], [program.fileno()])

@@ -1,4 +1,4 @@
-"""Published ports of both families, of routed and internal networks, and very many of them."""
+"""Published ports of both families, of routed and internal networks, and in large numbers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_sixteen_thousand_ports_are_one_element_no_process_and_no_memory(place):
         pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
         return len(list(Path(f"/proc/{place.process.pid}/fd").iterdir())), pss
 
-    # What the answer took to be written is used again.
+    # Memory used for encoding the response is reused.
     place.sandbox("warm", PortBindings={"1000-17383/udp": [bound("1000-17383")]}).remove()
     processes, (files, memory) = place.machine.processes(), files_and_memory()
     web = place.sandbox("web", PortBindings={"20000-36383/udp": [bound("20000-36383")]})

@@ -1,4 +1,4 @@
-"""A container's networking as one thing: made whole or not at all, changed while it runs, gone when it is gone."""
+"""Sandboxes: created completely or not at all, changed while running, removed completely."""
 
 import json
 import os
@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_left(place, fields, status, wo
 
 
 def test_a_failure_of_the_kernel_leaves_nothing(place):
-    """The second interface cannot have its name: the first, the addresses, names and ports all go again."""
+    """The second interface's name is refused: the first interface, addresses, names and ports are removed."""
     place.network("a", "10.1.0.0/24")
     place.network("b", "10.2.0.0/24")
     first = place.sandbox("first", "a")
@@ -259,7 +259,7 @@ def mounted(place):
 
 
 def test_a_namespace_that_the_runtime_made_is_furnished_and_let_go(place):
-    """As that of a container with a user namespace: netd could not make it."""
+    """A namespace created by the runtime, as for a container with a user namespace."""
     made = place.lab.make_host("given")
     path = f"/proc/{os.getpid()}/fd/{made.fd}"
     box = place.sandbox("web", Netns=path, Sysctls={"net.ipv4.ip_unprivileged_port_start": "7"})

@@ -1,4 +1,4 @@
-"""Networks with more containers than a bridge takes ports."""
+"""Networks with more containers than a bridge has ports."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_all_who_come_at_once_find_room(small):
 
 
 def test_fifteen_hundred_containers_on_one_network(site):
-    """All get there, the last reaches the first and the gateway, and nothing is left of them."""
+    """All are created, the last reaches the first and the gateway, and all are removed completely."""
     before = site.links()
     site.network("n", "10.91.0.0/16")
     client = http.client.HTTPConnection("netd")

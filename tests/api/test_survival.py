@@ -1,4 +1,4 @@
-"""Killed, restarted, meddled with, stopped: what was promised stays, and nothing half-made or left over."""
+"""netd killed, restarted, damaged from outside and stopped: acknowledged state is kept, the rest is removed."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def shop(site):
 
 
 def works(site, client):
-    """Tell whether names, the network, the published port and the way out do what they should."""
+    """Return whether names, the network, the published port and the default route work."""
     return (
         client.resolve("www") == ["10.1.0.2"]
         and reach(client.node, "10.1.0.2", 80, timeout=0.5) == "10.1.0.3"
@@ -98,7 +98,7 @@ def name_servers(site):
 
 
 def test_kills_at_any_moment_leave_nothing_half_made(site):
-    """Whatever was answered is there after the restart, whatever was not is whole or absent."""
+    """Acknowledged requests are in effect after the restart; others are in effect completely or not at all."""
     site.network("n", "10.1.0.0/16")
     answered, stop = {}, threading.Event()
 
@@ -219,7 +219,7 @@ def test_a_second_netd_on_the_same_run_dir_is_refused(site):
 
 
 def test_an_installed_package_adds_a_driver(site):
-    """A distribution on the path, with an entry point and nothing else, is enough."""
+    """A distribution on sys.path with an entry point suffices."""
     package = site.root / "package"
     (package / "tiny-1.0.dist-info").mkdir(parents=True)
     (package / "tiny-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
@@ -271,7 +271,7 @@ class Odd:
 
 
 def test_descriptors_do_not_run_out(site):
-    """More of them than select() knows, which libnftables uses."""
+    """More descriptors than FD_SETSIZE: libnftables uses select()."""
     ports = {f"{n}/tcp": [{"HostPort": str(20000 + 2 * n)}] for n in range(1, 1101)}
     many = site.sandbox("many", PortBindings=ports)
     assert len(os.listdir(f"/proc/{site.process.pid}/fd")) > 1100

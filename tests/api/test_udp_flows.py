@@ -1,4 +1,4 @@
-"""A client that never pauses keeps one UDP flow: it follows what is published, and others' flows are left alone."""
+"""A UDP client that sends continuously keeps one flow: it follows changes of publishing; other flows are kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.lab import Node
 
 PORT = 5353
 ANSWER = 0.3
-"""Seconds in which an answer comes, if one does."""
+"""Seconds to wait for a reply."""
 ALLOWED = 1
-"""Datagrams that may be lost at each change: one may be on its way while the flow's old entry is looked for."""
+"""Datagrams that may be lost at each change: one may pass while the flow's old entry is searched for."""
 
 
 class Talker:
-    """One UDP socket with one source port, and what came back."""
+    """One UDP socket with one source port, and the replies."""
 
     def __init__(self, node: Node, address: str, port: int = PORT) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -35,7 +35,7 @@ class Talker:
             return False
 
     def lost(self, most: int = 20) -> int:
-        """Return how many datagrams went unanswered before one was answered."""
+        """Return the number of datagrams without a reply before the first reply."""
         for count in range(most):
             if self.hears():
                 return count
@@ -78,7 +78,7 @@ def test_a_flow_follows_publish_unpublish_and_recreate_and_a_bystanders_lives_on
 
 
 def test_a_flow_to_a_server_of_the_hosts_own_moves_to_the_container_and_back(place):
-    """The server is at another port; its client's flow is not the one that moves."""
+    """The server uses another port; its client's flow must not change."""
     place.lab.echo(place.machine, PORT + 1, "udp")
     client, other = Talker(place.outside, UPLINK), Talker(place.outside, UPLINK, PORT + 1)
     with closing(client), closing(other):
@@ -91,7 +91,7 @@ def test_a_flow_to_a_server_of_the_hosts_own_moves_to_the_container_and_back(pla
 
 
 def entry(place, address: str, port: int = PORT) -> str:
-    """Return the id of the kernel's entry for a flow of the neighbour's."""
+    """Return the id of the conntrack entry of a neighbour's flow."""
     words = ("conntrack", "-L", "-o", "id", "-p", "udp", "-s", OUTSIDE, "-d", address, "--dport", str(port))
     found = place.machine.command(*words).split()
     return next(word for word in found if word.startswith("id="))

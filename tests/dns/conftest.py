@@ -26,7 +26,7 @@ def make_namespace() -> Iterator[Callable[[], int]]:
 
 @pytest.fixture
 def resolv_conf(tmp_path: Path) -> Iterator[Path]:
-    """The host's resolv.conf, empty until a test writes it.  Servers that a failed test left are ended with it."""
+    """The host's resolv.conf, empty until a test writes it; servers left by a failed test are killed."""
     path = tmp_path / "resolv.conf"
     path.write_text("")
     yield path
@@ -40,7 +40,7 @@ def resolv_conf(tmp_path: Path) -> Iterator[Path]:
 def on_host(
     make_namespace: Callable[[], int], resolv_conf: Path, tmp_path: Path
 ) -> Callable[[Callable[[DnsHost], Awaitable[None]]], None]:
-    """Run a scenario on a host of its own, with a server that knows the networks n1 (front-end) and n2 (Back)."""
+    """Run a scenario on a new host with a server that has the networks n1 (front-end) and n2 (Back)."""
     host = make_namespace()
 
     def run(scenario: Callable[[DnsHost], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""Throwaway hosts and containers for the name server: namespaces known by descriptors only, so nothing is left."""
+"""Temporary hosts and containers for netd-dns: namespaces held by descriptors alone, so nothing is left."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from netd.kernel.namespaces import libc, netns
 
 SERVER = "127.0.0.11"
 NOISE = float(os.environ.get("NETD_NOISE_SECONDS", "1.2"))
-"""Seconds for which each kind of noise lasts."""
+"""Seconds of each kind of noise."""
 LIMIT = 60 + 4 * NOISE
-"""Seconds for a scenario."""
+"""The timeout of a scenario in seconds."""
 WEB = NetworkRecords(
     "front-end",
     {"web": ("10.1.0.2",), "db": ("10.1.0.3", "fd00::3"), "many": tuple(f"10.1.1.{n}" for n in range(1, 61))},
@@ -50,7 +50,7 @@ def new_namespace() -> int:
 
 
 def resolver_in(ns: int) -> Resolver:
-    """Return the sockets that netd's kernel layer would open, on port 53 itself, so that no redirect is needed."""
+    """Return the sockets that netd would open, here on port 53 itself, so that no redirect is needed."""
     udp = netns.socket_in(ns, socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind((SERVER, 53))
     tcp = netns.socket_in(ns, socket.AF_INET, socket.SOCK_STREAM)
@@ -60,7 +60,7 @@ def resolver_in(ns: int) -> Resolver:
 
 
 class Container:
-    """Somebody who asks, from inside a namespace."""
+    """A DNS client in a namespace."""
 
     def __init__(self, name: str, ns: int) -> None:
         self.name = name
@@ -111,7 +111,7 @@ def read_frame(sock: socket.socket) -> bytes:
 
 
 class DnsHost:
-    """A host with a name server, and containers."""
+    """A host with netd-dns and containers."""
 
     def __init__(self, link: DnsClient, run: Path, host: int, new: Callable[[], int]) -> None:
         self.client = link
@@ -131,12 +131,12 @@ class DnsHost:
 
 
 def server_pid(run: Path) -> int:
-    """Return the process that last began the log there."""
+    """Return the pid of the last server that logged its start in *run*."""
     return int(re.findall(r"started: pid=(\d+)", (run / "dns.log").read_text())[-1])
 
 
 def in_namespace(ns: int, main: Callable[[], Awaitable[None]]) -> None:
-    """Run *main* in a loop of its own whose thread, and all that it starts, is in the namespace."""
+    """Run *main* in a new event loop in a thread of the namespace; its child processes are in it too."""
 
     async def bounded() -> None:
         async with asyncio.timeout(LIMIT):
@@ -146,10 +146,10 @@ def in_namespace(ns: int, main: Callable[[], Awaitable[None]]) -> None:
 
 
 class Upstream53:
-    """A resolver on UDP and TCP port 53 of an address, in the namespace it is told; records what it is asked.
+    """A resolver on UDP and TCP port 53 of an address, in a namespace; records its queries.
 
-    ``answer`` gets the packet and returns the reply, or None to stay silent.  ``probes`` are questions for the root,
-    which only look whether it answers at all.
+    ``answer`` gets the packet and returns the reply, or None for no reply.  ``probes`` are queries for the root, which
+    only check whether the resolver replies.
     """
 
     def __init__(self, ns: int, address: str, answer: Callable[[bytes], bytes | None]) -> None:
@@ -169,19 +169,19 @@ class Upstream53:
             thread.start()
 
     def names(self) -> list[str]:
-        """Return what it was asked for, in lower case: the case of a question in a datagram is drawn at random."""
+        """Return the queried names in lower case: netd-dns randomizes the case in datagrams."""
         return [str(DNSRecord.parse(packet).q.qname).lower() for packet in self.asked]
 
     def _note(self, packet: bytes) -> None:
         (self.probes if packet[12:15] == b"\0\0\2" else self.asked).append(packet)
 
     def say(self, packet: bytes) -> None:
-        """Send something besides the reply to whoever asked last."""
+        """Send an additional packet to the last client."""
         self._udp.sendto(packet, ("127.0.0.1", self.sources[-1]))
 
     def close(self) -> None:
         for sock in (self._udp, self._tcp):
-            with suppress(OSError):  # an unconnected UDP socket complains, and wakes its reader all the same
+            with suppress(OSError):  # Shutting down an unconnected UDP socket fails, but wakes its reader.
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
@@ -213,7 +213,7 @@ class Upstream53:
 
 
 def says(address: str, ttl: int = 60) -> Callable[[bytes], bytes]:
-    """Answer every question with one A record."""
+    """Answer every query with one A record."""
 
     def answer(packet: bytes) -> bytes:
         query = DNSRecord.parse(packet)

@@ -1,4 +1,4 @@
-"""Plays netd in a process of its own, to be killed: RUN-DIR RESOLV.CONF HOST-FD CONTAINER-FD."""
+"""A process with netd's DNS client, for tests that kill it: RUN-DIR RESOLV.CONF HOST-FD CONTAINER-FD."""
 
 from __future__ import annotations
 

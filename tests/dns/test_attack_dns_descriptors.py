@@ -1,4 +1,4 @@
-"""Storms of sandboxes, questions, connections and killed servers leave no descriptor behind, on either side."""
+"""Many sandboxes, queries, connections and killed servers leak no descriptor in netd or netd-dns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from netd.dns.records import View
 
 
 def held(pid: int | str) -> Counter[str]:
-    """Return what a process has open, by kind."""
+    """Return the number of open descriptors of a process by kind."""
     found: Counter[str] = Counter()
     for name in os.listdir(f"/proc/{pid}/fd"):
         with suppress(FileNotFoundError):
@@ -35,11 +35,11 @@ def until_as_before(pid: int | str, before: Counter[str]) -> None:
     end = time.monotonic() + 10
     while more := held(pid) - before:
         assert time.monotonic() < end, f"more than before: {more}"
-        time.sleep(0.02)  # the server closes them when it comes to it
+        time.sleep(0.02)  # The server closes them asynchronously.
 
 
 async def storm(dns_host: DnsHost, number: int, upstreams: tuple[str, ...]) -> None:
-    """Open a sandbox, ask in every way, and close it with questions under way."""
+    """Open a sandbox, query over UDP and TCP, and close it with pending queries."""
     container = Container(f"s{number}", dns_host.new_namespace())
     view = View(("n1",), upstreams=inside(*upstreams))
     await dns_host.client.open_sandbox(container.name, resolver_in(container.ns))
@@ -90,7 +90,7 @@ def test_servers_come_and_go_without_a_trace(on_host):
 
 
 async def usurp(dns_host: DnsHost) -> None:
-    """Take netd's place with the server, take its sockets and leave."""
+    """Connect to the server in place of netd, receive its sockets and disconnect."""
     with socket.socket(socket.AF_UNIX) as usurper:
         usurper.connect(str(dns_host.run / "dns.sock"))
         hello = protocol.encode(protocol.Hello("another"))

@@ -1,4 +1,4 @@
-"""Forged, broken and useless replies of resolvers: what is believed, and what is asked again elsewhere."""
+"""Forged, malformed and unusable replies of resolvers: which are accepted, and which cause another query."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ letters = st.text("abcXYZ019-_", min_size=1, max_size=63)
 
 
 def lowered(answer: Answer) -> Answer:
-    """Play a server that repeats names in lower case."""
+    """Reply as a server that returns names in lower case."""
 
     def reply(packet: bytes) -> bytes | None:
         end = question_end(packet) - 4
@@ -32,7 +32,7 @@ def lowered(answer: Answer) -> Answer:
 
 
 def only_lower(answer: Answer) -> Answer:
-    """Play a server that knows no name in upper case."""
+    """Reply as a server that does not find names with upper-case letters."""
     return lambda packet: answer(packet) if packet[12:-4].islower() else fails(dns.rcode.NXDOMAIN)(packet)
 
 
@@ -117,7 +117,7 @@ def test_waiters_with_different_spelling_get_their_own(on_host):
 
 
 def cut_short(packet: bytes) -> bytes:
-    """End inside the address."""
+    """Reply with a packet that ends inside the address."""
     return says("203.0.113.66")(packet)[:-2]
 
 
@@ -127,7 +127,7 @@ def counts_too_much(packet: bytes) -> bytes:
 
 
 def points_forward(packet: bytes) -> bytes:
-    """Give an owner name that is a pointer to itself."""
+    """Reply with an owner name that is a pointer to itself."""
     reply, at = says("203.0.113.66")(packet), len(packet)
     return reply[:at] + (0xC000 | at).to_bytes(2) + reply[at + 2 :]
 
@@ -137,7 +137,7 @@ def bare_denial(packet: bytes) -> bytes:
 
 
 def lame(packet: bytes) -> bytes:
-    """Know nothing, and ask nobody."""
+    """Reply with no records and without recursion."""
     return packet[:2] + b"\x81\0" + packet[4:]
 
 

@@ -1,4 +1,4 @@
-"""A name server that is stopped, out of descriptors or confused: it is replaced, and hardly anybody waits for it."""
+"""netd-dns stopped, out of descriptors or looping: it is replaced, and few queries are delayed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from netd.dns.records import NetworkRecords, Patch, View
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Make the watchdog look more often."""
+    """Shorten the watchdog's interval."""
     monkeypatch.setattr(watchdog, "INTERVAL", 0.2)
     monkeypatch.setattr(watchdog, "TICK", 0.05)
     monkeypatch.setattr(servers, "HELLO_LIMIT", 0.3)
@@ -45,7 +45,7 @@ async def readable(fd: int) -> None:
 
 
 async def replaced(dns_host: DnsHost, pid: int) -> None:
-    """Return when another server answers."""
+    """Wait until another server replies."""
     if is_running(pid):
         pidfd = os.pidfd_open(pid)
         await readable(pidfd)
@@ -64,7 +64,7 @@ def test_a_stopped_server_costs_a_start_a_fraction_of_a_second_and_is_replaced(o
         for _ in range(5):
             with pytest.raises(Unavailable, match="names follow"):
                 await dns_host.client.flush()
-        assert time.monotonic() - begin < 0.9, "the first waits, and the others know"
+        assert time.monotonic() - begin < 0.9, "only the first query waits"
         assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.66"]
         await replaced(dns_host, pid)
         assert not is_running(pid)
@@ -91,7 +91,9 @@ def test_a_server_that_answers_stays(on_host, quick):
     async def scenario(dns_host: DnsHost) -> None:
         pid = dns_host.server_pid()
         dns_host.client.flush_timed_out.set()
-        await asyncio.sleep(watchdog.INTERVAL + 2 * watchdog.TICK * watchdog.TICKS)  # that nothing happens is awaited
+        await asyncio.sleep(
+            watchdog.INTERVAL + 2 * watchdog.TICK * watchdog.TICKS
+        )  # The test asserts that nothing changes during this time.
         assert dns_host.server_pid() == pid and is_running(pid)
 
     on_host(scenario)
@@ -165,7 +167,7 @@ def test_a_message_that_cannot_be_obeyed_takes_no_other_with_it(on_host):
 
 
 class Playing:
-    """A server that works for some ticks, and answers after that or never."""
+    """A server whose loop is busy for some ticks, and then replies or never does."""
 
     def __init__(self, works: int, answers: bool) -> None:
         self.flush_timed_out = asyncio.Event()

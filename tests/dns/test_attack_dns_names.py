@@ -1,4 +1,4 @@
-"""Odd names and packets: labels are octets, limits hold, and nothing that is asked here is answered too much."""
+"""Unusual names and packets: labels are octets, limits are enforced, replies are not amplified."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_names_that_are_not_text_are_asked_elsewhere_as_they_are(on_host):
 
 
 def test_only_ascii_letters_have_two_cases():
-    assert fold("ÄB.X.") == "Äb.x" and fold("\u212a") == "\u212a", "a Kelvin sign is no k"
+    assert fold("ÄB.X.") == "Äb.x" and fold("\u212a") == "\u212a", "a Kelvin sign is not equal to k"
     message = parse_query(question(b"\x03\xc3\x84B\0"))
     assert isinstance(message, DnsMessage) and message.question.name == "Äb"
     records = {"n": NetworkRecords("net", {fold("ÄB"): ("10.0.0.1",)})}
@@ -102,7 +102,7 @@ def test_an_answer_over_udp_is_bounded(on_host, kind):
 
 
 def test_odd_packets_cost_others_nothing(on_host):
-    """Many questions, pointers in the question, lengths that lie."""
+    """Several questions, compression pointers in the question, wrong lengths."""
 
     async def scenario(dns_host: DnsHost) -> None:
         asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))

@@ -1,4 +1,4 @@
-"""A container that asks for what nobody answers: it takes names from no other, and little from itself."""
+"""A container with many unanswered queries does not delay other containers' queries, and hardly its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from netd.dns.server.tcp import MOST_CONNECTIONS
 
 
 def silent_on(word: bytes, address: str) -> Callable[[bytes], bytes | None]:
-    """Answer all names but those that hold *word*."""
+    """Answer all names except those that contain *word*."""
     return lambda packet: None if word in packet.lower() else says(address)(packet)
 
 
@@ -35,7 +35,7 @@ def test_containers_that_ask_a_silent_zone_leave_all_others_their_names(on_host,
                     sock.send(dns.message.make_query(f"{n}.silent", "A").to_wire())
             for n in range(5):
                 assert other.addresses(f"{n}.live") == ["198.51.100.1"]
-                assert greedy[0].addresses(f"{n}.own") == ["198.51.100.1"], "not even itself"
+                assert greedy[0].addresses(f"{n}.own") == ["198.51.100.1"], "nor are its own"
 
     on_host(scenario)
 
@@ -56,7 +56,7 @@ def test_connections_that_wait_for_an_answer_are_not_ended_for_others(on_host):
                 socks.append(sock := stack.enter_context(asker.tcp()))
                 wire = dns.message.make_query(f"{n}.test", "A").to_wire()
                 sock.sendall(len(wire).to_bytes(2) + wire)
-            assert idle[0].recv(1) == b"", "it waited for nothing"
+            assert idle[0].recv(1) == b"", "the query was not delayed"
             release.set()
             for sock in socks:
                 assert found(dns.message.from_wire(read_frame(sock))) == ["198.51.100.1"]
@@ -77,7 +77,7 @@ def test_a_slow_name_is_not_held_against_its_resolver(on_host):
                 assert time.monotonic() - begin < 1
                 while len(first.probes) <= n:
                     assert time.monotonic() - begin < 5
-                assert asker.addresses(f"{n}.test") == ["198.51.100.1"], "the first still comes first"
+                assert asker.addresses(f"{n}.test") == ["198.51.100.1"], "the first container is still served first"
 
     on_host(scenario)
 
@@ -87,7 +87,7 @@ def test_a_client_may_close_its_side_after_its_questions(on_host):
         asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def slow(packet: bytes) -> bytes:
-            time.sleep(0.2)  # the end of the connection arrives meanwhile
+            time.sleep(0.2)  # Time for the end of the connection to arrive.
             return says("198.51.100.1")(packet)
 
         with upstream(asker.ns, "127.0.0.1", slow), asker.tcp() as sock:

@@ -1,4 +1,4 @@
-"""What is kept of others' answers, and for how long."""
+"""Caching of upstream replies: which, and for how long."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer(asked: dns.message.Message, *ttls: int, negative: tuple[int, int] | N
 
 
 def body(message: dns.message.Message) -> bytes:
-    """Return the bytes after the id."""
+    """Return the packet without its id."""
     return message.to_wire()[2:]
 
 
@@ -49,10 +49,10 @@ def test_an_answer_holds_for_its_shortest_ttl_and_ages(ttls, later):
     cache.put(body(asked), body(asked), body(answer(asked, *ttls)), 1000.0)
     found = kept(cache, asked, 1000.0 + later)
     if later >= min(*ttls, MAX_TTL):
-        assert found is None and len(cache) == 0, "it is forgotten"
+        assert found is None and len(cache) == 0, "the entry is evicted"
     else:
         assert [rrset.ttl for rrset in found.answer] == [ttl - int(later) for ttl in ttls]
-        assert found.edns == 0 and found.payload == answer(asked).payload, "what looks like a TTL in OPT is none"
+        assert found.edns == 0 and found.payload == answer(asked).payload, "the TTL field of OPT is no TTL"
         assert asked.is_response(found)
 
 
@@ -118,12 +118,12 @@ def test_it_stays_within_its_bounds_and_the_first_goes_first():
             cache.put(key, body(asked), body(answer(asked, 300)), 0.0)
         assert [key for key in range(10) if cache.get(key, 1.0)] == [7, 8, 9]
     cache.put(10, body(asked), body(answer(asked, *[300] * 200)), 0.0)
-    assert len(cache) == 0, "one that is larger than all that there may be"
+    assert len(cache) == 0, "a reply larger than the cache"
 
 
 @pytest.mark.parametrize("large", [False, True])
 def test_a_container_that_asks_for_ever_new_names_pushes_out_its_own_answers_only(large):
-    """With few large answers as with many small ones."""
+    """With few large replies, and with many small ones."""
     cache, asked = Cache(most_entries=100, most_bytes=60_000), query()
     small = body(answer(asked, 300))
     for n in range(20):

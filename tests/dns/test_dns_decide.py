@@ -1,4 +1,4 @@
-"""What a question deserves, as properties."""
+"""Properties of the decision about a query: answer, forward, or refuse."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_without_a_way_outside_only_resolvers_inside_are_asked(name, kind, view,
         assert decision.upstreams and all(upstream.inside for upstream in decision.upstreams)
     if isinstance(decision, Forward):
         assert set(decision.upstreams) <= set(view.upstreams)
-        assert decision.upstreams or not view.upstreams, "the host's resolvers do not stand in for the container's own"
+        assert decision.upstreams or not view.upstreams, "the host's resolvers do not replace the container's own"
 
 
 @given(names, st.sampled_from(["n1", "n2"]), records)
@@ -108,7 +108,7 @@ def test_reverse_names_lead_to_their_address(address):
 
 
 outside = st.ip_addresses().filter(lambda address: not special_names.is_local(parse(address.reverse_pointer)))
-"""Addresses that are not those of every host."""
+"""Addresses other than loopback and unspecified ones."""
 
 
 @given(outside, views)
@@ -120,7 +120,7 @@ def test_pointers_answer_and_unknown_addresses_of_our_subnets_do_not_exist(addre
     assert decide(Question(question.name, QueryType.A), View(("n1",)), known) == Answer()
     assert decide(question, View(("n2",)), known) == EmptyResponse(Rcode.NXDOMAIN)
     assert decide(question, View(()), known) == EmptyResponse(Rcode.NXDOMAIN), (
-        "nobody outside knows of a network of this host"
+        "outside resolvers have no records of this host's networks"
     )
     assert isinstance(decide(question, View(("n1",)), {"n1": known["n1"]}, Zones()), Answer)
     assert isinstance(decide(question, View(()), {}), Forward)
@@ -247,7 +247,7 @@ def test_exact_names_win_over_wildcards_and_the_longest_wildcard_wins(name, addr
 
 @pytest.mark.parametrize("name", ["shop", "app", "net", "shop.net", "com", "_tcp.web"])
 def test_a_name_above_one_of_ours_exists(name):
-    """RFC 8020: a denial of it would deny what is below."""
+    """RFC 8020: NXDOMAIN would also deny the names below."""
     assert decide(Question(name, QueryType.A), View(("n1", "n2"), forward=False), NET) in (
         Answer(),
         EmptyResponse(Rcode.NOERROR),
@@ -255,7 +255,7 @@ def test_a_name_above_one_of_ours_exists(name):
 
 
 def test_a_name_above_ours_is_somebody_elses_all_the_same():
-    """A host that is called ``c.example.com`` asks for ``example.com`` as any other, and for the keys of ``com``."""
+    """A host named ``c.example.com`` can query ``example.com`` and the DNSKEY records of ``com``."""
     for name, kind in (("example.com", QueryType.A), ("com", 48), ("example.com.net", QueryType.A)):
         assert decide(Question(name, kind), BOTH, NET) == Forward((), Rcode.NOERROR, exists=True), name
     assert decide(Question("app", QueryType.A), BOTH, NET) == Answer(), "no host outside has a name of one label"

@@ -1,4 +1,4 @@
-"""Names of others: asked of resolvers in the host's namespace or the container's, over real sockets."""
+"""Forwarding of queries to resolvers in the host's or the container's namespace, over real sockets."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from netd.kernel.namespaces import netns
 def test_the_hosts_resolvers_are_asked_as_they_are_now(on_host, resolv_conf):
     async def scenario(dns_host: DnsHost) -> None:
         asker = await dns_host.container("a", View(("n1",)))
-        assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL, "there is nobody to ask"
-        assert asker.ask("nobody").rcode() == dns.rcode.NXDOMAIN, "and only we have names of one label"
+        assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL, "there is no resolver"
+        assert asker.ask("nobody").rcode() == dns.rcode.NXDOMAIN, "only netd has names of one label"
         with upstream(dns_host.host, "127.0.0.53", says("198.51.100.1")) as first:
             resolv_conf.write_text("# by hand\nsearch x\nnameserver nonsense\nnameserver 127.0.0.53\n")
             assert asker.addresses("example.com") == ["198.51.100.1"]
@@ -35,7 +35,7 @@ def test_the_hosts_resolvers_are_asked_as_they_are_now(on_host, resolv_conf):
             with upstream(dns_host.host, "127.0.0.54", says("198.51.100.2")):
                 resolv_conf.write_text("nameserver 127.0.0.54\n")
                 assert asker.addresses("example.com") == ["198.51.100.2"]
-            assert set(first.names()) == {"example.com."}, "names of ours never leave"
+            assert set(first.names()) == {"example.com."}, "netd's names are never forwarded"
 
     on_host(scenario)
 
@@ -56,7 +56,9 @@ def test_an_internal_container_asks_nobody_outside_but_its_own_resolvers(on_host
             dns_host.client.set_view("a", View(("n1",)))
             await dns_host.client.flush()
             assert not host.asked
-            assert asker.addresses("example.com") == ["198.51.100.1"], "it is on a network that leads outside now"
+            assert asker.addresses("example.com") == ["198.51.100.1"], (
+                "the container now has a network with a route to the outside"
+            )
 
     on_host(scenario)
 
@@ -86,7 +88,7 @@ def test_a_circle_of_resolvers_ends(on_host):
             assert asker.ask("example.com").rcode() == dns.rcode.SERVFAIL
             begin = time.monotonic()
             assert asker.ask("example.com", id=1).rcode() == dns.rcode.SERVFAIL
-            assert time.monotonic() - begin < 1, "the silence is remembered"
+            assert time.monotonic() - begin < 1, "the resolver's timeout is remembered"
         assert len(circle.asked) <= 4
 
     on_host(scenario)
@@ -160,7 +162,7 @@ def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
                 sock.send(dns.message.make_query(f"{n}.test", "A").to_wire())
             begin = time.monotonic()
             assert asker.addresses("web") == ["10.1.0.2"]
-            assert time.monotonic() - begin < 3, "the others wait for four seconds and more"
+            assert time.monotonic() - begin < 3, "the other queries wait for more than four seconds"
             sock.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 sock.recv(512)
@@ -234,7 +236,7 @@ def test_the_same_question_is_asked_once_at_a_time(on_host):
         asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
 
         def slow(packet: bytes) -> bytes:
-            time.sleep(0.3)  # the questions that follow arrive meanwhile
+            time.sleep(0.3)  # Time for the following queries to arrive.
             return says("198.51.100.1")(packet)
 
         with upstream(asker.ns, "127.0.0.1", slow) as server:
@@ -297,7 +299,7 @@ def test_what_is_kept_belongs_to_the_resolvers_it_came_from(on_host, resolv_conf
             assert asker.addresses("x.test") == ["198.51.100.3"]
             dns_host.client.patch_network("n1", Patch({"x.test": ("10.1.0.9",)}))
             await dns_host.client.flush()
-            assert asker.addresses("x.test") == ["10.1.0.9"], "a name that has become ours"
+            assert asker.addresses("x.test") == ["10.1.0.9"], "a name that is netd's now"
 
     on_host(scenario)
 
@@ -348,7 +350,7 @@ def test_a_domain_has_its_own_resolvers(on_host, resolv_conf):
 
 @pytest.mark.parametrize("tcp", [False, True])
 def test_a_denial_of_a_name_above_ours_becomes_an_empty_answer(on_host, tcp):
-    """RFC 8020: whoever believes that ``shop.test`` does not exist does not ask for ``db.shop.test``."""
+    """RFC 8020: a client that caches NXDOMAIN for ``shop.test`` does not query ``db.shop.test``."""
 
     async def scenario(dns_host: DnsHost) -> None:
         dns_host.client.set_network("n1", NetworkRecords("net", {"db.shop.test": ("10.1.0.9",)}))

@@ -1,4 +1,4 @@
-"""Packets that nobody should send.  ``NETD_NOISE_SECONDS`` makes each kind last longer than a moment."""
+"""Malformed packets.  ``NETD_NOISE_SECONDS`` sets the duration of each kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Vitals:
-    """What a process holds and does."""
+    """A process's memory, processor time and descriptors."""
 
     def __init__(self, pid: int) -> None:
         self._process = Path(f"/proc/{pid}")
@@ -32,18 +32,18 @@ class Vitals:
         return len(list((self._process / "fd").iterdir()))
 
     def memory(self) -> int:
-        """Return kilobytes."""
+        """Return the resident memory in kilobytes."""
         lines = (self._process / "status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
     def busy(self) -> float:
-        """Return the seconds of processor time so far."""
+        """Return the processor time used, in seconds."""
         fields = (self._process / "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def shapes() -> Iterator[Packet]:
-    """Yield messages whose fields scapy fills at random, over and over, with names of ours among them."""
+    """Yield messages with random fields from scapy, endlessly; some have netd's names."""
     question = DNSQR(qname="web.front-end")
     while True:
         yield fuzz(DNS(qr=0, opcode=0, qd=fuzz(DNSQR())))
@@ -58,14 +58,14 @@ def packets() -> Iterator[bytes]:
     for shape in shapes():
         try:
             packet = bytes(shape)
-        except Exception:  # scapy cannot write all that it draws
+        except Exception:  # scapy cannot encode all random values.
             continue
         yield packet
         yield packet[: random.randrange(len(packet) + 1)]
 
 
 def nonsense(packet: bytes) -> bytes:
-    """Answer as a resolver that has lost its mind: the question is right, and nothing else."""
+    """Reply with the correct question and random content."""
     rest = random.choice((b"\xc0\x0c" * 20, random.randbytes(40), b"", b"\xff" * 600))
     return (
         packet[:2]
@@ -78,7 +78,7 @@ def nonsense(packet: bytes) -> bytes:
 
 
 def shout(asker: Container, stream: bool, seconds: float) -> int:
-    """Send for some time without waiting for replies; returns how many packets went."""
+    """Send packets for *seconds* without waiting for replies; return their number."""
     sent, end, source = 0, time.monotonic() + seconds, packets()
     while time.monotonic() < end:
         with asker.tcp() if stream else asker.udp() as sock:
@@ -88,7 +88,7 @@ def shout(asker: Container, stream: bool, seconds: float) -> int:
                     sock.send(len(packet).to_bytes(2) + packet if stream else packet)
                 except BlockingIOError:
                     break
-                except OSError:  # it has had enough of us
+                except OSError:  # The server closed the connection.
                     break
                 sent += 1
     return sent
@@ -118,11 +118,11 @@ def test_noise_leaves_nothing_behind(on_host, stream):
 
 
 def until_quiet(vitals: Vitals, asker: Container, held: int) -> None:
-    """Return when the server does nothing and holds no more descriptors than before; fails when that never comes."""
+    """Wait until the server is idle and has no more descriptors than before; fail after the timeout."""
     end = time.monotonic() + 15
     while True:
         before = vitals.busy()
-        time.sleep(0.5)  # doing nothing is what is awaited
+        time.sleep(0.5)  # An idle interval of processor time is measured.
         idle = vitals.busy() - before <= 0.02
         if idle and vitals.descriptors() <= held and asker.addresses("db") == ["10.1.0.3"]:
             return
