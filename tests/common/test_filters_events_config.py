@@ -83,6 +83,13 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     assert (str(found.state_dir), str(found.run_dir), found.dns) == ("/a", "/c", ("192.0.2.1",))
 
 
+def test_no_connection_budget_is_not_the_default(tmp_path):
+    file = tmp_path / "netd.toml"
+    for text, budget in (("", None), ("connection_budget = 0", 0), ("connection_budget = 20000", 20000)):
+        file.write_text(text)
+        assert config.load("netd", "", ["--config", str(file)]).connection_budget == budget
+
+
 def test_domains_have_their_own_name_servers(tmp_path):
     file = tmp_path / "netd.toml"
     file.write_text('[dns_domains]\n"corp.example" = ["192.0.2.1", "fd00::1"]\n"10.in-addr.arpa." = ["192.0.2.2"]\n')
@@ -97,6 +104,9 @@ def test_domains_have_their_own_name_servers(tmp_path):
         ("run_dir = 5", "must be a string"),
         ("=", "cannot be read"),
         ("log_level = 'loud'", "one of"),
+        ("plugin_timeout = 0", "must be a whole number of 1 or more"),
+        ("connection_budget = -1", "must be a whole number of 0 or more"),
+        ("connection_budget = true", "must be a whole number of 0 or more"),
         ("dns_domains = 5", "must be a table, as dns_domains = "),
         ("[dns_domains]\ncorp = '192.0.2.1'", "corp must have a list of name servers"),
         ("[dns_domains]\ncorp = []", "corp must have a list of name servers"),

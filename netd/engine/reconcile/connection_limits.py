@@ -1,7 +1,8 @@
-"""Containers with more tracked connections than their budget get no new ones until they are below half of it.
+"""The limit on tracked connections per container: new connections of a container over its budget are dropped.
 
-The kernel's table of tracked connections is one for all containers; when it is full, everybody's new connections are
-dropped.  Its size is read all the time; its entries are looked at only when a container can be over its budget.
+All containers share the host's connection-tracking table; when it is full, the kernel drops all new connections.  The
+table's size is read periodically, and its entries are counted only when it is large enough for a container to be over
+its budget.  The limit ends when the container has less than half of its budget.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from netd.portmap.rules import Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.5
-"""Seconds between two looks.  50,000 connections a second are what one processor can open."""
+"""Seconds between two checks; one processor opens some 50,000 connections per second."""
 _REST = 60
-"""A look is followed by a pause that is this many times as long as the processor time that it took."""
+"""Seconds of pause per second of processor time that the previous check took."""
 
 
 async def watch(context: EngineContext) -> None:
-    """Look again and again, until it is cancelled; returns at once when there is no budget."""
+    """Check periodically until cancelled; return at once when there is no budget."""
     while context.settings.connection_budget != 0:
-        cpu_seconds = await look(context)
+        cpu_seconds = await check(context)
         await asyncio.sleep(max(_PAUSE, cpu_seconds * _REST))
 
 
-async def look(context: EngineContext) -> float:
+async def check(context: EngineContext) -> float:
     """Update which containers are over their budget, and return the seconds of processor time that the count took."""
     table = await context.host.connection_table()
     budget = budget_of(context.settings.connection_budget, table)
@@ -52,7 +53,7 @@ async def look(context: EngineContext) -> float:
 
 
 async def _count(context: EngineContext, table: ConnectionTable, budget: int) -> tuple[dict[str, int], float]:
-    """Return the entries of containers by id, and the processor time that is to be made up for by a pause."""
+    """Return the entries of containers by id, and the processor time from which the pause follows."""
     if table.entries <= budget // 2:
         return {}, 0.0
     size = sample_size(table, budget)
@@ -65,9 +66,9 @@ async def _count(context: EngineContext, table: ConnectionTable, budget: int) ->
 
 
 async def _confirm(context: EngineContext, counts: dict[str, int], budget: int) -> float:
-    """Replace the estimates of containers that seem to exceed their budget, and return the processor time of errors.
+    """Replace estimates above the budget by exact counts, and return the processor time spent on wrong estimates.
 
-    Entries that have expired are in the size of the table, but not in a sample, which makes estimates too high.
+    Expired entries count in the size of the table but are not in a sample, which makes estimates too high.
     """
     wasted = 0.0
     for identifier, entries in counts.items():
@@ -96,7 +97,7 @@ async def _enforce(context: EngineContext, over: Mapping[str, frozenset[Address]
 def _report(
     context: EngineContext, before: Mapping[str, frozenset[Address]], counts: Mapping[str, int], budget: int
 ) -> None:
-    """Publish an event and log a line for each container that exceeds its budget now, or no longer."""
+    """Publish an event and write a log line for each container whose limit began or ended."""
     over = context.state.over_budget
     for identifier in over.keys() ^ before.keys():
         sandbox = context.state.sandbox(identifier)

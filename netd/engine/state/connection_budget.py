@@ -1,4 +1,4 @@
-"""Which containers have more tracked connections than they may.  Pure."""
+"""The budget of tracked connections per container, and estimates of their number.  Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from netd.host_protocol import ConnectionTable
 from netd.model import Sandbox
 
 _SHARE, _LEAST = 4, 16_384
-"""Without a setting a container may have this part of the table, and this many entries at least."""
+"""The default budget: this part of the table, and at least this many entries."""
 _SAMPLE, _PRECISION = 4096, 256
-"""Entries that are read at least, and of a container at its budget on average: 6 % is the standard error then."""
+"""Minimum size of a sample, and expected entries in it of a container at its budget (a standard error of 6 %)."""
 
 
 def budget_of(setting: int | None, table: ConnectionTable) -> int:
-    """Return the budget of each container; 0: there is none."""
+    """Return the budget of each container; 0: no limit."""
     return max(table.maximum // _SHARE, _LEAST) if setting is None else setting
 
 
@@ -46,5 +46,5 @@ def estimate(sample: Mapping[bytes, int], entries: int, sandboxes: Iterable[Sand
 
 
 def exceeds(entries: int, budget: int, *, already: bool) -> bool:
-    """Return whether a container is over its budget; one that is *already* stays so until it is below half."""
+    """Return whether a container is over its budget; if it is *already*, half of the budget decides."""
     return entries > (budget // 2 if already else budget)
