@@ -13,6 +13,7 @@ import msgspec
 from netd.api import PREDEFINED_NETWORKS, EndpointSettings
 from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.common.ids import short
+from netd.portmap import port_spec
 
 
 class PoolSpec(msgspec.Struct, frozen=True):
@@ -234,8 +235,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
         """Yield protocol, first and last port of the exposed ports, which include the published ones."""
         for text in self.exposed:
             ports, _, protocol = text.partition("/")
-            first, _, last = ports.partition("-")
-            yield protocol, int(first), int(last or first)
+            yield protocol, *port_spec.bounds(ports)
 
     def endpoint_on(self, network: str) -> Endpoint | None:
         return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)

@@ -5,16 +5,15 @@ Pure.  netd enforces the labels; a runtime parses them too, to refuse invalid la
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from netd.common.addresses import Subnet
 from netd.common.errors import BadRequest
+from netd.portmap import port_spec
 
 LABEL = "netd.allow."
-_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,7 @@ def _network(text: str, what: str) -> Subnet:
 
 
 def _rule(label: str, text: str) -> AllowRule:
-    found = _PORTS.match(label.removeprefix(LABEL))
-    first = int(found[1]) if found else 0
-    last = int(found[2] or first) if found else 0
-    if found is None or not 0 < first <= last <= 65535:
+    found = port_spec.parse(label.removeprefix(LABEL))
+    if found is None or not found.in_bounds or found.protocol not in ("", *port_spec.PROTOCOLS):
         raise BadRequest(f"label {label} cannot be read: write it as {LABEL}8080, {LABEL}8080/tcp or {LABEL}8000-8010")
-    return AllowRule(label, first, last, found[3] or "", networks(text.split(","), f"label {label}"))
+    return AllowRule(label, found.first, found.last, found.protocol, networks(text.split(","), f"label {label}"))

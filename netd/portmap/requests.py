@@ -6,7 +6,6 @@ and not on the number of ports.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
@@ -18,11 +17,10 @@ from netd.common.addresses import Address, Subnet
 from netd.common.allow import AllowRule
 from netd.common.errors import BadRequest
 from netd.model import PortRequest
+from netd.portmap import port_spec
+from netd.portmap.port_spec import HIGHEST, PROTOCOLS
 
-PROTOCOLS = ("tcp", "udp", "sctp")
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-zA-Z]+))?\Z", re.ASCII)
-_HOST_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
-_HIGHEST, _DIGITS = 65535, 5
+_DIGITS = 5
 _ANY_PORT = (PortBinding(),)
 _Bindings = Mapping[str, Sequence[PortBinding] | None]
 _PortRun = tuple[int, int, int]
@@ -171,33 +169,29 @@ def _span(text: str) -> tuple[int, int, str]:
         and number.isascii()
         and number.isdecimal()
         and len(number) <= _DIGITS
-        and 0 < (port := int(number)) <= _HIGHEST
+        and 0 < (port := int(number)) <= HIGHEST
     ):
         return port, port, kind
-    if (found := _PORT.match(text)) is None:
+    if (found := port_spec.parse(text)) is None:
         raise BadRequest(f'invalid port "{text}": use a number, or number/protocol such as 80/tcp')
-    first = int(found[1])
-    last = int(found[2] or first)
-    protocol = (found[3] or "tcp").lower()
-    if not 0 < first <= last <= _HIGHEST:
+    protocol = (found.protocol or "tcp").lower()
+    if not found.in_bounds:
         raise BadRequest(f'invalid port specification: "{text}": ports are 1 to 65535')
     if protocol not in PROTOCOLS:
         raise BadRequest(f'invalid port "{text}": unknown protocol {protocol}')
-    return first, last, protocol
+    return found.first, found.last, protocol
 
 
 def _host_ports(text: str, key: str) -> tuple[int, int]:
     """Return the first and last host port; zeros for any port."""
     if text in ("", "0"):
         return 0, 0
-    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS and 0 < (port := int(text)) <= _HIGHEST:
+    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS and 0 < (port := int(text)) <= HIGHEST:
         return port, port
-    found = _HOST_PORT.match(text)
-    first = int(found[1]) if found else 0
-    last = int(found[2] or first) if found else 0
-    if not 0 < first <= last <= _HIGHEST:
+    found = port_spec.parse(text)
+    if found is None or found.protocol or not found.in_bounds:
         raise BadRequest(f'invalid port specification: "{text}" as host port of {key}: ports are 1 to 65535')
-    return first, last
+    return found.first, found.last
 
 
 def _host_address(text: str, key: str) -> Address | None:

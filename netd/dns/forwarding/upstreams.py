@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from netd.dns import resolv_conf
 from netd.dns.forwarding.case_randomization import Casing
 from netd.dns.records import Upstream
 
@@ -45,9 +46,8 @@ class HostFile:
 
 def parse(text: str) -> tuple[Upstream, ...]:
     """Return the first three ``nameserver`` lines of a resolv.conf with a valid address."""
-    words = [line.split() for line in text.splitlines()]
-    addresses = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
-    return tuple(Upstream(address) for address in addresses if _is_address(address))[:MOST]
+    servers = resolv_conf.parse(text).servers
+    return tuple(Upstream(server) for server in servers if _is_address(server))[:MOST]
 
 
 def _is_address(text: str) -> bool:

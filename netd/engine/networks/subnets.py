@@ -12,8 +12,8 @@ from netd.common.config import Settings
 from netd.common.errors import BadRequest
 from netd.common.ids import new_id
 from netd.common.store.store import Put, Store
+from netd.dns import resolv_conf
 from netd.engine.context import META, EngineContext
-from netd.engine.views import files
 from netd.ipam import pool_spec, pools
 from netd.ipam.drivers import NULL
 from netd.ipam.pools import SubnetSource
@@ -106,7 +106,7 @@ class Subnets:
 
     async def _used_by_host(self) -> list[Subnet]:
         """Return the subnets of the host's routes and addresses, and the addresses of its name servers."""
-        servers = files.read(self._context.host_files.read().resolv_conf).servers
+        servers = resolv_conf.parse(self._context.host_files.read().resolv_conf).servers
         single = [found for text in servers if (found := _single(text)) is not None]
         return [*await self._context.host.used_subnets(), *single]
 

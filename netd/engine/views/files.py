@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from netd.dns.resolv_conf import parse
 from netd.engine.state.sandbox_request import HOST_GATEWAY
 from netd.model import Sandbox
 
@@ -26,44 +27,14 @@ class HostFiles:
     hosts: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvConf:
-    """The directives of a resolv.conf."""
-
-    servers: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-    """Lines of other directives, unchanged except for spacing."""
-
-
-def read(text: str) -> ResolvConf:
-    """Parse a resolv.conf: the last ``search`` or ``domain`` wins, ``options`` are combined (resolv.conf(5))."""
-    servers: list[str] = []
-    search: tuple[str, ...] = ()
-    options: list[str] = []
-    others: list[str] = []
-    for words in filter(None, (line.split() for line in text.splitlines())):
-        match words[0]:
-            case "nameserver":
-                servers += words[1:2]
-            case "search" | "domain":
-                search = tuple(words[1:])
-            case "options":
-                options += words[1:]
-            case directive if directive[0] not in "#;":
-                others.append(" ".join(words))
-    return ResolvConf(tuple(servers), search, tuple(options), tuple(others))
-
-
 def asks_for_dots(sandbox: Sandbox, host: HostFiles) -> bool:
     """Return whether an ``ndots`` option, valid or not, keeps single labels from being forwarded."""
-    return any(option.startswith("ndots") for option in (*read(host.resolv_conf).options, *sandbox.dns_options))
+    return any(option.startswith("ndots") for option in (*parse(host.resolv_conf).options, *sandbox.dns_options))
 
 
 def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str] = ()) -> str:
     """Return the container's resolv.conf; with the host's network it is the host's, with the container's settings."""
-    found = read(host.resolv_conf)
+    found = parse(host.resolv_conf)
     search = found.search if not sandbox.dns_search else tuple(domain for domain in sandbox.dns_search if domain != ".")
     options = tuple(sandbox.dns_options or found.options)
     servers = sandbox.dns or tuple(default_servers)

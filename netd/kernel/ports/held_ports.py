@@ -21,6 +21,7 @@ from netd.kernel.ports.high_descriptors import move_high
 from netd.kernel.ports.listeners import ports_in_use
 from netd.kernel.ports.owners import owner
 from netd.model import Publication
+from netd.portmap import port_spec
 from netd.portmap.holder import HOLD_LIMIT, InUse
 
 _KINDS = {
@@ -41,12 +42,9 @@ class HeldPorts:
         """Return the first and last port of the range to choose from, and the ports in it that are reserved."""
         settings = Path("/proc/sys/net/ipv4")
         first, last = (settings / "ip_local_port_range").read_text().split()
-        spans = (
-            span.partition("-")
-            for span in (settings / "ip_local_reserved_ports").read_text().strip().split(",")
-            if span
-        )
-        reserved = (port for low, _, high in spans for port in range(int(low), int(high or low) + 1))
+        texts = (settings / "ip_local_reserved_ports").read_text().strip().split(",")
+        ranges = (port_spec.bounds(text) for text in texts if text)
+        reserved = (port for low, high in ranges for port in range(low, high + 1))
         return int(first), int(last), frozenset(reserved)
 
     def hold(self, publication: Publication) -> None:

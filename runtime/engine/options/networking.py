@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 
@@ -13,12 +12,11 @@ from netd.common import allow
 from netd.common.addresses import Family, is_usable
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, join_faults
+from netd.portmap import port_spec
+from netd.portmap.port_spec import HIGHEST
 from runtime.container_config import Config, HostConfig, NetworkingConfig, joined_container
 from runtime.engine.options import sysctls
 from runtime.record import ContainerRecord
-
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([A-Za-z0-9]+))?\Z", re.ASCII)
-_HIGHEST = 65535
 
 
 def mode(host: HostConfig) -> str:
@@ -144,24 +142,21 @@ def _check_shared(config: Config, host: HostConfig) -> None:
 
 def _check_port(text: str) -> None:
     number, _, protocol = text.partition("/")
-    if protocol in ("tcp", "udp") and unsigned(number, _HIGHEST):
+    if protocol in ("tcp", "udp") and unsigned(number, HIGHEST):
         return
-    match = _PORT.match(text)
-    if not match:
+    found = port_spec.parse(text)
+    if found is None:
         raise BadRequest(f"invalid JSON: invalid port '{text}': use a number, or number/protocol such as 80/tcp")
-    ports = [int(part) for part in match.group(1, 2) if part]
-    if not all(0 < port <= _HIGHEST for port in ports) or ports != sorted(ports):
+    if not found.in_bounds:
         raise BadRequest(f'invalid port specification: "{text}"')
 
 
 def _check_bindings(bindings: PortBindings) -> None:
     for port, port_bindings in bindings.items():
         for binding in port_bindings or ():
-            if unsigned(binding.host_port, _HIGHEST) is not None and not binding.host_ip and not binding.allow:
+            if unsigned(binding.host_port, HIGHEST) is not None and not binding.host_ip and not binding.allow:
                 continue
-            match = _PORT.match(binding.host_port)
-            valid = not binding.host_port or (match and not match[3] and _in_order(match[1], match[2] or match[1]))
-            if not valid:
+            if binding.host_port and not _is_host_port(binding.host_port):
                 raise BadRequest(f'invalid port specification: "{binding.host_port}" for {port}')
             if binding.host_ip and not _is_address(binding.host_ip):
                 raise BadRequest(f"invalid JSON: invalid host address {binding.host_ip!r} for {port}")
@@ -169,8 +164,10 @@ def _check_bindings(bindings: PortBindings) -> None:
                 allow.networks(binding.allow, f"port {port}")
 
 
-def _in_order(first: str, last: str) -> bool:
-    return 0 <= int(first) <= int(last) <= _HIGHEST
+def _is_host_port(text: str) -> bool:
+    """Return whether *text* is a port or a range without protocol; 0 leaves the choice to netd."""
+    found = port_spec.parse(text)
+    return found is not None and not found.protocol and found.first <= found.last <= HIGHEST
 
 
 def _check_hosts(host: HostConfig) -> None:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import msgspec
 
 from netd.api import PortBinding, PortBindings
+from netd.portmap import port_spec
 from runtime.container_config import HostConfig
 
 _UNSPECIFIED = {"0.0.0.0", "::"}
@@ -68,10 +69,8 @@ def single_ports(exposed: Iterable[str]) -> Iterator[str]:
 def port_ranges(texts: Iterable[str]) -> Iterator[tuple[int, int, str]]:
     """Yield (first port, last port, protocol) of keys such as ``80``, ``80/tcp`` and ``80-82/udp``."""
     for text in texts:
-        ports, _, protocol = text.partition("/")
-        first, _, last = ports.partition("-")
-        if first.isdecimal() and (not last or last.isdecimal()):
-            yield int(first), int(last or first), protocol.lower() or "tcp"
+        if (found := port_spec.parse(text)) is not None:
+            yield found.first, found.last, found.protocol.lower() or "tcp"
 
 
 def _per_port(bindings: Mapping[str, list[PortBinding] | None]) -> dict[str, list[PortBinding]]:

@@ -10,6 +10,7 @@ from netd.api import PortBindings
 from netd.common.digits import signed
 from netd.common.errors import BadRequest, NotFound
 from netd.common.filters import Filters
+from netd.portmap import port_spec
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.options.port_bindings import port_ranges
@@ -21,7 +22,6 @@ _LIST_KEYS = "ancestor before exited expose health id is-task isolation label na
 KEYS = frozenset(_LIST_KEYS.split())
 PRUNE_KEYS = frozenset({"label", "label!", "until"})
 _STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
-_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
 _SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -102,10 +102,10 @@ def _on_network(record: ContainerRecord, filters: Filters) -> bool:
 
 
 def _ports(text: str) -> tuple[int, int, str]:
-    match = _PORT.match(text)
-    if not match:
+    found = port_spec.parse(text)
+    if found is None or found.protocol not in ("", *port_spec.PROTOCOLS):
         raise BadRequest(f"invalid filter: {text!r} is not a port such as 80, 80/tcp or 80-90")
-    return int(match[1]), int(match[2] or match[1]), match[3] or "tcp"
+    return found.first, found.last, found.protocol or "tcp"
 
 
 def _overlap(filters: list[tuple[int, int, str]], ports: Iterable[tuple[int, int, str]]) -> bool:
