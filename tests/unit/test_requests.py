@@ -280,9 +280,9 @@ def listed(made, text):
 
 
 def test_list_filters():
-    used = network("h1_a", labels={"k": "v"})
+    used = network("h1_a", id="a" * 64, labels={"k": "v"})
     free = network("xh1_a", "10.2.0.0/24", id="0123" + "f" * 60)
-    made = state(network("bridge", "10.3.0.0/24"), used, free, sandboxes=[sandbox("c", endpoint(used, 2))])
+    made = state(network("bridge", "10.3.0.0/24", id="b" * 64), used, free, sandboxes=[sandbox("c", endpoint(used, 2))])
     assert listed(made, '{"name":["^h1_a"]}') == {"h1_a"}
     assert listed(made, '{"name":{"h1_a":true}}') == {"h1_a", "xh1_a"}
     assert listed(made, '{"name":["("]}') == set()

@@ -41,7 +41,6 @@ EXCEPTIONS = {
     "runtime/engine/containers/etc_files.py": (OWN, ".mkdir"),
     "runtime/engine/lifecycle/start.py": (OWN + "; " + HOST, ".is_dir os.path.lexists"),
     "runtime/engine/containers/record_copies.py": (OWN, ".is_dir .iterdir .read_bytes open os.open"),
-    "runtime/engine/views/usage.py": (KERNEL, ".read_text"),
     "runtime/images/layers.py": (OWN, ".mkdir .chmod"),
     "runtime/init/credentials.py": (INSIDE, "open os.access os.open os.path.isdir os.stat"),
     "runtime/init/init.py": (STAGE, "os.open"),

@@ -9,9 +9,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from runtime.kernel import cgroups, proc
+from runtime.kernel import cgroup_files, proc
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NANOSECONDS = 10**9
@@ -55,7 +54,7 @@ class Usage:
 
 def sample(pid: int) -> Usage:
     """Return the usage of the container of the process *pid*.  Raises FileNotFoundError when it has exited."""
-    groups = _groups(pid)
+    groups = cgroup_files.directories(pid)
     return Usage(
         sampled_at=time.time_ns(),
         cpu=_cpu_v1(groups) if "cpuacct" in groups else _cpu_v2(groups),
@@ -66,21 +65,7 @@ def sample(pid: int) -> Usage:
     )
 
 
-def _groups(pid: int) -> dict[str, Path]:
-    """Return the directory of the process's control group by controller; that of version 2 by ``""``."""
-    groups = {}
-    mounts = {name: tree.path for tree in cgroups.find() for name in tree.controllers}
-    unified = next((tree.path for tree in cgroups.find() if tree.version == 2), None)
-    for line in proc.control_groups(pid).splitlines():
-        _, names, path = line.split(":", 2)
-        for name in names.split(","):
-            mount = mounts.get(name) if name else unified
-            if mount:
-                groups[name] = Path(mount + path)
-    return groups
-
-
-def _cpu_v1(groups: Mapping[str, Path]) -> CpuUsage:
+def _cpu_v1(groups: Mapping[str, str]) -> CpuUsage:
     times = _table(groups, "cpuacct", "cpuacct.stat")
     throttling = _table(groups, "cpu", "cpu.stat")
     return CpuUsage(
@@ -93,7 +78,7 @@ def _cpu_v1(groups: Mapping[str, Path]) -> CpuUsage:
     )
 
 
-def _cpu_v2(groups: Mapping[str, Path]) -> CpuUsage:
+def _cpu_v2(groups: Mapping[str, str]) -> CpuUsage:
     times = _table(groups, "", "cpu.stat")
     return CpuUsage(
         total=times.get("usage_usec", 0) * 1000,
@@ -105,7 +90,7 @@ def _cpu_v2(groups: Mapping[str, Path]) -> CpuUsage:
     )
 
 
-def _memory(groups: Mapping[str, Path]) -> MemoryUsage:
+def _memory(groups: Mapping[str, str]) -> MemoryUsage:
     version1 = "memory" in groups
     controller = "memory" if version1 else ""
     limit = _number(groups, controller, "memory.limit_in_bytes" if version1 else "memory.max")
@@ -117,24 +102,21 @@ def _memory(groups: Mapping[str, Path]) -> MemoryUsage:
     )
 
 
-def _read(groups: Mapping[str, Path], controller: str, name: str) -> str:
-    try:
-        return (groups[controller] / name).read_text()
-    except (KeyError, OSError):
-        return ""
+def _read(groups: Mapping[str, str], controller: str, name: str) -> str:
+    return cgroup_files.read(groups[controller], name) if controller in groups else ""
 
 
-def _number(groups: Mapping[str, Path], controller: str, name: str) -> int:
+def _number(groups: Mapping[str, str], controller: str, name: str) -> int:
     text = (_read(groups, controller, name) or _read(groups, "", name)).strip()
     return int(text) if text.isdecimal() else 0
 
 
-def _table(groups: Mapping[str, Path], controller: str, name: str) -> dict[str, int]:
+def _table(groups: Mapping[str, str], controller: str, name: str) -> dict[str, int]:
     pairs = (line.split() for line in _read(groups, controller, name).splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
 
 
-def _process_count(groups: Mapping[str, Path]) -> int:
+def _process_count(groups: Mapping[str, str]) -> int:
     return max((len(_read(groups, name, "cgroup.procs").split()) for name in groups), default=0)
 
 
