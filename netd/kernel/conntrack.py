@@ -2,8 +2,8 @@
 
 Owns a conntrack socket; must not delete entries of connections that are not netd's.  The kernel walks its whole hash
 table for each dump: 12 ms on a machine with 262,144 buckets, however few entries there are.  So a short table is read
-in one dump per family.  For a long table the kernel filters each dump, and unrelated entries are not copied to user
-space.  Every entry found is compared with the request again before it is deleted.
+in one dump per family.  For a long table the kernel filters dumps by IPv4 address or port, so that unrelated entries
+are not copied to user space.  Every entry found is compared with the request again before it is deleted.
 """
 
 from __future__ import annotations
