@@ -1,4 +1,4 @@
-"""Attacks run against the installation that the tests of the engine use; each folder has one of its own."""
+"""The fixtures of tests/engine; each folder has its own installation."""
 
 from tests.engine.conftest import api, make, output, place, raw, run
 

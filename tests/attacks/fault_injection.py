@@ -1,7 +1,7 @@
-"""Makes single calls of the C library fail in the daemons, one after the other, while a fixed script runs.
+"""Makes single calls of the C library fail in the daemons while a fixed script runs.
 
-Which calls there are is found out by running each step once and writing them down.  ``fault_shim.c`` is what is
-preloaded.  See README.md for running all of it.
+The calls are recorded by running each step once.  ``fault_shim.c`` is the preloaded library.  README.md describes how
+to run all points.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ERRORS = {
 
 
 def build(folder: Path) -> Path:
-    """Compile the library to preload."""
+    """Compile the preloaded library."""
     library = folder / "fault_shim.so"
     source = Path(__file__).with_name("fault_shim.c")
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
@@ -62,7 +62,7 @@ def build(folder: Path) -> Path:
 
 
 class Faults:
-    """What is to fail in one daemon: the file that it maps."""
+    """The file, mapped by one daemon, that selects the call that fails."""
 
     def __init__(self, path: Path) -> None:
         path.write_bytes(bytes(_SIZE))
@@ -73,12 +73,12 @@ class Faults:
         self._set(_TRACE)
 
     def arm(self, label: str, occurrence: int, error: int) -> None:
-        """Let the call of that label fail which is made after *occurrence* others of it."""
+        """Make the call with that label fail that follows *occurrence* others with the label."""
         self._set(_OFF, error, occurrence, label)
         self._map[0:4] = struct.pack("i", _FAIL)
 
     def disarm(self) -> bool:
-        """Tell whether a call has failed."""
+        """Return whether a call has failed."""
         self._map[0:4] = struct.pack("i", _OFF)
         return bool(_HEADER.unpack_from(self._map)[4])
 
@@ -127,14 +127,14 @@ class Place(Installation):
                 self._preload = []
 
     def prepare(self) -> None:
-        """Start, with an image and a network for the script."""
+        """Start the daemons, and create an image and a network for the script."""
         self.start()
         self.load_busybox()
         status, answer = self.ask("POST", "/networks/create", {"Name": "n0"})
         assert status == 201, answer
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-        """Ask netd-runtime on a connection of its own."""
+        """Send a request to netd-runtime on a new connection."""
         connection = http.client.HTTPConnection("docker", timeout=20)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(20)
@@ -149,7 +149,7 @@ class Place(Installation):
             connection.close()
 
     def look(self) -> dict[str, object]:
-        """Return everything that a step may leave behind."""
+        """Return all objects that a step can leave behind."""
         links = (line.split(": ")[1].split("@")[0] for line in self.on_host("ip", "-o", "link").stdout.splitlines())
         return {
             "links": sorted(name for name in links if not name.startswith("ndx")),
@@ -177,7 +177,7 @@ class Step:
     name: str
     do: Callable[[Place], tuple[int, bytes]]
     done: tuple[int, ...] = ()
-    """Statuses that mean that it was done before."""
+    """Statuses for steps that were done before."""
 
 
 def _container() -> dict[str, object]:
@@ -193,7 +193,7 @@ def _execute(place: Place) -> tuple[int, bytes]:
     status, answer = place.ask("POST", f"/exec/{json.loads(answer)['Id']}/start", {})
     if b"hello" in answer:
         return status, answer
-    # What fails after the streams have begun is told on them.
+    # After the streams have begun, an error is reported on them.
     return (status if status >= 400 else 500), answer[8:] if status < 400 else answer
 
 
@@ -242,7 +242,7 @@ SCRIPTS = (NETWORK, CONTAINER, IMAGES)
 
 
 def find_points(place: Place) -> dict[tuple[Step, ...], list[Point]]:
-    """Run every script once and return all points of each."""
+    """Run every script once and return the points of each."""
     found: dict[tuple[Step, ...], list[Point]] = {}
     for script in SCRIPTS:
         found[script] = []
@@ -263,7 +263,7 @@ def _points(daemon: str, step: str, labels: list[str]) -> Iterator[Point]:
 
 
 def sample(points: list[Point], every: int) -> list[Point]:
-    """Return one error for the first call of each label in each step, every so many of them; all when *every* is 0."""
+    """Return every *every*-th point, with one error for the first call of each label in each step; all points for 0."""
     if not every:
         return points
     first: dict[tuple[str, str, str], list[Point]] = {}
@@ -275,7 +275,7 @@ def sample(points: list[Point], every: int) -> list[Point]:
 
 
 def attempt(place: Place, script: tuple[Step, ...], point: Point, before: dict[str, object]) -> list[str]:
-    """Run the script with one call failing in one step, and return what is wrong with what came of it."""
+    """Run the script with one failing call in one step, and return the faults found."""
     wrong: list[str] = []
     for step in script:
         if step.name == point.step:
@@ -287,7 +287,7 @@ def attempt(place: Place, script: tuple[Step, ...], point: Point, before: dict[s
                     status, answer = step.do(place)
                     wrong += _judge(status, answer)
                 except (ConnectionError, http.client.HTTPException):
-                    # A connection that cannot be served can only be closed.
+                    # If a connection cannot be served, the daemon closes it without a response.
                     if not point.label.endswith(" unix") and not point.label.startswith("accept"):
                         raise
             if time.monotonic() - began > 8:
@@ -310,7 +310,7 @@ def _told(wrong: list[str], what: str) -> Iterator[None]:
 
 
 def find_points_of_start(place: Place, daemon: str) -> list[Point]:
-    """Kill and start a daemon, and return the points of its own code, not of the imports before."""
+    """Kill and start a daemon, and return the points of its start, without those during imports."""
     place.kill(daemon)
     place.faults[daemon].trace()
     place.start(daemon)
@@ -321,7 +321,7 @@ def find_points_of_start(place: Place, daemon: str) -> list[Point]:
 
 
 def attempt_start(place: Place, point: Point, before: dict[str, object]) -> list[str]:
-    """Kill and start a daemon with one call failing: it starts, or ends with a sentence, and then starts."""
+    """Kill and start a daemon with one failing call: it starts, or fails with a message and starts at the retry."""
     wrong: list[str] = []
     name = point.daemon
     place.kill(name)
@@ -351,7 +351,7 @@ def _judge(status: int, answer: bytes) -> list[str]:
 
 
 def _insist(place: Place, step: Step) -> list[str]:
-    """Do the step, which may be done already; once more when something may be under way still."""
+    """Repeat the step, which may be done already; retry once while a background change is in progress."""
     for pause in (0.3, 2.0, 6.0, 0.0):
         status, answer = step.do(place)
         if status < 400 or status in step.done:
@@ -370,7 +370,7 @@ def _left(place: Place, before: dict[str, object]) -> list[str]:
 
 
 def main(daemon: str, step: str, label: str, error: str) -> None:
-    """Try one point and print what is wrong, and the logs."""
+    """Run one point, and print the faults and the logs."""
     with tempfile.TemporaryDirectory() as folder:
         place = Place(build(Path(folder)))
         try:

@@ -1,4 +1,4 @@
-"""Makes requests that confuse types: valid ones in which some value, key, path part, query or header is replaced."""
+"""Generates requests with type confusion: valid ones with a replaced value, key, path segment, query or header."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import random
 from urllib.parse import quote
 
 DEEP = "@deep@"
-"""Stands for an array nested a few thousand times, which no encoder writes."""
+"""A placeholder for an array nested a few thousand times, which no encoder can write."""
 VALUES = [
     None, True, False, 0, -1, 1, 65536, 2**31, 2**63, 2**64, -(2**63) - 1, 1.5, -0.0, 1e308, "", " ", "\0", "a\nb",
     "é", "\ud800", "x" * 5000, "-1", "0", "1e9", "٣", "../..", "a/b", "*", "null", "10.0.0.0/8", "::/0", "300.1.1.1/33",
@@ -118,7 +118,7 @@ def routes(package: str) -> list[tuple[str, str]]:
 
 
 class Maker:
-    """Makes requests for the routes; the same seed makes the same ones."""
+    """Generates requests for the routes; a seed determines the sequence."""
 
     def __init__(self, seed: int, names: list[str]) -> None:
         self._random = random.Random(seed)
@@ -167,7 +167,7 @@ class Maker:
         return data
 
     def _confuse(self, body: object) -> None:
-        """Replace one value or key, anywhere in *body*."""
+        """Replace one value or key anywhere in *body*."""
         places = list(_places(body))
         if not places:
             return

@@ -32,7 +32,7 @@ CREATED = re.compile(rb'"Id":"([0-9a-f]{64})"')
 
 @pytest.fixture(scope="module")
 def place():
-    """An installation of its own, because some of the requests remove the image that other tests share."""
+    """A separate installation, because some requests remove the image that other tests share."""
     installation = Installation()
     try:
         installation.start()
@@ -43,7 +43,7 @@ def place():
 
 
 def ask(path, request: bytes) -> bytes:
-    """Send one request and return the beginning of the answer; nothing when it lasts longer than we wait."""
+    """Send one request and return the beginning of the response; empty after the timeout."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(0.5)
         sock.connect(str(path))

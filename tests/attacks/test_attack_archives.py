@@ -1,4 +1,4 @@
-"""Archives of images: any of them becomes a layer or is refused in one sentence, and nothing else changes."""
+"""Image archives: each becomes a layer or is refused in one sentence, and nothing else changes."""
 
 import gzip
 import io
@@ -22,14 +22,14 @@ BLOCK = 512
 
 @pytest.fixture
 def ground(tmp_path):
-    """Where layers are made; emptied after the test, because pytest fails to delete what is nested too deep."""
+    """The folder of layers; emptied after the test, because pytest cannot delete deeply nested folders."""
     yield Place(tmp_path)
     for left in tmp_path.iterdir():
         tree.remove_path(left)
 
 
 def sealed(header: bytes) -> bytes:
-    """Return the header with the checksum that it should have."""
+    """Return the header with its correct checksum."""
     block = bytearray(header)
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
@@ -37,7 +37,7 @@ def sealed(header: bytes) -> bytes:
 
 
 def patched(data: bytes, at: int, value: bytes, header: int = 0) -> bytes:
-    """Return the archive with other bytes in one of its headers."""
+    """Return the archive with changed bytes in one of its headers."""
     start = header * BLOCK
     block = data[start : start + BLOCK]
     block = block[:at] + value + block[at + len(value) :]
@@ -115,11 +115,11 @@ def test_times_before_1970_and_fractions_are_kept(ground):
     assert (root / "old").stat().st_mtime_ns == -1_500_000_000 and (root / "new").stat().st_mtime_ns == 2_250_000_000
 
 
-# What a small archive may cost
+# The cost of small archives
 
 
 def test_headers_of_a_megabyte_of_tiny_records_are_read_in_no_time(ground):
-    """Each record was cut off by a copy of all that follows: 100 GB of copying for one megabyte."""
+    """An earlier version copied the rest of the header for each record: 100 GB of copying for one megabyte."""
     records = b"6 a=b\n" * ((1 << 20) // 6 - 1)
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, len(records)
@@ -130,7 +130,7 @@ def test_headers_of_a_megabyte_of_tiny_records_are_read_in_no_time(ground):
 
 
 def test_an_archive_of_tiny_compressed_members_is_read_in_little_time(ground):
-    """At the end of each member all that had been read ahead was copied."""
+    """An earlier version copied the read-ahead buffer at the end of each member."""
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, 200_000
     data = gzip.compress(info.tobuf(tarfile.USTAR_FORMAT)) + gzip.compress(b"x", mtime=0) * 200_000
@@ -174,7 +174,7 @@ def test_a_small_archive_does_not_ask_for_folders_without_end(ground, monkeypatc
 
 
 def test_a_folder_of_any_depth_is_replaced(ground):
-    """Each link leads to the deepest folder made so far, so that short names make a tree deeper than any path."""
+    """Each link points to the deepest folder so far, so that short names create a tree deeper than PATH_MAX."""
     archive = Archive()
     deep = "/".join(["d" * 10] * 100)
     archive.directory(f"x/{deep}").symlink("l0", f"x/{deep}")
@@ -184,7 +184,7 @@ def test_a_folder_of_any_depth_is_replaced(ground):
     assert (root / "x").read_bytes() == b"file now"
 
 
-# The root
+# The root folder
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_user_runs_in_an_image_made_from_a_temporary_folder(api, output):
     assert output("stat", "-c", "%a %u", "/", Image="private", User="user") == (0, "755 0\n")
 
 
-# Anything at all
+# Arbitrary input
 
 
 def sample() -> bytes:

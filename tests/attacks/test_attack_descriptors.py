@@ -1,4 +1,4 @@
-"""Attack: a daemon runs out of file descriptors.  It refuses requests, says why, and recovers by itself."""
+"""Attack: a daemon runs out of file descriptors.  It refuses requests with the reason, and recovers."""
 
 import os
 import resource
@@ -10,7 +10,7 @@ from tests.installation import Installation, wait_until
 
 
 def limit(pid, soft):
-    """Set a process's soft limit on descriptors, and return the one before."""
+    """Set a process's soft descriptor limit, and return the former one."""
     before, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     return before
@@ -29,7 +29,7 @@ def installation():
 
 
 def ask(installation, *words):
-    """Return what netctl says of a refusal, "" when there is none."""
+    """Return netctl's error message, "" if there is none."""
     done = installation.netctl(*words, check=False)
     assert "Traceback" not in done.stderr
     return done.stderr if done.returncode else ""
@@ -77,13 +77,13 @@ def test_a_daemon_without_descriptors_refuses_and_recovers(installation, name, l
 
 
 def links(installation):
-    """Return the host's links but for those that are retired."""
+    """Return the host's links without retired ones."""
     lines = installation.on_host("ip", "-o", "link").stdout.splitlines()
     return [name for line in lines if not (name := line.split(": ")[1].split("@")[0]).startswith("ndx")]
 
 
 def test_containers_keep_the_limit_that_the_daemon_was_started_with(installation):
-    """The daemons raise their own; with that of a daemon, programs that close every descriptor would take minutes."""
+    """The daemons raise their limit; with it, programs that close all possible descriptors would take minutes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     installation.kill("runtime", signal.SIGTERM)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))

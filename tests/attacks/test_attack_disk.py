@@ -1,7 +1,7 @@
-"""Attack: the disk that holds the state is filled, by a container or by somebody else, or becomes read-only.
+"""Attack: the disk of the state directory is filled, by a container or from outside, or becomes read-only.
 
-Both daemons start, show what there is, refuse changes in one sentence, remove whatever makes room, and go on as before
-when the disk is writable again.
+Both daemons start, list their objects, refuse changes in one sentence, allow removals that free space, and work as
+before when the disk is writable again.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ FILL = "dd if=/dev/zero of=/fill bs=64k; dd if=/dev/zero of=/fill2 bs=1k; sleep 
 
 
 class SmallDisk(Installation):
-    """Its state is on a disk of 16 MiB, which may be read-only for the daemons that are started from now on."""
+    """An installation with its state on a disk of 16 MiB, which can be made read-only for daemons started later."""
 
     def __init__(self):
         super().__init__()
@@ -36,12 +36,12 @@ class SmallDisk(Installation):
         return [*words, "unshare", "--mount", "sh", "-c", script, str(self.state)]
 
     def make_writable(self):
-        """Make the disk writable for the daemons that found it read-only."""
+        """Make the disk writable for daemons that were started with it read-only."""
         namespace = f"--mount=/proc/{self.processes['netd'].pid}/ns/mnt"
         subprocess.run(["nsenter", namespace, "mount", "-o", "remount,bind,rw", self.state], check=True)
 
     def fill(self):
-        """Take every byte, as somebody outside of containers would."""
+        """Fill the disk from outside of containers."""
         with contextlib.suppress(OSError), (self.state / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(bytes(4096))

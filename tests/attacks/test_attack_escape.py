@@ -1,4 +1,4 @@
-"""Ways out of a container: descriptors, paths and processes of the host that its processes could reach."""
+"""Container escapes: descriptors, paths and processes of the host within reach of a container's processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.runtime_low.low_box import Box, make_image, needs_host_root
 
 ALL_CAPABILITIES = capabilities.DEFAULT | capabilities.BIT["SYS_PTRACE"]
 STREAMS = r"/[0-9a-f]{64}/std(in|out|err)"
-"""Pipes as a container sees them: no path of the host leads to them."""
+"""Link targets of pipes in /proc/PID/fd, which name no path of the host."""
 LINKS = "ls -ld /proc/[0-9]*/fd/* /proc/[0-9]*/cwd /proc/[0-9]*/root | sed -n 's/.* -> //p'"
 
 
@@ -40,7 +40,7 @@ def box(tmp_path: Path, image: Path) -> Iterator[Box]:
 
 
 def prepared_exec(box: Box, spec: ContainerSpec, running: ShimProcess, **changes: Any) -> ShimProcess:
-    """Return an exec that has everything but its program, in the namespaces of the container."""
+    """Return an exec in the container's namespaces that has not started its program."""
     process = box.process("true", **changes)
     made: ShimProcess = box.run(box.launcher.exec(spec.id, running.pid, process, secrets.token_hex(32)))
     return made
@@ -109,7 +109,7 @@ def ancestors(pid: int) -> set[int]:
 
 @needs_host_root
 def test_a_container_that_may_trace_sees_no_descriptor_of_the_host_in_what_enters_it(box: Box) -> None:
-    """With SYS_PTRACE, /proc/PID/fd can be read and opened at every moment of an exec (CVE-2016-9962)."""
+    """With SYS_PTRACE, a container can open /proc/PID/fd at every moment of an exec (CVE-2016-9962)."""
     script = f"echo up; while :; do {LINKS}; done 2>/dev/null"
     powers = {"capabilities": ALL_CAPABILITIES, "seccomp": seccomp.default_program(ALL_CAPABILITIES)}
     spec = box.spec("sh", "-c", script, process=powers)
@@ -124,7 +124,7 @@ def test_a_container_that_may_trace_sees_no_descriptor_of_the_host_in_what_enter
         box.run(made.wait())
     box.run(box.launcher.kill_all(spec.id))
     links = set(re.findall(r'"log":"(.*?)\\n"', log.read_text()))
-    assert any(link.startswith("socket:") for link in links), "it did not see any exec"
+    assert any(link.startswith("socket:") for link in links), "the attacker observed no exec"
     own = f"{STREAMS}|/|/dev/null|/proc|/etc/(passwd|group)"
     allowed = re.compile(rf"{own}|(pipe|socket):\[\d+\]|anon_inode:\[eventfd\]|up")
     assert {link for link in links if not allowed.fullmatch(link)} == set()
@@ -174,7 +174,7 @@ assert call(250, 5, ring, 0x3F080000) == 0
 print(f"{ring:08x}", flush=True)
 input()
 """
-"""Joins a session keyring of this name.  Others of the same user find it, but see it only when they have joined it."""
+"""Join a session keyring of this name.  Processes of the same user find it, but read it only after joining."""
 
 
 @contextlib.contextmanager
@@ -187,7 +187,7 @@ def planted(name: str) -> Iterator[str]:
 
 
 def test_no_process_joins_a_keyring_that_another_has_laid_out_for_it(box: Box) -> None:
-    """keyctl joins a keyring by its name where one may be found; a container without a filter can make any."""
+    """keyctl joins an existing keyring by name; a container without a seccomp filter can create any."""
     spec = box.spec("sleep", "1000", privileged=True)
     running = box.start(spec)
     with planted("_ses") as ring:
@@ -202,7 +202,7 @@ def test_no_process_joins_a_keyring_that_another_has_laid_out_for_it(box: Box) -
 
 @needs_host_root
 def test_the_interpreter_of_what_enters_a_container_cannot_be_spoiled(box: Box) -> None:
-    """It is one file in memory for all containers: one that may trace could take its right to be run."""
+    """All containers share the interpreter's page cache; a container with SYS_PTRACE could remove its execute bit."""
     powers = {"capabilities": ALL_CAPABILITIES, "seccomp": seccomp.default_program(ALL_CAPABILITIES)}
     spec = box.spec("sleep", "1000", process=powers)
     running = box.start(spec)
@@ -223,7 +223,7 @@ def test_the_interpreter_of_what_enters_a_container_cannot_be_spoiled(box: Box) 
 
 
 def test_sysctls_reach_nothing_beside_the_containers_own(raw: Any) -> None:
-    """CVE-2025-52881, CVE-2022-0811: names that lead elsewhere, and values that add a second one."""
+    """CVE-2025-52881, CVE-2022-0811: names that are paths, and values that add a second sysctl."""
     kernel = Path("/proc/sys/kernel")
     before = (kernel / "core_pattern").read_text(), (kernel / "panic").read_text()
     for name, value in (
@@ -252,7 +252,7 @@ def is_stopped(pid: int) -> bool:
 def test_a_container_cannot_hold_up_execs_by_stopping_them(
     tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exec is visible to the container before its program runs; a health check must still get an answer."""
+    """The container sees an exec before its program runs; a health check must still get a result."""
     hurried = shim_pool._MAIN.replace(
         "main()", "from runtime.shim import spawn; spawn.ExecSpawn.patience = 100; main()"
     )
@@ -264,7 +264,7 @@ def test_a_container_cannot_hold_up_execs_by_stopping_them(
         box.until(lambda: b"up" in Path(spec.log_path).read_bytes())
         for _ in range(3):
             with pytest.raises(StartError, match="did not become ready in time"):
-                # Either step: it is stopped at the latest while it waits to be released.
+                # In either step; at the latest the process is stopped while it waits for its release.
                 made = prepared_exec(box, spec, running)
                 box.until(lambda made=made: is_stopped(made.pid))  # type: ignore[misc]
                 box.run(box.launcher.release(made))
@@ -281,10 +281,10 @@ HARMLESS = {
     "keys": "grep -q . /proc/keys",
     "host name": "hostname evil",
 }
-"""Done by a privileged container too, as proof that they are attempts at all."""
+"""A privileged container runs them too, to show that they succeed without restrictions."""
 ATTEMPTS = {
     **HARMLESS,
-    # Opened for writing and not written to: a failure of this test is not to harm the machine.
+    # Opened for writing but not written, so that a failing test does not damage the machine.
     "core_pattern": ": > /proc/sys/kernel/core_pattern",
     "sysrq": ": > /proc/sysrq-trigger",
     "caches": ": > /proc/sys/vm/drop_caches",
@@ -306,12 +306,12 @@ ATTEMPTS = {
 
 
 def script_of(attempts: dict[str, str]) -> str:
-    """Return a script that prints the names of those that succeed."""
+    """Return a script that prints the names of successful attempts."""
     return "\n".join(f'({attempt}) >/dev/null 2>&1 && echo "{name}"' for name, attempt in attempts.items()) + "\ntrue"
 
 
 def test_the_usual_ways_out_are_shut(box: Box) -> None:
-    """CVE-2022-0492, CVE-2022-24769 and what no container may do to its host, by its root user and in an exec."""
+    """CVE-2022-0492, CVE-2022-24769 and other accesses to the host, by the container's root and in an exec."""
     script = script_of(ATTEMPTS)
     assert box.shell(script) == ""
     spec = box.spec("sleep", "1000")

@@ -1,4 +1,4 @@
-"""Identities: nothing that a client, an image or a container writes makes a process root by mistake."""
+"""Identities: no input of a client, an image or a container makes a process root unintentionally."""
 
 import io
 import os
@@ -30,12 +30,12 @@ OTHER_SPELLINGS = [
     "2147483648",
     "9" * 5000,
 ]
-"""What int() reads as a number, or a kernel that takes 32 bits as another one."""
+"""Texts that int() accepts as numbers, or that a kernel truncates to 32 bits."""
 
 
 @pytest.fixture(scope="module")
 def image(place):
-    """An image whose users and groups have numbers for names and are all root (CVE-2026-46680)."""
+    """An image whose users and groups have numeric names and id 0 (CVE-2026-46680)."""
     layer = io.BytesIO(busybox_tar())
     with tarfile.open(fileobj=layer, mode="a") as tar:
         for path, text in (("etc/passwd", NAMED_AS_NUMBERS), ("etc/group", GROUPS_NAMED_AS_NUMBERS)):
@@ -136,13 +136,13 @@ def needs_nodes(script):
 @pytest.mark.parametrize("file", ["passwd", "group"])
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_files_of_users_that_cannot_be_read_keep_only_names_from_being_used(api, run, kind, file):
-    """CVE-2026-47262: nothing is waited for and nothing outside the container is read."""
+    """CVE-2026-47262: the daemon neither blocks nor reads files outside the container."""
     needs_nodes(UNREADABLE[kind])
     made = run("sleep", "1000", User="0:0")
     path = f"/etc/{file}"
     assert execute(api, made, "0:0", f"rm {path}; {UNREADABLE[kind].format(path)}") == (0, "")
     for user, uid in (("", "0"), ("1000:1000", "1000")):
-        # Not by id, which would itself wait for the pipe.
+        # Not ``id``, which would block on the pipe.
         code, text = execute(api, made, user, "grep -E '^(Uid|Groups):' /proc/self/status")
         assert (code, text.split()) == (0, ["Uid:", *[uid] * 4, "Groups:", uid])
     named = execute(api, made, "user" if file == "passwd" else "0:user", "true")
@@ -165,7 +165,7 @@ def test_execs_have_an_empty_input_whatever_the_container_put_at_dev_null(api, r
 
 @pytest.mark.parametrize(("uid", "gid", "groups"), [(70000, 0, (0,)), (0, 70000, (70000,)), (0, 0, (0, 70000))])
 def test_a_number_that_a_user_namespace_does_not_have_is_named(uid, gid, groups):
-    """Without the refusal the process would go on as somebody else."""
+    """Without the refusal the process would run as another user."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""Files that a container can write are read within bounds: none makes the daemon large, slow or wait."""
+"""Files written by containers are read within limits: they cost the daemon neither memory nor time."""
 
 import os
 import time
@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 
 
 def peak_memory(place) -> int:
-    """Return the bytes that the daemon has had at most."""
+    """Return the daemon's peak memory in bytes."""
     with open(f"/proc/{place.processes['runtime'].pid}/status") as status:
         (line,) = (line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) << 10
@@ -51,7 +51,9 @@ def test_a_huge_hosts_file_costs_nothing_and_is_left_as_it_is(api, run, place, n
     api.connect_container_to_network(made, third)
     shown = api.inspect_container(made)["NetworkSettings"]["Networks"]
     text = inside(api, made, "cat /etc/hosts")
-    assert all(shown[name]["IPAddress"] in text for name in networks), "what could not be added then is added now"
+    assert all(shown[name]["IPAddress"] in text for name in networks), (
+        "the lines that could not be added before are added now"
+    )
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder", "missing"])

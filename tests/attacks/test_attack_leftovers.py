@@ -1,4 +1,4 @@
-"""Files in RUN that are cut, overwritten or not of ours: both daemons start, and containers go on."""
+"""Files in RUN that are truncated, overwritten or foreign: both daemons start, and containers keep running."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Mounts of the user's: they hide nothing that netd provides, and change nothing of the host but what they name."""
+"""User mounts: they hide no file that netd provides, and change no file of the host except the mounted ones."""
 
 import os
 import stat
@@ -39,7 +39,7 @@ def test_names_resolve_under_a_mount_over_etc(output, network, peer, tmp_path, k
     code, text = output("sh", "-c", SHOW, Hostname="under-etc", host=host)
     assert code == 0, text
     assert "nameserver 127.0.0.11" in text
-    assert text.count("under-etc") >= 2, "in hosts and in hostname"
+    assert text.count("under-etc") >= 2, "in hosts and hostname"
     assert "peer" in text.split("Name:")[1]
 
 
@@ -60,7 +60,7 @@ def test_a_bind_on_one_of_the_files_wins_over_netds(output, network, peer, tmp_p
 
 
 def test_a_bind_of_the_hosts_etc_keeps_its_links(output, network, tmp_path):
-    """systemd-resolved makes /etc/resolv.conf a link, whose target a container does not have."""
+    """With systemd-resolved, /etc/resolv.conf is a link whose target does not exist in a container."""
     (tmp_path / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     (tmp_path / "hosts").symlink_to(tmp_path.parent / "outside-hosts")
     (tmp_path / "hostname").write_text("the host\n")
@@ -107,7 +107,7 @@ def test_a_device_never_replaces_a_file_of_the_host(raw, make, output, tmp_path)
 
 
 def test_a_device_takes_the_place_of_a_file_of_the_container(output):
-    """The image's, the usual devices' and that of its own last start."""
+    """Files of the image, of the default devices, and of the container's last start."""
     for target in ("/etc/passwd", "/dev/zero", "/dev/deep/full"):
         host = {"Devices": [{"PathOnHost": "/dev/full", "PathInContainer": target}]}
         assert output("stat", "-c", "%t:%T", target, host=host) == (0, "1:7\n")

@@ -1,4 +1,4 @@
-"""Numbers in requests: what int() reads as a number is not one, and none is too long for an answer."""
+"""Numbers in requests: only ASCII digits within limits are accepted, everything else is refused."""
 
 import urllib.parse
 
@@ -9,7 +9,7 @@ from netd.common.digits import signed, unsigned
 from tests.installation import IMAGE
 
 LONG = "9" * 5000
-"""int() refuses this with ValueError; isdecimal() is true of it."""
+"""int() raises ValueError for this text, although isdecimal() is True."""
 OTHER_SPELLINGS = ["+7", " 7", "7 ", "1_0", "\u0663", "0x10", LONG]
 
 

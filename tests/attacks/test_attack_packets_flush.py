@@ -1,4 +1,4 @@
-"""While others flush the firewall's rules, a neighbour sends without pause to what is not published."""
+"""The firewall's rules are flushed while a neighbour sends continuously to unpublished ports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def flush(site: Site) -> None:
 
 @contextmanager
 def sending(node: Node, link: str, *frames: Packet) -> Iterator[None]:
-    """Send all frames every millisecond, and at least once more before the end."""
+    """Send all frames every millisecond, and once more at the end."""
     raw = [bytes(frame) for frame in frames]
     over = threading.Event()
     sender = node.run(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
@@ -56,7 +56,7 @@ def sending(node: Node, link: str, *frames: Packet) -> Iterator[None]:
     def go() -> None:
         while not over.wait(0.001):
             for frame in raw:
-                with suppress(OSError):  # A full queue.
+                with suppress(OSError):  # The queue is full.
                     sender.send(frame)
 
     thread = threading.Thread(target=go)
@@ -82,7 +82,7 @@ def test_nothing_reaches_a_container_while_the_rules_are_gone(place: Site, lab: 
         to / IPv6(src=OUTSIDE6, dst=WEB6) / ICMPv6EchoRequest() / mark,
     ]
     neighbour = Ether(src=shop.mac("eth0"), dst=gateway) / IP(src=SHOP, dst=WEB) / UDP(sport=7003, dport=81) / mark
-    reach(place.machine, WEB, 80)  # The host knows web's MAC: nothing waits for a question about it.
+    reach(place.machine, WEB, 80)  # The host has a neighbour entry for web, so no packet waits for resolution.
     inside, wire = lab.tap(place.inside("web"), "eth0"), lab.tap(place.machine, "eth0")
     with sending(place.outside, "eth0", *attacks), sending(shop, "eth0", neighbour):
         for _ in range(FLUSHES):
@@ -115,7 +115,7 @@ def test_what_began_untranslated_while_the_rules_were_gone_does_not_go_on(place:
 
 
 def test_connections_that_the_rules_admit_go_on_after_a_restoration(place: Site) -> None:
-    """Of both directions, and the host's own."""
+    """Connections in both directions, and the host's own."""
     place.machine.nft(KEEPS_TRACKING.replace("; add", "\nadd"))
     place.lab.echo(place.outside, 80)
     sockets = []

@@ -1,4 +1,4 @@
-"""Other users of the machine find no way into STATE, whatever modes and umask the daemons meet."""
+"""Other users cannot enter STATE, whatever modes and umask the daemons are started with."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ def mode(path):
 
 
 def as_nobody(*words):
-    """Run a command as a user without rights; True if it did what it should."""
+    """Run a command as an unprivileged user; return whether it succeeded."""
     try:
         done = subprocess.run(words, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, check=False)
     except PermissionError:

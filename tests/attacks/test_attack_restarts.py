@@ -1,4 +1,4 @@
-"""Containers that end at once and are started again and again: every verb ends the loop or says why it cannot be."""
+"""Containers that exit at once and are restarted repeatedly: every verb ends the loop or returns the reason."""
 
 import pytest
 from docker.errors import APIError
@@ -8,7 +8,7 @@ from tests.installation import wait_until
 
 @pytest.fixture
 def looping(api, run):
-    """A container that waits for its restart, long enough to be asked for things."""
+    """A container in the state ``restarting``, long enough for requests."""
     made = run("false", host={"RestartPolicy": {"Name": "always"}})
 
     def waits():

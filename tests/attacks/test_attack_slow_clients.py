@@ -1,4 +1,4 @@
-"""Attacks on a daemon's socket by clients that stop halfway, do not read, send without end, or come in crowds."""
+"""Attacks on a daemon's socket: incomplete requests, clients that do not read, endless bodies, many connections."""
 
 import asyncio
 import contextlib
@@ -65,7 +65,7 @@ ROUTES = [
 
 @pytest.fixture
 def connect(tmp_path, monkeypatch):
-    """Return a function that connects to a server with narrow bounds, in a thread of its own."""
+    """Return a function that connects to a server with small limits, which runs in a thread."""
     monkeypatch.setattr(web, "_BODY_SECONDS", 0.4)
     monkeypatch.setattr(web, "_ARCHIVE_SECONDS", 0.4)
     loop, path, opened = asyncio.new_event_loop(), tmp_path / "s.sock", []
@@ -95,7 +95,7 @@ def connect(tmp_path, monkeypatch):
 
 
 def everything(sock) -> bytes:
-    """Return what comes until the connection ends, however it does."""
+    """Return the bytes received until the connection ends, with or without an error."""
     data = b""
     with contextlib.suppress(ConnectionError):
         while piece := sock.recv(1 << 20):
@@ -249,7 +249,7 @@ def test_a_client_that_does_not_read_events_is_disconnected_and_named_in_the_log
                 bus.publish(event("network", "create", "x", {"name": "n" * 2000}))
                 await asyncio.sleep(0)
             assert not bus._listeners
-            while await reader.read(1 << 20):  # what it was sent before, and then the end
+            while await reader.read(1 << 20):  # The data sent before, and then the end.
                 pass
         writer.close()
         await runner.cleanup()

@@ -1,4 +1,4 @@
-"""Other users of the machine speak to no process of ours: every socket in RUN refuses them."""
+"""Every socket in RUN refuses connections of other users."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ for path in sys.argv[1:]:
 
 @pytest.fixture
 def reachable(place):
-    """Let other users into the folder that holds the installation, as they are into /run."""
+    """Make the installation's folder searchable for other users, as /run is."""
     before = place.root.stat().st_mode
     place.root.chmod(0o755)
     yield place

@@ -1,4 +1,4 @@
-"""A store that is emptied, cut or lost while containers run: they are found again, and nothing is deleted."""
+"""A store that is emptied, truncated or lost while containers run: they are found again, and nothing is deleted."""
 
 import os
 import sqlite3
@@ -26,7 +26,7 @@ def installation():
 
 
 def kept(installation):
-    """Return what is to survive: the container's process and address, images, and folders."""
+    """Return the state that must survive: the container's process and address, images, and folders."""
     web = installation.inspect("web")
     api = installation.docker.api
     return {
@@ -55,7 +55,7 @@ def warnings(installation):
 
 
 def lose(installation, name, *patterns):
-    """Empty the database, as after a file system check, and delete what the patterns name."""
+    """Empty the database, as a file system check may, and delete the files that match the patterns."""
     os.truncate(installation.state / name, 0)
     for pattern in patterns:
         for path in installation.state.glob(pattern):

@@ -1,4 +1,4 @@
-"""Storms of calls leave nothing behind in the daemons: no descriptors, no memory of what has ended."""
+"""Many calls leave nothing behind in the daemons: no descriptors, and no records of ended processes."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from tests.installation import IMAGE, wait_until
 
 
 def descriptors(process) -> dict[str, int]:
-    """Return how many descriptors of each kind the process has open."""
+    """Return the number of open descriptors by kind."""
     found: dict[str, int] = {}
     for name in os.listdir(f"/proc/{process.pid}/fd"):
         try:
@@ -43,7 +43,7 @@ def storm(place, long_lived) -> None:
 
 
 def more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
-    """Return the kinds of which there are more now; connections between the daemons are kept for a minute."""
+    """Return the kinds with more descriptors than before; connections between the daemons are kept for a minute."""
     slack = {"socket": 6}
     return {kind: count for kind, count in now.items() if count > before.get(kind, 0) + slack.get(kind, 0)}
 
@@ -51,7 +51,7 @@ def more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
 def test_a_second_storm_leaves_no_more_descriptors_than_the_first(place, api, run):
     made = run()
     storm(place, made)
-    # What is prepared for the next starts is replaced after the storm.
+    # The shim pool is refilled after the calls.
     wait_until(lambda: all(descriptors(p).get("socket", 0) < 60 for p in place.processes.values()))
     before = {name: descriptors(process) for name, process in place.processes.items()}
     for _ in range(2):
@@ -61,7 +61,7 @@ def test_a_second_storm_leaves_no_more_descriptors_than_the_first(place, api, ru
 
 
 class AllContainers:
-    """Stands for ``Containers``: every container exists except the removed ones."""
+    """A substitute for ``Containers``: every container exists except the removed ones."""
 
     def __init__(self) -> None:
         self.removed: set[str] = set()

@@ -1,4 +1,4 @@
-"""Attacks on attach and exec: readers that stall, input that nobody reads, children that outlive the program."""
+"""Attacks on attach and exec: stalled readers, unread input, children that outlive the program."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def test_a_reader_that_stalls_gets_all_output_and_only_then_the_exit_code(api, r
     made = run()
     name, sock = start_exec(api, raw, made, "sh", "-c", f"head -c {SIZE} /dev/zero; exit 3")
     read_until(sock, b"\0")
-    time.sleep(1)  # the reader stalls; an event that tells so cannot be
+    time.sleep(1)  # No event signals that the reader stalls.
     assert api.exec_inspect(name)["Running"]
     other, second = start_exec(api, Raw(place.run / "docker.sock"), made, "echo", "meanwhile")
     assert frames(second) == [(1, b"meanwhile\n")] and api.exec_inspect(other)["ExitCode"] == 0
@@ -73,7 +73,7 @@ def test_input_that_nobody_reads_does_not_reset_the_connection(api, raw, make):
     api.start(made)
     writer = threading.Thread(target=send_all, args=(sock, b"x" * 3_000_000))
     writer.start()
-    assert frames(sock) == [(1, b"said\n")]  # the end of the stream, not an error
+    assert frames(sock) == [(1, b"said\n")]  # The end of the stream, not an error.
     sock.close()
     writer.join()
     assert api.wait(made)["StatusCode"] == 4
@@ -131,14 +131,14 @@ def test_clients_that_vanish_free_everything_at_once(api, run, place):
     socks = [Raw(place.run / "docker.sock").upgrade(path, b"{}")[2] for path in paths]
     for number, sock in enumerate(socks):
         if number % 2:
-            sock.shutdown(socket.SHUT_WR)  # as clients without input do at once
+            sock.shutdown(socket.SHUT_WR)  # Clients without input do this at once.
     for path in (f"/containers/{made}/logs?follow=1&stdout=1", "/events", f"/containers/{made}/wait"):
         raw = Raw(place.run / "docker.sock")
         raw.request("POST" if path.endswith("wait") else "GET", path)
         socks.append(raw.sock)
     for sock in socks:
         sock.close()
-    # What stays is what the daemon holds for each exec that goes on: its process, its input and its shim.
+    # For each running exec the daemon keeps descriptors of its process, its input and its shim.
     wait_until(lambda: descriptors(place.processes["runtime"]) <= before + 3 * len(execs), 4)
 
 
@@ -158,6 +158,4 @@ def test_a_client_that_waits_for_a_container_that_never_starts_is_forgotten_when
     socks = [Raw(place.run / "docker.sock").upgrade(STREAM.format(made))[2] for _ in range(30)]
     for sock in socks:
         sock.close()
-    wait_until(
-        lambda: descriptors(place.processes["runtime"]) <= before + 3, 4
-    )  # of connections to netd some may be new
+    wait_until(lambda: descriptors(place.processes["runtime"]) <= before + 3, 4)  # Some connections to netd may be new.

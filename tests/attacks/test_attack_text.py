@@ -1,4 +1,4 @@
-"""Text that is no text: names that are not UTF-8, NUL bytes and lone surrogates are shown or refused, never a crash."""
+"""Invalid text: names that are not UTF-8, NUL bytes and lone surrogates are shown or refused without exceptions."""
 
 import contextlib
 import subprocess
@@ -15,7 +15,7 @@ NOT_UTF8 = "x\\377\\376) R 1"
 
 
 def test_top_shows_processes_whose_names_are_not_utf8(api, run):
-    """The name is chosen by the container, and can hold what ends it in /proc/PID/stat."""
+    """The container chooses the process name, which can contain the delimiters of /proc/PID/stat."""
     made = run("sh", "-c", f"printf '{NOT_UTF8}' > /proc/self/comm; echo named; sleep 1000 & wait")
     next(api.logs(made, stream=True))
     for arguments in ("-ef", "aux", "-o pid,args"):

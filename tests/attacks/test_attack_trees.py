@@ -1,4 +1,4 @@
-"""Trees that images and containers wrote: whatever is in them, the daemon changes nothing else and goes on."""
+"""File trees written by images and containers: whatever they contain, the daemon changes nothing outside them."""
 
 import asyncio
 import errno
@@ -19,7 +19,7 @@ from runtime.storage.deferred_delete import DeferredDelete
 from tests.installation import busybox_tar, wait_until
 
 NESTED = 1100
-"""More folders in one another than Python recurses, and more than a path of 4,096 bytes can name."""
+"""A depth beyond Python's recursion limit and beyond PATH_MAX (4,096 bytes)."""
 DEEP_SCRIPT = f"i=0; while [ $i -lt {NESTED} ]; do mkdir directory && cd directory; i=$((i+1)); done; echo bottom > f"
 
 
@@ -36,7 +36,7 @@ def image_with(api, name, *members):
 
 @pytest.fixture
 def tmp_path(tmp_path):
-    """A folder that is emptied after the test: pytest fails to delete what is nested too deep."""
+    """A folder that is emptied after the test: pytest cannot delete deeply nested folders."""
     yield tmp_path
     for left in tmp_path.iterdir():
         tree.remove_path(left)
@@ -44,7 +44,7 @@ def tmp_path(tmp_path):
 
 @pytest.fixture
 def canary(tmp_path):
-    """A file of the host that nothing may change."""
+    """A file of the host that must not change."""
     file = tmp_path / "canary"
     file.write_text("secret\n")
     file.chmod(0o600)
@@ -65,7 +65,7 @@ def trash(tmp_path):
 
 
 def make_deep(folder, levels=NESTED, name="directory"):
-    """Nest folders below *folder*, by descriptor because no path is long enough, with a file in every hundredth."""
+    """Nest folders below *folder*, by descriptor because of PATH_MAX, with a file in every hundredth."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     for level in range(levels):
         os.mkdir(name, dir_fd=handle)
@@ -109,7 +109,7 @@ def test_files_with_several_names_are_one_file_in_the_volume_too(tmp_path, trash
 
 
 def test_a_container_that_shares_the_volume_cannot_lead_the_copy_away(tmp_path, trash, canary):
-    """Another container swaps every name that appears in the volume for a link to a file of the host."""
+    """Another container replaces every new name in the volume by a link to a file of the host."""
     layer, volume = tmp_path / "layer", tmp_path / "volume"
     (layer / "data").mkdir(parents=True)
     for number in range(200):
@@ -186,7 +186,7 @@ def test_a_volume_on_another_file_system_is_filled_too(mounted, trash):
 def test_folders_that_a_container_moves_while_a_volume_is_filled_lead_the_copy_nowhere_else(
     mounted, trash, tmp_path, monkeypatch
 ):
-    """The way back from a folder that was moved up would lead out of the volume."""
+    """After a folder was moved up, its ``..`` would lead out of the volume."""
     layer, volume = mounted
     (layer / "data/z").mkdir()
     original = tree.walk
@@ -281,7 +281,7 @@ def build(folder, shape):
 
 
 def rebuilt(root):
-    """Return the shape that a walk shows, going by its steps alone."""
+    """Return the shape of the tree as derived from the steps of a walk."""
     found = [{}]
     for step in tree.walk(root):
         if step.kind == "file":
@@ -309,7 +309,7 @@ def test_walks_see_all_and_removals_leave_nothing_however_few_folders_stay_open(
 
 
 def test_folders_that_move_during_a_walk_lead_it_nowhere_else(tmp_path):
-    """The deepest folder is moved out of the tree: its parent then is one that the walk must not go on in."""
+    """The deepest folder is moved out of the tree: the walk must not continue in its new parent."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir(), outside.mkdir()
     (outside / "secret").touch()
@@ -383,7 +383,7 @@ def test_a_mount_in_a_tree_is_left_alone_and_told(tmp_path):
 
 
 def test_left_overs_of_a_crash_that_are_deep_do_not_stop_the_next_start(api, place):
-    """What made the daemon end at each start: it deleted the same tree again."""
+    """Such a tree made the daemon fail at each start, because it tried to delete it again."""
     made = place.state / "tmp" / "gone-left"
     made.mkdir()
     make_deep(made)
@@ -394,7 +394,7 @@ def test_left_overs_of_a_crash_that_are_deep_do_not_stop_the_next_start(api, pla
 
 
 def test_deletions_of_huge_trees_leave_threads_for_everything_else(tmp_path, monkeypatch):
-    """Each removed container took one of the few threads for as long as its files are many."""
+    """In an earlier version each removal occupied one of the few threads until all files were deleted."""
     (tmp_path / "scratch").mkdir()
     release = threading.Event()
     monkeypatch.setattr(tree, "remove_path", lambda path: release.wait(20))

@@ -1,6 +1,6 @@
-"""Root of a container in a user namespace: root inside, nobody outside, and nothing of the host gives way to it.
+"""Root of a container in a user namespace: an unprivileged user outside, without access to the host.
 
-Where it is cheap, the same is tried with ``--userns host``, where it has to work: else the test would prove nothing.
+Where it is cheap, the same attempt is made with ``--userns host``, where it must succeed, as a check of the test.
 """
 
 import os
@@ -17,7 +17,7 @@ CONFIG = f'userns = "auto"\nuserns_range = "{FIRST}:{PIECES * 65536}"\n'
 
 @pytest.fixture(scope="module")
 def remapped():
-    """An installation whose containers have user namespaces."""
+    """An installation with ``userns = "auto"``."""
     place = Installation(config=CONFIG)
     try:
         place.start()
@@ -39,7 +39,7 @@ def run(place, *words, check=True):
 
 
 def start(place, name, *words):
-    """Start a container that stays, and return its first process's id on the host."""
+    """Start a container that keeps running, and return the pid of its first process on the host."""
     place.netctl("run", "-d", "--name", name, "--network", "none", *words, "busybox", "sleep", "1000")
     return place.inspect(name)["State"]["Pid"]
 
@@ -61,7 +61,7 @@ def refused(place, *words):
     return done.stderr
 
 
-# Who it is
+# Identity
 
 
 def test_root_inside_is_nobody_outside_and_each_container_another_nobody(remapped):
@@ -95,7 +95,7 @@ def test_when_all_ids_are_taken_the_refusal_names_the_setting(remapped):
     assert run(remapped, "busybox", "true").returncode == 0
 
 
-# What it cannot do
+# Restrictions
 
 
 BREAKS = (
@@ -126,7 +126,7 @@ def test_all_capabilities_of_a_user_namespace_open_nothing_of_the_host(remapped)
 
 
 def test_its_other_namespaces_belong_to_it(remapped):
-    """It can change what is its own: names, addresses, mounts."""
+    """It can change its own host name, addresses and mounts."""
     start(remapped, "own")
     script = "hostname changed && ip link set lo down && ip link set lo up && mount -t tmpfs t /tmp && umount /tmp"
     remapped.netctl("exec", "--privileged", "own", "sh", "-c", script)
@@ -155,7 +155,7 @@ def test_what_excludes_a_user_namespace_is_refused(remapped, words, message):
 
 
 def test_files_keep_the_containers_ids_on_the_disk(remapped):
-    """A setuid program of the container's root is the host's root's on the disk: the closed folder is in the way."""
+    """Layers hold set-user-ID programs of the host's root; the closed state directory makes them inaccessible."""
     script = "cp /bin/busybox /v/su && chmod 4755 /v/su && touch /v/al && chown 1000:1000 /v/al && echo x > /new"
     remapped.netctl("run", "--name", "writer", "--network", "none", "-v", "files:/v", "busybox", "sh", "-c", script)
     volume = remapped.state / "volumes" / "files"
@@ -170,7 +170,7 @@ def test_files_keep_the_containers_ids_on_the_disk(remapped):
 
 
 def test_what_belongs_to_other_users_of_the_host_stays_closed(remapped, tmp_path):
-    """Ids beyond the range are nobody's inside, and cannot be taken or made."""
+    """Ids outside the range are mapped to nobody, and cannot be assumed or assigned."""
     tmp_path.chmod(0o755)
     secret = tmp_path / "secret"
     secret.write_text("x")
@@ -199,7 +199,7 @@ def test_its_files_and_streams_are_its_own(remapped):
     assert client.wait(made)["StatusCode"] == 0 and client.logs(made).split() == [b"0", b"5"]
 
 
-# Together and alone
+# Shared and separate namespaces
 
 
 def test_containers_that_share_a_namespace_share_the_user_namespace(remapped):
@@ -231,14 +231,14 @@ def test_only_the_shim_stays_beside_a_container(remapped):
 
 
 def test_the_network_is_netds_and_the_containers(remapped):
-    """It listens below 1024 as any user, and its name server answers."""
+    """Any user can bind ports below 1024, and name resolution works."""
     listen = "nc -l -p 80 & until netstat -ltn | grep -q ':80 '; do :; done"
     script = f"nslookup box 127.0.0.11 | grep -c 'Name:.*box'; {listen}"
     done = remapped.netctl("run", "--rm", "-u", "user", "--name", "box", "busybox", "timeout", "9", "sh", "-c", script)
     assert done.stdout.split() == ["1"]
 
 
-# The settings
+# Settings
 
 
 @pytest.mark.parametrize("text", ["0:65536", "100000:10", "many"])

@@ -1,6 +1,6 @@
-"""Attack: every call of the C library that a daemon makes fails once, for want of disk, memory, descriptors, processes.
+"""Attack: each C library call of a daemon fails once, for lack of disk space, memory, descriptors or processes.
 
-The daemon lives, the request succeeds or is refused in words, the next try succeeds, and nothing is left over.
+The daemon keeps running, the request succeeds or is refused with a message, a retry succeeds, and nothing is left.
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 from tests.attacks import fault_injection as faults
 
 EVERY = int(os.environ.get("NETD_FAULTS_EVERY", "8"))
-"""One in so many points; 0 is all, with every error and every repetition of a call."""
+"""The fraction of points to run: one in this number; 0 runs all, with every error and every repetition of a call."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The small parts: views, upstreams and their health, and what netd and the server say to each other."""
+"""Units: views, upstreams and their health, and the protocol between netd and netd-dns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
     for network in ("n1", "n2"):
         views.set_network(network, NetworkRecords(network))
     first, same, other = (views.acquire(View(networks)) for networks in (("n1",), ("n1",), ("n2",)))
-    assert first is same, "sandboxes that see the same share what was prepared"
+    assert first is same, "sandboxes with the same view share prepared replies"
     for change in (
         lambda: views.set_network("n1", NetworkRecords("n1")),
         lambda: views.patch_network("n1", Patch({"a": ("10.0.0.1",)})),
@@ -86,8 +86,8 @@ def test_a_silent_resolver_goes_last_and_is_probed_beside_one_that_answers():
     health.record_silence("s", A, since=0, now=1)
     assert health.plan("s", (A, B, C), 2) == QueryPlan((B, C, A))
     assert health.plan("s", (A, B), 1 + RETRY) == QueryPlan((B,), (A,))
-    assert health.plan("s", (A, B), 2 + RETRY) == QueryPlan((B, A)), "once in a while is enough"
-    assert health.plan("s", (A,), 1 + 3 * RETRY) == QueryPlan((A,)), "there is nobody else"
+    assert health.plan("s", (A, B), 2 + RETRY) == QueryPlan((B, A)), "probes are rate-limited"
+    assert health.plan("s", (A,), 1 + 3 * RETRY) == QueryPlan((A,)), "there is no other resolver"
     health.record_response("s", A, 50)
     assert health.plan("s", (A, B), 51) == QueryPlan((A, B))
 
@@ -144,7 +144,7 @@ def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatc
         for _ in range(6):
             busy.sendall(len(query).to_bytes(2) + query)
             read_frame(busy)
-            time.sleep(0.1)  # silence is what is tested
+            time.sleep(0.1)  # The test asserts that nothing is sent.
         silent.setblocking(False)
         assert silent.recv(1) == b""
 
@@ -181,7 +181,7 @@ def test_a_resolver_that_has_come_back_is_asked_again(service, monkeypatch):
         while container.addresses(f"{asked}.again.test") == ["198.51.100.2"]:
             assert time.monotonic() - begin < 10
             asked += 1
-        assert asked > 5 and len(first.asked) <= 4, "it was not asked each time"
+        assert asked > 5 and len(first.asked) <= 4, "the resolver was not queried each time"
 
 
 words = st.text(max_size=8)

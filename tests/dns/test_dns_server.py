@@ -1,4 +1,4 @@
-"""The real process, asked over real sockets from namespaces."""
+"""The netd-dns process, queried over real sockets from namespaces."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_names_of_shared_networks_resolve_and_others_do_not_exist(on_host):
         both = await dns_host.container("b", View(("n2", "n1"), forward=False))
         assert front.addresses("web") == ["10.1.0.2"]
         assert front.ask("cache").rcode() == dns.rcode.NXDOMAIN
-        assert both.addresses("web") == ["10.2.0.9"], "the first network that knows a name answers alone"
+        assert both.addresses("web") == ["10.2.0.9"], "only the first network with the name answers"
         assert both.addresses("WEB.front-end.") == ["10.1.0.2"]
         assert both.addresses("cache.back") == ["10.2.0.4"]
 
@@ -132,7 +132,7 @@ def test_long_answers_are_cut_over_udp_and_whole_over_tcp(on_host):
         dns_host.client.patch_network("n1", Patch({"more": ("10.1.0.8",)}))
         await dns_host.client.flush()
         assert len(found(asker.ask("many", tcp=True))) == 60
-        assert asker.ask("many").flags & dns.flags.TC, "what TCP was given is not for UDP"
+        assert asker.ask("many").flags & dns.flags.TC, "a reply prepared for TCP is not used for UDP"
 
     on_host(scenario)
 
@@ -206,7 +206,7 @@ def test_a_client_that_never_reads_is_cut_off_and_costs_no_memory(on_host):
 
 
 def memory(pid: int) -> int:
-    """Return how much memory a process holds, in kilobytes."""
+    """Return the memory of a process in kilobytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
@@ -244,7 +244,7 @@ def test_a_closed_sandbox_gives_its_namespace_back(on_host):
             await dns_host.client.flush()
         held = [os.readlink(link) for link in Path(f"/proc/{dns_host.server_pid()}/fd").iterdir()]
         assert not [name for name in held if name.startswith("net:")]
-        assert sum(name.startswith("socket:") for name in held) == 2, "its listener and netd"
+        assert sum(name.startswith("socket:") for name in held) == 2, "the listener and netd's connection"
 
     on_host(scenario)
 
@@ -273,7 +273,7 @@ def test_what_is_no_query_gets_its_error_or_nothing(on_host, tcp):
 
 
 def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again when nothing comes, as resolver libraries do: what does not fit into a socket's buffer is lost."""
+    """Query with retries, as resolver libraries do: datagrams beyond the socket's buffer are lost."""
     for _ in range(9):
         try:
             return ask()
@@ -329,7 +329,7 @@ def test_a_flooding_container_leaves_its_neighbour_its_answers(on_host):
                 while flood.recv(512):
                     answered += 1
         os.kill(dns_host.server_pid(), signal.SIGCONT)
-        assert answered < 500, "all of them were there first, and take turns all the same"
+        assert answered < 500, "queries of the other container were queued first, and are still interleaved"
 
     on_host(scenario)
 
@@ -358,6 +358,6 @@ def test_only_its_owner_may_speak_and_only_after_hello(on_host):
                 assert sock.recv(1) == b""
         dns_host.client.patch_network("n1", Patch({"web": ("10.1.0.77",)}))
         await dns_host.client.flush()
-        assert asker.addresses("web") == ["10.1.0.77"], "netd still has its ear"
+        assert asker.addresses("web") == ["10.1.0.77"], "netd is still connected"
 
     on_host(scenario)

@@ -1,4 +1,4 @@
-"""Killed processes: names go on resolving, ports stay, and no question is lost."""
+"""Killed processes: resolution continues, ports stay, and no query is lost."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HERE = Path(__file__).parent
 
 
 def kill(pid: int) -> None:
-    """Kill a process and wait until the kernel has closed what it held."""
+    """Kill a process and wait until the kernel has closed its descriptors."""
     pidfd = os.pidfd_open(pid)
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     os.close(pidfd)
 
 
 def netd_process(run: Path, resolv_conf: Path, host: int, container: int) -> subprocess.Popen[str]:
-    """Start a process that plays netd and return when its sandbox answers."""
+    """Start netd_process.py and return when its sandbox resolves names."""
     netd = subprocess.Popen(
         [sys.executable, str(HERE / "netd_process.py"), str(run), str(resolv_conf), str(host), str(container)],
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
@@ -56,7 +56,9 @@ def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_names
         heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
         assert heir.held == {"a"}
-        assert asker.addresses("web") == ["10.1.0.2"], "what the last netd said holds until the next one speaks"
+        assert asker.addresses("web") == ["10.1.0.2"], (
+            "the records of the killed netd are served until the next one connects"
+        )
         heir.set_network("n1", NetworkRecords("front-end", {"web": ("10.1.0.99",)}))
         heir.set_view("a", View(("n1", "gone"), forward=False))
         await heir.flush()
@@ -64,10 +66,12 @@ def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_names
         assert asker.ask("db").rcode() == dns.rcode.NXDOMAIN
         assert asker.addresses("old") == ["10.9.0.1"]
         await heir.settle()
-        assert asker.ask("old").rcode() == dns.rcode.NXDOMAIN, "nobody spoke of that network any more"
+        assert asker.ask("old").rcode() == dns.rcode.NXDOMAIN, "the next netd did not send that network"
         assert server_pid(tmp_path) == before
         kill(before)
-        assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.99"], "from the sockets handed back"
+        assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.99"], (
+            "by the sockets that the server returned"
+        )
         await heir.close(stop_server=True)
 
     in_namespace(host, next_netd)
@@ -110,7 +114,7 @@ def test_no_question_is_lost_when_the_server_is_killed(on_host):
                     assert found(reply) == ["10.1.0.44"]
             assert dns_host.server_pid() != pid
         assert askers[0].addresses("late", tcp=True) == ["10.1.0.44"]
-        assert not Path(f"/proc/{pid}").exists(), "the killed server was taken off the process table"
+        assert not Path(f"/proc/{pid}").exists(), "the killed server was reaped"
 
     on_host(scenario)
 
@@ -145,7 +149,7 @@ def test_a_server_of_another_version_is_replaced_and_its_sockets_stay(on_host, r
             newer.set_network("n1", WEB)
             newer.set_view("a", View(("n1",)))
             await newer.flush()
-            assert found(dns.message.from_wire(sock.recv(512))) == ["10.1.0.2"], "it waited for the names to be known"
+            assert found(dns.message.from_wire(sock.recv(512))) == ["10.1.0.2"], "the query waited for the records"
         await newer.close(stop_server=True)
 
     on_host(scenario)
@@ -177,7 +181,7 @@ def test_a_server_that_can_no_longer_be_reached_is_ended(on_host):
             await dns_host.client.flush(10)
         dns_host.client.patch_network("n1", Patch({"web": ("10.1.0.55",)}))
         await dns_host.client.flush(10)
-        assert {asker.addresses("web")[0] for _ in range(50)} == {"10.1.0.55"}, "nobody answers with what was true once"
+        assert {asker.addresses("web")[0] for _ in range(50)} == {"10.1.0.55"}, "no outdated record is served"
         assert dns_host.server_pid() != lost and not Path(f"/proc/{lost}").exists()
 
     on_host(scenario)

@@ -1,4 +1,4 @@
-"""Bytes: dnspython as a second opinion on what is read and written."""
+"""Encoding and decoding of messages, compared with dnspython."""
 
 from __future__ import annotations
 
@@ -151,5 +151,5 @@ def test_a_reply_is_told_from_what_only_looks_like_one(query):
     other[13] ^= 0x01
     assert not is_reply(asked, bytes(other))
     bare = reply[:3] + bytes([reply[3] | Rcode.REFUSED]) + bytes(8)
-    assert is_reply(asked, bare), "an error may come without the question"
-    assert not is_reply(asked, reply[:4] + bytes(8)), "an answer may not"
+    assert is_reply(asked, bare), "an error reply may lack the question"
+    assert not is_reply(asked, reply[:4] + bytes(8)), "an answer must contain it"
