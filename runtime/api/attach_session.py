@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from netd.common.http.hijack import Hijacked
 from netd.common.http.web import Version
 from netd.common.tasks import start_awaited
-from runtime.engine.options.detach_keys import Detector
+from runtime.engine.options.detach_keys import DetachKeyDetector
 from runtime.shim_client.supervisor import Attachment
 from runtime.spec import StreamLost
 
@@ -87,7 +87,7 @@ async def _send(writer: asyncio.StreamWriter, streams: Attachment, tty: bool) ->
 
 async def _receive(reader: asyncio.StreamReader, streams: Attachment, options: SessionOptions) -> bool:
     """Copy the client's input to the process; return whether the client detached."""
-    detector = Detector(options.keys)
+    detector = DetachKeyDetector(options.keys)
     with suppress(ConnectionError, BrokenPipeError):
         while data := await reader.read(_CHUNK):
             passed, detached = detector.feed(data) if options.tty else (data, False)

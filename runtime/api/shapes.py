@@ -157,7 +157,7 @@ def network_settings(record: ContainerRecord, version: Version) -> dict[str, Any
         "SecondaryIPv6Addresses": None,
     }
     networks = endpoints(record)
-    shape.update(_flat(networks.get("bridge")))
+    shape.update(_default_network_fields(networks.get("bridge")))
     shape["Networks"] = {name: endpoint(settings, record, version) for name, settings in networks.items()}
     return shape
 
@@ -179,7 +179,7 @@ def endpoint(settings: EndpointSettings, record: ContainerRecord, version: Versi
     return shape
 
 
-def _flat(bridge: EndpointSettings | None) -> dict[str, Any]:
+def _default_network_fields(bridge: EndpointSettings | None) -> dict[str, Any]:
     """Return the fields of the default network that older clients read at the top level."""
     settings = bridge or EndpointSettings()
     return {

@@ -35,14 +35,14 @@ class StatsRoutes:
     async def stats(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
         if call.flag("stream", default=True):
-            return await self._every_second(call, container)
+            return await self._stream_samples(call, container)
         before = await _sample(container)
         if call.flag("one-shot") or before is _NOT_RUNNING:
             return json(_shape(container, before, _NOT_RUNNING))
         await asyncio.sleep(_SECOND)
         return json(_shape(container, await _sample(container), before))
 
-    async def _every_second(self, call: Call, container: Container) -> web.StreamResponse:
+    async def _stream_samples(self, call: Call, container: Container) -> web.StreamResponse:
         response = await stream(call, {"Content-Type": "application/json"})
         before = _NOT_RUNNING
         with suppress(ConnectionError), self._long_requests.session(call):

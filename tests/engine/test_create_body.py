@@ -8,7 +8,7 @@ from runtime import spec
 from runtime.api.bodies import convert
 from runtime.container_config import Config, CreateRequest, HostConfig, LogConfig
 from runtime.engine.options import networking, validate
-from runtime.engine.options.image_defaults import with_image
+from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import mount_requests
 from runtime.engine.options.process import environment, exec_process
 from runtime.engine.options.runtime_spec import StartContext, container, log_limits
@@ -236,13 +236,13 @@ def test_the_images_defaults_stay_below_what_is_asked():
         user="app", env=["A=image", "B=image"], entrypoint=["ep"], cmd=["cmd"], working_dir="/i",
         labels={"l": "i", "m": "i"}, stop_signal="INT",
     )  # fmt: skip
-    plain = with_image(Config(), image)
+    plain = with_image_defaults(Config(), image)
     assert (plain.entrypoint, plain.cmd, plain.user, plain.working_dir) == (["ep"], ["cmd"], "app", "/i")
-    own = with_image(Config(cmd=["x"], env=["A=own"], labels={"l": "o"}), image)
+    own = with_image_defaults(Config(cmd=["x"], env=["A=own"], labels={"l": "o"}), image)
     assert (own.entrypoint, own.cmd, own.env, own.labels) == (["ep"], ["x"], ["A=own", "B=image"], {"l": "o", "m": "i"})
-    replaced = with_image(Config(entrypoint=["sh"]), image)
+    replaced = with_image_defaults(Config(entrypoint=["sh"]), image)
     assert (replaced.entrypoint, replaced.cmd) == (["sh"], None)
-    assert with_image(Config(entrypoint=[""], cmd=["x"]), image).entrypoint is None
+    assert with_image_defaults(Config(entrypoint=[""], cmd=["x"]), image).entrypoint is None
 
 
 def test_an_exec_has_the_containers_surroundings_and_its_own_words():

@@ -15,7 +15,7 @@ from runtime.container_config import Config, Healthcheck, RestartPolicy
 from runtime.engine.containers import health_state
 from runtime.engine.containers.names import check_name, free_name
 from runtime.engine.options import networking, restart_policy, signals
-from runtime.engine.options.detach_keys import Detector, parse
+from runtime.engine.options.detach_keys import DetachKeyDetector, parse
 from runtime.engine.views.listing import parse_until
 from runtime.engine.views.status import human_duration, status_column
 
@@ -126,7 +126,7 @@ def test_detach_keys_are_read():
 
 @given(data=st.lists(st.binary(max_size=6)), keys=st.sampled_from([b"\x10\x11", b"ab", b"aab", b"x"]))
 def test_detach_keys_are_found_wherever_the_input_is_cut(data, keys):
-    detector, passed, detached = Detector(keys), b"", False
+    detector, passed, detached = DetachKeyDetector(keys), b"", False
     for piece in data:
         through, detached = detector.feed(piece)
         passed += through

@@ -24,7 +24,7 @@ from runtime.engine.containers.names import check_name
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.options import mount_options, networking, port_bindings, validate
-from runtime.engine.options.image_defaults import with_image
+from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import MountRequest
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
@@ -61,7 +61,7 @@ class Creator:
             raise BadRequest("no image is given: set Image")
         image = self._images.find(request.image)
         identifier = new_id()
-        draft = self._draft(request, image, identifier, name)
+        draft = self._new_record(request, image, identifier, name)
         mounts = mount_options.mount_requests(draft.config, draft.host)
         self._containers.reserve_name(name, identifier)
         async with AsyncExitStack() as stack, AsyncExitStack() as undo:
@@ -83,10 +83,10 @@ class Creator:
         self._containers.publish_event(container, "create")
         return container, _warnings(draft)
 
-    def _draft(self, request: CreateRequest, image: ImageRecord, identifier: str, name: str) -> ContainerRecord:
+    def _new_record(self, request: CreateRequest, image: ImageRecord, identifier: str, name: str) -> ContainerRecord:
         host = request.host_config or HostConfig()
         plain = Config(**{field: getattr(request, field) for field in Config.__struct_fields__})
-        config = with_image(plain, image.document.config)
+        config = with_image_defaults(plain, image.document.config)
         endpoints = networking.endpoints(request.networking_config, host)
         validate.check(config, host, endpoints, os.cpu_count() or 1)
         host = self._with_full_ids(host)

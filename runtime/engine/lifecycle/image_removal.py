@@ -46,12 +46,12 @@ class ImageRemoval:
         if running:
             raise Conflict(
                 f"conflict: unable to delete {tag.short if tag else short} (cannot be forced) - image is being used by"
-                f" running container {_named(running[0])}"
+                f" running container {_id_and_name(running[0])}"
             )
         if users:
             raise Conflict(
                 f"conflict: unable to delete {tag.short if tag else short} (cannot be forced) - image is being used by"
-                f" stopped container {_named(users[0])}: remove the container first"
+                f" stopped container {_id_and_name(users[0])}: remove the container first"
             )
 
     async def _delete(self, image: ImageRecord) -> Report:
@@ -82,7 +82,7 @@ class ImageRemoval:
         self._bus.publish(event("image", action, image.id, attributes))
 
 
-def _named(container: Container) -> str:
+def _id_and_name(container: Container) -> str:
     return f"{container.id[:12]} ({container.record.name})"
 
 

@@ -27,7 +27,7 @@ def _key(text: str) -> int:
     raise BadRequest(f"invalid detach keys: {text!r} is neither a character nor ctrl- and one of a-z@[\\]^_")
 
 
-class Detector:
+class DetachKeyDetector:
     """Removes the detach keys from a stream of input."""
 
     def __init__(self, keys: bytes) -> None:

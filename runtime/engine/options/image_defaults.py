@@ -13,7 +13,7 @@ from runtime.images.image_config import ImageConfig
 T = TypeVar("T")
 
 
-def with_image(config: Config, image: ImageConfig | None) -> Config:
+def with_image_defaults(config: Config, image: ImageConfig | None) -> Config:
     """Return *config* with the image's defaults.  If the request sets an entrypoint, the image's command is ignored."""
     defaults = image or ImageConfig()
     sets_entrypoint = bool(str_list(config.entrypoint))

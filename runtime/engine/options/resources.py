@@ -11,8 +11,8 @@ from runtime.spec import Limits
 
 _SMALLEST_MEMORY = 6 << 20
 _PERIOD = 100_000
-_SETS = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*\Z", re.ASCII)
-_RULE = re.compile(r"[acb] ([0-9]{1,7}|\*):([0-9]{1,7}|\*) [rwm]{1,3}\Z")
+_CPUSET = re.compile(r"\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*\Z", re.ASCII)
+_DEVICE_RULE = re.compile(r"[acb] ([0-9]{1,7}|\*):([0-9]{1,7}|\*) [rwm]{1,3}\Z")
 
 
 def limits(host: HostConfig, cpus: int) -> Limits:
@@ -27,13 +27,13 @@ def limits(host: HostConfig, cpus: int) -> Limits:
         cpu_period=period,
         cpu_quota=quota,
         cpu_shares=host.cpu_shares or None,
-        cpuset_cpus=_set(host.cpuset_cpus, "cpuset cpus", cpus),
-        cpuset_mems=_set(host.cpuset_mems, "cpuset mems", None),
+        cpuset_cpus=_cpuset(host.cpuset_cpus, "cpuset cpus", cpus),
+        cpuset_mems=_cpuset(host.cpuset_mems, "cpuset mems", None),
         memory=host.memory or None,
-        memory_swap=_swap(host),
+        memory_swap=_memory_swap(host),
         memory_reservation=host.memory_reservation or None,
         pids=host.pids_limit if host.pids_limit and host.pids_limit > 0 else None,
-        device_rules=tuple(_rule(rule) for rule in host.device_cgroup_rules or ()),
+        device_rules=tuple(_device_rule(rule) for rule in host.device_cgroup_rules or ()),
     )
 
 
@@ -74,7 +74,7 @@ def _check_memory(host: HostConfig) -> None:
         raise BadRequest("SHM size can not be less than 0")
 
 
-def _swap(host: HostConfig) -> int | None:
+def _memory_swap(host: HostConfig) -> int | None:
     if not host.memory:
         return None
     return host.memory_swap or 2 * host.memory
@@ -83,7 +83,7 @@ def _swap(host: HostConfig) -> int | None:
 def _cpu(host: HostConfig, cpus: int) -> tuple[int | None, int | None]:
     period, quota = host.cpu_period, host.cpu_quota
     if host.nano_cpus:
-        return _nano(host, cpus)
+        return _cpu_of_nano_cpus(host, cpus)
     if period and not 1000 <= period <= 1_000_000:
         raise BadRequest("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if quota > 0 and quota < 1000:
@@ -91,7 +91,7 @@ def _cpu(host: HostConfig, cpus: int) -> tuple[int | None, int | None]:
     return (period or (_PERIOD if quota > 0 else None), quota if quota > 0 else None)
 
 
-def _nano(host: HostConfig, cpus: int) -> tuple[int, int]:
+def _cpu_of_nano_cpus(host: HostConfig, cpus: int) -> tuple[int, int]:
     if host.cpu_period:
         raise BadRequest("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if host.cpu_quota:
@@ -101,10 +101,10 @@ def _nano(host: HostConfig, cpus: int) -> tuple[int, int]:
     return (_PERIOD, host.nano_cpus * _PERIOD // 10**9)
 
 
-def _set(text: str, what: str, cpus: int | None) -> str:
+def _cpuset(text: str, what: str, cpus: int | None) -> str:
     if not text:
         return ""
-    if not _SETS.match(text):
+    if not _CPUSET.match(text):
         raise BadRequest(f"Invalid value {text} for {what}")
     highest = max(int(part) for part in re.split("[,-]", text))
     if cpus is not None and highest >= cpus:
@@ -112,7 +112,7 @@ def _set(text: str, what: str, cpus: int | None) -> str:
     return text
 
 
-def _rule(text: str) -> str:
-    if not _RULE.match(text):
+def _device_rule(text: str) -> str:
+    if not _DEVICE_RULE.match(text):
         raise BadRequest(f"invalid device cgroup rule format: '{text}'")
     return text

@@ -26,10 +26,10 @@ def human_duration(seconds: float) -> str:
         return "About a minute"
     if whole < 3600:
         return f"{whole // 60} minutes"
-    return _long(int(whole / 3600 + 0.5))
+    return _human_hours(int(whole / 3600 + 0.5))
 
 
-def _long(hours: int) -> str:
+def _human_hours(hours: int) -> str:
     if hours == 1:
         return "About an hour"
     if hours < 48:

@@ -86,12 +86,12 @@ def _user(process: _Process) -> str:
         return str(process.user)
 
 
-def _clock(seconds: float) -> str:
+def _format_cpu_time(seconds: float) -> str:
     whole = int(seconds)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def _start(process: _Process) -> str:
+def _format_start_time(process: _Process) -> str:
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.strftime("%H:%M", time.localtime(booted + process.started))
 
@@ -121,10 +121,10 @@ _COLUMNS: dict[str, _Column] = {
     "VSZ": lambda process: str(process.memory // 1024),
     "RSS": lambda process: str(process.resident // 1024),
     "STAT": lambda process: process.state,
-    "STIME": _start,
-    "START": _start,
+    "STIME": _format_start_time,
+    "START": _format_start_time,
     "TTY": _terminal,
-    "TIME": lambda process: _clock(process.cpu_time),
+    "TIME": lambda process: _format_cpu_time(process.cpu_time),
     "CMD": lambda process: process.command,
     "COMMAND": lambda process: process.command,
 }
