@@ -19,8 +19,16 @@ from runtime.shim import event_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
+
+    class Listener(Protocol):
+        """A listening ``_socket.socket``: ``_accept`` is missing in its stubs."""
+
+        def _accept(self) -> tuple[int, object]: ...
+
+        def fileno(self) -> int: ...
+
+        def close(self) -> None: ...
 
     class ShimCallbacks(Protocol):
         """What the connections call on the shim."""
@@ -42,8 +50,6 @@ LOW_WATER = 64 << 10
 STALL_SECONDS = 60.0
 IN, OUT, ERR, NO_TIMEOUT = 4, 1, 2, 8
 _STREAMS = IN | OUT | ERR
-# Missing in typeshed.  The public accept() is in the module socket, which would be another import.
-_accept: Callable[[_socket.socket], tuple[int, object]] = vars(_socket.socket)["_accept"]
 
 
 class Client:
@@ -66,7 +72,8 @@ class Clients:
         self._owner = owner
         self._loop = events
         self._clients: list[Client] = []
-        self._listener = listener
+        untyped: Any = listener
+        self._listener: Listener = untyped
         self._blocked = False
         events.watch(listener.fileno(), event_loop.READ, self._accept)
 
@@ -161,7 +168,7 @@ class Clients:
 
     def _accept(self, _events: int) -> Client | None:
         try:
-            descriptor, _address = _accept(self._listener)
+            descriptor, _address = self._listener._accept()
         except OSError:
             return None
         return self.add(_socket.socket(fileno=descriptor))
