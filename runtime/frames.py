@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.spec import ContainerSpec, Process
 
     Node = tuple[str, int, int]
-    """See :data:`runtime.kernel.devices.Node`; `kernel` may not be imported here."""
+    """See :data:`runtime.kernel.devices.Node`; this module may not import ``kernel``."""
 
     Value = int | str | bytes | tuple["Value", ...]
     """What a payload may consist of, dictionaries apart."""

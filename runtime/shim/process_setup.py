@@ -88,14 +88,14 @@ def set_up_userns_container(context: SetupContext) -> NoReturn:
 
 def set_up_container(context: SetupContext, *, mapped: bool = False) -> NoReturn:
     """Fork a first process, wait for the container's spec, and make the process that container's."""
-    made = spawn.ContainerSpawn(context.hierarchies, mapped=mapped)
+    spawned = spawn.ContainerSpawn(context.hierarchies, mapped=mapped)
     try:
-        made.wait_ready()
+        spawned.wait_ready()
         frames.send(context.control, frames.READY)
         _kind, payload, _none = frames.receive(context.control)
-        _create_container(context, made, payload)
+        _create_container(context, spawned, payload)
     except Exception as problem:
-        made.undo()
+        spawned.undo()
         _report(context.control, problem)
         os._exit(1)
     os._exit(0)
@@ -126,8 +126,8 @@ def set_up_namespaces(context: SetupContext) -> NoReturn:
     try:
         _kind, payload, _none = frames.receive(context.control)
         first, count, donor, network = frames.unpack_namespaces(payload)
-        made = user_namespace.make(first, count, donor, network=network)
-        frames.send(context.control, frames.READY, b"", tuple(made))
+        created = user_namespace.make(first, count, donor, network=network)
+        frames.send(context.control, frames.READY, b"", tuple(created))
     except Exception as problem:
         _report(context.control, problem)
     os._exit(1)
@@ -142,27 +142,27 @@ def _report(control: _socket.socket, problem: Exception) -> None:
         return
 
 
-def _create_container(context: SetupContext, made: spawn.ContainerSpawn, payload: bytes) -> None:
+def _create_container(context: SetupContext, spawned: spawn.ContainerSpawn, payload: bytes) -> None:
     spec = frames.unpack_container(payload)
-    made.ensure_plan(spec)
-    made.name_group(spec)
+    spawned.ensure_plan(spec)
+    spawned.name_group(spec)
     directory = _create_directory(context.shims, spec.id)
     try:
         nodes = spawn.device_nodes(spec)
         stdio = _open_pipes(directory, spec.process)
-        made.send_bootstrap(spec, payload, [node for node, _access in nodes], stdio)
+        spawned.send_bootstrap(spec, payload, [node for node, _access in nodes], stdio)
         rules = devices.rules_for(nodes, spec.limits.device_rules)
         if spec.userns:
             # Limits are set last: the processes that set up a user namespace would count against them.
-            master = made.wait_prepared()
-            made.apply_host_limits(spec.process)
-            made.limit(spec, rules)
+            master = spawned.wait_prepared()
+            spawned.apply_host_limits(spec.process)
+            spawned.limit(spec, rules)
         else:
-            made.limit(spec, rules)
-            master = made.wait_prepared()
-        state = _state(spec.id, spec.id, made.group, spec.process)
+            spawned.limit(spec, rules)
+            master = spawned.wait_prepared()
+        state = _state(spec.id, spec.id, spawned.group, spec.process)
         state["log"] = _create_log(spec.log_path), spec.log_max_size, spec.log_max_files
-        _start_and_hand_over(context, made, master, directory, state)
+        _start_and_hand_over(context, spawned, master, directory, state)
     except BaseException:
         shimdir.remove(context.shims, spec.id)
         raise
@@ -174,13 +174,13 @@ def _create_exec(context: SetupContext, payload: bytes, target: int) -> None:
     directory = _create_directory(context.shims, exec_id)
     try:
         stdio = _open_pipes(directory, process)
-        made = spawn.ExecSpawn(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
+        spawned = spawn.ExecSpawn(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
         frames.close_all([*stdio.values(), target])
         try:
-            master = made.wait_prepared()
-            _start_and_hand_over(context, made, master, directory, _state(exec_id, container, group, process))
+            master = spawned.wait_prepared()
+            _start_and_hand_over(context, spawned, master, directory, _state(exec_id, container, group, process))
         except BaseException:
-            made.undo()
+            spawned.undo()
             raise
     except BaseException:
         shimdir.remove(context.shims, exec_id)
@@ -188,21 +188,21 @@ def _create_exec(context: SetupContext, payload: bytes, target: int) -> None:
 
 
 def _start_and_hand_over(
-    context: SetupContext, made: spawn.PendingProcess, master: int, directory: int, state: ShimState
+    context: SetupContext, spawned: spawn.PendingProcess, master: int, directory: int, state: ShimState
 ) -> None:
     """Send PREPARED, start the program when the daemon sends START, and send the shim its descriptors."""
-    pidfd = os.pidfd_open(made.pid)
+    pidfd = os.pidfd_open(spawned.pid)
     ends = pipes.terminal_for_shim(master) if master >= 0 else pipes.open_for_shim(directory, stdin=state["stdin"])
-    state["pid"] = made.pid
-    state["start_time"] = shimdir.start_time(made.pid)
+    state["pid"] = spawned.pid
+    state["start_time"] = shimdir.start_time(spawned.pid)
     listener = pipes.listen(context.shims, state["id"])
     kept_input = [ends[name] for name in ("master", "stdin") if name in ends]
     frames.send(context.control, frames.PREPARED, frames.pack_state(state), tuple(kept_input))
     frames.receive(context.control)
-    made.start()
+    spawned.start()
     state["started"] = shimdir.now()
     shimdir.write_state(directory, state)
-    made.wait_running()
+    spawned.wait_running()
     ends |= {"listener": listener.fileno(), "control": context.control.fileno(), "pidfd": pidfd}
     _send_to_shim(context.request, state, ends)
     frames.send(context.control, frames.STARTED, frames.pack_state(state))

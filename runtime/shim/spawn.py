@@ -87,7 +87,7 @@ class PendingProcess:
             try:
                 kind, payload, descriptors = self._receive()
             except (frames.ChannelError, ConnectionResetError):
-                raise CannotStart("the process was killed while it was being made") from None
+                raise CannotStart("the process was killed during its setup; try again") from None
             if kind == frames.CHILD_PID:
                 self.pid = frames.unpack_pid(payload)
                 forked = True
@@ -145,7 +145,7 @@ class ContainerSpawn(PendingProcess):
 
     def send_bootstrap(self, spec: ContainerSpec, packed: bytes, nodes: Sequence[Node], stdio: dict[str, int]) -> None:
         """Send PREPARE with the spec and the descriptors that must be opened on the host; *stdio* is closed."""
-        held = dict(stdio)
+        descriptors = dict(stdio)
         trees: list[int] = []
         if spec.userns:
             # Unmounting takes the kernel long.  This process keeps the builder's mount namespace open until it exits,
@@ -153,15 +153,15 @@ class ContainerSpawn(PendingProcess):
             self._builder = os.pidfd_open(self.pid)
             self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _open_namespaces(spec, self.group, held)
-            user_namespace = held.get("userns", -1)
-            held["root"] = open_root(spec, user_namespace)
+            _open_namespaces(spec, self.group, descriptors)
+            user_namespace = descriptors.get("userns", -1)
+            descriptors["root"] = open_root(spec, user_namespace)
             trees += open_trees(spec, user_namespace)
-            names = (*held, *("tree" for _ in trees))
-            payload = frames.pack((packed, names, tuple(nodes)))
-            frames.send(self.channel, frames.PREPARE, payload, (*held.values(), *trees))
+            names = (*descriptors, *("tree" for _ in trees))
+            payload = frames.pack_bootstrap(packed, names, nodes)
+            frames.send(self.channel, frames.PREPARE, payload, (*descriptors.values(), *trees))
         finally:
-            frames.close_all([*held.values(), *trees])
+            frames.close_all([*descriptors.values(), *trees])
 
     def limit(self, spec: ContainerSpec, rules: Sequence[str]) -> None:
         """Set the container's limits, and allow the devices of *rules* in addition to the default ones."""
@@ -263,16 +263,16 @@ def _remove_empty_group(group: cgroups.Group) -> None:
     group.remove()
 
 
-def _open_namespaces(spec: ContainerSpec, group: cgroups.Group, held: dict[str, int]) -> None:
+def _open_namespaces(spec: ContainerSpec, group: cgroups.Group, descriptors: dict[str, int]) -> None:
     if group.path_v2() is not None:
-        held["cgroup"] = group.open_version2()
+        descriptors["cgroup"] = group.open_version2()
     paths = {"netns": spec.netns, "userns": spec.userns or None}
     if spec.pid_mode not in ("private", "host"):
         paths["pid"] = spec.pid_mode
     for name, path in paths.items():
         if path is not None:
             try:
-                held[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptors[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as problem:
                 raise CannotStart(f"cannot open {path}: {problem.strerror}") from None
 

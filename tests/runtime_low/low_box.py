@@ -30,7 +30,7 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def make_image(folder: Path) -> Path:
-    """Make the root of an image: busybox, its applets, and the files that people look up users in."""
+    """Make the root of an image: busybox, its applets, and the files in which users are looked up."""
     for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "home"):
         (folder / name).mkdir(parents=True)
     (folder / "tmp").chmod(0o1777)
@@ -66,7 +66,7 @@ class Box:
         return self.runner.run(bounded())
 
     def restart(self) -> None:
-        """Stand in for a daemon that was killed: forget everything and begin anew."""
+        """Simulate a restart of the daemon after it was killed: a new launcher without the state of the old one."""
         self.drop()
         self.restart_after_drop()
 
@@ -75,7 +75,7 @@ class Box:
         self.run(self.launcher.start())
 
     def drop(self) -> None:
-        """Die as a daemon does: every descriptor goes, nothing is said."""
+        """Simulate a killed daemon: close the launcher with all its descriptors."""
         self.runner.run(self.launcher.close())
 
     def close(self) -> None:
@@ -172,10 +172,10 @@ class Box:
         return found
 
     def until(self, condition: Callable[[], bool], seconds: float = DEADLINE) -> None:
-        """Let things go on until *condition* holds: for what the kernel and other processes tell nobody about."""
+        """Run the event loop until *condition* holds, for states that are not notified."""
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, "it never came to be"
+            assert time.monotonic() < end, "the condition did not hold in time"
             self.runner.run(asyncio.sleep(0.01))
 
     def exec(self, spec: ContainerSpec, pid: int, process: Process) -> tuple[int, str, str]:
@@ -208,7 +208,7 @@ async def read_all(attachment: Any) -> tuple[bytes, bytes]:
 
 
 async def read_until(attachment: Any, wanted: bytes) -> bytes:
-    """Read until *wanted* has come."""
+    """Read until the output contains *wanted*."""
     seen = b""
     async for _stream, data in attachment:
         seen += data
@@ -226,17 +226,17 @@ def groups_of(identifier: str) -> list[Path]:
     return [path for path in Path("/sys/fs/cgroup").glob(f"*/netd/{identifier}") if path.is_dir()]
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}")
 
 
-def wait_gone(pid: int, *, buried: bool = False) -> None:
-    """Wait until the process has ended; *buried*: until its parent has collected it as well."""
+def wait_gone(pid: int, *, reaped: bool = False) -> None:
+    """Wait until the process has ended; *reaped*: until its parent has reaped it as well."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     poll = select.poll()
-    poll.register(descriptor, 0 if buried else select.POLLIN)
+    poll.register(descriptor, 0 if reaped else select.POLLIN)
     assert poll.poll(10_000), f"process {pid} is still there"
     os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Call every system call with nonsense in a child of its own, and print what came of it as JSON.
+"""Call every system call with invalid arguments, each in a child process, and print the results as JSON.
 
 Run as ``python syscall_probe.py LAST [PROGRAM-FILE]``: with a program, under that filter.
 """
@@ -24,7 +24,7 @@ def load(path: str) -> None:
 
 
 def probe(number: int) -> int:
-    """Return the errno of the call; 0 when it succeeded, -1 when the child did not come back."""
+    """Return the errno of the call; 0 if it succeeded, -1 if the child did not return from it."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -40,7 +40,7 @@ def probe(number: int) -> int:
 
 
 libc = ctypes.CDLL(None, use_errno=True)
-# What the calls make (a message queue) is to be nobody else's.
+# An IPC namespace of its own, for objects that the calls create, such as message queues.
 assert libc.unshare(0x08000000) == 0
 if len(sys.argv) > 2:
     load(sys.argv[2])

@@ -1,4 +1,4 @@
-"""Attacks on the runtime that have worked on others, each against a real container."""
+"""Attacks that have succeeded against other runtimes, each run in a real container."""
 
 from __future__ import annotations
 

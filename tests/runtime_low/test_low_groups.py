@@ -1,4 +1,4 @@
-"""Control groups at work: limits, memory running out, freezing, killing."""
+"""Control groups: limits, the OOM killer, freezing, killing."""
 
 from __future__ import annotations
 

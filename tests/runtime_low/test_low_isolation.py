@@ -1,4 +1,4 @@
-"""What a container's process finds around it: privileges, mounts, devices, identity."""
+"""The environment of a container's process: privileges, mounts, devices, identity."""
 
 from __future__ import annotations
 

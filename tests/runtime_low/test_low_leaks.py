@@ -1,4 +1,4 @@
-"""After any number of containers the machine is as it was."""
+"""Containers leave no processes, groups, mounts, descriptors or files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runtime.spec import ContainerSpec, StartError
 
 
 def snapshot(box: Box) -> dict[str, object]:
-    """Return what a container could leave behind: groups, mounts, descriptors, run files."""
+    """Return what a container could leave: control groups, mounts, descriptors, run files."""
     groups = sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/netd/*") if len(path.name) == 64)
     return {
         "groups": [path for path in groups if path.rpartition("/")[2] in {spec.id for spec in box.specs}],
@@ -79,7 +79,7 @@ def test_many_at_once_all_run_and_all_go(box: Box) -> None:
 def test_closing_ends_all_helpers_and_leaves_containers(box: Box) -> None:
     spec = box.spec("sleep", "1000")
     running = box.start(spec)
-    helpers = [*zygotes(), *(pid for pid in spares(box) if pid != parent_of(running.pid))]
+    helpers = [*zygotes(), *(pid for pid in idle_shims(box) if pid != parent_of(running.pid))]
     assert len(helpers) >= 3
     box.drop()
     for pid in helpers:
@@ -101,13 +101,13 @@ def box_pids(identifier: str) -> list[int]:
 
 
 @pytest.mark.parametrize("victim", ["netd-setup", "netd-shim"])
-def test_spares_that_are_killed_are_replaced_and_their_groups_removed(box: Box, victim: str) -> None:
+def test_idle_shims_that_are_killed_are_replaced_and_their_groups_removed(box: Box, victim: str) -> None:
     assert box.shell("echo 1") == "1\n"
-    killed = [pid for pid in spares(box) if Path(f"/proc/{pid}/comm").read_text().strip() == victim]
+    killed = [pid for pid in idle_shims(box) if Path(f"/proc/{pid}/comm").read_text().strip() == victim]
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     for pid in killed:
-        wait_gone(pid, buried=True)
+        wait_gone(pid, reaped=True)
     assert box.shell("echo 2") == "2\n"
     box.restart()
     left = [p.name for p in Path("/sys/fs/cgroup").glob("*/netd/spare-*") if int(p.name.split("-")[1]) in killed]
@@ -115,8 +115,8 @@ def test_spares_that_are_killed_are_replaced_and_their_groups_removed(box: Box, 
     assert left == []
 
 
-def spares(box: Box) -> list[int]:
-    """Return the shims and midwives that serve this box: those that have its folder of shims open."""
+def idle_shims(box: Box) -> list[int]:
+    """Return the shims and setup processes of this box: those with its folder of shims open."""
     shims = box.folder / "run/shims"
     found = []
     for process in Path("/proc").glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""From start to end: exit codes, errors of the start, and what outlives whom."""
+"""From start to end: exit codes, errors of the start, and processes that outlive their daemon or shim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from low_box import Box, collect, gone, groups_of, parent_of, read_until, wait_gone
+from low_box import Box, collect, groups_of, has_ended, parent_of, read_until, wait_gone
 
 from runtime.spec import ExitStatus, StartError
 
@@ -85,7 +85,7 @@ def test_a_discarded_preparation_leaves_nothing(box: Box) -> None:
 def test_nothing_is_left_of_a_container_that_has_ended(box: Box) -> None:
     spec = box.spec("true")
     running = box.start(spec)
-    shim = parent_of(running.pid) if not gone(running.pid) else 0
+    shim = parent_of(running.pid) if not has_ended(running.pid) else 0
     box.run(running.wait())
     assert groups_of(spec.id) == []
     box.run(box.launcher.discard(spec.id))
@@ -110,7 +110,7 @@ def test_a_running_container_is_not_started_twice(box: Box) -> None:
     running = box.start(spec)
     with pytest.raises(StartError, match="already running"):
         box.start(spec)
-    assert not gone(running.pid)
+    assert not has_ended(running.pid)
 
 
 def test_the_log_has_every_line_and_the_last_without_newline(box: Box) -> None:
@@ -186,9 +186,9 @@ def test_a_daemon_that_dies_before_the_start_leaves_no_container(box: Box) -> No
 def test_a_killed_zygote_is_replaced(box: Box) -> None:
     first = box.start(box.spec("sleep", "1000"))
     os.kill(zygote_of(box), signal.SIGKILL)
-    for _ in range(4):  # more than there are spares
+    for _ in range(4):  # more than there are idle shims
         assert box.shell("echo still") == "still\n"
-    assert not gone(first.pid)
+    assert not has_ended(first.pid)
 
 
 def zygote_of(box: Box) -> int:
@@ -240,7 +240,7 @@ def test_a_container_that_ends_with_its_shim_is_reported_lost(box: Box) -> None:
     box.drop()
     for pid in (shim, running.pid):
         os.kill(pid, signal.SIGKILL)
-    wait_gone(running.pid, buried=True)
+    wait_gone(running.pid, reaped=True)
     box.restart_after_drop()
     status = box.run(box.launcher.adopt(spec.id))
     assert isinstance(status, ExitStatus)
@@ -255,7 +255,7 @@ def test_the_code_is_known_when_shim_and_process_die_before_the_daemons_eyes(box
     assert box.run(running.wait()).code == 137
 
 
-def test_an_init_passes_signals_on_and_buries_orphans(box: Box) -> None:
+def test_an_init_forwards_signals_and_reaps_orphans(box: Box) -> None:
     orphans = "for i in 1 2 3; do (sleep 0.01 &) ; done; sleep 0.1; ls -d /proc/[0-9]* | wc -l"
     script = f"trap 'exit 12' TERM; {orphans}; while :; do sleep 0.02; done"
     spec = box.spec("sh", "-c", script, init=True)

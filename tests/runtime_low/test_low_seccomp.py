@@ -16,7 +16,7 @@ from runtime.kernel import capabilities, seccomp, seccomp_table
 PROBE = Path(__file__).with_name("syscall_probe.py")
 LAST = 480
 UPROBE = 336
-"""Of which the kernel never asks a filter."""
+"""Calls that the kernel does not pass to filters."""
 
 
 def probe(*arguments: str) -> list[int | None]:

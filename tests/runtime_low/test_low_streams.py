@@ -1,4 +1,4 @@
-"""Standard streams: pipes, terminals, and the clients that come and go."""
+"""Standard streams: pipes, terminals, and attached clients."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_stdin_survives_the_shim(box: Box) -> None:
 
 
 async def attach_again(running: Any) -> Any:
-    """Attach to the next shim as soon as it is there."""
+    """Attach to the next shim as soon as it listens."""
     while True:
         try:
             return await running.attach(stdin=True)
@@ -222,7 +222,7 @@ def resident(pid: int) -> int:
 
 
 class Quiet:
-    """An owner of clients whose process has nothing to say."""
+    """Callbacks of a shim whose process writes no output."""
 
     def describe(self) -> tuple[bytes, tuple[int, ...]]:
         return b"", ()

@@ -30,7 +30,7 @@ def unified() -> str:
 
 @pytest.fixture
 def box2(tmp_path: Path, image: Path, netns: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    """A launcher whose processes live in a mount namespace with nothing but version 2 on /sys/fs/cgroup."""
+    """A launcher whose processes are in a mount namespace with only version 2 on /sys/fs/cgroup."""
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     tree = linux.open_tree(linux.AT_FDCWD, unified())
     linux.unshare(linux.CLONE_NEWNS)

@@ -30,7 +30,7 @@ METHODS = frozenset({
 OWN = "folders of the daemon's own, in which no container can put anything"
 HOST = "paths of the host that a user names as sources of mounts"
 KERNEL = "files of the kernel below /proc and /sys, or the host's /etc"
-STAGE = "the stage or the host's root, before anything of an image is mounted"
+SKELETON = "the root skeleton or the host's root, before a file of an image is mounted"
 INSIDE = "the container's own root, beyond which nothing can be reached"
 
 EXCEPTIONS = {
@@ -43,13 +43,13 @@ EXCEPTIONS = {
     "runtime/engine/containers/record_copies.py": (OWN, ".is_dir .iterdir .read_bytes open os.open"),
     "runtime/images/layers.py": (OWN, ".mkdir .chmod"),
     "runtime/init/credentials.py": (INSIDE, "open os.access os.open os.path.isdir os.stat"),
-    "runtime/init/init.py": (STAGE, "os.open"),
+    "runtime/init/init.py": (SKELETON, "os.open"),
     "runtime/init/init_exec.py": (INSIDE, "os.open"),
     "runtime/init/init_userns.py": (INSIDE, "os.chdir os.open os.readlink"),
     "runtime/init/mounts.py": (OWN, "os.chdir os.open"),
-    "runtime/init/rootfs.py": (STAGE, "os.listdir os.open os.path.ismount"),
+    "runtime/init/rootfs.py": (SKELETON, "os.listdir os.open os.path.ismount"),
     "runtime/init/idmapped_mounts.py": (KERNEL + "; " + HOST, "open os.stat"),
-    "runtime/init/rootfs_skeleton.py": (STAGE, "os.chdir os.mkdir os.mknod os.open os.symlink"),
+    "runtime/init/rootfs_skeleton.py": (SKELETON, "os.chdir os.mkdir os.mknod os.open os.symlink"),
     "runtime/log_reader.py": (OWN, "os.open os.stat"),
     "runtime/storage/deferred_delete.py": (OWN, ".iterdir"),
     "runtime/storage/volumes.py": (OWN, ".chmod .is_dir .iterdir .mkdir"),
