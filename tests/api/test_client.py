@@ -88,7 +88,7 @@ def test_calls_of_others_are_handed_on_as_they_are(place):
     run(place, play)
 
 
-def test_without_a_netd_it_says_so(tmp_path):
+def test_a_missing_netd_is_named(tmp_path):
     async def play():
         client = NetdClient(tmp_path / "netd.sock")
         with pytest.raises(Unavailable, match="is it running"):

@@ -93,7 +93,7 @@ def test_scope_and_verbose_of_inspect(place):
     assert place.refusal(400, "GET", "/networks/bridge?verbose=zork") == words
 
 
-def test_counts_of_addresses_rise_and_fall_for_those_who_know_them(place):
+def test_address_counts_are_shown_from_their_api_version_on(place):
     place.network("n", "10.94.0.0/24")
 
     def status(version):
@@ -143,7 +143,7 @@ def test_dangling_networks_are_those_that_nobody_runs_on(place):
     assert words == 'got more than one value for filter key "dangling"'
 
 
-def test_prune_heeds_labels_and_ages(place):
+def test_prune_applies_label_and_until_filters(place):
     place.network("a", Labels={"keep": "yes"})
     place.network("b", Labels={"keep": "no"})
 
@@ -181,7 +181,7 @@ def test_an_explicit_family_takes_its_option_out_of_what_is_shown(place):
     assert create(place, 400, "c", Options={option: "x"}) == f'driver-opt "{option}" is not a valid bool'
 
 
-def test_old_clients_do_not_mean_what_came_later(place):
+def test_fields_of_later_api_versions_are_ignored(place):
     """EnableIPv4 and GwPriority were added in API 1.48."""
     body = {"Name": "n", "EnableIPv4": False, **CONFIG}
     place.ask(201, "POST", "/v1.47/networks/create", body)
@@ -301,7 +301,7 @@ def test_addresses_that_somebody_has_are_in_use(place):
         assert words.startswith("Address already in use")
 
 
-def test_who_is_not_there_cannot_be_disconnected(place):
+def test_a_container_off_the_network_cannot_be_disconnected(place):
     place.network("n")
     box = place.sandbox("web")
     words = refused(place, 500, "/networks/n/disconnect", Container="web")

@@ -124,7 +124,7 @@ def test_what_outlives_a_killed_daemon_is_found_again(site):
         ({"parent": "eth0", "com.docker.network.bridge.name": "x"}, "com.docker.network.bridge.name"),
     ],
 )
-def test_options_that_cannot_be_are_refused(place, options, words):
+def test_invalid_options_are_refused(place, options, words):
     body = {"Name": "n", "Driver": "macvlan", "Options": options}
     assert words in place.refusal(400, "POST", "/networks/create", body)
     assert "n" not in place.networks()

@@ -227,7 +227,7 @@ def come_and_go(place: Site, number: int) -> None:
     place.remove(body["Id"])
 
 
-def test_five_hundred_come_and_go_while_a_client_asks_and_no_question_is_lost(place):
+def test_no_query_is_lost_while_five_hundred_containers_start_and_stop(place):
     place.network("crowd", "10.20.0.0/16")
     web, client = place.sandbox("web", "crowd"), place.sandbox("client", "crowd")
     words = client.node.argv(sys.executable, str(ASKER), web.address("crowd"))

@@ -90,7 +90,7 @@ def test_a_port_of_a_program_of_the_host_is_refused(place):
     publish(place, "web", p80="9099").remove()
 
 
-def test_of_a_program_that_cannot_be_seen_that_is_said(place):
+def test_an_invisible_owner_of_a_port_is_reported_as_unknown(place):
     """A socket in transit in an SCM_RIGHTS message is in no process's list of open files."""
     with place.machine.run(lambda: socket.create_server(("", 9098))) as program:
         here, there = socket.socketpair()

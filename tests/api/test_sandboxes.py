@@ -50,7 +50,7 @@ def test_containers_reach_each_other_and_the_world_but_not_other_networks(place)
     echo.close()
 
 
-def test_an_internal_network_leads_nowhere(place):
+def test_an_internal_network_has_no_route_to_the_outside(place):
     place.network("inside", Internal=True)
     web = place.sandbox("web", "inside", PortBindings={"80/tcp": [{"HostPort": "8080"}]})
     assert web.gateway() is None and web.settings["Networks"]["inside"]["Gateway"] == ""

@@ -100,7 +100,7 @@ def test_containers_kept_apart_are_so_across_segments(small):
         assert unreachable(boxes[client].node, boxes[server].address("n"), 80)
 
 
-def test_all_who_come_at_once_find_room(small):
+def test_concurrent_starts_all_get_a_bridge_port(small):
     small.network("n", "10.91.0.0/24", Driver="small")
     requests = [small.request(f"c{number}", "n") for number in range(8)]
     with ThreadPoolExecutor(8) as pool:

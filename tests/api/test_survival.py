@@ -178,7 +178,7 @@ def test_a_reboot_keeps_networks_and_forgets_containers(site):
     assert site.sandbox("web", "shop", PortBindings={"80/tcp": [{"HostPort": "8080"}]}).address("shop") == "10.1.0.2"
 
 
-def test_a_polite_stop_leaves_nothing_when_nobody_needs_it(site):
+def test_a_stop_without_containers_leaves_nothing(site):
     def host():
         shown = (
             "ip -o link",
@@ -201,7 +201,7 @@ def test_a_polite_stop_leaves_nothing_when_nobody_needs_it(site):
     assert "shop" in site.networks()
 
 
-def test_a_polite_stop_leaves_containers_running(site):
+def test_a_stop_leaves_containers_running(site):
     site.lab.echo(site.outside, 7)
     _, client = shop(site)
     assert site.stop() == 0

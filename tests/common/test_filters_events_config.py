@@ -55,7 +55,7 @@ def test_events_reach_listeners_in_order_and_are_remembered():
     assert asyncio.run(main()) == (["a0", "a1", "a2"], ["a0", "a1", "a2"])
 
 
-def test_a_listener_that_does_not_keep_up_is_told():
+def test_a_listener_that_lags_is_notified():
     async def main():
         bus = Bus()
         with bus.listen() as events:

@@ -14,7 +14,7 @@ CASES = some.sampled_from([str.lower, str.upper, str.title, str.swapcase])
 
 
 @given(case=CASES, name=some.text(max_size=20), labels=some.dictionaries(some.text(max_size=8), some.text(max_size=8)))
-def test_a_body_in_any_case_says_the_same(case, name, labels):
+def test_keys_of_any_case_are_equivalent(case, name, labels):
     pool = {"Subnet": "10.0.0.0/8", "AuxiliaryAddresses": labels}
     usual = {"Name": name, "IPAM": {"Config": [pool]}, "Labels": labels, "EnableIPv6": True}
     ipam = {case("Config"): [{case(key): value for key, value in pool.items()}]}
@@ -38,6 +38,6 @@ def test_other_bodies_are_left_as_they_are(kind, body):
     assert normalize_keys(body, kind) == body
 
 
-def test_what_is_wrong_in_another_case_is_still_told():
+def test_errors_are_reported_for_keys_of_any_case():
     with pytest.raises(msgspec.ValidationError, match="Name"):
         codec.decode(normalize_keys(b'{"NAME":5}', CreateJson), CreateJson)

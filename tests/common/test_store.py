@@ -55,7 +55,7 @@ def test_acknowledged_writes_survive_kill_9(tmp_path):
     store.close()
 
 
-def test_a_full_disk_is_told_and_changes_nothing(tmp_path):
+def test_a_full_disk_raises_no_space_and_changes_nothing(tmp_path):
     store = Store(tmp_path / "s.db")
     asyncio.run(store.write(Put("thing", "a", Thing("x"))))
     pages = store._thread.submit(lambda: store._db.execute("PRAGMA page_count").fetchone()[0]).result()

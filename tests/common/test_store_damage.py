@@ -101,7 +101,7 @@ def test_any_change_or_cut_in_any_file_loses_nothing(damage, name, where, mask):
 
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(FILES), OFFSETS, st.integers(0, 255)), min_size=2, max_size=6))
-def test_several_damages_are_survived_or_told(damage, damages):
+def test_several_damages_are_repaired_or_reported(damage, damages):
     folder = damage()
     for name, where, mask in damages:
         if (folder / name).stat().st_size:
@@ -129,7 +129,7 @@ def test_an_empty_store_is_rebuilt_and_what_was_there_set_aside(damage, way):
     assert bool(list(folder.glob("s.db.damaged-*"))) == (way != "missing")
 
 
-def test_a_store_that_is_lost_with_its_copy_is_told_where_something_is_left_of_it(tmp_path):
+def test_a_store_lost_with_its_copy_is_an_incident_if_it_was_in_use(tmp_path):
     (tmp_path / "new").mkdir()
     assert opened(tmp_path / "new") == ({}, [])
     shutil.rmtree(tmp_path / "new")
@@ -150,7 +150,7 @@ def test_incidents_stay_until_they_are_accepted(damage):
     assert opened(folder) == (EXPECTED, [])
 
 
-def test_a_record_that_cannot_be_read_is_kept_apart_and_the_rest_is_served(tmp_path):
+def test_an_unreadable_record_is_quarantined_and_the_rest_is_loaded(tmp_path):
     store = Store(tmp_path / "s.db")
     asyncio.run(store.write(Put("thing", "good", Thing("x")), Put("thing", "bad", {"name": 7})))
     store.close()

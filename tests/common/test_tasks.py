@@ -49,7 +49,7 @@ def test_a_job_that_fails_just_ends():
     assert asyncio.run(scenario()) == ["background task note failed (1): OSError: the disk is gone"]
 
 
-def test_callbacks_threads_and_tasks_that_nobody_awaits_are_told_of_too(monkeypatch):
+def test_exceptions_of_callbacks_threads_and_unawaited_tasks_are_reported(monkeypatch):
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
     def fail():

@@ -99,7 +99,7 @@ async def usurp(dns_host: DnsHost) -> None:
     await dns_host.client.flush(10)
 
 
-def test_a_server_that_stops_in_the_middle_of_its_first_words_costs_nothing(on_host, monkeypatch, tmp_path):
+def test_a_server_that_stops_during_the_handshake_leaks_nothing(on_host, monkeypatch, tmp_path):
     async def scenario(dns_host: DnsHost) -> None:
         monkeypatch.setattr(servers, "HELLO_LIMIT", 0.2)
         other = tmp_path / "other"

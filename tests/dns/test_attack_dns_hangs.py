@@ -74,7 +74,7 @@ def test_a_stopped_server_costs_a_start_a_fraction_of_a_second_and_is_replaced(o
     on_host(scenario)
 
 
-def test_a_stopped_server_is_noticed_when_nobody_starts_anything(on_host, quick):
+def test_a_stopped_server_is_detected_without_any_start(on_host, quick):
     async def scenario(dns_host: DnsHost) -> None:
         asker = await dns_host.container("a", View(("n1",), forward=False))
         pid = dns_host.server_pid()

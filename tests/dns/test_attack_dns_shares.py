@@ -108,7 +108,7 @@ def test_a_client_may_close_its_side_after_its_questions(on_host):
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=60))
-def test_who_has_few_under_way_is_never_asked_to_give_way(askers):
+def test_queries_of_containers_with_few_pending_ones_are_not_dropped(askers):
     shares = Shares(12, 8)
     for asker in askers:
         while (gives := shares.container_to_drop(asker)) is not None:

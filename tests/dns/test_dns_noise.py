@@ -138,7 +138,7 @@ pieces = st.sampled_from((b"\xc0\x0c", b"\xff\xff", b"\0\0\x29\4\xd0\0\0\0\0\0\0
 crafted = st.tuples(header, labels.map(b"".join), st.lists(pieces, max_size=4).map(b"".join), raw).map(b"".join)
 
 
-def test_no_bytes_make_the_server_fall_silent(on_host):
+def test_no_bytes_stop_the_server(on_host):
     async def scenario(dns_host: DnsHost) -> None:
         asker = await dns_host.container("a", View(("n1",), forward=False))
 

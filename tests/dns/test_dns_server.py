@@ -346,7 +346,7 @@ def test_the_server_is_small_and_loads_nothing_heavy(on_host):
     on_host(scenario)
 
 
-def test_only_its_owner_may_speak_and_only_after_hello(on_host):
+def test_only_the_owner_may_connect_and_must_send_hello_first(on_host):
     async def scenario(dns_host: DnsHost) -> None:
         assert (dns_host.run / "dns.sock").stat().st_mode & 0o777 == 0o600
         asker = await dns_host.container("a", View(("n1",)))

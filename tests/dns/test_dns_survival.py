@@ -78,7 +78,7 @@ def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_names
     assert not (tmp_path / "dns.sock").exists()
 
 
-def test_sandboxes_that_nobody_speaks_of_are_closed(make_namespace, resolv_conf, tmp_path):
+def test_sandboxes_that_the_next_netd_does_not_set_are_closed(make_namespace, resolv_conf, tmp_path):
     host, asker = make_namespace(), Container("a", make_namespace())
     with netd_process(tmp_path, resolv_conf, host, asker.ns) as netd:
         kill(netd.pid)

@@ -16,7 +16,7 @@ from tests.installation import IMAGE
 ID = "0" * 64
 
 
-def test_ping_says_who_is_there(raw):
+def test_ping_names_the_daemon(raw):
     status, headers, body = raw.ask("GET", "/_ping")
     assert (status, body, headers["Api-Version"], headers["Ostype"]) == (200, b"OK", "1.51", "linux")
     assert (headers["Builder-Version"], headers["Swarm"]) == ("1", "inactive")

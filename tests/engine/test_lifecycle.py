@@ -63,7 +63,7 @@ def test_starting_twice_and_stopping_twice_are_no_errors(raw, run):
     assert raw.ask("POST", f"/containers/{made}/stop")[0] == 304
 
 
-def test_stop_kills_what_does_not_listen(api, run):
+def test_stop_kills_a_program_that_ignores_the_signal(api, run):
     made = run("sleep", "1000")
     begin = time.monotonic()
     api.stop(made, timeout=1)

@@ -151,7 +151,7 @@ def small_installation():
         installation.destroy()
 
 
-def test_a_full_disk_is_told_and_changes_nothing(small_installation):
+def test_a_full_disk_raises_no_space_and_changes_nothing(small_installation):
     api = small_installation.docker.api
     made = start(small_installation, "sleep", "1000", name="running")
     out = io.BytesIO()

@@ -115,7 +115,7 @@ def test_the_host_and_the_containers_are_not_outside(site: Site, web: Pair) -> N
 
 @pytest.mark.parametrize("to", [UPLINK, UPLINK6])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_only_the_first_packet_takes_the_detour(site: Site, web: Pair, to: str, protocol: str) -> None:
+def test_only_the_first_packet_is_recirculated(site: Site, web: Pair, to: str, protocol: str) -> None:
     tap = site.lab.tap(site.machine, "netdq1")
     assert reach(site.outside, to, 8080, protocol)
     if protocol == "udp":
@@ -138,14 +138,14 @@ def test_a_host_that_drops_what_leaves_it_has_to_let_the_copy_out(site: Site, we
     assert reach(site.outside, UPLINK6, 8080) == OUTSIDE6
 
 
-def test_what_comes_in_fragments_is_led_whole(site: Site, web: Pair) -> None:
+def test_fragments_are_recirculated_completely(site: Site, web: Pair) -> None:
     with site.outside.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
         client.settimeout(2)
         client.sendto(bytes(1900), (UPLINK, 8080))
         assert client.recv(64).decode().split()[0] == OUTSIDE
 
 
-def test_the_hosts_own_servers_stay_with_the_host(site: Site, web: Pair) -> None:
+def test_the_hosts_own_servers_are_reached(site: Site, web: Pair) -> None:
     nftables(site.machine)
     site.machine.nft("insert rule inet admin input th dport 7000 accept")
     for address, to, client in (("0.0.0.0", UPLINK, OUTSIDE), ("::", UPLINK6, OUTSIDE6)):
@@ -162,14 +162,14 @@ def test_the_allowed_are_those_that_the_port_was_published_for_and_the_host_lets
     assert unreachable(site.outside, UPLINK, 8080, source="198.51.100.3")
 
 
-def test_what_is_no_longer_published_is_the_hosts_again(site: Site, web: Pair) -> None:
+def test_an_unpublished_port_is_available_to_the_host(site: Site, web: Pair) -> None:
     site.published.clear()
     site.publish()
     site.lab.echo(site.machine, 8080)
     assert reach(site.outside, UPLINK, 8080) == OUTSIDE
 
 
-def test_nothing_of_it_is_there_unless_it_is_asked_for_and_nothing_is_left(site: Site) -> None:
+def test_the_recirculation_exists_only_if_enabled_and_is_removed_completely(site: Site) -> None:
     site.machine.nft(ADMIN)
     before = site.machine.snapshot()
     web = site.container("web", site.network("front", f"{GATEWAY}/16"), 2)
@@ -190,7 +190,7 @@ def test_nothing_of_it_is_there_unless_it_is_asked_for_and_nothing_is_left(site:
     assert site.machine.snapshot() == before
 
 
-def test_the_detour_is_made_anew_where_somebody_took_it_away(site: Site, web: Pair) -> None:
+def test_a_removed_recirculation_is_restored(site: Site, web: Pair) -> None:
     site.machine.ip("link del netdq0")
     assert unreachable(site.outside, UPLINK, 8080)
     site.do(site.host.reset_firewall(site.ruleset()))

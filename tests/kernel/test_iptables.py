@@ -99,7 +99,7 @@ def test_a_filter_that_lets_everything_pass_opens_nothing_of_ours(site: Site) ->
     assert unreachable(site.outside, str(web.addresses[0].ip), 80)
 
 
-def test_looking_at_tables_makes_none(site: Site) -> None:
+def test_reading_tables_creates_none(site: Site) -> None:
     assert site.machine.run(lambda: [table_info.existing(family) for family in (4, 6)]) == [[], []]
     assert site.machine.run(lambda: table_info.with_chain_prefix(4, b"NETD-")) == []
     assert site.machine.run(lambda: table_info.existing(4)) == []
@@ -114,7 +114,7 @@ def test_a_host_whose_networks_are_ipv4_alone_gets_no_tables_of_ipv6(site: Site)
     assert site.machine.run(lambda: table_info.existing(6)) == []
 
 
-def test_the_lock_of_others_is_waited_for_but_not_for_ever(site: Site, tmp_path: Path, monkeypatch) -> None:
+def test_the_xtables_lock_is_awaited_with_a_timeout(site: Site, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tables, "_LOCK", tmp_path / "lock")
     monkeypatch.setattr(tables, "_LOCK_TIMEOUT", 0.05)
     site.network("front", "172.18.0.1/16")

@@ -39,7 +39,7 @@ def test_a_container_with_ipv6_is_reached_at_once(site: Site, gateways: tuple[st
     assert web.json("-6 route show default")[0]["gateway"] == GATEWAY6
 
 
-def test_routers_are_not_heeded_and_other_networks_have_no_ipv6(site: Site) -> None:
+def test_router_advertisements_are_ignored_and_other_networks_have_no_ipv6(site: Site) -> None:
     site.container("web", site.network("front", *DUAL), 2)
     site.container("old", site.network("back", "172.19.0.1/16"), 2)
     site.converge()
@@ -53,7 +53,7 @@ def test_routers_are_not_heeded_and_other_networks_have_no_ipv6(site: Site) -> N
 # Forwarding
 
 
-def test_the_host_forwards_ipv6_only_for_a_network_that_leads_out(site: Site) -> None:
+def test_ipv6_forwarding_is_enabled_only_for_a_network_with_a_gateway(site: Site) -> None:
     switch = "net/ipv6/conf/all/forwarding"
     site.network("front", "172.18.0.1/16")
     site.network("deep", "fd00:21::1/64", internal=True)
@@ -66,7 +66,7 @@ def test_the_host_forwards_ipv6_only_for_a_network_that_leads_out(site: Site) ->
     assert site.machine.sysctl(switch) == "1"
 
 
-def test_what_switching_forwarding_on_sets_is_put_back(site: Site) -> None:
+def test_sysctls_changed_with_forwarding_are_restored(site: Site) -> None:
     """Per-link sysctls included, also after a kill in between."""
     for name, value in (
         ("net/ipv4/conf/eth0/forwarding", "1"),
@@ -99,7 +99,7 @@ def test_forwarding_that_is_on_already_is_left_alone(site: Site) -> None:
     assert site.machine.sysctl("net/ipv6/conf/all/forwarding") == "1"
 
 
-def test_what_a_router_told_the_host_stays_and_is_still_heeded(site: Site) -> None:
+def test_the_host_keeps_accepting_router_advertisements(site: Site) -> None:
     router = site.lab.tap(site.outside, "eth0")
 
     def advertise(prefix: str) -> None:

@@ -118,7 +118,7 @@ def test_changed_facts_are_changed_in_the_kernel(site: Site) -> None:
         "addr del fd00:18::1/64 dev nd-front",
     ],
 )
-def test_damage_is_seen_and_mended(site: Site, damage: str) -> None:
+def test_damage_is_observed_and_repaired(site: Site, damage: str) -> None:
     pair = site.container("web", site.network("front", *DUAL), 2)
     site.converge()
     site.publish()
@@ -142,7 +142,7 @@ def test_damage_is_seen_and_mended(site: Site, damage: str) -> None:
         "addr del fd00:18::2/64 dev eth0",
     ],
 )
-def test_damage_inside_a_sandbox_is_mended(site: Site, damage: str) -> None:
+def test_damage_inside_a_sandbox_is_repaired(site: Site, damage: str) -> None:
     site.container("web", site.network("front", *DUAL), 2)
     site.converge()
     site.inside("web").ip(damage)
@@ -187,7 +187,7 @@ def test_a_foreign_link_of_the_same_name_is_refused_and_untouched(site: Site) ->
     site.machine.ip("link del nd-front")
 
 
-def test_a_bridge_of_somebody_else_is_used_and_never_deleted(site: Site) -> None:
+def test_a_foreign_bridge_is_used_and_never_deleted(site: Site) -> None:
     site.machine.ip("link add br0 type bridge")
     site.machine.ip("addr add 172.18.0.1/16 dev br0")
     before = site.machine.addresses()
@@ -201,7 +201,7 @@ def test_a_bridge_of_somebody_else_is_used_and_never_deleted(site: Site) -> None
     assert site.machine.command("sysctl", "-n", "net.ipv4.conf.br0.route_localnet").strip() == "0"
 
 
-def test_an_address_that_we_gave_a_bridge_of_somebody_else_is_taken_back(site: Site) -> None:
+def test_an_address_added_to_a_foreign_bridge_is_removed(site: Site) -> None:
     site.machine.ip("link add br0 type bridge")
     site.machine.ip("addr add 172.30.0.1/16 dev br0")
     before = site.machine.addresses()
@@ -259,7 +259,7 @@ def test_a_guard_belongs_to_its_pair(site: Site) -> None:
         assert ("clsact" in site.machine.command("tc", "qdisc", "show", "dev", pair.host)) is guarded
 
 
-def test_a_guard_that_somebody_replaced_is_put_back(site: Site) -> None:
+def test_a_replaced_guard_is_restored(site: Site) -> None:
     pair = site.container("web", site.network("front", *DUAL), 2)
     site.converge()
     site.machine.command(
@@ -311,7 +311,7 @@ def test_ipv6_is_off_but_for_the_loopback(site: Site) -> None:
     assert speakers(site.machine) <= {"lo", "eth0"}
 
 
-def test_routed_tells_what_others_use_and_not_our_networks(site: Site) -> None:
+def test_routed_lists_foreign_routes_only(site: Site) -> None:
     site.network("front", "172.18.0.1/16", "fd00:18::1/64")
     site.converge()
     site.machine.ip("route add 10.9.0.0/16 via 198.51.100.2")

@@ -98,7 +98,7 @@ def test_the_host_reaches_its_containers_by_a_link_of_its_own(site: Site) -> Non
 @pytest.mark.parametrize(
     "damage", ["link del {0}", "link set {0} down", "route flush dev {0}", "link set {0} mtu 1400", "link del eth0"]
 )
-def test_damage_on_the_host_is_seen_told_and_mended(site: Site, damage: str) -> None:
+def test_damage_on_the_host_is_observed_reported_and_repaired(site: Site, damage: str) -> None:
     web = container(site, "web", 10)
     with_access(site, web)
     site.converge()
@@ -117,7 +117,7 @@ def test_damage_on_the_host_is_seen_told_and_mended(site: Site, damage: str) -> 
     "damage",
     ["link set eth0 down", "link del eth0", "addr flush dev eth0", "link set eth0 address 02:42:00:00:00:99"],
 )
-def test_damage_inside_is_mended(site: Site, damage: str) -> None:
+def test_damage_in_the_sandbox_is_repaired(site: Site, damage: str) -> None:
     container(site, "web", 10)
     site.converge()
     site.inside("web").ip(damage)

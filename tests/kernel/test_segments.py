@@ -76,7 +76,7 @@ def test_containers_kept_apart_are_apart_on_all_segments(site: Site) -> None:
         "link del nd-front",
     ],
 )
-def test_damage_to_a_segment_is_seen_and_mended(site: Site, damage: str) -> None:
+def test_damage_to_a_segment_is_observed_and_repaired(site: Site, damage: str) -> None:
     place(site)
     site.converge()
     site.machine.ip(damage)

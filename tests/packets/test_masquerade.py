@@ -13,7 +13,7 @@ pytestmark = pytest.mark.parametrize("backend", ["nftables", "iptables"], indire
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_the_world_sees_the_host(topology: Topology, lab: Lab, plan: AddressPlan, protocol: str) -> None:
+def test_outside_hosts_see_the_hosts_address(topology: Topology, lab: Lab, plan: AddressPlan, protocol: str) -> None:
     lab.echo(topology.outside, 7001, protocol, plan.outside)
     assert reach(topology.nodes["web"], plan.outside, 7001, protocol) == plan.uplink
 

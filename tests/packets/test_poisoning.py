@@ -51,7 +51,7 @@ def honest(eve: str) -> Packet:
 
 
 @pytest.mark.parametrize("about", ["gateway", "web"])
-def test_a_container_goes_on_knowing_its_neighbours(
+def test_a_containers_neighbour_cache_is_not_poisoned(
     topology: Topology, lab: Lab, plan: AddressPlan, about: str
 ) -> None:
     pal, eve, lied_about = topology.nodes["pal"], topology.mac("eve"), getattr(plan, about)
@@ -68,7 +68,7 @@ def test_a_container_goes_on_knowing_its_neighbours(
     assert reach(pal, plan.web, 80) == plan.pal
 
 
-def test_the_host_goes_on_knowing_its_containers(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
+def test_the_hosts_neighbour_cache_is_not_poisoned(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
     reach(topology.machine, plan.web, 80)
     tap, eve = lab.tap(topology.nodes["eve"], "eth0"), topology.mac("eve")
     bridge = lab.tap(topology.machine, "nd-front")
@@ -81,7 +81,7 @@ def test_the_host_goes_on_knowing_its_containers(topology: Topology, lab: Lab, p
     assert reach(topology.machine, plan.web, 80) == plan.gateway
 
 
-def test_without_a_guard_the_same_lies_are_believed(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
+def test_without_a_guard_the_forged_packets_are_accepted(topology: Topology, lab: Lab, plan: AddressPlan) -> None:
     """Shows that the filter causes the results of the tests above."""
     pal, rogue = topology.nodes["pal"], topology.mac("rogue")
     reach(pal, plan.web, 9)

@@ -70,7 +70,7 @@ def test_a_container_is_no_dhcp_server_and_no_multicast_router(topology: Topolog
     never_arrives(eve, pal, unknown, to / IP(src=FOUR.eve, dst=FOUR.pal) / UDP(dport=9), b"a mark at the end")
 
 
-def test_nobody_heeds_one_that_gets_through(topology: Topology, lab: Lab) -> None:
+def test_an_advertisement_that_passes_is_ignored(topology: Topology, lab: Lab) -> None:
     """Sent by rogue, which has no filter: its neighbours and the host do not accept router advertisements."""
     rogue, mac = lab.tap(topology.nodes["rogue"], "eth0"), topology.mac("rogue")
     pal, bridge = lab.tap(topology.nodes["pal"], "eth0"), lab.tap(topology.machine, "nd-front")
@@ -81,7 +81,7 @@ def test_nobody_heeds_one_that_gets_through(topology: Topology, lab: Lab) -> Non
         assert fooled(node) == []
 
 
-def test_a_container_cannot_lead_its_neighbours_and_the_host_elsewhere(topology: Topology, lab: Lab) -> None:
+def test_redirects_of_a_container_are_dropped(topology: Topology, lab: Lab) -> None:
     """ICMP redirects with the gateway's source address, in both families."""
     eve, pal, mac = lab.tap(topology.nodes["eve"], "eth0"), lab.tap(topology.nodes["pal"], "eth0"), topology.mac("eve")
     to = Ether(src=mac, dst=topology.mac("pal"))

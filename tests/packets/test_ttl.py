@@ -39,7 +39,7 @@ def test_the_host_counts_once_on_the_way_out_and_once_on_the_way_in(
 
 
 @pytest.mark.parametrize(("hops", "who"), [(1, "gateway"), (2, "outside")])
-def test_who_runs_out_on_the_way_is_told_by_whom(
+def test_expired_packets_are_reported_with_the_routers_address(
     topology: Topology, lab: Lab, plan: AddressPlan, hops: int, who: str
 ) -> None:
     """Traceroute from a container works: each router on the path answers with its address."""

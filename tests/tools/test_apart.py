@@ -16,7 +16,7 @@ def test_a_command_has_only_loopback_and_its_exit_code_comes_back(tool):
     assert left == ""
 
 
-def test_it_ends_with_the_one_who_started_it(tmp_path):
+def test_it_ends_with_its_parent(tmp_path):
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     command = [str(ROOT / "tools/apart"), "sh", "-c", f"echo up >{ready}; exec sleep 100.5"]

@@ -17,7 +17,7 @@ def test_networks_of_both_families_and_single_addresses_are_read():
 
 
 @pytest.mark.parametrize(("text", "reason"), [("zork", "neither"), ("", "neither"), ("10.0.0.1/8", "host bits")])
-def test_what_is_no_network_is_refused_by_name(text, reason):
+def test_an_invalid_network_is_named_in_the_refusal(text, reason):
     with pytest.raises(BadRequest, match=reason) as refused:
         networks([text], "port 80/tcp")
     assert f'"{text}" of port 80/tcp' in refused.value.message
@@ -30,7 +30,7 @@ def test_a_label_is_about_host_ports():
     assert networks_for_ports(found, "tcp", 53, 53) == networks_for_ports(found, "tcp", 8081, 8090) == ()
 
 
-def test_a_label_about_a_part_of_a_range_is_refused_because_nobody_knows_which_port_is_given():
+def test_a_label_for_a_part_of_a_port_range_is_refused():
     found = rules({"netd.allow.8000-8004": "192.0.2.0/24"})
     assert networks_for_ports(found, "tcp", 8000, 8004) == networks_for_ports(found, "tcp", 8001, 8002) == (OFFICE,)
     with pytest.raises(BadRequest, match=r"netd.allow.8003-8006"):
@@ -45,7 +45,7 @@ def test_a_label_that_cannot_be_read_is_refused_by_name(label):
         rules({"netd.allow.80": "everybody"})
 
 
-def test_a_binding_says_it_itself_or_a_label_does_for_it():
+def test_a_bindings_own_networks_replace_those_of_a_label():
     labels = rules({"netd.allow.8080": "198.51.100.7"})
     own = [PortBinding("", "8080", ["192.0.2.0/24"])]
     assert [request.allow for request in port_requests({"80/tcp": own}, (), labels)] == [(OFFICE,)]
@@ -53,7 +53,7 @@ def test_a_binding_says_it_itself_or_a_label_does_for_it():
     assert [request.allow for request in port_requests({"80/tcp": [PortBinding()]}, ["81/tcp"], labels)] == [(), ()]
 
 
-def test_ports_for_different_people_are_not_put_together():
+def test_ports_with_different_allowed_networks_are_not_merged():
     bindings = {f"{80 + n}/tcp": [PortBinding("", str(8080 + n))] for n in range(4)}
     found = port_requests(bindings, (), rules({"netd.allow.8082": "192.0.2.0/24"}))
     assert [(request.port, request.count, request.allow) for request in found] == [

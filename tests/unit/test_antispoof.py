@@ -181,30 +181,30 @@ FORGED = {
 
 
 @pytest.mark.parametrize("what", OWN)
-def test_what_is_the_containers_own_passes(dual: Port, what: str) -> None:
+def test_packets_with_the_containers_own_addresses_pass(dual: Port, what: str) -> None:
     assert dual.passes(OWN[what])
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_what_is_forged_is_dropped(dual: Port, what: str) -> None:
+def test_forged_packets_are_dropped(dual: Port, what: str) -> None:
     assert not dual.passes(FORGED[what])
 
 
-def test_nothing_hides_behind_more_headers_than_are_looked_at(dual: Port) -> None:
+def test_packets_with_too_many_extension_headers_are_dropped(dual: Port) -> None:
     packet = ether() / IPv6(src=LOCAL, dst="ff02::1")
     for _ in range(antispoof.MAX_EXTENSION_HEADERS + 1):
         packet /= IPv6ExtHdrDestOpt()
     assert not dual.passes(packet / RA)
 
 
-def test_long_headers_are_skipped_whole(dual: Port) -> None:
+def test_long_extension_headers_are_skipped_completely(dual: Port) -> None:
     """The length field of an extension header counts units of eight bytes."""
     padding = bytes((58, 9)) + bytes(78)
     assert not dual.passes(ether() / IPv6(src=LOCAL, dst="ff02::1", nh=60) / Raw(padding + bytes(RA)))
     assert dual.passes(ether() / IPv6(src=LOCAL, dst="ff02::1", nh=60) / Raw(padding + bytes(ICMPv6EchoRequest())))
 
 
-def test_without_an_address_of_a_family_there_is_nothing_to_say_in_it() -> None:
+def test_packets_of_a_family_without_an_address_are_dropped() -> None:
     with port(f"{IPV4}/16") as only4:
         assert only4.passes(OWN["ipv4"]) and only4.passes(OWN["arp request"])
         assert not any(only4.passes(OWN[what]) for what in ("ipv6", "link-local", "duplicate detection"))
@@ -214,7 +214,7 @@ def test_without_an_address_of_a_family_there_is_nothing_to_say_in_it() -> None:
 
 
 @given(st.binary(min_size=6, max_size=6), st.ip_addresses(v=4), st.ip_addresses(v=6), st.binary(max_size=40))
-def test_every_endpoint_has_its_own_voice_and_no_other(
+def test_every_endpoint_sends_with_its_own_addresses_only(
     mac: bytes, ipv4: IPv4Address, ipv6: object, payload: bytes
 ) -> None:
     assume(int(ipv4))

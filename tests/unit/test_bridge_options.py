@@ -49,7 +49,7 @@ def check(internal=False, pools=(), **options):
         ({D + "enable_ipv6": "maybe"}, BadRequest, "value: maybe"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options, kind, words):
+def test_invalid_options_are_refused(options, kind, words):
     with pytest.raises(kind) as refused:
         check(**options)
     assert words in refused.value.message and refused.value.status == kind.status
@@ -81,14 +81,14 @@ def test_a_network_of_both_families_has_both_gateways_on_its_bridge():
     assert rules(dual()).ipv4 == rules(dual()).ipv6 == Treatment()
 
 
-def test_ways_of_the_gateway_are_each_familys_own():
+def test_gateway_modes_are_set_per_family():
     on = dual(**{B + "gateway_mode_ipv4": "nat-unprotected", B + "gateway_mode_ipv6": "routed"})
     assert rules(on).ipv4 == Treatment(mode=GatewayMode.UNPROTECTED)
     assert rules(on).ipv6 == Treatment(mode=GatewayMode.ROUTED, masquerade=False)
     assert len(facts(on).addresses) == 2
 
 
-def test_a_source_a_trusted_link_and_separate_containers_are_told_to_the_firewall():
+def test_source_address_trusted_links_and_isolation_reach_the_rules():
     on = dual(
         **{
             D + "host_ipv4": "198.51.100.7",
@@ -116,13 +116,13 @@ def test_an_isolated_network_has_no_address_on_the_host_and_no_gateway():
 
 
 @pytest.mark.parametrize(("internal", "reserved"), [(False, True), (True, False)])
-def test_an_inhibited_bridge_leaves_the_gateway_to_somebody_else(internal, reserved):
+def test_an_inhibited_bridge_does_not_get_the_gateway_address(internal, reserved):
     spec = check(internal=internal, **{B + "inhibit_ipv4": "true"})
     assert BridgeDriver().has_gateway(spec, 4) is reserved
     assert facts(network("n", internal=internal, options=spec.options)).addresses == ()
 
 
-def test_the_mtu_is_the_option_or_the_hosts_or_the_ordinary_one():
+def test_the_mtu_is_the_option_or_the_hosts_or_1500():
     assert facts(network("n")).mtu == 1500
     assert facts(network("n", mtu=1400)).mtu == 1400
     assert facts(network("n", mtu=1400, options={D + "driver.mtu": "1300"})).mtu == 1300
@@ -147,7 +147,7 @@ def port_request(target, *addresses, **kwargs):
     return PortRequest(protocol="tcp", target=target, addresses=addresses or (None,), **kwargs)
 
 
-def test_ports_of_a_routed_network_are_opened_also_where_another_leads_out():
+def test_ports_of_a_routed_network_are_opened_without_its_default_route():
     outward = network("aaa", "10.9.0.0/24")
     on = network("n", options={B + "gateway_mode_ipv4": "routed"})
     port_requests = (
@@ -163,7 +163,7 @@ def test_ports_of_a_routed_network_are_opened_also_where_another_leads_out():
     assert DesiredState(made, discover()).opened(web) == opened == DesiredState(made, discover()).ruleset().opened
 
 
-def test_ports_of_a_routed_way_out_are_shown_without_a_port_of_the_host():
+def test_ports_of_a_routed_default_network_have_no_host_port():
     on = network("n", options={B + "gateway_mode_ipv4": "routed"})
     web = sandbox(
         "web", endpoint(on, 2), port_requests=(port_request(80, port=8080), port_request(81, IPv4Address("192.0.2.1")))

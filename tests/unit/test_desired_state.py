@@ -51,7 +51,7 @@ def test_a_container_on_a_bridge_is_a_namespace_a_pair_and_a_route(front):
     ]
 
 
-def test_a_container_on_the_host_needs_nothing_of_the_kernel():
+def test_a_host_mode_container_has_no_facts():
     assert wanted(state()).sandbox(sandbox("h", on_host=True)) == {}
 
 
@@ -107,7 +107,7 @@ def test_published_ports_lead_to_the_way_out(front, back):
     assert published.target == IPv4Address("10.2.0.3")
 
 
-def test_everybody_on_a_network_is_found_by_all_names_and_address(front):
+def test_endpoints_are_found_by_all_names_and_by_address(front):
     names = NetworkNames(front)
     web = sandbox("Web", endpoint(front, 2, aliases=["www"]), hostname="host1")
     patch = names.update(None, web)

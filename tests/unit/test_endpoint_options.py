@@ -35,7 +35,7 @@ def test_parameters_of_the_interface_are_read_in_either_spelling() -> None:
         "kernel.conf.IFNAME.x.y=1",
     ],
 )
-def test_what_is_none_of_the_interfaces_is_refused_in_dockers_words(text: str) -> None:
+def test_sysctls_of_other_scopes_are_refused_in_dockers_words(text: str) -> None:
     [fault] = endpoint_options.faults({SYSCTLS: text})
     assert fault == (
         f"unrecognised network interface sysctl '{text}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V',"

@@ -35,7 +35,7 @@ def test_the_same_object_waits_and_others_do_not():
     asyncio.run(play())
 
 
-def test_who_is_alone_waits_for_all_and_all_wait_for_it():
+def test_the_exclusive_lock_waits_for_all_and_blocks_all():
     async def play():
         locks, log = Locks(), []
         go, done = asyncio.Event(), asyncio.Event()
@@ -68,7 +68,7 @@ def test_who_is_alone_waits_for_all_and_all_wait_for_it():
     asyncio.run(play())
 
 
-def test_a_failure_lets_the_next_one_in():
+def test_a_failure_releases_the_lock():
     async def play():
         locks = Locks()
         with pytest.raises(ZeroDivisionError):
@@ -83,7 +83,7 @@ def test_a_failure_lets_the_next_one_in():
     asyncio.run(play())
 
 
-def test_who_waits_on_somebody_outside_keeps_its_own_turn_and_holds_up_nobody_alone():
+def test_a_plugin_call_keeps_its_object_lock_and_does_not_block_the_exclusive_lock():
     async def play():
         locks, log = Locks(), []
         answer, done = asyncio.Event(), asyncio.Event()

@@ -68,18 +68,18 @@ def replay(have: State, steps: tuple[Step, ...]) -> State:
 
 
 @given(want=states, have=states)
-def test_a_plan_carried_out_gives_what_was_wanted(want: State, have: State) -> None:
+def test_applying_a_plan_gives_the_desired_state(want: State, have: State) -> None:
     assert replay(have, plan(want, have)) == want
 
 
 @given(want=states, have=states, cut=st.integers(0, 20))
-def test_an_interrupted_plan_is_finished_by_the_next(want: State, have: State, cut: int) -> None:
+def test_a_new_plan_completes_an_interrupted_one(want: State, have: State, cut: int) -> None:
     kernel = replay(have, plan(want, have)[:cut])
     assert replay(kernel, plan(want, kernel)) == want
 
 
 @given(have=states)
-def test_nothing_is_planned_for_what_is_there(have: State) -> None:
+def test_the_plan_for_the_current_state_is_empty(have: State) -> None:
     assert plan(have, have) == ()
 
 
@@ -91,7 +91,7 @@ def test_each_object_is_touched_at_most_once(want: State, have: State) -> None:
 
 
 @given(have=states)
-def test_children_go_before_their_parents(have: State) -> None:
+def test_children_are_removed_before_their_parents(have: State) -> None:
     gone: set[tuple[str, ...]] = set()
     for step in plan({}, have):
         assert not parents(step.fact) & gone

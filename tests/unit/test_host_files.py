@@ -23,14 +23,14 @@ def resolv(host=HOST, default=(), **kwargs):
     return files.resolv_conf(sandbox("c", **kwargs), host, default)
 
 
-def test_containers_ask_the_server_in_them_and_keep_the_hosts_search_and_options():
+def test_containers_use_127_0_0_11_with_the_hosts_search_and_options():
     text = resolv()
     assert words(text, "nameserver") == [["127.0.0.11"]]
     assert words(text, "search") == [["ex.test", "b.test"]]
     assert words(text, "options") == [["timeout:3", "ndots:0"]]
 
 
-def test_own_wishes_replace_the_hosts():
+def test_a_containers_settings_replace_the_hosts():
     text = resolv(dns=("192.0.2.9",), dns_search=("c.test",), dns_options=("ndots:2",))
     assert words(text, "nameserver") == [["127.0.0.11"]] and "192.0.2.9" in text
     assert words(text, "search") == [["c.test"]]
@@ -41,7 +41,7 @@ def test_a_dot_means_no_search_at_all():
     assert words(resolv(dns_search=(".",)), "search") == []
 
 
-def test_an_invalid_ndots_is_dropped_and_still_keeps_single_labels_at_home():
+def test_an_invalid_ndots_is_replaced_by_0():
     asked = sandbox("c", dns_options=("ndots:x",))
     assert words(files.resolv_conf(asked, HOST), "options") == [["ndots:0"]]
     assert files.asks_for_dots(asked, HOST)
@@ -53,14 +53,14 @@ def test_a_container_on_the_host_has_the_hosts_file_as_it_is():
     assert resolv(on_host=True) == HOST.resolv_conf
 
 
-def test_a_container_on_the_host_with_wishes_asks_the_servers_themselves():
+def test_a_host_mode_container_with_dns_settings_uses_the_servers_directly():
     text = resolv(on_host=True, dns=("192.0.2.9",))
     assert words(text, "nameserver") == [["192.0.2.9"]] and words(text, "search") == [["ex.test", "b.test"]]
     assert words(resolv(on_host=True, dns_search=("c.test",)), "nameserver") == [["10.0.0.53"], ["10.0.0.54"]]
 
 
 @pytest.mark.parametrize("text", ["", "nameserver\n\n#x\noptions\n"])
-def test_an_empty_or_odd_host_file_is_no_trouble(text):
+def test_an_empty_or_unusual_host_file_is_accepted(text):
     assert words(resolv(HostFiles(text)), "nameserver") == [["127.0.0.11"]]
 
 
@@ -68,7 +68,7 @@ def hosts(made, host=HOST):
     return files.hosts(made, host, ("172.17.0.1", "fd00::1")).splitlines()
 
 
-def test_hosts_has_the_base_the_extra_ones_and_the_own_addresses():
+def test_hosts_has_base_lines_extra_hosts_and_own_addresses():
     first, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
     made = sandbox(
         "c",

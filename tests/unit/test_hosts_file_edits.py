@@ -34,14 +34,14 @@ def test_an_untouched_file_becomes_what_it_should_be(edit):
     assert edit(AFTER.encode(), AFTER, BEFORE) == BEFORE.encode()
 
 
-def test_lines_of_users_stay_and_only_ours_come_and_go(edit):
+def test_lines_of_users_are_kept_and_only_netds_lines_change(edit):
     mine = b"# \xff mine\n" + BEFORE.encode() + b"9.9.9.9 nine\n\n127.0.0.1\tlocalhost"
     joined = edit(mine, BEFORE, AFTER)
     assert joined == mine + b"\n10.1.0.2\tfoo\n"
     assert edit(joined, AFTER, BEFORE) == mine + b"\n"
 
 
-def test_a_line_that_the_user_took_out_is_not_missed(edit):
+def test_a_line_that_the_user_removed_is_no_error(edit):
     assert edit(b"1.1.1.1 x\n", AFTER, BEFORE) == b"1.1.1.1 x\n"
 
 

@@ -40,7 +40,7 @@ def test_a_new_range_is_in_the_pool_and_overlaps_no_other(pool, taken):
 
 
 @given(POOLS)
-def test_the_pool_is_used_up_to_its_last_piece_and_no_further(pool):
+def test_the_pool_is_used_up_to_its_last_range(pool):
     taken = []
     for _ in range(pool.count // RANGE_SIZE):
         taken.append(id_ranges.lowest_free_range(pool, taken))
@@ -79,7 +79,7 @@ def test_no_text_is_read_as_a_range_of_the_hosts_own_users(text):
         " 100000:65536", "\u0661\u0660\u0660\u0660\u0660\u0660:65536", "9" * 5000 + ":65536",
     ],
 )  # fmt: skip
-def test_a_range_that_cannot_serve_is_refused_by_the_name_of_its_source(text):
+def test_an_unusable_range_is_refused_with_its_source(text):
     with pytest.raises(BadRequest, match="userns_range"):
         id_ranges.parse(text, "userns_range")
 
@@ -131,6 +131,6 @@ def test_a_container_joins_only_those_with_the_same_ids(wanted, mode, donors, fo
 @pytest.mark.parametrize(
     "host", [{"privileged": True}, {"network_mode": "host"}, {"pid_mode": "host"}, {"ipc_mode": "host"}]
 )
-def test_what_needs_the_hosts_own_namespaces_is_refused(host):
+def test_settings_that_need_the_hosts_namespaces_are_refused(host):
     with pytest.raises(BadRequest, match="user namespaces"):
         check(HostConfig(**host))

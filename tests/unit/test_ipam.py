@@ -58,11 +58,11 @@ def test_a_link_of_the_host_takes_the_whole_block_it_lies_in():
     assert choose([], [NET("172.17.3.0/24")]) == NET("172.18.0.0/16")
 
 
-def test_half_the_world_by_a_vpn_is_no_reason_to_avoid_anything():
+def test_routes_as_short_as_a_default_route_are_not_avoided():
     assert choose([], [NET("128.0.0.0/1"), NET("0.0.0.0/1")]) == NET("172.17.0.0/16")
 
 
-def test_something_is_left_where_somebody_routes_all_private_addresses():
+def test_subnets_remain_if_all_private_ranges_are_routed():
     company = [NET("172.16.0.0/12")]
     assert choose([], company) == NET("192.168.0.0/20")
     company += [NET("192.168.0.0/16"), NET("10.0.0.0/8")]
@@ -160,13 +160,13 @@ def test_the_lowest_free_subnet_is_found_whatever_came_and_went(steps, routed):
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_dockers_words(entry, words):
+def test_invalid_entries_are_refused_in_dockers_words(entry, words):
     with pytest.raises(BadRequest) as refused:
         read([entry])
     assert words in refused.value.message
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_together():
     with pytest.raises(BadRequest) as refused:
         read([IpamConfig("10.91.0.1/24", gateway="10.93.0.1")])
     assert refused.value.message == (
@@ -205,7 +205,7 @@ def test_where_no_gateway_is_wanted_none_is_set_aside_but_one_that_is_given():
     assert make_pool(PoolSpec(subnet, subnet[1]), subnet, has_gateway=False).gateway == subnet[1]
 
 
-def test_addresses_that_are_spoken_for_are_refused_as_docker_does():
+def test_reserved_addresses_are_refused_as_docker_does():
     with pytest.raises(ServerError, match=r"failed to allocate gateway \(10.91.0.0\): Address already in use"):
         laid_out("10.91.0.0/24", gateway=IPv4Address("10.91.0.0"))
     with pytest.raises(ServerError, match=r"secondary ip address \(x:10.91.0.9\): Address already in use"):
@@ -236,7 +236,7 @@ def test_a_range_limits_what_is_chosen_and_not_what_is_asked_for():
     assert take_all(addresses) == []
 
 
-def test_taken_and_reserved_addresses_say_whose_they_are():
+def test_refusals_of_taken_addresses_name_the_owner():
     addresses = AddressPool(laid_out("10.0.0.0/24"))
     addresses.take(IPv4Address("10.0.0.9"), "web")
     for address, holder in (("10.0.0.9", "web"), ("10.0.0.1", GATEWAY), ("10.0.0.0", EDGE), ("10.0.0.255", EDGE)):
@@ -326,7 +326,7 @@ class AllocationModel(RuleBasedStateMachine):
 test_addresses_are_given_in_line = AllocationModel.TestCase
 
 
-def test_a_declared_address_is_its_owners_alone_and_then_the_next_ones_in_line():
+def test_a_declared_address_is_its_owners_until_it_is_released():
     addresses = AddressPool(laid_out("10.0.0.0/29"))
     second = IPv4Address("10.0.0.2")
     addresses.declare(second, "db")
@@ -354,7 +354,7 @@ def test_counts_go_as_far_as_dockers():
     assert (addresses.in_use, addresses.available) == (3, 3)
 
 
-def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
+def test_allocation_in_a_slash_16_takes_constant_time():
     """Measured in lookups, not in time."""
     looked_up = 0
 
@@ -378,7 +378,7 @@ def test_the_last_address_of_a_slash_16_costs_what_the_first_did():
     assert looked_up < 3000
 
 
-def test_a_slash_64_is_no_larger_than_another():
+def test_addresses_of_a_slash_64_are_allocated_in_order():
     addresses = AddressPool(laid_out("fd00::/64"))
     assert [str(addresses.take_next("x")) for _ in range(3)] == ["fd00::2", "fd00::3", "fd00::4"]
 

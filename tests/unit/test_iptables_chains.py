@@ -78,7 +78,7 @@ def test_a_port_finds_a_rule_that_has_it_if_there_is_one(found, data, otherwise)
     assert walk.verdict("top") in (fitting or {otherwise and "ELSE"})
 
 
-def test_of_two_rules_for_a_port_the_earlier_holds() -> None:
+def test_the_first_of_two_rules_for_a_port_applies() -> None:
     rules = [Rule(target=name, protocol="tcp", ports=(80, 80)) for name in ("first", "second")]
     others = [Rule(target="other", protocol="tcp", ports=(n, n)) for n in range(100, 200)]
     assert Traversal(by_port("top", [*rules, *others]), Packet(port=80)).verdict("top") == "first"
@@ -110,7 +110,7 @@ def test_an_address_finds_its_subnets_rule_and_no_others(numbers, asked, family)
 
 
 @pytest.mark.parametrize("many", [1, 300, 500, 4000])
-def test_however_many_there_are_a_packet_is_compared_with_few(many: int) -> None:
+def test_the_number_of_comparisons_per_packet_is_bounded(many: int) -> None:
     ports = [Rule(target="there", protocol="tcp", ports=(n, n)) for n in range(10000, 10000 + 2 * many, 2)]
     links = [Rule(target="there", incoming=f"nd-{n * 2654435761 % 2**48:012x}") for n in range(many)]
     subnets = [Rule(target="there", source=ip_network((0x0A000000 + (n << 8), 24))) for n in range(many)]

@@ -25,7 +25,7 @@ def facts(on, box):
     return list(DesiredState(state(on, sandboxes=[box]), discover()).sandbox(box).values())
 
 
-def test_a_container_is_a_link_on_the_parent_and_its_way_out_is_the_router_there():
+def test_a_container_is_a_link_on_the_parent_with_the_router_as_gateway():
     on = lan(mtu=1400, options={"macvlan_mode": "private"})
     box = sandbox("web", endpoint(on, 9))
     assert facts(on, box) == [

@@ -21,7 +21,7 @@ def test_a_socket_of_that_name(tmp_path, name):
     assert find("far", [tmp_path]) == PluginAddress(socket=str(path))
 
 
-def test_a_socket_comes_before_files_wherever_it_is(tmp_path):
+def test_a_socket_takes_precedence_over_spec_files(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     (first / "far.spec").write_text("tcp://127.0.0.1:1\n")
@@ -64,6 +64,6 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, name, text):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../far", "a/b", "/etc/passwd", "far\n"])
-def test_a_name_that_leads_elsewhere_is_nobodys(tmp_path, name):
+def test_an_invalid_plugin_name_is_not_found(tmp_path, name):
     listening(tmp_path / "far.sock")
     assert find(name, [tmp_path / "x"]) is None

@@ -18,7 +18,7 @@ def bind(port="", address=""):
     return PortBinding(address, port)
 
 
-def test_ports_that_follow_one_another_become_one_wish():
+def test_consecutive_ports_become_one_request():
     found = port_requests({f"{7000 + n}/tcp": [bind(str(20000 + n))] for n in range(500)})
     assert found == (PortRequest(protocol="tcp", target=7000, count=500, port=20000, last=20000),)
 
@@ -35,7 +35,7 @@ def test_ports_that_do_not_follow_on_both_sides_stay_apart():
 
 
 @given(st.sets(st.tuples(st.integers(1, 40), st.integers(100, 140)), max_size=30))
-def test_merging_loses_and_invents_nothing(pairs):
+def test_merging_keeps_the_set_of_ports(pairs):
     by_target: dict[str, list[PortBinding]] = {}
     for target, port in sorted(pairs):
         by_target.setdefault(f"{target}/tcp", []).append(bind(str(port)))
@@ -120,7 +120,7 @@ def at(port, count=1, address="0.0.0.0", protocol="tcp"):
         (at(8005), at(8000, 10), True),
     ],
 )
-def test_a_port_is_in_the_way_on_the_same_address_and_on_every(first, second, conflict):
+def test_a_port_conflicts_on_the_same_address_and_on_all_addresses(first, second, conflict):
     table = PortTable()
     table.add(first, "a")
     assert bool(table.conflict(second)) is conflict

@@ -65,13 +65,13 @@ def test_a_request_is_read_into_a_record():
         ({"sysctls": {"net/../kernel/x": "1"}}, "net/../kernel/x"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_name(kwargs, words):
+def test_invalid_fields_are_named_in_the_refusal(kwargs, words):
     with pytest.raises(BadRequest) as refused:
         sandbox_request.read(request(**kwargs))
     assert words in refused.value.message
 
 
-def test_the_network_mode_counts_where_no_networks_are_named():
+def test_the_network_mode_applies_if_no_networks_are_given():
     assert list(sandbox_request.networks(request())) == ["bridge"]
     assert list(sandbox_request.networks(request(network_mode="host"))) == ["host"]
     assert list(sandbox_request.networks(request(network_mode="a", networks={"b": EndpointSettings()}))) == ["b"]
@@ -83,7 +83,7 @@ def join(made, on, who, **kwargs):
     return allocation.allocate_endpoint(made, who, on, BridgeDriver(), EndpointSettings(**kwargs))
 
 
-def test_an_endpoint_gets_what_nobody_has_had_and_its_own_again():
+def test_an_endpoint_gets_an_unused_address_or_its_former_one():
     on = network("n", "172.17.0.0/16")
     made = state(on)
     first = join(made, on, sandbox("a"))
@@ -107,7 +107,7 @@ def test_interfaces_are_numbered_from_the_lowest_free_one():
         join(made, two, sandbox("a", first), driver_opts=custom)
 
 
-def test_what_was_asked_for_is_kept_and_what_a_client_copied_is_not():
+def test_requested_settings_are_kept_and_copied_operational_data_is_not():
     on = network("n")
     settings = {"aliases": ["x"], "mac_address": "02-AA-bb-cc-dd-ee", "ip_address": "9.9.9.9", "network_id": "old"}
     found = join(state(on), on, sandbox("a"), **settings)
@@ -115,7 +115,7 @@ def test_what_was_asked_for_is_kept_and_what_a_client_copied_is_not():
     assert (found.settings.aliases, found.settings.ip_address, found.settings.network_id) == (["x"], "", "")
 
 
-def test_internal_networks_and_the_host_lead_nowhere():
+def test_internal_networks_and_host_mode_have_no_gateway():
     inside = network("n", internal=True)
     assert join(state(inside), inside, sandbox("a")).gateway is None
     host = network("host")
@@ -151,7 +151,7 @@ def static(address):
         ({"driver_opts": {"com.docker.network.endpoint.ifname": "a/b"}}, BadRequest, "a/b"),
     ],
 )
-def test_endpoints_that_cannot_be_had_are_refused_and_take_nothing(kwargs, kind, words):
+def test_refused_endpoints_allocate_nothing(kwargs, kind, words):
     on = network("n")
     holder = sandbox("holder", endpoint(on, 9))
     made = state(on, sandboxes=[holder])
@@ -168,14 +168,14 @@ def test_an_alias_may_be_a_wildcard_or_a_service():
     assert join(state(on), on, sandbox("a"), aliases=aliases).settings.aliases == aliases
 
 
-def test_addresses_and_aliases_are_for_networks_of_users():
+def test_addresses_and_aliases_need_a_user_defined_network():
     bridge = network("bridge")
     for kwargs in (static("10.0.0.9"), {"aliases": ["x"]}):
         with pytest.raises(BadRequest, match="defined networks"):
             join(state(bridge), bridge, sandbox("a"), **kwargs)
 
 
-def test_a_full_network_says_so():
+def test_a_full_network_is_named_in_the_refusal():
     on = network("n", "10.0.0.0/30")
     made = state(on)
     join(made, on, sandbox("a"))
@@ -195,13 +195,13 @@ def test_a_full_network_says_so():
         ({"com.docker.network.bridge.host_binding_ipv4": "zork"}, "value: zork"),
     ],
 )
-def test_options_that_would_not_be_heeded_are_refused(options, words):
+def test_options_without_effect_are_refused(options, words):
     with pytest.raises(BadRequest) as refused:
         BridgeDriver().validate(NetworkSpec(name="n", options=options))
     assert words in refused.value.message
 
 
-def test_options_of_others_are_kept_and_ignored():
+def test_foreign_options_are_kept_and_ignored():
     options = {"other": "x", "com.docker.network.bridge.enable_icc": "true", "com.docker.network.driver.mtu": ""}
     BridgeDriver().validate(NetworkSpec(name="n", options=options))
 
@@ -230,21 +230,21 @@ def test_a_create_body_is_read_as_docker_does():
         ({"scope": "swarm"}, "swarm"),
     ],
 )
-def test_what_netd_does_not_have_is_refused_by_name(kwargs, words):
+def test_unsupported_features_are_named_in_the_refusal(kwargs, words):
     with pytest.raises((BadRequest, Forbidden)) as refused:
         spec(CreateJson(name="n", **kwargs))
     assert words in refused.value.message
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", 'a"b', "../x", "-a", "é", "x" * 65, "a\nb", "a\n", ""])
-def test_names_that_are_none(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(BadRequest) as refused:
         check_name(name)
     assert "name" in refused.value.message and "\n" not in refused.value.message
 
 
 @pytest.mark.parametrize("name", ["bridge", "host", "none", "default"])
-def test_names_of_netds_own(name):
+def test_reserved_names_are_refused(name):
     with pytest.raises(Forbidden, match=f"operation is not permitted on predefined {name} network"):
         check_name(name)
 
@@ -330,7 +330,7 @@ def test_a_declared_address_is_refused_to_others_by_the_name_of_its_holder():
     assert str(join(made, on, sandbox("db", id="f" * 64), **static("10.0.0.2")).address) == "10.0.0.2/24"
 
 
-def test_a_reservation_changes_as_a_whole_and_outlives_that_its_network_is_put_in_again():
+def test_a_reservation_is_replaced_completely_and_kept_when_its_network_is_updated():
     on = network("n")
     made = state(on)
     made.put_reservation(reservation(on, "db", "10.0.0.2"))
@@ -343,7 +343,7 @@ def test_a_reservation_changes_as_a_whole_and_outlives_that_its_network_is_put_i
     join(made, on, sandbox("c"), **static("10.0.0.3"))
 
 
-def test_only_so_many_former_addresses_are_remembered_and_the_store_agrees():
+def test_the_address_history_is_bounded_in_memory_and_store():
     on = network("n")
     address_history, stored = AddressHistory(most=3), {}
     for number in range(2, 8):

@@ -110,7 +110,7 @@ def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
 
 
 @given(rules=rulesets)
-def test_nothing_is_said_when_nothing_changes(rules: Ruleset) -> None:
+def test_the_script_is_empty_without_changes(rules: Ruleset) -> None:
     held = RulesetState(rules)
     for change in (RulesetChange(), RulesetChange(added=rules), RulesetChange(rules, rules)):
         assert ruleset.change(held, held.effective(change)) == ""
@@ -126,13 +126,13 @@ def test_a_range_with_equal_numbers_is_one_element_and_a_shifted_one_as_many_as_
     assert (ports(equal), ports(shifted)) == (1, 16384)
 
 
-def test_what_is_published_never_leads_to_the_other_family() -> None:
+def test_published_ports_never_target_the_other_family() -> None:
     rule = Published("tcp", ip_address("::"), 80, ip_address("10.0.0.2"), 80)
     with pytest.raises(BadRequest, match="different families"):
         elements(Ruleset(published=frozenset({rule})))
 
 
-def test_only_networks_that_lead_somewhere_ask_the_host_to_forward() -> None:
+def test_only_networks_with_a_gateway_enable_forwarding() -> None:
     deep, plain = BridgeRules(name="nd-a", internal=True), BridgeRules(name="nd-b", ipv6=Treatment())
     assert Ruleset(frozenset({deep})).forwards == set()
     assert Ruleset(frozenset({deep, plain})).forwards == {4, 6}

@@ -96,5 +96,5 @@ def test_what_the_rules_would_have_dropped_or_translated_is_a_stray(stray: Entry
     ],
     ids=str,
 )
-def test_what_they_admit_and_what_is_none_of_ours_is_not(admitted: Entry) -> None:
+def test_admitted_and_foreign_connections_are_no_strays(admitted: Entry) -> None:
     assert not DECIDES.include(admitted)

@@ -149,5 +149,5 @@ def test_calls_that_follow_links_are_noticed(text):
         "os.path.join(a, b)",
     ],
 )
-def test_calls_that_follow_none_are_not(text):
+def test_calls_that_follow_no_links_are_not_reported(text):
     assert not offences(text)

@@ -50,7 +50,7 @@ def test_a_port_is_cut_out_of_a_run():
     assert [len(rest) for _, rest in left.cut] == [2, 2]
 
 
-def test_without_a_host_port_all_that_leads_to_the_container_port_goes():
+def test_without_a_host_port_all_publications_of_the_container_port_are_removed():
     port_requests = [port_request(8080, 80), port_request(8081, 80, addresses=(LOOP,)), port_request(8082, 81)]
     left = without(port_requests, given_for(*port_requests), port_request(0, 80))
     assert left.port_requests == (port_requests[2],) and singles(left.publications) == singles(
@@ -58,7 +58,7 @@ def test_without_a_host_port_all_that_leads_to_the_container_port_goes():
     )
 
 
-def test_a_port_that_netd_chose_is_known_by_what_it_chose():
+def test_an_automatic_port_is_removed_by_its_allocated_number():
     chosen = [port_request(0, 80), port_request(8000, 81, last=8010)]
     there = given_for(chosen[0], port=32768) + given_for(chosen[1], port=8004)
     for part, remaining in (
@@ -70,7 +70,7 @@ def test_a_port_that_netd_chose_is_known_by_what_it_chose():
         assert left.port_requests == tuple(remaining) and bool(left.cut) == (len(remaining) < 2)
 
 
-def test_one_address_of_several_can_go():
+def test_one_address_of_several_can_be_unpublished():
     both = port_request(8080, 80, addresses=(LOOP, LAN))
     left = without([both], given_for(both), port_request(8080, 80, addresses=(LOOP,)))
     assert left.port_requests == (replace(both, addresses=(LAN,)),) and singles(left.publications) == {(LAN, 8080, 80)}
@@ -80,7 +80,7 @@ def test_one_address_of_several_can_go():
     assert singles(left.publications) == {(EVERY_IPV6, 8080, 80)}
 
 
-def test_what_is_not_published_takes_nothing():
+def test_removing_an_unpublished_port_changes_nothing():
     run = port_request(8000, 80, 3)
     for part in (
         port_request(8000, 81),
