@@ -21,7 +21,7 @@ class ReservationRoutes:
         return [
             HttpRoute("GET", _ROOT, self.list),
             HttpRoute("PUT", f"{_ROOT}/{{id}}", self.put),
-            HttpRoute("DELETE", f"{_ROOT}/{{id}}", self.drop),
+            HttpRoute("DELETE", f"{_ROOT}/{{id}}", self.delete),
         ]
 
     async def list(self, _: Call) -> web.StreamResponse:
@@ -30,6 +30,6 @@ class ReservationRoutes:
     async def put(self, call: Call) -> web.StreamResponse:
         return json(await self._reservations.put(call.params["id"], await call.body(ReservationRequest)))
 
-    async def drop(self, call: Call) -> web.StreamResponse:
-        await self._reservations.drop(call.params["id"])
+    async def delete(self, call: Call) -> web.StreamResponse:
+        await self._reservations.delete(call.params["id"])
         return empty()

@@ -38,13 +38,13 @@ class SandboxRoutes:
         return json(self._sandboxes.all())
 
     async def create(self, call: Call) -> web.StreamResponse:
-        return json(await self._sandboxes.attach(await call.body(SandboxRequest)), 201)
+        return json(await self._sandboxes.create(await call.body(SandboxRequest)), 201)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         return json(self._sandboxes.view(self._sandboxes.find(call.params["id"])))
 
     async def remove(self, call: Call) -> web.StreamResponse:
-        await self._sandboxes.detach(call.params["id"])
+        await self._sandboxes.delete(call.params["id"])
         return empty()
 
     async def rename(self, call: Call) -> web.StreamResponse:

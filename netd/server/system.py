@@ -61,7 +61,7 @@ class SystemRoutes:
     async def events(self, call: Call) -> web.StreamResponse:
         """Stream events; those since the requested time come first."""
         filters = call.filters(FILTERS)
-        since, until = _moment(call, "since"), _moment(call, "until")
+        since, until = _timestamp(call, "since"), _timestamp(call, "until")
         lagging = partial(disconnect, call.request, "it does not read the events")
         with (
             cancel_on_disconnect(call.request),
@@ -81,24 +81,24 @@ class SystemRoutes:
         self, call: Call, events: AsyncIterator[Event], until: float | None
     ) -> AsyncIterator[Event]:
         """Yield events until *until*, the client's disconnection, or the end of netd."""
-        following = start_awaited(anext(events))
+        next_event = start_awaited(anext(events))
         closing = start_awaited(self._closing.wait())
         try:
-            while not _is_gone(call) and not closing.done():
-                rest = _CHECK_INTERVAL if until is None else min(_CHECK_INTERVAL, until - time.time())
-                if rest <= 0:
+            while not _is_disconnected(call) and not closing.done():
+                timeout = _CHECK_INTERVAL if until is None else min(_CHECK_INTERVAL, until - time.time())
+                if timeout <= 0:
                     return
-                await asyncio.wait((following, closing), timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-                if following.done():
-                    yield following.result()
-                    following = start_awaited(anext(events))
+                await asyncio.wait((next_event, closing), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                if next_event.done():
+                    yield next_event.result()
+                    next_event = start_awaited(anext(events))
         finally:
-            for waiting in (following, closing):
+            for waiting in (next_event, closing):
                 waiting.cancel()
-            await asyncio.gather(following, closing, return_exceptions=True)
+            await asyncio.gather(next_event, closing, return_exceptions=True)
 
 
-def _is_gone(call: Call) -> bool:
+def _is_disconnected(call: Call) -> bool:
     transport = call.request.transport
     return transport is None or transport.is_closing()
 
@@ -107,9 +107,9 @@ def _line(published: Event) -> bytes:
     return codec.encode(published) + b"\n"
 
 
-def _moment(call: Call, key: str) -> float | None:
-    given = call.text(key)
+def _timestamp(call: Call, key: str) -> float | None:
+    value = call.text(key)
     try:
-        return float(given) if given else None
+        return float(value) if value else None
     except ValueError:
-        raise BadRequest(f"{key} must be seconds since 1970, not {given!r}") from None
+        raise BadRequest(f"{key} must be seconds since 1970, not {value!r}") from None

@@ -94,11 +94,11 @@ def _faults(network: Network, requested: EndpointSettings) -> Iterator[str]:
 
 
 def _address_faults(network: Network, requested: IPAMConfig) -> Iterator[str]:
-    given: dict[Family, str] = {4: requested.ipv4_address, 6: requested.ipv6_address}
-    if network.predefined and any(given.values()):
+    texts: dict[Family, str] = {4: requested.ipv4_address, 6: requested.ipv6_address}
+    if network.predefined and any(texts.values()):
         yield "user-specified IP address is supported on user-defined networks only"
         return
-    for family, text in given.items():
+    for family, text in texts.items():
         if text and not is_usable(text, family):
             yield f"invalid IPv{family} address: {text}"
     for text in requested.link_local_ips or ():
@@ -107,7 +107,7 @@ def _address_faults(network: Network, requested: IPAMConfig) -> Iterator[str]:
         elif not ip_address(text).is_link_local:
             yield f"invalid link local IP address: {text}"
         else:
-            yield f"link-local address {text} cannot be given: LinkLocalIPs is not supported; leave it out"
+            yield f"link-local address {text} cannot be assigned: LinkLocalIPs is not supported; leave it out"
 
 
 def _interface(sandbox: Sandbox, network: Network, requested: EndpointSettings) -> str:

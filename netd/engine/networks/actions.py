@@ -51,7 +51,7 @@ class Networks:
             async with leases.request_pools(
                 self._context, requested, self._context.drivers.get(requested.driver).has_gateway
             ) as pools:
-                network = await self.decide(requested, pools)
+                network = await self.new_record(requested, pools)
                 if network.remote:
                     network_setup.register(self._context, network)
                     self._context.pending_networks.add(network.id)
@@ -87,7 +87,7 @@ class Networks:
         driver.validate(requested)
         return await self._without_gateway(requested, driver)
 
-    async def decide(self, requested: NetworkSpec, pools: tuple[Pool, ...] | None = None) -> Network:
+    async def new_record(self, requested: NetworkSpec, pools: tuple[Pool, ...] | None = None) -> Network:
         """Return the record for a request; without *pools* of an IPAM driver, free subnets are chosen.
 
         Raises Forbidden, BadRequest.

@@ -38,13 +38,13 @@ class Reservations:
         }
         reservation = Reservation(id=container, name=request.name, addresses=addresses)
         if not addresses:
-            await self.drop(container)
+            await self.delete(container)
         elif reservation != self._context.state.reservations.get(container):
             self._context.state.put_reservation(reservation)
             await self._context.store.write(Put(RESERVATION, container, reservation))
         return self._view(reservation)
 
-    async def drop(self, container: str) -> None:
+    async def delete(self, container: str) -> None:
         """Delete a container's reservation; no error if it has none."""
         if self._context.state.drop_reservation(container):
             await self._context.store.write(Drop(RESERVATION, container), durable=False)

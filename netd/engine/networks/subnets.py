@@ -102,7 +102,7 @@ class Subnets:
         )
         tried = ", ".join(map(str, sources))
         room = f"remove unused networks ({named})" if unused else "no network is unused"
-        return f"nothing is left in {tried}; {room}, give a subnet, or set default_address_pools"
+        return f"no subnet is free in {tried}; {room}, specify a subnet, or set default_address_pools"
 
     async def _used_by_host(self) -> list[Subnet]:
         """Return the subnets of the host's routes and addresses, and the addresses of its name servers."""

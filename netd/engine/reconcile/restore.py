@@ -82,7 +82,7 @@ async def _create_predefined(context: EngineContext) -> None:
     networks = Networks(context)
     for spec in _PREDEFINED:
         if context.state.network_by_name(spec.name) is None:
-            network = await networks.decide(spec)
+            network = await networks.new_record(spec)
             network_setup.add_to_state(context.state, context.network_names, network)
             await context.store.write(Put(NETWORK, network.id, network))
 

@@ -27,7 +27,7 @@ class Sandboxes:
     def __init__(self, context: EngineContext) -> None:
         self._context = context
 
-    async def attach(self, request: SandboxRequest) -> SandboxView:
+    async def create(self, request: SandboxRequest) -> SandboxView:
         """Create all the networking of a container.  Raises the Problem that prevents it; nothing is left then."""
         draft = sandbox_request.read(request)
         async with self._context.locks.hold(draft.id):
@@ -39,7 +39,7 @@ class Sandboxes:
             )
             async with leases.lease_addresses(self._context, self._networks(endpoint_settings)) as leased:
                 with ExitStack() as undo:
-                    sandbox = self._decide(draft, endpoint_settings, leased, undo)
+                    sandbox = self._allocate(draft, endpoint_settings, leased, undo)
                     async with self._adopted_namespace(sandbox, request.netns):
                         sandbox = await plugin_calls.apply_change(
                             self._context, None, sandbox, add_publications(self._context, None, undo)
@@ -63,7 +63,7 @@ class Sandboxes:
             yield
 
     async def rename(self, identifier: str, name: str) -> SandboxView:
-        """Rename a container in the record, the DNS names and the link alias.  Raises NotFound."""
+        """Rename a container in its record, DNS names and alternative link names.  Raises NotFound."""
         sandbox_request.check_name(name)
         async with self._context.locks.hold(identifier):
             before = self.find(identifier)
@@ -71,7 +71,7 @@ class Sandboxes:
             await apply.apply_change(self._context, before, after)
         return self.view(after)
 
-    async def detach(self, identifier: str) -> None:
+    async def delete(self, identifier: str) -> None:
         """Delete a sandbox; no error if it does not exist."""
         async with self._context.locks.hold(identifier):
             sandbox = self._context.state.sandbox(identifier)
@@ -106,7 +106,7 @@ class Sandboxes:
         pools = [bridge.pool(family) for family in FAMILIES] if bridge else []
         return tuple(str(pool.gateway) for pool in pools if pool is not None and pool.gateway is not None)
 
-    def _decide(
+    def _allocate(
         self,
         draft: Sandbox,
         endpoint_settings: Mapping[str, EndpointSettings],

@@ -36,7 +36,7 @@ class Connections:
                 with ExitStack() as undo:
                     endpoint = join(self._context, before, target, settings, undo, leased.get(target.id))
                     after = replace(before, endpoints=(*before.endpoints, endpoint))
-                    after = await self._carry_out(before, after, undo)
+                    after = await self._apply_change(before, after, undo)
         return after
 
     async def disconnect(self, network: str, request: DisconnectRequest) -> Sandbox:
@@ -54,12 +54,12 @@ class Connections:
                 raise ServerError(f"container {before.id} is not connected to network {target.name}")
             after = replace(before, endpoints=tuple(other for other in before.endpoints if other is not endpoint))
             with ExitStack() as undo:
-                after = await self._carry_out(before, after, undo)
+                after = await self._apply_change(before, after, undo)
             allocation.release(state, (endpoint,))
             leases.release_later(self._context, (endpoint,))
         return after
 
-    async def _carry_out(self, before: Sandbox, after: Sandbox, undo: ExitStack) -> Sandbox:
+    async def _apply_change(self, before: Sandbox, after: Sandbox, undo: ExitStack) -> Sandbox:
         after = await plugin_calls.apply_change(
             self._context, before, after, add_publications(self._context, before, undo)
         )

@@ -36,7 +36,7 @@ class PortChanges:
             with ExitStack() as undo:
                 after = with_ports(self._context, before, requests, undo)
                 after = replace(after, exposed=exposed(before.exposed, bindings))
-                await self._carry_out(before, after)
+                await self._apply_change(before, after)
                 undo.pop_all()
         return after
 
@@ -52,12 +52,12 @@ class PortChanges:
                 splits += left.cut
                 after = replace(after, port_requests=left.port_requests, publications=left.publications)
             after = self._with_current_ports(after, request)
-            await self._carry_out(before, after)
+            await self._apply_change(before, after)
             for whole, pieces in splits:
                 self._context.ports.exchange(before.id, whole, pieces)
         return after
 
-    async def _carry_out(self, before: Sandbox, after: Sandbox) -> None:
+    async def _apply_change(self, before: Sandbox, after: Sandbox) -> None:
         """Also wait until the connections of unpublished ports are deleted, so that these ports no longer answer."""
         await apply.apply_change(self._context, before, after)
         await self._context.background.wait_for([before.id])

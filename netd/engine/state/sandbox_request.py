@@ -52,11 +52,11 @@ def read(request: SandboxRequest) -> Sandbox:
 def networks(request: SandboxRequest) -> dict[str, EndpointSettings]:
     """Return the endpoint settings by network name or id; the network of the network mode comes first."""
     mode = canonical_name(request.network_mode or "default")
-    given = {canonical_name(name): settings for name, settings in (request.networks or {}).items()}
-    if not given:
+    settings_by_name = {canonical_name(name): settings for name, settings in (request.networks or {}).items()}
+    if not settings_by_name:
         return {mode: EndpointSettings()}
-    first = {mode: given[mode]} if mode in given else {}
-    return first | given
+    first = {mode: settings_by_name[mode]} if mode in settings_by_name else {}
+    return first | settings_by_name
 
 
 def parse_links(texts: Iterable[str]) -> dict[str, str]:
@@ -121,12 +121,12 @@ def _address(text: str, field: str) -> str:
         raise BadRequest(f'invalid {field}: "{text}" is not an IP address') from None
 
 
-def _sysctls(given: Mapping[str, str]) -> dict[str, str]:
-    for name in _refused(given):
+def _sysctls(sysctls: Mapping[str, str]) -> dict[str, str]:
+    for name in _refused(sysctls):
         raise BadRequest(
             f"sysctl {name} cannot be set: only net.* settings of the whole container are allowed, not of an interface"
         )
-    return dict(given)
+    return dict(sysctls)
 
 
 def _refused(names: Iterable[str]) -> Iterator[str]:
