@@ -90,7 +90,7 @@ async def _enforce(context: EngineContext, over: Mapping[str, frozenset[Address]
         try:
             await context.host.change_firewall(change)
         except Problem as problem:
-            _log.error("connection-limits=not-enforced reason=%s", problem.message)
+            _log.error("connection budgets not enforced: error=%s", problem.message)
             context.repair_needed.set()
 
 
