@@ -40,7 +40,7 @@ class Line:
     time: str
 
     def with_timestamp(self) -> bytes:
-        """Return the line with its time, nine digits long after the point, in front."""
+        """Return the line after its time, whose fraction is padded to nine digits."""
         head, _, tail = self.time.removesuffix("Z").partition(".")
         return f"{head}.{tail:0<9}Z ".encode() + self.text
 
