@@ -24,7 +24,7 @@ from netd.dns.server.service import DnsServer
 
 _PR_SET_NAME = 15
 _BACKLOG = 128
-_MOST_LOG_LINES = 60
+_MAX_LOG_LINES = 60
 """Per minute."""
 
 
@@ -63,7 +63,7 @@ class _RateLimit(logging.Filter):
         if minute != self._minute:
             self._minute, self._lines = minute, 0
         self._lines += 1
-        return self._lines <= _MOST_LOG_LINES
+        return self._lines <= _MAX_LOG_LINES
 
 
 def _configure_logging() -> None:

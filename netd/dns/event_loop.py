@@ -72,19 +72,19 @@ class Loop:
         self._handlers[fd] = handler
         self._events[fd] = events
 
-    def forget(self, fd: int) -> None:
+    def unwatch(self, fd: int) -> None:
         """Stop watching *fd*; call it before closing *fd*.  May be repeated."""
         self._events.pop(fd, None)
         self._suspended.pop(fd, None)
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
-    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         timer = Timer(call)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
 
-    def soon(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], None]) -> None:
         """Call *call* after the handlers of the current round."""
         self._deferred.append(call)
 
@@ -153,9 +153,9 @@ class Loop:
         """Stop watching *fd* for ``FAILED_HANDLER_PAUSE``, unless another handler watches it by now."""
         if self._handlers.get(fd) is handler:
             events = self._events[fd]
-            self.forget(fd)
+            self.unwatch(fd)
             self._suspended[fd] = (events, handler)
-            self.later(FAILED_HANDLER_PAUSE, partial(self._resume, fd, handler))
+            self.call_later(FAILED_HANDLER_PAUSE, partial(self._resume, fd, handler))
 
     def _resume(self, fd: int, handler: Callable[[int], None]) -> None:
         events, suspended = self._suspended.get(fd, (0, None))
@@ -165,7 +165,7 @@ class Loop:
             self.watch(fd, events, handler)
         except OSError:
             self._suspended[fd] = (events, handler)
-            self.later(FAILED_HANDLER_PAUSE, partial(self._resume, fd, handler))
+            self.call_later(FAILED_HANDLER_PAUSE, partial(self._resume, fd, handler))
 
     def _call(self, function: Callable[..., None], *arguments: int) -> bool:
         """Return True if *function* returned without an exception."""

@@ -23,8 +23,8 @@ from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
 
 DESCRIPTORS = 3
 """Per sandbox: UDP socket, listening TCP socket, network namespace."""
-_MOST_DESCRIPTORS = 253
-_MOST_FRAMES = 64
+_MAX_DESCRIPTORS = 253
+_MAX_FRAMES = 64
 _READ_SIZE = 1 << 16
 """Bytes; malloc would map and unmap an allocation of twice the size at each call."""
 
@@ -204,7 +204,7 @@ def decode(data: bytes) -> Message:
         raise ValueError(f"not a message between netd and netd-dns: {data[:80]!r}") from problem
 
 
-class Pipe:
+class MessageSocket:
     """One end of a non-blocking connection; the owner's event loop calls ``receive`` and ``push``."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -236,7 +236,7 @@ class Pipe:
     def _next_batch(self) -> tuple[list[memoryview], tuple[int, ...]]:
         """Return the buffers and descriptors of one sendmsg(2): a frame, and the next ones without descriptors."""
         frames = [self._unsent[0][0]]
-        for frame, descriptors in itertools.islice(self._unsent, 1, _MOST_FRAMES):
+        for frame, descriptors in itertools.islice(self._unsent, 1, _MAX_FRAMES):
             if descriptors:
                 break
             frames.append(frame)
@@ -262,7 +262,7 @@ class Pipe:
         """
         while True:
             try:
-                data, descriptors, flags, _ = socket.recv_fds(self.sock, _READ_SIZE, _MOST_DESCRIPTORS)
+                data, descriptors, flags, _ = socket.recv_fds(self.sock, _READ_SIZE, _MAX_DESCRIPTORS)
             except BlockingIOError:
                 return
             except OSError as problem:

@@ -15,7 +15,7 @@ from netd.dns.messages.message import RoundRobin
 from netd.dns.messages.reverse import Zones
 from netd.dns.records import MutableRecords, NetworkRecords, Patch, View
 
-MOST_PREPARED = 512
+MAX_PREPARED = 512
 """Per shared view; at the limit all are dropped, so that queries in ever new spellings cannot fill the memory."""
 
 Prepared: TypeAlias = dict[bytes, "bytes | RoundRobin | Forward"]
@@ -36,7 +36,7 @@ class SharedView:
 
     def prepare(self, query: bytes, response: bytes | RoundRobin | Forward, stream: bool = False) -> None:
         responses = self.streamed if stream else self.prepared
-        if len(responses) >= MOST_PREPARED:
+        if len(responses) >= MAX_PREPARED:
             responses.clear()
         responses[query] = response
 

@@ -113,13 +113,13 @@ def test_a_server_that_stops_during_the_handshake_leaks_nothing(on_host, monkeyp
             starting = asyncio.create_task(link.start())
             await asyncio.sleep(0)
             sock, _ = await asyncio.to_thread(listener.accept)
-            pipe = protocol.Pipe(sock)
+            connection = protocol.MessageSocket(sock)
             resolver = resolver_in(namespace)
-            pipe.queue(protocol.Welcome("1", ()))
-            pipe.queue(protocol.Held("x"), (resolver.udp.fileno(), resolver.tcp.fileno(), resolver.netns))
-            pipe.push()
+            connection.queue(protocol.Welcome("1", ()))
+            connection.queue(protocol.Held("x"), (resolver.udp.fileno(), resolver.tcp.fileno(), resolver.netns))
+            connection.push()
             await starting
-            pipe.close()
+            connection.close()
             for each in (resolver.udp, resolver.tcp):
                 each.close()
             os.close(resolver.netns)

@@ -208,10 +208,10 @@ def test_a_handler_that_always_raises_leaves_the_loop_to_others():
             raise RuntimeError("as always")
 
         loops.watch(broken.fileno(), READ, fail)
-        loops.later(3.5 * event_loop.FAILED_HANDLER_PAUSE, loops.stop)
+        loops.call_later(3.5 * event_loop.FAILED_HANDLER_PAUSE, loops.stop)
         loops.run()
         assert 2 <= len(calls) <= 5
-        loops.forget(broken.fileno())
-        loops.later(1.5 * event_loop.FAILED_HANDLER_PAUSE, loops.stop)
+        loops.unwatch(broken.fileno())
+        loops.call_later(1.5 * event_loop.FAILED_HANDLER_PAUSE, loops.stop)
         loops.run()
         assert len(calls) <= 5

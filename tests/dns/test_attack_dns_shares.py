@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.dns.forwarding.fair_shares import Shares
-from netd.dns.forwarding.forward import MOST, MOST_PER_SANDBOX
+from netd.dns.forwarding.forward import MAX_CLIENTS, MAX_CLIENTS_PER_SANDBOX
 from netd.dns.records import View
-from netd.dns.server.tcp import MOST_CONNECTIONS
+from netd.dns.server.tcp import MAX_CONNECTIONS
 
 
 def silent_on(word: bytes, address: str) -> Callable[[bytes], bytes | None]:
@@ -26,12 +26,14 @@ def silent_on(word: bytes, address: str) -> Callable[[bytes], bytes | None]:
 def test_containers_that_ask_a_silent_zone_leave_all_others_their_names(on_host, resolv_conf):
     async def scenario(dns_host: DnsHost) -> None:
         resolv_conf.write_text("nameserver 127.0.0.53\n")
-        greedy = [await dns_host.container(f"g{n}", View(("n1",))) for n in range(MOST // MOST_PER_SANDBOX)]
+        greedy = [
+            await dns_host.container(f"g{n}", View(("n1",))) for n in range(MAX_CLIENTS // MAX_CLIENTS_PER_SANDBOX)
+        ]
         other = await dns_host.container("other", View(("n1",)))
         with upstream(dns_host.host, "127.0.0.53", silent_on(b"silent", "198.51.100.1")), ExitStack() as stack:
             for asker in greedy:
                 sock = stack.enter_context(asker.udp())
-                for n in range(MOST_PER_SANDBOX + 20):
+                for n in range(MAX_CLIENTS_PER_SANDBOX + 20):
                     sock.send(dns.message.make_query(f"{n}.silent", "A").to_wire())
             for n in range(5):
                 assert other.addresses(f"{n}.live") == ["198.51.100.1"]
@@ -52,7 +54,7 @@ def test_connections_that_wait_for_an_answer_are_not_ended_for_others(on_host):
         with upstream(asker.ns, "127.0.0.1", late), ExitStack() as stack:
             idle = [stack.enter_context(asker.tcp(12)) for _ in range(4)]
             socks = []
-            for n in range(MOST_CONNECTIONS + 8):
+            for n in range(MAX_CONNECTIONS + 8):
                 socks.append(sock := stack.enter_context(asker.tcp()))
                 wire = dns.message.make_query(f"{n}.test", "A").to_wire()
                 sock.sendall(len(wire).to_bytes(2) + wire)

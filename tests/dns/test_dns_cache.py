@@ -113,7 +113,7 @@ def test_queries_that_are_new_each_time_are_not_kept():
 
 def test_it_stays_within_its_bounds_and_the_first_goes_first():
     asked = query()
-    for cache in (Cache(most_entries=3), Cache(most_bytes=3 * (len(body(asked)) + len(body(answer(asked, 300)))))):
+    for cache in (Cache(max_entries=3), Cache(max_bytes=3 * (len(body(asked)) + len(body(answer(asked, 300)))))):
         for key in (*range(10), 9, 9):
             cache.put(key, body(asked), body(answer(asked, 300)), 0.0)
         assert [key for key in range(10) if cache.get(key, 1.0)] == [7, 8, 9]
@@ -124,7 +124,7 @@ def test_it_stays_within_its_bounds_and_the_first_goes_first():
 @pytest.mark.parametrize("large", [False, True])
 def test_a_container_that_asks_for_ever_new_names_pushes_out_its_own_answers_only(large):
     """With few large replies, and with many small ones."""
-    cache, asked = Cache(most_entries=100, most_bytes=60_000), query()
+    cache, asked = Cache(max_entries=100, max_bytes=60_000), query()
     small = body(answer(asked, 300))
     for n in range(20):
         cache.put(("quiet", n), body(asked), small, 0.0, "quiet")

@@ -158,7 +158,7 @@ def test_a_slow_resolver_delays_no_answer_of_ours(on_host):
     async def scenario(dns_host: DnsHost) -> None:
         asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         with upstream(asker.ns, "127.0.0.1", lambda packet: None), asker.udp() as sock:
-            for n in range(forward.MOST_PER_SANDBOX):
+            for n in range(forward.MAX_CLIENTS_PER_SANDBOX):
                 sock.send(dns.message.make_query(f"{n}.test", "A").to_wire())
             begin = time.monotonic()
             assert asker.addresses("web") == ["10.1.0.2"]

@@ -20,12 +20,12 @@ from netd.dns import protocol
 from netd.dns.event_loop import READ, Loop
 from netd.dns.forwarding import upstreams
 from netd.dns.forwarding.upstreams import RETRY, HostFile, QueryPlan, UpstreamHealth, parse
-from netd.dns.protocol import Pipe, decode, encode
+from netd.dns.protocol import MessageSocket, decode, encode
 from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
 from netd.dns.server import service as server_parts
 from netd.dns.server import tcp
 from netd.dns.server.batch import SLOTS
-from netd.dns.views import MOST_PREPARED, ViewTable
+from netd.dns.views import MAX_PREPARED, ViewTable
 
 A, B, C = Upstream("192.0.2.1"), Upstream("192.0.2.2"), Upstream("192.0.2.3")
 
@@ -54,9 +54,9 @@ def test_a_change_empties_the_scopes_that_look_at_it_and_no_others():
 
 def test_what_is_prepared_is_bounded():
     shared_view = ViewTable().acquire(View())
-    for n in range(3 * MOST_PREPARED):
+    for n in range(3 * MAX_PREPARED):
         shared_view.prepare(n.to_bytes(4), b"reply")
-    assert len(shared_view.prepared) <= MOST_PREPARED
+    assert len(shared_view.prepared) <= MAX_PREPARED
 
 
 def test_the_hosts_file_is_read_when_it_has_changed(tmp_path: Path):
@@ -132,7 +132,7 @@ def serving(loop):
     finally:
         stop.close()
         thread.join()
-        loop.forget(wake.fileno())
+        loop.unwatch(wake.fileno())
         wake.close()
 
 
@@ -231,7 +231,7 @@ def test_what_is_no_message_is_refused(data):
 
 
 def test_frames_and_descriptors_keep_together_when_the_pipe_is_full():
-    left, right = map(Pipe, socket.socketpair())
+    left, right = map(MessageSocket, socket.socketpair())
     large = protocol.SetNetwork("n", NetworkRecords("n", {f"name-{n}": (f"10.0.0.{n}",) for n in range(20000)}))
     inodes, received = [], []
     for n in range(40):

@@ -22,7 +22,7 @@ from dns_lab import DnsHost, found, inside, read_frame, upstream
 
 from netd.dns import protocol
 from netd.dns.records import NetworkRecords, Patch, Service, View
-from netd.dns.server.tcp import MOST_CONNECTIONS
+from netd.dns.server.tcp import MAX_CONNECTIONS
 
 T = TypeVar("T")
 
@@ -162,10 +162,10 @@ def test_a_connection_carries_many_questions(on_host):
 def test_open_connections_are_bounded_and_the_oldest_goes(on_host):
     async def scenario(dns_host: DnsHost) -> None:
         asker = await dns_host.container("a", View(("n1",)))
-        socks = [asker.tcp() for _ in range(MOST_CONNECTIONS + 8)]
+        socks = [asker.tcp() for _ in range(MAX_CONNECTIONS + 8)]
         assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
         assert socks[0].recv(1) == b"", "the oldest idle connection was closed"
-        assert len(os.listdir(f"/proc/{dns_host.server_pid()}/fd")) < MOST_CONNECTIONS + 28
+        assert len(os.listdir(f"/proc/{dns_host.server_pid()}/fd")) < MAX_CONNECTIONS + 28
         for sock in socks:
             sock.close()
 

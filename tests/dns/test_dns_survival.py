@@ -65,7 +65,7 @@ def test_names_resolve_while_netd_is_gone_and_the_next_one_takes_over(make_names
         assert asker.addresses("web") == ["10.1.0.99"]
         assert asker.ask("db").rcode() == dns.rcode.NXDOMAIN
         assert asker.addresses("old") == ["10.9.0.1"]
-        await heir.settle()
+        await heir.prune()
         assert asker.ask("old").rcode() == dns.rcode.NXDOMAIN, "the next netd did not send that network"
         assert server_pid(tmp_path) == before
         kill(before)
@@ -86,7 +86,7 @@ def test_sandboxes_that_the_next_netd_does_not_set_are_closed(make_namespace, re
     async def next_netd() -> None:
         heir = DnsClient(tmp_path, resolv_conf)
         await heir.start()
-        await heir.settle()
+        await heir.prune()
         assert heir.held == set()
         with asker.udp() as sock, pytest.raises(ConnectionRefusedError):
             sock.send(b"anybody there?")

@@ -19,7 +19,7 @@ from netd.dns import protocol
 from netd.dns.client.handshake import Handshake, close_resolver
 from netd.dns.client.servers import Servers
 from netd.dns.client.watchdog import until_hung
-from netd.dns.protocol import Message, Pipe
+from netd.dns.protocol import Message, MessageSocket
 from netd.dns.records import MutableRecords, NetworkRecords, Patch, View, difference
 from netd.host_protocol import Resolver
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_LIMIT = 0.5
 """Seconds for which the start of a container waits until netd-dns has applied its names."""
-SETTLE_LIMIT = 10.0
+PRUNE_LIMIT = 10.0
 """The same for the start of netd, when all records are sent."""
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before each attempt to restart the server; the last one repeats."""
@@ -48,7 +48,7 @@ class DnsClient:
         self._views: dict[str, View] = {}
         self._sandboxes: dict[str, Resolver] = {}
         self._unconfirmed: set[str] = set()
-        self._pipe: Pipe | None = None
+        self._connection: MessageSocket | None = None
         self._lost = asyncio.Event()
         self._pushing = False
         """A call of ``_push`` is scheduled on the event loop."""
@@ -136,7 +136,7 @@ class DnsClient:
             timer.cancel()
             del self._syncs[number]
 
-    async def settle(self) -> None:
+    async def prune(self) -> None:
         """Delete networks and sandboxes of a server that outlived netd which were not set since ``start``."""
         for network in self._unconfirmed:
             self._send(protocol.DropNetwork(network))
@@ -144,31 +144,31 @@ class DnsClient:
         for sandbox in self.held - self._views.keys():
             await self.close_sandbox(sandbox)
         try:
-            await self.flush(SETTLE_LIMIT)
+            await self.flush(PRUNE_LIMIT)
         except Unavailable as problem:
             log.error("netd-dns is late: error=%s", problem.message)
 
     def ping(self) -> Callable[[], bool]:
         """Send a Sync; return a function that is True once it is confirmed or the connection has changed."""
         self._number += 1
-        pipe, number = self._pipe, self._number
+        connection, number = self._connection, self._number
         self._send(protocol.Sync(number))
-        return lambda: pipe is None or self._pipe is not pipe or self._confirmed >= number
+        return lambda: connection is None or self._connection is not connection or self._confirmed >= number
 
     def progress(self) -> Hashable:
         """Return a value that changes while the server reads or confirms."""
-        return self._confirmed, self._pipe.sent if self._pipe is not None else 0
+        return self._confirmed, self._connection.sent if self._connection is not None else 0
 
     async def close(self, stop_server: bool) -> None:
         """Disconnect; the server keeps running unless *stop_server*."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        pipe = self._detach()
+        connection = self._detach()
         if stop_server:
-            await self._servers.stop(pipe)
-        elif pipe is not None:
-            await self._servers.detach(pipe)
+            await self._servers.stop(connection)
+        elif connection is not None:
+            await self._servers.detach(connection)
         for sandbox in self.held:
             self._close_sockets(sandbox)
         for confirmed in self._syncs.values():
@@ -182,28 +182,28 @@ class DnsClient:
 
     def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Queue a message for the next ``_push``; without a connection, ``_resend_state`` sends the state later."""
-        if self._pipe is None:
+        if self._connection is None:
             return
-        self._pipe.queue(message, descriptors)
+        self._connection.queue(message, descriptors)
         if not self._pushing:
             self._pushing = True
             asyncio.get_running_loop().call_soon(self._push)
 
     def _push(self) -> None:
         self._pushing = False
-        if self._pipe is None:
+        if self._connection is None:
             return
         try:
-            all_sent = self._pipe.push()
+            all_sent = self._connection.push()
         except OSError as problem:
             self._disconnect(problem)
             return
         if all_sent == self._blocked:
             loop, self._blocked = asyncio.get_running_loop(), not all_sent
             if self._blocked:
-                loop.add_writer(self._pipe.sock, self._push)
+                loop.add_writer(self._connection.sock, self._push)
             else:
-                loop.remove_writer(self._pipe.sock)
+                loop.remove_writer(self._connection.sock)
 
     def _time_out(self, confirmed: asyncio.Future[None]) -> None:
         if not confirmed.done():
@@ -213,7 +213,7 @@ class DnsClient:
 
     def _receive(self) -> None:
         try:
-            for message, _ in self._pipe.receive() if self._pipe is not None else ():
+            for message, _ in self._connection.receive() if self._connection is not None else ():
                 if isinstance(message, protocol.Synced):
                     self._confirm(message.number)
         except (EOFError, ValueError, OSError) as problem:
@@ -227,17 +227,17 @@ class DnsClient:
 
     def _disconnect(self, reason: Exception) -> None:
         log.warning("connection to netd-dns lost: error=%s", reason)
-        pipe = self._detach()
-        if pipe is not None:
-            pipe.close()
+        connection = self._detach()
+        if connection is not None:
+            connection.close()
         self._lost.set()
 
-    def _detach(self) -> Pipe | None:
-        pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            asyncio.get_running_loop().remove_reader(pipe.sock)
-            asyncio.get_running_loop().remove_writer(pipe.sock)
-        return pipe
+    def _detach(self) -> MessageSocket | None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            asyncio.get_running_loop().remove_reader(connection.sock)
+            asyncio.get_running_loop().remove_writer(connection.sock)
+        return connection
 
     async def _keep_connected(self) -> None:
         """Reconnect whenever the connection is lost, with growing pauses if the server keeps exiting."""
@@ -260,20 +260,20 @@ class DnsClient:
         while True:
             await until_hung(self)
             log.error("netd-dns hangs and is replaced")
-            pipe = self._pipe
+            connection = self._connection
             await self._servers.kill()
-            if pipe is not None and self._pipe is pipe:
+            if connection is not None and self._connection is connection:
                 self._disconnect(TimeoutError("netd-dns does not respond"))
 
     async def _connect(self, adopt: bool) -> None:
         """Connect to a server of this version and send all state; *adopt* keeps sandboxes unknown to the client."""
-        pipe, handshake = await self._servers.connect()
+        connection, handshake = await self._servers.connect()
         self._keep_sockets(handshake, adopt)
         if handshake.version != self._servers.version:
-            pipe, handshake = await self._servers.replace(pipe)
-        self._pipe, self._blocked = pipe, False
+            connection, handshake = await self._servers.replace(connection)
+        self._connection, self._blocked = connection, False
         self._resend_state(handshake, adopt)
-        asyncio.get_running_loop().add_reader(pipe.sock, self._receive)
+        asyncio.get_running_loop().add_reader(connection.sock, self._receive)
         self._push()
 
     def _keep_sockets(self, handshake: Handshake, adopt: bool) -> None:

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass, field
 
 from netd.dns import protocol
-from netd.dns.protocol import Pipe
+from netd.dns.protocol import MessageSocket
 from netd.host_protocol import Resolver
 
 
@@ -33,23 +33,23 @@ def close_resolver(resolver: Resolver) -> None:
     os.close(resolver.netns)
 
 
-async def shake_hands(pipe: Pipe, version: str) -> Handshake:
+async def shake_hands(connection: MessageSocket, version: str) -> Handshake:
     """Send Hello and return the server's state.  Raises EOFError if the server closes the connection."""
     handshake = Handshake()
     try:
-        await _listen(pipe, version, handshake)
+        await _listen(connection, version, handshake)
     except BaseException:
         handshake.close()
         raise
     return handshake
 
 
-async def _listen(pipe: Pipe, version: str, handshake: Handshake) -> None:
-    pipe.queue(protocol.Hello(version))
-    pipe.push()
+async def _listen(connection: MessageSocket, version: str, handshake: Handshake) -> None:
+    connection.queue(protocol.Hello(version))
+    connection.push()
     while True:
-        await readable(pipe)
-        for message, descriptors in pipe.receive():
+        await readable(connection)
+        for message, descriptors in connection.receive():
             match message:
                 case protocol.Welcome(theirs, networks):
                     handshake.version, handshake.networks = theirs, networks
@@ -62,37 +62,37 @@ async def _listen(pipe: Pipe, version: str, handshake: Handshake) -> None:
                     raise EOFError(f"unexpected {type(message).__name__}")
 
 
-async def stop(pipe: Pipe) -> None:
+async def stop(connection: MessageSocket) -> None:
     """Send Stop and return when the server has closed the connection."""
-    pipe.queue(protocol.Stop())
-    await drain(pipe)
+    connection.queue(protocol.Stop())
+    await drain(connection)
     try:
         while True:
-            await readable(pipe)
-            for _ in pipe.receive():
+            await readable(connection)
+            for _ in connection.receive():
                 pass
     except EOFError:
         return
 
 
-async def drain(pipe: Pipe) -> None:
+async def drain(connection: MessageSocket) -> None:
     """Return when all queued messages have been sent."""
     loop = asyncio.get_running_loop()
-    while not pipe.push():
+    while not connection.push():
         ready = asyncio.Event()
-        loop.add_writer(pipe.sock, ready.set)
+        loop.add_writer(connection.sock, ready.set)
         try:
             await ready.wait()
         finally:
-            loop.remove_writer(pipe.sock)
+            loop.remove_writer(connection.sock)
 
 
-async def readable(pipe: Pipe) -> None:
+async def readable(connection: MessageSocket) -> None:
     """Return when the socket is readable."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    loop.add_reader(pipe.sock, ready.set)
+    loop.add_reader(connection.sock, ready.set)
     try:
         await ready.wait()
     finally:
-        loop.remove_reader(pipe.sock)
+        loop.remove_reader(connection.sock)

@@ -11,7 +11,7 @@ from netd.common.errors import Unavailable
 from netd.dns import protocol
 from netd.dns.client.handshake import Handshake, drain, shake_hands, stop
 from netd.dns.client.launch import Process, connect, peer_process, spawn
-from netd.dns.protocol import Pipe
+from netd.dns.protocol import MessageSocket
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Servers:
         self._resolv_conf = resolv_conf
         self._process: Process | None = None
 
-    async def connect(self) -> tuple[Pipe, Handshake]:
+    async def connect(self) -> tuple[MessageSocket, Handshake]:
         """Return a connection to the running server or to a new one, and its handshake.
 
         A running server that does not respond is killed.  Raises Unavailable if the new one does not respond either.
@@ -56,27 +56,27 @@ class Servers:
         if process is not None:
             await process.kill()
 
-    async def replace(self, pipe: Pipe) -> tuple[Pipe, Handshake]:
-        """Stop the server behind *pipe* and return a connection to a new one."""
+    async def replace(self, connection: MessageSocket) -> tuple[MessageSocket, Handshake]:
+        """Stop the server behind *connection* and return a connection to a new one."""
         log.info("netd-dns of another version is replaced: version=%s", self.version)
-        await self._stop(pipe)
+        await self._stop(connection)
         return await self._start()
 
-    async def stop(self, pipe: Pipe | None) -> None:
+    async def stop(self, connection: MessageSocket | None) -> None:
         """Stop the server, with or without a connection to it, and remove its socket."""
-        if pipe is not None:
-            await self._stop(pipe)
+        if connection is not None:
+            await self._stop(connection)
         await self.kill()
         self._path.unlink(missing_ok=True)
 
-    async def detach(self, pipe: Pipe) -> None:
+    async def detach(self, connection: MessageSocket) -> None:
         """Send the queued messages and disconnect; the server keeps running."""
         try:
             async with asyncio.timeout(STOP_LIMIT):
-                await drain(pipe)
+                await drain(connection)
         except (TimeoutError, OSError) as problem:
             log.warning("netd-dns did not read the last messages: error=%r", problem)
-        pipe.close()
+        connection.close()
         if self._process is not None:
             self._process.release()
 
@@ -86,16 +86,16 @@ class Servers:
             f"the name server at {self._path} does not answer yet; names follow when it does, see {self._log_path}"
         )
 
-    async def _stop(self, pipe: Pipe) -> None:
+    async def _stop(self, connection: MessageSocket) -> None:
         try:
             async with asyncio.timeout(STOP_LIMIT):
-                await stop(pipe)
+                await stop(connection)
         except (TimeoutError, OSError) as problem:
             log.warning("netd-dns did not read the last messages: error=%r", problem)
         finally:
-            pipe.close()
+            connection.close()
 
-    async def _start(self) -> tuple[Pipe, Handshake]:
+    async def _start(self) -> tuple[MessageSocket, Handshake]:
         """Start a server, after killing one that is running without a connection."""
         await self.kill()
         self._process = spawn(self._path, self._log_path, self._resolv_conf)
@@ -111,11 +111,11 @@ class Servers:
         except (EOFError, ValueError) as problem:
             raise Unavailable(f"the name server exited right after its start; see {self._log_path}") from problem
 
-    async def _shake_hands(self, sock: socket.socket, limit: float) -> tuple[Pipe, Handshake]:
-        pipe = Pipe(sock)
+    async def _shake_hands(self, sock: socket.socket, limit: float) -> tuple[MessageSocket, Handshake]:
+        connection = MessageSocket(sock)
         try:
             async with asyncio.timeout(limit):
-                return pipe, await shake_hands(pipe, self.version)
+                return connection, await shake_hands(connection, self.version)
         except BaseException:
-            pipe.close()
+            connection.close()
             raise

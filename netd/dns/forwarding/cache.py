@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from netd.dns.messages.message import HEADER, question_end
 from netd.dns.messages.rr_scan import RecordPosition, RecordType, records
 
-MOST_BYTES = 2 << 20
-MOST_ENTRIES = 4096
+MAX_BYTES = 2 << 20
+MAX_ENTRIES = 4096
 MAX_TTL = 3600
 """Seconds; upper limit of the time for which a response is stored."""
-_ENTRY = MOST_BYTES // MOST_ENTRIES
+_ENTRY = MAX_BYTES // MAX_ENTRIES
 _TRUNCATED = 0x02
 _NOERROR, _NXDOMAIN = 0, 3
 _PLAIN_OPT = 11
@@ -39,10 +39,10 @@ class _Entry:
 class Cache:
     """Limited in entries and bytes; evicts the oldest entry of the sandbox with the most.  Times: monotonic seconds."""
 
-    def __init__(self, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
         self._entries: dict[Hashable, _Entry] = {}
-        self._most_entries = most_entries
-        self._most_bytes = most_bytes
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._owned: dict[str, dict[Hashable, None]] = {}
         """Sandbox → keys of its entries, the oldest first."""
@@ -74,7 +74,7 @@ class Cache:
         self._owned.setdefault(owner, {})[key] = None
         self._weights[owner] += size + _ENTRY
         self._bytes += size
-        while len(self._entries) > self._most_entries or self._bytes > self._most_bytes:
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             heaviest = max(self._weights, key=self._weights.__getitem__)
             self._drop(next(iter(self._owned[heaviest])))
 

@@ -46,36 +46,36 @@ def restored(reply: bytes, asked: bytes, original: bytes, end: int) -> bytes:
     return reply[:NAME] + own + (rest if sent == own else rest.replace(sent, own))
 
 
-class Casing:
+class CaseSupport:
     """Records which servers support mixed case."""
 
     def __init__(self) -> None:
-        self._proved: set[Hashable] = set()
-        self._plain: dict[Hashable, float] = {}
+        self._confirmed: set[Hashable] = set()
+        self._disabled_until: dict[Hashable, float] = {}
         """Server → monotonic time until which it gets unchanged case."""
 
-    def may_mix(self, server: Hashable, now: float) -> bool:
-        until = self._plain.get(server)
+    def is_enabled(self, server: Hashable, now: float) -> bool:
+        until = self._disabled_until.get(server)
         if until is None:
             return True
         if now < until:
             return False
-        del self._plain[server]
+        del self._disabled_until[server]
         return True
 
-    def is_proved(self, server: Hashable) -> bool:
+    def is_confirmed(self, server: Hashable) -> bool:
         """Return True if the server has returned records for a mixed-case name, so that its denials are reliable."""
-        return server in self._proved
+        return server in self._confirmed
 
-    def prove(self, server: Hashable) -> None:
-        self._proved.add(server)
+    def confirm(self, server: Hashable) -> None:
+        self._confirmed.add(server)
 
-    def give_up(self, server: Hashable, now: float) -> None:
+    def disable(self, server: Hashable, now: float) -> None:
         """Use unchanged case for ``PLAIN_TIME``."""
-        self._proved.discard(server)
-        self._plain[server] = now + PLAIN_TIME
+        self._confirmed.discard(server)
+        self._disabled_until[server] = now + PLAIN_TIME
 
     def forget(self, servers: Iterable[Hashable]) -> None:
         for server in servers:
-            self._proved.discard(server)
-            self._plain.pop(server, None)
+            self._confirmed.discard(server)
+            self._disabled_until.pop(server, None)

@@ -12,9 +12,9 @@ class Shares:
     refused because of others.
     """
 
-    def __init__(self, most: int, most_each: int) -> None:
-        self._most = most
-        self._most_each = most_each
+    def __init__(self, max_total: int, max_each: int) -> None:
+        self._max_total = max_total
+        self._max_each = max_each
         self._counts: Counter[str] = Counter()
         self._total = 0
 
@@ -23,9 +23,9 @@ class Shares:
 
     def container_to_drop(self, container: str) -> str | None:
         """Return the container that must drop a query before *container* may begin one; None below the limits."""
-        if self._counts[container] >= self._most_each:
+        if self._counts[container] >= self._max_each:
             return container
-        if self._total < self._most:
+        if self._total < self._max_total:
             return None
         return max(self._counts, key=lambda other: (self._counts[other], other == container))
 

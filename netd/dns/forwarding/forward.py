@@ -29,8 +29,8 @@ FAILURE_TTL = 1.0
 """Seconds for which a failure is cached (RFC 9520), so that a retry fails at once and forwarding loops end."""
 PROBE_FAILURE_TTL = 10.0
 """The same for queries equal to a probe: each name in a forwarding loop causes a probe."""
-MOST_PER_SANDBOX = 1024
-MOST = 4096
+MAX_CLIENTS_PER_SANDBOX = 1024
+MAX_CLIENTS = 4096
 """Clients that wait at the same time; one more ends the oldest query of the container with the most with SERVFAIL."""
 _SOCKETS_PER_QUERY = 8
 _OTHER_DESCRIPTORS = 512
@@ -49,7 +49,7 @@ class Forwarder:
         self._probes = Probes(loop, self._health)
         self._races: dict[str, dict[_Key, UpstreamRace]] = {}
         """Sandbox → its pending queries, the oldest first."""
-        self._shares = Shares(_most(), MOST_PER_SANDBOX)
+        self._shares = Shares(_max_clients(), MAX_CLIENTS_PER_SANDBOX)
         self._cache = Cache()
         self._failures: dict[_Key, bytes] = {}
         """Query → the response to a failed one."""
@@ -108,17 +108,17 @@ class Forwarder:
             if is_failure:
                 self._failures[key] = reply
                 seconds = PROBE_FAILURE_TTL if is_probe(pending.packet[2:]) else FAILURE_TTL
-                self._loop.later(seconds, partial(self._failures.__delitem__, key))
+                self._loop.call_later(seconds, partial(self._failures.__delitem__, key))
             else:
                 self._cache.put(pending.cache_key, pending.packet[2:], reply, time.monotonic(), key[0])
 
         return done
 
 
-def _most() -> int:
+def _max_clients() -> int:
     """Return how many clients may wait at the same time, within RLIMIT_NOFILE."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(64, min(MOST, (limit - _OTHER_DESCRIPTORS) // _SOCKETS_PER_QUERY))
+    return max(64, min(MAX_CLIENTS, (limit - _OTHER_DESCRIPTORS) // _SOCKETS_PER_QUERY))
 
 
 def _not_denied(reply: bytes) -> bytes:

@@ -53,8 +53,8 @@ class Probes:
                 self._record_silence(sandbox.id, upstream, since)
             return
         self._running[key] = (sandbox.id if upstream.inside else "", probe)
-        self._loop.later(STEP, partial(self._on_late, sandbox.id, probe))
-        self._loop.later(_END, partial(self._close, sandbox.id, probe))
+        self._loop.call_later(STEP, partial(self._on_late, sandbox.id, probe))
+        self._loop.call_later(_END, partial(self._close, sandbox.id, probe))
 
     def forget(self, sandbox: str) -> None:
         """End the probes inside a sandbox: their sockets keep its namespace alive."""

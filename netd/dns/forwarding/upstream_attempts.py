@@ -62,7 +62,7 @@ class Datagram:
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
-            self._loop.forget(self._sock.fileno())
+            self._loop.unwatch(self._sock.fileno())
             self._sock.close()
 
     def _readable(self, events: int) -> None:
@@ -102,7 +102,7 @@ class Stream:
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
-            self._loop.forget(self._sock.fileno())
+            self._loop.unwatch(self._sock.fileno())
             self._sock.close()
 
     def _writable(self, events: int) -> None:

@@ -62,7 +62,7 @@ class UpstreamRace:
         """The clients' queries, which may differ in case, and the callbacks for the response."""
         self._loop = loop
         self._health = health
-        self._casing = health.casing
+        self._case_support = health.case_support
         self._probes = probes
         self._pending = pending
         self._question = pending.packet[2:]
@@ -77,7 +77,7 @@ class UpstreamRace:
         self._failure: bytes | None = None
         self._finished = False
         self._step: Timer | None = None
-        self._deadline = loop.later(DEADLINE, partial(self.fail, silence=True))
+        self._deadline = loop.call_later(DEADLINE, partial(self.fail, silence=True))
 
     def join(self, packet: bytes, deliver: Deliver) -> None:
         """Add a client; *packet* has the same question, in any case."""
@@ -115,7 +115,7 @@ class UpstreamRace:
         self._cancel_step()
         while self._remaining:
             if self._attempt(self._remaining.popleft()):
-                self._step = self._loop.later(STEP if self._remaining else RETRY_AFTER, self._on_late)
+                self._step = self._loop.call_later(STEP if self._remaining else RETRY_AFTER, self._on_late)
                 return
         if not self._attempts:
             self.fail()
@@ -142,8 +142,8 @@ class UpstreamRace:
     def _with_case(self, upstream: Upstream) -> bytes:
         """Return the query in the case for this server; unchanged over TCP, which cannot be forged off-path."""
         key = server_key(self._pending.sandbox.id, upstream)
-        retry = self._retried and not self._casing.is_proved(key)
-        if self._pending.stream or retry or not self._casing.may_mix(key, time.monotonic()):
+        retry = self._retried and not self._case_support.is_confirmed(key)
+        if self._pending.stream or retry or not self._case_support.is_enabled(key, time.monotonic()):
             return self._question
         self._mixed.add(upstream)
         return mixed(self._question, self._name_end)
@@ -200,13 +200,13 @@ class UpstreamRace:
         """Update the server's support of mixed case; return True if it must be queried again in unchanged case."""
         key = server_key(self._pending.sandbox.id, attempt.upstream)
         if attempt.query[2:] == self._question:
-            if attempt.upstream in self._mixed and is_positive(reply) and not self._casing.is_proved(key):
-                self._casing.give_up(key, now)
+            if attempt.upstream in self._mixed and is_positive(reply) and not self._case_support.is_confirmed(key):
+                self._case_support.disable(key, now)
             return False
         if not has_case_of(attempt.query, reply):
-            self._casing.give_up(key, now)
+            self._case_support.disable(key, now)
             return True
         if is_positive(reply):
-            self._casing.prove(key)
+            self._case_support.confirm(key)
             return False
-        return not self._casing.is_proved(key)
+        return not self._case_support.is_confirmed(key)

@@ -10,12 +10,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from netd.dns import resolv_conf
-from netd.dns.forwarding.case_randomization import Casing
+from netd.dns.forwarding.case_randomization import CaseSupport
 from netd.dns.records import Upstream
 
 log = logging.getLogger(__name__)
 
-MOST = 3
+MAX_SERVERS = 3
 """The number of name servers that the C library uses of a resolv.conf (MAXNS)."""
 RETRY = 10.0
 """Seconds after which a server that did not respond is queried again, in parallel to one that does."""
@@ -47,7 +47,7 @@ class HostFile:
 def parse(text: str) -> tuple[Upstream, ...]:
     """Return the first three ``nameserver`` lines of a resolv.conf with a valid address."""
     servers = resolv_conf.parse(text).servers
-    return tuple(Upstream(server) for server in servers if _is_address(server))[:MOST]
+    return tuple(Upstream(server) for server in servers if _is_address(server))[:MAX_SERVERS]
 
 
 def _is_address(text: str) -> bool:
@@ -70,7 +70,7 @@ class UpstreamHealth:
     """Records which servers did not respond; servers that are queried from inside a sandbox, per sandbox."""
 
     def __init__(self) -> None:
-        self.casing = Casing()
+        self.case_support = CaseSupport()
         self._suspects: dict[Hashable, float] = {}
         """Server → monotonic time of the next try."""
         self._responses: dict[Hashable, float] = {}
@@ -106,7 +106,7 @@ class UpstreamHealth:
         for key in gone:
             self._suspects.pop(key, None)
             self._responses.pop(key, None)
-        self.casing.forget(gone)
+        self.case_support.forget(gone)
 
 
 def server_key(sandbox: str, upstream: Upstream) -> Hashable:

@@ -17,7 +17,7 @@ HOST_NAMES = ("host.docker.internal", "host.netd.internal")
 _HOST_ANCESTORS = frozenset(ancestor for name in HOST_NAMES for ancestor in ancestors(name))
 _PROTOCOLS = ("_tcp", "_udp", "_sctp")
 _SERVICE = re.compile(r"_[^.]+\.(?:_tcp|_udp|_sctp)(?:\.|\Z)")
-_MOST_SERVICE_PORTS = 64
+_MAX_SERVICE_PORTS = 64
 """Per response; other ports are found by an SRV query with the port number."""
 
 
@@ -97,7 +97,7 @@ def _service_ports(found: Sequence[Service], network: NetworkRecords) -> tuple[S
         for service in found
         for port in range(service.port, service.port + service.size)
     )
-    return tuple(islice(every, _MOST_SERVICE_PORTS))
+    return tuple(islice(every, _MAX_SERVICE_PORTS))
 
 
 def is_ancestor(name: str, view: View, networks: Sequence[NetworkRecords]) -> bool:

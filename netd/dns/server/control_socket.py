@@ -16,7 +16,7 @@ from functools import partial
 
 from netd.dns import protocol
 from netd.dns.event_loop import READ, WRITE, Loop
-from netd.dns.protocol import Message, Pipe
+from netd.dns.protocol import Message, MessageSocket
 from netd.dns.server.service import DnsServer
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class ControlSocket:
         self._listener = listener
         self._service = service
         self._version = version
-        self._client: Pipe | None = None
+        self._client: MessageSocket | None = None
         listener.setblocking(False)
         self._listen()
 
@@ -44,7 +44,7 @@ class ControlSocket:
         try:
             self._listen()
         except OSError:
-            self._loop.later(_NO_ROOM_PAUSE, self._listen_again)
+            self._loop.call_later(_NO_ROOM_PAUSE, self._listen_again)
 
     def _accept(self, events: int) -> None:
         try:
@@ -52,40 +52,40 @@ class ControlSocket:
         except BlockingIOError:
             return
         except OSError:
-            self._loop.forget(self._listener.fileno())
-            self._loop.later(_NO_ROOM_PAUSE, self._listen_again)
+            self._loop.unwatch(self._listener.fileno())
+            self._loop.call_later(_NO_ROOM_PAUSE, self._listen_again)
             return
         if not _is_same_user(sock):
             log.warning("connection of another user refused")
             sock.close()
             return
-        self._watch(Pipe(sock), sent_all=True)
+        self._watch(MessageSocket(sock), sent_all=True)
 
-    def _close(self, pipe: Pipe) -> None:
-        self._loop.forget(pipe.sock.fileno())
-        pipe.close()
-        if pipe is self._client:
+    def _close(self, connection: MessageSocket) -> None:
+        self._loop.unwatch(connection.sock.fileno())
+        connection.close()
+        if connection is self._client:
             self._client = None
 
-    def _ready(self, pipe: Pipe, events: int) -> None:
+    def _ready(self, connection: MessageSocket, events: int) -> None:
         try:
             if events & WRITE:
-                self._watch(pipe, pipe.push())
+                self._watch(connection, connection.push())
             if events & (READ | select.EPOLLHUP):
-                for message, descriptors in pipe.receive():
-                    self._handle(pipe, message, descriptors)
+                for message, descriptors in connection.receive():
+                    self._handle(connection, message, descriptors)
         except (EOFError, OSError, ValueError) as problem:
-            if pipe is self._client:
+            if connection is self._client:
                 log.info("netd disconnected: error=%s", problem)
-            self._close(pipe)
+            self._close(connection)
 
-    def _handle(self, pipe: Pipe, message: Message, descriptors: Sequence[int]) -> None:
+    def _handle(self, connection: MessageSocket, message: Message, descriptors: Sequence[int]) -> None:
         if isinstance(message, protocol.Hello):
-            if self._client is not None and self._client is not pipe:
+            if self._client is not None and self._client is not connection:
                 self._close(self._client)
-            self._client = pipe
+            self._client = connection
             self._welcome()
-        elif pipe is self._client:
+        elif connection is self._client:
             try:
                 self._apply(message, descriptors)
             except OSError:
@@ -103,8 +103,8 @@ class ControlSocket:
             if not self._client.push():
                 self._watch(self._client, sent_all=False)
 
-    def _watch(self, pipe: Pipe, sent_all: bool) -> None:
-        self._loop.watch(pipe.sock.fileno(), READ if sent_all else READ | WRITE, partial(self._ready, pipe))
+    def _watch(self, connection: MessageSocket, sent_all: bool) -> None:
+        self._loop.watch(connection.sock.fileno(), READ if sent_all else READ | WRITE, partial(self._ready, connection))
 
     def _apply(self, message: Message, descriptors: Sequence[int]) -> None:
         service = self._service

@@ -23,9 +23,9 @@ IDLE_LIMIT = 10.0
 """Seconds after which an idle connection is closed."""
 GRACE = 0.5
 """Seconds after its last use for which a connection is not closed for another."""
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 """Per container."""
-_MOST_UNSENT = 1 << 18
+_MAX_UNSENT = 1 << 18
 """Bytes of responses kept for a client that does not read."""
 _READ_SIZE = 16384
 _NO_ROOM_PAUSE = 0.1
@@ -45,13 +45,13 @@ class TcpServer:
         self._loop.watch(sandbox.tcp.fileno(), READ, partial(self._accept, sandbox))
 
     def close(self, sandbox: ServedSandbox) -> None:
-        self._loop.forget(sandbox.tcp.fileno())
+        self._loop.unwatch(sandbox.tcp.fileno())
         for connection in tuple(self._connections.pop(sandbox.id, ())):
             connection.close()
 
     def _accept(self, sandbox: ServedSandbox, events: int) -> None:
         connections = self._connections[sandbox.id]
-        if len(connections) >= MOST_CONNECTIONS and not _close_idlest(connections):
+        if len(connections) >= MAX_CONNECTIONS and not _close_idlest(connections):
             self._pause(sandbox)
             return
         try:
@@ -65,8 +65,8 @@ class TcpServer:
         connections.add(_Connection(self._loop, self._responder, sandbox, sock, connections))
 
     def _pause(self, sandbox: ServedSandbox) -> None:
-        self._loop.forget(sandbox.tcp.fileno())
-        self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
+        self._loop.unwatch(sandbox.tcp.fileno())
+        self._loop.call_later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
     def _resume(self, sandbox: ServedSandbox) -> None:
         if sandbox.closed:
@@ -74,7 +74,7 @@ class TcpServer:
         try:
             self._loop.watch(sandbox.tcp.fileno(), READ, partial(self._accept, sandbox))
         except OSError:
-            self._loop.later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
+            self._loop.call_later(_NO_ROOM_PAUSE, partial(self._resume, sandbox))
 
 
 def _close_idlest(connections: Collection[_Connection]) -> bool:
@@ -109,7 +109,7 @@ class _Connection:
         """``_handle_query`` is scheduled for a query that was received already."""
         self._blocked = False
         loop.watch(sock.fileno(), READ, self._on_events)
-        self._timer = loop.later(IDLE_LIMIT, self._expire)
+        self._timer = loop.call_later(IDLE_LIMIT, self._expire)
 
     def is_busy(self) -> bool:
         """Return True if a response is pending, or a query may be in transit or unread."""
@@ -124,7 +124,7 @@ class _Connection:
         if self._open:
             self._open = False
             self._timer.cancel()
-            self._loop.forget(self._sock.fileno())
+            self._loop.unwatch(self._sock.fileno())
             self._sock.close()
             self._peers.discard(self)
 
@@ -133,7 +133,7 @@ class _Connection:
         if left <= 0:
             self.close()
         else:
-            self._timer = self._loop.later(left, self._expire)
+            self._timer = self._loop.call_later(left, self._expire)
 
     def _on_events(self, events: int) -> None:
         if events & (select.EPOLLHUP | select.EPOLLERR):
@@ -175,7 +175,7 @@ class _Connection:
         del self._received[:size]
         if self._received:
             self._scheduled = True
-            self._loop.soon(self._handle_query)
+            self._loop.call_soon(self._handle_query)
         self._pending += is_query(packet)
         reply = self._responder.respond(self._sandbox, packet, True, partial(self._deliver, packet[:2]))
         if reply is not None:
@@ -200,7 +200,7 @@ class _Connection:
             self.close()
             return
         del self._unsent[:sent]
-        if len(self._unsent) > _MOST_UNSENT:
+        if len(self._unsent) > _MAX_UNSENT:
             self.close()
             return
         if self._blocked != bool(self._unsent):

@@ -38,7 +38,7 @@ class UdpServer:
         self._loop.watch(fd, READ, on_readable)
 
     def close(self, sandbox: ServedSandbox) -> None:
-        self._loop.forget(sandbox.udp.fileno())
+        self._loop.unwatch(sandbox.udp.fileno())
 
     def _otherwise(self, sandbox: ServedSandbox, packet: bytes, sender: Address) -> bytes | None:
         return self._responder.respond(sandbox, packet, False, partial(_deliver, sandbox, sender, packet[:2]))

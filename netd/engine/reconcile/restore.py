@@ -58,7 +58,7 @@ async def restore(context: EngineContext) -> None:
         context.repair_needed.set()
     for sandbox in context.state.sandboxes:
         await _restore_resolver(context, sandbox)
-    await (context.dns.flush() if context.store.incidents else context.dns.settle())
+    await (context.dns.flush() if context.store.incidents else context.dns.prune())
     plugin_calls.delete_orphans(context)
     replay = leases.replay(context.state, context.ipam, context.plugins)
     context.background.start(replay, "replay-addresses")
