@@ -189,7 +189,7 @@ def _sources(bridge: BridgeRules, family: Family) -> list[Rule]:
 
 
 def _within(bridge: BridgeRules, names: _ChainNames) -> list[Rule]:
-    """Return the rules for packets within a network, of which only those to published ports or by br_netfilter pass."""
+    """Return the rules for packets within a network: the tables see those to published ports or by br_netfilter."""
     spoofed = Rule(target=names.sources, state=ConnectionState.DNAT)
     if not bridge.isolated:
         return [spoofed]
