@@ -1,7 +1,7 @@
-"""Measure engines side by side: the same rounds for each, one engine after the other within every round.
+"""Compare engines: the same rounds for each, with the engines in turn within every round.
 
-Medians are printed, with what netd's are over each other engine's (for rates: the other way round), so that above 1
-always means that netd does better, and the figure that netd is meant to reach.
+Prints medians, their ratio to netd's (inverted for rates, so that a ratio above 1 means that netd is better), and the
+target figure.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def show(engines: list[Engine]) -> None:
 
 
 def advantage(figure: str, mine: float, theirs: float) -> float:
-    """Return how many times better *mine* is."""
+    """Return the ratio by which *mine* is better."""
     above, below = (mine, theirs) if "a second" in figure else (theirs, mine)
     return above / below if below else math.inf
 
@@ -120,7 +120,7 @@ def reached(figure: str, mine: float, target: float) -> bool:
 
 @contextmanager
 def other_host(given: str | None) -> Iterator[str]:
-    """Yield the name of the namespace from which published ports are reached."""
+    """Yield the name of a namespace that stands for another host."""
     if given:
         yield given
         return
@@ -134,7 +134,7 @@ def other_host(given: str | None) -> Iterator[str]:
 
 @contextmanager
 def our_own(outside: str) -> Iterator[Engine]:
-    """Yield netd and its runtime, on a namespace of their own with a link to the other host."""
+    """Yield netd and its runtime, in a namespace with a link to the other host."""
     scratch = Path(tempfile.mkdtemp(prefix="netd-bench-"))
     place = Place(scratch / "state", scratch / "run")
     ip("netns", "add", HOST)

@@ -1,4 +1,4 @@
-"""One engine under measurement: its client, the host it runs on, and the figures taken of it."""
+"""One measured engine: its client, its host, and its figures."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MARK = {"netd.bench": "1"}
 
 @dataclass(slots=True)
 class Engine:
-    """Speaks Docker's API at ``url``; ``address`` and ``netns`` are of the host that it runs on."""
+    """A client of Docker's API at ``url``; ``address`` and ``netns`` belong to the engine's host."""
 
     name: str
     url: str
     address: str = ""
     netns: str = ""
     outside: str = ""
-    """A network namespace from which ``address`` is reached; empty when there is none."""
+    """A network namespace from which ``address`` is reached; empty if there is none."""
     figures: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     api: Any = None
 
@@ -41,7 +41,7 @@ class Engine:
             self.api.api.import_image_from_data(tar, repository=IMAGE.split(":")[0], tag="latest")
 
     def clean(self) -> None:
-        """Remove whatever earlier measurements left."""
+        """Remove the objects of earlier measurements."""
         for container in self.api.containers.list(all=True, filters={"label": "netd.bench"}):
             self.drop(container)
         for network in self.api.networks.list(filters={"label": "netd.bench"}):
@@ -55,7 +55,7 @@ class Engine:
         return self.api.networks.create(name, driver="bridge", labels=MARK)
 
     def drop(self, container: Container) -> None:
-        """Kill and remove at once; some engines wait for a polite exit otherwise."""
+        """Kill and remove; without the kill some engines wait for the program to exit."""
         container.reload()
         if container.status == "running":
             container.kill()
@@ -68,7 +68,7 @@ class Engine:
         return subprocess.run(["nsenter", target, *command], check=False, capture_output=True, text=True)
 
     def timed(self, figure: str, call: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Call, and note the milliseconds that it took."""
+        """Call *work* and record its duration in milliseconds."""
         begin = time.perf_counter()
         result = call(*args, **options)
         self.figures[figure].append((time.perf_counter() - begin) * 1000)

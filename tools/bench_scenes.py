@@ -1,4 +1,4 @@
-"""What is measured.  A scene prepares an engine, yields what one round is, and clears up after the last."""
+"""The measurements.  A scene prepares an engine, yields the function of one round, and cleans up at the end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print("ready", flush=True)
 while True:
     server.accept()[0].close()
 """
-# The server closes first: the one who does keeps the port for a minute, and the client has only so many.
+# The server closes first: the side that does keeps the port in TIME_WAIT, and the client's ports are limited.
 CONNECT = f"""
 import socket, sys, time
 target, made, begin = (sys.argv[1], int(sys.argv[2])), 0, time.monotonic()

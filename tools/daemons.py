@@ -1,4 +1,4 @@
-"""Start, find and stop netd and netd-runtime by the sockets they listen on; shared by quickstart and bench."""
+"""Start, find and stop netd and netd-runtime by their sockets; used by quickstart and bench."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SOCKETS = {"netd": "netd.sock", "netd-runtime": "docker.sock"}
-"""In the order in which they start; netd-runtime needs netd."""
+"""In start order; netd-runtime needs netd."""
 PATIENCE = 20
-"""Seconds that a daemon may take to answer or to end."""
+"""Seconds within which a daemon must answer or end."""
 
 
 class DaemonError(Exception):
-    """A daemon did not start or did not end; the message says where to look."""
+    """A daemon did not start or did not end; the message names the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an installation keeps its things."""
+    """The folders of an installation."""
 
     state: Path = Path("/var/lib/netd")
     run: Path = Path("/run/netd")
@@ -40,9 +40,9 @@ class Place:
 
 
 def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
-    """Start the daemon unless it answers already, and return when it does; True if it was started.
+    """Start the daemon unless it answers already, and wait until it answers; return True if it was started.
 
-    It gets a session of its own.  *within* are words that run a command elsewhere, such as nsenter's.
+    It runs in a new session.  *within* is a command prefix, such as nsenter's.
     """
     if answers(place.socket(name)):
         return False
@@ -61,7 +61,7 @@ def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
 
 
 def stop(place: Place, name: str) -> bool:
-    """Ask the daemon to end and return when it has; False if there was none."""
+    """Stop the daemon and wait until it has ended; return False if there was none."""
     pid = listener(place.socket(name))
     if pid is None:
         return False
@@ -85,7 +85,7 @@ def answers(path: Path) -> bool:
 
 
 def listener(path: Path) -> int | None:
-    """Return the process that listens on a socket, as the kernel tells it."""
+    """Return the pid of the process that listens on a socket (SO_PEERCRED)."""
     try:
         with _connected(path) as connection:
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

@@ -1,6 +1,6 @@
-"""What quickstart shows: every step is a real command, shown with what it printed, and checked.
+"""The demonstration of quickstart: every step is a command, printed with its output, and checked.
 
-All that is made carries the label netd.quickstart, so that it can be told from what others made.
+All objects have the label netd.quickstart, which distinguishes them from other objects.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SERVE = f'echo "{PAGE}" >/tmp/index.html; exec httpd -f -p 80 -h /tmp'
 
 
 class StepError(Exception):
-    """A step did not do what it should."""
+    """A step failed."""
 
 
 class Show:
-    """Runs commands the way a person would, and prints them with what they said."""
+    """Runs commands, and prints them with their output."""
 
     def __init__(self, place: Place) -> None:
         self.environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
@@ -42,11 +42,11 @@ class Show:
         print(f"\n{self.steps}. {text}", flush=True)
 
     def run(self, *words: str, expect: str = "") -> str:
-        """Show and run a command; what it prints must contain *expect*."""
+        """Print and run a command; its output must contain *expect*."""
         return self.shell(shlex.join(words), expect)
 
     def shell(self, line: str, expect: str = "") -> str:
-        """The same for a line of shell."""
+        """Print and run a shell command line; its output must contain *expect*."""
         print(f"   $ {line}", flush=True)
         done = self._call(("sh", "-c", line), stderr=subprocess.STDOUT)
         say(done.stdout)
@@ -57,7 +57,7 @@ class Show:
         return done.stdout
 
     def quietly(self, *words: str) -> str:
-        """Return what netctl prints, without showing it; empty if it fails."""
+        """Return the output of netctl without printing it; empty if it fails."""
         return self._call(("netctl", *words), stderr=subprocess.DEVNULL).stdout.strip()
 
     def _call(self, words: Sequence[str], stderr: int) -> subprocess.CompletedProcess[str]:
@@ -112,7 +112,7 @@ def settings(show: Show) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def choose_subnet(show: Show) -> tuple[IPv4Network, str]:
-    """Return the first of SUBNETS that nobody uses, and a sentence about it."""
+    """Return the first unused subnet of SUBNETS, and a sentence about it."""
     names = show.quietly("network", "ls", "--quiet").split()
     networks = json.loads(show.quietly("network", "inspect", *names))
     holders = [
@@ -132,7 +132,7 @@ def choose_subnet(show: Show) -> tuple[IPv4Network, str]:
 
 
 def routes() -> list[IPv4Network]:
-    """Return where this host's routes lead, without the default route."""
+    """Return the destinations of this host's routes, without the default route."""
     lines = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
     found = [IPv4Network((little_endian(words[1]), bin(int(words[7], 16)).count("1"))) for words in lines]
     return [network for network in found if network.prefixlen]
@@ -152,7 +152,7 @@ def is_free(port: int) -> bool:
 
 
 def clean(show: Show) -> None:
-    """Remove what a demonstration made; silent about what is not there."""
+    """Remove the objects of a demonstration; missing ones are no error."""
     ours = ("--filter", f"label={LABEL}")
     for kind, listing, force in (
         ("container", ("ps", "--all"), ("rm", "--force")),

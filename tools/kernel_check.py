@@ -1,6 +1,6 @@
-"""Tell what this machine's kernel lacks for the tests, by trying it; run in network and mount namespaces of their own.
+"""Check this machine's kernel for the features that the tests need; run in separate network and mount namespaces.
 
-Exits with 1 and one line for each thing that is missing; the tests never skip for want of one.
+Exits with 1 and one line per missing feature; the tests never skip for lack of one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CONTROLLERS = {"cpu", "memory", "pids"}
 
 
 class MissingError(Exception):
-    """Something did not work; the message is what the kernel or the tool said."""
+    """A check failed; the message is that of the kernel or the tool."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The options of tools/quickstart: where the demonstration runs, and what is undone after it."""
+"""The options of tools/quickstart: where the demonstration runs, and what is removed after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demonstration import IMAGE, NETWORK, Show, StepError, clean, demonstrate, s
 
 
 def main(option: str = "", directory: str = "") -> int:
-    """Carry out one of the options of tools/quickstart; ``--inside`` is what --try runs in its namespace."""
+    """Run one of the options of tools/quickstart; --try runs ``--inside`` in its namespace."""
     if option == "--try":
         return try_it()
     if option == "--inside":
@@ -44,7 +44,7 @@ def try_it() -> int:
 
 
 def check(place: Place) -> int:
-    """Demonstrate, then undo everything that was not there before."""
+    """Run the demonstration, then remove everything that did not exist before."""
     show, started, done = Show(place), list[str](), False
     fresh = [directory for directory in (place.run, place.state) if not directory.exists()]
     with reported():
@@ -63,7 +63,7 @@ def check(place: Place) -> int:
 
 
 def start_daemons(show: Show, place: Place, started: list[str]) -> None:
-    """Start the daemons that do not run, and add their names to *started*."""
+    """Start the daemons that are not running, and add their names to *started*."""
     show.title("Start the daemons")
     for name in SOCKETS:
         if start(place, name):
@@ -74,7 +74,7 @@ def start_daemons(show: Show, place: Place, started: list[str]) -> None:
 
 
 def remove(show: Show, place: Place) -> int:
-    """Take the demonstration away, and the daemons with their state where nothing else depends on them."""
+    """Remove the demonstration, and the daemons with their state if nothing else depends on them."""
     clean(show)
     kept = {
         "containers": show.quietly("ps", "--all", "--quiet").split(),
@@ -96,7 +96,7 @@ def remove(show: Show, place: Place) -> int:
 
 
 def stop_daemons(place: Place, names: Sequence[str]) -> None:
-    """Stop them, last started first."""
+    """Stop the daemons in reverse start order."""
     for name in reversed(names):
         stop(place, name)
         say(f"{name} stopped")
@@ -115,7 +115,7 @@ def started_here(place: Place, name: str) -> bool:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Say in words what went wrong."""
+    """Return a message for an error."""
     try:
         yield
     except (StepError, DaemonError, subprocess.CalledProcessError) as error:

@@ -1,4 +1,4 @@
-"""A terminal with a program on it, and somebody who types and reads."""
+"""A pseudo-terminal with a program, and its controlling side, which types and reads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Typist:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read_until(self, mark: bytes) -> bytes:
-        """Return what was shown up to and with *mark*."""
+        """Return the output up to and including *mark*."""
         deadline = time.monotonic() + PATIENCE
         while mark not in self.shown:
             left = deadline - time.monotonic()

@@ -1,4 +1,4 @@
-"""A peer with the Engine API for each test, and netctl against it: in this process, or as a process of its own."""
+"""A mock Engine API server for each test, and netctl in this process or in a subprocess."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from netd.cli.main import main
 
-# A shared machine may stall for longer than the 0.2 s that hypothesis gives an example.
+# A loaded machine can exceed hypothesis' deadline of 0.2 s per example.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
@@ -42,7 +42,7 @@ class Said:
 
 @pytest.fixture
 def netctl(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run netctl in this process and return what it said."""
+    """Run netctl in this process and return its output."""
 
     def call(*words: str) -> Said:
         capfd.readouterr()
@@ -54,7 +54,7 @@ def netctl(run_dir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Sa
 
 @pytest.fixture
 def start(run_dir: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start netctl as a process of its own, with pipes."""
+    """Start netctl in a subprocess with pipes."""
     started: list[subprocess.Popen[bytes]] = []
 
     def call(*words: str, **kwargs: object) -> subprocess.Popen[bytes]:
@@ -72,7 +72,7 @@ def start(run_dir: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 @pytest.fixture
 def terminal(run_dir: Path) -> Iterator[Callable[..., Typist]]:
-    """Start netctl on a terminal of its own."""
+    """Start netctl on a new pseudo-terminal."""
     started: list[Typist] = []
 
     def call(*words: str, rows: int = 24, columns: int = 80) -> Typist:

@@ -1,4 +1,4 @@
-"""A container as the Engine API shows it, for the peer: created, attached to, started and waited for."""
+"""A mock container for the peer: create, attach, start and wait."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A peer that speaks the Engine API on a unix socket, with answers that were recorded from Docker 28.5.
+"""A mock server of the Engine API on a unix socket, with responses recorded from Docker 28.5.
 
-A real server on a real socket; what it answers is a table from requests to functions.  It keeps what it was asked.
+A table maps requests to responses.  The server records its requests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Request:
 
 @dataclass
 class Connection:
-    """One client's connection, for answers that write to it by themselves."""
+    """A client's connection, for responses that write to it directly."""
 
     sock: socket.socket
     file: object
@@ -66,7 +66,7 @@ class Connection:
 
 @dataclass
 class Peer:
-    """Listens at ``path``; ``on`` says what it answers: a value, (status, value), or a function of the request."""
+    """Listens at ``path``; ``on`` sets responses: a value, (status, value), or a function of the request."""
 
     path: Path
     asked: list[Request] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Peer:
             return [request for request in self.asked if (request.method, request.path) == (method, path)]
 
     def wait_for(self, method: str, path: str, count: int = 1) -> Request:
-        """Return the *count*-th such request as soon as it has come."""
+        """Wait for the *count*-th such request and return it."""
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.seen(method, path)) >= count, PATIENCE), (
                 f"no {method} {path}, only {[(request.method, request.path) for request in self.asked]}"

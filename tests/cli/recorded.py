@@ -1,4 +1,4 @@
-"""Answers recorded from Docker 28.5.2 (API 1.51), shortened where nobody reads."""
+"""Responses recorded from Docker 28.5.2 (API 1.51), without fields that no test reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``run`` and ``create`` ask the daemon for."""
+"""Request bodies of ``run`` and ``create``."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Completion: what ``__complete`` answers, and that a shell uses it."""
+"""Completion: candidates of ``__complete``, and their use by shells."""
 
 import shutil
 import subprocess
@@ -95,7 +95,7 @@ def test_scripts_are_sound(netctl, shell, tmp_path):
     ],
 )
 def test_bash_completes_a_line(daemon, tmp_path, typed, line):
-    """In an interactive bash, because bash takes words apart in ways of its own."""
+    """In an interactive bash, because of bash's own word splitting."""
     (tmp_path / "archive.tar").touch()
     bin = tmp_path / "bin"
     bin.mkdir()

@@ -1,4 +1,4 @@
-"""The client: bodies of every framing, lost connections, sockets that are not there."""
+"""The HTTP client: bodies of every framing, lost connections, missing sockets."""
 
 import ctypes
 import socket
@@ -114,7 +114,7 @@ def test_an_upload_that_is_refused_early_tells_why(run_dir, client_of_refuser):
 
 @pytest.fixture
 def client_of_refuser(run_dir):
-    """A server that answers as soon as it is connected to, and reads nothing."""
+    """A server that responds at once and reads nothing."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(run_dir / "refuser.sock"))
     listener.listen()
@@ -183,7 +183,7 @@ def test_the_second_socket_serves_where_the_first_is_missing(peer, run_dir):
 
 
 def mind_modes():
-    """Give up what lets root pass by the modes of files, for the program that comes next."""
+    """Drop CAP_DAC_OVERRIDE for the program that is executed next."""
     bounding_set_drop, dac_override = 24, 1
     assert ctypes.CDLL(None).prctl(bounding_set_drop, dac_override, 0, 0, 0) == 0
 

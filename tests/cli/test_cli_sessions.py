@@ -65,7 +65,7 @@ def test_piped_input_reaches_the_program_and_ends_there(peer, start):
 
 
 def test_much_in_both_directions_at_once_does_not_stick(peer, start):
-    """A program that only reads on after its output was taken must not wait for a netctl that only writes."""
+    """A program that blocks on its output must not deadlock with a netctl that blocks on its input."""
     amount = 8 << 20
 
     def program(connection):

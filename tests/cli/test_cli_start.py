@@ -1,4 +1,4 @@
-"""netctl starts fast because it imports next to nothing."""
+"""netctl imports few modules, for a short start time."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ raise SystemExit(code)
 
 
 def test_listing_networks_imports_only_what_it_needs(peer):
-    """json brings re, and re brings enum; nothing else of weight may come."""
+    """json imports re, and re imports enum; no other large module may be imported."""
     peer.on("GET", "/networks", NETWORKS)
     done = subprocess.run(
         [sys.executable, "-S", "-c", SHOW, "network", "ls"], cwd=ROOT, capture_output=True, text=True, timeout=10

@@ -1,4 +1,4 @@
-"""``-it`` on a real terminal: raw mode, sizes, detaching, and the terminal as it was afterwards."""
+"""``-it`` on a pseudo-terminal: raw mode, sizes, detaching, and restoring the terminal."""
 
 import signal
 
@@ -8,7 +8,7 @@ from container_peer import PATH, Container
 
 @pytest.fixture
 def shell(peer):
-    """A program that shows what it is sent in brackets, until it is sent ``q``."""
+    """A program that prints its input in brackets until it reads ``q``."""
 
     def program(connection):
         connection.send(b"ready\r\n")

@@ -1,4 +1,4 @@
-"""Ports, mounts, quantities: what single words mean."""
+"""Parsing of ports, mounts and quantities."""
 
 import pytest
 from hypothesis import given

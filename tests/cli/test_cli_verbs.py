@@ -1,4 +1,4 @@
-"""What verbs ask, print and return, against a peer that answers as Docker did."""
+"""Requests, output and exit codes of verbs, with recorded responses of Docker."""
 
 import json
 

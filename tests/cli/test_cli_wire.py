@@ -1,4 +1,4 @@
-"""Frames, detach keys and templates: what is taken apart byte by byte."""
+"""Decoding of frames, detach keys and templates."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""End to end: both daemons, real containers, driven as a person would."""
+"""End to end: both daemons and real containers, driven by netctl."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.installation import Installation
 
 @pytest.fixture(scope="module")
 def installation():
-    """An installation with a busybox image, shared by the tests of one module; each test cleans its own containers."""
+    """An installation with a busybox image, shared by the tests of one module."""
     place = Installation()
     try:
         place.start()
@@ -19,7 +19,7 @@ def installation():
 
 @pytest.fixture(autouse=True)
 def emptied(request):
-    """Remove what a test left in the shared installation, so that tests do not meet each other's containers."""
+    """Remove containers and networks of the shared installation after each test."""
     yield
     if "installation" in request.fixturenames:
         request.getfixturevalue("installation").remove_all()

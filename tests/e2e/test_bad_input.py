@@ -1,4 +1,4 @@
-"""Bad input: Docker's status, one sentence that names the thing, and nothing changed."""
+"""Invalid input: Docker's status, a one-sentence message with the name, and no change."""
 
 import subprocess
 

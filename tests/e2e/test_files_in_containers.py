@@ -1,4 +1,4 @@
-"""The three files in /etc of a container that netd writes, seen from inside while networks come and go."""
+"""hosts, resolv.conf and hostname of a running container while networks are connected and disconnected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def inside(installation):
-    """Return what a container's file says, or what a command in it prints."""
+    """Return the output of a command in the container."""
 
     def run(*command: str) -> str:
         return installation.netctl("exec", "c", *command).stdout

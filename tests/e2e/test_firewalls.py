@@ -1,4 +1,4 @@
-"""The job that netd exists for, with the other firewall, and moved to the first one under running containers."""
+"""The main job with the iptables backend, and a migration to nftables while containers run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.installation import Installation, wait_until
 
 @pytest.fixture
 def moving():
-    """An installation whose firewall is iptables to begin with."""
+    """An installation that is started with ``firewall = "iptables"``."""
     place = Installation(config='firewall = "iptables"\n')
     try:
         place.start()

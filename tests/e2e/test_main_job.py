@@ -1,4 +1,4 @@
-"""The job that netd exists for, through netctl."""
+"""The main job, through netctl: containers on networks, names, published ports."""
 
 import json
 import subprocess

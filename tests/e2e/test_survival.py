@@ -1,4 +1,4 @@
-"""``kill -9`` of any process of ours loses nothing, and nothing is left behind in the end."""
+"""``kill -9`` of any process loses nothing, and nothing is left after the removal."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def shop():
 
 
 def check(place):
-    """The whole of what a user relies on: names, the network, the published port, the lists."""
+    """Assert that names, the network, the published port and the lists work."""
     pid = place.pid = getattr(place, "pid", None) or place.inspect("client")["State"]["Pid"]
     assert inside(pid, "nslookup", "web", "127.0.0.11").returncode == 0
     assert inside(pid, "wget", "-q", "-O", "-", "http://web/").stdout == "hello\n"
@@ -38,12 +38,12 @@ def check(place):
 
 
 def inside(pid, *command):
-    """Run a program of the container's own image in all its namespaces, without asking any daemon."""
+    """Run a program of the container's image in all its namespaces, without a daemon."""
     return subprocess.run(["nsenter", "-t", str(pid), "-n", "-m", *command], capture_output=True, text=True, timeout=20)
 
 
 def find(place, *words):
-    """Return processes of the installation whose command line or name holds one of the words."""
+    """Return processes of the installation whose command line or name contains one of the words."""
     found = []
     for pid in place.leftovers():
         line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -152,7 +152,7 @@ def links(place):
 
 
 def snapshot(place):
-    """What a host holds that a run might change."""
+    """Return the state of the host that a run could change."""
     return {
         "links": place.on_host("ip", "-o", "link").stdout,
         "addresses": place.on_host("ip", "-o", "addr").stdout,

@@ -1,4 +1,4 @@
-"""examples/voting-app as a visitor meets it: from another host, over HTTP, with a real Redis and a real PostgreSQL."""
+"""examples/voting-app, used from another host over HTTP, with Redis and PostgreSQL."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class VotingApp(Installation):
         return done.stdout
 
     def visit(self, url, *words):
-        """Return what a browser on the visitor's host gets."""
+        """Return the page that a request from the visitor's host gets."""
         command = ["nsenter", f"--net=/run/netns/{self.visitor}", "busybox", "wget", "-q", "-O", "-"]
         return subprocess.run([*command, *words, url], capture_output=True, text=True, timeout=20).stdout
 
@@ -55,7 +55,7 @@ class VotingApp(Installation):
         return self.inspect(name)["NetworkSettings"]["Networks"][network]["IPAddress"]
 
     def holds(self):
-        """Return what the app might leave on the host and in the installation."""
+        """Return the objects that the app could leave on the host and in the installation."""
         listings = (("ps", "-a"), ("network", "ls"), ("volume", "ls"), ("image", "ls"))
         return {
             "links": self.on_host("ip", "-o", "link").stdout,

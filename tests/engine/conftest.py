@@ -1,4 +1,4 @@
-"""One installation for all tests of this folder: they share the daemons and clean up their own containers."""
+"""One installation for all tests of this folder; each test removes its containers."""
 
 import http.client
 import json
@@ -10,7 +10,7 @@ from tests.installation import IMAGE, Installation
 
 
 class Raw(http.client.HTTPConnection):
-    """HTTP without a library's opinions, over the daemon's socket."""
+    """Plain HTTP over the daemon's socket, without a Docker client library."""
 
     def __init__(self, path) -> None:
         super().__init__("docker", timeout=30)
@@ -58,7 +58,7 @@ def place():
 
 @pytest.fixture
 def api(place):
-    """The SDK's low-level client; what the test left is removed after it."""
+    """The SDK's low-level client; containers are removed after the test."""
     client = place.docker.api
     yield client
     for container in client.containers(all=True):
@@ -103,7 +103,7 @@ def run(api, make):
 
 @pytest.fixture
 def output(api, run):
-    """Run a program to its end and return (exit code, stdout and stderr)."""
+    """Run a program until it exits and return (exit code, stdout and stderr)."""
 
     def finish(*command, **fields):
         made = run(*command, **fields)

@@ -1,4 +1,4 @@
-"""The rules of Docker's HTTP that hold everywhere, and every refusal in its words."""
+"""Conventions of Docker's HTTP API that apply to all calls, and Docker's messages of refusals."""
 
 import json
 import subprocess

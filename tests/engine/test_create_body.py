@@ -1,4 +1,4 @@
-"""From the create body to the shim's value: what is honoured arrives, what is not is refused by name."""
+"""From the create body to the runtime spec: supported options arrive, unsupported ones are refused by name."""
 
 import msgspec
 import pytest
@@ -53,7 +53,7 @@ def translated(tmp_path, **fields) -> spec.ContainerSpec:
 
 
 def test_null_means_not_set_everywhere(tmp_path):
-    """docker-py sends every field that it was not given as null."""
+    """docker-py sends null for every field that is not set."""
     made = translated(
         tmp_path, Hostname=None, User=None, Tty=None, Env=None, Volumes=None, Labels=None,
         HostConfig={"Binds": None, "LogConfig": None, "RestartPolicy": None, "Memory": None, "Init": None},

@@ -1,4 +1,4 @@
-"""The pure decisions of the life cycle: texts, restarts, names, keys, signals, labels of time."""
+"""Pure functions of the container life cycle: status texts, restarts, names, keys, signals, times."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""Layers from archives: exact copies of honest ones, and nothing at all of hostile ones."""
+"""Layers from archives: exact copies of valid ones; malicious ones are refused completely."""
 
 import asyncio
 import bz2
@@ -25,7 +25,7 @@ from runtime.storage.deferred_delete import DeferredDelete
 
 
 class Archive:
-    """A tar archive built entry by entry, lies included."""
+    """A tar archive built entry by entry, also with wrong headers."""
 
     def __init__(self, form: int = tarfile.PAX_FORMAT) -> None:
         self.out = io.BytesIO()
@@ -75,7 +75,7 @@ class Place:
         return self.paths.layer(layer.chain)
 
     def is_clean(self) -> bool:
-        """Nothing is left of a refused archive, and nothing outside was touched."""
+        """Assert that nothing is left of a refused archive and nothing outside was changed."""
         outside = sorted(path.name for path in self.root.iterdir()) == ["secret", "state"]
         empty = not any(self.paths.scratch.iterdir()) and not any(self.paths.layers.iterdir())
         return outside and empty and self.canary.read_text() == "untouched"
@@ -212,7 +212,7 @@ def test_symbolic_links_never_lead_out(place, link):
 
 
 def test_a_long_chain_of_links_does_not_lead_out(place):
-    """The shape of CVE-2025-4517: a path that grows too long for a check by text."""
+    """CVE-2025-4517: a path that becomes too long for a textual check."""
     archive, path = Archive(), ""
     part = "d" * 247
     for step in "abcdefghijklmnop":

@@ -1,4 +1,4 @@
-"""Containers from creation to removal, as any client of Docker's API sees them."""
+"""Containers from creation to removal, through Docker's API."""
 
 import json
 import time

@@ -76,7 +76,7 @@ def test_streams_times_and_long_lines(tmp_path):
 
 @pytest.mark.parametrize("bounds", [{}, {"max_size": 300, "max_files": 3}])
 def test_following_sees_every_line_until_the_end(tmp_path, bounds):
-    """Each line is written only after the one before has arrived, so that rotation never outruns the reader."""
+    """Each line is written after the previous one was received, so that the reader sees every rotated file."""
 
     async def follow():
         log, ended = JsonLog(str(tmp_path / "log"), **bounds), asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""Which mounts a request asks for."""
+"""Parsing of mounts in create requests."""
 
 import pytest
 

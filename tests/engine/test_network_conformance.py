@@ -1,4 +1,4 @@
-"""Docker's behaviours of containers on networks that come, go and are stored (docs/docker-behaviours.md)."""
+"""Docker's behaviours of containers and their networks, as listed in docs/docker-behaviours.md."""
 
 import json
 
@@ -91,7 +91,7 @@ def test_a_network_that_only_stopped_containers_have_is_pruned(api, make, networ
 
 
 def test_a_container_starts_on_whatever_network_has_the_name_that_it_was_given(api, run, network):  # noqa: F811
-    """Docker holds on to the id of the network that was there before, and refuses until somebody reconnects."""
+    """Docker keeps the id of the removed network, and refuses the start until the container is reconnected."""
     api.create_network("n")
     made = run(**on("n"))
     api.stop(made, timeout=0)

@@ -1,4 +1,4 @@
-"""The container's side of netd: what is asked, what is shown, and what is refused in whose words."""
+"""A container's networking through netd: requests, inspection, and messages of refusals."""
 
 import json
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from tests.installation import needs_host_namespaces
 
 @pytest.fixture
 def network(api):
-    """Make networks that are gone, with what hangs on them, after the test."""
+    """Create networks; they and their containers are removed after the test."""
     made = []
 
     def create(name, **kwargs):
@@ -35,7 +35,7 @@ def hosts(api, made):
 
 
 def on(*names, **fields):
-    """Return the fields of a create body that put a container on networks."""
+    """Return the create body's fields for a container on *networks*."""
     endpoints = {name: fields.get(name, {}) for name in names}
     return {"host": {"NetworkMode": names[0]}, "NetworkingConfig": {"EndpointsConfig": endpoints}}
 
@@ -155,7 +155,7 @@ def test_names_follow_a_rename(api, run, network):
 
 
 def test_the_network_is_free_as_soon_as_the_end_is_told(api, run):
-    """Whoever has waited for the end of a program may remove its network and take its port, and it its address."""
+    """After ``wait`` returns, the network can be removed, and port and address are free."""
     for number in range(10):
         name = f"brief{number}"
         api.create_network(name, ipam={"Driver": "default", "Config": [{"Subnet": "10.99.0.0/24"}]})
@@ -190,7 +190,7 @@ def at(address):
 
 
 def test_an_address_given_by_hand_is_kept_while_the_container_does_not_run(api, make, run, network):
-    """Others neither get it by chance nor by asking, until its container is gone."""
+    """Other containers get it neither automatically nor on request until its container is removed."""
     network("kept", ipam={"Config": [{"Subnet": "10.77.0.0/29"}]})
     owner = make(name="owner", **at("10.77.0.2"))
     found = [settings(api, run(**on("kept")))["Networks"]["kept"]["IPAddress"] for _ in range(2)]

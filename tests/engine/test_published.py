@@ -1,4 +1,4 @@
-"""Published ports of containers in Docker's words: what is stored, shown and found, and changes while they run."""
+"""Published ports of containers: stored, shown, filtered, and changed while the container runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``kill -9`` of the daemon, of netd, of both: what runs goes on, what ended is found, nothing is forgotten."""
+"""``kill -9`` of netd-runtime, netd, or both: containers keep running, exits are detected, records are kept."""
 
 import contextlib
 import gzip
@@ -139,7 +139,7 @@ def test_what_a_crash_left_half_done_is_swept_away(installation):
 
 @pytest.fixture
 def small_installation():
-    """An installation whose state is on a disk of 12 MiB."""
+    """An installation with its state on a disk of 12 MiB."""
     installation = Installation()
     installation.state.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", installation.state], check=True)

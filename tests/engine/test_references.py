@@ -1,4 +1,4 @@
-"""Image names: what they stand for, and what is none."""
+"""Parsing of image names."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Attach, exec and logs: every byte, in the right frame, to the right end."""
+"""Attach, exec and logs: complete streams in correct frames, with correct ends."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ STREAM = "/containers/{}/attach?stream=1&stdout=1&stderr=1"
 
 
 def frames(sock) -> list[tuple[int, bytes]]:
-    """Read framed output until the connection ends; neighbours of one stream are joined."""
+    """Read framed output until the connection ends; consecutive frames of one stream are joined."""
     data, found = b"", []
     while piece := sock.recv(65536):
         data += piece

@@ -1,4 +1,4 @@
-"""Attacks that have succeeded against other runtimes, each run in a real container."""
+"""Attacks known from other runtimes, each run in a real container."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def assert_inside(attempt: object) -> None:
 
 
 def test_no_link_in_proc_leads_out_of_the_container_during_execs(box: Box) -> None:
-    """CVE-2016-9962: what comes in is watched for directories and files of the host."""
+    """CVE-2016-9962: entering processes are watched for directories and files of the host."""
     script = (
         "echo up; while :; do for p in /proc/[0-9]*; do readlink $p/cwd $p/root $p/exe $p/fd/*; done 2>/dev/null; done"
     )
@@ -143,7 +143,7 @@ async def gather(attachment: object, into: bytearray) -> None:
 )
 @pytest.mark.parametrize("kind", ["bind", "tmpfs"])
 def test_nothing_covers_what_protects_the_host(box: Box, tmp_path: Path, target: str, kind: str) -> None:
-    """CVE-2019-16884, CVE-2019-19921: volumes over /proc and /sys, also by way of a link."""
+    """CVE-2019-16884, CVE-2019-19921: volumes over /proc and /sys, also through a link."""
     image, source = tmp_path / "image", tmp_path / "volume"
     image.mkdir()
     source.mkdir()

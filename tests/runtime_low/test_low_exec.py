@@ -190,7 +190,7 @@ def test_two_hundred_execs_leak_nothing(box: Box) -> None:
     before = census(running.pid)
     assert box.run(scenario(192), 60) == {0}
     descriptors, *others = census(running.pid)
-    assert descriptors <= before[0] + 4  # idle shims start and end meanwhile
+    assert descriptors <= before[0] + 4  # Idle shims start and end during the test.
     assert others == [*before[1:]]
     assert box.launcher.pids(spec.id) == [running.pid]
     in_group = [line for line in Path(f"/proc/{running.pid}/cgroup").read_text().splitlines() if ":/netd/" in line]

@@ -1,7 +1,7 @@
 """Containers where only version 2 control groups are mounted.
 
 The machine of the test may have all controllers bound to version 1: then limits cannot be set, but all that needs no
-controller can be seen: births into a group, freezing, killing, the device filter, the namespace.
+controller can be seen: spawning into a group, freezing, killing, the device filter, the namespace.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands in tools/, run as a person runs them."""
+"""The commands in tools/, run as subprocesses."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def tool():
-    """Run a program of tools/ and return what became of it."""
+    """Run a program of tools/ and return the completed process."""
 
     def run(name, *words, **options):
         command = [str(ROOT / "tools" / name), *map(str, words)]

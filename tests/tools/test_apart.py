@@ -1,4 +1,4 @@
-"""tools/apart: a place where nothing of this machine's network is, and nothing outlives the command."""
+"""tools/apart: isolation from the machine's network, and the end of all processes with the command."""
 
 import os
 import subprocess

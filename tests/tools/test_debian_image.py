@@ -1,4 +1,4 @@
-"""tools/debian-image against a repository of packages that the test makes, so that no mirror is asked."""
+"""tools/debian-image with a repository created by the test, without access to a mirror."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What tools/test says on a machine that cannot run the tests."""
+"""The messages of tools/test on a machine that cannot run the tests."""
 
 import os
 import subprocess

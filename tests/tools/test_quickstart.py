@@ -1,4 +1,4 @@
-"""tools/quickstart: the demonstration in a namespace of its own, and what it says when something is in the way."""
+"""tools/quickstart: the demonstration in a separate namespace, and its messages on conflicts."""
 
 import subprocess
 import sys
