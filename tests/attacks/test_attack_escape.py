@@ -87,10 +87,10 @@ def test_processes_before_their_program_hold_their_streams_and_one_socket(
 
 def test_spares_hold_nothing_of_the_daemon(box: Box) -> None:
     assert box.shell("echo 1") == "1\n"
-    box.run(box.launcher._nursery.settle())
+    box.run(box.launcher._pool.wait_filled())
     groups = Path("/sys/fs/cgroup").glob("*/netd/spare-*/cgroup.procs")
     pids = {int(line) for group in groups for line in group.read_text().split()}
-    mine = {pid for pid in pids if box.launcher._nursery._pid in ancestors(pid)}
+    mine = {pid for pid in pids if box.launcher._pool._pid in ancestors(pid)}
     assert mine
     for pid in mine:
         kinds = sorted(re.sub(r"\d+", "", link) for link in descriptors(pid).values())
