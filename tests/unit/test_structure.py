@@ -1,8 +1,9 @@
-"""The rules for names and folders: modules per folder, and names that are used once."""
+"""The rules for names and folders: modules per folder, names used once, and which code may touch the kernel."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 
 import pytest
@@ -34,6 +35,23 @@ PROCESSES = {
     "shim": "runtime.shim.zygote",
     "netctl": "netd.cli.main",
 }
+
+
+KERNEL = ("netd.kernel", "runtime.kernel", "runtime.init", "runtime.shim")
+KERNEL_MODULES = {"ctypes", "fcntl", "mmap", "resource", "socket", "termios"}
+"""Modules of the standard library that reach the kernel directly."""
+TOUCHES = {
+    "netd.common.daemon_locks": "locks of files and of the network namespace",
+    "netd.common.descriptor_limit": "the process's own file descriptors",
+    "netd.common.http": "the daemons' unix sockets",
+    "netd.cli.transport.terminal": "netctl's own terminal",
+    "netd.daemon": "sd_notify(3)",
+    "netd.dns": "a name server: sockets are its work",
+    "netd.host_protocol": "names the type of the sockets that it hands over",
+    "runtime.engine.options.mount_options": "names paths inside containers",
+    "runtime.shim_client": "starts the zygote, and speaks to it and to the shims by unix sockets",
+}
+"""Code outside of the kernel packages that reaches the kernel, and why; a package's entry covers its modules."""
 
 
 def test_a_folder_holds_at_most_twenty_modules():
@@ -69,3 +87,34 @@ def test_a_class_name_is_used_once_in_a_process(process):
                 if isinstance(node, ast.ClassDef):
                     found[node.name].append(module.name)
     assert {name: where for name, where in found.items() if len(where) > 1} == {}
+
+
+def test_only_the_kernel_packages_touch_the_kernel():
+    touching = {module.name: found for module in source_tree.modules() if (found := _touches(module))}
+    known = (*KERNEL, *TOUCHES)
+    assert {name: found for name, found in touching.items() if not any(covers(row, name) for row in known)} == {}
+    assert [row for row in TOUCHES if not any(covers(row, name) for name in touching)] == []
+
+
+def _touches(module: source_tree.Module) -> set[str]:
+    found = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] in KERNEL_MODULES}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in KERNEL_MODULES:
+            found.add(node.module)
+    return found | {text for text in _texts(module.tree) if re.match(r"/(proc|sys)\b", text)}
+
+
+def _texts(tree: ast.Module) -> set[str]:
+    """Return all string constants but docstrings."""
+    comments = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in comments)
+    return {node.value for node in constants if isinstance(node.value, str)}
+
+
+@pytest.mark.parametrize("module", source_tree.modules(), ids=lambda module: module.name)
+def test_no_variable_is_named_one(module):
+    names = {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)}
+    names |= {node.arg for node in ast.walk(module.tree) if isinstance(node, ast.arg)}
+    assert "one" not in names
