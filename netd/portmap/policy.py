@@ -45,7 +45,9 @@ def resolved(port_request: PortRequest, policies: PolicyByFamily) -> PortRequest
 def unserved(port_requests: Iterable[PortRequest], policies: PolicyByFamily) -> Iterator[tuple[PortRequest, Address]]:
     """Yield the explicit addresses at which a request cannot be published."""
     for port_request in port_requests:
-        for address in (address for address in port_request.addresses if address is not None):
+        for address in port_request.addresses:
+            if address is None:
+                continue
             policy = policies.get(address.version)
             if policy is None or not policy.serves(address):
                 yield port_request, address

@@ -254,3 +254,13 @@ def test_frames_and_descriptors_keep_together_when_the_pipe_is_full():
     with pytest.raises(EOFError):
         list(right.receive())
     right.close()
+
+
+def test_the_version_depends_on_the_modules_of_subpackages(monkeypatch, tmp_path):
+    module = tmp_path / "protocol.py"
+    module.write_text("")
+    monkeypatch.setattr(protocol, "__file__", str(module))
+    before = protocol.version()
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "udp.py").write_text("PORT = 53")
+    assert protocol.version() != before
