@@ -186,7 +186,7 @@ def test_links_are_the_askers_own_and_come_before_names():
     assert decide(Question("web.net", QueryType.A), view, known) == Answer(("10.0.0.1",))
     assert decide(Question("web", QueryType.A), View(("n1",)), known) == Answer(("10.0.0.2",))
     assert decide(Question("gone", QueryType.A), view, known) == EmptyResponse(Rcode.NXDOMAIN), (
-        "it is nobody else's name"
+        "the name is not forwarded"
     )
 
 
@@ -303,4 +303,4 @@ def test_the_longest_domain_says_who_is_asked():
         assert isinstance(decision, Forward) and decision.upstreams == asked, name
     assert decide(Question("web", QueryType.A), view, NET) == Answer(("10.0.0.4",))
     inside = replace(view, forward=False)
-    assert decide(Question("a.corp", QueryType.A), inside, NET) == Forward(own), "the host asks nobody for it"
+    assert decide(Question("a.corp", QueryType.A), inside, NET) == Forward(own), "the host does not resolve it"

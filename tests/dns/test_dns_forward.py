@@ -267,7 +267,7 @@ def test_answers_are_kept_and_age(on_host, resolv_conf):
             resolv_conf.write_text("nameserver 127.0.0.53\n")
             assert first.ask("kept.test").answer[0].ttl == 2
             begin = time.monotonic()
-            assert found(second.ask("kept.test", id=77)) == ["198.51.100.1"], "whoever asks"
+            assert found(second.ask("kept.test", id=77)) == ["198.51.100.1"], "for every client"
             assert len(server.asked) == 1
             seen = set()
             while len(server.asked) == 1:

@@ -135,7 +135,7 @@ def test_events_that_came_too_fast_are_told_as_lost(site: Site, monkeypatch: pyt
         site.machine.command("ip", "-batch", "-", stdin=script)
 
     site.do(asyncio.sleep(0))
-    flood()  # while nobody reads
+    flood()  # The listener does not read meanwhile.
     noticed(site, lambda: None, Change("lost"))
 
 

@@ -110,7 +110,7 @@ def test_the_host_keeps_accepting_router_advertisements(site: Site) -> None:
     def routes() -> list[str]:
         return [route["dst"] for route in site.machine.json("-6 route show proto ra")]
 
-    def heeded(prefix: str) -> bool:
+    def accepts_prefix(prefix: str) -> bool:
         """Return whether the host configures an address of the prefix.
 
         Router advertisements are repeated, because those before the link is ready are lost.  The neighbour
@@ -124,10 +124,10 @@ def test_the_host_keeps_accepting_router_advertisements(site: Site) -> None:
                 return True
         return False
 
-    assert heeded("2001:db8:aaaa")
+    assert accepts_prefix("2001:db8:aaaa")
     assert "default" in routes()
     site.network("front", *DUAL)
     site.converge()
     site.publish()
     assert "default" in routes()
-    assert heeded("2001:db8:bbbb")
+    assert accepts_prefix("2001:db8:bbbb")

@@ -12,7 +12,7 @@ from tests.unit.builders import endpoint, network, sandbox
 
 FRONT, BACK = network("front", "10.1.0.0/16"), network("back", "10.2.0.0/16")
 SANDBOXES = [sandbox(f"c{last}", endpoint(FRONT, last), endpoint(BACK, last)) for last in range(2, 6)]
-OWNERS = {address.packed: one.id for one in SANDBOXES for address in sources_of(one)}
+OWNERS = {address.packed: sandbox.id for sandbox in SANDBOXES for address in sources_of(sandbox)}
 STRANGER = bytes((192, 0, 2, 1))
 samples = st.dictionaries(st.sampled_from([*OWNERS, STRANGER]), st.integers(1, 10_000))
 numbers = st.integers(1, 1_000_000)
