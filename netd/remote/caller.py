@@ -62,7 +62,7 @@ class Caller:
     def __init__(self, name: str, folders: Sequence[Path], timeout: float = CALL_TIMEOUT) -> None:
         self.name = name
         self._folders = folders
-        self._place: PluginAddress | None = None
+        self._address: PluginAddress | None = None
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
         self._roles: frozenset[str] | None = None
@@ -73,13 +73,13 @@ class Caller:
             await self._session.close()
 
     @property
-    def place(self) -> PluginAddress:
+    def address(self) -> PluginAddress:
         """The plugin's address, cached once it is found.  Raises PluginNotFound with Docker's message."""
-        if self._place is None and (found := find(self.name, self._folders)) is not None:
-            self._place = found
-        if self._place is None:
+        if self._address is None and (found := find(self.name, self._folders)) is not None:
+            self._address = found
+        if self._address is None:
             raise PluginNotFound(f'plugin "{self.name}" not found')
-        return self._place
+        return self._address
 
     async def roles(self, *, once: bool = False) -> frozenset[str]:
         """Return the interfaces that the plugin implements; the first call activates it."""
@@ -96,7 +96,7 @@ class Caller:
         """
         role = method.partition(".")[0]
         if role not in await self.roles(once=once):
-            raise Forbidden(f"plugin {self.name} at {self.place} is not a {role}: choose another driver")
+            raise Forbidden(f"plugin {self.name} at {self.address} is not a {role}: choose another driver")
         return await self._call(method, body, kind, once=once)
 
     async def _call(self, method: str, body: object, kind: type[T], *, once: bool) -> T:
@@ -127,14 +127,14 @@ class Caller:
 
     @property
     def _base(self) -> str:
-        return f"http://{self.place.tcp or _HOST}"
+        return f"http://{self.address.tcp or _HOST}"
 
     def _get_session(self) -> aiohttp.ClientSession:
         """Return the session, with a new connection per call: a kept one may belong to a plugin that has exited."""
         if self._session is None:
             connector = (
-                aiohttp.UnixConnector(self.place.socket, force_close=True, limit=0)
-                if self.place.socket
+                aiohttp.UnixConnector(self.address.socket, force_close=True, limit=0)
+                if self.address.socket
                 else aiohttp.TCPConnector(force_close=True, limit=0)
             )
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
@@ -151,7 +151,7 @@ class Caller:
 
     def _error_of(self, method: str, status: int, data: bytes) -> ServerError:
         if status == 404:
-            return MethodNotImplemented(f"plugin {self.name} at {self.place} does not implement {method}")
+            return MethodNotImplemented(f"plugin {self.name} at {self.address} does not implement {method}")
         try:
             failure = msgspec.json.decode(data, type=PluginError)
         except (msgspec.DecodeError, RecursionError):
@@ -161,5 +161,5 @@ class Caller:
 
     def _unreachable(self, method: str, reason: str) -> PluginUnreachable:
         return PluginUnreachable(
-            f"plugin {self.name} at {self.place} failed {method}: {reason}; check that it is running"
+            f"plugin {self.name} at {self.address} failed {method}: {reason}; check that it is running"
         )

@@ -106,5 +106,5 @@ class RemoteIpamDriver:
     def _invalid_response(self, method: str, reason: str) -> ServerError:
         caller = self._caller
         return ServerError(
-            f"plugin {caller.name} at {caller.place} sent an invalid response to IpamDriver.{method}: {reason}"
+            f"plugin {caller.name} at {caller.address} sent an invalid response to IpamDriver.{method}: {reason}"
         )

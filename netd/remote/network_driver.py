@@ -172,7 +172,7 @@ class RemoteNetworkDriver:
 
     def _invalid_response(self, method: str, reason: str) -> ServerError:
         caller = self._caller
-        return ServerError(f"plugin {caller.name} at {caller.place} sent an invalid response to {method}: {reason}")
+        return ServerError(f"plugin {caller.name} at {caller.address} sent an invalid response to {method}: {reason}")
 
 
 def _ids(network: str, endpoint: str) -> dict[str, str]:
