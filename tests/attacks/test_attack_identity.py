@@ -11,7 +11,7 @@ import pytest
 
 from runtime.init import credentials, users
 from runtime.kernel import linux
-from tests.installation import IMAGE, MAPPED, busybox_tar
+from tests.installation import IMAGE, MAPPED, busybox_tar, wait_until
 
 CLONE_NEWUSER = 0x10000000
 NAMED_AS_NUMBERS = "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/root:/bin/sh\n+7:x:0:0::/:\n-5:x:0:0::/:\n 7:x:0:0::/:\n"
@@ -72,14 +72,15 @@ def test_digits_are_a_number_in_execs_restarts_and_health_checks_of_a_container_
     assert execute(api, made, "1000", IDENTITY) == (0, "1000\n0\n0\n")
     assert execute(api, made, "1000:1000", IDENTITY) == (0, "1000\n1000\n1000\n")
     assert execute(api, made, "", IDENTITY) == (0, "1000\n0\n0\n")
-    verdicts = api.events(decode=True, since=0, filters={"container": made, "event": "health_status"})
-    next(verdicts)
     api.restart(made, timeout=0)
-    next(verdicts)
-    verdicts.close()
-    probes = api.inspect_container(made)["State"]["Health"]["Log"]
-    assert {probe["Output"] for probe in probes} == {"1000\n0\n0\n"}
+    wait_until(lambda: probes(api, made))
+    assert {probe["Output"] for probe in probes(api, made)} == {"1000\n0\n0\n"}
     assert api.logs(made).decode().splitlines()[-3:] == ["1000", "0", "0"]
+
+
+def probes(api, container):
+    """Return the results of the health checks since the container was started."""
+    return api.inspect_container(container)["State"]["Health"]["Log"]
 
 
 def execute(api, container, user, script):
