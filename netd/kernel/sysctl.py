@@ -91,8 +91,8 @@ class Forwarding:
             for name, value in read_journal(former):
                 try:
                     write_optional(name, value)
-                except KernelRefused as refused:
-                    _log.warning("sysctl not restored: name=%s error=%s", name, refused.message)
+                except OSError as error:
+                    _log.warning("sysctl not restored: name=%s error=%s", name, error)
             former.unlink(missing_ok=True)
 
     def _switch_on(self, family: Family) -> None:
