@@ -27,7 +27,7 @@ IMAGE = "busybox:latest"
 
 
 MAPPED = bool(os.environ.get("NETD_TEST_USERNS"))
-"""Run every container in a user namespace, except those that need the host's namespaces."""
+"""Whether containers run in user namespaces, except those that need the host's namespaces."""
 needs_host_namespaces = pytest.mark.skipif(MAPPED, reason="a user namespace excludes the host's namespaces")
 
 
@@ -139,7 +139,7 @@ class Installation:
 
     @property
     def within(self) -> list[str]:
-        """The command prefix that runs a program on this host."""
+        """Return the command prefix that runs a program in this host's network namespace."""
         return ["nsenter", f"--net=/run/netns/{self.host}"]
 
     @property
@@ -186,7 +186,7 @@ class Installation:
                 network.remove()
 
     def destroy(self) -> None:
-        """End all processes of the installation and remove everything that it created, in whatever state it is."""
+        """End all processes of the installation and remove everything that it created, also after a failed start."""
         if "runtime" in self.processes and "netd" in self.processes:
             try:
                 self.remove_all()

@@ -100,7 +100,7 @@ class Node:
     def legacy(self) -> list[str]:
         """Return the chains and rules of the legacy tables of both families, in order, each with its family and table.
 
-        Empty tables are left out, as tables that do not exist are.
+        Empty tables are omitted, so that they do not differ from missing ones.
         """
         found = []
         for family, program in ((4, "iptables-legacy-save"), (6, "ip6tables-legacy-save")):
@@ -195,7 +195,7 @@ class Lab:
         return link
 
     def wire_again(self, left: Node, right: Node, link: str, subnet: str) -> None:
-        """Restore a deleted wire named *link*, as ``wire`` created it."""
+        """Create a deleted wire again, named *link*, with the first two addresses of *subnet*, like :meth:`wire`."""
         network = ip_network(subnet)
         left.ip(f"link add {link} type veth peer name {link} netns /proc/self/fd/{right.fd}", also=(right.fd,))
         for number, node in enumerate((left, right), 1):
@@ -209,7 +209,7 @@ class Lab:
         return tap
 
     def echo(self, node: Node, port: int, protocol: str = "tcp", address: str = "0.0.0.0") -> Echo:
-        """Start a server on *node* that sends each client its source address; on "::" it serves IPv6 only."""
+        """Start a server on *node* that sends each client the client's source address; on "::" it serves IPv6 only."""
         server = Echo(node, port, protocol, address)
         self._stack.callback(server.close)
         return server

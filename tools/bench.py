@@ -1,4 +1,4 @@
-"""Compare engines: the same rounds for each, with the engines in turn within every round.
+"""Compare engines: every engine executes the same rounds, and in each round the engines are measured in turn.
 
 Prints medians, their ratio to netd's (inverted for rates, so that a ratio above 1 means that netd is better), and the
 target figure.
@@ -66,12 +66,12 @@ def arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=URL[,ADDRESS[,NETNS]]",
-        help="another engine; the address of its host as seen from outside, and the host's network namespace",
+        help="another engine: URL of its API, address of its host from outside, network namespace of its host",
     )
-    parser.add_argument("--only", default=",".join(SCENES), metavar="SCENES", help=f"some of {', '.join(SCENES)}")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of every scene")
-    parser.add_argument("--outside", metavar="NETNS", help="the namespace to connect from; made when not given")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure here")
+    parser.add_argument("--only", default=",".join(SCENES), metavar="SCENES", help=f"scenes: {', '.join(SCENES)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help="number of rounds of every scene")
+    parser.add_argument("--outside", metavar="NETNS", help="network namespace of the clients; created if not given")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measured values to FILE")
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(SCENES):
         parser.error(f"unknown scene {', '.join(sorted(unknown))}; there are {', '.join(SCENES)}")
@@ -109,7 +109,7 @@ def show(engines: list[Engine]) -> None:
 
 
 def advantage(figure: str, mine: float, theirs: float) -> float:
-    """Return the ratio by which *mine* is better."""
+    """Return the ratio of the values, above 1 if *mine* is better."""
     above, below = (mine, theirs) if "a second" in figure else (theirs, mine)
     return above / below if below else math.inf
 
@@ -134,7 +134,7 @@ def other_host(given: str | None) -> Iterator[str]:
 
 @contextmanager
 def our_own(outside: str) -> Iterator[Engine]:
-    """Yield netd and its runtime, in a namespace with a link to the other host."""
+    """Start netd and netd-runtime in a namespace with a link to the other host, and yield them as an engine."""
     scratch = Path(tempfile.mkdtemp(prefix="netd-bench-"))
     place = Place(scratch / "state", scratch / "run")
     ip("netns", "add", HOST)

@@ -55,7 +55,7 @@ class Engine:
         return self.api.networks.create(name, driver="bridge", labels=MARK)
 
     def drop(self, container: Container) -> None:
-        """Kill and remove; without the kill some engines wait for the program to exit."""
+        """Kill and remove the container; without the kill some engines wait for the program to exit."""
         container.reload()
         if container.status == "running":
             container.kill()
@@ -68,7 +68,7 @@ class Engine:
         return subprocess.run(["nsenter", target, *command], check=False, capture_output=True, text=True)
 
     def timed(self, figure: str, call: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Call *work* and record its duration in milliseconds."""
+        """Return the result of *call*, and record its duration in milliseconds."""
         begin = time.perf_counter()
         result = call(*args, **options)
         self.figures[figure].append((time.perf_counter() - begin) * 1000)

@@ -46,7 +46,7 @@ print("ready", flush=True)
 while True:
     server.accept()[0].close()
 """
-# The server closes first: the side that does keeps the port in TIME_WAIT, and the client's ports are limited.
+# The server closes first: the side that closes first keeps the port in TIME_WAIT, and the client's ports are limited.
 CONNECT = f"""
 import socket, sys, time
 target, made, begin = (sys.argv[1], int(sys.argv[2])), 0, time.monotonic()
@@ -142,7 +142,7 @@ def publishing(engine: Engine) -> Iterator[Round]:
 
 @contextmanager
 def reaching(engine: Engine) -> Iterator[Round]:
-    """New connections from another host, to the last of one published port and of three hundred."""
+    """Measure new connections from another host to a published port, when it is the only one and the last of 300."""
 
     def once() -> None:
         for count in (1, 300):
@@ -181,7 +181,7 @@ def crowd(engine: Engine) -> Iterator[Round]:
 
 @contextmanager
 def command_line(engine: Engine) -> Iterator[Round]:
-    """The whole process of ``netctl network ls``, which only our own engine's socket directory serves."""
+    """Measure a call of ``netctl network ls`` from start to exit; only for netd, because netctl needs its sockets."""
     directory = engine.url.removeprefix("unix://").removesuffix("/docker.sock")
     command = [str(BIN / "netctl"), "--run-dir", directory, "network", "ls"]
 
@@ -201,4 +201,4 @@ SCENES: dict[str, tuple[Callable[[Engine], AbstractContextManager[Round]], int]]
     "crowd": (crowd, 1),
     "command-line": (command_line, 15),
 }
-"""Name, scene, and how many rounds make a median."""
+"""Name, scene, and the default number of rounds."""

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SOCKETS = {"netd": "netd.sock", "netd-runtime": "docker.sock"}
-"""In start order; netd-runtime needs netd."""
+"""Daemons and their sockets, in start order: netd-runtime needs netd."""
 PATIENCE = 20
 """Seconds within which a daemon must answer or end."""
 
@@ -42,7 +42,7 @@ class Place:
 def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
     """Start the daemon unless it answers already, and wait until it answers; return True if it was started.
 
-    It runs in a new session.  *within* is a command prefix, such as nsenter's.
+    The daemon runs in a new session.  *within* is a command prefix, such as ``nsenter`` with its flags.
     """
     if answers(place.socket(name)):
         return False
@@ -61,7 +61,7 @@ def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
 
 
 def stop(place: Place, name: str) -> bool:
-    """Stop the daemon and wait until it has ended; return False if there was none."""
+    """Stop the daemon and wait until it has ended; return False if it was not running."""
     pid = listener(place.socket(name))
     if pid is None:
         return False

@@ -1,4 +1,4 @@
-"""The demonstration of quickstart: every step is a command, printed with its output, and checked.
+"""The demonstration of quickstart: every command is printed with its output, and the output is checked.
 
 All objects have the label netd.quickstart, which distinguishes them from other objects.
 """
@@ -112,7 +112,7 @@ def settings(show: Show) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def choose_subnet(show: Show) -> tuple[IPv4Network, str]:
-    """Return the first unused subnet of SUBNETS, and a sentence about it."""
+    """Return the first unused subnet of SUBNETS, and the reason for the choice as text to print."""
     names = show.quietly("network", "ls", "--quiet").split()
     networks = json.loads(show.quietly("network", "inspect", *names))
     holders = [
@@ -152,7 +152,7 @@ def is_free(port: int) -> bool:
 
 
 def clean(show: Show) -> None:
-    """Remove the objects of a demonstration; missing ones are no error."""
+    """Remove the objects of a demonstration; missing objects are ignored."""
     ours = ("--filter", f"label={LABEL}")
     for kind, listing, force in (
         ("container", ("ps", "--all"), ("rm", "--force")),

@@ -44,7 +44,7 @@ CONTROLLERS = {"cpu", "memory", "pids"}
 
 
 class MissingError(Exception):
-    """A check failed; the message is that of the kernel or the tool."""
+    """A check failed; the message is that of the kernel or of the program that the check runs."""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The options of tools/quickstart: where the demonstration runs, and what is removed after it."""
+"""Implementation of tools/quickstart's options: run the demonstration, and remove it and the daemons again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from demonstration import IMAGE, NETWORK, Show, StepError, clean, demonstrate, s
 
 
 def main(option: str = "", directory: str = "") -> int:
-    """Run one of the options of tools/quickstart; --try runs ``--inside`` in its namespace."""
+    """Execute an option of tools/quickstart; ``--try`` calls this script with ``--inside`` in a new namespace."""
     if option == "--try":
         return try_it()
     if option == "--inside":
@@ -74,7 +74,7 @@ def start_daemons(show: Show, place: Place, started: list[str]) -> None:
 
 
 def remove(show: Show, place: Place) -> int:
-    """Remove the demonstration, and the daemons with their state if nothing else depends on them."""
+    """Remove the demonstration; if there are no other objects, also the daemons started here and their state."""
     clean(show)
     kept = {
         "containers": show.quietly("ps", "--all", "--quiet").split(),
@@ -115,7 +115,7 @@ def started_here(place: Place, name: str) -> bool:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Return a message for an error."""
+    """Print errors of the demonstration, the daemons and their programs to standard error instead of raising them."""
     try:
         yield
     except (StepError, DaemonError, subprocess.CalledProcessError) as error:

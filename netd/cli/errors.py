@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 class Fault(Exception):
-    """An error to print as ``netctl: <message>``.  Exit codes are Docker's: 1, or 125 to 127 for ``run``."""
+    """An error to print as ``netctl: <message>``.
+
+    Exit codes are Docker's: 1; 125 for an invalid command line; 125 to 127 for ``run``; 126 and 127 for ``exec``.
+    """
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
@@ -40,5 +43,5 @@ class SessionInterrupted(Exception):
 
 
 def daemon_disconnected(consequence: str) -> Fault:
-    """Return the fault for a connection that the daemon closed during a session."""
+    """Return the fault for a connection that the daemon closed during a session; *consequence* ends the message."""
     return Fault(f"lost the connection to the daemon; {consequence}", 125)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def execute(session: Session, options: Options) -> int:
-    """Return the program's exit code; 126 or 127 if it could not be executed; 1 for errors of netctl or the daemon."""
+    """Return the program's exit code; 126 or 127 if it could not be executed.  Raises Fault for all other errors."""
     container, *words = options.args
     detached = options.on("detach")
     tty = options.on("tty")

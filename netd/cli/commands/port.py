@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def port(session: Session, options: Options) -> int:
-    """List all published ports, or the bindings of ``PORT[/PROTOCOL]``, for which an unpublished port is an error."""
+    """List all published ports, or the bindings of ``PORT[/PROTOCOL]``.  Raises Fault if that port is not published."""
     name, *selected = options.args
     details = session.engine.get(f"/containers/{name}/json")
     published = _published(details["NetworkSettings"]["Ports"])

@@ -1,7 +1,7 @@
 """Conversion of ``--network`` and the endpoint flags into the network mode and the endpoint settings.
 
-Pure.  ``--network`` takes a name, or ``name=…,alias=…,ip=…`` with settings of that endpoint.  The flags ``--ip``,
-``--network-alias`` and others apply to the first network.
+Pure.  ``--network`` takes a name, or ``name=…,alias=…,ip=…`` with settings of that endpoint.  The other endpoint flags,
+such as ``--ip`` and ``--network-alias``, apply to the first network.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ class SignalForwarder:
     """Handles signals during a session.
 
     In raw mode the terminal does not turn Ctrl-C into a signal, so a signal comes from another process and ends netctl.
-    Otherwise signals are forwarded.  The third SIGINT or SIGTERM ends netctl, so that Ctrl-C always works.
+    Otherwise signals are forwarded if *proxy* is true; the third SIGINT or SIGTERM ends netctl, so that the user
+    can end it by Ctrl-C even if the container ignores signals.
     """
 
     def __init__(self, target: Target, *, raw: bool, tty: bool, proxy: bool) -> None:
