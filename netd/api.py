@@ -58,15 +58,18 @@ class PortBinding(msgspec.Struct, frozen=True):
     host_ip: str = msgspec.field(default="", name="HostIp")
     host_port: str = msgspec.field(default="", name="HostPort")
     allow: list[str] | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="Allow")
-    """Extension of netd: subnets (``192.0.2.0/24``) whose hosts may use the port; unset or empty: all."""
+    """Extension of netd: subnets (``192.0.2.0/24``) from which the port is reachable; unset or empty: all."""
 
 
 PortBindings: TypeAlias = dict[str, list[PortBinding] | None]
-"""``80/tcp`` … → host addresses and ports; an empty list or null: netd chooses the port."""
+"""``80/tcp`` … → host addresses and ports.
+
+An empty list or null: in requests, netd chooses the host port; in responses, the port is exposed and not published.
+"""
 
 
 class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """``POST /netd/v1/sandboxes``: all the networking of one container, with the names of Docker's create body."""
+    """``POST /netd/v1/sandboxes``: all the networking of one container; field names as in Docker's create body."""
 
     id: str
     """The container's id, 64 hexadecimal digits; also the sandbox's id."""
@@ -76,7 +79,7 @@ class SandboxRequest(msgspec.Struct, frozen=True, kw_only=True, rename="pascal")
     network_mode: str = ""
     """"" or "default" (bridge), "host", "none", or a network's name or id.
 
-    The only network if ``networks`` is empty, else the one that is connected first.
+    The only network if ``networks`` is empty; else connected first if ``networks`` contains it, and ignored otherwise.
     """
     networks: dict[str, EndpointSettings] | None = None
     exposed_ports: list[str] | None = None
@@ -124,7 +127,7 @@ class PortsRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
     port_bindings: PortBindings | None = None
     exposed_ports: list[str] | None = None
-    """In ``DELETE``: the ports that stay exposed, published or not; null: all that are exposed now."""
+    """In ``DELETE``: the ports that stay exposed even if they are not published; null: all exposed ports."""
 
 
 class ReservationRequest(msgspec.Struct, frozen=True, rename="pascal"):
@@ -132,7 +135,7 @@ class ReservationRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
     name: str = ""
     networks: dict[str, IPAMConfig] | None = None
-    """By network name or id."""
+    """Reserved addresses by network name or id."""
 
 
 class ReservationView(msgspec.Struct, frozen=True, rename="pascal"):
@@ -157,7 +160,7 @@ class DisconnectRequest(msgspec.Struct, frozen=True, rename="pascal"):
 
 PREDEFINED_NETWORKS = ("bridge", "host", "none")
 NETWORK_DRIVERS = ("bridge", "host", "macvlan", "null")
-"""Names of the network drivers that netd itself has; packages may add others."""
+"""Names of netd's own network drivers; packages and plugins may add others."""
 
 
 class SystemView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):

@@ -1,4 +1,4 @@
-"""The asynchronous client of netd's own calls, for runtimes.
+"""The asynchronous HTTP client of netd, for runtimes.
 
 One session with persistent connections.  An error response is raised as the Problem class of its HTTP status.
 """
@@ -118,7 +118,7 @@ class NetdClient:
     async def forward(
         self, method: str, path: str, query: Mapping[str, str], body: bytes, kind: str = "application/json"
     ) -> Answer:
-        """Forward a client's request, with *kind* as content type, and return the response whatever its status."""
+        """Forward a client's request, with *kind* as content type, and return the response, also an error response."""
         headers = {"Content-Type": kind} if body else {}
         try:
             async with self._open().request(
@@ -129,7 +129,7 @@ class NetdClient:
             raise self._unavailable(problem) from problem
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield events from now on.  Raises Unavailable when the connection ends; events may be lost then."""
+        """Yield events from now on.  Raises Unavailable when the connection ends; events after that may be missed."""
         try:
             async with self._open().get("http://netd/events", timeout=_NO_TIMEOUT) as response:
                 while line := await response.content.readline():

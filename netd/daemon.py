@@ -57,7 +57,7 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # Each container needs three descriptors, each published port one.
+    # Each container needs three descriptors, each published port one per host address.
     descriptor_limit.raise_limit()
     async with AsyncExitStack() as stack:
         stack.enter_context(lock_namespace("netd"))
@@ -115,7 +115,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     host = await KernelHost.open(settings.run_dir, firewall=settings.firewall)
     stack.push_async_callback(host.close)
     with only_high():
-        # netd-dns of an earlier netd that was killed returns the sockets of all containers.
+        # If an earlier netd was killed, its netd-dns still runs and passes the sockets of all containers to netd.
         await dns.start()
     context = EngineContext(
         settings=settings,
@@ -137,7 +137,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
 
 
 async def _shut_down(context: EngineContext) -> None:
-    """Leave everything in place while sandboxes exist; otherwise remove all of netd's objects from the kernel."""
+    """Stop netd-dns and delete netd's kernel objects unless sandboxes or unaccepted damage of the store exist."""
     idle = not context.state.sandboxes and not context.store.incidents
     await context.dns.close(stop_server=idle)
     if idle:

@@ -27,7 +27,7 @@ class Bridge:
     """Forward packets from 127.0.0.0/8 (``route_localnet``), which ports published on 127.0.0.1 need."""
     owned: bool = True
     egress_barrier: bool = True
-    """Its egress has the BPF program of ``kernel/links/egress_barrier.py``: all owned bridges, no others."""
+    """The BPF program of ``kernel/links/egress_barrier.py`` is on its egress.  Not checked if ``owned`` is false."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class Pair:
     isolated: bool = False
     """Bridge port isolation: isolated ports do not reach one another."""
     sysctls: tuple[tuple[str, str], ...] = ()
-    """Of the inside interface, with IFNAME in place of its name: ``net.ipv4.conf.IFNAME.forwarding``."""
+    """Sysctls of the inside interface, with IFNAME in place of its name: ``net.ipv4.conf.IFNAME.forwarding``."""
     antispoof: bool = True
     """Drop packets from other MACs or addresses, router advertisements and DHCP server messages."""
 
@@ -100,15 +100,15 @@ class StaticRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginLink:
-    """A link that a plugin created on the host, moved into a sandbox; moved back when the fact is removed."""
+    """A link that a plugin created on the host and netd moved into a sandbox; removal moves it back to the host."""
 
     rank: ClassVar[int] = 2
     source: str
-    """Its name on the host."""
+    """The link's name on the host."""
     sandbox: str
     inside: str
     mac: str
-    """"" keeps the link's own."""
+    """"" keeps the link's own MAC."""
     addresses: tuple[Interface, ...]
     """At most one of each family, IPv4 first.  Without an IPv6 address, IPv6 is disabled on the interface."""
     routes: tuple[StaticRoute, ...] = ()
@@ -139,7 +139,7 @@ class Macvlan:
     """At most one of each family, IPv4 first.  Without an IPv6 address, IPv6 is disabled on the interface."""
     mtu: int
     sysctls: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """As those of a pair; set when the link is created, and not compared later."""
+    """In the form of ``Pair.sysctls``; set when the link is created, not compared when the kernel is observed."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ class HostLink:
     parent: str
     mac: str
     addresses: tuple[Interface, ...]
-    """Each /32 or /128.  Without any, the host uses an address of another link; without IPv6, it is disabled."""
+    """Each /32 or /128.  Without any, the host sends from another link's address; without IPv6, IPv6 is disabled."""
     mtu: int
 
     @property
@@ -204,7 +204,7 @@ class Step:
     verb: Verb
     fact: Fact
     previous: Fact | None = None
-    """For SET: the present fact."""
+    """For SET: the fact that *fact* replaces."""
 
 
 def state(facts: Iterable[Fact]) -> State:

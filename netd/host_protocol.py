@@ -28,14 +28,14 @@ class Resolver:
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """Connections that conntrack still handles by former addresses and rules."""
+    """Connections whose conntrack entries were made under former addresses or rules and must be deleted."""
 
     addresses: frozenset[Address] = frozenset()
     """Released container addresses: all connections from, to or translated to them."""
     closed: tuple[Published, ...] = ()
-    """Rules that were removed while the container stays: the connections that they translated."""
+    """Removed rules whose container keeps its address: the connections that they translated."""
     opened: tuple[Published, ...] = ()
-    """Rules that were added: earlier connections to the port, which reached the host itself untranslated."""
+    """Added rules: earlier connections to their ports, which were delivered to the host without translation."""
 
     def __bool__(self) -> bool:
         return bool(self.addresses or self.closed or self.opened)
@@ -82,7 +82,7 @@ class Host(Protocol):
         """Return the facts of all objects of netd in the kernel: links by prefix or known name, mounted namespaces."""
 
     async def apply(self, steps: Sequence[Step]) -> None:
-        """Execute the steps in order; each is idempotent.
+        """Execute the steps in order; each step is idempotent.
 
         Raises KernelRefused at the first step that fails; earlier steps are not undone.  After a DEL the object passes
         no packets and its names may be used again, although the kernel may delete it later.  The sysctls of a sandbox
@@ -118,7 +118,7 @@ class Host(Protocol):
         """
 
     async def adopt_namespace(self, sandbox: str, path: str) -> None:
-        """Use the network namespace at *path* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
+        """Use the namespace at *path* as the sandbox's and set ``lo`` up.  Raises KernelRefused if it is not one."""
 
     async def delete_stray_connections(self, rules: Ruleset) -> int:
         """Delete the conntrack entries of connections that *rules* would not have admitted; return their number.
@@ -127,7 +127,7 @@ class Host(Protocol):
         """
 
     async def connection_table(self) -> ConnectionTable:
-        """Return the size of the connection-tracking table, by two short reads; 0 where the kernel tracks none."""
+        """Return the size of the connection-tracking table, by two short reads; 0 without connection tracking."""
 
     async def sample_connections(self, entries: int) -> ConnectionCounts:
         """Count *entries* tracked connections by source, or all if there are fewer.
@@ -144,23 +144,23 @@ class Host(Protocol):
     async def used_subnets(self) -> Sequence[Subnet]:
         """Return the subnets of the host's routes and addresses.
 
-        Routes of every table count, except default routes and those by netd's links.
+        Includes routes of every table, except default routes and routes through netd's links.
         """
 
     async def routes(self) -> Sequence[RouteEntry]:
-        """Return the routes of every table, except default routes and those by netd's links."""
+        """Return the routes of every table, except default routes and routes through netd's links."""
 
     async def wait_for_route_change(self) -> None:
         """Wait until any route of the host has changed since the last call; for a single consumer."""
 
     async def mtu(self, link: str = "") -> int:
-        """Return the MTU of a link, or the smallest of the links with default routes; 0 if there is none."""
+        """Return the MTU of a link, or the smallest MTU of the links with default routes; 0 if no such link exists."""
 
     async def has_link(self, name: str) -> bool:
         """Return whether the host has a link of this name."""
 
     def boot_id(self) -> str:
-        """Return the id that the kernel draws at each boot."""
+        """Return the random id that the kernel generates at each boot."""
 
     def hostname(self) -> str:
         """Return the host's name."""
@@ -172,7 +172,7 @@ class Host(Protocol):
         """
 
     async def reap(self) -> None:
-        """Wait until the retired links are deleted, some 30 ms, in parallel with other calls."""
+        """Wait, in parallel with other calls, until the retired links are deleted: some 30 ms, at most 2 s."""
 
     async def remove_everything(self) -> None:
         """Delete all objects of netd: namespaces, links, the table; restore the sysctls that netd changed."""

@@ -17,7 +17,7 @@ from netd.portmap import port_spec
 
 
 class PoolSpec(msgspec.Struct, frozen=True):
-    """A requested subnet; None leaves the choice to netd."""
+    """A requested pool; netd chooses a subnet or gateway that is None."""
 
     subnet: Subnet | None = None
     """With the address 0.0.0.0 or ::, only the prefix length is requested."""
@@ -42,9 +42,9 @@ class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     config_only: bool = False
-    """Only a template for other networks."""
+    """The network is only a template for other networks."""
     config_from: str = ""
-    """The name of the template."""
+    """The name of the config-only network that is its template; "" for none."""
     without_gateway: tuple[Family, ...] = ()
     """Families in which the driver needs no gateway address."""
 
@@ -77,17 +77,20 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     labels: dict[str, str] = {}
     mtu: int = 0
-    """MTU of the host's default routes, for links without an MTU option; 0 is the kernel's default."""
+    """MTU of the parent link, else the smallest of the links with default routes; used if no MTU option is set.
+
+    0: none was found, and links get 1500.
+    """
     segments: int = 1
     """Number of bridges of the network."""
     template: NetworkSpec | None = None
     """Template settings; set only for config-only networks."""
     config_from: str = ""
-    """The name of the template that it was created from."""
+    """The name of the config-only network from which it was created; "" for none."""
     remote: bool = False
     """The driver is a plugin in another process."""
     adopted: bool = False
-    """Its bridge existed before the network and is not deleted with it."""
+    """The bridge existed before the network and is not deleted with it."""
 
     @property
     def predefined(self) -> bool:
@@ -112,7 +115,7 @@ class JoinInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The response of a plugin to ``NetworkDriver.Join``."""
 
     source: str
-    """The name of its link on the host."""
+    """The name that the plugin's link has on the host."""
     routes: tuple[Route, ...] = ()
 
 
@@ -132,9 +135,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Gateway of a default route through this network; None on internal networks."""
     gateway6: IPv6Address | None = None
     segment: int = 0
-    """Number of the network's bridge to which it is attached."""
+    """Number of the bridge segment to which the endpoint is attached; 0 is the network's first bridge."""
     join_info: JoinInfo | None = msgspec.field(default=None, name="joined")
-    """Set on networks of plugins."""
+    """Set if the network's driver is a plugin."""
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
@@ -157,8 +160,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request to publish ``count`` container ports from ``target`` on.
 
-    ``port`` 0: netd chooses the host ports.  ``last`` > ``port``: netd chooses one in that range; ``count`` is 1 then.
-    Otherwise the host ports are ``port`` and those after it.
+    ``port`` 0: netd chooses the host ports.  ``last`` > ``port``: netd chooses a host port in that range, and ``count``
+    is 1.  Otherwise the host ports are ``count`` consecutive ports from ``port`` on.
     """
 
     protocol: str
@@ -167,7 +170,7 @@ class PortRequest(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     last: int = 0
     addresses: tuple[Address | None, ...] = (None,)
-    """Host addresses, all of which get the same port; None is the network's default."""
+    """Host addresses, at each of which the same port is published; None: the network's default addresses."""
     allow: tuple[Subnet, ...] = ()
     """Subnets whose hosts may use the ports; empty: all."""
 
@@ -215,7 +218,7 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...] = ()
     """In the order of connection."""
     on_host: bool = False
-    """It shares the host's network namespace."""
+    """The sandbox shares the host's network namespace."""
     exposed: tuple[str, ...] = ()
     """``80/tcp``, ``7000-7499/udp`` …, in order, each port once."""
     port_requests: tuple[PortRequest, ...] = msgspec.field(default=(), name="wishes")
@@ -241,6 +244,6 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
         return next((endpoint for endpoint in self.endpoints if endpoint.network == network), None)
 
     def names(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """Return its DNS names on the endpoint's network: name, aliases, short id, hostname; without duplicates."""
+        """Return the sandbox's DNS names on the endpoint's network, each once: name, aliases, short id, hostname."""
         candidates = (self.name, *(endpoint.settings.aliases or ()), short(self.id), self.hostname)
         return tuple(dict.fromkeys(name for name in candidates if name))

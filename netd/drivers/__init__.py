@@ -1,4 +1,4 @@
-"""Network drivers: they turn a network and its endpoints into facts and firewall rules.
+"""Network drivers, which compute facts and firewall rules from a network and its endpoints.
 
 A driver is pure: it describes the state of the kernel and never changes it.  An installed package adds a driver by an
 entry point of the group ``netd.drivers``; the entry point's name is the driver's name, its object a class without
@@ -28,13 +28,13 @@ class Traits:
     on_host: bool = False
     """Sandboxes share the host's network namespace."""
     single: bool = False
-    """The only network is the predefined one."""
+    """The driver has only its predefined network."""
     parent: str = ""
     """The option that names the parent link, an existing link of the host."""
     segment_size: int = 0
-    """Number of endpoints per device of the host; 0 is unlimited."""
+    """Maximum number of endpoints per bridge segment; 0 is unlimited."""
     most_segments: int = 1
-    """Number of devices per network."""
+    """Maximum number of bridge segments per network."""
     absent: bool = False
     """The driver is not installed any more: its networks can only be removed."""
 

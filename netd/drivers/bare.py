@@ -1,4 +1,4 @@
-"""Base class of drivers that create nothing in the kernel."""
+"""The base class of drivers that override only some methods."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from netd.model import Endpoint, Network, NetworkSpec, Sandbox
 
 
 class BareDriver:
-    """The methods of a driver without kernel objects."""
+    """The methods of a driver that creates no kernel objects."""
 
     def validate(self, spec: NetworkSpec) -> None:
-        """Accept every spec: the networks are predefined."""
+        """Accept every spec: only predefined networks use this method."""
 
     def device(self, network: Network) -> str | None:
         return None

@@ -35,7 +35,7 @@ KNOWN = frozenset(
 )
 _LINK = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _ADVERTISED, _ADVERTISED_EVERY = range(4), range(100, 2001)
-"""Allowed numbers of address announcements, and of milliseconds between two."""
+"""Allowed numbers of address announcements, and of milliseconds between two announcements."""
 
 DEFAULT_DEVICE = "netd0"
 DEFAULT_OPTIONS = {

@@ -33,13 +33,13 @@ class NetworkDriverCalls(Protocol):
     async def delete_network(self, network: str) -> None: ...
 
     async def create_endpoint(self, network: Network, sandbox: Sandbox, endpoint: Endpoint) -> Endpoint:
-        """Return the endpoint with the addresses and the MAC that the driver has chosen."""
+        """Return the endpoint completed with the addresses and the MAC that the plugin chose."""
 
     async def join(self, sandbox: Sandbox, endpoint: Endpoint, key: Path) -> Endpoint:
         """Return the endpoint with its link, routes and gateways; *key* is the path of the network namespace."""
 
     async def program(self, sandbox: Sandbox, endpoint: Endpoint) -> None:
-        """Publish the container's ports: this endpoint is its gateway endpoint now."""
+        """Publish the container's ports: this endpoint has a default route now."""
 
     async def revoke(self, endpoint: Endpoint) -> None: ...
 

@@ -51,7 +51,7 @@ class EngineContext:
     locks: Locks = field(default_factory=Locks)
     background: BackgroundJobs = field(default_factory=BackgroundJobs)
     network_names: dict[str, NetworkNames] = field(default_factory=dict)
-    """DNS names by network id; networks without addresses have no entry."""
+    """DNS names by network id; networks without pools have no entry, unless their driver is a plugin."""
     pending_networks: set[str] = field(default_factory=set)
     """Ids of networks that a plugin is creating or deleting; no endpoint can be added to them."""
     pending_endpoints: Counter[str] = field(default_factory=Counter)
@@ -71,13 +71,13 @@ class EngineContext:
         return self.drivers.get(network.driver)
 
     def publish_event(self, network: Network, action: str, container: str = "") -> None:
-        """Publish a network event, for connect and disconnect with the container's id."""
+        """Publish a network event, with the container's id if it is a connect or disconnect event."""
         attributes = {"container": container} if container else {}
         attributes |= {"name": network.name, "type": network.driver}
         self.bus.publish(event("network", action, network.id, attributes))
 
     def dns_view(self, sandbox: Sandbox) -> View:
-        """Return the networks, links and upstream servers by which netd-dns answers the sandbox."""
+        """Return the networks, links and upstream servers that netd-dns uses for queries of the sandbox."""
         ordered = by_priority(self.state, sandbox)
         link_texts = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
         upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
@@ -92,6 +92,6 @@ class EngineContext:
         )
 
     def _domains(self) -> tuple[tuple[str, tuple[Upstream, ...]], ...]:
-        """Return the host's servers for particular domains; unused where a container has servers of its own."""
+        """Return the configured upstream servers by domain; not used for containers with their own name servers."""
         domains = self.settings.dns_domains.items()
         return tuple((fold(domain), tuple(map(Upstream, servers))) for domain, servers in domains)

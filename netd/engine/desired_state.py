@@ -16,7 +16,7 @@ from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset
 
 
 class DesiredState:
-    """Computed from the state at each call; nothing is cached.  *respect*: the host's own input rules apply too."""
+    """Computed from the state at each call; nothing is cached.  *respect*: see ``Ruleset``."""
 
     def __init__(self, state: State, drivers: Drivers, *, respect: bool = False) -> None:
         self._state = state

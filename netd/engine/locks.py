@@ -26,7 +26,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
-        """Hold the lock of *key*: first come, first served, and never while the exclusive lock is held.
+        """Hold the lock of *key*, granted in order of request; wait while the exclusive lock is requested or held.
 
         Must not be nested.
         """
@@ -49,9 +49,9 @@ class Locks:
 
     @asynccontextmanager
     async def released(self) -> AsyncIterator[None]:
-        """Inside ``hold``, for calls of plugins and IPAM drivers: do not block the exclusive lock.
+        """Inside ``hold``, around calls to plugins and IPAM drivers: let the exclusive lock be acquired meanwhile.
 
-        The lock of the key stays held.  State that was read before must be read again afterwards.
+        The lock of the key stays held.  The caller must read the state again afterwards.
         """
         self._running -= 1
         if not self._running:
@@ -68,7 +68,7 @@ class Locks:
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """Wait until no per-object lock is held, and admit none until the end of the block."""
+        """Wait until no per-object lock is held, and grant none until the end of the block."""
         async with self._exclusive:
             self._open.clear()
             try:

@@ -24,7 +24,7 @@ MOST = (1 << 64) - 1
 
 
 class AddressTaken(Exception):
-    """The address is in use by ``holder``: the id of a sandbox, or ``GATEWAY``, ``EDGE`` or ``AUXILIARY``."""
+    """``holder`` uses the address or declared it: a container's id, or ``GATEWAY``, ``EDGE`` or ``AUXILIARY``."""
 
     def __init__(self, address: Address, holder: str) -> None:
         super().__init__(f"{address} is taken by {holder}")
@@ -47,7 +47,7 @@ class AddressPool:
         self._highest = int(allocation_range.broadcast_address)
         self._holders: dict[int, str] = {}
         self._declared: dict[int, list[str]] = {}
-        """Address → sandboxes that declared it as their static address, in order of declaration."""
+        """Address → ids of containers that declared it as their static address, in order of declaration."""
         self._next = self._lowest
         """The lowest address that was never allocated; free addresses below it are in ``_freed``."""
         self._freed: OrderedDict[int, None] = OrderedDict()
@@ -103,7 +103,7 @@ class AddressPool:
             self.mark_used(address)
 
     def return_unused(self, address: Address) -> None:
-        """Release an address that was never used: it is allocated next."""
+        """Release an address that no endpoint used after its allocation; it is allocated next."""
         number = int(address)
         self._holders.pop(number, None)
         if number == self._next - 1:
@@ -113,14 +113,14 @@ class AddressPool:
             self._freed.move_to_end(number, last=False)
 
     def mark_used(self, address: Address) -> None:
-        """Make the address, if it is free, the last to be allocated."""
+        """Queue the address, if it is free, behind all other free addresses."""
         number = int(address)
         if self._lowest <= number <= self._highest and self._is_free(number):
             self._freed[number] = None
             self._freed.move_to_end(number)
 
     def declare(self, address: Address, owner: str) -> None:
-        """Reserve the address for *owner*, after earlier declarations and the current holder."""
+        """Reserve the address for *owner*; the current holder and earlier declarations take precedence."""
         self._freed.pop(int(address), None)
         owners = self._declared.setdefault(int(address), [])
         if owner not in owners:

@@ -64,8 +64,8 @@ class AddressRequest:
 class IpamDriver(Protocol):
     """Every method may be a coroutine function; a Problem that it raises is the user's error message.
 
-    Pools and addresses are in netd's records, which outlive both processes; without ``replay``, netd does not repeat
-    requests for them.  A driver without a store of its own sets ``replay``.
+    Pools and addresses are stored in netd's records, which survive restarts of netd and of the driver; without
+    ``replay``, netd does not repeat requests for them.  A driver without a store of its own sets ``replay``.
     """
 
     replay: bool

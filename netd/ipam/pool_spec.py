@@ -28,7 +28,7 @@ class IpamConfig:
 
 @dataclass(frozen=True, slots=True)
 class _PoolEntry:
-    """The same, parsed; prefixes may still have host bits set."""
+    """One entry of ``IPAM.Config``, parsed; prefixes may still have host bits set."""
 
     subnet: Interface | None
     ip_range: Interface | None

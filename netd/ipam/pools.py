@@ -1,4 +1,4 @@
-"""Allocation of subnets for networks without one in the request: sources in order, the lowest free block first.
+"""Allocation of subnets that the request does not specify: from the first source with a free block, the lowest one.
 
 The cost does not depend on the number of networks: the end of the fully used part of each source is cached.
 """
@@ -102,7 +102,7 @@ class UsedSubnet:
 
 
 class UsedSubnets:
-    """The subnets of networks, which do not overlap, and the start of the search for a free one."""
+    """The subnets of networks, which do not overlap, and where the search for a free one starts."""
 
     def __init__(self) -> None:
         self._firsts: dict[int, list[int]] = {4: [], 6: []}

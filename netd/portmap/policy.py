@@ -1,4 +1,4 @@
-"""The policy of publishing a sandbox's ports in each family, by its gateway network of the family.  Pure."""
+"""How a sandbox's ports are published in each family, as the network of its publishing endpoint requires.  Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PublishPolicy:
     default: tuple[Address, ...] = ()
     """Addresses of the host for port requests without one."""
     local: bool = False
-    """Reachable from the host only: only loopback addresses are allowed."""
+    """The ports are reachable from the host only, so only loopback addresses are allowed as host addresses."""
     routed: bool = False
-    """Published at the sandbox's own address: no port of the host is used."""
+    """The ports are open at the sandbox's own address; no host port is used."""
 
     def serves(self, address: Address) -> bool:
         """Return True if ports can be published at *address*."""
@@ -29,11 +29,11 @@ class PublishPolicy:
 
 
 PolicyByFamily: TypeAlias = Mapping[Family, PublishPolicy]
-"""Without the families in which the sandbox has no gateway network."""
+"""A family in which no network of the sandbox publishes ports has no entry."""
 
 
 def resolved(port_request: PortRequest, policies: PolicyByFamily) -> PortRequest | None:
-    """Return the request with explicit addresses, those that can be published only; None if none is left."""
+    """Return the request with explicit host addresses, only those that *policies* translate; None without any."""
     translated = {family: policy for family, policy in policies.items() if not policy.routed}
     default = [address for policy in translated.values() for address in policy.default]
     every = [address for asked in port_request.addresses for address in ([asked] if asked else default)]

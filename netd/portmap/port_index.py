@@ -1,4 +1,4 @@
-"""The index of the host ports that sandboxes have.  Pure; ports of the host's programs are not in it.
+"""The index of the host ports that are reserved for sandboxes.  Pure; it has no ports of the host's programs.
 
 Ports are stored as ranges, so that sixteen thousand consecutive ports cost as much as one.
 """
@@ -29,7 +29,7 @@ class _PortRanges:
 
     firsts: list[int] = field(default_factory=list)
     spans: list[tuple[int, str]] = field(default_factory=list)
-    """(Last port, holder), with the indexes of ``firsts``."""
+    """(Last port, holder) of the range that starts at the port with the same index in ``firsts``."""
 
     def find(self, first: int, last: int) -> tuple[int, str] | None:
         """Return the lowest port in use among *first* to *last*, and its holder."""
@@ -52,7 +52,7 @@ class _PortRanges:
 
 
 class PortTable:
-    """One table per protocol, family and host address; 0.0.0.0 and :: conflict with all addresses of their family."""
+    """Ranges per protocol, family and host address; 0.0.0.0 and :: conflict with all addresses of their family."""
 
     def __init__(self) -> None:
         self._spans: dict[_Key, _PortRanges] = {}

@@ -1,6 +1,6 @@
 """Reservations of host ports for the port requests of sandboxes, all or nothing.
 
-Owns the table of the ports that sandboxes have; a :class:`PortHolder` keeps programs of the host from binding them.
+Owns the table of the reserved ports; a :class:`PortHolder` keeps programs of the host from binding them.
 A reservation is synchronous: no await between the choice of a port and its bind.
 """
 
@@ -21,7 +21,7 @@ from netd.portmap.port_index import PortConflict, PortTable
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 10
-"""Ports in use by programs of the host that are tried for one request."""
+"""Number of ports in use by programs of the host after which a request fails."""
 PortRange = tuple[int, int, frozenset[int]]
 """First and last port, and the reserved ports between them."""
 _Rotation = tuple[str, tuple[Address, ...], int, int]
@@ -57,7 +57,7 @@ class Ports:
 
         Where netd chooses the port, the port of the same request in *previous* is tried first.
 
-        Raises PortTaken, or ServerError if the host refuses; no port is reserved then.
+        Raises PortTaken, or ServerError if no port can be held; no port is reserved then.
         """
         reserved: list[Publication] = []
         ephemeral = self._holder.ephemeral()
@@ -149,7 +149,7 @@ class Ports:
                 yield port
 
     def _candidates(self, port_request: PortRequest, ephemeral: PortRange) -> Iterator[int]:
-        """Yield the ports to try: the fixed one, or the free ones after the last allocated."""
+        """Yield the ports to try: the fixed one, or the free ones, starting after the last that was allocated."""
         if port_request.fixed:
             yield port_request.port
             return

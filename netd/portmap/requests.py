@@ -48,7 +48,7 @@ def _runs(protocol: str, ports: Sequence[int]) -> Iterator[str]:
 def port_requests(
     bindings: _Bindings, every_exposed: Iterable[str] = (), rules: Sequence[AllowRule] = ()
 ) -> tuple[PortRequest, ...]:
-    """Return the requests of *bindings*, and one for any host port for each of *every_exposed* without a binding.
+    """Return the requests of *bindings*, and one with any host port for each port of *every_exposed* without binding.
 
     *rules* restrict the sources of connections for bindings without a restriction of their own.  Requests with fixed
     ports are first.  Raises BadRequest naming the invalid option.
@@ -88,7 +88,7 @@ def _order(port_request: PortRequest) -> tuple[object, ...]:
 
 
 def _plain(key: str, given: Sequence[PortBinding] | None) -> tuple[str, _PortRun] | None:
-    """Return the run of a binding with one fixed port at all addresses without restrictions; None for others."""
+    """Return protocol and run of one port with one fixed host port, no host address and no restrictions; else None."""
     if not given or len(given) > 1 or given[0].host_ip or given[0].allow:
         return None
     port, end = _host_ports(given[0].host_port, key)

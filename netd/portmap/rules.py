@@ -1,7 +1,7 @@
 """The ruleset of the firewall as one value, independent of the backend.  Pure.
 
 Both backends (``kernel/firewall/nftables``, ``kernel/firewall/iptables``) bring the kernel to the state of a
-:class:`Ruleset`; it is all that they know of networks and containers.
+:class:`Ruleset`, which is their only input about networks and containers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class BridgeRules:
     internal: bool = False
     """Nothing is forwarded in or out; ports published on 127.0.0.0/8 and ::1 are reachable from the host."""
     isolated: bool = False
-    """Containers do not reach each other by way of the host either, except at published ports."""
+    """Containers do not reach each other by routing through the host either, except at published ports."""
     trusted: tuple[str, ...] = ()
     """Links of the host from which all ports of the containers' own addresses are reachable."""
     ipv4: Treatment | None = Treatment()
@@ -98,7 +98,7 @@ class Ruleset:
     published: frozenset[Published] = field(default_factory=frozenset)
     opened: frozenset[Opened] = field(default_factory=frozenset)
     respect: bool = False
-    """Inbound packets to published ports pass the host's own input chains first; changed by ``reset`` only."""
+    """Inbound packets to published ports pass the host's own input chains first; ignored by ``change_firewall``."""
     over_budget: frozenset[Address] = frozenset()
     """Sources whose new connections are dropped; established connections pass."""
 
@@ -107,13 +107,13 @@ class Ruleset:
 
     @property
     def forwards(self) -> frozenset[Family]:
-        """The families with IP forwarding."""
+        """The families in which the bridges need IP forwarding."""
         return forwards(self.bridges)
 
 
 @dataclass(frozen=True, slots=True)
 class RulesetChange:
-    """The rules that one change removes (``gone``) and adds (``come``); its cost depends on the change only."""
+    """The rules that one change removes and adds; the cost of applying it does not depend on the whole ruleset."""
 
     removed: Ruleset = field(default_factory=Ruleset)
     added: Ruleset = field(default_factory=Ruleset)

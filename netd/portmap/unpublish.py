@@ -104,7 +104,10 @@ def _request_without(
 
 
 def _is_asked(port_request: PortRequest, part: PortRequest, publications: Sequence[Publication]) -> bool:
-    """Return True if *part* includes ports of the request; ports chosen by netd are compared by its publications."""
+    """Return True if *part* includes ports of the request.
+
+    Host ports that netd chose are taken from the request's publications.
+    """
     if port_request.protocol != part.protocol or not _overlap(port_request.target, port_request.count, part):
         return False
     if port_request.fixed:
@@ -129,7 +132,10 @@ def _piece(port_request: PortRequest, first: int, end: int) -> PortRequest:
 def _other_addresses(
     port_request: PortRequest, part: PortRequest, publications: Sequence[Publication]
 ) -> tuple[Address | None, ...]:
-    """Return the addresses of *port_request* that are not in *part*; default addresses become explicit if one is."""
+    """Return the addresses of *port_request* that are not in *part*.
+
+    Default addresses become explicit if *part* includes one of them.
+    """
     if part.addresses == (None,):
         return ()
     if None not in port_request.addresses:

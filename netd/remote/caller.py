@@ -130,7 +130,7 @@ class Caller:
         return f"http://{self.address.tcp or _HOST}"
 
     def _get_session(self) -> aiohttp.ClientSession:
-        """Return the session, with a new connection per call: a kept one may belong to a plugin that has exited."""
+        """Return the session, with a new connection per call: a persistent one may lead to an exited plugin."""
         if self._session is None:
             connector = (
                 aiohttp.UnixConnector(self.address.socket, force_close=True, limit=0)

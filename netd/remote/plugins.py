@@ -1,4 +1,4 @@
-"""The plugins in use, by name: found at the first call, and kept."""
+"""The plugins in use, by name: each object is created at its first use and cached."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class SystemRoutes:
         )
 
     async def events(self, call: Call) -> web.StreamResponse:
-        """Stream events; those since the requested time come first."""
+        """Stream events: first past events since the requested time, then new events."""
         filters = call.filters(FILTERS)
         since, until = _timestamp(call, "since"), _timestamp(call, "until")
         lagging = partial(disconnect, call.request, "it does not read the events")

@@ -1,4 +1,4 @@
-"""Allocation of an endpoint's interface name, addresses and MAC from the state's indexes; changes nothing else."""
+"""Allocation of an endpoint's interface name, addresses and MAC; changes only the address pools of the state."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _gateway(network: Network, family: Family) -> Address | None:
 
 
 def _families(sandbox: Sandbox, requested: EndpointSettings) -> tuple[Family, ...]:
-    """Return the families of the endpoint: no IPv6 where a sysctl disables it in the container."""
+    """Return the families of the endpoint: IPv4 only if a sysctl disables IPv6 in the container."""
     return (4,) if endpoint_options.without_ipv6(sandbox.sysctls, requested.driver_opts or {}) else FAMILIES
 
 

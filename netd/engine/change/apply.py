@@ -1,7 +1,7 @@
 """Changes of one sandbox: kernel, firewall, netd-dns, store, events.
 
-The state holds the new record from the beginning, so that computations during the change agree with it.  A change that
-fails is reverted by the same functions.
+The state holds the new record from the beginning of the change, so that computations meanwhile use it.  The same
+functions revert a change that fails.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SandboxChange:
 
 
 async def apply_change(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    """Change a sandbox from *before* to *after*.  Raises the Problem that prevents it; it is as before then."""
+    """Change a sandbox from *before* to *after*.  Raises the Problem that prevents it; the change is reverted then."""
     change = _begin(context, after.id, before, after)
     async with rollback(context.repair_needed, change.label, partial(_revert, context, change)):
         await _apply(context, change)
@@ -65,7 +65,7 @@ async def apply_change(context: EngineContext, before: Sandbox | None, after: Sa
 
 
 async def delete_sandbox(context: EngineContext, sandbox: Sandbox) -> None:
-    """Delete a sandbox.  It leaves the state at once; what the kernel refuses to delete is left to the repair loop."""
+    """Remove a sandbox from the state, then delete its objects; a failure is logged and left to the repair loop."""
     change = _begin(context, sandbox.id, sandbox, None)
     results = await asyncio.gather(_apply(context, change), _confirm(context, change), return_exceptions=True)
     _finish(context, change)
@@ -141,9 +141,9 @@ def _update_dns_names(context: EngineContext, before: Sandbox | None, after: San
 
 
 async def _apply(context: EngineContext, change: SandboxChange) -> None:
-    """Change the kernel, in an order in which each published port has a target at every moment.
+    """Change the kernel, in an order that leaves no published port without a target at any time.
 
-    All steps are queued at once, because the host applies them in order.
+    All calls are queued at once, because the host executes them in order.
     """
     addresses = [str(address.ip) for endpoint, _ in change.connected for address in endpoint.addresses]
     await context.background.wait_for(addresses)
@@ -201,7 +201,7 @@ def _records(state: State, change: SandboxChange) -> list[Put | Drop]:
 
 
 async def _flush(dns: DnsClient) -> None:
-    """A DNS flush that times out is logged and does not fail the request."""
+    """Flush DNS changes.  A flush that times out is logged and does not fail the request."""
     try:
         await dns.flush()
     except Unavailable as problem:

@@ -1,4 +1,4 @@
-"""Bridge segments: further bridges of networks whose endpoints do not fit on one, created before they are needed."""
+"""Bridge segments: further bridges of networks whose first bridge is full, created before an endpoint is allocated."""
 
 from __future__ import annotations
 

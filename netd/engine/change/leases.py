@@ -1,6 +1,6 @@
 """Pools and addresses of IPAM drivers: requested before a change, released when it fails or its object is deleted.
 
-netd's own IPAM (``default``) is not concerned.  While a driver is called, the object's lock does not block the
+Networks with netd's own IPAM (``default``) are skipped.  While a driver is called, the object's lock does not block the
 exclusive lock.
 """
 
@@ -30,7 +30,7 @@ from netd.remote.plugins import Plugins
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 16
-"""How often a driver is asked for a pool that overlaps no other network's."""
+"""Maximum number of requests to a driver for a pool that overlaps no other network's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class _PoolRequests:
 
 
 async def find_driver(ipam: IpamDrivers, plugins: Plugins, name: str) -> IpamDriver | None:
-    """Return the driver, from the plugins if no package installed it; None for netd's own.  Raises NotFound."""
+    """Return the driver; if no package provides it, look for a plugin.  None for netd's own.  Raises NotFound."""
     try:
         return ipam.get(name)
     except NotFound:
@@ -94,7 +94,7 @@ async def find_driver(ipam: IpamDrivers, plugins: Plugins, name: str) -> IpamDri
 async def request_pools(
     context: EngineContext, requested: NetworkSpec, has_gateway: Callable[[NetworkSpec, Family], bool]
 ) -> AsyncIterator[tuple[Pool, ...] | None]:
-    """Request the network's pools from its driver; None with netd's own.  Released when the body fails."""
+    """Request the network's pools from its driver; None with netd's own.  A failure of the body releases them."""
     driver = None
     if not requested.config_only:
         driver = await find_driver(context.ipam, context.plugins, requested.ipam_driver)
@@ -221,7 +221,7 @@ async def call_driver(name: str, result: Soon[T]) -> T:
 
 
 async def _ignore_problems(method: Callable[..., Soon[None]], *arguments: object) -> None:
-    """Call a driver's release method; its failure must not prevent the rest."""
+    """Call a driver's release method; ignore a failure, so that the caller continues with the next call."""
     try:
         await call_driver("", method(*arguments))
     except Problem:

@@ -37,7 +37,7 @@ async def create(context: EngineContext, network: Network) -> None:
 
 
 async def delete(context: EngineContext, network: Network) -> None:
-    """Delete the network.  Raises the Problem that prevents it; the network exists as before then."""
+    """Delete the network.  Raises the Problem that prevents it; the network is restored then."""
     host, wanted = context.host, context.desired_state
 
     async def create_again() -> None:
@@ -73,7 +73,7 @@ def unregister(context: EngineContext, network: Network) -> None:
 
 
 async def _create_in_kernel(host: Host, wanted: DesiredState, network: Network) -> None:
-    """Queue both changes at once; the host applies them in order."""
+    """Queue the change of the links and that of the firewall at once; the host executes them in order."""
     steps = facts.plan(wanted.network(network), {})
     change = RulesetChange(added=_rules(wanted, network))
     await _all(host.apply(steps), host.change_firewall(change))

@@ -1,8 +1,9 @@
 """Calls of network plugins around a change: before it, after it, and to revert it.
 
-Networks without a plugin are not concerned.  While a plugin is called, the object's lock does not block the exclusive
-lock.  What a plugin is asked to create is stored as an orphan first; the orphan is dropped when a record refers to the
-object or the plugin deleted it.  So the next start deletes what an interruption or an unreachable plugin left.
+Networks without a plugin are skipped.  While a plugin is called, the object's lock does not block the exclusive
+lock.  Before a plugin is called to create an object, the object is stored as an orphan; the orphan is dropped when a
+record refers to the object or the plugin deleted it.  The next start of netd deletes the objects of the remaining
+orphans, which an interruption or an unreachable plugin left.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def check_not_pending(pending_networks: set[str], network: Network) -> None:
 async def apply_change(
     context: EngineContext, before: Sandbox | None, after: Sandbox, finish: Callable[[Sandbox], Sandbox]
 ) -> Sandbox:
-    """Change a sandbox as ``apply.apply_change`` does; return it with what plugins assigned.
+    """Change a sandbox as ``apply.apply_change`` does; return it with the values that plugins assigned.
 
     *finish* adds the publications; it is called when the default routes are known.
     """
@@ -116,7 +117,7 @@ async def apply_change(
 
 
 async def delete_sandbox(context: EngineContext, sandbox: Sandbox) -> bool:
-    """Delete a sandbox; plugins' refusals are ignored.  Return False if another request deleted it meanwhile."""
+    """Delete a sandbox; plugins' refusals are ignored.  Return False if a repair deleted it meanwhile."""
     left = await _leave(context, sandbox, _remote(context.state, sandbox))
     if context.state.sandbox(sandbox.id) is not sandbox:
         return False
@@ -140,7 +141,7 @@ async def delete_endpoints_later(context: EngineContext, sandboxes: Iterable[San
 
 
 def delete_orphans(context: EngineContext) -> None:
-    """Delete, in the background, what an earlier netd left at plugins."""
+    """Delete, in the background, the objects that an earlier netd left at plugins."""
     kept = {endpoint.id for sandbox in context.state.sandboxes for endpoint in sandbox.endpoints}
     kept |= {network.id for network in context.state.networks}
     orphans = [orphan for orphan in context.store.load(ORPHAN, Orphan).values() if orphan.id not in kept]
@@ -204,15 +205,15 @@ def _check_unchanged(state: State, before: Sandbox | None, after: Sandbox) -> No
 
 
 def _egress_endpoints(state: State, sandbox: Sandbox | None) -> dict[str, _Attachment]:
-    """Return the remote endpoints with a default route, which are those that published ports use, by endpoint id."""
+    """Return, by endpoint id, the remote endpoints with the default route of a family, which publish ports."""
     found = [egress_endpoint(state, sandbox, family) for family in FAMILIES] if sandbox else []
     return {egress[0].id: _Attachment(*egress) for egress in found if egress is not None and egress[1].remote}
 
 
 async def _program_connectivity(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    """Call ProgramExternalConnectivity and its revocation where default routes changed.
+    """Call RevokeExternalConnectivity and ProgramExternalConnectivity for endpoints that lost or got a default route.
 
-    Reverts the change and raises when a plugin refuses, except after a disconnect.
+    A refusal of a plugin reverts the change and is raised; after a disconnect it is logged only.
     """
     old, new = _egress_endpoints(context.state, before), _egress_endpoints(context.state, after)
     plugins = context.plugins
@@ -235,7 +236,7 @@ async def _program_connectivity(context: EngineContext, before: Sandbox | None, 
 
 
 async def _revert(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
-    """Revert a change that was applied, unless the sandbox changed again meanwhile."""
+    """Revert a change that was applied, unless a repair deleted the sandbox meanwhile."""
     if context.state.sandbox(after.id) is not after:
         return
     if before is None:
@@ -259,7 +260,7 @@ def _missing(attachments: dict[str, _Attachment], others: dict[str, _Attachment]
 async def _leave(
     context: EngineContext, sandbox: Sandbox | None, attachments: Sequence[_Attachment]
 ) -> list[_Attachment]:
-    """Revoke connectivity of endpoints and leave them; return those whose plugins received the calls.
+    """Call RevokeExternalConnectivity and Leave for endpoints; return those whose plugins received the calls.
 
     The endpoints are stored as orphans, so that the next start repeats calls that an unreachable plugin missed.
     """
@@ -280,7 +281,7 @@ async def _leave(
 
 
 async def _delete_endpoints(context: EngineContext, attachments: Sequence[_Attachment]) -> None:
-    """Delete endpoints at their plugins; they were left before."""
+    """Delete endpoints at their plugins, after ``_leave``."""
     if not attachments:
         return
     async with context.locks.released():

@@ -16,10 +16,10 @@ _log = logging.getLogger(__name__)
 async def rollback(
     repair_needed: asyncio.Event, label: str, *undo: Callable[[], Awaitable[object]]
 ) -> AsyncIterator[None]:
-    """Await the *undo* calls, in order, when the body fails; then raise the body's error.
+    """If the body fails, await the *undo* calls in order, then raise the body's error.
 
-    An undo call that raises a Problem is logged with *label* (``network=…``) and left to the repair loop; the calls
-    after it are made all the same.
+    An undo call that raises a Problem is logged with *label* (``network=…``) and left to the repair loop; the
+    remaining calls are still made.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """Creating, deleting and pruning networks.
 
-Serialized by one lock, because the choice of a subnet depends on all networks.  A network is in the state as soon as it
-is decided; the kernel's work for endpoints on it is queued after the creation of its bridge.
+Serialized by one lock, because the choice of a subnet depends on all networks.  A network is added to the state before
+its bridge exists; kernel changes of endpoints on it are queued after the creation of the bridge.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Networks:
         return await self._without_gateway(requested, driver)
 
     async def new_record(self, requested: NetworkSpec, pools: tuple[Pool, ...] | None = None) -> Network:
-        """Return the record for a request; without *pools* of an IPAM driver, free subnets are chosen.
+        """Return the record for a request; without *pools* of an IPAM driver, netd's own IPAM allocates them.
 
         Raises Forbidden, BadRequest.
         """
@@ -121,7 +121,7 @@ class Networks:
         return replace(network, adopted=await self._is_foreign(device))
 
     async def remove(self, term: str) -> None:
-        """Delete a network without endpoints; its links are deleted on return.  Raises NotFound, Forbidden."""
+        """Delete a network without endpoints, and wait for the deletion of its links.  Raises NotFound, Forbidden."""
         await self._remove(term)
         await self._context.host.reap()
 
@@ -175,7 +175,7 @@ class Networks:
         return removed
 
     async def _driver(self, requested: NetworkSpec) -> Driver:
-        """Return the driver, from the plugins if no package installed it.  Raises NotFound, Forbidden."""
+        """Return the driver; if no package provides it, look for a plugin.  Raises NotFound, Forbidden."""
         context = self._context
         if not context.drivers.has(requested.driver):
             await context.plugins.networks(requested.driver).check()

@@ -1,4 +1,4 @@
-"""Reservations: addresses that a container declared and that no other container gets, even while it is stopped.
+"""Reservations: addresses that a container declared and that no other container gets, even while the first is stopped.
 
 A runtime sets them when it creates, connects or disconnects a container, and deletes them with the container.
 If two containers declare the same address, the first to declare it has priority.

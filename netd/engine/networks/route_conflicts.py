@@ -1,8 +1,8 @@
-"""Conflicts between routes of the host and subnets of networks: each is logged and published once while it exists.
+"""Conflicts between routes of the host and subnets of networks: each is logged and published once until it ends.
 
-A subnet that netd chooses overlaps no route of that moment.  A VPN that connects later, or a subnet from a request, may
-conflict: then some of the host's traffic is sent to the bridge, or the containers' traffic to another link.  netd only
-reports it.
+A subnet that netd chooses overlaps no route that exists then.  A VPN that connects later, or a subnet from a request,
+may conflict: then some of the host's traffic is sent to the bridge, or the containers' traffic to another link.  netd
+only reports it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 _SHORTEST_PREFIX = 8
 """Shorter prefixes (a VPN's 0.0.0.0/1 and 128.0.0.0/1) are default routes in effect and are ignored."""
 _MIN_PAUSE, _PAUSE_FACTOR = 0.5, 20
-"""Pause between two checks: at least so many seconds, and so many times the duration of a check, because a host may
-have a million routes."""
+"""Pause between two checks: at least ``_MIN_PAUSE`` seconds and ``_PAUSE_FACTOR`` times the duration of the last check,
+because a host may have a million routes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RouteConflict:
 
 
 def find(networks: Iterable[tuple[Network, str]], routes: Iterable[RouteEntry]) -> frozenset[RouteConflict]:
-    """Return the conflicts of networks, given with their device, with routes through other interfaces."""
+    """Return the conflicts between *networks*, each given with its device, and routes through other interfaces."""
     specific = [route for route in routes if route.destination.prefixlen >= _SHORTEST_PREFIX]
     return frozenset(
         RouteConflict(network.id, pool.subnet, route.destination, route.interface)

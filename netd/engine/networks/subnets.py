@@ -1,4 +1,4 @@
-"""Subnets of new networks: the requested ones if they are unused, else the first free ones."""
+"""Subnets of new networks: requested subnets are checked for overlaps, others are chosen from the free ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Installation(msgspec.Struct, frozen=True):
 
 
 async def identity(store: Store) -> str:
-    """Return the installation's random id; it is created with the store."""
+    """Return the installation's random id; the first call creates it."""
     found = store.load(META, Installation).get(_INSTALLATION)
     if found is None:
         found = Installation(new_id())
@@ -65,7 +65,7 @@ class Subnets:
         return tuple(found)
 
     async def _subnet(self, family: Family, requested: Subnet | None, own: Sequence[Subnet]) -> Subnet:
-        """Return the requested subnet, or a free one of the prefix length of 0.0.0.0/n or ::/n.
+        """Return the requested subnet, or a free one; a request for 0.0.0.0/n or ::/n sets only the prefix length.
 
         *own* are the other subnets of the network.
         """
@@ -80,7 +80,7 @@ class Subnets:
         return requested
 
     async def _choose(self, family: Family, size: int, own: Sequence[Subnet]) -> Subnet:
-        """Return the first free subnet of prefix length *size*; 0 is the pools' own length."""
+        """Return the first free subnet of prefix length *size*; with 0, of the prefix length of its source."""
         sources = pools.of_family(self._context.subnet_sources, family)
         if size and not pools.has_size(sources, size):
             raise BadRequest(f"invalid address pool: no default pool has room for a /{size}; specify the subnet")

@@ -13,7 +13,7 @@ DRIVER = "null"
 
 
 def applied(state: State, requested: NetworkSpec) -> NetworkSpec:
-    """Return the request completed by its template; its own labels take precedence.  Raises NotFound."""
+    """Return the request completed by its template; labels of the request take precedence.  Raises NotFound."""
     if not requested.config_from:
         return requested
     found = state.network_by_name(requested.config_from)

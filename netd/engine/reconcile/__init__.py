@@ -1,4 +1,4 @@
 """Comparison of the kernel with the desired state, at start and after changes made by others.
 
-It answers no requests.
+Nothing here is called by a request.
 """

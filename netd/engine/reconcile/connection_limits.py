@@ -2,7 +2,7 @@
 
 All containers share the host's connection-tracking table; when it is full, the kernel drops all new connections.  The
 table's size is read periodically, and its entries are counted only when it is large enough for a container to be over
-its budget.  The limit ends when the container has less than half of its budget.
+its budget.  The limit ends when the container has at most half of its budget.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from netd.portmap.rules import Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.5
-"""Seconds between two checks; one processor opens some 50,000 connections per second."""
+"""Seconds between two checks.  For comparison: one processor can open some 50,000 connections per second."""
 _REST = 60
 """Seconds of pause per second of processor time that the previous check took."""
 
@@ -34,7 +34,10 @@ async def watch(context: EngineContext) -> None:
 
 
 async def check(context: EngineContext) -> float:
-    """Update which containers are over their budget, and return the seconds of processor time that the count took."""
+    """Update which containers are over their budget, and return the processor time, in seconds, of sampling.
+
+    Exact counts are included only if they refute the estimate.
+    """
     table = await context.host.connection_table()
     budget = budget_of(context.settings.connection_budget, table)
     before = context.state.over_budget
@@ -53,7 +56,7 @@ async def check(context: EngineContext) -> float:
 
 
 async def _count(context: EngineContext, table: ConnectionTable, budget: int) -> tuple[dict[str, int], float]:
-    """Return the entries of containers by id, and the processor time from which the pause follows."""
+    """Return the entries of containers by id, and the processor time that determines the next pause."""
     if table.entries <= budget // 2:
         return {}, 0.0
     size = sample_size(table, budget)
@@ -66,9 +69,10 @@ async def _count(context: EngineContext, table: ConnectionTable, budget: int) ->
 
 
 async def _confirm(context: EngineContext, counts: dict[str, int], budget: int) -> float:
-    """Replace estimates above the budget by exact counts, and return the processor time spent on wrong estimates.
+    """Replace estimates above the budget by exact counts; return the processor time of counts that refuted them.
 
-    Expired entries count in the size of the table but are not in a sample, which makes estimates too high.
+    Containers that are limited already are not counted.  Expired entries count in the size of the table but are not in
+    a sample, which makes estimates too high.
     """
     wasted = 0.0
     for identifier, entries in counts.items():

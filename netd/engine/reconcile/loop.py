@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 SETTLE = 0.05
 """Seconds between a change and its repair, because most changes come in groups."""
 RETRY, MAX_RETRY = 5.0, 300.0
-"""Seconds until a failed repair is retried: the first delay, doubled after each failure, and the longest."""
+"""Seconds until a failed repair is retried: the first delay, which doubles after each failure, and its maximum."""
 PAUSE = 0.5
 """Minimum seconds between two attempts, in case an attempt itself causes a change event."""
 
@@ -28,7 +28,7 @@ async def watch(context: EngineContext) -> None:
                 context.stray_check_needed.set()
             context.repair_needed.set()
     except Exception:
-        # Changes that were received and not classified are found by the repair.
+        # The repair also finds changes that were received but not classified.
         context.stray_check_needed.set()
         context.repair_needed.set()
         raise

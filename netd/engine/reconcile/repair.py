@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 async def reconcile(context: EngineContext) -> bool:
     """Bring kernel and firewall to the desired state; return whether all steps succeeded.
 
-    Deletes the records of sandboxes whose namespace no longer exists: they have no process that could use another.
+    Deletes the records of sandboxes whose namespace no longer exists, because no process could use a new namespace.
     The caller holds the exclusive lock.
     """
     host = context.host
@@ -45,7 +45,7 @@ async def reconcile(context: EngineContext) -> bool:
 
 
 async def _delete_stray_connections(host: Host, stray_check_needed: asyncio.Event, rules: Ruleset) -> None:
-    """Delete the connections that the firewall would not have admitted; a change meanwhile requests another check."""
+    """Delete the connections that the firewall would not have admitted.  A change during the check requests another."""
     stray_check_needed.clear()
     try:
         count = await host.delete_stray_connections(rules)
@@ -57,7 +57,7 @@ async def _delete_stray_connections(host: Host, stray_check_needed: asyncio.Even
 
 
 async def _restore_firewall(host: Host, rules: Ruleset) -> bool:
-    """Rebuild the firewall before anything else, because networks are open without it; return whether it succeeded."""
+    """Rebuild the firewall first, because without it networks are not isolated; return whether it succeeded."""
     try:
         await host.reset_firewall(rules)
     except Problem as problem:

@@ -24,7 +24,7 @@ from netd.model import Network, NetworkSpec, Reservation, Sandbox
 
 _log = logging.getLogger(__name__)
 _BOOT_ID = "boot_id"
-"""The id of the document."""
+"""The id of the document with the boot id."""
 _PREDEFINED = (
     NetworkSpec(name="bridge", driver="bridge", options=DEFAULT_OPTIONS),
     NetworkSpec(name="host", driver="host"),
@@ -33,15 +33,15 @@ _PREDEFINED = (
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """The kernel's boot id: sandboxes of an earlier boot no longer exist."""
+    """The kernel's boot id at the last start of netd; sandboxes of another boot no longer exist."""
 
     id: str
 
 
 async def restore(context: EngineContext) -> None:
-    """Restore networks and sandboxes from the store; delete records of what an earlier netd or boot took along.
+    """Restore networks and sandboxes from the store; delete records of sandboxes that no longer exist.
 
-    netd-dns of an earlier netd answers all the while.
+    If netd-dns still runs from an earlier netd, it answers queries meanwhile.
     """
     for network in context.store.load(NETWORK, Network).values():
         if network.remote:
@@ -65,7 +65,7 @@ async def restore(context: EngineContext) -> None:
 
 
 async def _with_current_mtu(context: EngineContext, network: Network) -> Network:
-    """Update the MTU, because the host's default routes may have changed; a missing parent link changes nothing."""
+    """Update the MTU, because the host's links may have changed; if the parent link is missing, keep it."""
     traits = context.driver(network).traits
     if not traits.addressed or traits.absent:
         return network
@@ -107,7 +107,7 @@ async def _restore_sandboxes(context: EngineContext) -> None:
 
 
 def _restore_addresses(state: State, store: Store) -> None:
-    """Restore the reservations, and the order of release, by which free addresses are assigned again last."""
+    """Restore the reservations, and the order in which addresses were released: allocation reuses the oldest first."""
     for reservation in store.load(RESERVATION, Reservation).values():
         by_network = reservation.addresses.items()
         addresses = {network: found for network, found in by_network if state.has_network(network)}
@@ -156,7 +156,7 @@ def _allocate_addresses(state: State, sandbox: Sandbox) -> None:
 
 
 async def _restore_resolver(context: EngineContext, sandbox: Sandbox) -> None:
-    """Have netd-dns answer in the sandbox, through its former sockets if netd-dns still holds them."""
+    """Make netd-dns serve the sandbox, with the sockets that netd-dns still holds, or else with new ones."""
     with left_to_repair(context.repair_needed, f"DNS is not available: sandbox={sandbox.id[:12]}"):
         await apply.move_resolver(context.dns, context.host, sandbox)
         await apply.open_resolver(context.dns, context.host, sandbox)

@@ -58,7 +58,7 @@ class PortChanges:
         return after
 
     async def _apply_change(self, before: Sandbox, after: Sandbox) -> None:
-        """Also wait until the connections of unpublished ports are deleted, so that these ports no longer answer."""
+        """Apply the change, and wait until the conntrack entries of unpublished ports are deleted."""
         await apply.apply_change(self._context, before, after)
         await self._context.background.wait_for([before.id])
 
@@ -70,7 +70,7 @@ class PortChanges:
         return found
 
     def _with_current_ports(self, sandbox: Sandbox, request: PortsRequest) -> Sandbox:
-        """Update the publications of routed networks, and remove ports that were exposed only by being published."""
+        """Update the publications of routed networks; keep the exposed ports that are published or requested."""
         bound = tuple(publication for publication in sandbox.publications if publication.port)
         unbound = routed_ports.publications(self._context.state, self._context.drivers, sandbox)
         ports = sandbox.exposed

@@ -54,10 +54,10 @@ def publications(
 def with_ports(
     context: EngineContext, before: Sandbox, port_requests: Sequence[PortRequest], undo: ExitStack
 ) -> Sandbox:
-    """Reserve host ports for further requests and return the sandbox with them; its other ports stay the same.
+    """Reserve host ports for further requests; return the sandbox with these and its unchanged other ports.
 
-    Raises Conflict where no network of the sandbox publishes ports, BadRequest for an address at which it cannot be
-    published, and ServerError when a port is in use.
+    Raises Conflict where no network of the sandbox publishes ports, BadRequest for a host address that cannot be used,
+    and ServerError when a port is in use.
     """
     policies = policies_of(context.state, context.drivers, before)
     if not policies:

@@ -1,4 +1,4 @@
-"""Addresses that deleted endpoints had: a new container of the same name gets them again if they are still free.
+"""Addresses of deleted endpoints: a new container of the same name gets the same addresses if they are free.
 
 Bounded to 8,192 entries; the oldest are dropped first.  Stored, so that the order of release survives restarts.
 """
@@ -59,7 +59,7 @@ class AddressHistory:
             holder = HistoryEntry(endpoint.network, name, tuple(address.ip for address in endpoint.addresses))
             self._holders[holder.key] = holder
             self._holders.move_to_end(holder.key)
-            # A document that is put without having existed becomes the last of its kind.
+            # Dropping the document first makes the store append it, so that documents stay in the order of release.
             changes += [Drop(FORMER, holder.key), Put(FORMER, holder.key, holder)]
         while len(self._holders) > self._most:
             key, _ = self._holders.popitem(last=False)

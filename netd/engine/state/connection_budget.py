@@ -11,9 +11,10 @@ from netd.host_protocol import ConnectionTable
 from netd.model import Sandbox
 
 _SHARE, _LEAST = 4, 16_384
-"""The default budget: this part of the table, and at least this many entries."""
+"""The default budget: the size of the table divided by ``_SHARE``, and at least ``_LEAST`` entries."""
 _SAMPLE, _PRECISION = 4096, 256
-"""Minimum size of a sample, and expected entries in it of a container at its budget (a standard error of 6 %)."""
+"""Minimum size of a sample, and the expected number of entries in it of a container whose number of connections equals
+its budget (a standard error of 6 %)."""
 
 
 def budget_of(setting: int | None, table: ConnectionTable) -> int:
@@ -26,7 +27,7 @@ def sample_size(table: ConnectionTable, budget: int) -> int:
 
 
 def sources_of(sandbox: Sandbox) -> Iterator[Address]:
-    """Yield the addresses that a container sends from."""
+    """Yield the source addresses of a container, including the IPv6 link-local ones derived from its MACs."""
     for endpoint in sandbox.endpoints:
         for address in endpoint.addresses:
             yield address.ip
@@ -35,7 +36,7 @@ def sources_of(sandbox: Sandbox) -> Iterator[Address]:
 
 
 def estimate(sample: Mapping[bytes, int], entries: int, sandboxes: Iterable[Sandbox]) -> dict[str, int]:
-    """Return how many of the table's *entries* each container has, by id, without those that are not in the sample."""
+    """Estimate how many of the table's *entries* each container has, by id, for the containers in the sample."""
     owners = {source.packed: sandbox.id for sandbox in sandboxes for source in sources_of(sandbox)}
     found: Counter[str] = Counter()
     for source, number in sample.items():
@@ -46,5 +47,5 @@ def estimate(sample: Mapping[bytes, int], entries: int, sandboxes: Iterable[Sand
 
 
 def exceeds(entries: int, budget: int, *, already: bool) -> bool:
-    """Return whether a container is over its budget; if it is *already*, half of the budget decides."""
+    """Return whether a container is over its budget; if it was *already*, whether it is still over half of it."""
     return entries > (budget // 2 if already else budget)

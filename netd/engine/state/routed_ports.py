@@ -24,7 +24,7 @@ def is_routed(drivers: Drivers, network: Network, family: Family) -> bool:
 
 
 def opened(state: State, drivers: Drivers, sandbox: Sandbox) -> Iterator[Opened]:
-    """Yield the ports that the firewall admits, on each routed network, with or without the default route."""
+    """Yield the ports that the firewall admits, on each routed network, whether or not it has the default route."""
     for endpoint, network in state.networks_of(sandbox) if sandbox.port_requests else ():
         for family in FAMILIES:
             own = endpoint.address_of(family)

@@ -8,12 +8,12 @@ from netd.model import Endpoint, Network, Sandbox
 
 
 def by_priority(state: State, sandbox: Sandbox) -> list[tuple[Endpoint, Network]]:
-    """Return the endpoints in Docker's order: by GwPriority (highest first), not internal, with gateways, name."""
+    """Return the endpoints in Docker's order: highest GwPriority, then not internal, most gateways, network name."""
     return sorted(state.networks_of(sandbox), key=_sort_key)
 
 
 def egress_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple[Endpoint, Network] | None:
-    """Return the endpoint with a family's default route, which also gets its published ports; None if none has."""
+    """Return the endpoint with the default route of *family*; None if no endpoint has one."""
     for endpoint, network in by_priority(state, sandbox):
         if endpoint.has_default_route(family) and endpoint.address_of(family) is not None:
             return endpoint, network
@@ -35,7 +35,7 @@ def publishing_endpoint(state: State, sandbox: Sandbox, family: Family) -> tuple
 
 
 def gateways(state: State, sandbox: Sandbox) -> tuple[Address, ...]:
-    """Return the host's addresses as the sandbox reaches it, one per family: its gateway, else an internal bridge's."""
+    """Return, for each family, the sandbox's gateway, else the gateway address of an internal network, if any."""
     return tuple(found for family in FAMILIES if (found := _gateway(state, sandbox, family)) is not None)
 
 

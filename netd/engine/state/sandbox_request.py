@@ -50,7 +50,7 @@ def read(request: SandboxRequest) -> Sandbox:
 
 
 def networks(request: SandboxRequest) -> dict[str, EndpointSettings]:
-    """Return the endpoint settings by network name or id; the network of the network mode comes first."""
+    """Return the endpoint settings by network name or id; the network mode's network, if contained, is first."""
     mode = canonical_name(request.network_mode or "default")
     settings_by_name = {canonical_name(name): settings for name, settings in (request.networks or {}).items()}
     if not settings_by_name:

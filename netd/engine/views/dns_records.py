@@ -1,6 +1,6 @@
 """The DNS records of each network, for netd-dns.  Pure.
 
-An update changes the entries of one sandbox's names; its cost does not depend on the number of other sandboxes.
+An update changes the entries of one sandbox's names; its cost depends only on the number of sandboxes with these names.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
 
 
 def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str]) -> dict[str, tuple[Service, ...]]:
-    """Return the SRV records: by name under the service aliases, by port number under the other names."""
+    """Return the SRV services of the service aliases (``_web._tcp``) and of ``_tcp.<name>``, for queries by port."""
     ports = _ports(
         tuple(sandbox.exposed_spans()),
         tuple((request.protocol, request.target, request.count) for request in sandbox.port_requests),
@@ -126,7 +126,7 @@ def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str
 def _ports(
     exposed: tuple[tuple[str, int, int], ...], published: tuple[tuple[str, int, int], ...]
 ) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Return the ports by protocol as runs (first, count), because thousands of ports are mostly few runs."""
+    """Return the ports by protocol as runs (first, count), because thousands of ports usually form few runs."""
     every: dict[str, set[int]] = {}
     for protocol, first, last in exposed:
         every.setdefault(protocol, set()).update(range(first, last + 1))

@@ -28,12 +28,12 @@ class HostFiles:
 
 
 def asks_for_dots(sandbox: Sandbox, host: HostFiles) -> bool:
-    """Return whether an ``ndots`` option, valid or not, keeps single labels from being forwarded."""
+    """Return whether the host or the container sets ``ndots``, valid or not; then single labels are not forwarded."""
     return any(option.startswith("ndots") for option in (*parse(host.resolv_conf).options, *sandbox.dns_options))
 
 
 def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str] = ()) -> str:
-    """Return the container's resolv.conf; with the host's network it is the host's, with the container's settings."""
+    """Return the container's resolv.conf; on the host's network, the host's file with the container's settings."""
     found = parse(host.resolv_conf)
     search = found.search if not sandbox.dns_search else tuple(domain for domain in sandbox.dns_search if domain != ".")
     options = tuple(sandbox.dns_options or found.options)

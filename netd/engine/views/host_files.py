@@ -1,4 +1,4 @@
-"""The host's own resolv.conf and hosts: checked with stat(2) at each use, read again after changes."""
+"""The host's own resolv.conf and hosts: each is checked with stat(2) when used, and read again if it changed."""
 
 from __future__ import annotations
 
