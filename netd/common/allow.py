@@ -24,7 +24,7 @@ class AllowRule:
     first: int
     last: int
     protocol: str
-    """``tcp``, ``udp`` or ``sctp``; "" restricts all protocols, so that omitting it leaves none open."""
+    """``tcp``, ``udp`` or ``sctp``; "" (no protocol in the label) restricts all three, so that none stays open."""
     networks: tuple[Subnet, ...]
 
 

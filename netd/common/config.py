@@ -1,4 +1,4 @@
-"""Settings of the daemons, from the command line, the configuration file and the defaults, in this order.
+"""Settings of the daemons.  The command line takes precedence over the configuration file, the file over the defaults.
 
 An unknown key in the file is an error that suggests the most similar known key.
 """
@@ -71,7 +71,7 @@ def load(program: str, description: str, argv: list[str] | None = None) -> Setti
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (default /etc/netd/netd.toml)")
     parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="what must survive a reboot (default /var/lib/netd)"
+        "--state-dir", type=Path, metavar="DIR", help="state that must survive a reboot (default /var/lib/netd)"
     )
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="sockets and namespaces (default /run/netd)")
     parser.add_argument("--log-level", choices=LEVELS, help="default info")
@@ -79,7 +79,7 @@ def load(program: str, description: str, argv: list[str] | None = None) -> Setti
         "--discard-unknown",
         action="store_true",
         default=None,
-        help="after damage to the store: delete what it has no records of, and go on with those that it has",
+        help="for one start after damage to the store: delete the objects of which the store has no record",
     )
     flags = parser.parse_args(argv)
     path = flags.config or Path("/etc/netd/netd.toml")

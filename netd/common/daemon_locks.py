@@ -44,7 +44,7 @@ def lock_namespace(program: str) -> socket.socket:
     """Lock this network namespace while the returned socket is open.
 
     Raises Conflict when a process of the same user holds the lock.  Any user can bind the abstract name, so a holder
-    of another user is logged and ignored.
+    that runs as another user is logged and ignored.
     """
     holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

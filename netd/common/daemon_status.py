@@ -7,7 +7,7 @@ from netd.common.store.store import Store
 from netd.common.tasks import Failures
 
 _WARNING_SHARE = 0.9
-"""The fraction of the descriptor limit above which a warning is given."""
+"""The fraction of the descriptor limit above which ``warnings`` reports the usage."""
 
 
 class DaemonStatus:

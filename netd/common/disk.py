@@ -13,7 +13,7 @@ from netd.common import resource_errors
 from netd.common.errors import Problem, ServerError
 
 _SIZE = 2 << 20
-"""Bytes.  A removal writes a few database pages, and the space that it frees serves the next one."""
+"""Bytes: enough for a removal, which writes a few database pages and frees at least that space for the next one."""
 
 
 class Reserve:
@@ -60,7 +60,7 @@ def is_writable(path: Path) -> bool:
 
 
 def copy_database(path: Path, folder: Path) -> Path:
-    """Copy a database, its copy and its change log into *folder*: SQLite cannot open them on a read-only disk."""
+    """Copy a store's files to *folder*, except -shm and the reserve: SQLite cannot open them on a read-only disk."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = folder / path.name
     for suffix in ("", "-wal", ".good", ".changes", ".changes.old"):

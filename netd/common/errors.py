@@ -1,8 +1,8 @@
 """Exceptions whose messages reach clients, by kind.
 
-Each class carries the HTTP status that Docker's API uses for its kind; only :mod:`netd.common.http.web` turns one
-into a response.  A message is one sentence, lower case, without a full stop: the thing, the fault, and the remedy if
-there is one.
+Each class carries the HTTP status that Docker's API uses for its kind; only :mod:`netd.common.http.web` turns those
+that a request handler raises into responses.  A message is one sentence, lower case, without a full stop: the thing,
+the fault, and the remedy if there is one.
 """
 
 from __future__ import annotations

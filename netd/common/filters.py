@@ -16,7 +16,7 @@ _FALSE = ("false", "0")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filter values by key.  One value of each key must match, and every value of ``label``."""
+    """Filter values by key.  At least one value of each key must match, but all values of ``label``."""
 
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """Creates the folders of the daemons, and enforces their owners and modes at each start.
 
 Other users cannot enter STATE: a volume may hold set-user-ID programs, and layers hold files of other users.  They can
-search RUN because its sockets are accessible to them; the folders below RUN are closed.
+search RUN because its sockets are accessible to them, but cannot enter the folders below RUN.
 """
 
 from __future__ import annotations

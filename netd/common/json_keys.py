@@ -1,6 +1,7 @@
 """Case-insensitive JSON keys, as Docker's engine (Go's encoding/json) accepts them and some clients send them.
 
-Bodies with exact keys, which are nearly all, are only scanned; bodies over 64 KiB are not scanned.
+Nearly all bodies have the exact keys; a regular expression finds that out without decoding them.  Bodies over 64 KiB
+are returned unchanged.
 """
 
 from __future__ import annotations

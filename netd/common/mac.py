@@ -21,6 +21,6 @@ def generate(tail: bytes) -> str:
 
 
 def link_local(mac: str) -> IPv6Address:
-    """Return the link-local address that an interface with this MAC makes itself (EUI-64)."""
+    """Return the link-local address that the kernel generates for an interface with this MAC (EUI-64)."""
     raw = bytes.fromhex(mac.replace(":", ""))
     return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])

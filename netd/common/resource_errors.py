@@ -1,6 +1,7 @@
 """Operating system errors that mean an exhausted resource, and the Problems that clients get for them.
 
-Such errors become Problems only here.  The remedy is outside of the request, and a retry can succeed.
+Only this module turns such errors into Problems.  The request itself is valid: it can succeed once the resource is
+available again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Background tasks of a daemon: every task that runs beside the requests is started here.
+"""Background tasks of a daemon: every task that does not belong to a single request is started by this module.
 
 An unexpected exception in a task never ends the daemon.  Its first occurrence is logged with a traceback, later ones
 are counted; a loop is restarted after a pause, a job ends.  ``system info`` lists the current failures.

@@ -1,6 +1,7 @@
 """The server's event loop: descriptors, timers and deferred calls; one thread, level-triggered epoll.
 
-asyncio makes a handle per event and a future per wait; with one query per wake-up that costs more than the response.
+asyncio makes a handle per event and a future per wait; with one query per wake-up these cost more than the response
+itself.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A frame is four bytes of length (big-endian), one byte with the number of descriptors sent with it (SCM_RIGHTS), and
 JSON ``[kind, fields]``.  Descriptors are sent in the order of their frames.  ``Hello``, ``Welcome``, ``Held``,
-``Ready`` and ``Stop`` never change: two versions hand the sockets over with them.
+``Ready`` and ``Stop`` never change: with them netd takes the sockets over from a netd-dns of another version.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class View:
     """The names that one sandbox can resolve."""
 
     networks: tuple[str, ...] = ()
-    """Ids of its networks in order of gateway priority; the first network that has a name answers alone."""
+    """Ids of its networks in order of gateway priority; the first with a name supplies the whole answer."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Folded alias → name of the container; takes precedence over names, also as ``alias.network``."""
     upstreams: tuple[Upstream, ...] = ()
@@ -123,7 +123,7 @@ class MutableRecords:
         self._pointers = dict(records.pointers)
         self._services = dict(records.services)
         self.records = NetworkRecords(records.name, self._names, self._pointers, records.subnets, self._services)
-        """A live view: reflects later changes."""
+        """The current records: ``apply`` changes them in place."""
 
     def apply(self, patch: Patch) -> None:
         self._count(patch.names, self._names)

@@ -18,7 +18,7 @@ class ResolvConf:
 
 
 def parse(text: str) -> ResolvConf:
-    """Return the directives of *text*: the last ``search`` or ``domain`` wins, ``options`` are combined."""
+    """Return the directives of *text*: the last ``search`` or ``domain`` applies, ``options`` are combined."""
     servers: list[str] = []
     search: tuple[str, ...] = ()
     options: list[str] = []

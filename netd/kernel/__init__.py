@@ -1,6 +1,6 @@
 """Kernel access of netd: rtnetlink, nftables, conntrack, namespaces, sysctls.
 
-The only package of netd that opens netlink sockets, calls libraries with ctypes, or reads /proc and /sys.  It applies
+The only package of netd that opens netlink sockets and reads or changes the host's network.  It applies
 :mod:`netd.facts` and :mod:`netd.portmap.rules` and must not decide what they contain.
 :class:`netd.kernel.kernel_host.KernelHost` is its entry point.
 """

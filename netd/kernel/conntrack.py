@@ -174,7 +174,7 @@ def _filtered_dumps(flows: Flows) -> Iterator[Request]:
 
 
 def _with_address(address: Address) -> Iterator[Request]:
-    """Yield dumps from the container, to it, and to it by a published port (only the reply has its address)."""
+    """Yield requests for the entries from the address, to it, and to it by a published port (in the reply only)."""
     yield _filtered_dump(4, _TUPLE_ORIG, _ip(_SOURCE, address), _BY_SOURCE)
     yield _filtered_dump(4, _TUPLE_ORIG, _ip(_DESTINATION, address), _BY_DESTINATION)
     yield _filtered_dump(4, _TUPLE_REPLY, _ip(_SOURCE, address), _BY_SOURCE)

@@ -1,7 +1,7 @@
 """Size of the conntrack table, and numbers of its entries by source.
 
-Call it in the host's namespace; changes nothing.  Each dump has a socket of its own: the kernel builds a dump as it is
-read, so closing the socket early saves the cost of the rest.
+Call the functions in the host's namespace; they change nothing.  Each dump has a socket of its own: the kernel builds a
+dump as it is read, so closing the socket early saves the cost of the rest.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _of_source(address: Address) -> bytes:
 
 
 def _dump(body: bytes, most: int, wanted: Container[bytes] | None = None) -> Counter[bytes]:
-    """Count entries by source until more than *most* are found or the dump ends.
+    """Count entries by source until at least *most* are found or the dump ends.
 
     Counts only the *wanted* sources if given, because the kernel's filter may pass others.
     """

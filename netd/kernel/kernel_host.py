@@ -48,8 +48,8 @@ class KernelHost:
     async def open(cls, run_dir: Path, *, netns: int | None = None, firewall: str = "auto") -> Self:
         """Bind to the network namespace of the process, or to that of the descriptor *netns*.
 
-        Deletes the links that a killed predecessor had retired and changes nothing else.  Raises KernelRefused if the
-        kernel lacks a feature that netd needs.
+        Creates the folders of sandboxes in *run_dir*, and deletes stale files in them and the links that a killed netd
+        had retired; changes nothing else.  Raises KernelRefused if the kernel lacks a feature that netd needs.
         """
         threads = _Threads(netns)
         try:
@@ -137,13 +137,13 @@ class KernelHost:
         return machine.hostname()
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Yield changes by others, for a single consumer.  Repeated changes between two steps are yielded once."""
+        """Yield changes by other programs, for a single consumer; equal changes between two iterations once."""
         while (events := await self._next_events()) is not None:
             for change in await self._changes_of(events):
                 yield change
 
     async def _next_events(self) -> KernelEvents | None:
-        """Return the next events, or none of them when the firewall's poll interval has passed."""
+        """Return the next events, or empty events when the firewall's poll interval has passed; None once closed."""
         interval = self._worker.firewall.poll_interval
         try:
             async with asyncio.timeout(interval):
@@ -212,7 +212,7 @@ def _with_problems(body: Callable[[], T]) -> Callable[[], T]:
         try:
             return body()
         except (OSError, RuntimeError) as error:
-            action = "cannot look at or change the host's network"
+            action = "cannot read or change the host's network"
             number = (error.errno if isinstance(error, OSError) else None) or 0
             raise resource_errors.problem(error, action) or KernelRefused(f"{action}: {error}", number) from error
 

@@ -12,7 +12,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Return the id that the kernel draws at each boot (random(4))."""
+    """Return the id that the kernel generates at each boot (random(4))."""
     return _BOOT_ID.read_text().strip()
 
 

@@ -26,7 +26,7 @@ SandboxContents: TypeAlias = tuple[list[Link], Addresses, list[RtnlRoute]]
 
 @dataclass(frozen=True, slots=True)
 class HostLookups:
-    """Questions about the host that the facts of a sandbox depend on."""
+    """Functions that read the host, for the facts of a sandbox."""
 
     link: Callable[[int], Link | None]
     """Returns a link by its index."""

@@ -1,7 +1,7 @@
-"""Which tracked connections the firewall's rules would have dropped, or would have translated.  Pure.
+"""Selection of tracked connections that the firewall's rules would have dropped or translated.  Pure.
 
-Such connections begin while the rules are absent because others flushed them.  The restored rules accept established
-connections, so they have to be deleted.
+Such connections begin while the rules are absent because another program flushed them.  The restored rules accept
+established connections, so the conntrack entries of these have to be deleted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StrayFilter:
     def include(self, entry: TrackedConnection) -> bool:
         """Return whether *entry* is a stray connection."""
         if (entry.reply_source, entry.reply_destination) != (entry.destination, entry.source):
-            return False  # A translated connection was admitted by rules: nothing else translates.
+            return False  # The rules translated this connection, so they admitted it.
         if entry.destination in self._host_addresses or entry.destination.is_loopback:
             return (entry.protocol, entry.port) in self._published and entry.source not in self._host_addresses
         if entry.source in self._host_addresses or entry.destination.is_multicast:

@@ -1,7 +1,7 @@
 """Accepts connections on a daemon's socket, also when no file descriptor is left.
 
-One descriptor is reserved.  When ``accept`` fails for lack of descriptors, the reserved one is closed to accept the
-connection, answer 503, and close it.
+One descriptor is reserved.  When ``accept`` fails for lack of descriptors, the reserved one is closed, so that the
+connection can be accepted, answered with 503 and closed; then a descriptor is reserved again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Client connections: limits, timeouts, and work that is cancelled when a connection ends.
 
-A request head that is late or too large ends its connection; so does a response that the client does not read.  Bodies
-are limited in :mod:`netd.common.http.web`.  aiohttp's compiled parser supports the upgrade to WebSocket only; its
+A connection is closed if a request head is late or too large, or if the client does not read the response.  Bodies are
+limited in :mod:`netd.common.http.web`.  aiohttp's compiled parser supports the upgrade to WebSocket only; its
 Python parser also supports Docker's ``Upgrade: tcp``, so requests with that header are parsed by the latter.
 """
 
@@ -121,7 +121,7 @@ class Handler(RequestHandler):
             self._refuse(431, f"the head of a request is larger than {self._server.bounds.head_bytes} bytes")
 
     def _expect(self, seconds: float) -> None:
-        """Refuse the connection in *seconds* unless a request arrives; 0 cancels the timeout."""
+        """Close the connection after *seconds* unless this is called again before; 0 cancels the timeout."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._on_timeout) if seconds else None

@@ -43,7 +43,7 @@ class Serving:
 async def serve(
     front: Front, path: Path, group: str, bounds: Bounds | None = None, tasks: Tasks | None = None
 ) -> Serving:
-    """Listen on *path* for root and the members of *group*."""
+    """Listen on *path* for root and the members of *group*; for root only if the group does not exist."""
     server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
     listener = _bound(path, group)
     listener.listen(_BACKLOG)

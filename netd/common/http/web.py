@@ -1,7 +1,7 @@
 """HTTP requests of both daemons: Docker's conventions for paths, versions, bodies and errors.
 
-Routes are passed in by the daemons.  Only this module turns errors into responses.  Hijacked connections are in
-:mod:`netd.common.http.hijack`.
+Routes are passed in by the daemons.  Only this module turns errors of request handlers into responses.  Hijacked
+connections are in :mod:`netd.common.http.hijack`.
 """
 
 from __future__ import annotations

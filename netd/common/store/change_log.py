@@ -1,4 +1,4 @@
-"""The change log of a store: the transactions since its last copy, one line each.
+"""The change log of a store: the transactions since its last copy (PATH.good), one line each.
 
 The copy and the log together replace a lost or damaged store.  The log is never synced, so an entry costs the writer
 one system call.

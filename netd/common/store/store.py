@@ -1,11 +1,12 @@
 """The document store: typed values by kind and id, in SQLite with a write-ahead log.
 
 One thread does all writing, in the order of the calls.  After a crash a transaction is complete or absent; a durable
-one is synced to disk before ``write`` returns.  The store does not know the meaning of the documents.
+one is synced to disk before ``write`` returns.  The store does not interpret the documents.
 
 A copy of the file and a log of the changes since that copy are kept beside it; a lost or damaged file is rebuilt from
-them (:mod:`netd.common.store.store_recovery`).  Damage is recorded as incidents until ``accept_incidents``: until then
-records may be missing, and nothing may be deleted for having no record.
+them (:mod:`netd.common.store.store_recovery`).  Damage is recorded as incidents, which ``accept_incidents``
+deletes: until then records may be missing, and the daemon must not delete objects because the store has no record of
+them.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ class Store:
             if with_reserve and not self._reserve.release():
                 break
             with suppress(sqlite3.Error):
-                # After a restart the log is overwritten from its beginning, in space that it occupies already.
+                # After this checkpoint SQLite overwrites the log from its beginning, which needs no further space.
                 self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
                 self._execute(rows, durable)
                 return True

@@ -178,7 +178,7 @@ def set_aside(path: Path, moment: str) -> list[Path]:
 
 def _begin(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
     current = len(migrations) + 1
-    # No other process opens the file.  In exclusive mode the index of the log is in memory and needs no disk space.
+    # No other process opens the file.  In exclusive mode the log's index (-shm) is in memory and needs no disk space.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA busy_timeout = 5000")
     db.execute("PRAGMA journal_mode = WAL")

@@ -51,15 +51,15 @@ class OpenedStore:
 def open_store(path: Path, migrations: Sequence[Migration], in_use: Callable[[], bool]) -> OpenedStore:
     """Open the store, or rebuild it from its copy and its log.
 
-    *in_use* returns whether other files show that a store existed.  Raises ServerError if both fail, for instance on a
-    full or read-only disk.
+    *in_use* returns whether other files show that a store existed.  Raises ServerError if the store can neither be
+    opened nor rebuilt, for instance on a full or read-only disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o710)
     try:
         return _open(path, migrations, in_use)
     except (OSError, sqlite3.Error, Damaged) as error:
         raise ServerError(
-            f"cannot open the store {path}: {error}; see that its disk is writable and has room"
+            f"cannot open the store {path}: {error}; make its disk writable, or free some space"
         ) from error
 
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 FLUSH_LIMIT = 0.5
 """Seconds for which the start of a container waits until netd-dns has applied its names."""
 PRUNE_LIMIT = 10.0
-"""The same for the start of netd, when all records are sent."""
+"""Seconds for which the start of netd waits until netd-dns has applied all records."""
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before each attempt to restart the server; the last one repeats."""
 _STEADY = 5.0
@@ -59,7 +59,7 @@ class DnsClient:
         self._confirmed = 0
         """The number of the last Synced."""
         self._is_late = False
-        """A flush has timed out since then; until the next Synced, flushes fail at once."""
+        """A flush has timed out since the last Synced; until the next Synced, flushes fail at once."""
         self.flush_timed_out = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
 
@@ -149,7 +149,7 @@ class DnsClient:
             log.error("netd-dns is late: error=%s", problem.message)
 
     def ping(self) -> Callable[[], bool]:
-        """Send a Sync; return a function that is True once it is confirmed or the connection has changed."""
+        """Send a Sync; return a function that returns True once it is confirmed or the connection has changed."""
         self._number += 1
         connection, number = self._connection, self._number
         self._send(protocol.Sync(number))

@@ -25,7 +25,7 @@ class Pingable(Protocol):
     """Set when a flush has timed out."""
 
     def ping(self) -> Callable[[], bool]:
-        """Send a ping; return a function that is True once it is answered or the connection is closed."""
+        """Send a ping; return a function that returns True once it is answered or the connection has changed."""
         ...
 
     def progress(self) -> Hashable:

@@ -1,7 +1,7 @@
 """The cache of upstream responses, for the time of their TTLs.
 
-A response is stored for exactly its query: all bytes except the id, flags and EDNS included.  So it is returned as it
-was received, with reduced TTLs.  Responses that are not answers (SERVFAIL, TC, denial without SOA) are not stored.
+The key has all bytes of the query except its id: the flags and EDNS too.  So a response is returned as it was
+received, with reduced TTLs.  Responses that are not answers (SERVFAIL, TC, denial without SOA) are not stored.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _aged(entry: _Entry, seconds: int) -> bytes:
 
 
 def is_cacheable_query(query: bytes) -> bool:
-    """Return True for a query, without its id, without EDNS options: options such as cookies differ in each query."""
+    """Return True if *query* (without its id) has no EDNS options: options such as cookies differ in each query."""
     end = question_end(b"\0\0" + query) - 2
     return len(query) == end or (len(query) == end + _PLAIN_OPT and query[end : end + 3] == b"\0\0\x29")
 

@@ -4,7 +4,7 @@ A query is forwarded unchanged except for its id and the case of its letters, ov
 received, and the response is returned in the client's own spelling; TC and EDNS concern only the client and the
 upstream server.  Equal queries of a container that are pending at the same time are forwarded once; this also breaks
 the loop if an upstream server forwards to this one.  A response is cached for its TTL, for all sandboxes that would
-send the query to the same upstream servers from the same network namespace.  Nothing blocks.
+send the query to the same upstream servers from the same network namespace.  No call blocks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROBE_FAILURE_TTL = 10.0
 """The same for queries equal to a probe: each name in a forwarding loop causes a probe."""
 MAX_CLIENTS_PER_SANDBOX = 1024
 MAX_CLIENTS = 4096
-"""Clients that wait at the same time; one more ends the oldest query of the container with the most with SERVFAIL."""
+"""Limits of waiting clients.  At a limit, the oldest query of the container with the most clients gets SERVFAIL."""
 _SOCKETS_PER_QUERY = 8
 _OTHER_DESCRIPTORS = 512
 

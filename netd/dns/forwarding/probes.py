@@ -1,7 +1,8 @@
-"""Probes that tell a dead upstream server from one that gets no response for a single name.
+"""Probes that distinguish a dead upstream server from one that cannot resolve a single name.
 
-Anyone can own a name for which no upstream server gets a response.  So a server that is late is queried for the name
-servers of the root, which every resolver has cached, and is avoided only if it does not respond to that either.
+A container can query a name whose authoritative servers never respond, so that every upstream server is late.  A late
+server is therefore queried for the root's name servers, which every resolver has cached, and avoided only if it does
+not respond to that query either.
 """
 
 from __future__ import annotations

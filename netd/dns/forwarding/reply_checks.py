@@ -52,7 +52,7 @@ def is_failure(reply: bytes) -> bool:
 
 
 def is_positive(reply: bytes) -> bool:
-    """Return True if it has answer records."""
+    """Return True if *reply* has answer records."""
     return code(reply) == Rcode.NOERROR and reply[6:8] != bytes(2)
 
 

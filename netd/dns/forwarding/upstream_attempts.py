@@ -23,7 +23,7 @@ _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
 """Errors of the local host: no free descriptors, memory or ports."""
 
 OnResponse: TypeAlias = Callable[["Attempt", bytes | None], None]
-"""Called with the response, with its id; with None if there will be none."""
+"""Called with the response, including its id, or with None if the attempt has failed."""
 OpenSocket: TypeAlias = Callable[[int, int], socket.socket]
 """Opens a non-blocking socket of a family and type, in the network namespace from which the query is sent."""
 

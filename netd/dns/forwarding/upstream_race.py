@@ -26,7 +26,7 @@ RETRY_AFTER = 1.0
 DEADLINE = 4.5
 """Seconds after which the client gets SERVFAIL: before the timeout of five seconds of C libraries."""
 _PASSED_ON = (Rcode.SERVFAIL, Rcode.FORMERR, Rcode.NOTIMP, Rcode.NOERROR)
-"""Upstream error responses that are passed on to the client; after REFUSED, C libraries would wait for another one."""
+"""Upstream error responses that are passed on to the client; C libraries would ignore REFUSED and keep waiting."""
 
 Done: TypeAlias = Callable[["bytes | None", bool], None]
 """Called with the response, if there is one, and whether to cache it as a failure."""
@@ -80,7 +80,7 @@ class UpstreamRace:
         self._deadline = loop.call_later(DEADLINE, partial(self.fail, silence=True))
 
     def join(self, packet: bytes, deliver: Deliver) -> None:
-        """Add a client; *packet* has the same question, in any case."""
+        """Add a client; *packet* has the same question, whose letters may differ in case."""
         self.waiting.append((packet[2:], deliver))
 
     def start(self) -> None:
@@ -93,7 +93,7 @@ class UpstreamRace:
         self._next()
 
     def finish(self, reply: bytes | None, silence: bool = False) -> None:
-        """End the race and deliver the response, if there is one; *silence*: no server responded, cache the failure."""
+        """End the race and deliver the response, if there is one; *silence*: ``DEADLINE`` has passed."""
         if self._finished:
             return
         self._finished = True
@@ -107,7 +107,7 @@ class UpstreamRace:
                 deliver(spelled(reply, query, self._name_end))
 
     def fail(self, silence: bool = False) -> None:
-        """End the race with an upstream error response, or SERVFAIL."""
+        """End the race with an upstream error response, or SERVFAIL; with *silence* it is cached as a failure."""
         self.finish(self._failure or error_response(self._pending.packet, Rcode.SERVFAIL), silence)
 
     def _next(self) -> None:

@@ -1,8 +1,8 @@
 """The decision on a query: answer it from the records, forward it, or send a response without records.
 
 Pure: no sockets, no clock, no logging.  Only the networks of the sandbox's view are searched, in their order, and the
-first that has the name answers alone.  A query for a name in the records is never forwarded, whatever its type: an
-upstream server would learn the name and could answer for it.
+first that has the name supplies the whole answer.  A query for a name in the records is never forwarded, whatever its
+type: an upstream server would learn the name and could answer for it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Responses are kept without their first two bytes, the id, so that one serves all queries with the same question.
 The input of dnslib is limited: it follows compression pointers without a limit, and a packet full of records whose
-names are chains of pointers would occupy it for seconds.  So dnslib parses only the question section of a query,
-which holds no pointers, and the OPT record.
+names are chains of pointers would occupy it for seconds.  So dnslib parses only the header and the OPT record of
+a query; the question, which holds no pointers, is parsed here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lookup of names in the records of networks.  Pure; names are folded.
 
-Every function searches the networks in the given order; the first that has the name answers alone.
+Every function searches the networks in the given order; the first that has the name supplies the whole answer.
 """
 
 from __future__ import annotations

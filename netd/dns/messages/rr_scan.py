@@ -18,7 +18,7 @@ _FIXED = 10
 
 
 class RecordType(IntEnum):
-    """The record types that describe the message itself."""
+    """The record types that the server treats specially in messages."""
 
     SOA = 6
     OPT = 41

@@ -1,6 +1,6 @@
 """The server's end of the control socket: applies the messages of netd in order.
 
-One client is active at a time: a Hello closes the connection of the client before, which may hang.  After a client
+One client is active at a time: a Hello closes the connection of the previous client, which may hang.  After a client
 has disconnected, records and views stay as they are.
 """
 

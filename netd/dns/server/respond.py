@@ -1,4 +1,4 @@
-"""From a packet to its response: the path of all queries without a prepared response, over UDP and TCP."""
+"""Responses to the queries over TCP, and to those over UDP for which no response is prepared."""
 
 from __future__ import annotations
 

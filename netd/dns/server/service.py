@@ -1,4 +1,4 @@
-"""The served sandboxes, and the parts that serve them."""
+"""The served sandboxes, with the UDP and TCP servers and the forwarder that all of them share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class DnsServer:
-    """Opens, reconfigures and closes the sandboxes' servers."""
+    """Starts and stops serving sandboxes, and changes their views."""
 
     def __init__(self, loop: Loop, resolv_conf: Path) -> None:
         self.views = ViewTable()

@@ -42,7 +42,10 @@ class BackendSelection:
     firewall: Firewall
     redirect_dns: RedirectDns
     has_dns_redirect: Callable[[], bool]
-    """Returns whether the other backend does not redirect DNS in the calling thread's namespace."""
+    """Returns whether the selected backend redirects DNS in the calling thread's namespace.
+
+    With nftables, that is assumed if the iptables backend does not redirect it there.
+    """
     delete_other_redirect: Callable[[], None]
     """Deletes the other backend's DNS redirect in the calling thread's namespace."""
 

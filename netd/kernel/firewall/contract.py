@@ -17,17 +17,17 @@ class Firewall(Protocol):
 
     @property
     def forwards(self) -> frozenset[Family]:
-        """The families that the host has to forward for the last ruleset."""
+        """The families for which the last ruleset needs IP forwarding on the host."""
 
     def change(self, change: RulesetChange) -> None:
-        """Apply *change* incrementally; on failure rebuild the ruleset.
+        """Apply *change* to the last ruleset, which stays the last one if this raises KernelRefused.
 
-        The cost depends on the change, not on the ruleset.  Removals of absent rules and additions of present rules
-        have no effect.
+        Removals of absent rules and additions of present rules have no effect.  With nftables the cost depends on the
+        change, not on the ruleset; the iptables backend writes whole tables.
         """
 
     def update(self, rules: Ruleset) -> None:
-        """Apply the difference between the last ruleset and *rules*; on failure rebuild the ruleset."""
+        """Apply the difference between the last ruleset and *rules*."""
 
     def reset(self, rules: Ruleset) -> None:
         """Rebuild the ruleset, whatever the kernel holds now."""
@@ -40,6 +40,6 @@ class Firewall(Protocol):
         """Seconds between calls of ``is_damaged``; None if the kernel sends a notification for every change."""
 
     def is_damaged(self) -> bool:
-        """Return whether others changed the backend's objects, for changes without a notification."""
+        """Return whether another program changed the backend's objects in a way that causes no notification."""
 
     def close(self) -> None: ...

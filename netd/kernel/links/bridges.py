@@ -22,7 +22,9 @@ _OWN_NAME = re.compile(r"nd-[0-9a-f]{12}\Z")
 MARK = "netd"
 """The ifalias of bridges that netd created."""
 _INITIAL_MTU = 1280
-"""A bridge's MTU follows the smallest of its ports until it is set once, so it is created with a different MTU.
+"""The MTU of a new bridge, before its own is set.  Until then the MTU follows the smallest of the bridge's ports.
+
+It must differ from the bridge's own MTU: the kernel ignores a request that does not change the MTU.
 
 With less than 1280 the link would have no IPv6 sysctls until the MTU is changed.
 """
@@ -33,7 +35,7 @@ def is_own(link: rtnl.Link) -> bool:
 
 
 def _is_unfinished(link: rtnl.Link) -> bool:
-    """Return whether a killed netd created the link and had not set it up: the mark is set with that."""
+    """Return whether a killed netd created the link without configuring it: the last request sets it up and marks it."""
     return not link.up and not link.alias and _OWN_NAME.match(link.name) is not None
 
 
@@ -68,7 +70,7 @@ def _configure(host: Rtnl, fact: Bridge, previous: Bridge | None) -> None:
 
 
 def _loopback6(index: int, fact: Bridge) -> list[Request]:
-    """Return the request that does for ::1 what ``route_localnet`` does for 127.0.0.0/8."""
+    """Return the request that adds or deletes the route to ::1, which IPv6 needs in place of ``route_localnet``."""
     if not _has_ipv6(fact):
         return []
     return [rtnl.add_loopback6_route(index) if fact.localnet else rtnl.delete_loopback6_route(index)]
@@ -115,7 +117,7 @@ def _mac(fact: Bridge) -> str:
 
 
 def delete(host: Rtnl, fact: Bridge) -> None:
-    """Retire the bridge; of a foreign bridge, only remove what netd set."""
+    """Retire the bridge; from a foreign bridge, only remove the addresses, route and sysctl that netd set."""
     index = index_of(fact.name)
     if index is None:
         return
@@ -124,6 +126,6 @@ def delete(host: Rtnl, fact: Bridge) -> None:
         addresses = (rtnl.delete_address(index, address) for address in host.own_addresses(index))
         host.talk(*addresses, rtnl.delete_loopback6_route(index))
         return
-    # The host answers for the addresses of a link that is down too.
+    # The host also answers for the addresses of a link that is down.
     own = [rtnl.delete_address(index, address) for address in fact.addresses]
     host.talk(*link_reaper.retire(index), *own, *link_reaper.rename(index))

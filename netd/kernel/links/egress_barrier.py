@@ -1,4 +1,4 @@
-"""The classic BPF program on a bridge's egress: it drops IP packets of the host without the firewall's mark.
+"""The classic BPF program on a bridge's egress: it drops the host's IP packets without the firewall's mark.
 
 Pure except for ``wait_for_packets``; tc.py attaches the program.  The last chain of the firewall marks packets that
 leave by a bridge of netd.  If others flush the rules, no packet is marked, so the bridge is closed to forwarded packets

@@ -54,7 +54,7 @@ class Macvlans:
                 self._routes.add(fact)
 
     def delete(self, fact: Kind, deleted_sandboxes: Collection[str]) -> None:
-        """Delete it; a link in a sandbox that is deleted too is only set down."""
+        """Delete the link or route; a link in a sandbox that is deleted too is only set down."""
         match fact:
             case Macvlan():
                 delete(self._sandboxes, fact, with_sandbox=fact.sandbox in deleted_sandboxes)

@@ -120,7 +120,7 @@ def _truncated(alias: str) -> str:
 
 
 def _names(fact: Pair) -> list[Request]:
-    """Set the alternative name for operators, and the ifalias, which works also if another link has that name."""
+    """Return requests for the alternative name, and for the ifalias, which may equal another link's name or ifalias."""
     alternative = [rtnl.add_alternative_name(fact.host, _truncated(fact.alias))] if fact.alias else []
     return [*alternative, rtnl.set_link(fact.host, alias=_truncated(fact.alias))]
 
@@ -150,7 +150,7 @@ def configure_inside(fact: End) -> None:
 
 
 def _set_ipv6(fact: End) -> None:
-    """Enable IPv6 only with an IPv6 address: else the link would send solicitations and accept any router's routes."""
+    """Enable IPv6 only with an IPv6 address: else the link would solicit routers and accept routes of any router."""
     settings = f"net/ipv6/conf/{fact.inside}"
     has_ipv6 = any(address.version == 6 for address in fact.addresses)
     sysctl.write_optional(f"{settings}/disable_ipv6", str(int(not has_ipv6)))

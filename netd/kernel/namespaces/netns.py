@@ -100,7 +100,7 @@ def socket_in(fd: int, family: int, kind: int, protocol: int = 0) -> socket.sock
 
 
 def remove(path: Path) -> None:
-    """Unmount the namespace and delete *path*; the kernel deletes it after its last process.  Idempotent."""
+    """Unmount the namespace and delete *path*; the kernel deletes the namespace after its last process.  Idempotent."""
     try:
         while True:
             libc.detach(str(path))

@@ -69,7 +69,7 @@ class SandboxNamespaces:
             netns.create(self.path(fact.sandbox), lambda: _configure(fact))
 
     def adopt(self, sandbox: str, source: str) -> None:
-        """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if it is none."""
+        """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if there is none."""
         try:
             netns.adopt(Path(source), self.path(sandbox), lambda: _talk(rtnl.set_link(_LOOPBACK, up=True)))
         except OSError as problem:

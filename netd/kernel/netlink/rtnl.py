@@ -434,7 +434,7 @@ def _number(payload: bytes | None) -> int:
 
 
 def uses_destination(route: RtnlRoute) -> bool:
-    """Return whether networks must avoid the destination: no default route, no route to an address of the host."""
+    """Return whether networks must not overlap the destination: false for default routes and addresses of the host."""
     if route.destination.prefixlen == 0 or route.kind not in _DESTINATION_TYPES:
         return False
     if route.destination.version == 6 and (route.destination.is_link_local or route.destination.is_multicast):

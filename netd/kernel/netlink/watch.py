@@ -136,7 +136,7 @@ class KernelWatch:
             self._events.forwarding = True
 
     def _note_rules(self, message: Message) -> None:
-        """Note a change or, at the end of a transaction, its generation, which has the thread id of its author."""
+        """Note a changed object; at the end of a transaction (NEWGEN), report the table unless netd made the change."""
         if message.kind & 0xFF != _NEWGEN:
             self._table_touched = self._table_touched or _is_own_table(message)
             return

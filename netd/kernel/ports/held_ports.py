@@ -2,8 +2,8 @@
 
 A held port is a bound socket that never listens: it receives nothing, and other programs that bind the port get
 EADDRINUSE.  Two kinds of ports are only checked, not held: ranges of more than HOLD_LIMIT ports, to save descriptors,
-and sctp if the kernel has no SCTP sockets, which no program can open then.  A program that binds such a port later gets
-it, but packets to the port still go to the container.  Must not choose ports; :mod:`netd.portmap.ports` does.
+and sctp if the kernel has no SCTP sockets, which no program can open then.  A program can bind such a port later,
+but packets to the port still go to the container.  Must not choose ports; :mod:`netd.portmap.ports` does.
 """
 
 from __future__ import annotations

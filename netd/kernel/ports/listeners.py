@@ -38,7 +38,7 @@ def ports_in_use(protocol: str) -> Iterator[int]:
 def holders(protocol: str, address: Address, port: int) -> list[int]:
     """Return the inodes of the sockets whose port and address conflict with these, listening sockets first.
 
-    A socket at 0.0.0.0 or :: conflicts with every address, and the other way round.
+    A socket at 0.0.0.0 or :: conflicts with every address, and a socket at any address with 0.0.0.0 or ::.
     """
     found: dict[int, None] = {}
     for states in (_LISTENING, _ANY_STATE):

@@ -19,7 +19,7 @@ def owner(protocol: str, address: Address, port: int) -> str:
     """Return ``nginx (pid 123)``, or a phrase that says why the program cannot be named."""
     inodes = holders(protocol, address, port)
     if not inodes:
-        return "a program that has let go of it meanwhile, or the kernel itself"
+        return "a program that has released it since, or the kernel itself"
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in _processes():
         if any(target in wanted for target in _open_files(process)):

@@ -35,7 +35,7 @@ class Iptables:
         """Whether the recirculation links exist; None if unknown."""
         self._sizes: dict[tuple[Family, str], table_info.Size] = {}
         self.forwards: frozenset[Family] = frozenset()
-        """The families that the host has to forward for the last ruleset."""
+        """The families for which the last ruleset needs IP forwarding on the host."""
 
     @property
     def poll_interval(self) -> float:
@@ -77,7 +77,7 @@ class Iptables:
         self._forwarding.restore()
 
     def is_damaged(self) -> bool:
-        """Return whether others changed the tables since the last write or check.
+        """Return whether another program changed netd's chains since the last write or check.
 
         Reads a table only if its size has changed.
         """

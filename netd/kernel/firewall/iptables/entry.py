@@ -108,7 +108,7 @@ class Rule:
     to_host: bool = False
     """Match only packets to addresses of the host (addrtype LOCAL)."""
     not_bridged: bool = False
-    """Do not match packets between ports of a bridge that br_netfilter shows; needs a kernel with br_netfilter."""
+    """Do not match packets between ports of a bridge, which br_netfilter passes to the tables; needs br_netfilter."""
     syn: bool = False
     ping: bool = False
 

@@ -61,9 +61,9 @@ class BridgeFilter:
     """Whether br_netfilter passes packets between ports of a bridge through the tables."""
 
     present: bool = False
-    """The kernel has br_netfilter, so it may."""
+    """The kernel has br_netfilter, which may pass them."""
     ipv6: bool = False
-    """It does for IPv6 now.  Do not translate to ::1: replies would be translated before the kernel drops them."""
+    """It passes those of IPv6 now, so translate nothing to ::1: the kernel would drop the replies after translation."""
 
 
 def layout(rules: Ruleset, family: Family, bridge_filter: BridgeFilter = BridgeFilter()) -> dict[str, Content]:
@@ -106,8 +106,8 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     subnets = [(bridge.name, subnet) for bridge in bridges for subnet in _subnets(bridge, family)]
     other_link = Rule(target="DROP", not_incoming=True)
     spoofed, pinged = f"{PREFIX}SPOOFED", f"{PREFIX}PINGED"
-    # Source addresses of a network are valid on its bridge only: on other links they are forged, to pass --allow.  On
-    # the segments of a network, br_netfilter shows packets between ports.
+    # Source addresses of a network are valid on its bridge only: on other links they are forged, for instance to
+    # match the allowed sources of a port.  On segments of a network, br_netfilter passes packets between ports here.
     # The gateways of other networks do not answer pings.
     chains: Chains = {
         **by_source(spoofed, (replace(other_link, incoming=name, source=subnet) for name, subnet in subnets)),
@@ -133,7 +133,7 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     chains[f"{PREFIX}INPUT"] = [replace(ping, incoming=links) for links in _all_links(bridges)]
     chains[f"{PREFIX}INPUT"].append(Rule(target=f"{PREFIX}ARRIVING"))
     chains[f"{PREFIX}FORWARD"] = [Rule(target=f"{PREFIX}LEAVING"), Rule(target=f"{PREFIX}ENTERING")]
-    # In the table of the filters, so that a flush of the filters also closes the egress barriers.
+    # In the same table as netd's filters, so that a flush of the filters also closes the egress barriers.
     chains[f"{PREFIX}POSTROUTING"] = [Rule(target=Mark(MARK), outgoing=links) for links in _all_links(bridges)]
     arriving, leaving, entering = [], [], []
     for bridge in bridges:
@@ -180,7 +180,7 @@ def _bridge(bridge: BridgeRules, family: Family, names: _ChainNames) -> Chains:
 
 
 def _sources(bridge: BridgeRules, family: Family) -> list[Rule]:
-    """Accept from a bridge only its subnets, and 0.0.0.0 or :: of a container without an address yet."""
+    """Accept from a bridge only its subnets, fe80::/10, and 0.0.0.0 or :: of a container without an address yet."""
     subnets = _subnets(bridge, family)
     if not subnets:
         return []
@@ -189,7 +189,7 @@ def _sources(bridge: BridgeRules, family: Family) -> list[Rule]:
 
 
 def _within(bridge: BridgeRules, names: _ChainNames) -> list[Rule]:
-    """Return the rules for packets within a network: the tables see those to published ports or by br_netfilter."""
+    """Return the rules for packets within a network that are routed (published ports) or passed by br_netfilter."""
     spoofed = Rule(target=names.sources, state=ConnectionState.DNAT)
     if not bridge.isolated:
         return [spoofed]
@@ -238,10 +238,10 @@ def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filt
 
 
 def _recirculated(rules: Ruleset, bridges: list[BridgeRules], family: Family, link_local: list[Rule]) -> Chains:
-    """Return the chains for packets that the host's own rules accepted: after those of filter, once per connection.
+    """Return the chains that recirculate the packets to published ports that the host's own input rules accept.
 
-    The first packet is sent to the recirculation links and arrives again to be translated; the connection is not
-    confirmed before.
+    INPUT of nat follows INPUT of filter, and only the first packet of a connection passes it.  That packet is
+    duplicated to the recirculation links and dropped before its connection is confirmed; the duplicate is translated.
     """
     skipped = [Rule(target="RETURN", incoming=link) for link in ("lo", IN, *_all_links(bridges))]
     next_hop = ip_address(NEXT_HOP if family == 4 else NEXT_HOP6)
@@ -253,12 +253,12 @@ def _recirculated(rules: Ruleset, bridges: list[BridgeRules], family: Family, li
 
 
 def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filter: BridgeFilter) -> Chains:
-    """Return the chains for source translation: clients keep their address, unless the reply would not return here.
+    """Return the chains for source translation: clients keep their address if replies to it pass this host.
 
-    That is the case from the container's own network and from the container itself, from the loopback addresses, and
-    from containers to outside.  Legacy tables do not show the incoming link here, so rules match source subnets.
-    Connections that br_netfilter translates between a bridge's ports are replied to there, except a container's
-    connection to itself.
+    Replies would not pass for connections from the container's own network, from the container itself, from the
+    loopback addresses, and from containers to outside.  POSTROUTING of legacy tables cannot match the incoming link, so
+    rules match source subnets.  br_netfilter also translates the replies to connections between ports of a bridge, so
+    these need no source translation, except a container's connection to itself.
     """
     masquerade = Rule(target=Masquerade())
     of_host = (replace(masquerade, outgoing=bridge.name) for bridge in bridges)

@@ -32,7 +32,7 @@ def on_published(chain: str, rules: Iterable[Published], family: Family, action:
 
 
 def source_checks(chain: str, rules: Iterable[Published], family: Family) -> Chains:
-    """Return *chain*, which drops packets to published ports from sources not allowed; {} if no rule names sources."""
+    """Return *chain*, which drops packets to published ports from sources not allowed; {} if no rule restricts them."""
     restricted = _sorted((rule for rule in rules if rule.allow), family)
     if not restricted:
         return {}

@@ -35,7 +35,7 @@ class Nftables:
         self._in_sync = False
         """Whether the table holds the state, as far as known from netd's own transactions."""
         self.forwards: frozenset[Family] = frozenset()
-        """The families that the host has to forward for the last ruleset."""
+        """The families for which the last ruleset needs IP forwarding on the host."""
 
     @property
     def poll_interval(self) -> float | None:

@@ -26,7 +26,7 @@ def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False) -> str:
 def change(state: RulesetState, effective: RulesetChange) -> str:
     """Return the script for a change that is *effective* on *state*; empty if no element changes.
 
-    The cost depends on the change alone: publishing a port takes as long beside sixteen thousand others.
+    The cost depends on the change alone, not on the number of published ports.
     """
     last, first = state.targets(effective)
     old = {**parts(effective.removed), **of_targets(last)}

@@ -96,8 +96,8 @@ table inet netd {
   }
 
   # New connections of containers over their budget are dropped before they take an entry of connection tracking.
-  # Source addresses of a network are valid on its bridge only: on other links they are forged, to pass --allow.  On the
-  # segments of a network (nds*), br_netfilter shows packets between ports.
+  # Source addresses of a network are valid on its bridge only: on other links they are forged, for instance to match
+  # the allowed sources of a port.  On the segments of a network (nds*), br_netfilter passes packets between ports here.
   chain beginning {
     ip saddr @over_budget drop
     ip6 saddr @over_budget6 drop
@@ -124,8 +124,8 @@ table inet netd {
     ip6 saddr != fe80::/10 fib daddr type local goto published6
   }
 
-  # Clients keep their address, unless the reply would not return by this host: from the container's own network and
-  # from the container itself, from the loopback addresses, and from containers to outside.  Where br_netfilter
+  # Clients keep their address if replies to it pass this host.  They would not from the container's own network, from
+  # the container itself, from the loopback addresses, and from containers to outside.  Where br_netfilter
   # translates between a bridge's ports, iifname is not set here, and only a container's connection to itself needs it.
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
@@ -175,7 +175,7 @@ table inet netd {
     meta nfproto . oifname vmap @entering
   }
 
-  # Packets within a network pass here only if their port is published or br_netfilter shows them.
+  # Packets within a network pass here only if their port is published or br_netfilter passes them.
   chain among {
     ct status dnat fib saddr . iif oif missing drop
     iifname != @isolated accept
@@ -219,7 +219,7 @@ table inet netd {{
   set asked_ranges6 {{ type inet_proto . inet_service; flags interval; }}
   set asked_ranges6_at {{ type ipv6_addr . inet_proto . inet_service; flags interval; }}
 
-  # Packets that the host's own rules accept: after all of them, and before the connection is confirmed.
+  # Packets that the host's own rules accept: the priority is after theirs, and before the connection is confirmed.
   chain passed {{
     type filter hook input priority 2147483645; policy accept;
     iifname @bridges accept
