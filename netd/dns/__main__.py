@@ -73,7 +73,7 @@ def _configure_logging() -> None:
 
 
 def _allow_many_descriptors() -> None:
-    """Raise RLIMIT_NOFILE to its hard limit: three descriptors per container, and one per forwarded query."""
+    """Raise RLIMIT_NOFILE to its hard limit: three descriptors per container, and one per upstream attempt."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -79,8 +79,8 @@ class Conntrack:
     def delete_strays(self, rules: Ruleset) -> int:
         """Delete the entries that *rules* would not have admitted and return their number.
 
-        Call it in the host's namespace, after rules that others had flushed are restored.  Reads all entries without
-        address translation; older kernels do not filter by status and send the others too.
+        Call it in the host's namespace, after rules that another program had flushed are restored.  Reads all entries
+        without address translation; older kernels do not filter by status and send the others too.
         """
         if _count() == 0 or not rules.bridges:
             return 0

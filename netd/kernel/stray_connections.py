@@ -36,7 +36,7 @@ class TrackedConnection(Protocol):
 
 
 class StrayFilter:
-    """Selects the connections that one ruleset would not have admitted as they are."""
+    """Selects the connections that one ruleset would have dropped or translated."""
 
     def __init__(self, rules: Ruleset, host_addresses: frozenset[Address]) -> None:
         self._host_addresses = host_addresses

@@ -86,7 +86,7 @@ class UpstreamHealth:
         return QueryPlan((*healthy, *(upstream for upstream in suspect if upstream not in due)), tuple(due))
 
     def record_silence(self, sandbox: str, upstream: Upstream, since: float, now: float) -> None:
-        """Record that a query sent at *since* got no response; ignored if the server responded to others since."""
+        """Record that a query sent at *since* got no response; ignored if the server responded to another since."""
         if not self.has_responded(sandbox, upstream, since):
             self._suspects.setdefault(server_key(sandbox, upstream), now + RETRY)
 

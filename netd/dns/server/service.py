@@ -66,7 +66,7 @@ class DnsServer:
             self._udp.open(sandbox)
             self._tcp.open(sandbox)
         except OSError:
-            # netd reconnects and sends all state again; the view is then the first one again.
+            # netd reconnects and sends all state again, so the next view starts serving the sandbox.
             self._udp.close(sandbox)
             self._tcp.close(sandbox)
             self.views.release(sandbox.shared_view)

@@ -1,9 +1,9 @@
 """DNS over TCP: length-prefixed queries, pipelined, answered in the order in which responses are ready.
 
-A connection gets one query per round of the event loop.  The number of connections per container is limited; one more
-closes the one that has been idle longest, so only the container itself suffers from leaving connections open.  A
-connection that waits for a response is never closed for another: while all wait, new ones stay in the backlog.  A
-client may shut down its side after its last query (RFC 7766, section 6.2.3) and still gets the responses.
+A connection gets one query per round of the event loop.  The number of connections per container is limited.  At the
+limit, a new connection closes the container's connection that has been idle longest.  A connection that waits for a
+response is never closed in this way: while all of them wait, new connections stay in the backlog.  A client
+may shut down its sending side after its last query (RFC 7766, section 6.2.3) and still gets the responses.
 """
 
 from __future__ import annotations

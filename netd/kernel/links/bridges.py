@@ -35,7 +35,7 @@ def is_own(link: rtnl.Link) -> bool:
 
 
 def _is_unfinished(link: rtnl.Link) -> bool:
-    """Return whether a killed netd created the link without configuring it: the last request sets it up and marks it."""
+    """Return whether a killed netd created the link without configuring it: the last request sets the mark."""
     return not link.up and not link.alias and _OWN_NAME.match(link.name) is not None
 
 

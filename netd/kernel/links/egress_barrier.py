@@ -1,8 +1,8 @@
 """The classic BPF program on a bridge's egress: it drops the host's IP packets without the firewall's mark.
 
 Pure except for ``wait_for_packets``; tc.py attaches the program.  The last chain of the firewall marks packets that
-leave by a bridge of netd.  If others flush the rules, no packet is marked, so the bridge is closed to forwarded packets
-until the rules are restored.  ``tc filter show dev BRIDGE egress`` shows the program.
+leave by a bridge of netd.  If another program flushes the rules, no packet is marked, so the bridge is closed to
+forwarded packets until the rules are restored.  ``tc filter show dev BRIDGE egress`` shows the program.
 """
 
 from __future__ import annotations

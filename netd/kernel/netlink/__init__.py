@@ -1,4 +1,4 @@
 """Netlink messages and sockets: encoding, decoding, requests and notifications.
 
-Must not know networks or sandboxes.
+Must not depend on networks or sandboxes.
 """

@@ -1,8 +1,8 @@
 """A ruleset as chains of the legacy tables, for one family.  Pure.
 
 Rules drop packets and never accept them: packets that pass are still subject to the host's own rules, as with
-nftables.  The filters are in the table mangle, which only raw and address translation precede.  So no rule of others in
-the table filter can open netd's networks, and netd does not change that table.
+nftables.  The filters are in the table mangle, which only raw and address translation precede.  So no rule in the
+table filter can open netd's networks, and netd does not change that table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PREFIX = "NETD-"
 MARKING = ("mangle", "POSTROUTING")
 """The table and built-in chain where packets get the mark that the egress barriers require.
 
-netd's rule there is the last, so that no rule of others sees the mark.
+netd's rule there is the last, so that no rule of another program matches the mark.
 """
 TABLES = ("raw", "mangle", "nat")
 """In the order in which they are written: the tables that drop packets first."""

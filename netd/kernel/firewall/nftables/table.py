@@ -140,8 +140,8 @@ table inet netd {
   }
 
   # The egress barrier of a bridge passes only packets that are marked here, so it is closed while this table is absent.
-  # The priority is the last, so that no rule of others sees the mark.  @marked is the first map of the table: a flush
-  # empties maps, in their order, before it deletes rules and sets.
+  # The priority is the last, so that no other table's rule matches the mark.  @marked is the first map of the table: a
+  # flush empties maps, in their order, before it deletes rules and sets.
   chain mark_packet {
     meta mark set meta mark or @mark@
   }
