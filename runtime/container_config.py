@@ -1,6 +1,7 @@
 """Types of a create request in Docker's API: ``Config``, ``HostConfig`` and their parts.
 
-The values are decoded from the request, stored in the record and shown by inspect, unchanged.
+The values are decoded from the request, completed (image defaults, ids in place of container names), stored in the
+record, and shown by inspect.
 :mod:`runtime.engine.options.validate` validates them.
 """
 

@@ -1,7 +1,8 @@
-"""Frames between the daemon, the zygote, shims and a container's first process, and the encoding of their payloads.
+"""Frames between daemon, zygote, shims, setup processes and first processes, and the encoding of their payloads.
 
 A frame is a kind (1 byte), the length of the payload (4 bytes, little-endian) and the payload.  Most payloads are
-``marshal`` of tuples, dictionaries and scalars; each has a pair of functions here that gives it its type.
+``marshal`` of tuples, dictionaries and scalars, converted from and to typed values by the ``pack_…`` and ``unpack_…``
+functions.
 :func:`unpack_container` and :func:`unpack_process` return objects with the attributes of the dataclass without
 importing it: ``dataclasses`` and ``typing`` would triple the memory of every shim.
 """
@@ -24,19 +25,19 @@ if TYPE_CHECKING:
     """See :data:`runtime.kernel.devices.Node`; this module may not import ``kernel``."""
 
     Value = int | str | bytes | tuple["Value", ...]
-    """What a payload may consist of, dictionaries apart."""
+    """The types in payloads, other than dictionaries."""
 
     Failure = tuple[int, str]
     """(exit code as Docker reports it, or errno; message)."""
 
     ExitFields = tuple[int, str, bool, str]
-    """(exit code, time in RFC 3339, killed for lack of memory, error)."""
+    """(exit code, time in RFC 3339, whether the OOM killer was active, error)."""
 
     class ShimState(TypedDict):
-        """What a shim reports of its process, and records in its folder."""
+        """State of a shim's process: sent to the daemon, and recorded in the shim's folder."""
 
         id: str
-        """Of the container or exec; also the name of the shim's folder and socket."""
+        """Id of the container or exec; also the name of the shim's folder and socket."""
         container: str
         group: str
         """Name of the control group below every hierarchy."""
@@ -52,11 +53,11 @@ if TYPE_CHECKING:
         """Clock ticks since boot."""
 
 
-# daemon to shim
+# daemon to setup process or shim; PREPARE and START also setup process to first process
 PREPARE, EXEC, ADOPT, START, HELLO, ATTACH, STDIN, STDIN_END, RESIZE = range(1, 10)
-# shim to daemon
+# setup process or shim to daemon; READY, PREPARED and FAILED also first process to setup process
 READY, PREPARED, STARTED, FAILED, OUTPUT, ENDED, STATE, OUTPUT_END = range(20, 28)
-# first process to shim
+# first process to setup process: the id of the child that continues in its place
 CHILD_PID = 30
 # daemon to zygote: what the new shim's setup process is to do
 SETUP_CONTAINER, SETUP_EXEC, SETUP_REATTACH, SETUP_NAMESPACES, SETUP_USERNS_CONTAINER = 40, 41, 42, 43, 44
@@ -124,7 +125,7 @@ def unpack_process(data: bytes) -> Process:
 
 
 def pack_failure(code: int, message: str) -> bytes:
-    """FAILED."""
+    """Encode FAILED."""
     return pack((code, message))
 
 
@@ -134,7 +135,7 @@ def unpack_failure(data: bytes) -> Failure:
 
 
 def pack_state(state: ShimState) -> bytes:
-    """PREPARED, STARTED and STATE to the daemon, ADOPT."""
+    """Encode PREPARED, STARTED and STATE to the daemon, and ADOPT."""
     return pack_dict({**state})
 
 
@@ -144,19 +145,19 @@ def unpack_state(data: bytes) -> ShimState:
 
 
 def unpack_exit(data: bytes) -> ExitFields:
-    """ENDED."""
+    """Decode ENDED."""
     fields: ExitFields = marshal.loads(data)
     return fields
 
 
 def unpack_pid(data: bytes) -> int:
-    """CHILD_PID."""
+    """Decode CHILD_PID."""
     pid: int = marshal.loads(data)
     return pid
 
 
 def pack_exec(process: Process, group: str, container_id: str, exec_id: str) -> bytes:
-    """EXEC; *group* is the name of the container's control group."""
+    """Encode EXEC; *group* is the name of the container's control group."""
     return pack((pack_spec(process), group, container_id, exec_id))
 
 
@@ -166,7 +167,7 @@ def unpack_exec(data: bytes) -> tuple[Process, str, str, str]:
 
 
 def pack_namespaces(first: int, count: int, donor: str, *, network: bool) -> bytes:
-    """SETUP_NAMESPACES, the arguments of :func:`runtime.shim.user_namespace.make`."""
+    """Encode SETUP_NAMESPACES: the arguments of :func:`runtime.shim.user_namespace.make`."""
     return pack((first, count, donor, network))
 
 
@@ -176,7 +177,7 @@ def unpack_namespaces(data: bytes) -> tuple[int, int, str, bool]:
 
 
 def pack_bootstrap(spec: bytes, names: Sequence[str], nodes: Sequence[Node]) -> bytes:
-    """PREPARE to a first process: the packed spec, the names of the descriptors sent along, device nodes to create."""
+    """Encode PREPARE to a first process: packed spec, names of the descriptors sent along, device nodes to create."""
     return pack((spec, tuple(names), tuple(nodes)))
 
 
@@ -186,7 +187,7 @@ def unpack_bootstrap(data: bytes) -> tuple[ContainerSpec, tuple[str, ...], tuple
 
 
 def pack_handover(state: ShimState, names: Sequence[str]) -> bytes:
-    """STARTED to the shim that sleeps: the state of its process, and the names of the descriptors sent along."""
+    """Encode STARTED to the waiting shim: the state of its process, the names of the descriptors sent along."""
     return marshal.dumps(({**state}, tuple(names)), _VERSION)
 
 

@@ -101,7 +101,7 @@ class Reader:
     def _lines(self, data: bytes) -> list[Line]:
         *complete, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _MAX_ENTRY:
-            self._rest = b"\0"  # The rest of the line does not decode either.
+            self._rest = b"\0"  # Discard the part that was read; NUL makes the whole line invalid JSON.
         return [line for text in complete if text and (line := _line(text))]
 
     def _open_next(self) -> bool:

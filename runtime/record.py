@@ -78,7 +78,7 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State()
     restarts: int = 0
     stopped: bool = False
-    """It was stopped on request: ``unless-stopped`` and ``on-failure`` do not restart it."""
+    """It was stopped on request: only ``always`` restarts it, when the daemon starts."""
     network: SandboxSettings | None = None
     """netd's response, while the container runs."""
     userns: IdRange | None = None

@@ -1,7 +1,7 @@
 """Specifications of processes and containers, which the daemon sends to shims.
 
 Pure; imports only the standard library.  The daemon has validated a spec, except what depends on the image's files
-(user, program): errors there are reported by the shim and raised as :class:`StartError`.
+(user, program): the setup process reports errors of these, which the daemon raises as :class:`StartError`.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ async def _send(writer: asyncio.StreamWriter, streams: Attachment, tty: bool) ->
                 await writer.drain()
             return True
         except StreamLost as lost:
-            _log.warning("client disconnected from a stream: error=%s", lost)
+            _log.warning("output of a stream cut off: error=%s", lost)
             writer.write(f"\r\n{lost}\r\n".encode() if tty else frame(_ERROR_STREAM, str(lost).encode()))
     return False
 

@@ -1,6 +1,7 @@
 """Decodes request bodies of Docker's clients, which write null for fields that are not set.
 
-Null fields are dropped, except in the maps of users' keys, where null is a value.
+Null fields are dropped, except in the maps whose keys the client chooses (ports, paths, networks), where null is a
+value.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def convert(plain: dict[str, Any], kind: type[T]) -> T:
 
 
 def _without_nulls(value: Any, keep: bool = False) -> Any:
-    """Return *value* without null fields.
+    """Return *value* without null fields; with *keep*, null values of its own keys stay.
 
-    Values that hold no null are not copied: that saves time for bodies that publish many ports.
+    Values that cannot hold a null are not copied, which saves time for bodies that publish many ports.
     """
     if isinstance(value, dict):
         return {

@@ -76,7 +76,7 @@ class StreamRoutes:
     async def _attach(self, container: Container, call: Call, stdin: bool, connection: Hijacked) -> Attachment | None:
         """Return the streams of the running process or, if there is none, of the next one.
 
-        Returns None if the client disconnects first.
+        Returns None if the client disconnects, the container is removed, or the process ends first.
         """
         selected = _selected_streams(call)
         connect = partial(_connect, stdin=stdin, stdout=1 in selected, stderr=2 in selected)
@@ -162,7 +162,7 @@ def _selected_streams(call: Call) -> frozenset[int]:
 
 
 def _tail(text: str) -> int | None:
-    """Return the number of lines; None, which means all, for any other text, as in Docker."""
+    """Return *text* as a number of lines; None, which selects all lines, if it is not a number, as in Docker."""
     return unsigned(text)
 
 

@@ -1,4 +1,4 @@
-"""Requests that last as long as a client or a program: tracked, so that the daemon can cancel them when it stops."""
+"""Tracks requests that last until a client disconnects or a program ends; the daemon cancels them when it stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LongRequests:
 
     @contextmanager
     def session(self, call: Call | None = None) -> Iterator[None]:
-        """Let the daemon cancel the current task inside the block when it stops.
+        """Track the current task inside the block, so that :meth:`cancel_all` cancels it.
 
         With *call*, the task is also cancelled when that client disconnects.
         """

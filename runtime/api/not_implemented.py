@@ -1,4 +1,7 @@
-"""Calls of Docker's Engine API that are not implemented: each responds with 501 and names itself."""
+"""Calls of Docker's Engine API that are not implemented: the response is 501, with a message that names the call.
+
+Calls of swarm mode return 503, as Docker's do on a node outside a swarm; ``GET /plugins`` returns an empty list.
+"""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def endpoint(settings: EndpointSettings, record: ContainerRecord, version: Versi
 
 
 def _default_network_fields(bridge: EndpointSettings | None) -> dict[str, Any]:
-    """Return the fields of the default network that older clients read at the top level."""
+    """Return the fields of the default network that older clients read in ``NetworkSettings`` itself."""
     settings = bridge or EndpointSettings()
     return {
         "EndpointID": settings.endpoint_id,

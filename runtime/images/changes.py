@@ -45,7 +45,7 @@ def _pairs(text: str) -> dict[str, str]:
     try:
         words = shlex.split(text)
     except ValueError:
-        raise BadRequest(f"{text!r} has an open quotation") from None
+        raise BadRequest(f"{text!r} has a quotation mark that is not closed") from None
     if words and "=" not in words[0]:
         name, _, value = text.partition(" ")
         return {name: value.strip()}

@@ -17,7 +17,7 @@ from runtime.images.tarstream import BadArchive
 
 _CHUNK = 1 << 18
 _PACKED_CHUNK = 1 << 14
-"""Smaller, because the rest of a chunk is copied at the end of each member, and members can be tiny."""
+"""Smaller than _CHUNK, because the rest of a chunk is copied at the end of each member, and members can be tiny."""
 _MEMORY = 256 << 20
 _LARGEST_RATIO = 1000
 _RATIO_FREE_SIZE = 16 << 20
@@ -32,7 +32,7 @@ class _Decompressor(Protocol):
 
 
 class _Gzip:
-    """zlib's object with the interface of the others: it keeps unconsumed input itself."""
+    """zlib's decompressor with the interface of those of lzma and bz2, which keep unconsumed input themselves."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(31)
@@ -60,7 +60,8 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 class Inflated:
     """The decompressed bytes of *raw*, with their SHA-256 and their number.
 
-    Reading raises BadArchive if the compressed data is damaged, or if it expands more than _LARGEST_RATIO times.
+    Reading raises BadArchive if the compressed data is damaged, or if it expands to more than 16 MiB and more than
+    _LARGEST_RATIO times its size.
     """
 
     def __init__(self, raw: BinaryIO) -> None:

@@ -43,7 +43,7 @@ class Images:
         """Delete the layers that no image uses, except those with a chain id in *used*."""
         self._layers.sweep([*used, *(chain for image in self._images.values() for chain in image.layers)])
 
-    # Questions
+    # Lookup
 
     def all(self) -> list[ImageRecord]:
         return list(self._images.values())
@@ -67,7 +67,7 @@ class Images:
             if len(matching) == 1:
                 return self._images[matching[0]]
             if matching:
-                raise NotFound(f"the id {text} is the beginning of {len(matching)} images: give more of it")
+                raise NotFound(f"{text} is a prefix of the ids of {len(matching)} images: use a longer prefix")
         raise NotFound(f"No such image: {text if prefix and text.startswith('sha256:') else named.short}")
 
     def names_tag(self, text: str) -> Reference | None:
@@ -144,7 +144,7 @@ class Images:
 
     def _unused_layers(self, chains: Sequence[str]) -> list[str]:
         if self._store.incidents:
-            # A lost record may be of an image that uses them.
+            # An image whose record was lost may use them.
             return []
         used = {chain for image in self._images.values() for chain in image.layers}
         return [chain for chain in chains if chain not in used]

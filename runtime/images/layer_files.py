@@ -35,10 +35,10 @@ def check(entry: Entry) -> None:
         if not (0 <= major <= _HIGHEST_MAJOR and 0 <= minor <= _HIGHEST_MINOR):
             raise BadArchive(f"{entry.shown} has an impossible device number {major}:{minor}")
     if entry.kind == "symlink" and (not entry.link or b"\0" in entry.link or len(entry.link) > _LONGEST_LINK):
-        raise BadArchive(f"{entry.shown} is a symbolic link to nothing, or to more than {_LONGEST_LINK} bytes")
+        raise BadArchive(f"{entry.shown} is a symbolic link whose target is empty or longer than {_LONGEST_LINK} bytes")
     for key, value in entry.xattrs.items():
         if key.startswith(("trusted.", "user.overlay.")):
-            raise BadArchive(f"{entry.shown} carries the attribute {key[:80]!r}, which no layer may have")
+            raise BadArchive(f"{entry.shown} carries the attribute {key[:80]!r}, which is not allowed in a layer")
         if key.startswith("user.") and not _is_possible(key, value):
             raise BadArchive(f"{entry.shown} carries an attribute whose name or value is impossible: {key[:80]!r}")
     if not (0 <= entry.uid < 2**32 - 1 and 0 <= entry.gid < 2**32 - 1):
@@ -57,7 +57,7 @@ def archive_errors(entry: Entry) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FAULTS_OF_ARCHIVE:
             raise
-        raise BadArchive(f"the entry {entry.shown} cannot be made: {error.strerror}") from None
+        raise BadArchive(f"the entry {entry.shown} cannot be created: {error.strerror}") from None
 
 
 def set_metadata(entry: Entry, handle: int) -> None:

@@ -253,7 +253,7 @@ def _mtime(header: bytes, extended: Mapping[str, bytes]) -> int:
     else:
         raise BadArchive("the archive has an mtime that is not a number")
     if not -_LATEST <= moment <= _LATEST:
-        raise BadArchive("the archive has an mtime beyond all times")
+        raise BadArchive("the archive has an mtime that is out of range")
     return moment
 
 

@@ -1,7 +1,8 @@
 """Unpacks a layer's archive into a folder for overlayfs.
 
-Every parent is opened by openat2 with the folder as root, and the last component is created by that descriptor and not
-followed, so no archive can read or write a file outside the folder.  Whiteouts are converted to those of overlayfs.
+Every parent is opened by openat2 with the folder as root, and the last component is created relative to that
+descriptor and never followed, so no archive can read or write a file outside the folder.  Whiteouts are converted to
+those of overlayfs.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ _OPAQUE_MARK = b".wh..wh..opq"
 _FOLDER = openat.PARENT
 _NAMES_KEPT = 64 << 20
 _MOST_MISSING = 100_000
-"""Folders created without an entry of their own: each entry of a small archive could require a hundred."""
+"""The largest number of folders created without an entry of their own; one entry can require a hundred of them."""
 _ENTERED = 0o555
 
 
 def unpack(stream: TarStream, root: int, lower: Sequence[int] = (), *, private_root: bool = True) -> int:
-    """Write every entry of *stream* below the folder *root* and return the bytes of all files.
+    """Write every entry of *stream* below the folder *root*; return the size of all files in bytes.
 
     *lower* are the layers below it, top first: owner and mode of a folder without an entry are copied from them.
     Unless *private_root*, the metadata of a root that is not accessible to all users is ignored.
@@ -106,7 +107,7 @@ class _Unpacker:
         return above
 
     def _follow(self, path: bytes) -> int:
-        """Open a folder of the layer; links are resolved inside.  Raises FileNotFoundError, NotADirectoryError."""
+        """Open a folder of the layer; links are resolved within it.  Raises FileNotFoundError, NotADirectoryError."""
         try:
             return open_in(self._root, path, _FOLDER)
         except (FileNotFoundError, NotADirectoryError):

@@ -62,7 +62,7 @@ def set_stdio(descriptors: Sequence[int], *, terminal: bool) -> None:
 
 
 def become_root() -> None:
-    """Take uid and gid 0 of the user namespace, and set the parent-death signal again: a change of ids clears it."""
+    """Set uid and gid to 0 in the user namespace, and set the parent-death signal again: a change of ids clears it."""
     os.setgroups(())
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
@@ -137,7 +137,7 @@ def drop_privileges(process: Process, identity: users.Identity) -> None:
 
 
 def _try_directory(path: str) -> bool:
-    """Enter *path*; return True if only the user may, on a file system that does not trust root (NFS root_squash)."""
+    """Enter *path*; return True if root is denied access, which the user may still have (NFS with root_squash)."""
     try:
         enter_directory(path)
     except PermissionError:
@@ -234,9 +234,10 @@ def _check_program(name: str) -> str:
 
 
 def exec_program(process: Process, identity: users.Identity, errors: int, *, reap: bool = False) -> NoReturn:
-    """Drop privileges and execute the program of *process*.  Raises CannotStart while *errors* is still open.
+    """Drop privileges and execute the program of *process*.
 
-    With *reap*, this process stays as pid 1 that reaps, and the program runs in a child.
+    Errors before execve raise CannotStart, an error of execve is sent on *errors*.  With *reap*, this process stays
+    pid 1 and reaps, and the program runs in a child.
     """
     env = environment(process, identity.home)
     drop_privileges(process, identity)
@@ -249,7 +250,7 @@ def exec_program(process: Process, identity: users.Identity, errors: int, *, rea
 
 
 def execute(program: str, argv: Sequence[str], env: dict[str, str], errors: int) -> NoReturn:
-    """Execute the program with descriptors 0, 1 and 2 only; *errors* is closed by execve, or gets a FAILED frame."""
+    """Execute the program with descriptors 0, 1 and 2 only.  execve closes *errors*, or its error is sent there."""
     if errors != _ERRORS:
         os.dup2(errors, _ERRORS, inheritable=False)
     # Closed now, not by close-on-exec: the path of the program could be a /proc/self/fd path of one of them.

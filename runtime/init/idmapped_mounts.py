@@ -49,7 +49,7 @@ def filesystem_of(path: str) -> str:
 
 
 def bind(source: str, user_namespace: int, *, read_only: bool = False, propagation: str = "rprivate") -> int:
-    """Return what :func:`mounts.bind` returns, with mapped owners."""
+    """Do what :func:`mounts.bind` does, with mapped owners."""
     tree = mounts.bind(source, read_only=read_only, propagation=propagation)
     try:
         idmap(tree, user_namespace, source)
@@ -60,7 +60,7 @@ def bind(source: str, user_namespace: int, *, read_only: bool = False, propagati
 
 
 def overlay(lower: Sequence[str], upper: str, work: str, user_namespace: int, root: int) -> int:
-    """Return what :func:`mounts.overlay` returns, with mapped owners.
+    """Do what :func:`mounts.overlay` does, with mapped owners.
 
     *root* is the host's id of the namespace's root: overlayfs creates its own files in the layers under that id,
     because no unmapped id can be stored there.  A child creates the overlay in a mount namespace of its own, in which

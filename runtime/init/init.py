@@ -26,7 +26,7 @@ PURPOSE = "make the container"
 
 
 class NamespacePlan:
-    """The namespaces of a first process; the default plan is that of idle processes.
+    """The namespaces of a first process; idle processes have the default plan, with *mapped* as configured.
 
     *ipc* is ``private``, ``host`` or the path of a namespace; *mapped* is true with a user namespace.
     """

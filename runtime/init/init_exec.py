@@ -39,10 +39,10 @@ def _set_up(channel: _socket.socket, group: cgroups.Group, target: int, process:
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     linux.reset_signals()
     os.umask(0)
-    # Before the namespaces are joined: a file below the container's /proc could be another one.
+    # Before the namespaces are joined: in the container, another file could be mounted over the one in /proc.
     credentials.set_oom_score(process.oom_score_adj)
     if process.root:
-        credentials.set_limits(process)  # the container's root may not raise them
+        credentials.set_limits(process)  # the container's root has no permission to raise them
     group.join()
     cgroup = group.open_version2()
     _enter(target, _ALL | (linux.CLONE_NEWUSER if process.root else 0))

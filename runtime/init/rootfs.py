@@ -1,7 +1,8 @@
 """Assembles a container's root from its layers, the root skeleton and the mounts of its configuration.
 
-Runs in the container's future first process, in the root of :mod:`runtime.init.rootfs_skeleton`, after that process has
-joined the network namespace.  Every target is resolved inside the new root and mounted on as a descriptor, so links of
+Runs in the container's future first process or, with a user namespace, in the builder
+(:mod:`runtime.init.init_userns`), in the root of :mod:`runtime.init.rootfs_skeleton`, after that process has joined
+the network namespace.  Every target is resolved inside the new root and mounted on as a descriptor, so links of
 the image, and containers that replace directories at the same time, cannot redirect a mount.
 """
 
@@ -178,7 +179,10 @@ def _unreachable(mount: MountSpec, problem: OSError) -> str:
 
 
 def _check_target(target: int, tree: int, mount: MountSpec) -> None:
-    """Raise RootfsError for mounts over /proc, except PROC_FILES, and over /sys, except by parts of the host's /sys."""
+    """Raise RootfsError for a mount over /proc or /sys that is not allowed.
+
+    Allowed are PROC_FILES, parts of the host's /sys over /sys, and a tmpfs on /sys/fs/cgroup.
+    """
     target_type = linux.filesystem_type(target)
     if (target_type == _PROC or mount.target == "/proc") and mount.target not in PROC_FILES:
         raise RootfsError(f"cannot mount on {mount.target}: nothing may be mounted over /proc")

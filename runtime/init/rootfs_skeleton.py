@@ -1,6 +1,7 @@
 """The parts of a container's root that are the same for all: created ahead of time, moved into the root at the start.
 
-The future first process creates them on an empty tmpfs, to which it has changed its root, in its own namespaces:
+The future first process, or the builder (:mod:`runtime.init.init_userns`), which does it at the start, creates them on
+an empty tmpfs, to which it has changed its root, in the namespaces of the container:
 
     /proc    procfs of the new process namespace, masked              /dev     devices, terminals, shared memory
     /cgroup  the container's own control groups, read-only            /root    mount point of the container's root

@@ -1,4 +1,4 @@
-"""Why a process could not be started, and the report of it to the shim."""
+"""The error of a process that cannot be started, and its report to the setup process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CannotStart(Exception):
 
 
 def run_reporting(channel: _socket.socket, set_up: Callable[[], None], purpose: str) -> NoReturn:
-    """Run *set_up*, send FAILED for an exception of it, and exit with 1.
+    """Run *set_up*; if it raises an exception, send FAILED; exit with 1.
 
     *purpose* completes "cannot …" in the message for unexpected exceptions.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LARGEST = 2147483647
-"""Larger numbers have wrapped to 0 in other runtimes."""
+"""Other runtimes have converted some larger numbers to 0."""
 _FILE_LIMIT = 1 << 20
 _PSEUDO = frozenset({0x9FA0, 0x62656572})
 """Magic numbers of procfs and sysfs, whose regular files can block or have effects when they are read."""

@@ -179,7 +179,7 @@ class Group:
         self._set_frozen(False)
 
     def kill(self, seconds: float = 10.0) -> None:
-        """Kill every process, frozen ones and ones being forked included; returns when the group is empty."""
+        """Kill every process, including frozen ones and those being forked; returns when the group is empty."""
         deadline = time.monotonic() + seconds
         while self.exists() and (pids := self.pids()):
             if time.monotonic() > deadline:
@@ -188,7 +188,7 @@ class Group:
                 self._kill_once(pids)
             except OSError as problem:
                 if problem.errno not in (errno.ENOENT, errno.ENODEV):
-                    raise  # otherwise all have ended, and their shim has removed the group
+                    raise  # ENOENT, ENODEV: the processes have ended, and the shim has removed the group
             time.sleep(0.001)
 
     def _kill_once(self, pids: list[int]) -> None:

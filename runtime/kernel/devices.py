@@ -30,7 +30,7 @@ RULES = (
     "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm",
     "c 5:1 rwm", "c 5:2 rwm", "c 10:200 rwm", "c 136:* rwm",
 )  # fmt: skip
-"""Every container may create any node, and open only its own devices."""
+"""Rules of every container: it may create any node, and open only the devices listed here."""
 
 EVERYTHING = ("a *:* rwm",)
 
@@ -52,7 +52,7 @@ def nodes_of(device: Device) -> list[Node]:
 
 
 def all_of_host(base: str = "/dev") -> list[Node]:
-    """Return a node for every device of the host, for privileged containers; without terminals, which are its own."""
+    """Return a node for every device of the host, except those that every container has of its own."""
     own = {name for name, _major, _minor in NODES} | {"console", "ptmx", "pts", "shm", "mqueue"}
     return [node for node in _beneath(base, "/dev") if node[0].split("/")[2] not in own]
 

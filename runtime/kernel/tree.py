@@ -129,7 +129,10 @@ class _Walk:
         os.close(level.folder)
 
     def _leave_to_parent(self, level: _Level) -> _Level | None:
-        """Remove *level* from the open levels; return its parent, reopened if needed, None if that was moved."""
+        """Remove *level* from the open levels; return its parent, reopened if needed.
+
+        Returns None for the root, and if the parent is not the folder that was walked, because *level* was moved.
+        """
         self._open_levels.pop()
         if not self._open_levels and self._positions:
             position, inode, device = self._positions.pop(), self._inodes.pop(), self._inodes.pop()

@@ -3,8 +3,8 @@
 Owns the listening socket and the connections.  Output is buffered for every attached client up to :data:`HIGH_WATER`
 bytes; when a buffer is full, the shim stops reading the process's output until there is room, as Docker does, so a slow
 reader loses nothing.  A client attached with :data:`NO_TIMEOUT` may block the process for as long as it is connected.
-Other clients are disconnected after :data:`STALL_SECONDS` without progress: they attached to a process that has a log
-and was started by another client, and a terminal that is no longer read must not block it for ever.
+Other clients, which attached after the start to a process that has a log, are disconnected after :data:`STALL_SECONDS`
+without progress, so that a client that no longer reads does not block the process for ever.
 
 A client gets ``OUTPUT_END`` after the last output, before its connection is closed; without it the output was cut off.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
     class ShimCallbacks(Protocol):
-        """What the connections call on the shim."""
+        """The methods of the shim that the connections call."""
 
         def describe(self) -> tuple[bytes, tuple[int, ...]]:
             """Return the payload of STATE, and the descriptors that the daemon holds for the next shim."""

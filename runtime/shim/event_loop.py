@@ -1,6 +1,6 @@
 """A small event loop for the shim: descriptors, and the functions that handle their events.
 
-asyncio would cost every shim megabytes.
+asyncio would add megabytes of memory to every shim.
 """
 
 from __future__ import annotations

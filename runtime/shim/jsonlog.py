@@ -17,7 +17,7 @@ _STREAMS = ("", "stdout", "stderr")
 
 class JsonLog:
     def __init__(self, path: str, max_size: int = -1, max_files: int = 1) -> None:
-        """Append to *path*; above *max_size* bytes (-1: no limit) rotate, keeping *max_files* files in all."""
+        """Append to *path*; rotate it from *max_size* bytes on (-1: no limit), keeping *max_files* files in all."""
         self._path = path
         self._max_size = max_size
         self._max_files = max_files

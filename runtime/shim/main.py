@@ -25,10 +25,10 @@ else:
 
 
 def run(ack: int, channel: _socket.socket, hierarchies: Sequence[cgroups.Hierarchy], shims: int) -> NoReturn:
-    """Start the setup process, be the parent of the process that it creates, and serve that from its first event on.
+    """Fork the setup process, wait until it exits, and serve the process that it has created.
 
-    Until then no memory is written: the setup process registers the descriptors to watch in the epoll instance, and
-    sends them in a message that stays unread.
+    Until the first event of that process no memory is written: the setup process registers the descriptors to watch in
+    the epoll instance, and sends them in a message that is not read before.
     """
     os.setsid()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)

@@ -1,7 +1,8 @@
 """The setup process: creates the process that a shim will serve, hands it over, and exits.
 
-A child of the shim, so that the work of a start dirties no memory of the shim.  It talks to the daemon until the
-program runs.  On an error it undoes everything, reports the error to the daemon, and exits; then the shim exits too.
+A child of the shim, so that the work of a start dirties no memory of the shim.  It exchanges frames with the daemon
+until the program runs.  On an error it undoes everything, reports the error to the daemon, and exits; then the shim
+exits too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 class SetupRequest:
     """One request of the daemon.
 
-    *ack* is a pipe: a byte tells the zygote that the request was read.  *channel* is the zygote's connection to the
-    daemon, *shim* the connection to the shim that sleeps, *events* that shim's epoll instance.
+    *ack* is a pipe to the zygote: a byte in it signals that the request was read.  *channel* is the zygote's connection
+    to the daemon, *shim* the connection to the waiting shim, *events* that shim's epoll instance.
     """
 
     __slots__ = ("ack", "channel", "events", "shim")
@@ -43,7 +44,7 @@ class SetupRequest:
 
 
 class SetupContext:
-    """What a setup works with: the request, the connection to the daemon, control groups, the shims' folder."""
+    """The inputs of a setup: the request, the connection to the daemon, control groups, the shims' folder."""
 
     __slots__ = ("control", "hierarchies", "request", "shims")
 
@@ -209,7 +210,7 @@ def _start_and_hand_over(
 
 
 def _send_to_shim(request: SetupRequest, state: ShimState, ends: dict[str, int]) -> None:
-    """Send the state and *ends* to the shim, and register in its epoll instance the ends that are to wake it."""
+    """Send the state and *ends* to the shim, and register in its epoll instance the ends whose events wake it."""
     frames.send(request.shim, frames.STARTED, frames.pack_handover(state, tuple(ends)), tuple(ends.values()))
     for name, descriptor in ends.items():
         if name in _WATCHED_ENDS:

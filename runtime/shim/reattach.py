@@ -58,7 +58,7 @@ def _ends(shims: int, state: ShimState, kept_input: list[int]) -> dict[str, int]
 
 
 def _status_after_reaping(pidfd: int) -> int | None:
-    """Wait until the parent has reaped the process, which is not our child; return its wait status, or None."""
+    """Return the wait status of the process, which is not our child, once its parent has reaped it; None if unknown."""
     reaped = select.poll()
     reaped.register(pidfd, 0)
     reaped.poll(_REAP_MILLISECONDS)

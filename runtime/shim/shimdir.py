@@ -1,7 +1,7 @@
 """The files of a shim in its folder ``RUN/shims/<id>``: its state, and at the end the exit.
 
-The shim writes them, the launcher reads them.  Each contains the kernel's boot id; files of an earlier boot are
-ignored.
+The setup process writes the state, the shim the exit; the launcher reads both, and writes the exit of a process that
+lost its shim.  Each contains the kernel's boot id; a state of an earlier boot is ignored, an exit is not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The setup process's side of a new process: forks it, sends it what it needs, starts its program or undoes everything.
+"""The setup process's side of a new process: forks it, sends spec and descriptors, starts its program or undoes it all.
 
 Runs in the host's mount namespace, where paths of the host can be resolved: layers, bind sources and namespaces are
 opened here and sent as descriptors.
@@ -148,8 +148,9 @@ class ContainerSpawn(PendingProcess):
         descriptors = dict(stdio)
         trees: list[int] = []
         if spec.userns:
-            # Unmounting takes the kernel long.  This process keeps the builder's mount namespace open until it exits,
-            # which nothing waits for; otherwise the builder would exit late and stay a zombie of the sleeping shim.
+            # Unmounting is slow.  This process keeps the mount namespace of the builder and of its parent open until it
+            # exits, for which no process waits.  Otherwise the builder's parent, self.pid here, would exit late and
+            # stay a zombie of the waiting shim.
             self._builder = os.pidfd_open(self.pid)
             self._mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -174,7 +175,7 @@ class ContainerSpawn(PendingProcess):
     def apply_host_limits(self, process: Process) -> None:
         """Set resource limits and OOM score of a process in a user namespace, which has no right to raise them itself.
 
-        Waits until the builder has ended.
+        Waits until the builder and its parent have ended.
         """
         ended = select.poll()
         ended.register(self._builder, select.POLLIN)
@@ -210,7 +211,7 @@ class ContainerSpawn(PendingProcess):
 
 
 def _detach_from_host() -> None:
-    """Drop what the container's processes could read of the host in this process: streams and command line."""
+    """Replace this process's streams and command line, in which the container could read data of the host."""
     linux.detach_stdio()
     cmdline.replace((COMMAND,))
 

@@ -21,7 +21,7 @@ _OUTPUTS = {"stdout": frames.STDOUT, "stderr": frames.STDERR}
 
 
 class Streams:
-    """Forwards output to its consumer, and clients' input to the process."""
+    """Forwards output to a callback, and clients' input to the process."""
 
     def __init__(self, events: event_loop.Loop, output: Callable[[int, bytes], None], ends: dict[str, int]) -> None:
         """*ends*: descriptors by name; ``stdout``, ``stderr`` and optionally ``stdin``, or ``master`` and ``slave``."""

@@ -52,8 +52,8 @@ def main() -> NoReturn:
 def _detach_shims() -> None:
     """Replace the descriptor of the shims' folder by a detached mount of it.
 
-    Containers can read the paths of their pipes in /proc/PID/fd: these begin at the folder then, and not at the host's
-    root.
+    Containers can read the paths of their pipes in /proc/PID/fd: these paths then begin at the folder, not at the
+    host's root.
     """
     tree = linux.open_tree(_SHIMS, "", recursive=False)
     os.dup2(tree, _SHIMS, inheritable=False)
@@ -76,7 +76,10 @@ def _forbid_imports() -> None:
 
 
 def _serve(channel: _socket.socket, hierarchies: tuple[cgroups.Hierarchy, ...]) -> None:
-    """Fork a shim for every request.  Its setup process reads the request: memory written here is no longer shared."""
+    """Fork a shim for every request.
+
+    The shim's setup process reads the request, because memory that the zygote writes is no longer shared with shims.
+    """
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)
     answered = b"1"

@@ -10,7 +10,7 @@ from contextlib import suppress
 from runtime import frames
 
 NOT_LISTENING = (ConnectionError, FileNotFoundError)
-"""What connecting to a socket raises that no process listens on; other errors do not imply that."""
+"""Errors of connecting to a socket on which no process listens; other errors do not imply that none listens."""
 
 
 class Channel:

@@ -69,7 +69,7 @@ class ShimLauncher:
             if not isinstance(await self.adopt(identifier), ShimProcess):
                 shimdir.remove(self._shims, identifier)
         except (OSError, frames.ChannelError) as error:
-            # Its folder is removed together with its container.
+            # Its folder stays, and the next start of the daemon tries again.
             self._tasks.failures.report(f"adopt {identifier[:12]}", error)
 
     async def prepare(self, container: ContainerSpec) -> ShimProcess:
@@ -276,7 +276,7 @@ class ShimLauncher:
             raise
 
     async def _reattach(self, process: ShimProcess) -> None:
-        """Attach another shim to a process whose shim was killed; if that fails, record its end."""
+        """Attach another shim to a process whose shim was killed; if that fails, record the process as ended."""
         directory = os.open(process.id, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._shims)
         try:
             if (status := shimdir.read_exit(directory)) is not None:

@@ -26,7 +26,7 @@ class ShimAttachment:
     """One client's attachment to the streams, over a connection of its own to the shim."""
 
     def __init__(self, channel: Channel, *, sends_end: bool) -> None:
-        """*sends_end* is false for a shim of an earlier version, which sends no OUTPUT_END."""
+        """*sends_end* is false until STATE is received, and for shims of an earlier version, without OUTPUT_END."""
         self._channel = channel
         self._sends_end = sends_end
 
@@ -167,12 +167,12 @@ class ShimProcess:
         self._channel = channel
 
     async def cancel(self) -> None:
-        """Undo a process that was not released; returns when its shim has removed everything."""
+        """Undo a process that was not released; returns when its setup process has removed everything."""
         await self._shim().finish()
         self.close()
 
     def close(self) -> None:
-        """Close all descriptors.  A running process continues; the shim undoes one that was not released."""
+        """Close all descriptors.  A running process continues; one that was not released is undone by its setup process."""
         if self._channel is not None:
             self._channel.close()
         self._close_input()

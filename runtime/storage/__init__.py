@@ -1,1 +1,1 @@
-"""Volumes and the folders of containers: creation, copy-up, deferred deletion."""
+"""Volumes, copy-up of image folders into them, and deferred deletion of folders."""

@@ -97,8 +97,8 @@ def _move_all(made: int, volume: int) -> None:
 class _Copy:
     """The copy of one tree, with hard links preserved.
 
-    *links* is a folder for the first copy of every file with several names, under its inode; without *links*, each name
-    becomes a file of its own.
+    *links* is a folder with a link to the first copy of every file that has several names, named by device and inode;
+    without *links*, each name becomes a file of its own.
     """
 
     def __init__(self, target: int, links: int | None = None) -> None:

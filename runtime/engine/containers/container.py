@@ -47,7 +47,7 @@ class PendingAttachment:
 
     connect: Callable[[Running], Awaitable[Attachment]]
     ready: asyncio.Future[Attachment | None]
-    """None when the container is removed without a process; cancelled when the client disconnects."""
+    """None if the container is removed or the process ends first; cancelled if the client disconnects."""
 
     async def connect_to(self, running: Running) -> None:
         try:
@@ -98,7 +98,10 @@ class Container:
             raise Conflict(f"Container {self.id} is restarting, wait until the container is running")
 
     async def connect_pending_attachments(self, running: Running) -> None:
-        """Connect all pending attachments to the streams of *running*; called first before its program is executed."""
+        """Connect all pending attachments to the streams of *running*.
+
+        Called before the execve of its program, and again after the start for clients that attached meanwhile.
+        """
         pending, self.pending_attachments = self.pending_attachments, []
         for attachment in pending:
             if not attachment.ready.done():

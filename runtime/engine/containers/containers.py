@@ -112,7 +112,7 @@ class Containers:
         return container
 
     async def update(self, container: Container, **fields: Any) -> None:
-        """Set fields of the record; if the write fails, restore the former values and raise the Problem."""
+        """Set fields of the record and write it; if the write fails, restore the former values and raise the Problem."""
         before = container.record
         container.record = msgspec.structs.replace(before, **fields)
         if container.id not in self._containers:
@@ -126,7 +126,7 @@ class Containers:
         await asyncio.to_thread(self._copies.write, container.record)
 
     def update_deferred(self, container: Container, **fields: Any) -> None:
-        """Set fields of the record that describe what has already happened, and write them in the background.
+        """Set fields that describe past events, such as a start or an exit, and write the record in the background.
 
         If the write fails, the values stay: a restarted daemon reads them from the kernel and the shims again.
         """

@@ -39,7 +39,7 @@ def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> bool:
     """Remove the lines from the hosts file that only *before* has, and add those that only *after* has.
 
     All other lines stay.  A file that is larger than 1 MiB or unreadable is not changed: the reason is logged and False
-    returned.  It then lacks lines about the container's own addresses; names of other containers are not in the file.
+    returned.  The unchanged file then lacks new addresses of the container itself; it never names other containers.
     """
     if before == after:
         return True

@@ -20,7 +20,7 @@ _MAX_RESULTS, _MAX_OUTPUT = 5, 4096
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One check: its times (RFC 3339), its exit code (-1 after a timeout) and its output."""
+    """One check: its times (RFC 3339), its exit code (-1 if it timed out or could not be started) and its output."""
 
     start: str
     end: str

@@ -42,7 +42,8 @@ class Control:
     async def stop(self, container: Container, *, signal: str = "", seconds: int | None = None) -> None:
         """Send the stop signal, and SIGKILL if the process has not exited after *seconds* (-1: no limit).
 
-        Raises NotModified if the container has no process.
+        Without *seconds*, the timeout of the container applies.  If the container waits for its restart, only
+        the restart is cancelled.  Raises NotModified if the container has no process.
         """
         number = self._stop_signal(container, signal)
         if await self._lifecycle.cancel_restart(container):

@@ -1,6 +1,6 @@
 """Creates a container: validates the request, then creates volumes, folder, and last the record.
 
-A failure rolls back the completed steps.
+A failure rolls back the completed steps, except that new named volumes stay.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Creator:
         return [str(self._paths.layer(chain)) for chain in draft.layers]
 
     def _inherited(self, draft: ContainerRecord, mounts: Sequence[MountRequest]) -> list[MountPoint]:
-        """Return the mounts of ``--volumes-from``, without those at targets of the request's own mounts."""
+        """Return the mounts of ``--volumes-from``, without tmpfs and without targets of the request's own mounts."""
         targets = {mount.target for mount in mounts}
         inherited = []
         for text in draft.host.volumes_from or ():

@@ -1,7 +1,8 @@
 """Execs: further processes in running containers.
 
-Exited execs are kept for five minutes, at most 256 per container, so that clients can read their exit codes.  If a
-container has 1,024 others or more, those that were not started within five minutes are deleted.
+Exited execs are kept for at least five minutes, but at most 256 per container, so that clients can read their exit
+codes.  If a container has 1,024 or more execs that have not exited, the next creation deletes those that were not
+started within five minutes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _KEPT_SECONDS, _MAX_KEPT = 300.0, 256
 _SWEEP_INTERVAL = 64
 """Creations between two sweeps of exited execs."""
 _MAX_ACTIVE = 1024
-"""Created and running execs of a container, above which old execs that were not started are deleted."""
+"""The number of created and running execs of a container from which on old execs that were not started are deleted."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,9 +44,9 @@ class Exec:
     code: int | None = None
     started: bool = False
     size: tuple[int, int] | None = None
-    """(rows, columns) of a resize request before the start."""
+    """(rows, columns) from the start request, or from a resize request before the start."""
     changed_at: float = field(default_factory=time.monotonic)
-    """Monotonic time of its exit; of its creation until then."""
+    """Monotonic time of its creation or, after the exit, of the exit."""
 
 
 class Execs:
@@ -94,7 +95,7 @@ class Execs:
         return container
 
     async def start(self, exec_: Exec, *, attached: bool) -> Attachment | None:
-        """Start the process; :meth:`begin` comes first.  Raises StartError, whose code becomes the exec's exit code."""
+        """Start the process after :meth:`begin`.  Raises StartError, whose code becomes the exec's exit code."""
         container = self._containers.find(exec_.container)
         try:
             running, streams = await self._run(container, exec_, attached)

@@ -23,7 +23,11 @@ class ImageRemoval:
         self._bus = bus
 
     async def remove(self, text: str, *, force: bool) -> Report:
-        """Remove a name of an image, and the image with its last name.  Raises Conflict if it is in use."""
+        """Remove the name *text* if the image has further names; otherwise remove the image with all its names.
+
+        Raises Conflict if a container uses the image, or, without *force*, if *text* is an id and the image has several
+        names.
+        """
         image = self._images.find(text)
         names = self._images.names_of(image.id)
         tag = self._images.names_tag(text)
@@ -67,7 +71,7 @@ class ImageRemoval:
         return [{"Untagged": name.short} for name in names]
 
     async def prune(self, matches: Callable[[ImageRecord], bool], *, dangling: bool) -> tuple[Report, int]:
-        """Delete every unused image that *matches*; with *dangling*, only images without a name."""
+        """Delete every unused image for which *matches* is true; with *dangling*, only images without a name."""
         report: Report = []
         freed = 0
         for image in self._images.all():

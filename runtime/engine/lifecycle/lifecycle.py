@@ -31,7 +31,7 @@ from runtime.spec import ExitStatus, StartError
 
 _log = logging.getLogger(__name__)
 _DAEMON_ERROR = 128
-"""The exit code of a container that a daemon's error kept from starting, as in Docker."""
+"""The exit code of a container that could not be started because of an error of the daemon, as in Docker."""
 
 
 class Lifecycle:
@@ -98,7 +98,7 @@ class Lifecycle:
         await container.connect_pending_attachments(running)
 
     async def _record_start_failure(self, container: Container, message: str, code: int) -> None:
-        """Record the error of a failed start, which no restart policy repeats."""
+        """Record the error of a failed start.  Restart policies do not apply; AutoRemove does."""
         before = container.record.state
         status = "created" if before.started_at == ZERO_TIME else "exited"
         state = msgspec.structs.replace(before, status=status, pid=0, error=message, exit_code=code)
@@ -203,7 +203,7 @@ class Lifecycle:
                     _log.warning("restart failed: container=%s error=%s", container.id[:12], problem.message)
                     if not resource_errors.is_shortage(problem) or self._containers.get(container.id) is not container:
                         return
-                # The host lacks resources, the container is not at fault: retry until the start succeeds.
+                # The host lacks resources, which is not an error of the container: retry until the start succeeds.
                 container.restart_task = task
                 container.restart_delay = restart_policy.next_delay(container.restart_delay, 0.0)
                 self._containers.update_deferred(

@@ -1,6 +1,7 @@
 """Restores state after a restart of this daemon or of netd.
 
-Reconnects to running containers, handles exits that happened meanwhile, and deletes sandboxes without a container.
+Reconnects to running containers, handles exits that happened meanwhile, and deletes sandboxes of containers that do
+not run.
 """
 
 from __future__ import annotations
@@ -112,9 +113,9 @@ class Restore:
     # Sandboxes
 
     async def reconcile(self) -> None:
-        """Compare netd's sandboxes with the containers: delete those without a container, update the other records.
+        """Delete netd's sandboxes of containers that do not run; update the records of containers from the others.
 
-        Raises Unavailable while netd is down.
+        Sandboxes of unknown containers stay if records may be missing.  Raises Unavailable while netd is down.
         """
         await self._static_addresses.synchronize()
         incomplete = self._containers.records_may_be_missing

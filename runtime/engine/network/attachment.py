@@ -25,7 +25,7 @@ from runtime.record import ContainerRecord
 
 _log = logging.getLogger(__name__)
 _RETRY_DELAYS = (0.5, 3.0, 15.0)
-"""Seconds before a deletion is tried again."""
+"""Seconds before each further attempt of a deletion."""
 _PREFIX = "failed to set up container networking: "
 
 
@@ -59,9 +59,9 @@ class NetworkAttachments:
             await asyncio.wait(set(self._pending_leaves))
 
     async def join(self, container: Container, netns: str = "") -> SandboxAttachment:
-        """Create the container's sandbox, in the namespace at *netns* if given, or share that of another container.
+        """Create the container's sandbox, in the namespace at *netns* if given, or join that of another container.
 
-        Raises netd's Problem with Docker's prefix; nothing is left behind then.
+        Raises netd's Problem with Docker's prefix, and then leaves no sandbox.
         """
         if networking.shares_network(container.record.host):
             return self._share(container)
@@ -195,6 +195,6 @@ def _check_mode(record: ContainerRecord, network: str) -> None:
 
 
 def _prefixed(problem: Problem) -> Problem:
-    """Return *problem* with Docker's prefix, as the same class where that takes a message only."""
+    """Return *problem* with Docker's prefix; a ServerError if the class of *problem* takes more than a message."""
     kind = type(problem) if type(problem).__init__ is Problem.__init__ else ServerError
     return kind(_PREFIX + problem.message)

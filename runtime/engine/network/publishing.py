@@ -32,7 +32,7 @@ class PortPublisher:
         self._containers = containers
 
     async def publish(self, container: Container, bindings: PortBindings) -> None:
-        """Publish *bindings* ports.  If a Problem is raised, nothing has changed."""
+        """Publish the ports *bindings*.  If a Problem is raised, nothing has changed."""
         _check(container, bindings)
         async with container.lock:
             host = port_bindings.add(container.record.host, bindings)

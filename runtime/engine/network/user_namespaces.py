@@ -135,10 +135,11 @@ def check(host: HostConfig) -> None:
 
 
 def inherited_ids(mode: str, requested: str, donors: Sequence[tuple[str, IdRange | None]]) -> IdRange | None:
-    """Return the ids of the containers whose namespaces a container joins: it must have the same ids.  Pure.
+    """Return the ids of the donors, whose namespaces a new container joins and whose ids it must have.  Pure.
 
     *mode* is the effective mode, *requested* the one in the request.  *donors* are (name, ids).  Raises BadRequest if
-    the donors have no user namespace although *mode* asks for one, or if their ids differ.
+    the ids of the donors differ, if they have no user namespace although *mode* asks for one, or if they have one
+    although *requested* is ``host``.
     """
     for name, ids in donors:
         if ids != donors[0][1]:

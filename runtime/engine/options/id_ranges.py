@@ -59,11 +59,11 @@ def _entry(text: str, source: str) -> str:
 
 
 def shared_range(pool: IdRange, used: Iterable[IdRange]) -> IdRange:
-    """Return the range that all containers share with ``remap``.  Raises BadRequest if a container owns part of it."""
+    """Return the range that containers share with ``remap``.  Raises BadRequest if part of it is another range in use."""
     first = IdRange(first=pool.first, count=RANGE_SIZE, shared=True)
     if any(_overlap(first, other) and not other.shared for other in used):
         raise BadRequest(
-            f"the ids {pool.first}:{RANGE_SIZE}, which remap shares, are a container's own: remove the containers made"
+            f"the ids {pool.first}:{RANGE_SIZE}, which remap shares, belong to a single container: remove the containers created"
             " with userns auto, or set another userns_range"
         )
     return first

@@ -37,7 +37,7 @@ class MountRequest:
     mode: str = ""
     propagation: str = ""
     create_source: bool = False
-    """Create a missing directory on the host, as ``-v`` does and ``--mount`` does not."""
+    """Create a missing directory on the host: always for ``-v``, for ``--mount`` only with ``CreateMountpoint``."""
     copy: bool = True
     """Fill an empty volume from the image."""
     labels: tuple[tuple[str, str], ...] = ()

@@ -51,7 +51,11 @@ def endpoints(config: NetworkingConfig | None, host: HostConfig) -> dict[str, En
 def resolved_endpoints(
     requested: Mapping[str, EndpointSettings], joined: Mapping[str, EndpointSettings]
 ) -> dict[str, EndpointSettings]:
-    """Return the requested settings by the names of the joined networks, with the fields that persist over a stop."""
+    """Return the requested settings by the names of the joined networks.
+
+    Network ids and DNS names are added: unlike other operational fields, they stay recorded while the container is
+    stopped.
+    """
     names = {key: _joined_name(key, joined) for key in requested}
     endpoints = {name: requested[key].requested() for key, name in names.items() if name}
     for name, settings in joined.items():
@@ -69,7 +73,7 @@ def _joined_name(name: str, joined: Mapping[str, EndpointSettings]) -> str | Non
 
 
 def endpoint_key(endpoints: Mapping[str, EndpointSettings], network: str) -> str | None:
-    """Return the key in *endpoints* of a network given by name or id, None if it has none."""
+    """Return the key in *endpoints* of a network given by name or prefix of its id; None if it is not in there."""
     if network in endpoints:
         return network
     return next(

@@ -28,7 +28,7 @@ def environment(defaults: Iterable[str], entries: Iterable[str]) -> tuple[str, .
 
 
 def check(config: Config, argv: Sequence[str]) -> None:
-    """Raise BadRequest for a program that cannot run."""
+    """Raise BadRequest for a missing command, a relative working directory, or text that execve cannot take."""
     if not argv:
         raise BadRequest("no command specified: the image has none, so name one")
     if config.working_dir and not config.working_dir.startswith("/"):
@@ -45,7 +45,7 @@ def check_environment(entries: Iterable[str]) -> None:
 
 
 def check_user(user: str, group_add: Iterable[str] = ()) -> None:
-    """Raise BadRequest for a user that is neither a valid name nor a valid number, whatever the image's files hold."""
+    """Raise BadRequest for a user that is neither a valid name nor a valid number; reads no files of the image."""
     check_strings("user", (user, *group_add))
     try:
         users.check(user, tuple(group_add))

@@ -38,7 +38,7 @@ def should_restart(policy: RestartPolicy, *, code: int, restarts: int, stopped: 
 
 
 def should_restart_after_daemon_start(policy: RestartPolicy, *, code: int, restarts: int, stopped: bool) -> bool:
-    """Return the same for a container found exited at the daemon's start; ``always`` then ignores *stopped*."""
+    """Do what :func:`should_restart` does, for an exit while the daemon was down; ``always`` then ignores *stopped*."""
     return policy.name == "always" or should_restart(policy, code=code, restarts=restarts, stopped=stopped)
 
 

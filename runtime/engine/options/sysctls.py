@@ -1,4 +1,4 @@
-"""Sysctls that a container may set: netd applies those of the network namespace, the shim all others.  Pure."""
+"""Sysctls that a container may set: netd sets those of the network namespace, the first process all others.  Pure."""
 
 from __future__ import annotations
 
