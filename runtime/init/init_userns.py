@@ -2,9 +2,9 @@
 
 Three more processes take part, and end before the program starts.  The *helper* enters the user namespace and forks the
 *first* process there, so that the user namespace owns its other namespaces.  The process that the setup process has
-forked stays root of the host and joins all of them but the user namespace; its child, the *builder*, is in the process
-namespace too, and mounts everything in a mount namespace owned by the host's user namespace.  Then the first process
-takes a copy of that mount namespace: in a copy owned by another user namespace, the kernel locks the existing mounts,
+forked stays root of the host and joins these other namespaces; its child, the *builder*, is also in the process
+namespace, and mounts everything in a mount namespace owned by the host's user namespace.  Then the first process takes
+a copy of that mount namespace: in a copy owned by another user namespace, the kernel locks the existing mounts,
 so that they cannot be unmounted or made writable.
 """
 

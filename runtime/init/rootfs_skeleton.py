@@ -1,4 +1,4 @@
-"""The parts of a container's root that are the same for all: created ahead of time, moved into the root at the start.
+"""The parts of a root that are the same for all containers: created ahead of time, moved into the root at the start.
 
 The future first process, or the builder (:mod:`runtime.init.init_userns`), which does it at the start, creates them on
 an empty tmpfs, to which it has changed its root, in the namespaces of the container:

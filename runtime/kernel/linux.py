@@ -1,7 +1,7 @@
 """System calls that Python 3.11 does not have, by ctypes.
 
-Contains numbers and structures only: no policy, no paths.  Imported by the zygote, so it imports few modules.  Every
-function raises OSError with the kernel's error number.
+Contains numbers and structures only: no policy, no paths.  Imported by the zygote, so it imports few modules.  A system
+call that fails raises OSError with the kernel's error number, except in :func:`exit_status`.
 
 Needs Linux 5.12 (mount_setattr).  The numbers used are those of x86_64; from 424 on they are the same everywhere.
 """

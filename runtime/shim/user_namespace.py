@@ -45,7 +45,7 @@ def make(first: int, count: int, donor: str, *, network: bool) -> list[int]:
 
 
 def _hold(channel: _socket.socket, donor: str, *, network: bool) -> NoReturn:
-    """Keep the namespaces alive until the parent has opened them."""
+    """Keep the namespaces in existence until the parent has opened them."""
     try:
         if donor:
             descriptor = os.open(donor, os.O_RDONLY | os.O_CLOEXEC)

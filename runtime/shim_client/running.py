@@ -172,7 +172,7 @@ class ShimProcess:
         self.close()
 
     def close(self) -> None:
-        """Close all descriptors.  A running process continues; one that was not released is undone by its setup process."""
+        """Close all descriptors.  A running process continues; its setup process undoes one that was not released."""
         if self._channel is not None:
             self._channel.close()
         self._close_input()

@@ -1,7 +1,7 @@
 """Starts the zygote, restarts it when it has died, and keeps idle shims ready.
 
-Owns the zygote process and the channels of idle shims.  An idle shim has forked a first process, which waits for a
-container's spec.
+Owns the zygote process and the channels of idle shims.  The setup process of an idle shim has forked a first
+process, which waits for a container's spec.
 """
 
 from __future__ import annotations

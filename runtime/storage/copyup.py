@@ -2,7 +2,7 @@
 
 The copy is created in a folder that only the daemon can access, and moved into the volume when it is complete: a
 running container may have mounted the volume already, and could replace names in it by symbolic links.  A volume on
-another file system is filled directly: also by descriptor, and with an error if a folder of it is moved meanwhile.
+another file system is filled directly, also by descriptor; the copy fails if a folder of the volume is moved meanwhile.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _PAUSES = (0.5, 3.0)
 
 
 class DeferredDelete:
-    """Deletes folders by way of *scratch*, which must be on the same file system."""
+    """Renames folders into *scratch*, which must be on the same file system, and deletes them there."""
 
     def __init__(self, scratch: Path, tasks: Tasks | None = None) -> None:
         self._tasks = tasks or Tasks()

@@ -112,7 +112,7 @@ class Containers:
         return container
 
     async def update(self, container: Container, **fields: Any) -> None:
-        """Set fields of the record and write it; if the write fails, restore the former values and raise the Problem."""
+        """Set fields of the record and write it; if that fails, restore the former values and raise the Problem."""
         before = container.record
         container.record = msgspec.structs.replace(before, **fields)
         if container.id not in self._containers:

@@ -59,11 +59,11 @@ def _entry(text: str, source: str) -> str:
 
 
 def shared_range(pool: IdRange, used: Iterable[IdRange]) -> IdRange:
-    """Return the range that containers share with ``remap``.  Raises BadRequest if part of it is another range in use."""
+    """Return the range that containers share with ``remap``.  Raises BadRequest if a range of ``auto`` is in it."""
     first = IdRange(first=pool.first, count=RANGE_SIZE, shared=True)
     if any(_overlap(first, other) and not other.shared for other in used):
         raise BadRequest(
-            f"the ids {pool.first}:{RANGE_SIZE}, which remap shares, belong to a single container: remove the containers created"
+            f"the ids {pool.first}:{RANGE_SIZE}, which remap shares, are one container's: remove the containers made"
             " with userns auto, or set another userns_range"
         )
     return first
