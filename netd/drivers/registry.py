@@ -1,4 +1,4 @@
-"""The registry of network drivers: those of netd, and those of installed packages."""
+"""The registry of network drivers: netd's own, those of installed packages, and plugins in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs that a request starts and does not wait for."""
+"""Jobs that a request starts without waiting for their end."""
 
 from __future__ import annotations
 

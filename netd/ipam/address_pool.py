@@ -2,7 +2,7 @@
 
 An index that is rebuilt from the records at start.  Addresses that were never used are allocated first, the lowest
 first; then released ones, the least recently used first, so that neighbour caches of peers have expired.  The cost of
-an operation depends neither on the size of the subnet nor on the number of addresses in use.
+allocation and release depends neither on the size of the subnet nor on the number of addresses in use.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class NetworkRoutes:
         return json(shapes.inspected(self._state, network, with_status=call.version >= _SINCE_STATUS))
 
     def _find(self, term: str) -> Network:
-        """Return the network; an ambiguous term gets the text that Docker uses for inspect only."""
+        """Return the network; an ambiguous term raises the error text that Docker uses for inspect only."""
         try:
             return self._state.find_network(term)
         except BadRequest as problem:

@@ -177,7 +177,7 @@ def _config_from(request: CreateJson) -> str:
 
 
 def _check_template(request: CreateJson) -> None:
-    """Raise Forbidden, with Docker's texts, for fields that config-only networks or their users cannot have."""
+    """Raise Forbidden, with Docker's texts, for fields that are invalid with config-only or config-from."""
     operator_fields = request.ingress or request.internal or request.attachable or request.scope
     if request.config_only and operator_fields:
         raise Forbidden(

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 class SandboxChange:
     """The difference between two records of one sandbox, in facts, rules and endpoints.
 
-    Computed while the state changes, because both sides depend on the state.
+    Computed while the state changes, because the facts of each record are derived from the state that contains it.
     """
 
     id: str
@@ -167,8 +167,8 @@ def _delete_flows(host: Host, background: BackgroundJobs, change: SandboxChange)
     """Delete conntrack entries that contradict the new rules, in the background because it takes 12 ms and more.
 
     Otherwise established connections would be translated to the next container with a released address, and UDP flows
-    that began before their port was published would stay with the host.  A change that assigns one of the addresses, or
-    unpublishes a port, waits for the job.
+    that began before their port was published would still be delivered to the host.  A change that assigns one of the
+    addresses, or unpublishes a port, waits for the job.
     """
     endpoints = change.after.endpoints if change.after else ()
     kept = {address.ip for endpoint in endpoints for address in endpoint.addresses}

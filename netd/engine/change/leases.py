@@ -54,7 +54,7 @@ class _PoolRequests:
         return Pool(granted.subnet, gateway, requested.ip_range, dict(requested.auxiliary), granted.id)
 
     async def _free_pool(self, family: Family, requested: PoolSpec) -> Granted:
-        """Return a pool that overlaps no other network's; overlapping ones are released after the last attempt."""
+        """Return a pool that overlaps no other network's; overlapping pools are released after the last attempt."""
         subnet = requested.subnet
         if subnet is not None and subnet.network_address.is_unspecified:
             subnet = None

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Orphan(msgspec.Struct, frozen=True):
-    """A network or endpoint that a plugin was asked to create and that no record refers to."""
+    """A network or endpoint that may exist at a plugin although no record refers to it."""
 
     driver: str
     network: str
@@ -310,7 +310,7 @@ async def _delete_orphans(plugins: Plugins, store: Store, orphans: Iterable[Orph
 
 
 async def _is_delivered(call: Awaitable[None]) -> bool:
-    """Return whether the plugin received the call, even if it refused; failures are logged and not raised."""
+    """Return whether the plugin received the call, even if it returned an error; failures are logged and not raised."""
     try:
         await call
     except Problem as problem:

@@ -1,4 +1,4 @@
 """Requests about networks: create, delete, list, prune, reservations.
 
-Changes no sandbox.
+Nothing here changes a sandbox.
 """

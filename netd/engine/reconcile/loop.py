@@ -1,4 +1,4 @@
-"""The repair loop: reverts changes that others make to netd's objects in the kernel."""
+"""The repair loop: reverts changes that other programs make to netd's objects in the kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAUSE = 0.5
 
 
 async def watch(context: EngineContext) -> None:
-    """Request a repair after each change made by others, until the host is closed."""
+    """Request a repair after each change by another program, until the host is closed."""
     try:
         async for change in context.host.changes():
             _log.warning("changed by others: kind=%s name=%s", change.kind, change.name)

@@ -53,7 +53,7 @@ async def restore(context: EngineContext) -> None:
     _restore_addresses(context.state, context.store)
     for identifier, names in context.network_names.items():
         context.dns.set_network(identifier, names.records())
-    context.stray_check_needed.set()  # Others may have changed the firewall while no netd ran.
+    context.stray_check_needed.set()  # Other programs may have changed the firewall while no netd ran.
     if not await reconcile(context):
         context.repair_needed.set()
     for sandbox in context.state.sandboxes:

@@ -135,7 +135,7 @@ class Sandboxes:
 
 
 def check_exclusive(drivers: Drivers, networks: Sequence[Network]) -> None:
-    """Raise BadRequest, with Docker's text, where a network without addresses (host, none) is combined with others."""
+    """Raise BadRequest, with Docker's text, if a network without addresses (host, none) is combined with others."""
     exclusive = [network for network in networks if not drivers.get(network.driver).traits.addressed]
     if exclusive and len(networks) > 1:
         mode = "host" if exclusive[0].name == "host" else "private (none)"
@@ -150,7 +150,7 @@ def join(
     undo: ExitStack,
     leased: EndpointSettings | None = None,
 ) -> Endpoint:
-    """Allocate an endpoint of the sandbox on the network; *undo* receives the release.
+    """Allocate an endpoint of the sandbox on the network; the release of its addresses is added to *undo*.
 
     *leased* are the settings with the addresses that an IPAM driver assigned.
     """

@@ -29,7 +29,7 @@ def publications(
     """Reserve the host ports of *after*, release those of *before*, and return the publications.
 
     Host ports stay the same while the sandbox's networks publish at the same host addresses; otherwise ports that netd
-    chose are kept if they are free.  *undo* receives the reverse operations.  Raises ServerError when a port is in use.
+    chose are kept if they are free.  Reverse operations are added to *undo*.  Raises ServerError if a port is in use.
     """
     former = before.publications if before else ()
     policies = policies_of(context.state, context.drivers, after) if after.port_requests else {}

@@ -1,7 +1,7 @@
 """The records in memory, with an index for each query.
 
 Mutated only by synchronous code, so a caller sees a consistent state until its next await.  The caller applies the
-same change to the kernel, or reverts it here.
+same change to the kernel, or reverts the change of the state.
 """
 
 from __future__ import annotations
