@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,9 @@ settings.load_profile("netd")
 
 def pytest_sessionstart() -> None:
     """Enter a private mount namespace, so that no mount of the tests outlives the run, even a killed one."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs so, and every process that the tests start would ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() == 0:
         libc.unshare(libc.CLONE_NEWNS)
         libc.make_mounts_private()
