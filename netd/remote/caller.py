@@ -123,7 +123,7 @@ class Caller:
         data = b"" if body is None else msgspec.json.encode(body)
         headers = {"Accept": CONTENT_TYPE, "Host": _HOST, "Content-Type": CONTENT_TYPE}
         async with self._get_session().post(f"{self._base}/{method}", data=data, headers=headers) as response:
-            return response.status, await response.content.read(_MAX_RESPONSE)
+            return response.status, await _read(response.content)
 
     @property
     def _base(self) -> str:
@@ -163,3 +163,13 @@ class Caller:
         return PluginUnreachable(
             f"plugin {self.name} at {self.address} failed {method}: {reason}; check that it is running"
         )
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Return the body of a response, in however many pieces it arrives; at most _MAX_RESPONSE bytes are kept."""
+    body = bytearray()
+    async for piece in content.iter_any():
+        body += piece
+        if len(body) > _MAX_RESPONSE:
+            break
+    return bytes(body[:_MAX_RESPONSE])

@@ -253,10 +253,10 @@ def test_a_container_cannot_hold_up_execs_by_stopping_them(
     tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The container sees an exec before its program runs; a health check must still get a result."""
-    hurried = shim_pool._MAIN.replace(
+    hurried = shim_pool._ZYGOTE_SCRIPT.replace(
         "main()", "from runtime.shim import spawn; spawn.ExecSpawn.patience = 100; main()"
     )
-    monkeypatch.setattr(shim_pool, "_MAIN", hurried)
+    monkeypatch.setattr(shim_pool, "_ZYGOTE_SCRIPT", hurried)
     box = Box(tmp_path, image, "/proc/self/ns/net")
     try:
         spec = box.spec("sh", "-c", STOPPER)

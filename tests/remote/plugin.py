@@ -22,6 +22,8 @@ class Plugin:
         """Replacement responses by method: a body, a function of the request's body, or a complete response."""
         self.held: dict[str, threading.Event] = {}
         """Events by method that delay the response until they are set."""
+        self.halved: set[str] = set()
+        """Methods whose responses are sent in two parts, the second one later."""
         self.arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -81,7 +83,17 @@ class Plugin:
             given = given(body)
         if isinstance(given, tuple):
             return web.Response(status=given[0], text=given[1])
+        if method in self.halved:
+            return await self._in_two_parts(request, json.dumps(given).encode())
         return web.json_response(given, content_type=CONTENT_TYPE)
+
+    async def _in_two_parts(self, request, data):
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
+        await response.prepare(request)
+        await response.write(data[:1])
+        await asyncio.sleep(0.1)  # Both parts would be read at once otherwise.
+        await response.write(data[1:])
+        return response
 
     def _usual(self, method, body):
         name = method.replace(".", "_")

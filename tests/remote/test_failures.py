@@ -90,6 +90,12 @@ def test_an_answer_that_cannot_be_used_is_refused_in_one_sentence(place, plugin,
     assert plugin.methods()[-2:] == AGAIN
 
 
+def test_a_response_that_arrives_in_two_parts_is_read_whole(place, plugin):
+    plugin.halved.update(RUN)
+    place.far()
+    run(place, plugin, "web")
+
+
 @pytest.mark.parametrize(
     ("capabilities", "status", "words"),
     [

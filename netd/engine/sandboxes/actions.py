@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
@@ -37,30 +37,37 @@ class Sandboxes:
             await bridge_segments.ensure_room(
                 self._context, [network for network, _ in self._networks(endpoint_settings)]
             )
-            async with leases.lease_addresses(self._context, self._networks(endpoint_settings)) as leased:
+            async with (
+                leases.lease_addresses(self._context, self._networks(endpoint_settings)) as leased,
+                self._adopted_namespace(draft.id, request.netns, self._networks(endpoint_settings)),
+            ):
                 with ExitStack() as undo:
                     sandbox = self._allocate(draft, endpoint_settings, leased, undo)
-                    async with self._adopted_namespace(sandbox, request.netns):
-                        sandbox = await plugin_calls.apply_change(
-                            self._context, None, sandbox, add_publications(self._context, None, undo)
-                        )
+                    sandbox = await plugin_calls.apply_change(
+                        self._context, None, sandbox, add_publications(self._context, None, undo)
+                    )
                     undo.pop_all()
         return self.view(sandbox)
 
     @asynccontextmanager
-    async def _adopted_namespace(self, sandbox: Sandbox, path: str) -> AsyncIterator[None]:
+    async def _adopted_namespace(
+        self, identifier: str, path: str, networks: Iterable[tuple[Network, EndpointSettings]]
+    ) -> AsyncIterator[None]:
         """Use the namespace at *path*, if any, for a new sandbox; unmount it when the creation fails."""
         if not path:
             yield
             return
-        if sandbox.on_host or not path.startswith("/"):
+        if self._is_on_host(networks) or not path.startswith("/"):
             raise BadRequest(
                 f"the network namespace {path} cannot be used: write an absolute path, and not with network host"
             )
-        await self._context.host.adopt_namespace(sandbox.id, path)
-        unmount = partial(self._context.host.apply, [Step(Verb.DEL, Namespace(sandbox=sandbox.id))])
-        async with rollback(self._context.repair_needed, f"sandbox={sandbox.id[:12]}", unmount):
+        await self._context.host.adopt_namespace(identifier, path)
+        unmount = partial(self._context.host.apply, [Step(Verb.DEL, Namespace(sandbox=identifier))])
+        async with rollback(self._context.repair_needed, f"sandbox={identifier[:12]}", unmount):
             yield
+
+    def _is_on_host(self, networks: Iterable[tuple[Network, EndpointSettings]]) -> bool:
+        return any(self._context.driver(network).traits.on_host for network, _ in networks)
 
     async def rename(self, identifier: str, name: str) -> SandboxView:
         """Rename a container in its record, DNS names and alternative link names.  Raises NotFound."""
@@ -115,7 +122,7 @@ class Sandboxes:
     ) -> Sandbox:
         """Allocate the sandbox's endpoints.  The caller must not await before it begins the change."""
         networks = self._networks(endpoint_settings)
-        on_host = any(self._context.driver(network).traits.on_host for network, _ in networks)
+        on_host = self._is_on_host(networks)
         if on_host and draft.hostname == sandbox_request.default_hostname(draft.id):
             draft = replace(draft, hostname=self._context.host.hostname())
         sandbox = replace(draft, on_host=on_host)

@@ -106,7 +106,7 @@ class Execs:
             self._record_exit(container, exec_, _NOT_STARTED)
             raise StartError(str(error), _NOT_STARTED) from error
         except OSError as error:
-            exec_.code = _NOT_STARTED
+            self._record_exit(container, exec_, _NOT_STARTED)
             what = "cannot start the exec"
             raise resource_errors.problem(error, what) or ServerError(f"{what}: {error}") from error
         except BaseException:
