@@ -254,7 +254,7 @@ def test_a_container_cannot_hold_up_execs_by_stopping_them(
 ) -> None:
     """The container sees an exec before its program runs; a health check must still get a result."""
     hurried = shim_pool._ZYGOTE_SCRIPT.replace(
-        "main()", "from runtime.shim import spawn; spawn.ExecSpawn.patience = 100; main()"
+        "main()", "from runtime.shim import spawn; spawn.ExecSpawn.timeout = 100; main()"
     )
     monkeypatch.setattr(shim_pool, "_ZYGOTE_SCRIPT", hurried)
     box = Box(tmp_path, image, "/proc/self/ns/net")
