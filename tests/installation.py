@@ -17,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -52,6 +53,18 @@ def busybox_tar() -> bytes:
             info.size = len(text)
             tar.addfile(info, io.BytesIO(text.encode()))
     return out.getvalue()
+
+
+@contextlib.contextmanager
+def running_installation(config: str = "") -> Iterator[Installation]:
+    """Yield an installation whose daemons run and which has the busybox image; it is destroyed afterwards."""
+    made = Installation(config=config)
+    try:
+        made.start()
+        made.load_busybox()
+        yield made
+    finally:
+        made.destroy()
 
 
 def wait_until(question, seconds: float = 15) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.attacks.fuzzing import Maker, routes
 from tests.engine.conftest import Raw
-from tests.installation import Installation
+from tests.installation import running_installation
 
 SECONDS = float(os.environ.get("NETD_FUZZ_SECONDS", "8"))
 SEED = int(os.environ.get("NETD_FUZZ_SEED", "1"))
@@ -33,13 +33,8 @@ CREATED = re.compile(rb'"Id":"([0-9a-f]{64})"')
 @pytest.fixture(scope="module")
 def place():
     """A separate installation, because some requests remove the image that other tests share."""
-    installation = Installation()
-    try:
-        installation.start()
-        installation.load_busybox()
+    with running_installation() as installation:
         yield installation
-    finally:
-        installation.destroy()
 
 
 def ask(path, request: bytes) -> bytes:

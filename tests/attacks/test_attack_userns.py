@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installation import Installation, wait_until
+from tests.installation import Installation, running_installation, wait_until
 
 FIRST, PIECES = 1_000_000, 6
 CONFIG = f'userns = "auto"\nuserns_range = "{FIRST}:{PIECES * 65536}"\n'
@@ -18,13 +18,8 @@ CONFIG = f'userns = "auto"\nuserns_range = "{FIRST}:{PIECES * 65536}"\n'
 @pytest.fixture(scope="module")
 def remapped():
     """An installation with ``userns = "auto"``."""
-    place = Installation(config=CONFIG)
-    try:
-        place.start()
-        place.load_busybox()
+    with running_installation(CONFIG) as place:
         yield place
-    finally:
-        place.destroy()
 
 
 @pytest.fixture(autouse=True)

@@ -2,19 +2,14 @@
 
 import pytest
 
-from tests.installation import Installation
+from tests.installation import running_installation
 
 
 @pytest.fixture(scope="module")
 def installation():
     """An installation with a busybox image, shared by the tests of one module."""
-    place = Installation()
-    try:
-        place.start()
-        place.load_busybox()
+    with running_installation() as place:
         yield place
-    finally:
-        place.destroy()
 
 
 @pytest.fixture(autouse=True)

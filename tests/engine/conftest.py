@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.installation import IMAGE, Installation
+from tests.installation import IMAGE, running_installation
 
 
 class Raw(http.client.HTTPConnection):
@@ -47,13 +47,8 @@ class Raw(http.client.HTTPConnection):
 
 @pytest.fixture(scope="session")
 def place():
-    installation = Installation()
-    try:
-        installation.start()
-        installation.load_busybox()
+    with running_installation() as installation:
         yield installation
-    finally:
-        installation.destroy()
 
 
 @pytest.fixture

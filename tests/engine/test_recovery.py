@@ -11,20 +11,15 @@ import tarfile
 import pytest
 from docker.errors import APIError
 
-from tests.installation import IMAGE, Installation, wait_until
+from tests.installation import IMAGE, Installation, running_installation, wait_until
 
 NONE = {"NetworkMode": "none"}
 
 
 @pytest.fixture
 def installation():
-    installation = Installation()
-    try:
-        installation.start()
-        installation.load_busybox()
+    with running_installation() as installation:
         yield installation
-    finally:
-        installation.destroy()
 
 
 def start(installation, *command, name=None, host=None, **fields):

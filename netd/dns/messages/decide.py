@@ -68,7 +68,7 @@ class Forward:
     otherwise: Rcode = Rcode.SERVFAIL
     """The response code if there is no upstream server."""
     exists: bool = False
-    """The records have names below this one: NXDOMAIN would deny those too (RFC 8020) and becomes NODATA."""
+    """The records contain subdomains of the name: NXDOMAIN would deny them too (RFC 8020), so it becomes NODATA."""
 
 
 @dataclass(frozen=True, slots=True)
