@@ -1,10 +1,13 @@
 """Many calls leave nothing behind in the daemons: no descriptors, and no records of ended processes."""
 
+import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from netd.common.errors import Problem
 from runtime.engine.containers.container import Container
 from runtime.engine.lifecycle import execs as execs_module
 from runtime.engine.lifecycle.execs import Exec, Execs
@@ -123,3 +126,20 @@ def test_execs_that_nobody_starts_are_dropped(kept):
         container.execs.add(made.id)
     ended(execs, container, -1)
     assert len(execs._execs) == 1 and not container.execs
+
+
+def test_an_exec_that_fails_for_a_lack_of_resources_has_exited(kept, monkeypatch):
+    fleet, execs = kept
+    container = Container(Record("c"))
+    fleet.find = lambda _: container
+    made = Exec("e", "c", ExecConfig(cmd=["true"]), started=True)
+    execs._execs[made.id] = made
+    container.execs.add(made.id)
+
+    async def fail(*_):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(execs, "_run", fail)
+    with pytest.raises(Problem, match="file descriptor"):
+        asyncio.run(execs.start(made, attached=False))
+    assert made.code is not None and not container.execs and list(container.exited_execs) == [made.id]
