@@ -1,6 +1,6 @@
 """The demonstration of quickstart: every command is printed with its output, and the output is checked.
 
-All objects have the label netd.quickstart, which distinguishes them from other objects.
+Each object is noted by its id when it is made; only noted objects are removed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from daemons import BIN, ROOT, Place
+from demonstration_objects import KINDS, DemonstrationObjects
 
 NETWORK, WEB, CLIENT, IMAGE = "quickstart-net", "quickstart-web", "quickstart-client", "busybox"
-LABEL = "netd.quickstart=1"
 SUBNETS = [IPv4Network(f"172.{second}.0.0/16") for second in range(18, 32)]
 PORTS = range(8080, 8180)
 PAGE = "Hello from a container"
@@ -35,6 +35,7 @@ class Show:
         self.environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
         if place != Place():
             self.environment["NETD_RUN_DIR"] = str(place.run)
+        self.objects = DemonstrationObjects(place.state)
         self.steps = 0
 
     def title(self, text: str) -> None:
@@ -56,9 +57,30 @@ class Show:
             raise StepError(f"{expect!r} is missing in what it printed")
         return done.stdout
 
+    def make(self, kind: str, line: str) -> None:
+        """Print and run a shell command line that makes an object, and note the id that it prints last."""
+        self.objects.note(kind, self.shell(line).split()[-1])
+
     def quietly(self, *words: str) -> str:
         """Return the output of netctl without printing it; empty if it fails."""
         return self._call(("netctl", *words), stderr=subprocess.DEVNULL).stdout.strip()
+
+    def listed(self, *words: str) -> list[str]:
+        """Return the words that netctl prints.  Raises StepError."""
+        done = self._call(("netctl", *words), stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise StepError(f"netctl {shlex.join(words)}: {done.stdout.strip()}")
+        return done.stdout.split()
+
+    def documents(self, *words: str) -> list[dict[str, str]]:
+        """Return the JSON list that netctl prints.  Raises StepError."""
+        found: list[dict[str, str]] = json.loads(" ".join(self.listed(*words)))
+        return found
+
+    def attempt(self, *words: str) -> str:
+        """Run netctl without printing; return its error message, empty if it succeeded."""
+        done = self._call(("netctl", *words), stderr=subprocess.STDOUT)
+        return done.stdout.strip() if done.returncode else ""
 
     def _call(self, words: Sequence[str], stderr: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -73,20 +95,18 @@ def demonstrate(show: Show) -> None:
     if show.quietly("image", "ls", "--quiet", IMAGE):
         show.run("netctl", "image", "ls", IMAGE)
     else:
-        flags = f"--change 'CMD [\"sh\"]' --change 'LABEL {LABEL}'"
-        show.shell(f"{tool} | netctl image import {flags} - {IMAGE}")
+        show.make("image", f"{tool} | netctl image import --change 'CMD [\"sh\"]' - {IMAGE}")
 
     show.title("Create a network of its own")
     subnet, why = choose_subnet(show)
     say(why)
-    create = ["network", "create", "--driver", "bridge", "--subnet", str(subnet)]
-    show.run("netctl", *create, "--label", LABEL, NETWORK)
+    show.make("network", f"netctl network create --driver bridge --subnet {subnet} {NETWORK}")
 
     show.title("Start two containers on it, one of them a web server with a published port")
     port = next(number for number in PORTS if is_free(number))
-    common = ["netctl", "run", "-d", "--label", LABEL, "--network", NETWORK]
-    show.run(*common, "--name", WEB, "-p", f"{port}:80", IMAGE, "sh", "-c", SERVE)
-    show.run(*common, "--name", CLIENT, IMAGE, "sleep", "1000000")
+    run = ["netctl", "run", "-d", "--network", NETWORK]
+    show.make("container", shlex.join([*run, "--name", WEB, "-p", f"{port}:80", IMAGE, "sh", "-c", SERVE]))
+    show.make("container", shlex.join([*run, "--name", CLIENT, IMAGE, "sleep", "1000000"]))
     show.run("netctl", "ps")
 
     show.title("Find one from the other by name, and reach it")
@@ -152,16 +172,17 @@ def is_free(port: int) -> bool:
 
 
 def clean(show: Show) -> None:
-    """Remove the objects of a demonstration; missing objects are ignored."""
-    ours = ("--filter", f"label={LABEL}")
-    for kind, listing, force in (
-        ("container", ("ps", "--all"), ("rm", "--force")),
-        ("network", ("network", "ls"), ("network", "rm")),
-        ("image", ("image", "ls"), ("image", "rm")),
-    ):
-        for found in show.quietly(*listing, "--quiet", *ours).split():
-            show.quietly(*force, found)
-            say(f"{kind} {found} removed")
+    """Remove the noted objects of a demonstration; those that are in use stay and are named."""
+    for kind in KINDS:
+        words = [kind, "rm", *(["--force"] if kind == "container" else [])]
+        for identifier in show.objects.ids(kind):
+            fault = show.attempt(*words, identifier)
+            if not fault:
+                say(f"{kind} {identifier} removed")
+            elif "No such" not in fault and "not found" not in fault:
+                say(f"{kind} {identifier} stays: {fault}")
+                continue
+            show.objects.forget(kind, identifier)
 
 
 def say(text: str) -> None:

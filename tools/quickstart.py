@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,19 +11,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from daemons import BIN, ROOT, SOCKETS, DaemonError, Place, listener, start, stop
+from daemons import BIN, ROOT, SOCKETS, DaemonError, Place, answers, listener, start, stop
 from demonstration import IMAGE, NETWORK, Show, StepError, clean, demonstrate, say
 
 
-def main(option: str = "", directory: str = "") -> int:
+def main(option: str = "", *words: str) -> int:
     """Execute an option of tools/quickstart; ``--try`` calls this script with ``--inside`` in a new namespace."""
     if option == "--try":
         return try_it()
     if option == "--inside":
-        return check(Place(Path(directory, "state"), Path(directory, "run")))
-    place = Place()
+        return check(Place(Path(words[0], "state"), Path(words[0], "run")))
+    place = place_of_environment()
     if option == "--remove":
-        return remove(Show(place), place)
+        with reported():
+            return remove(Show(place), place, yes="--yes" in words, purge="--purge" in words)
+        return 1
     if option == "--check":
         return check(place)
     with reported():
@@ -32,6 +35,12 @@ def main(option: str = "", directory: str = "") -> int:
         print(GO_ON.format(netctl=BIN / "netctl", root=ROOT, place=place, network=NETWORK, image=IMAGE))
         return 0
     return 1
+
+
+def place_of_environment() -> Place:
+    """Return the folders named by NETD_STATE_DIR and NETD_RUN_DIR, or the usual ones."""
+    usual = Place()
+    return Place(Path(os.environ.get("NETD_STATE_DIR", usual.state)), Path(os.environ.get("NETD_RUN_DIR", usual.run)))
 
 
 def try_it() -> int:
@@ -73,26 +82,67 @@ def start_daemons(show: Show, place: Place, started: list[str]) -> None:
             say(f"{name} runs already (process {listener(place.socket(name))})")
 
 
-def remove(show: Show, place: Place) -> int:
-    """Remove the demonstration; if there are no other objects, also the daemons started here and their state."""
+def remove(show: Show, place: Place, *, yes: bool = False, purge: bool = False) -> int:
+    """Remove the demonstration, then the daemons that were started from here.
+
+    Other objects stay and are listed, and with them the daemons, unless the user agrees (*yes*, or on a terminal).
+    The state folder is removed only with *purge*, and only if no object is left.
+    """
+    silent = [name for name in SOCKETS if not answers(place.socket(name))]
+    if silent:
+        raise DaemonError(
+            f"{' and '.join(silent)} not running, so what {place.state} holds is not known; run tools/quickstart first"
+        )
     clean(show)
-    kept = {
-        "containers": show.quietly("ps", "--all", "--quiet").split(),
-        "networks": show.quietly("network", "ls", "--quiet", "--filter", "type=custom").split(),
-        "volumes": show.quietly("volume", "ls", "--quiet").split(),
-        "images": show.quietly("image", "ls", "--quiet").split(),
-    }
-    left = [f"{len(found)} {kind}" for kind, found in kept.items() if found]
-    if left:
-        print(f"The daemons stay, because there is more than the demonstration: {', '.join(left)}.")
-        return 0
+    others = other_objects(show)
+    if others:
+        say("There is more than the demonstration:")
+        for kind, name in others:
+            say(f"  {kind} {name}")
+        if not (yes or agreed("Remove all of these too? [y/N] ")):
+            print("They stay, and so do the daemons.  Remove them yourself, or with --remove --yes.")
+            return 0
+        remove_others(show, others)
     stop_daemons(place, [name for name in SOCKETS if started_here(place, name)])
     if any(listener(place.socket(name)) for name in SOCKETS):
         print(f"Daemons that were not started from here go on, with their state in {place.state}.")
         return 0
-    delete([place.run, place.state])
-    print(f"What is left: Debian's packages libnftables1, busybox-static and python3-venv, and the folder {ROOT}.")
+    delete([place.run, *([place.state] if purge else [])])
+    state = "" if purge else f", the state in {place.state} (--remove --purge deletes it)"
+    print(f"What is left: Debian's packages libnftables1, busybox-static and python3-venv, the folder {ROOT}{state}.")
     return 0
+
+
+def other_objects(show: Show) -> list[tuple[str, str]]:
+    """Return kind and name (of images the id) of all objects, in the order in which they can be removed."""
+    listings = {
+        "container": ("ps", "--all"),
+        "network": ("network", "ls", "--filter", "type=custom"),
+        "volume": ("volume", "ls"),
+        "image": ("image", "ls"),
+    }
+    return [(kind, name) for kind, words in listings.items() for name in names_of(show, words)]
+
+
+def names_of(show: Show, listing: Sequence[str]) -> list[str]:
+    identifiers = list(dict.fromkeys(show.listed(*listing, "--quiet")))
+    found = show.documents("inspect", *identifiers) if identifiers else []
+    return [document["Name"].lstrip("/") if "Name" in document else document["Id"] for document in found]
+
+
+def agreed(question: str) -> bool:
+    """Ask on the terminal; False without one."""
+    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
+
+
+def remove_others(show: Show, others: Sequence[tuple[str, str]]) -> None:
+    """Remove the objects.  Raises StepError for one that cannot be removed."""
+    for kind, name in others:
+        force = ["--force"] if kind in ("container", "image") else []
+        fault = show.attempt(kind, "rm", *force, name)
+        if fault:
+            raise StepError(f"{kind} {name} cannot be removed: {fault}")
+        say(f"{kind} {name} removed")
 
 
 def stop_daemons(place: Place, names: Sequence[str]) -> None:
@@ -133,7 +183,7 @@ netd and netd-runtime go on running.  Go on with
 
 and remove everything with
 
-   sudo {root}/tools/quickstart --remove
+   sudo {root}/tools/quickstart --remove [--yes] [--purge]
 """
 
 if __name__ == "__main__":

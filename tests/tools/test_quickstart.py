@@ -1,5 +1,6 @@
 """tools/quickstart: the demonstration in a separate namespace, and its messages on conflicts."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,28 @@ def test_unknown_options_are_refused_and_help_is_shown(tool):
     refused = tool("quickstart", "--nonsense")
     assert refused.returncode == 2 and "--check" in refused.stdout
     assert tool("quickstart", "--help").stdout.count("sudo tools/quickstart") == 4
+
+
+def test_remove_takes_only_what_the_demonstration_made_and_purges_only_when_asked(tmp_path):
+    script = """
+    export PATH="$(dirname "$0"):$PATH"
+    "$0" "$1" && netctl run -d --name mine busybox sleep 1000 && netctl network create yours || exit 3
+    "$0" "$1" --remove </dev/null && netctl ps --all && netctl network ls && "$0" "$1" --remove --purge --yes
+    """
+    places = {"NETD_STATE_DIR": str(tmp_path / "state"), "NETD_RUN_DIR": str(tmp_path / "run")}
+    done = call([*APART, "bash", "-c", script, *PROGRAM], env={**os.environ, **places})
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, first, second = done.stdout.split("and remove everything with")[1].partition("They stay, and so do the daemons.")
+    listed, table = done.stdout.split("There is more than the demonstration:")[1], second.split("NAMES")[1]
+    assert first and "container mine" in listed and "network yours" in listed and "image sha256:" in listed
+    assert "quickstart-web" not in table.split("removed")[0] and "mine" in table and "yours" in table
+    assert not list(tmp_path.iterdir())
+
+
+def test_remove_without_daemons_deletes_nothing(tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    places = {"NETD_STATE_DIR": str(state), "NETD_RUN_DIR": str(tmp_path / "run")}
+    refused = call([*PROGRAM, "--remove", "--purge", "--yes"], env={**os.environ, **places})
+    assert refused.returncode == 1 and "netd and netd-runtime not running" in refused.stderr
+    assert state.exists()
