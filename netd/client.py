@@ -158,7 +158,10 @@ class NetdClient:
     def _unavailable(self, problem: Exception) -> Unavailable:
         if isinstance(problem, TimeoutError):
             return Unavailable(f"netd on {self.socket} does not answer")
-        return Unavailable(f"cannot reach netd on {self.socket}: is it running? ({problem or type(problem).__name__})")
+        reason = getattr(problem, "os_error", problem)
+        reason = getattr(reason, "strerror", "") or reason or type(problem).__name__
+        start = f"netd --run-dir {self.socket.parent}"
+        return Unavailable(f"cannot reach netd at {self.socket}: {reason}; is it running? Start it with '{start}'")
 
 
 def _part(text: str) -> str:

@@ -7,7 +7,8 @@ the fault, and the remedy if there is one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def join_faults(faults: Sequence[str]) -> str:
@@ -95,3 +96,11 @@ class NoSpace(Problem):
 
 class ReadOnly(Unavailable):
     """The disk of the state directory is not writable; nothing was changed."""
+
+
+def no_driver(name: str, known: Iterable[str]) -> NotFound:
+    """Return Docker's error for a driver that is not installed, with the names of those that are."""
+    names = sorted(known)
+    near = get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return NotFound(f'plugin "{name}" not found: {hint}the drivers are {", ".join(names)}')

@@ -29,7 +29,7 @@ ADVERTISED = options.PREFIX + "advertise_addr_nmsgs"
 ADVERTISED_EVERY = options.PREFIX + "advertise_addr_ms"
 KNOWN = frozenset(
     (
-        *(NAME, MASQUERADE, ICC, BINDING, INHIBIT, TRUSTED, IPV4, IPV6, ADVERTISED, ADVERTISED_EVERY),
+        *(NAME, MASQUERADE, ICC, BINDING, INHIBIT, TRUSTED, IPV4, IPV6, ADVERTISED, ADVERTISED_EVERY, GUARD),
         *(*MODES.values(), *SOURCES.values(), options.MTU, options.INTERFACE_PREFIX),
     )
 )

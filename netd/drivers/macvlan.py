@@ -21,7 +21,10 @@ ACCESS = "netd.host_access"
 HOST = "host"
 """Name of the auxiliary address of the host itself, with ``netd.host_access``."""
 _KNOWN = frozenset(
-    (options.MTU, options.INTERFACE_PREFIX, options.PREFIX + "enable_ipv4", options.PREFIX + "enable_ipv6")
+    (
+        *(PARENT, MODE, ACCESS, options.MTU, options.INTERFACE_PREFIX),
+        *(options.PREFIX + "enable_ipv4", options.PREFIX + "enable_ipv6"),
+    )
 )
 
 

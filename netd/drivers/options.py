@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from netd.common.addresses import Address, Family
@@ -11,11 +12,17 @@ from netd.common.digits import signed
 from netd.common.errors import BadRequest
 
 PREFIX = "com.docker.network."
+OWN_PREFIX = "netd."
 MTU = PREFIX + "driver.mtu"
 INTERFACE_PREFIX = PREFIX + "container_iface_prefix"
 ORDINARY_MTU = 1500
 GATEWAYS: dict[Family, str] = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 """Names of the auxiliary addresses that replace the containers' default gateways."""
+_BUILT_IN = ("bridge", "macvlan")
+_OF_OTHER_ENGINES = frozenset(
+    ("encrypted", "isolate", "metric", "no_default_route", "vlan", "vrf", PREFIX + "driver.overlay.vxlanid_list")
+)
+"""Options of Docker's overlay driver and of Podman's bridge driver, which files for several engines contain."""
 _MTUS = range(68, 65536)
 _LINK_NAME = re.compile(r"(?!\.{1,2}\Z|lo\Z)[^\s/:%]{1,15}\Z")
 _LONGEST_PREFIX = 12
@@ -25,10 +32,35 @@ _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 def refuse_unknown(options: Mapping[str, str], known: Collection[str], what: str) -> None:
-    """Raise BadRequest for an option with Docker's prefix that is not supported."""
+    """Raise BadRequest for an option that is not in *known*, unless it is another program's (``without_effect``)."""
     for name in options:
-        if name.startswith(PREFIX) and name not in known:
-            raise BadRequest(f"option {name} is not supported for {what}; remove it")
+        if name not in known and not _is_foreign(name):
+            raise _unknown(name, known, what)
+
+
+def refuse_unknown_with_prefix(options: Mapping[str, str], known: Collection[str], what: str) -> None:
+    """Raise BadRequest for an option with the prefix of Docker or netd that is not in *known*; ignore others."""
+    for name in options:
+        if name.startswith((PREFIX, OWN_PREFIX)) and name not in known:
+            raise _unknown(name, known, what)
+
+
+def without_effect(driver: str, options: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each option of other programs that the built-in *driver* ignores."""
+    if driver not in _BUILT_IN:
+        return []
+    return [f"option {name} has no effect on {driver} networks of netd" for name in options if _is_foreign(name)]
+
+
+def _is_foreign(name: str) -> bool:
+    """Return True for a name in a name space of others (com.example.x), and for options of other engines."""
+    return name in _OF_OTHER_ENGINES or ("." in name and not name.startswith((PREFIX, OWN_PREFIX)))
+
+
+def _unknown(name: str, known: Collection[str], what: str) -> BadRequest:
+    near = [text for text in known if text.endswith(f".{name}")] or get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "remove it"
+    return BadRequest(f"option {name} is not an option of {what}; {hint}")
 
 
 def flag(options: Mapping[str, str], name: str, default: bool) -> bool:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from netd.common import entry_points
-from netd.common.errors import NotFound
+from netd.common.errors import no_driver
 from netd.drivers import Driver, Traits
 from netd.drivers.bare import BareDriver
 from netd.drivers.bridge import BridgeDriver
@@ -31,7 +31,7 @@ class Drivers:
     def get(self, name: str) -> Driver:
         """Return the driver.  Raises NotFound with Docker's message."""
         if (found := self._drivers.get(name)) is None:
-            raise NotFound(f'plugin "{name}" not found')
+            raise no_driver(name, filter(self.has, self.names))
         return found
 
     def add(self, name: str, driver: Driver) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from netd.common import entry_points
 from netd.common.addresses import Address, Family, Interface, Subnet
-from netd.common.errors import NotFound
+from netd.common.errors import no_driver
 
 T = TypeVar("T")
 Soon: TypeAlias = T | Awaitable[T]
@@ -104,7 +104,7 @@ class IpamDrivers:
         if name in (DEFAULT, NULL):
             return None
         if (found := self._drivers.get(name)) is None:
-            raise NotFound(f'plugin "{name}" not found')
+            raise no_driver(name, self.names)
         return found
 
     def add(self, name: str, driver: IpamDriver) -> None:

@@ -1,4 +1,4 @@
-"""Parsing of addresses and prefixes, with the error messages of Docker's decoder and a remedy."""
+"""Parsing of addresses and prefixes; errors begin as those of Docker and name the remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_address(text: str) -> Address | None:
     try:
         found = ip_address(text)
     except ValueError:
-        _refuse(f'ParseAddr("{text}"): unable to parse IP', "write an address like 172.18.0.1 or fd00::1")
+        raise BadRequest(f"invalid IP address: {text}; write one like 172.18.0.1 or fd00::1") from None
     return _unmapped(found)
 
 
@@ -29,15 +29,15 @@ def read_prefix(text: str) -> Interface | None:
         return None
     head, slash, bits = text.partition("/")
     if not slash:
-        _refuse_prefix(text, "no '/'")
+        _refuse_prefix(text, "the prefix length is missing")
     try:
         address = ip_address(head)
     except ValueError:
-        _refuse_prefix(text, f'ParseAddr("{head}"): unable to parse IP')
+        _refuse_prefix(text, f"{head!r} is not an IP address")
     if not (bits.isascii() and bits.isdigit()) or (len(bits) > 1 and bits.startswith("0")):
-        _refuse_prefix(text, f'bad bits after slash: "{bits}"')
+        _refuse_prefix(text, f"{bits!r} is not a prefix length")
     if int(bits) > address.max_prefixlen:
-        _refuse_prefix(text, "prefix length out of range")
+        _refuse_prefix(text, f"an IPv{address.version} prefix length is at most {address.max_prefixlen}")
     plain = _unmapped(address) if int(bits) >= _MAPPED else address
     length = int(bits) - (_MAPPED if plain.version != address.version else 0)
     return ip_interface((plain, length))
@@ -49,8 +49,4 @@ def _unmapped(address: IPv4Address | IPv6Address) -> Address:
 
 
 def _refuse_prefix(text: str, reason: str) -> NoReturn:
-    _refuse(f'netip.ParsePrefix("{text}"): {reason}', "write a subnet like 172.18.0.0/16 or fd00:1::/64")
-
-
-def _refuse(words: str, remedy: str) -> NoReturn:
-    raise BadRequest(f"invalid JSON: {words}; {remedy}")
+    raise BadRequest(f"invalid CIDR address: {text} ({reason}); write a subnet like 172.18.0.0/16 or fd00:1::/64")

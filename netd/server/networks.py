@@ -63,11 +63,11 @@ class NetworkRoutes:
     async def create(self, call: Call) -> web.StreamResponse:
         request = await call.body(shapes.CreateJson)
         if call.version < _SINCE_IPV4_AND_PRIORITY:
-            request = replace(request, enable_ipv4=None)
+            # These clients send false for an IPv6 setting that their user did not give.
+            request = replace(request, enable_ipv4=None, enable_ipv6=request.enable_ipv6 or None)
         spec = shapes.spec(request)
         network = await self._networks.create(spec)
-        warning = await self._networks.warning(network) if spec.pools else ""
-        return json({"Id": network.id, "Warning": warning}, 201)
+        return json({"Id": network.id, "Warning": await self._networks.warning(network, spec)}, 201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
         await self._networks.remove(call.params["name"])

@@ -81,10 +81,12 @@ def spec(request: CreateJson) -> NetworkSpec:
     check_not_predefined(request.name or "")
     _check_supported(request)
     ipam = request.ipam or IpamJson()
+    named = _families_of_subnets(ipam)
     ipv4, ipv6 = (
         _is_enabled(request, request.enable_ipv4, IPV4, True),
-        _is_enabled(request, request.enable_ipv6, IPV6, False),
+        _is_enabled(request, request.enable_ipv6, IPV6, 6 in named),
     )
+    _check_enabled(named, {4: ipv4, 6: ipv6})
     return NetworkSpec(
         name=request.name or "",
         driver=request.driver or "bridge",
@@ -208,6 +210,21 @@ def _is_enabled(request: CreateJson, explicit: bool | None, option: str, default
     if (text := (request.options or {}).get(option)) is not None and not options.is_flag(text):
         raise BadRequest(f'driver-opt "{option}" is not a valid bool')
     return options.flag(request.options or {}, option, default) if explicit is None else explicit
+
+
+def _families_of_subnets(ipam: IpamJson) -> dict[Family, str]:
+    """Return the families of the request's subnets, each with a subnet of it."""
+    return {6 if ":" in pool.subnet else 4: pool.subnet for pool in ipam.config or () if pool.subnet}
+
+
+def _check_enabled(named: Mapping[Family, str], enabled: Mapping[Family, bool]) -> None:
+    """Raise BadRequest for a subnet of a family that the request disables; Docker ignores such a subnet."""
+    for family, subnet in named.items():
+        if not enabled[family]:
+            raise BadRequest(
+                f"subnet {subnet} is an IPv{family} subnet, but the request disables IPv{family}:"
+                f" enable it (--ipv{family}), or leave the subnet out"
+            )
 
 
 def _pools(ipam: IpamJson, families: Mapping[Family, bool]) -> tuple[PoolSpec, ...]:

@@ -168,7 +168,7 @@ def test_of_several_faults_the_first_in_dockers_order_is_told(place):
     assert create(place, 400, "", **wrong).startswith("invalid network config")
     assert create(place, 400, "n", **wrong).startswith("invalid network config")
     assert create(place, 409, "n", Driver="nosuch") == "network with name n already exists"
-    assert create(place, 404, "m", Driver="nosuch") == 'plugin "nosuch" not found'
+    assert create(place, 404, "m", Driver="nosuch").startswith('plugin "nosuch" not found')
     assert "swarm" in create(place, 403, "m", Driver="overlay")
     assert create(place, 403, "m", Ingress=True) == "Ingress network can only be global scope network"
     assert "cannot create a swarm scoped network when swarm is not active" in create(place, 403, "m", Scope="swarm")

@@ -86,15 +86,20 @@ def test_families_follow_the_fields_then_the_options(place):
     assert not place.network("c", Options=off)["EnableIPv4"]
 
 
-def test_given_subnets_come_first_and_those_of_a_family_that_is_off_are_passed_over(place):
+def test_given_subnets_come_first_and_turn_their_family_on(place):
     """Behaviour 45, and the order in which Docker shows pools."""
     made = place.network("a", EnableIPv6=True, IPAM={"Config": [{"Subnet": "fd00:91::/64"}]})
     assert [ip_network(pool["Subnet"]).version for pool in made["IPAM"]["Config"]] == [6, 4]
     both = {"Config": [{"Subnet": "fd00:92::/64"}, {"Subnet": "10.91.0.0/24"}]}
     made = place.network("b", EnableIPv6=True, IPAM=both)
     assert [pool["Subnet"] for pool in made["IPAM"]["Config"]] == ["10.91.0.0/24", "fd00:92::/64"]
-    made = place.network("c", IPAM={"Config": [{"Subnet": "fd00:93::/64"}]})
-    assert len(made["IPAM"]["Config"]) == 1 and "." in made["IPAM"]["Config"][0]["Subnet"]
+    six = {"Config": [{"Subnet": "fd00:93::/64"}]}
+    made = place.network("c", IPAM=six)
+    assert made["EnableIPv6"] and [ip_network(pool["Subnet"]).version for pool in made["IPAM"]["Config"]] == [6, 4]
+    refused = place.ask(400, "POST", "/networks/create", {"Name": "d", "EnableIPv6": False, "IPAM": six})
+    assert refused["message"].startswith(
+        "subnet fd00:93::/64 is an IPv6 subnet, but the request disables IPv6: enable it"
+    )
 
 
 def test_an_installation_keeps_its_ipv6_subnets(site):

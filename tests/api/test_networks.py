@@ -36,9 +36,9 @@ def test_the_predefined_networks_are_shown_as_docker_does(place):
 
 def test_a_network_is_made_and_removed_in_the_kernel_and_on_the_list(place):
     before = state(place)
-    made = place.network("shop", Labels={"a": "b"}, Options={"x": "y"}, Attachable=True, CheckDuplicate=True)
+    made = place.network("shop", Labels={"a": "b"}, Options={"org.x": "y"}, Attachable=True, CheckDuplicate=True)
     assert made["IPAM"]["Config"] == [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}]
-    assert (made["Labels"], made["Options"], made["Attachable"]) == ({"a": "b"}, {"x": "y"}, True)
+    assert (made["Labels"], made["Options"], made["Attachable"]) == ({"a": "b"}, {"org.x": "y"}, True)
     bridge = f"nd-{made['Id'][:12]}"
     assert bridge in place.links() and "172.18.0.1/16" in place.machine.addresses()
     assert place.ruleset().count(bridge) >= 2

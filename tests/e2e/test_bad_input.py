@@ -62,7 +62,11 @@ def test_bad_subnets(installation, config, code, words):
 def test_networks_that_cannot_be_made_or_removed(installation):
     create(installation, "mine")
     assert docker_error(lambda: create(installation, "mine"))[0] == 409
-    assert docker_error(lambda: create(installation, "d", driver="nosuch")) == (404, 'plugin "nosuch" not found')
+    status, words = docker_error(lambda: create(installation, "d", driver="brige"))
+    assert (status, words) == (
+        404,
+        'plugin "brige" not found: did you mean bridge? the drivers are bridge, host, macvlan, null',
+    )
     for name in ("bridge", "host", "none"):
         assert docker_error(lambda n=name: create(installation, n))[0] == 403
         assert docker_error(lambda n=name: installation.docker.api.remove_network(n))[0] == 403

@@ -45,7 +45,7 @@ def check(internal=False, pools=(), **options):
         ({B + "enable_icc": "maybe"}, BadRequest, "value: maybe"),
         ({B + "inhibit_ipv4": "maybe"}, BadRequest, "value: maybe"),
         ({B + "trusted_host_interfaces": "eth0:a b"}, BadRequest, "'a b' is not the name of a link"),
-        ({B + "default_bridge": "true"}, BadRequest, "default_bridge is not supported"),
+        ({B + "default_bridge": "true"}, BadRequest, "default_bridge is not an option of bridge networks"),
         ({D + "enable_ipv6": "maybe"}, BadRequest, "value: maybe"),
     ],
 )

@@ -10,6 +10,8 @@ from netd.common.filters import parse
 from netd.common.store.store import Put
 from netd.drivers.bridge import BridgeDriver
 from netd.drivers.host import HostDriver
+from netd.drivers.macvlan import MacvlanDriver
+from netd.drivers.options import without_effect
 from netd.engine.change import allocation
 from netd.engine.networks import network_filters
 from netd.engine.networks.actions import check_name
@@ -201,8 +203,13 @@ def test_options_without_effect_are_refused(options, words):
     assert words in refused.value.message
 
 
-def test_foreign_options_are_kept_and_ignored():
-    options = {"other": "x", "com.docker.network.bridge.enable_icc": "true", "com.docker.network.driver.mtu": ""}
+def test_options_of_other_programs_are_kept_and_have_no_effect():
+    options = {
+        "org.example.other": "x",
+        "isolate": "true",
+        "com.docker.network.bridge.enable_icc": "true",
+        "com.docker.network.driver.mtu": "",
+    }
     BridgeDriver().validate(NetworkSpec(name="n", options=options))
 
 
@@ -358,3 +365,26 @@ def test_the_address_history_is_bounded_in_memory_and_store():
     again.restore(stored.values())
     assert again.last_addresses(on.id, "c1") == (IPv4Address("10.0.0.6"),) and again.last_addresses(on.id, "c3") == ()
     assert len(again.delete_network(on.id)) == 3 and again.all == ()
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "words"),
+    [
+        (BridgeDriver(), {"mtu": "9000"}, "did you mean com.docker.network.driver.mtu?"),
+        (BridgeDriver(), {"netd.gaurd": "false"}, "did you mean netd.guard?"),
+        (BridgeDriver(), {"foo": "bar"}, "option foo is not an option of bridge networks; remove it"),
+        (MacvlanDriver(), {"parent": "eth0", "macvlan-mode": "bridge"}, "did you mean macvlan_mode?"),
+    ],
+)
+def test_unknown_options_are_refused_with_the_nearest_name(driver, options, words):
+    with pytest.raises(BadRequest) as refused:
+        driver.validate(NetworkSpec(name="n", options=options))
+    assert words in refused.value.message
+
+
+def test_options_of_other_programs_are_warned_of():
+    assert without_effect("bridge", {"org.example.x": "1", "isolate": "true", "netd.guard": "true"}) == [
+        "option org.example.x has no effect on bridge networks of netd",
+        "option isolate has no effect on bridge networks of netd",
+    ]
+    assert without_effect("a-plugin", {"isolate": "true"}) == []

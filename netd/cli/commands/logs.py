@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from netd.cli.errors import UsageFault
 from netd.cli.output.columns import escape_control
 from netd.cli.parse.common_flags import filters, wants_json
 from netd.cli.parse.flags import Command, many, switch, text
@@ -23,7 +24,7 @@ def logs(session: Session, options: Options) -> int:
 
     name = options.args[0]
     tty = session.engine.get(f"/containers/{name}/json")["Config"]["Tty"]
-    query = [("stdout", "1"), ("stderr", "1"), ("tail", options.text("tail", "all"))]
+    query = [("stdout", "1"), ("stderr", "1"), ("tail", _tail(options))]
     query += [(key, "1" if options.on(key) else "") for key in ("follow", "timestamps", "details")]
     query += [(key, _moment(options, key)) for key in ("since", "until")]
     frames = Frames()
@@ -31,6 +32,13 @@ def logs(session: Session, options: Options) -> int:
         for stream, piece in ((1, chunk),) if tty else frames.feed(chunk):
             write_all(2 if stream == 2 else 1, piece)
     return 0
+
+
+def _tail(options: Options) -> str:
+    found = options.text("tail", "all")
+    if found != "all" and not (found.isascii() and found.lstrip("-").isdigit()):
+        raise UsageFault(f'invalid argument {found!r} for "-n, --tail" flag: use a number of lines, or all')
+    return found
 
 
 def events(session: Session, options: Options) -> int:

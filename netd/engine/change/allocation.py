@@ -74,7 +74,7 @@ def check_settings(network: Network, requested: EndpointSettings) -> None:
     """Raise BadRequest when the settings are invalid for an endpoint of *network*."""
     if faults := list(_faults(network, requested)):
         raise BadRequest("invalid endpoint settings:\n" + join_faults(faults))
-    options.refuse_unknown(requested.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
+    options.refuse_unknown_with_prefix(requested.driver_opts or {}, endpoint_options.KNOWN, "endpoints")
     parse_links(requested.links or ())
 
 

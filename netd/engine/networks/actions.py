@@ -11,11 +11,11 @@ import logging
 from msgspec.structs import replace
 
 from netd.api import PREDEFINED_NETWORKS
-from netd.common.errors import BadRequest, Conflict, Forbidden, Problem
+from netd.common.errors import BadRequest, Conflict, Forbidden, Problem, no_driver
 from netd.common.events import event
 from netd.common.filters import Filters
 from netd.common.ids import NAME, NAME_RULE, new_id, now, short
-from netd.drivers import Driver
+from netd.drivers import Driver, options
 from netd.drivers.remote import RemoteDriver
 from netd.engine.change import leases, network_setup, plugin_calls
 from netd.engine.context import EngineContext
@@ -25,6 +25,7 @@ from netd.engine.networks.reservations import delete_reservations_on
 from netd.engine.networks.subnets import Subnets
 from netd.facts import Bridge
 from netd.model import Network, NetworkSpec, Pool
+from netd.remote.caller import PluginNotFound
 
 _log = logging.getLogger(__name__)
 _MAX_NAME_LENGTH = 64
@@ -62,10 +63,13 @@ class Networks:
         self._context.publish_event(network, "create")
         return network
 
-    async def warning(self, network: Network) -> str:
-        """Return a sentence for each route of the host that overlaps the network's subnets; "" if none does."""
-        found = await route_conflicts.of_network(self._context, network)
-        return "; ".join(route_conflicts.describe(network, conflict) for conflict in found)
+    async def warning(self, network: Network, spec: NetworkSpec) -> str:
+        """Return a sentence for each option without effect and each route of the host that overlaps a given subnet."""
+        sentences = options.without_effect(network.driver, network.options)
+        if spec.pools:
+            found = await route_conflicts.of_network(self._context, network)
+            sentences += [route_conflicts.describe(network, conflict) for conflict in found]
+        return "; ".join(sentences)
 
     async def _create_remote(self, network: Network) -> None:
         try:
@@ -178,7 +182,10 @@ class Networks:
         """Return the driver; if no package provides it, look for a plugin.  Raises NotFound, Forbidden."""
         context = self._context
         if not context.drivers.has(requested.driver):
-            await context.plugins.networks(requested.driver).check()
+            try:
+                await context.plugins.networks(requested.driver).check()
+            except PluginNotFound:
+                raise no_driver(requested.driver, filter(context.drivers.has, context.drivers.names)) from None
             context.drivers.add(requested.driver, RemoteDriver())
         return context.drivers.get(requested.driver)
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from netd.common.addresses import FAMILIES, Address, Family
 from netd.common.errors import BadRequest, Conflict, ServerError
+from netd.common.ids import short
 from netd.drivers.registry import Drivers
 from netd.engine.context import EngineContext
 from netd.engine.state import routed_ports
@@ -129,7 +130,7 @@ def _reserve(
     attachments = (publishing_endpoint(context.state, sandbox, family) for family in FAMILIES)
     endpoint = next((attachment[0].id for attachment in attachments if attachment), "")
     raise ServerError(
-        f"driver failed programming external connectivity on endpoint {sandbox.name} ({endpoint}): {reason}"
+        f"driver failed programming external connectivity on endpoint {sandbox.name} ({short(endpoint)}): {reason}"
     )
 
 

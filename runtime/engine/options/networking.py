@@ -183,7 +183,7 @@ def _check_hosts(host: HostConfig) -> None:
             raise BadRequest(f'invalid IP address in add-host: "{address}"')
     for server in host.dns or ():
         if not _is_address(server):
-            raise BadRequest(f"invalid JSON: {server!r} is not the address of a name server")
+            raise BadRequest(f"invalid DNS server: {server!r} is not an IP address")
 
 
 def check_exclusive(names: Collection[str]) -> None:
