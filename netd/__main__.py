@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
-from netd.common import resource_errors
-from netd.common.config import load, log_to_stderr
+from netd import log_output
+from netd.common.config import Settings
 from netd.common.errors import Problem
-from netd.daemon import run
+from netd.settings.command_line import Loaded, load
+
+_DESCRIPTION = "container networks, addresses, published ports and names, on RUN/netd.sock"
 
 
 def main() -> None:
     try:
-        settings = load("netd", "container networks, addresses, published ports and names, on RUN/netd.sock")
-        log_to_stderr(settings.log_level)
-        asyncio.run(run(settings))
+        loaded = load("netd", _DESCRIPTION, check=_check)
+    except Problem as problem:
+        sys.exit(f"netd: {problem.message}")
+    log_output.start("netd", loaded.settings.log_level, loaded.settings.log_format)
+    _run(loaded)
+
+
+def _check(settings: Settings) -> None:
+    from netd.daemon import check
+
+    check(settings)
+
+
+def _run(loaded: Loaded) -> None:
+    # Imported here, so that --help and --version do not wait for it.
+    import asyncio
+
+    from netd.common import resource_errors
+    from netd.daemon import run
+
+    try:
+        asyncio.run(run(loaded))
     except Problem as problem:
         sys.exit(f"netd: {problem.message}")
     except (OSError, RuntimeError) as error:

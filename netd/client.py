@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from netd import request_id
 from netd.api import (
     ConnectRequest,
     DisconnectRequest,
@@ -119,7 +120,7 @@ class NetdClient:
         self, method: str, path: str, query: Mapping[str, str], body: bytes, kind: str = "application/json"
     ) -> Answer:
         """Forward a client's request, with *kind* as content type, and return the response, also an error response."""
-        headers = {"Content-Type": kind} if body else {}
+        headers = {request_id.HEADER: request_id.current(), **({"Content-Type": kind} if body else {})}
         try:
             async with self._open().request(
                 method, f"http://netd{path}", params=query, data=body or None, headers=headers

@@ -24,7 +24,7 @@ from netd.common.version import VERSION
 from netd.dns.client.dns_client import DnsClient
 from netd.drivers.registry import discover
 from netd.engine.background import BackgroundJobs
-from netd.engine.context import EngineContext
+from netd.engine.context import EngineContext, NameServers
 from netd.engine.networks import route_conflicts
 from netd.engine.networks.actions import Networks
 from netd.engine.networks.reservations import Reservations
@@ -36,6 +36,7 @@ from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
 from netd.engine.views.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
+from netd.ipam.pools import avoided
 from netd.kernel.kernel_host import KernelHost
 from netd.kernel.ports.held_ports import HeldPorts
 from netd.kernel.ports.high_descriptors import only_high
@@ -45,12 +46,15 @@ from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
 from netd.server.sandboxes import SandboxRoutes
 from netd.server.system import SystemRoutes
+from netd.settings.command_line import Loaded
+from netd.settings.reloading import Reloader
 
 _log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings) -> None:
+async def run(loaded: Loaded) -> None:
     """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
+    settings = loaded.settings
     folders.prepare(settings)
     lock(settings.run_dir / "netd.lock", "netd")
     lock_state(settings.state_dir / "netd.lock", "netd")
@@ -76,8 +80,10 @@ async def run(settings: Settings) -> None:
             tasks.loop(partial(route_conflicts.watch, context), "route-conflicts"),
         ]
         closing = asyncio.Event()
+        reloader = Reloader("netd", loaded, partial(_apply_settings, context))
+        reloader.install()
         server = await serve(
-            front(context, tasks, closing), settings.run_dir / "netd.sock", settings.group, tasks=tasks
+            front(context, tasks, closing, reloader), settings.run_dir / "netd.sock", settings.group, tasks=tasks
         )
         _ready(settings, context)
         await stop.wait()
@@ -89,7 +95,13 @@ async def run(settings: Settings) -> None:
         await _shut_down(context)
 
 
-def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event) -> Front:
+def check(settings: Settings) -> None:
+    """Raise BadRequest for settings that netd cannot start with."""
+    sources(settings, "")
+    avoided(settings.avoid)
+
+
+def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader: Reloader) -> Front:
     """Return netd's HTTP front; *closing* ends open-ended streams."""
     product = Product("netd", VERSION, api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
     sandboxes, connections = Sandboxes(context), Connections(context)
@@ -98,8 +110,17 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event) -> Front
         SandboxRoutes(sandboxes, connections, PortChanges(context)),
         ReservationRoutes(Reservations(context)),
         SystemRoutes(product, context.bus, DaemonStatus("netd", tasks.failures, context.store), closing),
+        reloader,
     )
     return Front(product, [route for group in groups for route in group.routes()])
+
+
+def _apply_settings(context: EngineContext, settings: Settings) -> None:
+    """Apply reloaded settings: the name servers of all containers."""
+    context.name_servers.servers, context.name_servers.domains = settings.dns, settings.dns_domains
+    for sandbox in context.state.sandboxes:
+        if sandbox.id in context.dns.held:
+            context.dns.set_view(sandbox.id, context.dns_view(sandbox))
 
 
 async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> EngineContext:
@@ -119,6 +140,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
         await dns.start()
     context = EngineContext(
         settings=settings,
+        name_servers=NameServers(settings.dns, settings.dns_domains),
         host=host,
         store=store,
         dns=dns,

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
-from netd.common import resource_errors
-from netd.common.config import load, log_to_stderr
+from netd import log_output
+from netd.common.config import Settings
 from netd.common.errors import Problem
-from runtime.daemon import run
+from netd.settings.command_line import Loaded, load
+
+_DESCRIPTION = "containers, images and volumes, with Docker's API on RUN/docker.sock"
 
 
 def main() -> None:
     try:
-        settings = load("netd-runtime", "containers, images and volumes, with Docker's API on RUN/docker.sock")
-        log_to_stderr(settings.log_level)
-        asyncio.run(run(settings))
+        loaded = load("netd-runtime", _DESCRIPTION, check=_check)
+    except Problem as error:
+        sys.exit(f"netd-runtime: {error.message}")
+    log_output.start("netd-runtime", loaded.settings.log_level, loaded.settings.log_format)
+    _run(loaded)
+
+
+def _check(settings: Settings) -> None:
+    from runtime.daemon import check
+
+    check(settings)
+
+
+def _run(loaded: Loaded) -> None:
+    # Imported here, so that --help and --version do not wait for it.
+    import asyncio
+
+    from netd.common import resource_errors
+    from runtime.daemon import run
+
+    try:
+        asyncio.run(run(loaded))
     except Problem as error:
         sys.exit(f"netd-runtime: {error.message}")
     except (OSError, RuntimeError) as error:

@@ -20,6 +20,8 @@ from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from netd.common.version import VERSION
+from netd.settings.command_line import Loaded
+from netd.settings.reloading import Reloader
 from runtime.api import not_implemented
 from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
@@ -101,7 +103,7 @@ class Daemon:
         )
         self.watch = NetdWatch(self.netd, self.bus, self.restore)
 
-    def front(self) -> Front:
+    def front(self, reloader: Reloader) -> Front:
         paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
         creator = Creator(
             containers, images, volumes, paths, self.deferred_delete, self.static_addresses, self.user_namespaces
@@ -126,6 +128,7 @@ class Daemon:
             ImageRoutes(images, importer, removal, containers, paths=paths, bus=self.bus),
             VolumeRoutes(volumes, containers),
             NetworkRoutes(self.netd, self.network, containers),
+            reloader,
             SystemRoutes(
                 self.product,
                 containers,
@@ -168,13 +171,19 @@ class Daemon:
             self.removal.sweep()
 
 
-async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
+def check(settings: Settings) -> None:
+    """Raise BadRequest for settings that netd-runtime cannot start with."""
     if settings.storage_driver != _STORAGE:
         raise BadRequest(
             f"the storage driver {settings.storage_driver} is not supported by netd-runtime: set storage_driver ="
             f' "{_STORAGE}", which works on every kernel with overlayfs'
         )
+
+
+async def run(loaded: Loaded) -> None:
+    """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
+    settings = loaded.settings
+    check(settings)
     folders.prepare(settings)
     lock(settings.run_dir / "netd-runtime.lock", "netd-runtime")
     lock_state(settings.state_dir / "netd-runtime.lock", "netd-runtime")
@@ -193,7 +202,9 @@ async def run(settings: Settings) -> None:
         tasks.loop(daemon.store.keep_reserve, "reserve")
         tasks.loop(daemon.watch.run, "netd")
         tasks.start(daemon.restore.start_always(), "always")
-        server = await serve(daemon.front(), daemon.paths.socket, settings.group, tasks=tasks)
+        reloader = Reloader("netd-runtime", loaded, lambda _: None)
+        reloader.install()
+        server = await serve(daemon.front(reloader), daemon.paths.socket, settings.group, tasks=tasks)
         # Objects created by now are long-lived: exclude them from further garbage collections.
         gc.collect()
         gc.freeze()

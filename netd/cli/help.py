@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SYSTEM = ("events", "info", "version", "completion")
+_SYSTEM = ("events", "info", "version", "reload", "completion")
 _SHORTCUTS = ("images", "rmi", "tag")
 
 

@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "container inspect": ("inspect", "Show containers as JSON"),
     "events": ("logs", "Show events of the daemons as they occur"),
     "version": ("system", "Show the versions of netctl and the daemons"),
+    "reload": ("system", "Make the daemons read their configuration again"),
     "info": ("system", "Show information about the daemons and the host"),
     "completion": ("completion", "Print the completion script for a shell"),
     "__complete": ("completion", "Print the completions of a command line"),

@@ -18,11 +18,15 @@ _BATCH_SIZE = 40
 
 
 class Session:
-    """The clients of one call.  ``engine`` connects to netd-runtime; ``networks`` falls back to netd."""
+    """The clients of one call.
+
+    ``engine`` connects to netd-runtime, ``netd`` to netd; ``networks`` connects to netd-runtime and falls back to netd.
+    """
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
         self.engine = Client("netd-runtime", f"{run_dir}/docker.sock")
+        self.netd = Client("netd", f"{run_dir}/netd.sock")
         self.networks = Client("netd-runtime", f"{run_dir}/docker.sock", f"{run_dir}/netd.sock")
 
 

@@ -1,150 +1,186 @@
-"""Settings of the daemons.  The command line takes precedence over the configuration file, the file over the defaults.
-
-An unknown key in the file is an error that suggests the most similar known key.
-"""
+"""The definitions of all settings: type, default, meaning.  ``netd/settings`` reads them from files and flags."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import logging
-import tomllib
-from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_address
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from netd.common.errors import BadRequest
-
 FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 HOST_FIREWALL = ("ignore", "respect")
 USERNS = ("none", "remap", "auto")
-_MAY_BE_ZERO = ("connection_budget",)
-_CHOICES = {"log_level": LEVELS, "firewall": FIREWALLS, "host_firewall": HOST_FIREWALL, "userns": USERNS}
+_KEY = "definition"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the documentation says of a setting, and the bounds of its values."""
+
+    meaning: str
+    """Sentences; the unit is named for numbers."""
+    example: str
+    """A value as written in TOML."""
+    section: str
+    choices: tuple[str, ...] = ()
+    least: int = 1
+    """The smallest value of a number."""
+    addresses: bool = False
+    """The value is a list of IP addresses."""
+    reload: bool = False
+    """A change takes effect when the daemon reloads its configuration, without a restart."""
+
+
+def _setting(default: Any, meaning: str, *, example: str, section: str, **more: Any) -> Any:
+    metadata = {_KEY: Definition(meaning, example, section, **more)}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings; both daemons read the same file."""
 
-    state_dir: Path = Path("/var/lib/netd")
-    run_dir: Path = Path("/run/netd")
-    log_level: str = "info"
-    group: str = "netd"
-    """The group whose members may connect to the sockets."""
-    resolv_conf: Path = Path("/etc/resolv.conf")
-    storage_driver: str = "overlay2"
-    userns: str = "none"
-    """User namespaces of containers: none, one range of ids for all (remap), or a range for each (auto)."""
-    userns_range: str = ""
-    """``START:COUNT`` of the host's ids; empty: the entry of ``netd`` in /etc/subuid and /etc/subgid."""
-    plugin_dirs: tuple[str, ...] = field(
-        default=("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins")
+    state_dir: Path = _setting(
+        Path("/var/lib/netd"),
+        "Folder of what must survive a reboot: records, images, volumes. The daemons create it with mode 0710.",
+        example='"/srv/netd"',
+        section="Folders and access",
     )
-    """Directories searched for plugins: NAME.sock, NAME.spec, NAME.json."""
-    plugin_timeout: int = 15
-    """Seconds within which a plugin must answer."""
-    default_address_pools: tuple[str, ...] = ()
-    """``"10.10.0.0/16 24"``, …: pools for automatically assigned subnets, each with their prefix length."""
-    avoid: tuple[str, ...] = ()
-    """Subnets that are never assigned automatically."""
-    firewall: str = "auto"
-    """The firewall backend: nftables, iptables, or auto for the first of them that works."""
-    dns: tuple[str, ...] = field(default=())
-    """Name servers of containers without name servers of their own; empty: the host's."""
-    host_firewall: str = "ignore"
-    """``respect``: external traffic to published ports must first pass the host's own input rules."""
-    connection_budget: int | None = None
-    """Tracked connections of a container beyond which its new connections are dropped; 0: no limit.
-
-    Default: a quarter of ``net.netfilter.nf_conntrack_max``, and at least 16,384.
-    """
-    dns_domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name servers by domain, subdomains included, queried from the host; the longest matching domain applies."""
+    run_dir: Path = _setting(
+        Path("/run/netd"),
+        "Folder of sockets and of the containers' network namespaces; a reboot may empty it.",
+        example='"/run/netd"',
+        section="Folders and access",
+    )
+    group: str = _setting(
+        "netd",
+        "The group whose members may connect to the sockets. Access to netd-runtime's socket is equivalent to root."
+        " Without a group of this name only root may connect.",
+        example='"docker"',
+        section="Folders and access",
+    )
+    log_level: str = _setting(
+        "info",
+        "The least severe messages to log. `debug` logs each request with its duration and status.",
+        example='"debug"',
+        section="Logs",
+        choices=LEVELS,
+        reload=True,
+    )
+    log_format: str = _setting(
+        "text",
+        "`json` writes each message as a JSON object in a line. Under systemd, messages go to the journal with their"
+        " fields in either case.",
+        example='"json"',
+        section="Logs",
+        choices=LOG_FORMATS,
+    )
+    default_address_pools: tuple[str, ...] = _setting(
+        (),
+        "Pools from which subnets are assigned to networks that name none, each with the prefix length of the subnets;"
+        " empty: Docker's pools, then /24s of 10.208.0.0/12, 10.224.0.0/12 and 198.18.0.0/15.",
+        example='["10.10.0.0/16 24", "fd00:10::/48 64"]',
+        section="Addresses",
+    )
+    avoid: tuple[str, ...] = _setting(
+        (),
+        "Subnets that are never assigned automatically, for example those of a VPN.",
+        example='["10.20.0.0/16"]',
+        section="Addresses",
+    )
+    firewall: str = _setting(
+        "auto",
+        "The firewall backend. `auto` is nftables if a trial transaction succeeds, else iptables on the legacy tables.",
+        example='"nftables"',
+        section="Firewall",
+        choices=FIREWALLS,
+    )
+    host_firewall: str = _setting(
+        "ignore",
+        "With `respect`, external traffic to published ports must first pass the host's own input rules.",
+        example='"respect"',
+        section="Firewall",
+        choices=HOST_FIREWALL,
+    )
+    connection_budget: int | None = _setting(
+        None,
+        "Tracked connections of a container beyond which its new connections are dropped; 0: no limit. Default: a"
+        " quarter of `net.netfilter.nf_conntrack_max`, and at least 16,384.",
+        example="50000",
+        section="Firewall",
+        least=0,
+    )
+    resolv_conf: Path = _setting(
+        Path("/etc/resolv.conf"),
+        "The host's resolver configuration, from which containers get name servers and search domains. Changes are"
+        " followed.",
+        example='"/run/systemd/resolve/resolv.conf"',
+        section="Names",
+    )
+    dns: tuple[str, ...] = _setting(
+        (),
+        "Name servers of containers without name servers of their own, queried from the container; empty: the host's.",
+        example='["192.0.2.53"]',
+        section="Names",
+        addresses=True,
+        reload=True,
+    )
+    dns_domains: dict[str, tuple[str, ...]] = _setting(
+        {},
+        "Name servers by domain, subdomains included, queried from the host; the longest matching domain applies.",
+        example='{ "corp.example" = ["192.0.2.53"] }',
+        section="Names",
+        reload=True,
+    )
+    plugin_dirs: tuple[str, ...] = _setting(
+        ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"),
+        "Folders that are searched for plugins: NAME.sock, NAME.spec, NAME.json.",
+        example='["/run/docker/plugins"]',
+        section="Plugins",
+    )
+    plugin_timeout: int = _setting(
+        15, "Seconds within which a plugin must answer a call.", example="30", section="Plugins"
+    )
+    storage_driver: str = _setting(
+        "overlay2", "The storage driver of containers.", example='"overlay2"', section="Containers"
+    )
+    userns: str = _setting(
+        "none",
+        "User namespaces of containers: none, one range of ids for all (`remap`), or a range for each (`auto`).",
+        example='"auto"',
+        section="Containers",
+        choices=USERNS,
+    )
+    userns_range: str = _setting(
+        "",
+        "`START:COUNT` of the host's ids for user namespaces; empty: the entry of `netd` in /etc/subuid and"
+        " /etc/subgid.",
+        example='"1000000:6553600"',
+        section="Containers",
+    )
     discard_unknown: bool = False
     """Set by the flag only: this start deletes objects for which a damaged store has no records."""
 
 
-def load(program: str, description: str, argv: list[str] | None = None) -> Settings:
-    """Return the settings from the command line and the configuration file.  Raises BadRequest."""
-    parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (default /etc/netd/netd.toml)")
-    parser.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="state that must survive a reboot (default /var/lib/netd)"
-    )
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="sockets and namespaces (default /run/netd)")
-    parser.add_argument("--log-level", choices=LEVELS, help="default info")
-    parser.add_argument(
-        "--discard-unknown",
-        action="store_true",
-        default=None,
-        help="for one start after damage to the store: delete the objects of which the store has no record",
-    )
-    flags = parser.parse_args(argv)
-    path = flags.config or Path("/etc/netd/netd.toml")
-    given = {name: value for name, value in vars(flags).items() if value is not None and name != "config"}
-    settings = replace(_read(path, required=flags.config is not None), **given)
-    return replace(settings, state_dir=settings.state_dir.absolute(), run_dir=settings.run_dir.absolute())
+def definitions() -> dict[str, Definition]:
+    """Return the definitions of the settings of the file, by name, in the order of the documentation."""
+    return {setting.name: setting.metadata[_KEY] for setting in fields(Settings) if _KEY in setting.metadata}
 
 
-def log_to_stderr(level: str) -> None:
-    """Log to standard error, without timestamps: journald adds them."""
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+def types() -> dict[str, str]:
+    """Return the annotated types of the settings by name."""
+    return {setting.name: str(setting.type) for setting in fields(Settings)}
 
 
-def _read(path: Path, required: bool) -> Settings:
-    try:
-        with path.open("rb") as file:
-            found = tomllib.load(file)
-    except FileNotFoundError:
-        if required:
-            raise BadRequest(f"the configuration file {path} does not exist") from None
-        return Settings()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise BadRequest(f"the configuration file {path} cannot be read: {error}") from error
-    known = {setting.name: setting.type for setting in fields(Settings) if setting.type != "bool"}
-    return Settings(**{key: _value(path, key, value, known) for key, value in found.items()})
+def defaults() -> dict[str, Any]:
+    """Return the default values by name."""
+    usual = Settings()
+    return {name: getattr(usual, name) for name in definitions()}
 
 
-def _value(path: Path, key: str, value: object, known: dict[str, Any]) -> Any:
-    if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
-        raise BadRequest(f"{path}: unknown setting {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    wanted = str(known[key])
-    if wanted.startswith("dict"):
-        return _domains(path, key, value)
-    if wanted.startswith("tuple"):
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise BadRequest(f"{path}: {key} must be a list of strings")
-        return tuple(value)
-    if wanted.startswith("int"):
-        least = 0 if key in _MAY_BE_ZERO else 1
-        if type(value) is not int or value < least:
-            raise BadRequest(f"{path}: {key} must be a whole number of {least} or more")
-        return value
-    if not isinstance(value, str):
-        raise BadRequest(f"{path}: {key} must be a string")
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise BadRequest(f"{path}: {key} must be one of {', '.join(_CHOICES[key])}")
-    return Path(value) if wanted == "Path" else value
-
-
-def _domains(path: Path, key: str, value: object) -> dict[str, tuple[str, ...]]:
-    """Parse a table of name servers by domain."""
-    if not isinstance(value, dict):
-        raise BadRequest(f'{path}: {key} must be a table, as {key} = {{ "corp.example" = ["192.0.2.53"] }}')
-    for domain, servers in value.items():
-        labels = domain.removesuffix(".").split(".")
-        if not all(0 < len(label) < 64 and label.split() == [label] for label in labels):
-            raise BadRequest(f"{path}: {key}: {domain!r} is no domain")
-        if not isinstance(servers, list) or not servers or not all(_is_address(server) for server in servers):
-            raise BadRequest(f"{path}: {key}: {domain} must have a list of name servers' IP addresses")
-    return {domain: tuple(servers) for domain, servers in value.items()}
-
-
-def _is_address(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(ip_address(value))
-    except ValueError:
-        return False
+def sections() -> Sequence[str]:
+    return tuple(dict.fromkeys(found.section for found in definitions().values()))

@@ -7,6 +7,7 @@ subscription; it never blocks the publisher.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import msgspec
 
 from netd.common.filters import Filters
 
+_log = logging.getLogger(__name__)
 _KEYS = "container daemon event image label network node plugin scope service type volume"
 FILTERS = frozenset(_KEYS.split())
 _KEPT = 256
@@ -61,6 +63,11 @@ class Bus:
         self._listeners: dict[asyncio.Queue[Event | None], Callable[[], None]] = {}
 
     def publish(self, happened: Event) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            name = happened.actor.attributes.get("name", "")
+            _log.debug(
+                "event: type=%s action=%s id=%s name=%s", happened.type, happened.action, happened.actor.id[:12], name
+            )
         self._past.append(happened)
         for queue in tuple(self._listeners):
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netd.common.config import Settings
@@ -33,9 +34,18 @@ NETWORK, SANDBOX, META, ORPHAN, RESERVATION = "network", "sandbox", "meta", "orp
 """The kinds of documents in the store."""
 
 
+@dataclass(slots=True)
+class NameServers:
+    """The configured name servers; replaced when the configuration is reloaded."""
+
+    servers: tuple[str, ...]
+    domains: Mapping[str, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineContext:
     settings: Settings
+    name_servers: NameServers
     host: Host
     store: Store
     dns: DnsClient
@@ -80,7 +90,7 @@ class EngineContext:
         """Return the networks, links and upstream servers that netd-dns uses for queries of the sandbox."""
         ordered = by_priority(self.state, sandbox)
         link_texts = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
-        upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.settings.dns)
+        upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.name_servers.servers)
         return View(
             networks=tuple(network.id for _, network in ordered if network.id in self.network_names),
             links={fold(alias): name for alias, name in {**sandbox.links, **parse_links(link_texts)}.items()},
@@ -93,5 +103,5 @@ class EngineContext:
 
     def _domains(self) -> tuple[tuple[str, tuple[Upstream, ...]], ...]:
         """Return the configured upstream servers by domain; not used for containers with their own name servers."""
-        domains = self.settings.dns_domains.items()
+        domains = self.name_servers.domains.items()
         return tuple((fold(domain), tuple(map(Upstream, servers))) for domain, servers in domains)

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from netd.common import config
 from netd.common.errors import BadRequest
 from netd.common.events import Bus, Lagging, event, matches
 from netd.common.filters import Filters, parse
+from netd.settings.command_line import load
 
 ALLOWED = frozenset({"label", "name", "dangling"})
 
@@ -79,7 +79,7 @@ def test_event_filters_find_the_container_of_a_network_event():
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     file = tmp_path / "netd.toml"
     file.write_text('state_dir = "/a"\nrun_dir = "/b"\ndns = ["192.0.2.1"]\n')
-    found = config.load("netd", "", ["--config", str(file), "--run-dir", "/c"])
+    found = load("netd", "", ["--config", str(file), "--run-dir", "/c"]).settings
     assert (str(found.state_dir), str(found.run_dir), found.dns) == ("/a", "/c", ("192.0.2.1",))
 
 
@@ -87,13 +87,13 @@ def test_no_connection_budget_is_not_the_default(tmp_path):
     file = tmp_path / "netd.toml"
     for text, budget in (("", None), ("connection_budget = 0", 0), ("connection_budget = 20000", 20000)):
         file.write_text(text)
-        assert config.load("netd", "", ["--config", str(file)]).connection_budget == budget
+        assert load("netd", "", ["--config", str(file)]).settings.connection_budget == budget
 
 
 def test_domains_have_their_own_name_servers(tmp_path):
     file = tmp_path / "netd.toml"
     file.write_text('[dns_domains]\n"corp.example" = ["192.0.2.1", "fd00::1"]\n"10.in-addr.arpa." = ["192.0.2.2"]\n')
-    found = config.load("netd", "", ["--config", str(file)])
+    found = load("netd", "", ["--config", str(file)]).settings
     assert found.dns_domains == {"corp.example": ("192.0.2.1", "fd00::1"), "10.in-addr.arpa.": ("192.0.2.2",)}
 
 
@@ -104,6 +104,7 @@ def test_domains_have_their_own_name_servers(tmp_path):
         ("run_dir = 5", "must be a string"),
         ("=", "cannot be read"),
         ("log_level = 'loud'", "one of"),
+        ("dns = ['foo']", "dns: 'foo' is not an IP address"),
         ("plugin_timeout = 0", "must be a whole number of 1 or more"),
         ("connection_budget = -1", "must be a whole number of 0 or more"),
         ("connection_budget = true", "must be a whole number of 0 or more"),
@@ -118,4 +119,4 @@ def test_mistakes_in_the_file_are_named(tmp_path, text, words):
     file = tmp_path / "netd.toml"
     file.write_text(text)
     with pytest.raises(BadRequest, match=words):
-        config.load("netd", "", ["--config", str(file)])
+        load("netd", "", ["--config", str(file)])

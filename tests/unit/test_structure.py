@@ -47,6 +47,7 @@ TOUCHES = {
     "netd.cli.transport.terminal": "netctl's own terminal",
     "netd.daemon": "sd_notify(3)",
     "netd.dns": "a name server: sockets are its work",
+    "netd.log_output": "the journal's socket",
     "netd.host_protocol": "names the type of the sockets that it hands over",
     "runtime.engine.options.mount_options": "names paths inside containers",
     "runtime.shim_client": "starts the zygote, and speaks to it and to the shims by unix sockets",

@@ -55,6 +55,17 @@ def version(session: Session, options: Options) -> int:
     return 1 if unreachable else 0
 
 
+def reload(session: Session, _: Options) -> int:
+    """Make both daemons read their configuration again; print what changed, and what needs a restart."""
+    for daemon, client in (("netd", session.netd), ("netd-runtime", session.engine)):
+        found = client.post("/netd/v1/reload")
+        applied = ", ".join(found["applied"]) or "nothing"
+        print_line(f"{daemon}: {applied} changed")
+        if found["need_restart"]:
+            warn(f"{daemon}: changed in the file, but needs a restart of {daemon}: {', '.join(found['need_restart'])}")
+    return 0
+
+
 def info(session: Session, options: Options) -> int:
     system_info = session.engine.get("/info")
     if wants_json(options):
@@ -101,5 +112,6 @@ _FORMAT = text("format", "f", "json|table", "Output format", values="words:json 
 
 COMMANDS = {
     "version": Command("version [FLAGS]", version, (_FORMAT,), max_args=0),
+    "reload": Command("reload", reload, (), max_args=0),
     "info": Command("info [FLAGS]", info, (_FORMAT,), max_args=0),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,9 +17,10 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from netd import request_id
 from netd.common import codec, json_keys, resource_errors
 from netd.common.digits import signed
-from netd.common.errors import BadRequest, NotFound, NotModified, Problem, RequestTimeout
+from netd.common.errors import BadRequest, NotFound, NotModified, Problem, RequestTimeout, ServerError
 from netd.common.filters import Filters
 from netd.common.filters import parse as parse_filters
 
@@ -184,12 +186,23 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request.  Raises CancelledError and ConnectionError only."""
+        identifier, begun = request_id.begin(request.headers.get(request_id.HEADER, "")), time.monotonic()
+        response = await self._answer(request)
+        if not response.prepared:
+            response.headers.update(self.product.headers)
+            response.headers[request_id.HEADER] = identifier
+        if _log.isEnabledFor(logging.DEBUG):
+            _log_request(request, response.status, time.monotonic() - begun)
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response: web.StreamResponse
         try:
             response = await self._dispatch(request)
         except NotModified:
             response = empty(304)
         except Problem as problem:
-            response = json({"message": problem.message}, problem.status)
+            response = _refusal(problem)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
@@ -197,8 +210,6 @@ class Front:
             if (hijacked := request.get(HIJACKED)) is not None:
                 # The client reads a raw stream: the error cannot be sent as a response.
                 response = hijacked
-        if not response.prepared:
-            response.headers.update(self.product.headers)
         return response
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -229,13 +240,29 @@ class Front:
         return web.Response(text="OK" if call.request.method == "GET" else "", headers=headers)
 
 
+def _log_request(request: web.BaseRequest, status: int, seconds: float) -> None:
+    """Log who called what, the status, and the time until the response began or, for streams, ended."""
+    _log.debug(
+        "request: method=%s path=%s status=%d ms=%.1f client=%s",
+        request.method,
+        request.path,
+        status,
+        seconds * 1000,
+        request.headers.get("User-Agent", "")[:64],
+    )
+
+
+def _refusal(problem: Problem) -> web.Response:
+    return json({"message": problem.message}, problem.status)
+
+
 def _unexpected(request: web.BaseRequest, error: Exception) -> web.Response:
     what = f"{request.method} {request.path} failed"
     if (problem := resource_errors.problem(error, what)) is not None:
         _log.error("request failed: method=%s path=%s error=%s", request.method, request.path, error)
-        return json({"message": problem.message}, problem.status)
+        return _refusal(problem)
     _log.error("request failed: method=%s path=%s", request.method, request.path, exc_info=error)
-    return json({"message": f"{what}; the daemon's log has the cause"}, 500)
+    return _refusal(ServerError(f"{what}; the daemon's log has the cause (request {request_id.current()})"))
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

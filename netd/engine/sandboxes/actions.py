@@ -102,7 +102,7 @@ class Sandboxes:
             id=sandbox.id,
             name=sandbox.name,
             netns=None if sandbox.on_host else str(key),
-            resolv_conf=files.resolv_conf(sandbox, host, context.settings.dns),
+            resolv_conf=files.resolv_conf(sandbox, host, context.name_servers.servers),
             hosts=files.hosts(sandbox, host, self._default_gateways()),
             network_settings=network_settings.settings(context.state, sandbox, key),
         )
