@@ -1,0 +1,1 @@
+"""Dockerfiles as values: lines, words, instructions and stages.  Pure."""
