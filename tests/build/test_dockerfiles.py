@@ -1,4 +1,4 @@
-"""Parsing of Dockerfiles: lines, here-documents, flags and instructions, compared with dockerfile-parse where it can."""
+"""Parsing of Dockerfiles: lines, here-documents, flags, instructions, compared with dockerfile-parse where it can."""
 
 from __future__ import annotations
 

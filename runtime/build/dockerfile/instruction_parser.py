@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from runtime.build.dockerfile import instruction_flags as flag_parser
 from runtime.build.dockerfile import instructions as values
 from runtime.build.dockerfile.faults import DockerfileError, shortened
-from runtime.build.dockerfile.instruction_flags import Flags
 from runtime.build.dockerfile.here_documents import HereDocument, parse_mark, raw_words
+from runtime.build.dockerfile.instruction_flags import Flags
 from runtime.build.dockerfile.instructions import Command, Instruction
 from runtime.build.dockerfile.logical_lines import LogicalLine
 
