@@ -62,6 +62,11 @@ class Paths:
         return self.state / "layers"
 
     @property
+    def recipes(self) -> Path:
+        """Folder of the tar recipes, by which layers are turned into archives again."""
+        return self.state / "recipes"
+
+    @property
     def volumes(self) -> Path:
         return self.state / "volumes"
 
@@ -91,3 +96,6 @@ class Paths:
 
     def layer(self, chain_id: str) -> Path:
         return self.layers / chain_id.removeprefix("sha256:")
+
+    def recipe(self, chain_id: str) -> Path:
+        return self.recipes / chain_id.removeprefix("sha256:")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
+from netd.common.errors import BadRequest
 from runtime.container_config import Empty, Healthcheck, StrSlice
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="pascal"):
@@ -34,6 +39,7 @@ class RootFS(msgspec.Struct, frozen=True):
 class History(msgspec.Struct, frozen=True, omit_defaults=True):
     created: str = ""
     created_by: str = ""
+    author: str = ""
     comment: str = ""
     empty_layer: bool = False
 
@@ -43,6 +49,7 @@ class ImageDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     architecture: str
     os: str
+    variant: str = ""
     created: str = ""
     author: str = ""
     comment: str = ""
@@ -62,6 +69,8 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of all layers."""
     tagged: str = ""
     """When it was last tagged; RFC 3339."""
+    parent: str = ""
+    """The id of the image that it was built or committed from, if that was on this host."""
 
     @property
     def document(self) -> ImageDocument:
@@ -70,7 +79,27 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=256)
 def _document(text: str) -> ImageDocument:
-    return msgspec.json.decode(text, type=ImageDocument)
+    return parse_document(text)
+
+
+def parse_document(text: str | bytes) -> ImageDocument:
+    """Parse a configuration document; null counts as absent, as in Docker.  Raises BadRequest if it is invalid."""
+    try:
+        raw = _without_nulls(msgspec.json.decode(text, type=dict[str, Any]))
+        if isinstance(raw.get("rootfs"), dict):
+            raw["rootfs"] = _without_nulls(raw["rootfs"])
+        if isinstance(raw.get("history"), list):
+            raw["history"] = [_without_nulls(entry) for entry in raw["history"] if isinstance(entry, dict)]
+        document = msgspec.convert(raw, ImageDocument)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise BadRequest(f"the configuration of the image is invalid: {error}") from None
+    if any(not _DIGEST.match(diff) for diff in document.rootfs.diff_ids):
+        raise BadRequest("the configuration of the image is invalid: a diff id is not a SHA-256 digest")
+    return document
+
+
+def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if item is not None}
 
 
 class TagRecord(msgspec.Struct, frozen=True):

@@ -1,26 +1,44 @@
-"""The records of images and tags.
+"""The records of images, tags and repository digests.
 
 The only owner of these records.  It keeps them in memory, writes every change to the store first, and deletes a layer's
-folder only after no image uses it any more.
+folder only after no image uses it any more, and no lease holds it.
+
+Load, pull, build and commit add an image in these steps:
+
+    with images.lease() as lease:
+        for each layer, bottom first:
+            if not images.hold(lease, chain):                       # already on disk: not unpacked again
+                layer = await asyncio.to_thread(layers.unpack, file, diffs_below, expected=diff)
+                await images.publish(layer, lease)
+        image = await images.add_image(configuration, [name, name_with_digest])
+
+An exception between them leaves layers that no image uses; they are deleted after LEFTOVER_SECONDS, so that the next
+attempt can use them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
-from netd.common.errors import Conflict, NotFound
+from netd.common.errors import BadRequest, Conflict, NotFound
 from netd.common.ids import now
 from netd.common.store.store import Drop, Put, Store
 from netd.common.tasks import Tasks
 from runtime.images import reference
-from runtime.images.image_config import ImageDocument, ImageRecord, TagRecord, chain_ids, image_id
+from runtime.images.image_config import ImageDocument, ImageRecord, TagRecord, chain_ids, image_id, parse_document
+from runtime.images.layer_leases import Lease
+from runtime.images.layer_sources import LayerSources
 from runtime.images.layers import Layer, Layers
 from runtime.images.reference import Reference
 
+LEFTOVER_SECONDS = 3600.0
+"""How long layers of an operation that failed are kept."""
 _SHORTEST_ID = 4
 _log = logging.getLogger(__name__)
 
@@ -33,9 +51,13 @@ class Images:
         self._lock = asyncio.Lock()
         self._images: dict[str, ImageRecord] = {}
         self._tags: dict[str, str] = {}
+        self._held: Counter[str] = Counter()
+        self.sources = LayerSources(store)
 
     def load(self) -> None:
         """Load the records from the store."""
+        self._layers.open()
+        self.sources.load()
         self._images = self._store.load("image", ImageRecord)
         self._tags = {name: tag.image for name, tag in self._store.load("tag", TagRecord).items()}
 
@@ -52,7 +74,20 @@ class Images:
         return self._images.get(identifier)
 
     def names_of(self, identifier: str) -> list[Reference]:
-        return [reference.parse(name) for name, image in self._tags.items() if image == identifier]
+        """Return the names with tags of an image, sorted."""
+        return [name for name in self._references(identifier) if not name.digest]
+
+    def digests_of(self, identifier: str) -> list[Reference]:
+        """Return the names with digests of manifests (RepoDigests) of an image, sorted."""
+        return [name for name in self._references(identifier) if name.digest]
+
+    def _references(self, identifier: str) -> list[Reference]:
+        found = [reference.parse(name) for name, image in self._tags.items() if image == identifier]
+        return sorted(found, key=lambda name: name.short)
+
+    def children(self, identifier: str) -> list[ImageRecord]:
+        """Return the images whose parent is this image."""
+        return [image for image in self._images.values() if image.parent == identifier]
 
     def find(self, text: str) -> ImageRecord:
         """Return the image with a name, an id or a unique prefix of an id.  Raises NotFound with Docker's text."""
@@ -80,22 +115,67 @@ class Images:
 
     # Changes
 
-    async def add(self, document: ImageDocument, layer: Layer, name: Reference | None) -> ImageRecord:
-        """Publish *layer*, record the image, and tag it with *name*."""
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Yield a lease; at its end, layers that no image uses are kept for LEFTOVER_SECONDS."""
+        lease = Lease(self._held)
+        try:
+            yield lease
+        finally:
+            unused = [chain for chain in self._unused_layers(lease.close()) if self._layers.exists(chain)]
+            if unused:
+                self._tasks.start(self._drop_layers_later(unused, (LEFTOVER_SECONDS, 0.5, 3.0)), "delete-layers")
+
+    def hold(self, lease: Lease, chain: str) -> bool:
+        """Return whether the layer is on disk; it is then not deleted before the end of the lease."""
+        lease.add(chain)
+        return self._layers.exists(chain)
+
+    async def publish(self, layer: Layer, lease: Lease) -> None:
+        """Move an unpacked layer to its place on disk, if it is not there yet."""
+        lease.add(layer.chain)
+        await asyncio.to_thread(self._layers.publish, layer)
+
+    async def add_image(self, text: str | bytes, names: Sequence[Reference] = (), *, parent: str = "") -> ImageRecord:
+        """Record the image with the configuration document *text*, kept byte for byte, and give it *names*.
+
+        A name with a digest is a repository digest.  Another image with one of the names loses it.  The caller holds
+        the layers by a lease.  Raises BadRequest if the document is invalid, Conflict if a layer is not on disk.
+        """
+        document = parse_document(text)
+        try:
+            text = text if isinstance(text, str) else text.decode()
+        except UnicodeDecodeError:
+            raise BadRequest("the configuration of the image is not UTF-8") from None
+        diffs = document.rootfs.diff_ids
+        chains = chain_ids(diffs)
+        if missing := [chain for chain in chains if not self._layers.exists(chain)]:
+            raise Conflict(f"the layer {missing[0]} of the image is not on disk: try again")
+        sizes = await asyncio.to_thread(lambda: [self._layers.size(chain) for chain in chains])
         async with self._lock:
-            await asyncio.to_thread(self._layers.publish, layer)
-            text = msgspec.json.encode(document).decode()
+            identifier = image_id(text)
+            former = self._images.get(identifier)
             image = ImageRecord(
-                id=image_id(text), text=text, layers=chain_ids(document.rootfs.diff_ids), size=layer.size, tagged=now()
+                id=identifier,
+                text=text,
+                layers=chains,
+                size=sum(sizes),
+                tagged=now() if any(not name.digest for name in names) else former.tagged if former else "",
+                parent=parent if parent in self._images else former.parent if former else "",
             )
-            changes = [Put("image", image.id, image)]
-            if name is not None:
-                changes.append(Put("tag", name.full, TagRecord(image.id)))
-            await self._store.write(*changes)
+            tags = {name.full: image.id for name in names}
+            await self._store.write(
+                Put("image", image.id, image), *(Put("tag", name, TagRecord(image.id)) for name in tags)
+            )
             self._images[image.id] = image
-            if name is not None:
-                self._tags[name.full] = image.id
+            self._tags |= tags
             return image
+
+    async def add(self, document: ImageDocument, layer: Layer, name: Reference | None) -> ImageRecord:
+        """Publish *layer*, record the image of this layer, and tag it with *name*."""
+        with self.lease() as lease:
+            await self.publish(layer, lease)
+            return await self.add_image(msgspec.json.encode(document), [name] if name else [])
 
     async def tag(self, image: ImageRecord, name: Reference) -> None:
         """Tag *image* with *name*; another image with that name loses it."""
@@ -113,16 +193,17 @@ class Images:
             self._tags.pop(name.full, None)
 
     async def delete(self, image: ImageRecord) -> list[Reference]:
-        """Delete the image, its names, which are returned, and the layers that no other image uses."""
+        """Delete the image, its names and digests, which are returned, and the layers that no other image uses."""
         async with self._lock:
             if image.id not in self._images:
                 raise Conflict(f"image {image.id} is being removed already")
-            names = self.names_of(image.id)
+            names = self._references(image.id)
             await self._store.write(Drop("image", image.id), *(Drop("tag", name.full) for name in names))
             del self._images[image.id]
             for name in names:
                 del self._tags[name.full]
             self._drop_layers(image.layers)
+            await self.sources.keep({diff for other in self.all() for diff in other.document.rootfs.diff_ids})
             return names
 
     def _drop_layers(self, chains: Sequence[str], pauses: Sequence[float] = (0.5, 3.0)) -> None:
@@ -147,4 +228,4 @@ class Images:
             # An image whose record was lost may use them.
             return []
         used = {chain for image in self._images.values() for chain in image.layers}
-        return [chain for chain in chains if chain not in used]
+        return [chain for chain in chains if chain not in used and chain not in self._held]

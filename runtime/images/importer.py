@@ -58,9 +58,8 @@ class Importer:
         try:
             return await self._images.add(document, layer, name)
         finally:
-            # The folder exists only if the layer was not published.
-            if layer.folder.exists():
-                self._deferred_delete.delete(layer.folder)
+            # The files exist only if the layer was not published.
+            self._layers.discard(layer)
 
     def _unpack(self, spool: Path) -> Layer:
         with spool.open("rb") as archive:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from runtime.images.tarstream import BadArchive, Entry, shown
-from runtime.kernel import openat, tree
+from runtime.kernel import openat
 
-_OPAQUE = "trusted.overlay.opaque"
+OPAQUE = "trusted.overlay.opaque"
+"""overlayfs: the folder hides the content of the same folder in lower layers."""
 _HIGHEST_MAJOR, _HIGHEST_MINOR = (1 << 12) - 1, (1 << 20) - 1
 _LONGEST_LINK = 4095
 _LONGEST_KEY, _LARGEST_VALUE = 255, 1 << 16
@@ -85,14 +86,12 @@ def set_time(handle: int, mtime: int) -> None:
 
 
 def symlink(entry: Entry, folder: int, name: bytes) -> None:
-    remove(folder, name, openat.lstat(folder, name))
     os.symlink(entry.link, name, dir_fd=folder)
     openat.chown(folder, name, entry.uid, entry.gid)
     _set_time_of_name(entry, folder, name)
 
 
 def node(entry: Entry, folder: int, name: bytes) -> None:
-    remove(folder, name, openat.lstat(folder, name))
     os.mknod(name, _KINDS[entry.kind] | 0o600, os.makedev(*entry.device), dir_fd=folder)
     openat.chown(folder, name, entry.uid, entry.gid)
     openat.chmod(folder, name, entry.mode)
@@ -104,16 +103,6 @@ def _set_time_of_name(entry: Entry, folder: int, name: bytes) -> None:
         openat.utime(folder, name, entry.mtime)
 
 
-def remove(folder: int, name: bytes, was: os.stat_result | None) -> None:
-    """Remove a file or folder that a later entry replaces."""
-    if was is None:
-        return
-    if stat.S_ISDIR(was.st_mode):
-        tree.remove(folder, name)
-    else:
-        os.unlink(name, dir_fd=folder)
-
-
 def is_whiteout(was: os.stat_result) -> bool:
     return stat.S_ISCHR(was.st_mode) and was.st_rdev == 0
 
@@ -121,7 +110,7 @@ def is_whiteout(was: os.stat_result) -> bool:
 def mark_opaque(folder: int, name: bytes) -> None:
     handle = openat.open_folder(folder, name)
     try:
-        openat.set_xattr(handle, _OPAQUE, b"y")
+        openat.set_xattr(handle, OPAQUE, b"y")
     finally:
         os.close(handle)
 

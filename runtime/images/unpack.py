@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from runtime.images import layer_files
+from runtime.images.recipe import LONGEST_PATH, RecordedSource
+from runtime.images.replaced import Replaced
 from runtime.images.tarstream import BadArchive, Entry, TarStream, shown, split
 from runtime.kernel import openat
 from runtime.kernel.openat import open_in
@@ -26,34 +28,55 @@ _MOST_MISSING = 100_000
 _ENTERED = 0o555
 
 
-def unpack(stream: TarStream, root: int, lower: Sequence[int] = (), *, private_root: bool = True) -> int:
+def unpack(
+    stream: TarStream,
+    root: int,
+    lower: Sequence[int] = (),
+    *,
+    private_root: bool = True,
+    recorded: RecordedSource | None = None,
+    replaced: Replaced | None = None,
+) -> int:
     """Write every entry of *stream* below the folder *root*; return the size of all files in bytes.
 
     *lower* are the layers below it, top first: owner and mode of a folder without an entry are copied from them.
     Unless *private_root*, the metadata of a root that is not accessible to all users is ignored.
+    *recorded* is the source of *stream* if a tar recipe is recorded; *replaced* keeps files that later entries replace.
     Raises BadArchive for entries that are not allowed in a layer, OSError if writing fails.
     """
-    return _Unpacker(stream, root, lower, private_root).run()
+    return _Unpacker(stream, root, lower, private_root, recorded, replaced or Replaced(None)).run()
 
 
 class _Unpacker:
-    def __init__(self, stream: TarStream, root: int, lower: Sequence[int], private_root: bool) -> None:
+    def __init__(
+        self,
+        stream: TarStream,
+        root: int,
+        lower: Sequence[int],
+        private_root: bool,
+        recorded: RecordedSource | None,
+        replaced: Replaced,
+    ) -> None:
         self._stream = stream
         self._root = root
         self._lower = lower
         self._private_root = private_root
+        self._recorded = recorded
+        self._remove = replaced.remove
         self._times: dict[bytes, int] = {}
         self._names_kept = 0
         self._missing = 0
         self._parent: tuple[tuple[bytes, ...], int] | None = None
+        self._real_parent: bytes | None = b""
+        """The path of the current parent without symbolic links; None if it is too long."""
         self._makers: dict[str, Callable[[Entry, int, bytes], None]] = {
             "file": self._file,
             "directory": self._directory,
-            "symlink": layer_files.symlink,
+            "symlink": self._symlink,
             "hardlink": self._hardlink,
-            "fifo": layer_files.node,
-            "char": layer_files.node,
-            "block": layer_files.node,
+            "fifo": self._node,
+            "char": self._node,
+            "block": self._node,
         }
 
     def run(self) -> int:
@@ -85,8 +108,16 @@ class _Unpacker:
     def _folder(self, parts: tuple[bytes, ...]) -> int:
         if self._parent is None or self._parent[0] != parts:
             self._close_parent()
-            self._parent = (parts, self._open_folder(parts))
+            self._parent = (parts, self._open_parent(parts))
         return self._parent[1]
+
+    def _open_parent(self, parts: tuple[bytes, ...]) -> int:
+        self._real_parent = b"/".join(parts)
+        with suppress(OSError):
+            return open_in(self._root, self._real_parent, _FOLDER, links=False)
+        folder = self._open_folder(parts)
+        self._real_parent = openat.path_below(self._root, folder)
+        return folder
 
     def _close_parent(self) -> None:
         if self._parent is not None:
@@ -127,7 +158,7 @@ class _Unpacker:
         was = openat.lstat(above, name)
         if was is not None and not layer_files.is_whiteout(was):
             raise BadArchive(f"{shown(b'/'.join(parts))} is not a folder, but has entries below it")
-        layer_files.remove(above, name, was)
+        self._remove(above, name, was)
         self._count_missing()
         os.mkdir(name, 0o700, dir_fd=above)
         model = self._below(parts) if was is None else None
@@ -158,7 +189,7 @@ class _Unpacker:
     def _directory(self, entry: Entry, folder: int, name: bytes) -> None:
         was = openat.lstat(folder, name)
         if was is None or not stat.S_ISDIR(was.st_mode):
-            layer_files.remove(folder, name, was)
+            self._remove(folder, name, was)
             os.mkdir(name, 0o700, dir_fd=folder)
             if was is not None and layer_files.is_whiteout(was):
                 layer_files.mark_opaque(folder, name)
@@ -173,15 +204,39 @@ class _Unpacker:
         try:
             handle = openat.create(folder, name)
         except FileExistsError:
-            layer_files.remove(folder, name, openat.lstat(folder, name))
+            self._remove(folder, name, openat.lstat(folder, name))
             handle = openat.create(folder, name)
         try:
-            for chunk in self._stream.content():
-                openat.write(handle, chunk)
+            self._content(entry, handle, name)
             layer_files.set_metadata(entry, handle)
             layer_files.set_time(handle, entry.mtime)
         finally:
             os.close(handle)
+
+    def _content(self, entry: Entry, handle: int, name: bytes) -> None:
+        path = self._real_path(name)
+        recorded = self._recorded if entry.size and path else None
+        if recorded is not None:
+            recorded.begin_file()
+        for chunk in self._stream.content():
+            openat.write(handle, chunk)
+        if recorded is not None:
+            recorded.end_file(path, handle)
+
+    def _real_path(self, name: bytes) -> bytes:
+        """Return the path of *name* without symbolic links, in the current parent; b"" if it is too long."""
+        if self._real_parent is None:
+            return b""
+        path = self._real_parent + b"/" + name if self._real_parent else name
+        return path if len(path) <= LONGEST_PATH else b""
+
+    def _symlink(self, entry: Entry, folder: int, name: bytes) -> None:
+        self._remove(folder, name, openat.lstat(folder, name))
+        layer_files.symlink(entry, folder, name)
+
+    def _node(self, entry: Entry, folder: int, name: bytes) -> None:
+        self._remove(folder, name, openat.lstat(folder, name))
+        layer_files.node(entry, folder, name)
 
     def _hardlink(self, entry: Entry, folder: int, name: bytes) -> None:
         target = split(entry.link)
@@ -196,7 +251,7 @@ class _Unpacker:
         try:
             if openat.lstat(source, target[-1]) is None:
                 raise layer_files.no_source(entry)
-            layer_files.remove(folder, name, openat.lstat(folder, name))
+            self._remove(folder, name, openat.lstat(folder, name))
             openat.link(source, target[-1], folder, name)
         except (FileNotFoundError, PermissionError):
             raise layer_files.no_source(entry) from None

@@ -59,6 +59,17 @@ def open_parent(folder: int) -> int:
     return os.open("..", _LISTED, dir_fd=folder)
 
 
+def path_below(root: int, folder: int) -> bytes | None:
+    """Return the path of the open *folder* below the open *root*, b"" for the root; None if outside or too long."""
+    try:
+        above, path = (os.fsencode(os.readlink(f"/proc/self/fd/{handle}")) for handle in (root, folder))
+    except OSError:
+        return None
+    if path == above:
+        return b""
+    return path.removeprefix(above + b"/") if path.startswith(above + b"/") and len(path) < 4096 else None
+
+
 def open_file(folder: int, name: Name) -> int:
     """Open the regular file *name* in *folder* for reading, without blocking; other files raise EINVAL."""
     handle = os.open(name, _READ, dir_fd=folder)
@@ -157,6 +168,19 @@ def move_new(source: int, name: Name, target: int, new: Name) -> None:
     linux.renameat2(source, os.fsencode(name), target, os.fsencode(new), linux.RENAME_NOREPLACE)
 
 
+def move_file(source: int, name: Name, target: int, new: Name) -> None:
+    """Move the regular file *name* to *new* in *target*, which does not exist; copied to another file system."""
+    try:
+        os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with open(open_file(source, name), "rb") as old, open(create(target, new), "wb") as copy:
+            while data := old.read(1 << 18):
+                copy.write(data)
+        os.unlink(name, dir_fd=source)
+
+
 def chown(folder: int, name: Name, uid: int, gid: int) -> None:
     os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
 
@@ -182,6 +206,26 @@ def set_time(handle: int, nanoseconds: int) -> None:
 
 def set_xattr(handle: int, key: str, value: bytes) -> None:
     os.setxattr(handle, key, value)
+
+
+def xattr_names(handle: int) -> list[str]:
+    """Return the names of the attributes of an open file, sorted; none on file systems without attributes."""
+    try:
+        return sorted(os.listxattr(handle))
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return []
+
+
+def get_xattr(handle: int, key: str) -> bytes | None:
+    """Return an attribute of an open file; None if it has no such attribute."""
+    try:
+        return os.getxattr(handle, key)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        return None
 
 
 def copy_metadata(source: int, target: int) -> None:

@@ -63,8 +63,8 @@ class Place:
         self.paths = Paths(root / "state", root / "run")
         self.trash = DeferredDelete(self.paths.scratch)
         self.paths.scratch.mkdir(parents=True)
-        self.paths.layers.mkdir()
         self.layers = Layers(self.paths, self.trash)
+        self.layers.open()
         self.canary = root / "secret"
         self.canary.write_text("untouched")
 
@@ -77,7 +77,11 @@ class Place:
     def is_clean(self) -> bool:
         """Assert that nothing is left of a refused archive and nothing outside was changed."""
         outside = sorted(path.name for path in self.root.iterdir()) == ["secret", "state"]
-        empty = not any(self.paths.scratch.iterdir()) and not any(self.paths.layers.iterdir())
+        empty = not any(
+            content
+            for folder in (self.paths.scratch, self.paths.layers, self.paths.recipes)
+            for content in folder.iterdir()
+        )
         return outside and empty and self.canary.read_text() == "untouched"
 
 
