@@ -5,6 +5,7 @@ Implemented by :class:`netd.kernel.kernel_host.KernelHost`.  Methods apply decis
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ class Resolver:
     tcp: socket.socket
     netns: int
     """A descriptor of the sandbox's namespace; the receiver closes it."""
+
+    def close(self) -> None:
+        for opened in (self.udp, self.tcp):
+            opened.close()
+        os.close(self.netns)
 
 
 @dataclass(frozen=True, slots=True)

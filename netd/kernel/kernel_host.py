@@ -8,6 +8,7 @@ the host should hold.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -17,7 +18,7 @@ from typing import Self, TypeVar
 
 from netd.common import resource_errors
 from netd.common.addresses import Address, Subnet
-from netd.common.errors import KernelRefused
+from netd.common.errors import KernelRefused, Problem
 from netd.facts import State, Step
 from netd.host_protocol import Change, ConnectionCounts, ConnectionTable, Flows, Resolver, RouteEntry
 from netd.kernel import conntrack_count, machine
@@ -31,6 +32,7 @@ from netd.kernel.worker import Worker
 from netd.portmap.rules import Ruleset, RulesetChange
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _REAP_TIMEOUT = 2.0
 """Seconds; after it the reaper continues in the background."""
 
@@ -166,8 +168,13 @@ class KernelHost:
         return changes
 
     async def _firewall_is_damaged(self) -> bool:
+        """Return False if the comparison fails: it is repeated after the poll interval."""
         firewall = self._worker.firewall
-        return firewall.poll_interval is not None and await self._threads.run(firewall.is_damaged)
+        try:
+            return firewall.poll_interval is not None and await self._threads.run(firewall.is_damaged)
+        except Problem as problem:
+            _log.warning("firewall not compared, will be retried: error=%s", problem.message)
+            return False
 
     async def reap(self) -> None:
         reaping = asyncio.wrap_future(self._threads.reaper.delete_now())

@@ -220,7 +220,11 @@ class Worker:
     def move_resolver(self, sandbox: str) -> Resolver:
         def move() -> Resolver:
             resolver = dns_sockets.open_here(self._selection.redirect_dns)
-            self._selection.delete_other_redirect()
+            try:
+                self._selection.delete_other_redirect()
+            except BaseException:
+                resolver.close()
+                raise
             return resolver
 
         return self.sandboxes.run_in(sandbox, move)

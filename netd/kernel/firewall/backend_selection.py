@@ -18,6 +18,7 @@ from netd.kernel.firewall.iptables import dns_redirect as iptables_redirect
 from netd.kernel.firewall.iptables import table_info
 from netd.kernel.firewall.iptables.layout import PREFIX
 from netd.kernel.firewall.nftables import dns_redirect as nftables_redirect
+from netd.kernel.firewall.nftables import netd_tables
 from netd.kernel.firewall.nftables.backend import Nftables
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.kernel.firewall.nftables.table import removal
@@ -26,6 +27,8 @@ from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
+_RETRY = 1.0
+"""Seconds until the deletion of the other backend's objects is retried."""
 _PROBE = """
 add table inet netd-probe
 add chain inet netd-probe out { type nat hook output priority -100; }
@@ -80,11 +83,14 @@ def _best() -> tuple[str, str]:
 
 
 class SelectedFirewall:
-    """A firewall that deletes the other backend's objects after it has first applied a ruleset."""
+    """A firewall that deletes the other backend's objects after it has applied a ruleset, and retries until it did."""
 
     def __init__(self, firewall: Firewall, delete_other: Callable[[], None]) -> None:
+        """*delete_other* must not wait; it raises KernelRefused if it must be called again."""
         self._firewall = firewall
         self._delete_other: Callable[[], None] | None = delete_other
+        self._applied = False
+        self._failure = ""
 
     @property
     def forwards(self) -> frozenset[Family]:
@@ -92,7 +98,8 @@ class SelectedFirewall:
 
     @property
     def poll_interval(self) -> float | None:
-        return self._firewall.poll_interval
+        interval = self._firewall.poll_interval
+        return min(interval or _RETRY, _RETRY) if self._delete_other and self._applied else interval
 
     def change(self, change: RulesetChange) -> None:
         self._firewall.change(change)
@@ -111,29 +118,36 @@ class SelectedFirewall:
         self._delete_other_once()
 
     def is_damaged(self) -> bool:
-        return self._firewall.is_damaged()
+        """Also retries the deletion of the other backend's objects."""
+        if self._applied:
+            self._delete_other_once()
+        return self._firewall.poll_interval is not None and self._firewall.is_damaged()
 
     def close(self) -> None:
         self._firewall.close()
 
     def _delete_other_once(self) -> None:
-        if self._delete_other is not None:
-            delete_other, self._delete_other = self._delete_other, None
-            delete_other()
+        self._applied = True
+        if self._delete_other is None:
+            return
+        try:
+            self._delete_other()
+        except (KernelRefused, OSError) as problem:
+            reason = problem.message if isinstance(problem, KernelRefused) else str(problem)
+            if reason != self._failure:
+                _log.warning("rules of the other firewall not deleted, will be retried: error=%s", reason)
+            self._failure = reason
+            return
+        self._delete_other = None
 
 
 def _delete_nftables() -> None:
-    try:
+    if netd_tables.exist():
         with Nft() as nft:
             nft.run(removal())
-    except KernelRefused:
-        pass  # A kernel without nftables has no tables to delete.
 
 
 def _delete_iptables() -> None:
     """Delete the iptables chains; python-iptables is loaded only if there are any."""
-    try:
-        if any(table_info.with_chain_prefix(family, PREFIX.encode()) for family in FAMILIES):
-            iptables.remove()
-    except (KernelRefused, OSError) as problem:
-        _log.warning("iptables chains not deleted: firewall=nftables chains=%s* error=%s", PREFIX, problem)
+    if any(table_info.with_chain_prefix(family, PREFIX.encode()) for family in FAMILIES):
+        iptables.remove(wait=False)

@@ -5,6 +5,9 @@ Owns those chains and, through ``Forwarding``, IP forwarding of the host.  Must 
 
 from __future__ import annotations
 
+import errno
+import logging
+import time
 from contextlib import suppress
 
 from netd.common.addresses import FAMILIES, Family
@@ -17,8 +20,14 @@ from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
+_log = logging.getLogger(__name__)
 _POLL_INTERVAL = 0.5
-"""Seconds; a comparison of the tables' sizes takes some tens of microseconds."""
+"""Seconds; a comparison of the tables' sizes takes some tens of microseconds, that of 100 rules half a millisecond."""
+_REST = 50
+"""Seconds between two comparisons of all rules per second that the previous comparison took."""
+_REMINDER = 5.0
+"""Seconds after which damage that was not repaired is reported again."""
+_KEPT = "chain kept empty, delete the rule that refers to it: firewall=iptables rule=%s"
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
@@ -34,6 +43,10 @@ class Iptables:
         self._recirculates: bool | None = None
         """Whether the recirculation links exist; None if unknown."""
         self._sizes: dict[tuple[Family, str], table_info.Size] = {}
+        """The sizes of the tables when their rules were last equal to those that netd wrote."""
+        self._look = Look()
+        self._referring: dict[tuple[Family, str], list[str]] = {}
+        """Rules of other programs that prevent the deletion of chains, by table."""
         self.forwards: frozenset[Family] = frozenset()
         """The families for which the last ruleset needs IP forwarding on the host."""
 
@@ -77,14 +90,31 @@ class Iptables:
         self._forwarding.restore()
 
     def is_damaged(self) -> bool:
-        """Return whether another program changed netd's chains since the last write or check.
+        """Return whether netd's chains differ from those that netd wrote; for the same damage again after a pause.
 
-        Reads a table only if its size has changed.
+        Compares the rules of tables whose size has changed, and those of all tables as often as their size permits.
+        A table that cannot be read now is compared at the next call.
         """
-        sizes = {key: table_info.size(*key) for key in self._written}
-        changed = [key for key, size in sizes.items() if size != self._sizes.get(key)]
-        self._sizes = sizes
-        return any(not tables.match(*key, self._written[key]) for key in changed)
+        began = time.monotonic()
+        all_due = began >= self._look.due
+        damaged = False
+        for key, content in self._written.items():
+            try:
+                size = table_info.size(*key)
+                if (all_due or size != self._sizes.get(key)) and not self._matches(key, content, size):
+                    damaged = True
+            except OSError as problem:
+                damaged = damaged or problem.errno == errno.ENOENT
+                self._look.note_failure(problem)
+        return self._look.result(damaged, began, all_due=all_due)
+
+    def _matches(self, key: tuple[Family, str], content: Content, size: table_info.Size) -> bool:
+        matches = tables.match(*key, content)
+        if matches:
+            self._sizes[key] = size
+        else:
+            self._sizes.pop(key, None)
+        return matches
 
     def _write(self) -> None:
         setting = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
@@ -111,17 +141,60 @@ class Iptables:
         if table == MARKING[0] and content.chains and not _has_marking(family, table):
             tables.write(family, table, Content({**content.chains, PREFIX + MARKING[1]: []}))
             egress_barrier.wait_for_packets()
-        tables.write(family, table, content)
+        self._report(key, tables.write(family, table, content))
         self._written[key] = content
         self._sizes[key] = table_info.size(family, table)
+        self._look.forget()
+
+    def _report(self, key: tuple[Family, str], referring: list[str]) -> None:
+        """Log rules of other programs that prevent the deletion of chains, once."""
+        for rule in set(referring) - set(self._referring.get(key, ())):
+            _log.warning(_KEPT, rule)
+        self._referring[key] = referring
+
+
+class Look:
+    """When the rules of all tables are compared again, and which damage is reported."""
+
+    def __init__(self) -> None:
+        self.due = 0.0
+        self._reported: float | None = None
+        """When damage was last reported; None if no damage was found since netd's last change."""
+        self._failure = ""
+
+    def forget(self) -> None:
+        """Note that netd has written its rules."""
+        self._reported = None
+
+    def note_failure(self, problem: OSError) -> None:
+        """Log that a table could not be read, once for each reason."""
+        if self._failure != str(problem):
+            _log.warning("rules not compared, will be retried: firewall=iptables error=%s", problem)
+        self._failure = str(problem)
+
+    def result(self, damaged: bool, began: float, *, all_due: bool) -> bool:
+        now = time.monotonic()
+        if all_due:
+            self.due = now + _REST * (now - began)
+        if not damaged:
+            self._reported = None
+            return False
+        if self._reported is not None and now < self._reported + _REMINDER:
+            return False
+        self._reported = now
+        return True
 
 
 def _has_marking(family: Family, table: str) -> bool:
     return table in table_info.existing(family) and tables.has_marking(family)
 
 
-def remove() -> None:
-    """Delete netd's chains from the existing tables; other chains stay."""
+def remove(*, wait: bool = True) -> None:
+    """Delete netd's chains from the existing tables; other chains stay.
+
+    With *wait*, waits some seconds for programs that hold the lock.  Raises KernelRefused.
+    """
     for family in FAMILIES:
         for table in (table for table in reversed(TABLES) if table in table_info.existing(family)):
-            tables.write(family, table, Content())
+            for rule in tables.write(family, table, Content(), wait=wait):
+                _log.warning(_KEPT, rule)

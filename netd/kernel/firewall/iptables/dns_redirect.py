@@ -1,6 +1,7 @@
 """The redirect to the resolver inside a sandbox, by the sandbox's own legacy tables.
 
-Owns the chain ``NETD-OUTPUT`` of the table nat in the sandbox's namespace.
+Owns the chain ``NETD-OUTPUT`` of the table nat in the sandbox's namespace.  Takes no lock: the lock of the host's
+programs does not concern the tables of this namespace, and a program that holds it must not delay a container's start.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def put(address: str, udp: int, tcp: int) -> None:
         Rule(target=Dnat(resolver, port), destination=ip_network(resolver), protocol=protocol, ports=(53, 53))
         for protocol, port in (("udp", udp), ("tcp", tcp))
     ]
-    tables.write(4, _TABLE, Content({f"{PREFIX}OUTPUT": rules}))
+    tables.write(4, _TABLE, Content({f"{PREFIX}OUTPUT": rules}), lock=False)
 
 
 def exists() -> bool:
@@ -32,4 +33,4 @@ def exists() -> bool:
 def delete() -> None:
     """Delete the redirect, if there is one."""
     if exists():
-        tables.write(4, _TABLE, Content())
+        tables.write(4, _TABLE, Content(), lock=False)

@@ -10,12 +10,25 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from netd.common.addresses import Family
 
 Size: TypeAlias = tuple[int, int]
 """Number of entries and of bytes."""
+
+
+class Info(NamedTuple):
+    """Positions of the built-in chains of a table."""
+
+    size: Size
+    builtin: tuple[int, ...]
+    """The numbers of the hooks that the table has a built-in chain for."""
+    hooks: tuple[int, ...]
+    """The offset of the first entry of the built-in chain of each hook."""
+    underflows: tuple[int, ...]
+    """The offset of its policy, which is its last entry."""
+
 
 _NAMES: dict[Family, str] = {4: "ip_tables_names", 6: "ip6_tables_names"}
 _LEVELS: dict[Family, tuple[int, int]] = {4: (socket.AF_INET, 0), 6: (socket.AF_INET6, 41)}
@@ -34,19 +47,32 @@ def existing(family: Family) -> list[str]:
 
 def size(family: Family, table: str) -> Size:
     """Return the number of entries of the table, those that end chains included, and their size in bytes."""
-    info = _getsockopt(family, _GET_INFO, bytearray(_INFO.pack(table.encode(), *bytes(13))))
-    *_, entries, octets = _INFO.unpack(info)
-    return entries, octets
+    return _info(family, table).size
+
+
+def contents(family: Family, table: str) -> tuple[Info, bytes]:
+    """Return the positions of the built-in chains and the bytes of all entries.
+
+    Raises OSError, with EAGAIN if the table's size changed between the two system calls, and ENOENT without the table.
+    """
+    info = _info(family, table)
+    return info, _entries(family, table, info.size[1])
 
 
 def with_chain_prefix(family: Family, prefix: bytes) -> list[str]:
     """Return the tables that have a chain whose name begins with *prefix*."""
-    return [table for table in existing(family) if prefix in _entries(family, table)]
+    return [table for table in existing(family) if prefix in contents(family, table)[1]]
 
 
-def _entries(family: Family, table: str) -> bytes:
-    _, octets = size(family, table)
-    return _getsockopt(family, _GET_ENTRIES, bytearray(_HEAD.pack(table.encode(), octets)) + bytearray(octets))
+def _info(family: Family, table: str) -> Info:
+    found = _INFO.unpack(_getsockopt(family, _GET_INFO, bytearray(_INFO.pack(table.encode(), *bytes(13)))))
+    valid, hooks, underflows = found[1], found[2:7], found[7:12]
+    return Info((found[12], found[13]), tuple(n for n in range(5) if valid & 1 << n), hooks, underflows)
+
+
+def _entries(family: Family, table: str, octets: int) -> bytes:
+    head = _HEAD.pack(table.encode(), octets)
+    return _getsockopt(family, _GET_ENTRIES, bytearray(head) + bytearray(octets))[_HEAD.size :]
 
 
 def _getsockopt(family: Family, option: int, value: bytearray) -> bytes:

@@ -1,24 +1,26 @@
 """netd's chains in the kernel's legacy tables: one commit per table, under the lock that all iptables programs share.
 
-Owns the chains with netd's prefix and one rule in each built-in chain that jumps to them; must not change other
-chains.  The first access to a table creates it, empty, as with iptables itself.
+Owns the chains with netd's prefix and one rule in each built-in chain that jumps to them, without a match; must not
+change other rules, also not those that jump to netd's chains.  The first access to a table creates it, empty, as with
+iptables itself.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
-from netd.kernel.firewall.iptables import iptc_loader
+from netd.kernel.firewall.iptables import iptc_loader, table_entries
 from netd.kernel.firewall.iptables.entry import Rule, pack
 from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, Content
 
@@ -29,44 +31,67 @@ _LOCK_RETRY = 0.01
 _ATTEMPTS = 5
 
 
-def write(family: Family, name: str, content: Content) -> None:
-    """Replace netd's chains in the table with *content*.  On KernelRefused the table is unchanged."""
+def write(family: Family, name: str, content: Content, *, lock: bool = True, wait: bool = True) -> list[str]:
+    """Replace netd's chains in the table with *content*.  On KernelRefused the table is unchanged.
+
+    Returns descriptions of other programs' rules that jump to chains which *content* lacks; such chains stay, empty.
+    With *wait*, waits some seconds for other programs.  Without *lock*, for a namespace in which no other program uses
+    the table.
+    """
     iptc = iptc_loader.load()
-    with _locked():
+    with _locked(_LOCK_TIMEOUT if wait else 0) if lock else nullcontext():
         for attempt in range(_ATTEMPTS):
             try:
                 with _opened(iptc, family, name) as table:
-                    _replace(table, family, name, content)
+                    referring = _replace(table, family, name, content)
                     table.commit()
-                return
+                return referring
             except iptc.IPTCError as problem:
                 # EAGAIN: a program that does not take the lock changed the table in between.
                 if attempt + 1 == _ATTEMPTS or "again" not in str(problem):
-                    raise _refused(family, name, problem) from problem
+                    raise _refused(iptc, family, name, problem) from problem
+    return []
 
 
 def match(family: Family, name: str, content: Content) -> bool:
-    """Return whether the built-in chains jump to netd's chains, and these have as many rules as in *content*."""
-    with _locked(), _opened(iptc_loader.load(), family, name) as table:
-        names = {chain.name for chain in table.chains}
-        if {name for name in names if name.startswith(PREFIX)} != content.chains.keys():
-            return False
-        jumps = all((PREFIX + hook).encode() in _targets(table, hook) for hook in content.hooks)
-        return jumps and all(
-            sum(1 for _ in _targets(table, chain)) == len(rules) for chain, rules in content.chains.items()
-        )
+    """Return whether the table has netd's chains with exactly the rules of *content*, and the jumps to them.
+
+    Ignores empty chains, which are harmless.  Takes no lock.  Raises OSError if the table cannot be read.
+    """
+    chains = table_entries.read(family, name)
+    own = {chain: found.entries for chain, found in chains.items() if chain.startswith(PREFIX)}
+    if any(chain not in own for chain in content.chains):
+        return False
+    if any(table_entries.digest(found) != _digest(content, chain, family) for chain, found in own.items()):
+        return False
+    return all(
+        table_entries.expected([Rule(target=PREFIX + hook)], family)[0] in chains[hook].entries
+        for hook in content.hooks
+    )
+
+
+def _digest(content: Content, chain: str, family: Family) -> bytes:
+    return table_entries.digest(table_entries.expected(content.chains.get(chain, ()), family))
 
 
 def has_marking(family: Family) -> bool:
     """Return whether packets are marked for the egress barriers now."""
     name, hook = MARKING
     chain = PREFIX + hook
-    with _locked(), _opened(iptc_loader.load(), family, name) as table:
-        return chain.encode() in _targets(table, hook) and table.first_rule(chain) is not None
+    with _locked(_LOCK_TIMEOUT), _opened(iptc_loader.load(), family, name) as table:
+        jumps = any(_is_own_jump(table, family, hook, rule) for rule in _rules(table, hook))
+        return jumps and table.first_rule(chain) is not None
 
 
-def _refused(family: Family, name: str, problem: Exception) -> KernelRefused:
-    return KernelRefused(f"iptables refused the change of table {name} for IPv{family} ({problem})")
+def _refused(iptc: Any, family: Family, name: str, problem: Exception) -> KernelRefused:
+    """Return the error for a refused change; it names rules of other programs that may be the reason."""
+    message = f"iptables refused the change of table {name} for IPv{family} ({problem})"
+    with suppress(iptc.IPTCError), _opened(iptc, family, name) as table:
+        names = [chain.name for chain in table.chains]
+        own = {name for name in names if name.startswith(PREFIX)}
+        if found := _foreign_jumps(table, family, name, (name for name in names if name not in own), own):
+            message += f": delete the rules of other programs that refer to netd's chains: {', '.join(found)}"
+    return KernelRefused(message)
 
 
 @contextmanager
@@ -81,7 +106,7 @@ def _opened(iptc: Any, family: Family, name: str) -> Iterator[Any]:
         table.close()
 
 
-def _replace(table: Any, family: Family, name: str, content: Content) -> None:
+def _replace(table: Any, family: Family, name: str, content: Content) -> list[str]:
     names = [chain.name for chain in table.chains]
     own = {name for name in names if name.startswith(PREFIX)}
     for chain in content.chains.keys() - own:
@@ -94,46 +119,78 @@ def _replace(table: Any, family: Family, name: str, content: Content) -> None:
     for chain, rules in content.chains.items():
         for rule in rules:
             table.append_entry(chain, pack(rule, family))
+    kept = set()
     for chain in own - content.chains.keys():
-        table.delete_chain(chain)
+        if _is_referenced(table, chain):
+            kept.add(chain)
+        else:
+            table.delete_chain(chain)
+    return _foreign_jumps(table, family, name, (name for name in names if name not in own), kept) if kept else []
+
+
+def _is_referenced(table: Any, chain: str) -> bool:
+    count = ctypes.c_uint()
+    table._iptc.iptc_get_references(ctypes.byref(count), chain.encode(), table._handle)
+    return count.value > 0
+
+
+def _foreign_jumps(table: Any, family: Family, name: str, chains: Iterable[str], targets: set[str]) -> list[str]:
+    """Return descriptions of the rules in *chains* that jump or go to *targets*."""
+    found = []
+    for chain in chains:
+        for position, rule in enumerate(_rules(table, chain)):
+            target = (table.get_target(rule) or b"").decode(errors="replace")
+            if target in targets and not _is_own_jump(table, family, chain, rule):
+                found.append(f"IPv{family} {name} {chain} rule {position + 1} jumps to {target}")
+    return sorted(found)
 
 
 def _set_jump(table: Any, family: Family, hook: str, *, wanted: bool, last: bool) -> None:
     """Keep exactly one jump from a built-in chain to netd's chain, as first or *last* rule; none unless *wanted*."""
-    target = PREFIX + hook
-    targets = list(_targets(table, hook))
-    positions = [position for position, found in enumerate(targets) if found == target.encode()]
-    if wanted and positions == [len(targets) - 1 if last else 0]:
+    jump = pack(Rule(target=PREFIX + hook), family)
+    found = [_is_own_jump(table, family, hook, rule) for rule in _rules(table, hook)]
+    positions = [position for position, own in enumerate(found) if own]
+    if wanted and positions == [len(found) - 1 if last else 0]:
         return
-    jump = pack(Rule(target=target), family)
-    for _ in positions:
-        table.delete_entry(hook, jump, b"\xff" * len(jump))
+    for position in reversed(positions):
+        table._iptc.iptc_delete_num_entry(hook.encode(), position, table._handle)
     if wanted and last:
         table.append_entry(hook, jump)
     elif wanted:
         table.insert_entry(hook, jump, 0)
 
 
-def _targets(table: Any, chain: str) -> Iterator[bytes | None]:
-    """Yield the target of each rule of the chain."""
+def _is_own_jump(table: Any, family: Family, hook: str, rule: Any) -> bool:
+    """Return whether a rule of a built-in chain is exactly the jump that netd adds: no match, no ``--goto``."""
+    target = table.get_target(rule)
+    unmatched = bytes(table_entries.HEADER[family])
+    return (
+        target == (PREFIX + hook).encode()
+        and rule.target_offset == table_entries.ENTRY[family]
+        and ctypes.string_at(ctypes.addressof(rule), len(unmatched)) == unmatched
+    )
+
+
+def _rules(table: Any, chain: str) -> Iterator[Any]:
+    """Yield the rules of a chain as ``struct ipt_entry`` or ``ip6t_entry``; do not change the chain meanwhile."""
     rule = table.first_rule(chain)
     while rule:
-        yield table.get_target(rule)
+        yield rule
         rule = table.next_rule(rule)
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def _locked(timeout: float) -> Iterator[None]:
     fd = os.open(_LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock(fd)
+        _lock(fd, timeout)
         yield
     finally:
         os.close(fd)
 
 
-def _lock(fd: int) -> None:
-    deadline = time.monotonic() + _LOCK_TIMEOUT
+def _lock(fd: int, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
     waiting = threading.Event()
     while True:
         try:
@@ -141,6 +198,6 @@ def _lock(fd: int) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                message = f"another program has held {_LOCK} for {_LOCK_TIMEOUT:.0f} seconds"
+                message = f"another program has held {_LOCK} for {timeout:.0f} seconds"
                 raise KernelRefused(message, errno.EAGAIN) from None
         waiting.wait(_LOCK_RETRY)
