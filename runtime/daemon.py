@@ -13,7 +13,6 @@ from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_state
 from netd.common.daemon_status import DaemonStatus
-from netd.common.errors import BadRequest
 from netd.common.events import Bus, store_damaged
 from netd.common.http.listen import serve
 from netd.common.http.web import Front, Product
@@ -55,10 +54,11 @@ from runtime.images.layers import Layers
 from runtime.paths import Paths
 from runtime.shim_client.launcher import ShimLauncher
 from runtime.storage.deferred_delete import DeferredDelete
+from runtime.storage.drivers import selection
+from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
 
 _log = logging.getLogger(__name__)
-_STORAGE = "overlay2"
 
 
 class Daemon:
@@ -79,6 +79,7 @@ class Daemon:
         self.userns = settings.userns != "none"
         self.long_requests = LongRequests()
         self.deferred_delete = DeferredDelete(paths.scratch, tasks)
+        self.drivers = StorageDrivers(settings.storage_driver, paths, self.deferred_delete)
         self.netd = NetdClient(paths.netd_socket)
         self.supervisor = ShimLauncher(
             paths.run, failures=tasks.failures, nofile=nofile, mapped=settings.userns != "none"
@@ -90,10 +91,10 @@ class Daemon:
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
         self.removal = ContainerRemoval(
-            self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses
+            self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses, self.drivers
         )
         self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
-        starter = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces)
+        starter = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces, self.drivers)
         health = HealthChecks(self.containers, self.supervisor)
         self.lifecycle = Lifecycle(self.containers, self.supervisor, self.network, starter, self.removal, health, tasks)
         self.control = Control(self.containers, self.supervisor, self.lifecycle, self.removal, self.network)
@@ -106,7 +107,14 @@ class Daemon:
     def front(self, reloader: Reloader) -> Front:
         paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
         creator = Creator(
-            containers, images, volumes, paths, self.deferred_delete, self.static_addresses, self.user_namespaces
+            containers,
+            images,
+            volumes,
+            paths,
+            self.deferred_delete,
+            self.static_addresses,
+            self.user_namespaces,
+            self.drivers,
         )
         importer = Importer(images, self.layers, self.deferred_delete)
         removal = ImageRemoval(images, containers, self.bus)
@@ -120,6 +128,7 @@ class Daemon:
                 ports=PortPublisher(self.netd, containers),
                 paths=paths,
                 supervisor=self.supervisor,
+                drivers=self.drivers,
             ),
             LifecycleRoutes(containers, self.lifecycle, self.control),
             StreamRoutes(containers, self.control, paths, self.long_requests),
@@ -135,6 +144,7 @@ class Daemon:
                 images,
                 volumes,
                 paths=paths,
+                drivers=self.drivers,
                 bus=self.bus,
                 long_requests=self.long_requests,
                 daemon_status=self.daemon_status,
@@ -169,15 +179,12 @@ class Daemon:
         if not self.store.incidents:
             self.images.sweep(chain for container in self.containers.all() for chain in container.record.layers)
             self.removal.sweep()
+            self.drivers.sweep()
 
 
 def check(settings: Settings) -> None:
     """Raise BadRequest for settings that netd-runtime cannot start with."""
-    if settings.storage_driver != _STORAGE:
-        raise BadRequest(
-            f"the storage driver {settings.storage_driver} is not supported by netd-runtime: set storage_driver ="
-            f' "{_STORAGE}", which works on every kernel with overlayfs'
-        )
+    selection.check_name(settings.storage_driver)
 
 
 async def run(loaded: Loaded) -> None:

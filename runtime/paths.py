@@ -5,6 +5,7 @@ STATE persists over reboots; RUN holds sockets and files of running processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,3 +100,6 @@ class Paths:
 
     def recipe(self, chain_id: str) -> Path:
         return self.recipes / chain_id.removeprefix("sha256:")
+
+    def layer_folders(self, chains: Iterable[str]) -> list[str]:
+        return [str(self.layer(chain)) for chain in chains]

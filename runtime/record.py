@@ -69,6 +69,8 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The image's id with ``sha256:``."""
     layers: list[str]
     """Chain ids, top first."""
+    driver: str = "overlay2"
+    """The storage driver of its root."""
     config: Config
     host: HostConfig
     endpoints: dict[str, EndpointSettings]

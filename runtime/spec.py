@@ -41,6 +41,16 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RootSource:
+    """What is mounted as the root: an overlay of the directories ``lower``, top first, or the directory ``root``."""
+
+    lower: tuple[str, ...] = ()
+    upper: str = ""
+    work: str = ""
+    root: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MountSpec:
     """One mount in the container.  ``target`` is an absolute path there; ``source`` is a path of the host for binds."""
 

@@ -146,7 +146,11 @@ class Settings:
         15, "Seconds within which a plugin must answer a call.", example="30", section="Plugins"
     )
     storage_driver: str = _setting(
-        "overlay2", "The storage driver of containers.", example='"overlay2"', section="Containers"
+        "overlay2",
+        "The storage driver of new containers: `overlay2` (also `overlay`), `vfs` (a copy of the image per container)"
+        " or `btrfs` (snapshots; the state directory must be on btrfs). Existing containers keep theirs.",
+        example='"vfs"',
+        section="Containers",
     )
     userns: str = _setting(
         "none",

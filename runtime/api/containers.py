@@ -22,9 +22,9 @@ from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.views import listing
 from runtime.engine.views import top as process_list
 from runtime.images.image_store import Images
-from runtime.kernel import tree
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Supervisor
+from runtime.storage.drivers.selection import StorageDrivers
 
 
 class ContainerRoutes:
@@ -39,7 +39,9 @@ class ContainerRoutes:
         ports: PortPublisher,
         paths: Paths,
         supervisor: Supervisor,
+        drivers: StorageDrivers,
     ) -> None:
+        self._drivers = drivers
         self._containers = containers
         self._creator = creator
         self._control = control
@@ -87,14 +89,19 @@ class ContainerRoutes:
     async def inspect(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
         shape = shapes.inspect(
-            container.record, self._paths, self._execs.running_in(container), container.health, call.version
+            container.record,
+            self._paths,
+            self._execs.running_in(container),
+            container.health,
+            call.version,
+            driver=self._drivers.of(container.record.driver),
         )
         if call.flag("size"):
             shape.update(await self._sizes(container))
         return json(shape)
 
     async def _sizes(self, container: Container) -> dict[str, int]:
-        written = await asyncio.to_thread(tree.size, self._paths.container(container.id).upper)
+        written = await asyncio.to_thread(self._drivers.size, self._paths, container.record)
         image = self._images.by_id(container.record.image)
         return {"SizeRw": written, "SizeRootFs": written + (image.size if image else 0)}
 

@@ -19,14 +19,21 @@ from runtime.engine.views.status import status_column
 from runtime.images.reference import Reference
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
+from runtime.storage.drivers import RootDriver
 
 _DNS_NAMES = (1, 45)
 
 
 def inspect(
-    record: ContainerRecord, paths: Paths, execs: list[str], health: Health | None, version: Version
+    record: ContainerRecord,
+    paths: Paths,
+    execs: list[str],
+    health: Health | None,
+    version: Version,
+    *,
+    driver: RootDriver,
 ) -> dict[str, Any]:
-    """Return the response to ``GET /containers/{id}/json``."""
+    """Return the response to ``GET /containers/{id}/json``; *driver* is the storage driver of the container."""
     own = paths.container(record.id)
     argv = record.argv
     started = record.state.started_at != ZERO_TIME
@@ -43,14 +50,14 @@ def inspect(
         "LogPath": "" if record.host.log_config.type == "none" else str(own.log),
         "Name": f"/{record.name}",
         "RestartCount": record.restarts,
-        "Driver": "overlay2",
+        "Driver": driver.name,
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": execs or None,
         "HostConfig": host_config(record.host),
-        "GraphDriver": graph_driver(record, paths),
+        "GraphDriver": {"Name": driver.name, "Data": driver.graph(own, paths.layer_folders(record.layers))},
         "Mounts": [mount(point) for point in record.mounts],
         "Config": config(record),
         "NetworkSettings": network_settings(record, version),
@@ -116,20 +123,6 @@ def host_config(host: HostConfig) -> dict[str, Any]:
         if shape[name] is None:
             del shape[name]
     return shape
-
-
-def graph_driver(record: ContainerRecord, paths: Paths) -> dict[str, Any]:
-    own = paths.container(record.id)
-    return {
-        "Name": "overlay2",
-        "Data": {
-            "ID": record.id,
-            "LowerDir": ":".join(str(paths.layer(chain)) for chain in record.layers),
-            "UpperDir": str(own.upper),
-            "WorkDir": str(own.work),
-            "MergedDir": str(own.root),
-        },
-    }
 
 
 def mount(point: MountPoint) -> dict[str, Any]:

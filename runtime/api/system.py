@@ -32,6 +32,7 @@ from runtime.images.image_store import Images
 from runtime.images.importer import architecture
 from runtime.kernel import host_info, tree
 from runtime.paths import Paths
+from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
 
 _NO_LEGACY_FIELDS = (1, 52)
@@ -49,6 +50,7 @@ class SystemRoutes:
         volumes: Volumes,
         *,
         paths: Paths,
+        drivers: StorageDrivers,
         bus: Bus,
         long_requests: LongRequests,
         daemon_status: DaemonStatus,
@@ -63,6 +65,7 @@ class SystemRoutes:
         self._images = images
         self._volumes = volumes
         self._paths = paths
+        self._drivers = drivers
         self._bus = bus
         self._long_requests = long_requests
 
@@ -109,6 +112,8 @@ class SystemRoutes:
                 "SystemTime": now(),
                 **_host(),
                 **_CONSTANT_FIELDS,
+                "Driver": self._drivers.default.name,
+                "DriverStatus": await asyncio.to_thread(self._drivers.default.status),
                 "SecurityOptions": self._security,
                 "NFd": descriptor_limit.in_use()[0],
                 "Warnings": [*self._daemon_status.warnings(), *await self._netd_warnings()] or None,
@@ -168,7 +173,7 @@ class SystemRoutes:
                     "Image": container.record.config.image,
                     "State": container.record.state.status,
                     "Status": container.record.state.status,
-                    "SizeRw": tree.size(self._paths.container(container.id).upper),
+                    "SizeRw": self._drivers.size(self._paths, container.record),
                     "Created": 0,
                     "LocalVolumes": sum(point.type == "volume" for point in container.record.mounts),
                 }
@@ -194,8 +199,6 @@ class SystemRoutes:
 
 
 _CONSTANT_FIELDS: dict[str, Any] = {
-    "Driver": "overlay2",
-    "DriverStatus": [["Backing Filesystem", "any with overlayfs"], ["Supports d_type", "true"]],
     "Plugins": {
         "Volume": ["local"],
         "Network": [*NETWORK_DRIVERS],

@@ -63,18 +63,54 @@ def tmpfs(options: str, mode: str) -> int:
     return filesystem("tmpfs", attributes, list(data.items()))
 
 
-def bind(source: str, *, read_only: bool = False, propagation: str = "rprivate") -> int:
-    """Return a detached copy of the mount at *source* and of all mounts below it."""
-    tree = linux.open_tree(linux.AT_FDCWD, source)
+def bind(
+    source: str,
+    *,
+    read_only: bool = False,
+    propagation: str = "rprivate",
+    subpath: str = "",
+    recursive: bool = True,
+    read_only_recursive: bool = True,
+) -> int:
+    """Return a detached copy of the mount at *source* and, with *recursive*, of all mounts below it.
+
+    *subpath* is a path below the directory *source*; symbolic links in it cannot leave that directory.  With
+    *read_only*, the mounts below it become read-only only with *read_only_recursive*.
+    """
+    tree = (
+        _open_below(source, subpath, recursive)
+        if subpath
+        else linux.open_tree(linux.AT_FDCWD, source, recursive=recursive)
+    )
     try:
         word = propagation.removeprefix("r")
         linux.mount_setattr(tree, propagation=_PROPAGATION[word], recursive=propagation != word)
         if read_only:
-            linux.mount_setattr(tree, add=linux.ATTR_RDONLY, recursive=True)
+            linux.mount_setattr(tree, add=linux.ATTR_RDONLY, recursive=recursive and read_only_recursive)
     except BaseException:
         os.close(tree)
         raise
     return tree
+
+
+def _open_below(source: str, subpath: str, recursive: bool) -> int:
+    base = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_below(base, subpath, recursive)
+    finally:
+        os.close(base)
+
+
+def open_below(base: int, subpath: str, recursive: bool = True) -> int:
+    """Return a detached copy of the mount at *subpath* below the directory *base*.
+
+    Raises OSError: EXDEV or ELOOP if a link leads out of *base*.
+    """
+    inner = linux.openat2(base, subpath, os.O_PATH, linux.BENEATH | linux.NO_MAGICLINKS)
+    try:
+        return linux.open_tree(inner, "", recursive=recursive)
+    finally:
+        os.close(inner)
 
 
 def attach(tree: int, target: int) -> None:
@@ -88,21 +124,32 @@ def attach(tree: int, target: int) -> None:
 def overlay(lower: Sequence[str], upper: str, work: str) -> int:
     """Return a detached overlay of the directories *lower*, top first, with *upper* as the writable layer."""
     try:
-        context = linux.fsopen("overlay")
-        try:
-            linux.fsconfig_string(context, "source", "overlay")
-            for path in lower:
-                _add_directory(context, "lowerdir+", path)
-            _add_directory(context, "upperdir", upper)
-            _add_directory(context, "workdir", work)
-            linux.fsconfig_create(context)
-            return linux.fsmount(context, 0)
-        finally:
-            os.close(context)
+        return new_overlay(lower, upper, work)
     except OSError as problem:
-        if problem.errno != errno.EINVAL or "lowerdir+" not in str(problem):
+        if not is_unknown_to_old_kernel(problem):
             raise
     return overlay_by_mount(lower, upper, work)
+
+
+def new_overlay(lower: Sequence[str], upper: str = "", work: str = "") -> int:
+    """Do what :func:`overlay` does on kernels from 6.7 on; read-only without *upper*."""
+    context = linux.fsopen("overlay")
+    try:
+        linux.fsconfig_string(context, "source", "overlay")
+        for path in lower:
+            _add_directory(context, "lowerdir+", path)
+        if upper:
+            _add_directory(context, "upperdir", upper)
+            _add_directory(context, "workdir", work)
+        linux.fsconfig_create(context)
+        return linux.fsmount(context, 0 if upper else linux.ATTR_RDONLY)
+    finally:
+        os.close(context)
+
+
+def is_unknown_to_old_kernel(problem: OSError) -> bool:
+    """Return whether :func:`new_overlay` failed because the kernel is older than 6.7."""
+    return problem.errno == errno.EINVAL and "lowerdir+" in str(problem)
 
 
 def _add_directory(context: int, key: str, path: str) -> None:
@@ -143,10 +190,20 @@ def overlay_by_mount(lower: Sequence[str], upper: str, work: str) -> int:
 def _overlay_in_namespace(lower: Sequence[str], upper: str, work: str) -> int:
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+    return overlay_here(lower, upper, work)
+
+
+def overlay_here(lower: Sequence[str], upper: str = "", work: str = "") -> int:
+    """Mount the overlay by mount(2) in the mount namespace of the caller, which is private, and return a copy of it.
+
+    Changes the working directory of the caller.  The mount is read-only without *upper*.
+    """
     os.chdir(os.path.dirname(lower[0]))
-    layers = ":".join(_escape(os.path.relpath(path)) for path in lower)
-    linux.mount("overlay", upper, "overlay", 0, f"lowerdir={layers},upperdir={_escape(upper)},workdir={_escape(work)}")
-    return linux.open_tree(linux.AT_FDCWD, upper, recursive=False)
+    options = "lowerdir=" + ":".join(_escape(os.path.relpath(path)) for path in lower)
+    if upper:
+        options += f",upperdir={_escape(upper)},workdir={_escape(work)}"
+    linux.mount("overlay", upper or lower[0], "overlay", 0 if upper else linux.MS_RDONLY, options)
+    return linux.open_tree(linux.AT_FDCWD, upper or lower[0], recursive=False)
 
 
 def _escape(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Copies a folder of an image into a new volume, with owners, modes, attributes and links.
+"""Copies trees of images, with owners, modes, times, attributes and links; among them a folder into a new volume.
 
 The copy is created in a folder that only the daemon can access, and moved into the volume when it is complete: a
 running container may have mounted the volume already, and could replace names in it by symbolic links.  A volume on
@@ -11,11 +11,12 @@ import errno
 import os
 import stat
 from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from runtime.kernel import linux, openat, tree
+from runtime.kernel import openat, tree
+from runtime.storage import detached
 from runtime.storage.deferred_delete import DeferredDelete
 
 _CHUNK = 1 << 20
@@ -31,39 +32,20 @@ def fill(target: Path, layers: Sequence[str], path: str, deferred_delete: Deferr
     try:
         if any(openat.names(volume)):
             return False
-        with _image(layers) as root:
-            try:
-                source = openat.open_in(root, path.encode(), os.O_RDONLY | os.O_DIRECTORY)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            try:
-                _copy_into(volume, source, deferred_delete)
-                return True
-            finally:
-                os.close(source)
+        root = detached.overlay(layers)
+        try:
+            source = openat.open_in(root, path.encode(), os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        finally:
+            os.close(root)
+        try:
+            _copy_into(volume, source, deferred_delete)
+            return True
+        finally:
+            os.close(source)
     finally:
         os.close(volume)
-
-
-@contextmanager
-def _image(layers: Sequence[str]) -> Iterator[int]:
-    """Open the root of the image: its only layer, or a detached overlay."""
-    root = openat.open_tree_root(layers[0]) if len(layers) == 1 else _overlay(layers)
-    try:
-        yield root
-    finally:
-        os.close(root)
-
-
-def _overlay(layers: Sequence[str]) -> int:
-    context = linux.fsopen("overlay")
-    try:
-        for layer in layers:
-            linux.fsconfig_string(context, "lowerdir+", layer)
-        linux.fsconfig_create(context)
-        return linux.fsmount(context, linux.ATTR_RDONLY)
-    finally:
-        os.close(context)
 
 
 def _copy_into(volume: int, source: int, deferred_delete: DeferredDelete) -> None:
@@ -86,6 +68,15 @@ def _copy_into(volume: int, source: int, deferred_delete: DeferredDelete) -> Non
         openat.copy_metadata(source, volume)
     finally:
         deferred_delete.delete_now(scratch)
+
+
+def copy_tree(source: int, target: int, links: int) -> None:
+    """Copy the content of the open folder *source*, and its metadata, into the open folder *target*.
+
+    *links* is an empty folder for hard links, on the same file system as *target*.
+    """
+    _Copy(target, links).run(source)
+    openat.copy_metadata(source, target)
 
 
 def _move_all(made: int, volume: int) -> None:
@@ -144,15 +135,20 @@ class _Copy:
         status = openat.lstat(source, name)
         if status is None or _is_whiteout(status):
             return
-        if status.st_nlink < 2 or self._links is None:
-            _leaf(source, self._target, name, status)
-            return
-        inode = f"{status.st_dev}-{status.st_ino}"
-        if openat.lstat(self._links, inode) is None:
-            _leaf(source, self._target, name, status)
-            openat.link(self._target, name, self._links, inode)
-        else:
-            openat.link(self._links, inode, self._target, name)
+        copy_linked(source, self._target, name, status, self._links)
+
+
+def copy_linked(source: int, target: int, name: bytes, status: os.stat_result, links: int | None) -> None:
+    """Do what :func:`copy_file` does; a further name of a file that is in *links* becomes a hard link."""
+    if status.st_nlink < 2 or links is None:
+        copy_file(source, target, name, status)
+        return
+    inode = f"{status.st_dev}-{status.st_ino}"
+    if openat.lstat(links, inode) is None:
+        copy_file(source, target, name, status)
+        openat.link(target, name, links, inode)
+    else:
+        openat.link(links, inode, target, name)
 
 
 def _identity(folder: int) -> tuple[int, int]:
@@ -165,7 +161,8 @@ def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _leaf(source: int, target: int, name: bytes, status: os.stat_result) -> None:
+def copy_file(source: int, target: int, name: bytes, status: os.stat_result) -> None:
+    """Copy *name*, not a folder, from the open folder *source* to *target*; *status* is that of the original."""
     if stat.S_ISREG(status.st_mode):
         _content(source, target, name)
         return
@@ -176,6 +173,7 @@ def _leaf(source: int, target: int, name: bytes, status: os.stat_result) -> None
     openat.chown(target, name, status.st_uid, status.st_gid)
     if not stat.S_ISLNK(status.st_mode):
         openat.chmod(target, name, stat.S_IMODE(status.st_mode))
+    openat.utime(target, name, status.st_mtime_ns)
 
 
 def _content(source: int, target: int, name: bytes) -> None:

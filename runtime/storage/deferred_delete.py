@@ -43,9 +43,12 @@ class DeferredDelete:
         """Return an unused path in the scratch folder for a folder that is being created."""
         return self._scratch / f"{what}-{uuid.uuid4().hex}"
 
-    def discard(self, path: Path) -> None:
-        """Rename *path* into the scratch folder, if it exists, and begin to delete it."""
-        self.delete(self.rename_aside(path))
+    def discard(self, path: Path, before: Callable[[Path], None] | None = None) -> None:
+        """Rename *path* into the scratch folder, if it exists, and begin to delete it.
+
+        *before* is called first, in the thread that deletes, with the new path.
+        """
+        self.delete(self.rename_aside(path), before)
 
     def rename_aside(self, path: Path) -> Path:
         """Rename *path* into the scratch folder, if it exists; return the new path, for :meth:`delete`."""
@@ -68,17 +71,17 @@ class DeferredDelete:
         """Delete *path*, if it exists; blocking, may be called in any thread."""
         _delete_or_log(path)
 
-    def delete(self, path: Path) -> asyncio.Task[None]:
-        """Begin to delete *path*; the task ends when it is deleted."""
-        job = self._tasks.start(self._delete_in_pool(path), "delete")
+    def delete(self, path: Path, before: Callable[[Path], None] | None = None) -> asyncio.Task[None]:
+        """Begin to delete *path*; the task ends when it is deleted.  *before* as in :meth:`discard`."""
+        job = self._tasks.start(self._delete_in_pool(path, before), "delete")
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         return job
 
-    async def _delete_in_pool(self, path: Path) -> None:
+    async def _delete_in_pool(self, path: Path, before: Callable[[Path], None] | None) -> None:
         for pause in _PAUSES:
             with suppress(OSError, RuntimeError):
-                await asyncio.get_running_loop().run_in_executor(self._pool, _delete, path)
+                await asyncio.get_running_loop().run_in_executor(self._pool, _delete, path, before)
                 return
             await asyncio.sleep(pause)
         await asyncio.get_running_loop().run_in_executor(self._pool, _delete_or_log, path)
@@ -89,7 +92,9 @@ class DeferredDelete:
             await asyncio.wait(set(self._jobs))
 
 
-def _delete(path: Path) -> None:
+def _delete(path: Path, before: Callable[[Path], None] | None = None) -> None:
+    if before is not None:
+        before(path)
     with suppress(FileNotFoundError):
         tree.remove_path(path)
 

@@ -110,6 +110,7 @@ def _limits(options: Options) -> Json:
         "PidsLimit": options.number("pids-limit"),
         "OomScoreAdj": options.number("oom-score-adj") or 0,
         "Ulimits": _convert_each(options, "ulimit", _ulimit),
+        "StorageOpt": pairs(options.many("storage-opt")),
         "Sysctls": pairs(options.many("sysctl")),
     }
 

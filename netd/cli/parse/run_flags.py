@@ -75,6 +75,7 @@ LIMITS = (
     text("pids-limit", "", "NUMBER", "Limit of processes; -1 for no limit"),
     text("oom-score-adj", "", "NUMBER", "Score for the kernel's out-of-memory killer (-1000 to 1000)"),
     many("ulimit", "", "NAME=SOFT[:HARD]", "Resource limit of the processes"),
+    many("storage-opt", "", "size=SIZE", "Limit of the data of the root, with the storage driver btrfs"),
     many("sysctl", "", "NAME=VALUE", "Kernel parameter of the container's namespaces"),
 )
 

@@ -14,16 +14,6 @@ _log = logging.getLogger(__name__)
 _MAX_HOSTS_SIZE = 1 << 20
 
 
-def create_folders(own: ContainerPaths, top_layer: str) -> None:
-    """Create missing folders; the root of the writable layer gets owner and mode from *top_layer*."""
-    folders.make(own.folder, folders.CLOSED)
-    for folder in (own.work, own.root):
-        folder.mkdir(exist_ok=True, mode=0o755)
-    if not own.upper.exists():
-        own.upper.mkdir(mode=0o755)
-        openat.copy_owner_and_mode(top_layer, own.upper)
-
-
 def write_files(own: ContainerPaths, *, hostname: str, hosts: str, resolv_conf: str) -> None:
     """Write the container's hostname, hosts and resolv.conf."""
     for path, text in ((own.hostname, f"{hostname}\n"), (own.hosts, hosts), (own.resolv_conf, resolv_conf)):

@@ -17,13 +17,12 @@ from netd.api import EndpointSettings
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import new_id, now
 from runtime.container_config import Config, CreateRequest, HostConfig, joined_container
-from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
-from runtime.engine.options import mount_options, networking, port_bindings, validate
+from runtime.engine.options import mount_options, networking, port_bindings, storage_options, validate
 from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import MountRequest
 from runtime.images.image_config import ImageRecord
@@ -32,6 +31,7 @@ from runtime.kernel import host_info
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
 from runtime.storage.deferred_delete import DeferredDelete
+from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
 
 
@@ -45,7 +45,9 @@ class Creator:
         deferred_delete: DeferredDelete,
         static_addresses: StaticAddresses,
         user_namespaces: UserNamespaces,
+        drivers: StorageDrivers,
     ) -> None:
+        self._drivers = drivers
         self._user_namespaces = user_namespaces
         self._containers = containers
         self._static_addresses = static_addresses
@@ -63,6 +65,9 @@ class Creator:
         identifier = new_id()
         draft = self._new_record(request, image, identifier, name)
         mounts = mount_options.mount_requests(draft.config, draft.host)
+        size = storage_options.size(draft.host.storage_opt)
+        if size:
+            self._drivers.default.check_size()
         self._containers.reserve_name(name, identifier)
         async with AsyncExitStack() as stack, AsyncExitStack() as undo:
             undo.callback(self._containers.release_name, name)
@@ -70,7 +75,7 @@ class Creator:
             points = [*await self._mount_points(mounts, draft, undo), *self._inherited(draft, mounts)]
             own = self._paths.container(identifier)
             undo.callback(self._deferred_delete.discard, own.folder)
-            await asyncio.to_thread(etc_files.create_folders, own, self._layers(draft)[0])
+            await asyncio.to_thread(self._drivers.default.prepare, own, self._layers(draft), size)
             tmpfs = {mount.target: mount.options for mount in mounts if mount.kind == "tmpfs"}
             container = await self._containers.add(
                 msgspec.structs.replace(draft, mounts=points, tmpfs=tmpfs, userns=userns)
@@ -96,6 +101,7 @@ class Creator:
             created=now(),
             image=image.id,
             layers=image.layers[::-1],
+            driver=self._drivers.default.name,
             config=msgspec.structs.replace(config, hostname=_hostname(config, host, identifier)),
             host=msgspec.structs.replace(
                 host,
@@ -157,7 +163,7 @@ class Creator:
         )
 
     def _layers(self, draft: ContainerRecord) -> list[str]:
-        return [str(self._paths.layer(chain)) for chain in draft.layers]
+        return self._paths.layer_folders(draft.layers)
 
     def _inherited(self, draft: ContainerRecord, mounts: Sequence[MountRequest]) -> list[MountPoint]:
         """Return the mounts of ``--volumes-from``, without tmpfs and without targets of the request's own mounts."""

@@ -14,6 +14,7 @@ from runtime.engine.containers.containers import Containers
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.paths import Paths
 from runtime.storage.deferred_delete import DeferredDelete
+from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,9 @@ class ContainerRemoval:
         paths: Paths,
         deferred_delete: DeferredDelete,
         static_addresses: StaticAddresses,
+        drivers: StorageDrivers,
     ) -> None:
+        self._drivers = drivers
         self._containers = containers
         self._static_addresses = static_addresses
         self._volumes = volumes
@@ -54,17 +57,21 @@ class ContainerRemoval:
 
     def _delete_folder(self, container: Container) -> None:
         try:
-            self._deferred_delete.discard(self._paths.container(container.id).folder)
+            self._discard(container)
         except OSError as error:
             # The record is deleted by now, and the next start deletes folders without a record.
             _log.warning("folder not deleted until the next start: container=%s error=%s", container.id[:12], error)
+
+    def _discard(self, container: Container) -> None:
+        destroy = self._drivers.of(container.record.driver).destroy
+        self._deferred_delete.discard(self._paths.container(container.id).folder, destroy)
 
     async def _delete_record(self, container: Container) -> None:
         try:
             await self._containers.delete(container)
         except NoSpace:
             # On a full disk even a deletion from the store needs space: deleting the container's folder frees it.
-            self._deferred_delete.discard(self._paths.container(container.id).folder)
+            self._discard(container)
             await self._deferred_delete.wait()
             await self._containers.delete(container)
 

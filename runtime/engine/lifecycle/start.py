@@ -22,6 +22,7 @@ from runtime.kernel import proc
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ContainerSpec, StartError
+from runtime.storage.drivers.selection import StorageDrivers
 
 _PREFIX = "failed to create task for container: "
 _USER_ERRORS = (126, 127)
@@ -36,7 +37,9 @@ class Starter:
         network: NetworkAttachments,
         paths: Paths,
         user_namespaces: UserNamespaces,
+        drivers: StorageDrivers,
     ) -> None:
+        self._drivers = drivers
         self._user_namespaces = user_namespaces
         self._containers = containers
         self._supervisor = supervisor
@@ -68,7 +71,9 @@ class Starter:
             userns=userns,
             pid_mode=self._namespace(record.host.pid_mode, "pid"),
             ipc_mode=self._namespace(record.host.ipc_mode, "ipc"),
-            lower=tuple(str(self._paths.layer(chain)) for chain in record.layers),
+            root=self._drivers.of(record.driver).source(
+                self._paths.container(container.id), self._paths.layer_folders(record.layers)
+            ),
             files=attachment.files,
             cpus=os.cpu_count() or 1,
         )
@@ -94,7 +99,7 @@ class Starter:
         missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
         if missing:
             raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")
-        etc_files.create_folders(own, str(self._paths.layer(record.layers[0])))
+        self._drivers.of(record.driver).prepare(own, self._paths.layer_folders(record.layers))
         if attachment.settings is not None:
             etc_files.write_files(
                 own, hostname=attachment.hostname, hosts=attachment.hosts, resolv_conf=attachment.resolv_conf

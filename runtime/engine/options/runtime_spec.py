@@ -10,7 +10,7 @@ from runtime.container_config import HostConfig
 from runtime.engine.options import networking, process, resources, sysctls
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, MountPoint
-from runtime.spec import ContainerSpec, Device, MountSpec
+from runtime.spec import ContainerSpec, Device, MountSpec, RootSource
 
 DEFAULT_SHM_SIZE = 64 << 20
 """Bytes of /dev/shm."""
@@ -25,7 +25,7 @@ class StartContext:
     userns: str = ""
     pid_mode: str
     ipc_mode: str
-    lower: tuple[str, ...]
+    root: RootSource
     files: ContainerPaths
     """The resolv.conf, hosts and hostname to mount: its own, or those of the container whose network it shares."""
     cpus: int
@@ -51,10 +51,10 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         ipc_mode=context.ipc_mode,
         uts_mode="private" if owns_uts(host) else "host",
         cgroup_namespace=host.cgroupns_mode == "private",
-        lower=context.lower,
-        upper=str(own.upper),
-        work=str(own.work),
-        root=str(own.root),
+        lower=context.root.lower,
+        upper=context.root.upper,
+        work=context.root.work,
+        root=context.root.root,
         read_only=host.readonly_rootfs,
         mounts=mounts(record, context.files),
         devices=devices(host),

@@ -13,7 +13,6 @@ from runtime.container_config import Config, HostConfig
 _FIELDS: Mapping[str, tuple[str, Callable[[HostConfig], object]]] = {
     "CgroupnsMode": ("--cgroupns", lambda h: h.cgroupns_mode != "private" and h.cgroupns_mode),
     "Cgroup": ("the cgroup of another container", lambda h: h.cgroup),
-    "StorageOpt": ("--storage-opt", lambda h: h.storage_opt),
     "CgroupParent": ("--cgroup-parent", lambda h: h.cgroup_parent),
     "BlkioWeight": ("--blkio-weight", lambda h: h.blkio_weight),
     "BlkioWeightDevice": ("--blkio-weight-device", lambda h: h.blkio_weight_device),
