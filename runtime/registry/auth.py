@@ -16,9 +16,9 @@ from aiohttp import ClientResponse
 from yarl import URL
 
 from runtime.registry import challenges
+from runtime.registry.auth_config import Credentials
 from runtime.registry.challenges import Challenge
 from runtime.registry.connect_errors import plain
-from runtime.registry.credentials import Credentials
 from runtime.registry.errors import RegistryError, of_response
 from runtime.registry.transport import Request, Site, Transport, basic, joined
 

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import ClientResponse
 from yarl import URL
 
+from runtime.manifests import LARGEST_DOCUMENT, MANIFESTS
 from runtime.registry import challenges
 from runtime.registry.auth import Authenticator
 from runtime.registry.connect_errors import plain
@@ -24,17 +25,12 @@ from runtime.registry.errors import RegistryError, WrongContent, of_response
 from runtime.registry.transport import Request, Site, Transport, joined
 
 T = TypeVar("T")
-LARGEST_MANIFEST = 4 << 20
 _LARGEST_ERROR = 1 << 16
 _LARGEST_PAGE = 4 << 20
 _MOST_PAGES, _MOST_TAGS = 200, 20_000
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-_ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
+_ACCEPT = ", ".join(MANIFESTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ class Repository:
         """
         request = Request("GET", self.url("manifests", reference), {"Accept": _ACCEPT})
         async with self.send(request) as response:
-            data = await self.read(response, LARGEST_MANIFEST)
+            data = await self.read(response, LARGEST_DOCUMENT)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         digest = digest_of(data)
         if DIGEST.match(reference) and digest != reference:
@@ -111,10 +107,10 @@ class Repository:
 
     async def small_blob(self, digest: str, size: int) -> bytes:
         """Return a blob of at most 4 MiB, such as a configuration, after checking its digest and size."""
-        if not 0 <= size <= LARGEST_MANIFEST:
-            raise WrongContent(f"the blob {digest} has {size} bytes, and at most {LARGEST_MANIFEST} are read")
+        if not 0 <= size <= LARGEST_DOCUMENT:
+            raise WrongContent(f"the blob {digest} has {size} bytes, and at most {LARGEST_DOCUMENT} are read")
         async with self.send(Request("GET", self.url("blobs", digest))) as response:
-            data = await self.read(response, LARGEST_MANIFEST)
+            data = await self.read(response, LARGEST_DOCUMENT)
         if len(data) != size or digest_of(data) != digest:
             raise WrongContent(f"the blob {digest} of {size} bytes arrived as {digest_of(data)} of {len(data)} bytes")
         return data

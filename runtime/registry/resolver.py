@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from runtime.registry.policy import Policy, address_of
+from runtime.registry.access_policy import Policy, address_of
 
 _RESOLVE_SECONDS = 20.0
 

@@ -24,9 +24,9 @@ from yarl import URL
 from netd.common.digits import unsigned
 from netd.common.version import VERSION
 from runtime.registry import connect_errors
+from runtime.registry.access_policy import Policy, address_of, bracketed, is_same_origin
 from runtime.registry.connect_errors import NETWORK_ERRORS, plain
 from runtime.registry.errors import BrokenTransfer, RegistryError, WrongContent
-from runtime.registry.policy import Policy, address_of, bracketed, is_same_origin
 from runtime.registry.resolver import GuardedResolver, may_be_insecure
 from runtime.registry.tls import Trust, TrustStore, unverified
 
@@ -269,7 +269,7 @@ def joined(base: URL, location: str) -> URL:
 
 
 def proxy_for(url: URL) -> tuple[URL | None, dict[str, str]]:
-    """Return the proxy for *url* by HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and headers with its credentials; never for loopback."""
+    """Return the proxy by HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and headers with its credentials; none for loopback."""
     found = urllib.request.getproxies_environment().get(url.scheme)
     literal = address_of(url.host or "")
     is_loopback = url.host == "localhost" or (literal is not None and literal.is_loopback)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from runtime.registry.client import RegistryClient
-from runtime.registry.policy import Policy
+from runtime.registry.access_policy import Policy
+from runtime.registry.registry_client import RegistryClient
 from runtime.registry.tls import TrustStore
 from runtime.registry.transport import Limits, Transport
 

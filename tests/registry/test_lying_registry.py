@@ -9,10 +9,10 @@ import time
 import pytest
 from aiohttp import web
 
-from runtime.registry.credentials import Credentials
+from runtime.manifests import LARGEST_DOCUMENT
+from runtime.registry.auth_config import Credentials
 from runtime.registry.download import Blob, Progress, download
 from runtime.registry.errors import BrokenTransfer, RegistryError, WrongContent
-from runtime.registry.repository import LARGEST_MANIFEST
 from tests.registry.lying import DATA, DIGEST, Lying, client, cut, lying
 
 USER = Credentials("user", "secret")
@@ -178,9 +178,9 @@ def test_a_manifest_above_the_limit_is_not_read(announced):
             await response.write(b" " * 65536)
             sent += 65536
 
-    with pytest.raises(WrongContent, match=f"larger than {LARGEST_MANIFEST} bytes"):
+    with pytest.raises(WrongContent, match=f"larger than {LARGEST_DOCUMENT} bytes"):
         manifest("1", huge)
-    assert sent < 4 * LARGEST_MANIFEST
+    assert sent < 4 * LARGEST_DOCUMENT
 
 
 def test_a_manifest_of_another_digest_is_refused():

@@ -11,9 +11,9 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from netd.common.errors import BadRequest
-from runtime.registry.credentials import Credentials
+from runtime.registry.access_policy import Policy
+from runtime.registry.auth_config import Credentials
 from runtime.registry.errors import RegistryError
-from runtime.registry.policy import Policy
 from runtime.registry.transport import Site, joined, proxy_for
 from tests.registry.lying import client, lying
 

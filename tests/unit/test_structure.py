@@ -50,6 +50,7 @@ TOUCHES = {
     "netd.log_output": "the journal's socket",
     "netd.host_protocol": "names the type of the sockets that it hands over",
     "runtime.engine.options.mount_options": "names paths inside containers",
+    "runtime.registry": "names the family of addresses for the resolver",
     "runtime.shim_client": "starts the zygote, and speaks to it and to the shims by unix sockets",
 }
 """Code outside of the kernel packages that reaches the kernel, and why; a package's entry covers its modules."""

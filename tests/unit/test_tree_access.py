@@ -62,6 +62,7 @@ EXCEPTIONS = {
 """The reason, and the calls, by file."""
 FOLDERS = {
     "runtime/shim/": "the folder of the shims below RUN and the logs, which no container sees",
+    "runtime/registry/": "downloads in the daemon's own scratch folder, and the administrator's certs.d",
     "runtime/shim_client/": "the folder of the shims below RUN",
     "runtime/kernel/": "files of the kernel, and devices of the host",
 }

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import msgspec
 from yarl import URL
 
+from runtime.registry.access_policy import HUB, HUB_HOST
 from runtime.registry.auth import Authenticator
+from runtime.registry.auth_config import ANONYMOUS, Credentials
 from runtime.registry.connect_errors import plain
-from runtime.registry.credentials import ANONYMOUS, Credentials
 from runtime.registry.errors import RegistryError, of_response
-from runtime.registry.policy import HUB, HUB_HOST
 from runtime.registry.repository import Repository, decoded, next_page
 from runtime.registry.transport import Request, Site, Transport
 
