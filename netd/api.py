@@ -136,6 +136,8 @@ class ReservationRequest(msgspec.Struct, frozen=True, rename="pascal"):
     name: str = ""
     networks: dict[str, IPAMConfig] | None = None
     """Reserved addresses by network name or id."""
+    macs: dict[str, str] | None = None
+    """MACs that the container was given, by network name or id; no other container gets one that netd derives."""
 
 
 class ReservationView(msgspec.Struct, frozen=True, rename="pascal"):

@@ -28,6 +28,8 @@ class Bridge:
     owned: bool = True
     egress_barrier: bool = True
     """The BPF program of ``kernel/links/egress_barrier.py`` is on its egress.  Not checked if ``owned`` is false."""
+    faults: tuple[str, ...] = ()
+    """Routes, sysctls and attributes that differ from what follows from the other fields; none in a desired fact."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -57,6 +59,8 @@ class Segment:
     mtu: int
     isolated: bool = False
     """The connecting pair is isolated, so isolated ports of the two bridges do not reach one another."""
+    faults: tuple[str, ...] = ()
+    """As ``Bridge.faults``."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -84,6 +88,8 @@ class Pair:
     """Sysctls of the inside interface, with IFNAME in place of its name: ``net.ipv4.conf.IFNAME.forwarding``."""
     antispoof: bool = True
     """Drop packets from other MACs or addresses, router advertisements and DHCP server messages."""
+    faults: tuple[str, ...] = ()
+    """As ``Bridge.faults``, of the host side."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -183,6 +189,8 @@ class DefaultRoute:
     rank: ClassVar[int] = 3
     sandbox: str
     gateway: Address
+    interface: str = field(default="", compare=False)
+    """The sandbox's interface of the gateway's network; needed if the gateway is a link-local address."""
 
     @property
     def key(self) -> tuple[str, ...]:

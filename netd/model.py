@@ -199,12 +199,14 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses reserved for a container, running or stopped."""
+    """Addresses and MACs reserved for a container, running or stopped."""
 
     id: str
     """The container's id."""
     name: str
     addresses: dict[str, tuple[Address, ...]]
+    """By network id."""
+    macs: dict[str, str] = {}
     """By network id."""
 
 

@@ -80,9 +80,8 @@ class EngineContext:
     def driver(self, network: Network) -> Driver:
         return self.drivers.get(network.driver)
 
-    def publish_event(self, network: Network, action: str, container: str = "") -> None:
-        """Publish a network event, with the container's id if it is a connect or disconnect event."""
-        attributes = {"container": container} if container else {}
+    def publish_event(self, network: Network, action: str, **attributes: str) -> None:
+        """Publish a network event; connect and disconnect events have the container's id as attribute."""
         attributes |= {"name": network.name, "type": network.driver}
         self.bus.publish(event("network", action, network.id, attributes))
 

@@ -69,8 +69,8 @@ class DesiredState:
         for family in FAMILIES:
             egress = egress_endpoint(self._state, sandbox, family)
             gateway = egress[0].gateway_of(family) if egress else None
-            if gateway is not None:
-                yield DefaultRoute(sandbox=sandbox.id, gateway=gateway)
+            if egress and gateway is not None:
+                yield DefaultRoute(sandbox=sandbox.id, gateway=gateway, interface=egress[0].interface)
 
     def _published(self, sandbox: Sandbox) -> Iterator[Published]:
         targets = {family: self._target(sandbox, family) for family in FAMILIES} if sandbox.publications else {}

@@ -6,14 +6,13 @@ peer) becomes a fact that differs from every desired fact, so that the plan repa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
 from netd.facts import Bridge, DefaultRoute, Fact, Pair
-from netd.kernel import sysctl
-from netd.kernel.links import antispoof, bridges, egress_barrier, macvlans, plugin_links, segments
+from netd.kernel.links import antispoof, bridge_settings, bridges, egress_barrier, macvlans, plugin_links, segments
 from netd.kernel.netlink.rtnl import MAIN_TABLE, Link, RtnlRoute
 from netd.kernel.netlink.rtnl_socket import Rtnl
 from netd.kernel.sysctl_journal import Settings
@@ -36,6 +35,19 @@ class HostLookups:
     """Returns the sysctls that were set on the inside of a pair, by the name of its host side."""
 
 
+@dataclass(frozen=True, slots=True)
+class BridgeState:
+    """What the kernel holds for one bridge besides the link itself."""
+
+    addresses: Sequence[Interface]
+    routes: Sequence[RtnlRoute]
+    egress_program: bytes
+    forwards: frozenset[Family]
+    """The families whose packets the firewall lets the bridge forward."""
+    neighbours: tuple[str, ...] = ()
+    """Permanent neighbour entries by the bridge that contradict the containers' MACs."""
+
+
 def read_namespace() -> SandboxContents:
     """Read links, addresses and routes of the calling thread's namespace."""
     with Rtnl() as rtnl:
@@ -46,7 +58,7 @@ def is_pair(link: Link) -> bool:
     return link.kind == "veth" and link.name.startswith(PREFIX) and not segments.is_uplink(link.name)
 
 
-def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None, egress_program: bytes) -> Bridge:
+def bridge_fact(link: Link, state: BridgeState, known: Bridge | None) -> Bridge:
     """Return the fact of a bridge.
 
     A bridge that is down has MTU 0.  Of a bridge that netd did not create, only what netd sets is read; the rest is
@@ -54,23 +66,25 @@ def bridge_fact(link: Link, addresses: Iterable[Interface], known: Bridge | None
     """
     found = Bridge(
         name=link.name,
-        addresses=_first_of_each_family(addresses, known.addresses if known else ()),
+        addresses=_first_of_each_family(state.addresses, known.addresses if known else ()),
         mtu=link.mtu if link.up else 0,
-        localnet=sysctl.read_optional(f"net/ipv4/conf/{link.name}/route_localnet") == "1",
-        egress_barrier=egress_program == egress_barrier.PROGRAM,
+        localnet=bridge_settings.has_localnet(link),
+        egress_barrier=state.egress_program == egress_barrier.PROGRAM,
     )
     if known and not known.owned:
         mtu = known.mtu if link.up else 0
-        return replace(found, mtu=mtu, owned=False, egress_barrier=known.egress_barrier)
-    return found
+        found = replace(found, mtu=mtu, owned=False, egress_barrier=known.egress_barrier)
+    # Routes are compared with those of the addresses found: a missing address is a difference of its own.
+    faults = bridges.faults(link, found, state.routes, state.forwards) if link.up else []
+    return replace(found, faults=(*faults, *state.neighbours))
 
 
 def bridge_facts(
-    links: Iterable[Link], addresses: Addresses, known: Mapping[str, Bridge], egress_program: Callable[[int], bytes]
+    links: Iterable[Link], known: Mapping[str, Bridge], state: Callable[[Link], BridgeState]
 ) -> list[Bridge]:
     """Return the facts of the bridges with netd's mark and of the foreign bridges that networks use."""
     return [
-        bridge_fact(link, addresses.get(link.index, []), known.get(link.name), egress_program(link.index))
+        bridge_fact(link, state(link), known.get(link.name))
         for link in links
         if bridges.is_own(link) or (link.name in known and not known[link.name].owned)
     ]
@@ -90,6 +104,7 @@ def _pair_fact(lookups: HostLookups, host: Link, sandbox: str, inside: Link, add
         isolated=host.isolated,
         sysctls=lookups.sysctls(host.name),
         antispoof=lookups.program(host.index) == antispoof.program(inside.mac, addresses),
+        faults=tuple(bridge_settings.wrong_port_attributes(host, hairpin=True)),
     )
 
 
@@ -97,8 +112,9 @@ def port_is(known: Pair, link: Link, lookups: HostLookups) -> bool:
     """Return whether the host side of a pair is still as in *known*."""
     bridge = lookups.link(link.master)
     has_antispoof = lookups.program(link.index) == antispoof.program(known.mac, known.addresses)
-    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, has_antispoof)
-    return found == (True, known.bridge, known.mtu, known.isolated, known.antispoof)
+    faults = tuple(bridge_settings.wrong_port_attributes(link, hairpin=True))
+    found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, has_antispoof, faults)
+    return found == (True, known.bridge, known.mtu, known.isolated, known.antispoof, known.faults)
 
 
 def lone_pair(host: Link) -> Pair:

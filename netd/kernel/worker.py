@@ -1,16 +1,15 @@
 """All reads and changes of the host, executed in order by one thread.
 
-Owns the rtnetlink socket, the sandboxes' namespaces, the firewall, and the last known facts of the host's links.
+Owns the rtnetlink socket, the sandboxes' namespaces and the firewall.
 Must be used in one thread, whose network namespace is the host; :mod:`netd.kernel.kernel_host` wraps it for asyncio.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 from netd import facts
 from netd.common.addresses import Subnet
@@ -30,19 +29,19 @@ from netd.facts import (
     Step,
     Verb,
 )
-from netd.host_protocol import Change, Resolver, RouteEntry
+from netd.host_protocol import Resolver, RouteEntry
 from netd.kernel import observe, sysctl
 from netd.kernel.firewall.backend_selection import select
 from netd.kernel.firewall.contract import Firewall
+from netd.kernel.host_links import ON_HOST, HostLinks
 from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
 from netd.kernel.namespaces import dns_sockets
 from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
-from netd.kernel.netlink import rtnl, tc
-from netd.kernel.netlink.rtnl_socket import Rtnl, name_of
+from netd.kernel.netlink.neighbours import delete_neighbour
+from netd.kernel.netlink.rtnl_socket import Rtnl
+from netd.kernel.surroundings import Surroundings
 from netd.kernel.sysctl_journal import SysctlJournal
-
-OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
-_ON_HOST = (Bridge, Segment, HostLink, Pair)
+from netd.portmap.rules import BridgeRules, Ruleset, RulesetChange
 
 
 class Worker:
@@ -56,12 +55,13 @@ class Worker:
         self.forwarding = sysctl.Forwarding(run_dir)
         self._selection = select(firewall, self.forwarding)
         self.firewall: Firewall = self._selection.firewall
-        self.known: dict[str, OnHost] = {}
-        """The facts on the host that were last observed or applied, by the names of their links."""
         self._macvlans = macvlans.Macvlans(self._host, self.sandboxes)
+        self.links = HostLinks(self._host, self._macvlans, self._lookups)
+        self.surroundings = Surroundings(self._host, lambda name: name in self.links.known)
         link_reaper.delete_all(self._host)
 
     def close(self) -> None:
+        self.surroundings.close()
         self._host.close()
         self.firewall.close()
         self.sandboxes.close()
@@ -71,88 +71,65 @@ class Worker:
 
     def observe(self) -> State:
         links = {link.index: link for link in self._host.links()}
-        bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
         lookups = replace(self._lookups, link=links.get)
-        found: list[Fact] = [
-            *observe.bridge_facts(links.values(), self._host.addresses(), bridges_known, self._egress_program)
-        ]
-        found += [*segments.facts(links.values()), *self._macvlans.facts(links)]
+        found: list[Fact] = [*segments.facts(links.values()), *self._macvlans.facts(links)]
         for namespace in self.sandboxes.all():
             contents = self.sandboxes.run_in(namespace.sandbox, observe.read_namespace)
             found += [namespace, *observe.sandbox_facts(namespace.sandbox, contents, lookups)]
         self._macvlans.remember(found)
-        paired = {fact.host for fact in found if isinstance(fact, Pair)}
+        pairs = [fact for fact in found if isinstance(fact, Pair)]
+        paired = {pair.host for pair in pairs}
         found += [
             observe.lone_pair(link) for link in links.values() if observe.is_pair(link) and link.name not in paired
         ]
-        self.known = {name: fact for fact in found if isinstance(fact, _ON_HOST) for name in _names(fact)}
+        found += self.links.bridge_facts(links.values(), pairs)
+        self.links.remember(found)
         return facts.state(found)
 
     def used_subnets(self) -> list[Subnet]:
-        own = self._own_indices(self._host.names_and_aliases())
-        addresses = self._host.addresses()
-        found = {address.network for index, group in addresses.items() if index not in own for address in group}
-        found |= {
-            route.destination for route in self._host.routes() if route.link not in own and rtnl.uses_destination(route)
-        }
-        return sorted(found, key=lambda subnet: (subnet.version, subnet.network_address.packed, subnet.prefixlen))
+        return self.surroundings.subnets()
 
     def routes(self) -> list[RouteEntry]:
-        links = self._host.names_and_aliases()
-        own = self._own_indices(links)
-        return [
-            RouteEntry(route.destination, links[route.link][0])
-            for route in self._host.routes()
-            if route.link in links and route.link not in own and rtnl.uses_destination(route)
-        ]
-
-    def _own_indices(self, links: Mapping[int, tuple[str, str]]) -> set[int]:
-        return {index for index, (name, alias) in links.items() if name in self.known or alias == bridges.MARK}
+        return self.surroundings.routes()
 
     def mtu(self, name: str) -> int:
         """Return the MTU of a link, or the smallest of the links with default routes; 0 if there is none."""
-        defaults = [route for route in self._host.routes() if not name and rtnl.is_default(route)]
-        links = [name] if name else {index for route in defaults for index in (route.link, *route.further_links)}
-        found = [link.mtu for key in links if (link := self._host.find(key)) is not None]
-        return min(found, default=0)
-
-    def deviations(self, names: Iterable[str], indices: Iterable[int]) -> list[Change]:
-        """Return a change for each of these links that differs from its last known fact."""
-        names = {*names, *filter(None, map(name_of, indices))}
-        return [change for name in names if (change := self._deviation(name))]
-
-    def _egress_program(self, link: int) -> bytes:
-        return self._host.program(link, tc.EGRESS)
-
-    def is_known(self, name: str) -> bool:
-        return name in self.known or self._macvlans.is_parent(name)
-
-    def _deviation(self, name: str) -> Change | None:
-        if self._macvlans.parent_changed(name):
-            return Change("link", name)
-        known = self.known.get(name)
-        if known is None:
-            return None
+        if not name:
+            return self.surroundings.default_mtu()
         link = self._host.find(name)
-        if link is None:
-            return Change("link", name)
-        if isinstance(known, Segment):
-            found = segments.fact(known.name, self._host.find, self._host.find)
-            return None if found == known else Change("link", name)
-        if isinstance(known, HostLink):
-            return None if self._macvlans.access_is(known, link) else Change("link", name)
-        if isinstance(known, Pair):
-            return None if observe.port_is(known, link, self._lookups) else Change("link", name)
-        addresses = self._host.addresses().get(link.index, [])
-        bridge = observe.bridge_fact(link, addresses, known, self._egress_program(link.index))
-        if bridge == known:
-            return None
-        return Change("address" if replace(bridge, addresses=known.addresses) == known else "link", name)
+        return link.mtu if link else 0
 
     def forwarding_lost(self) -> bool:
         return not self.forwarding.is_on(self.firewall.forwards)
 
     # Changing
+
+    def change_firewall(self, change: RulesetChange) -> None:
+        self.firewall.change(change)
+        self.links.drop_rules(change.removed.bridges)
+        self.links.add_rules(change.added.bridges)
+        self._forward(change.added.bridges)
+
+    def update_firewall(self, rules: Ruleset) -> None:
+        self.firewall.update(rules)
+        self.links.set_rules(rules.bridges)
+
+    def reset_firewall(self, rules: Ruleset) -> None:
+        self.firewall.reset(rules)
+        self.links.set_rules(rules.bridges)
+
+    def _forward(self, rules: Iterable[BridgeRules]) -> None:
+        """Let netd's own bridges forward, after the rules that filter what they forward are in place.
+
+        A new link has the settings of ``conf/default``, which other programs change.
+        """
+        for bridge in rules:
+            known = self.links.known.get(bridge.name)
+            if isinstance(known, Bridge) and known.owned:
+                for family in self.links.forwards(bridge.name):
+                    name = f"net/ipv{family}/conf/{bridge.name}/forwarding"
+                    if sysctl.read_optional(name) == "0":
+                        sysctl.write_optional(name, "1")
 
     def apply(self, steps: Sequence[Step]) -> None:
         deleted = {step.fact.sandbox for step in steps if step.verb is Verb.DEL and isinstance(step.fact, Namespace)}
@@ -161,23 +138,23 @@ class Worker:
                 with _errors_of(step):
                     self._apply_step(step, deleted)
         finally:
-            retired = any(step.verb is Verb.DEL and isinstance(step.fact, _ON_HOST) for step in steps)
+            retired = any(step.verb is Verb.DEL and isinstance(step.fact, ON_HOST) for step in steps)
             self._reaper.note_change(retired=retired)
 
     def _apply_step(self, step: Step, deleted_sandboxes: set[str]) -> None:
-        for name in _names(step.fact):
-            self.known.pop(name, None)
+        self.links.forget(step.fact)
+        if isinstance(step.fact, Bridge) and not step.fact.owned:
+            self.surroundings.invalidate()
         if step.verb is Verb.DEL:
             self._delete(step.fact, deleted_sandboxes)
             return
         self._put(step.fact, step.previous)
-        if isinstance(step.fact, _ON_HOST):
-            self.known |= dict.fromkeys(_names(step.fact), step.fact)
+        self.links.note(step.fact)
 
     def _put(self, fact: Fact, previous: Fact | None) -> None:
         match fact:
             case Bridge():
-                bridges.put(self._host, fact, previous if isinstance(previous, Bridge) else None)
+                self._put_bridge(fact, previous if isinstance(previous, Bridge) else None)
             case Segment():
                 segments.put(self._host, fact)
             case HostLink() | Macvlan() | HostRoute():
@@ -191,6 +168,11 @@ class Worker:
                 plugin_links.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
                 self.sandboxes.put_default_route(fact)
+
+    def _put_bridge(self, fact: Bridge, previous: Bridge | None) -> None:
+        bridges.put(self._host, fact, previous, self.links.forwards(fact.name))
+        if previous is not None:
+            self._host.talk(*map(delete_neighbour, self.links.wrong_neighbours(fact.name)))
 
     def _delete(self, fact: Fact, deleted_sandboxes: set[str]) -> None:
         match fact:
@@ -234,18 +216,6 @@ class Worker:
         self.apply(facts.plan({}, self.observe()))
         link_reaper.delete_all(self._host)
         self.firewall.remove()
-
-
-def _names(fact: Fact) -> tuple[str, ...]:
-    """Return the names of the fact's links on the host."""
-    match fact:
-        case Bridge() | HostLink():
-            return (fact.name,)
-        case Segment():
-            return segments.names(fact.name)
-        case Pair():
-            return (fact.host,)
-    return ()
 
 
 @contextmanager

@@ -109,7 +109,7 @@ class Site:
         )
         self.want(pair)
         for gateway in bridge.addresses if route else ():
-            self.want(DefaultRoute(sandbox=sandbox, gateway=gateway.ip))
+            self.want(DefaultRoute(sandbox=sandbox, gateway=gateway.ip, interface=pair.inside))
         return pair
 
     def ours(self) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from netd.facts import plan
 from netd.host_protocol import Change
-from netd.kernel.netlink import watch
+from netd.kernel.netlink import notifications
 from tests.kernel.conftest import Site, port
 from tests.lab import PATIENCE
 
@@ -127,7 +127,7 @@ def test_what_we_do_ourselves_and_what_others_do_elsewhere_is_no_news(busy: Site
 
 
 def test_events_that_came_too_fast_are_told_as_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_BUFFER", 1)
+    monkeypatch.setattr(notifications, "_BUFFER", 1)
     site.reopen()
 
     def flood() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ def allocate_endpoint(
     Raises BadRequest for invalid settings, Forbidden for an address in use, ServerError when nothing is free.
     """
     check_settings(network, requested)
+    _check_mac(state, network, requested)
     found = Endpoint(id=new_id(), network=network.id, settings=requested.requested())
     if not driver.traits.addressed:
         return found
@@ -53,13 +55,42 @@ def allocate_endpoint(
     return replace(
         found,
         interface=interface,
-        mac=mac.normalize(requested.mac_address) or mac.generate(packed),
+        mac=mac.normalize(requested.mac_address) or _derived_mac(state, network, packed, found.id),
         address=address,
         address6=address6,
         gateway=_gateway(network, 4),
         gateway6=_gateway(network, 6) if 6 in families else None,
         segment=segment,
     )
+
+
+def _derived_mac(state: State, network: Network, packed: bytes, identifier: str) -> str:
+    """Return the MAC of the address, or one of the endpoint's id if that is taken on the network."""
+    digest = hashlib.blake2s(bytes.fromhex(identifier)).digest()
+    candidates = (mac.generate(tail) for tail in (packed, *(digest[start : start + 4] for start in range(0, 28, 4))))
+    return next((free for free in candidates if not state.has_mac(network.id, free)), mac.generate(packed))
+
+
+def _check_mac(state: State, network: Network, requested: EndpointSettings) -> None:
+    """Raise Forbidden if the given MAC is the gateway's, or was derived for another container that is running.
+
+    Docker accepts any MAC: there, derived ones are random and meet given ones only by chance.  Two containers that are
+    both given one MAC are accepted, as by Docker.
+    """
+    given = mac.normalize(requested.mac_address)
+    if not given:
+        return
+    if given in {
+        mac.generate(pool.gateway.packed) for pool in network.pools if pool.gateway and pool.gateway.version == 4
+    }:
+        raise Forbidden(f"MAC address {given} is that of the gateway of network {network.name}; choose another")
+    holder = state.mac_holder(network.id, given)
+    endpoint = state.members(network.id)[holder.id] if holder else None
+    if holder and endpoint and not endpoint.settings.mac_address:
+        raise Forbidden(
+            f"MAC address {given} is already in use by container {holder.name} on network {network.name}; choose"
+            " another, or restart that container after this one"
+        )
 
 
 def release(state: State, endpoints: Iterable[Endpoint]) -> None:

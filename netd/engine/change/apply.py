@@ -224,6 +224,6 @@ def _finish(context: EngineContext, change: SandboxChange) -> None:
     """Publish the events, and start the work that the request does not wait for."""
     _delete_flows(context.host, context.background, change)
     for _, network in change.disconnected:
-        context.publish_event(network, "disconnect", change.id)
+        context.publish_event(network, "disconnect", container=change.id)
     for _, network in change.connected:
-        context.publish_event(network, "connect", change.id)
+        context.publish_event(network, "connect", container=change.id)

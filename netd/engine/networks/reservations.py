@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from netd.api import IPAMConfig, ReservationRequest, ReservationView
+from netd.common import mac
 from netd.common.addresses import Address
 from netd.common.errors import BadRequest
 from netd.common.store.store import Drop, Put
@@ -24,10 +25,10 @@ class Reservations:
         self._context = context
 
     async def put(self, container: str, request: ReservationRequest) -> ReservationView:
-        """Reserve exactly these addresses for a container.
+        """Reserve exactly these addresses and MACs for a container.
 
-        Addresses on unknown networks or outside their subnets are ignored, because the start of the container reports
-        them.  Raises BadRequest for an invalid address.
+        Those on unknown networks, addresses outside their subnets and invalid MACs are ignored, because the start of
+        the container reports them.  Raises BadRequest for an invalid address.
         """
         check_id(container)
         addresses = {
@@ -36,8 +37,14 @@ class Reservations:
             if (network := self._context.state.lookup_network(canonical_name(term))) is not None
             and (found := self._within(network.id, config))
         }
-        reservation = Reservation(id=container, name=request.name, addresses=addresses)
-        if not addresses:
+        macs = {
+            network.id: given
+            for term, text in (request.macs or {}).items()
+            if (network := self._context.state.lookup_network(canonical_name(term))) is not None
+            and (given := mac.normalize(text))
+        }
+        reservation = Reservation(id=container, name=request.name, addresses=addresses, macs=macs)
+        if not addresses and not macs:
             await self.delete(container)
         elif reservation != self._context.state.reservations.get(container):
             self._context.state.put_reservation(reservation)
@@ -82,10 +89,11 @@ def _config(addresses: tuple[Address, ...]) -> IPAMConfig:
 def delete_reservations_on(state: State, network: str) -> list[Put | Drop]:
     """Delete the reservations on a network; return the changes to be stored."""
     changes: list[Put | Drop] = []
-    for reservation in [found for found in state.reservations.values() if network in found.addresses]:
+    for reservation in [found for found in state.reservations.values() if network in {*found.addresses, *found.macs}]:
         others = {key: addresses for key, addresses in reservation.addresses.items() if key != network}
-        if others:
-            state.put_reservation(smaller := replace(reservation, addresses=others))
+        macs = {key: address for key, address in reservation.macs.items() if key != network}
+        if others or macs:
+            state.put_reservation(smaller := replace(reservation, addresses=others, macs=macs))
             changes.append(Put(RESERVATION, reservation.id, smaller))
         else:
             state.drop_reservation(reservation.id)

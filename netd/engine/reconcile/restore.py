@@ -109,10 +109,10 @@ async def _restore_sandboxes(context: EngineContext) -> None:
 def _restore_addresses(state: State, store: Store) -> None:
     """Restore the reservations, and the order in which addresses were released: allocation reuses the oldest first."""
     for reservation in store.load(RESERVATION, Reservation).values():
-        by_network = reservation.addresses.items()
-        addresses = {network: found for network, found in by_network if state.has_network(network)}
-        if addresses:
-            state.put_reservation(replace(reservation, addresses=addresses))
+        addresses = {network: found for network, found in reservation.addresses.items() if state.has_network(network)}
+        macs = {network: found for network, found in reservation.macs.items() if state.has_network(network)}
+        if addresses or macs:
+            state.put_reservation(replace(reservation, addresses=addresses, macs=macs))
     for entry in state.address_history.all:
         for address in entry.addresses:
             if state.has_address(entry.network, address):

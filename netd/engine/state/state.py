@@ -26,6 +26,8 @@ class State:
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
         self._segment_sizes: dict[str, Counter[int]] = {}
+        self._macs: dict[str, Counter[str]] = {}
+        """MACs of endpoints and of reservations, by network."""
         self._addresses: dict[str, tuple[AddressPool, ...]] = {}
         self.subnets = UsedSubnets()
         """The subnets of all networks."""
@@ -82,6 +84,9 @@ class State:
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
         self._segment_sizes[network.id] = Counter()
+        self._macs[network.id] = Counter(
+            found.macs[network.id] for found in self._reservations.values() if network.id in found.macs
+        )
         self._addresses[network.id] = tuple(map(AddressPool, network.pools))
         for pool in network.pools:
             self.subnets.put(pool.subnet, network.id)
@@ -90,7 +95,7 @@ class State:
 
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
-        del self._addresses[network.id], self._segment_sizes[network.id]
+        del self._addresses[network.id], self._segment_sizes[network.id], self._macs[network.id]
         for pool in network.pools:
             self.subnets.drop(pool.subnet)
 
@@ -128,6 +133,8 @@ class State:
         """Reserve these addresses for a container, instead of those reserved for it before."""
         before = self._reservations.get(reservation.id)
         self._reservations[reservation.id] = reservation
+        for network, mac in reservation.macs.items():
+            self._count_mac(network, mac, 1)
         self._declare(reservation, reservation.addresses)
         if before is not None:
             self._renounce(before, reservation)
@@ -145,6 +152,8 @@ class State:
                 self.pool_containing(network, address).declare(address, reservation.id)
 
     def _renounce(self, before: Reservation, after: Reservation | None) -> None:
+        for network, mac in before.macs.items():
+            self._count_mac(network, mac, -1)
         for network, addresses in before.addresses.items():
             kept = after.addresses.get(network, ()) if after else ()
             for address in addresses if network in self._networks else ():
@@ -168,6 +177,15 @@ class State:
         """Return the network's endpoints by the ids of their sandboxes."""
         return self._members[network]
 
+    def has_mac(self, network: str, mac: str) -> bool:
+        """Return whether an endpoint of the network has the MAC, or a container that is stopped was given it."""
+        return self._macs[network][mac] > 0
+
+    def mac_holder(self, network: str, mac: str) -> Sandbox | None:
+        """Return a sandbox with an endpoint of this MAC on the network."""
+        members = self._members[network].items() if self.has_mac(network, mac) else ()
+        return next((self._sandboxes[owner] for owner, endpoint in members if endpoint.mac == mac), None)
+
     def put_sandbox(self, sandbox: Sandbox) -> None:
         self._remove_members(sandbox.id)
         self._sandboxes[sandbox.id] = sandbox
@@ -175,6 +193,7 @@ class State:
         for endpoint in sandbox.endpoints:
             self._members[endpoint.network][sandbox.id] = endpoint
             self._segment_sizes[endpoint.network][endpoint.segment] += 1
+            self._macs[endpoint.network][endpoint.mac] += 1
 
     def drop_sandbox(self, identifier: str) -> None:
         self._remove_members(identifier)
@@ -205,3 +224,10 @@ class State:
         for endpoint in before.endpoints if before else ():
             if self._members[endpoint.network].pop(identifier, None) is not None:
                 self._segment_sizes[endpoint.network][endpoint.segment] -= 1
+                self._count_mac(endpoint.network, endpoint.mac, -1)
+
+    def _count_mac(self, network: str, mac: str, by: int) -> None:
+        if network in self._macs:
+            self._macs[network][mac] += by
+            if not self._macs[network][mac]:
+                del self._macs[network][mac]

@@ -27,8 +27,6 @@ from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
-_RETRY = 1.0
-"""Seconds until the deletion of the other backend's objects is retried."""
 _PROBE = """
 add table inet netd-probe
 add chain inet netd-probe out { type nat hook output priority -100; }
@@ -96,11 +94,6 @@ class SelectedFirewall:
     def forwards(self) -> frozenset[Family]:
         return self._firewall.forwards
 
-    @property
-    def poll_interval(self) -> float | None:
-        interval = self._firewall.poll_interval
-        return min(interval or _RETRY, _RETRY) if self._delete_other and self._applied else interval
-
     def change(self, change: RulesetChange) -> None:
         self._firewall.change(change)
         self._delete_other_once()
@@ -121,7 +114,7 @@ class SelectedFirewall:
         """Also retries the deletion of the other backend's objects."""
         if self._applied:
             self._delete_other_once()
-        return self._firewall.poll_interval is not None and self._firewall.is_damaged()
+        return self._firewall.is_damaged()
 
     def close(self) -> None:
         self._firewall.close()

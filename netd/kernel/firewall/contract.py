@@ -35,11 +35,10 @@ class Firewall(Protocol):
     def remove(self) -> None:
         """Delete all objects of the backend."""
 
-    @property
-    def poll_interval(self) -> float | None:
-        """Seconds between calls of ``is_damaged``; None if the kernel sends a notification for every change."""
-
     def is_damaged(self) -> bool:
-        """Return whether another program changed the backend's objects in a way that causes no notification."""
+        """Return whether the rules differ from what they must be, through a change without notification.
+
+        Called twice a second.
+        """
 
     def close(self) -> None: ...

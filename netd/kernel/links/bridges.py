@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Collection, Iterable
 from hashlib import blake2s
 
+from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge
 from netd.kernel import sysctl
-from netd.kernel.links import egress_barrier, link_reaper
+from netd.kernel.links import bridge_routes, bridge_settings, egress_barrier, link_reaper
 from netd.kernel.netlink import rtnl, tc
 from netd.kernel.netlink.messages import Request
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
@@ -39,55 +41,76 @@ def _is_unfinished(link: rtnl.Link) -> bool:
     return not link.up and not link.alias and _OWN_NAME.match(link.name) is not None
 
 
-def put(host: Rtnl, fact: Bridge, previous: Bridge | None = None) -> None:
-    """Create the bridge, or configure the existing bridge."""
+def put(host: Rtnl, fact: Bridge, previous: Bridge | None = None, forwards: Collection[Family] = ()) -> None:
+    """Create the bridge, or configure the existing bridge and restore what belongs to it.
+
+    *forwards* are the families whose packets the firewall lets the bridge forward.
+    """
     created = fact.owned and _create(host, fact)
     try:
-        _configure(host, fact, previous)
+        _configure(host, fact, previous, forwards)
+        if not created:
+            _restore(host, fact)
     except BaseException:
         if created:
             host.talk(rtnl.delete_link(fact.name))
         raise
 
 
-def _configure(host: Rtnl, fact: Bridge, previous: Bridge | None) -> None:
-    index = index_of(fact.name)
-    if index is None:
+def _configure(host: Rtnl, fact: Bridge, previous: Bridge | None, forwards: Collection[Family]) -> None:
+    link = host.find(fact.name)
+    if link is None:
         raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
-    if not fact.owned and (link := host.find(index)) is not None and link.kind != "bridge":
+    if not fact.owned and link.kind != "bridge":
         raise KernelRefused(f"existing interface {fact.name} is not a bridge", errno.EOPNOTSUPP)
-    sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
-    addresses = [rtnl.add_address(index, address) for address in fact.addresses]
+    addresses = [rtnl.add_address(link.index, address) for address in fact.addresses]
     if not fact.owned:
-        host.talk(*addresses, rtnl.set_link(index, up=True), *_loopback6(index, fact))
+        sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", str(int(fact.localnet)))
+        host.talk(*addresses, rtnl.set_link(link.index, up=True), *_loopback6(link.index, fact))
         return
-    _set_ipv6(fact)
+    if link.mtu < _INITIAL_MTU:
+        # Another program lowered the MTU, and the kernel removed IPv6 from the link.  With the MTU it generates a
+        # link-local address that is tentative, which is replaced below.
+        tentative = rtnl.delete_address(link.index, bridge_routes.link_local_address(link.mac))
+        host.talk(rtnl.set_link(link.index, mtu=fact.mtu), tentative)
+        link = host.find(link.index) or link
+    bridge_settings.write_sysctls(link, fact, forwards)
+    if bridge_settings.has_ipv6(fact):
+        addresses.append(rtnl.add_link_local(link.index, bridge_routes.link_local_address(_mac(fact))))
     former = previous.addresses if previous else ()
-    old = [rtnl.delete_address(index, address) for address in former if address not in fact.addresses]
-    up = rtnl.set_link(index, up=True, mtu=fact.mtu, alias=MARK)
-    barrier = tc.attach(index, egress_barrier.PROGRAM, tc.EGRESS)
-    host.talk(*old, *barrier, *addresses, up, *_loopback6(index, fact))
+    old = [rtnl.delete_address(link.index, address) for address in former if address not in fact.addresses]
+    mac = _mac(fact)
+    up = rtnl.set_link(link.index, up=True, mtu=fact.mtu, alias=MARK, mac=None if link.mac == mac else mac)
+    barrier = tc.attach(link.index, egress_barrier.PROGRAM, tc.EGRESS)
+    restored = bridge_settings.restored_attributes(link)
+    host.talk(*old, *barrier, *addresses, *restored, up, *_loopback6(link.index, fact))
+
+
+def _restore(host: Rtnl, fact: Bridge) -> None:
+    """Add the routes of the bridge that another program has deleted."""
+    link = host.find(fact.name)
+    if link is not None:
+        host.talk(*bridge_routes.restored(link, fact, host.routes(link=link.index)))
+
+
+def faults(link: rtnl.Link, fact: Bridge, routes: Iterable[rtnl.RtnlRoute], forwards: Collection[Family]) -> list[str]:
+    """Return what the bridge lacks of what follows from *fact*; of a foreign bridge only routes."""
+    found = [bridge_routes.describe(key) for key in bridge_routes.missing(link, fact, routes)]
+    if not fact.owned:
+        return found
+    found += [
+        f"{path.replace('/', '.')}={present}"
+        for path, present, _ in bridge_settings.wrong_sysctls(link, fact, forwards)
+    ]
+    found += bridge_settings.wrong_attributes(link)
+    return found if link.mac == _mac(fact) else [*found, "address"]
 
 
 def _loopback6(index: int, fact: Bridge) -> list[Request]:
     """Return the request that adds or deletes the route to ::1, which IPv6 needs in place of ``route_localnet``."""
-    if not _has_ipv6(fact):
+    if not bridge_settings.has_ipv6(fact):
         return []
     return [rtnl.add_loopback6_route(index) if fact.localnet else rtnl.delete_loopback6_route(index)]
-
-
-def _has_ipv6(fact: Bridge) -> bool:
-    return any(address.version == 6 for address in fact.addresses)
-
-
-def _set_ipv6(fact: Bridge) -> None:
-    """Ignore redirects and router advertisements of containers; enable IPv6 only if the bridge has an IPv6 address."""
-    sysctl.write(f"net/ipv4/conf/{fact.name}/accept_redirects", "0")
-    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_redirects", "0")
-    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_ra", "0")
-    # During duplicate address detection of its own address, a bridge sends no solicitations for forwarded packets.
-    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/accept_dad", "0")
-    sysctl.write_optional(f"net/ipv6/conf/{fact.name}/disable_ipv6", str(int(not _has_ipv6(fact))))
 
 
 def _create(host: Rtnl, fact: Bridge) -> bool:

@@ -9,13 +9,15 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
+from ipaddress import IPv6Interface
 from typing import TypeAlias
 
 from netd.common.addresses import Interface
 from netd.common.errors import KernelRefused
+from netd.common.mac import link_local
 from netd.facts import Macvlan, Pair
 from netd.kernel import sysctl
-from netd.kernel.links import antispoof, link_reaper
+from netd.kernel.links import antispoof, bridge_settings, link_reaper
 from netd.kernel.namespaces import netns
 from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl, tc
@@ -89,6 +91,7 @@ def _configured(host: Rtnl, fact: Pair, previous: Pair | None, fd: int) -> bool:
         *_names(fact),
         rtnl.set_link(port.index, mtu=fact.mtu, master=_bridge(fact)),
         rtnl.set_port(fact.host, isolated=fact.isolated),
+        *bridge_settings.restored_port(port, hairpin=True),
         *_antispoof(fact),
         rtnl.set_link(port.index, up=True),
     )
@@ -145,16 +148,23 @@ def configure_inside(fact: End) -> None:
     sysctl.write_all(fact.sysctls, fact.inside)
     index = socket.if_nametoindex(fact.inside)
     addresses = [rtnl.add_address(index, address) for address in fact.addresses]
+    if _has_ipv6(fact):
+        # The link-local address that the kernel generates would be tentative for two seconds, and programs that bind
+        # it fail meanwhile.
+        addresses.append(rtnl.add_link_local(index, IPv6Interface((link_local(fact.mac), 64))))
     with Rtnl() as inside:
         inside.talk(*addresses, rtnl.set_link(index, up=True))
+
+
+def _has_ipv6(fact: End) -> bool:
+    return any(address.version == 6 for address in fact.addresses)
 
 
 def _set_ipv6(fact: End) -> None:
     """Enable IPv6 only with an IPv6 address: else the link would solicit routers and accept routes of any router."""
     settings = f"net/ipv6/conf/{fact.inside}"
-    has_ipv6 = any(address.version == 6 for address in fact.addresses)
-    sysctl.write_optional(f"{settings}/disable_ipv6", str(int(not has_ipv6)))
-    if has_ipv6:
+    sysctl.write_optional(f"{settings}/disable_ipv6", str(int(not _has_ipv6(fact))))
+    if _has_ipv6(fact):
         sysctl.write(f"{settings}/accept_ra", "0")
         sysctl.write(f"{settings}/ndisc_notify", "1")
         # The antispoof program passes the link-local address that is derived from the MAC (EUI-64), and no other.

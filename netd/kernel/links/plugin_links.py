@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from ipaddress import IPv6Interface
 
 from netd.common.addresses import Interface
 from netd.common.errors import KernelRefused
 from netd.common.ids import short
+from netd.common.mac import link_local
 from netd.facts import PluginLink, StaticRoute
 from netd.kernel import sysctl
 from netd.kernel.namespaces import netns
@@ -111,9 +113,14 @@ def _configure(wanted: PluginLink) -> None:
             *(rtnl.delete_address(link.index, address) for address in present if address not in wanted.addresses),
             *([rtnl.set_link(link.index, mac=wanted.mac)] if wanted.mac else []),
             *(rtnl.add_address(link.index, address) for address in wanted.addresses),
+            *([rtnl.add_link_local(link.index, _link_local(wanted.mac or link.mac))] if has_ipv6 else []),
             rtnl.set_link(link.index, up=True),
         )
         _set_routes(inside, link.index, wanted)
+
+
+def _link_local(mac: str) -> Interface:
+    return IPv6Interface((link_local(mac), 64))
 
 
 def _set_routes(inside: Rtnl, link: int, wanted: PluginLink) -> None:

@@ -19,6 +19,13 @@ _MTU = 65535
 """Large enough for reassembled packets, which are not fragmented again."""
 _ADDRESS = IPv4Interface(f"{NEXT_HOP}/32")
 """If the host validates source addresses (rp_filter), a link without an address accepts no packets."""
+_SYSCTLS = {
+    **{f"net/ipv6/conf/{link}/{name}": "0" for link in (OUT, IN) for name in ("disable_ipv6", "accept_ra")},
+    # Loose mode: a client's packets are valid here if the host has a route to it by any link.
+    f"net/ipv4/conf/{IN}/rp_filter": "2",
+    f"net/ipv4/conf/{IN}/forwarding": "1",
+}
+"""A new link has the settings of ``conf/default``, which other programs change."""
 
 
 def create() -> None:
@@ -26,22 +33,24 @@ def create() -> None:
     with Rtnl() as host:
         if index_of(OUT) is None or index_of(IN) is None:
             host.talk(rtnl.delete_link(OUT), rtnl.new_veth_without_arp(OUT, IN, _MAC, _MTU))
-        for link in (OUT, IN):
-            sysctl.write_optional(f"net/ipv6/conf/{link}/disable_ipv6", "0")
-            sysctl.write_optional(f"net/ipv6/conf/{link}/accept_ra", "0")
-        # Loose mode: a client's packets are valid here if the host has a route to it by any link.
-        sysctl.write(f"net/ipv4/conf/{IN}/rp_filter", "2")
+        for name, value in _SYSCTLS.items():
+            sysctl.write_optional(name, value)
         inside = index_of(IN)
         if inside is not None:
             host.talk(rtnl.add_address(inside, _ADDRESS, scope=rtnl.HOST_SCOPE))
         host.talk(rtnl.set_link(OUT, up=True), rtnl.set_link(IN, up=True))
 
 
-def is_up() -> bool:
-    """Return whether both links exist and are up."""
+def is_complete() -> bool:
+    """Return whether both links exist and are up, with the address and the sysctls that they need."""
+    if any(sysctl.read_optional(name) not in ("", value) for name, value in _SYSCTLS.items()):
+        return False
     with Rtnl() as host:
         found = [host.find(link) for link in (OUT, IN)]
-    return all(link is not None and link.up for link in found)
+        inside = found[1].index if found[1] else 0
+        return all(link is not None and link.up for link in found) and _ADDRESS in host.addresses(inside).get(
+            inside, ()
+        )
 
 
 def delete() -> None:

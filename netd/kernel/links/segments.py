@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from netd.common.errors import KernelRefused
 from netd.facts import Segment
 from netd.kernel import sysctl
-from netd.kernel.links import link_reaper
+from netd.kernel.links import bridge_settings, link_reaper
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.messages import Request
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
@@ -47,6 +47,16 @@ def put(host: Rtnl, fact: Segment) -> None:
         *_port(fact, 1, upper, first, isolated=fact.isolated),
         *_port(fact, 2, lower, own, isolated=False),
         rtnl.set_link(own, up=True),
+    )
+    _restore(host, fact)
+
+
+def _restore(host: Rtnl, fact: Segment) -> None:
+    """Restore attributes that another program has changed."""
+    own, *ends = (host.find(name) for name in names(fact.name))
+    requests = bridge_settings.restored_attributes(own) if own else []
+    host.talk(
+        *requests, *(request for end in ends if end for request in bridge_settings.restored_port(end, hairpin=False))
     )
 
 
@@ -115,7 +125,14 @@ def fact(segment: str, named: Find, indexed: Callable[[int], rtnl.Link | None]) 
         bridge=bridge.name if bridge else "",
         mtu=min(own.mtu, upper.mtu, lower.mtu) if own and upper and lower and complete else 0,
         isolated=bool(upper and upper.isolated),
+        faults=tuple(_faults(own, upper, lower)) if own and upper and lower else (),
     )
+
+
+def _faults(own: rtnl.Link, *ends: rtnl.Link) -> Iterator[str]:
+    yield from bridge_settings.wrong_attributes(own)
+    for end in ends:
+        yield from bridge_settings.wrong_port_attributes(end, hairpin=False)
 
 
 def _is_complete(own: rtnl.Link, upper: rtnl.Link, lower: rtnl.Link) -> bool:

@@ -21,7 +21,7 @@ from netd.kernel import sysctl, sysctl_journal
 from netd.kernel.namespaces import netns
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.messages import Request
-from netd.kernel.netlink.rtnl_socket import Rtnl
+from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
 
 T = TypeVar("T")
 _LOOPBACK = 1
@@ -105,7 +105,11 @@ class SandboxNamespaces:
         return Namespace(sandbox=record.name, sysctls=sysctl_journal.read(record))
 
     def put_default_route(self, fact: DefaultRoute) -> None:
-        self.run_in(fact.sandbox, lambda: _talk(rtnl.put_default_route(fact.gateway)))
+        def put() -> None:
+            link = index_of(fact.interface) if fact.gateway.is_link_local and fact.interface else None
+            _talk(rtnl.put_default_route(fact.gateway, link or 0))
+
+        self.run_in(fact.sandbox, put)
 
     def delete_default_route(self, fact: DefaultRoute) -> None:
         """Delete the default route; without the namespace it does not exist."""

@@ -1,7 +1,7 @@
 """Rtnetlink requests and replies for links, addresses and routes.
 
 Pure: builds requests and decodes replies; messages.py sends them.  Requests are packed with struct because they
-are on the hot path; links are decoded by pyroute2's message classes.
+are on the hot path; link_reading.py decodes links.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import struct
 import sys
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
-from typing import Any
 
 from pyroute2.netlink import rtnl
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from netd.common.addresses import Address, Family, Interface, Subnet
+from netd.kernel.netlink.link_reading import IFF_UP
+from netd.kernel.netlink.link_reading import Link as Link
+from netd.kernel.netlink.link_reading import read_link as read_link
 from netd.kernel.netlink.messages import (
     CREATE,
     EXCL,
@@ -31,9 +32,11 @@ from netd.kernel.netlink.messages import (
     u32,
 )
 
-IFF_UP, _IFF_NOARP = 1, 0x80
+_IFF_NOARP = 0x80
 NETD_ADDRESS_PROTOCOL = 0x6E
 """IFA_PROTO of the addresses that netd sets; ``ip addr`` shows it."""
+_LINK_LOCAL_PROTOCOL = 3
+"""IFA_PROTO of the link-local addresses that the kernel generates (IFAPROT_KERNEL_LL)."""
 RETIRED_GROUP = 0x6E64786E
 """The group of retired links, so that a single request deletes all of them."""
 
@@ -66,34 +69,18 @@ _IFA_ADDRESS, _IFA_LOCAL, _DESTINATION, _OUT_LINK, _GATEWAY, _PRIORITY, _SOURCE,
     15,
 )
 MAIN_TABLE = 254
-_LOCAL_TABLE = 255
+LOCAL_TABLE = 255
 HOST_SCOPE = 254
 """RT_SCOPE_HOST: an address that is not used as source of packets to other hosts."""
-_UNICAST, _LOCAL = 1, 2
+_UNICAST, _LOCAL, _MULTICAST = 1, 2, 5
 _SCOPE_LINK = 253
 _DESTINATION_TYPES = (_UNICAST, _LOCAL, 6, 7, 8)
 """Also RTN_BLACKHOLE, RTN_UNREACHABLE and RTN_PROHIBIT; not broadcast and multicast."""
-_PROTO_STATIC = 4
+_PROTO_KERNEL, _PROTO_STATIC = 2, 4
+_IPV6_METRIC = 256
+"""The metric of the routes that the kernel derives from IPv6 addresses (IP6_RT_PRIO_ADDRCONF)."""
 _LOW_PRIORITY = 2048
 """The metric of a default route without a gateway, so that one with a gateway takes precedence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    index: int
-    name: str
-    kind: str
-    up: bool
-    master: int
-    peer: int
-    """The index of a veth's peer in the peer's namespace, or of a macvlan's parent."""
-    mtu: int
-    mac: str
-    alias: str
-    isolated: bool
-    group: int
-    mode: int = 0
-    """MACVLAN_MODE_* of a macvlan; 0 for other links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +216,18 @@ def set_port(host: str, *, isolated: bool, hairpin: bool = True) -> Request:
     return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), port))
 
 
+def set_bridge(index: int, data: bytes) -> Request:
+    """Set attributes of a bridge (IFLA_BR_*); *data* contains them encoded."""
+    info = nest(_LINKINFO, text(_INFO_KIND, "bridge"), nest(_INFO_DATA, data))
+    return _link(rtnl.RTM_NEWLINK, info, index=index)
+
+
+def set_port_attributes(host: str, data: bytes) -> Request:
+    """Set attributes of a bridge port (IFLA_BRPORT_*); *data* contains them encoded."""
+    info = nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nest(_INFO_SLAVE_DATA, data))
+    return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), info)
+
+
 def add_alternative_name(host: str, alternative: str) -> Request:
     """Add an alternative name to a link; tolerates that another link has it."""
     names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
@@ -250,7 +249,13 @@ def delete_retired() -> Request:
 
 
 def _address(
-    kind: int, index: int, address: Interface, flags: int, tolerate: tuple[int, ...], scope: int = 0
+    kind: int,
+    index: int,
+    address: Interface,
+    flags: int,
+    tolerate: tuple[int, ...],
+    scope: int = 0,
+    protocol: int = NETD_ADDRESS_PROTOCOL,
 ) -> Request:
     # netd assigns addresses without duplicates: duplicate address detection would only delay the first use by a second.
     nodad = _IFA_F_NODAD if address.version == 6 else 0
@@ -258,7 +263,7 @@ def _address(
     packed = address.ip.packed
     has_broadcast = address.version == 4 and address.network.prefixlen < 31
     broadcast = attribute(4, address.network.broadcast_address.packed) if has_broadcast else b""
-    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_IFA_PROTO, NETD_ADDRESS_PROTOCOL)
+    attrs = attribute(2, packed) + attribute(1, packed) + broadcast + u8(_IFA_PROTO, protocol)
     return Request(kind, header + attrs, flags, tolerate)
 
 
@@ -266,13 +271,23 @@ def add_address(index: int, address: Interface, *, scope: int = 0) -> Request:
     return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, (errno.EEXIST,), scope)
 
 
+def add_link_local(index: int, address: Interface) -> Request:
+    """Add the link-local address that the kernel would generate, which is then not tentative for two seconds.
+
+    Tolerates that IPv6 is disabled on the link.
+    """
+    tolerate = (errno.EEXIST, errno.EACCES)
+    return _address(rtnl.RTM_NEWADDR, index, address, CREATE | EXCL, tolerate, protocol=_LINK_LOCAL_PROTOCOL)
+
+
 def delete_address(index: int, address: Interface) -> Request:
     return _address(rtnl.RTM_DELADDR, index, address, 0, (errno.EADDRNOTAVAIL, errno.ENODEV))
 
 
-def _default_route(kind: int, gateway: Address, flags: int, tolerate: tuple[int, ...]) -> Request:
+def _default_route(kind: int, gateway: Address, link: int, flags: int, tolerate: tuple[int, ...]) -> Request:
     header = struct.pack("=BBBBBBBBI", _FAMILIES[gateway.version], 0, 0, 0, MAIN_TABLE, _PROTO_STATIC, 0, _UNICAST, 0)
-    return Request(kind, header + attribute(5, gateway.packed), flags, tolerate)
+    out = u32(_OUT_LINK, link) if link else b""
+    return Request(kind, header + attribute(_GATEWAY, gateway.packed) + out, flags, tolerate)
 
 
 def _route(kind: int, link: int, to: Subnet, via: Address | None, flags: int, tolerate: tuple[int, ...]) -> Request:
@@ -302,17 +317,34 @@ def delete_route(link: int, to: Subnet, via: Address | None) -> Request:
     return _route(rtnl.RTM_DELROUTE, link, to, via, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
 
-def put_default_route(gateway: Address) -> Request:
-    """Add or replace the default route of the main table."""
-    return _default_route(rtnl.RTM_NEWROUTE, gateway, CREATE | REPLACE, ())
+def add_kernel_route(link: int, table: int, to: Subnet, source: Address | None) -> Request:
+    """Add a route by *link* as the kernel derives it from an address; it precedes other routes to *to*.
+
+    In the local table the destination is the host itself, except for multicast.
+    """
+    kind = _UNICAST if table == MAIN_TABLE else _MULTICAST if to.is_multicast else _LOCAL
+    scope = 0 if to.version == 6 else _SCOPE_LINK if kind == _UNICAST else HOST_SCOPE
+    family = _FAMILIES[to.version]
+    header = struct.pack("=BBBBBBBBI", family, to.prefixlen, 0, 0, 0, _PROTO_KERNEL, scope, kind, 0)
+    attrs = attribute(_DESTINATION, to.network_address.packed) + u32(_OUT_LINK, link) + u32(_TABLE, table)
+    if source is not None and to.version == 4:
+        attrs += attribute(_SOURCE, source.packed)
+    if to.version == 6 and kind != _LOCAL:
+        attrs += u32(_PRIORITY, _IPV6_METRIC)
+    return Request(rtnl.RTM_NEWROUTE, header + attrs, CREATE, (errno.EEXIST,))
+
+
+def put_default_route(gateway: Address, link: int = 0) -> Request:
+    """Add or replace the default route of the main table; *link* is needed if the gateway is a link-local address."""
+    return _default_route(rtnl.RTM_NEWROUTE, gateway, link, CREATE | REPLACE, ())
 
 
 def delete_default_route(gateway: Address) -> Request:
-    return _default_route(rtnl.RTM_DELROUTE, gateway, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
+    return _default_route(rtnl.RTM_DELROUTE, gateway, 0, 0, (errno.ESRCH, errno.ENETUNREACH, errno.ENODEV))
 
 
 def _loopback6_route(kind: int, index: int, flags: int, tolerate: tuple[int, ...]) -> Request:
-    header = struct.pack("=BBBBBBBBI", _AF_INET6, 128, 0, 0, _LOCAL_TABLE, _PROTO_STATIC, 0, _LOCAL, 0)
+    header = struct.pack("=BBBBBBBBI", _AF_INET6, 128, 0, 0, LOCAL_TABLE, _PROTO_STATIC, 0, _LOCAL, 0)
     packed = IPv6Address("::1").packed
     return Request(kind, header + attribute(_DESTINATION, packed) + u32(_OUT_LINK, index), flags, tolerate)
 
@@ -336,43 +368,20 @@ def find_link(link: str | int) -> Request:
     return _link(rtnl.RTM_GETLINK, *attrs, u32(_EXT_MASK, _SKIP_STATS), index=link if isinstance(link, int) else 0)
 
 
-def list_addresses() -> Request:
-    """Request the addresses of both families."""
-    return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))
+def list_bridges() -> Request:
+    """Request all links of the kind bridge."""
+    return _link(rtnl.RTM_GETLINK, nest(_LINKINFO, text(_INFO_KIND, "bridge")), u32(_EXT_MASK, _SKIP_STATS))
 
 
-def list_routes(family: Family, table: int = 0) -> Request:
-    """Request a family's routes in one table, or with 0 in all tables."""
-    return Request(rtnl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", _FAMILIES[family], 0, 0, 0, table, 0, 0, 0, 0))
+def list_addresses(link: int = 0) -> Request:
+    """Request the addresses of both families of one link, or with 0 of all links."""
+    return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, link))
 
 
-def read_link(message: Message) -> Link:
-    found = _decoded(ifinfmsg, message)
-    info = found.get_attr("IFLA_LINKINFO")
-    port = info.get_attr("IFLA_INFO_SLAVE_DATA") if info else None
-    return Link(
-        index=found["index"],
-        name=found.get_attr("IFLA_IFNAME"),
-        kind=(info and info.get_attr("IFLA_INFO_KIND")) or "",
-        up=bool(found["flags"] & IFF_UP),
-        master=found.get_attr("IFLA_MASTER") or 0,
-        peer=found.get_attr("IFLA_LINK") or 0,
-        mtu=found.get_attr("IFLA_MTU") or 0,
-        mac=found.get_attr("IFLA_ADDRESS") or "",
-        alias=found.get_attr("IFLA_IFALIAS") or "",
-        isolated=bool(port and hasattr(port, "get_attr") and port.get_attr("IFLA_BRPORT_ISOLATED")),
-        group=found.get_attr("IFLA_GROUP") or 0,
-        mode=_macvlan_mode(message),
-    )
-
-
-def _macvlan_mode(message: Message) -> int:
-    info = attributes(attributes(message.body, _IFINFO.size).get(_LINKINFO, b""))
-    return _number(attributes(info.get(_INFO_DATA, b"")).get(_MACVLAN_MODE)) if _is_macvlan(info) else 0
-
-
-def _is_macvlan(info: dict[int, bytes]) -> bool:
-    return info.get(_INFO_KIND, b"").rstrip(b"\0") == b"macvlan"
+def list_routes(family: Family, table: int = 0, link: int = 0) -> Request:
+    """Request a family's routes in one table and by one link; 0 means all."""
+    header = struct.pack("=BBBBBBBBI", _FAMILIES[family], 0, 0, 0, table, 0, 0, 0, 0)
+    return Request(rtnl.RTM_GETROUTE, header + (u32(_OUT_LINK, link) if link else b""))
 
 
 def read_ends(message: Message) -> tuple[int, int]:
@@ -387,6 +396,10 @@ def read_name(message: Message) -> tuple[int, str, str]:
     (index,) = struct.unpack_from("=i", message.body, 4)
     attrs = attributes(message.body, _IFINFO.size)
     return index, *(attrs.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFNAME, _IFALIAS))
+
+
+def read_mtu(message: Message) -> int:
+    return _number(attributes(message.body, _IFINFO.size).get(_MTU))
 
 
 def read_address(message: Message) -> tuple[int, Interface]:
@@ -445,9 +458,3 @@ def uses_destination(route: RtnlRoute) -> bool:
 def is_default(route: RtnlRoute) -> bool:
     """Return whether the route is a default route by a link."""
     return route.destination.prefixlen == 0 and route.kind == _UNICAST and route.link != 0
-
-
-def _decoded(cls: Any, message: Message) -> Any:
-    found = cls(message.data)
-    found.decode()
-    return found

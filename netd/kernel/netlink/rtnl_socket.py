@@ -12,8 +12,9 @@ import struct
 from typing import Self
 
 from netd.common.addresses import FAMILIES, Interface
-from netd.kernel.netlink import rtnl, tc
-from netd.kernel.netlink.messages import Netlink
+from netd.kernel.netlink import neighbours, rtnl, tc
+from netd.kernel.netlink.messages import Message, Netlink, Request
+from netd.kernel.netlink.neighbours import Neighbour
 
 _NAME_SIZE = 16
 _SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
@@ -57,25 +58,48 @@ class Rtnl(Netlink):
         """Return name and ifalias of every link by its index: much faster than ``links``."""
         return {index: (name, alias) for index, name, alias in map(rtnl.read_name, self.dump(rtnl.list_links()))}
 
-    def addresses(self) -> dict[int, list[Interface]]:
-        """Return the addresses by the index of their link, except IPv6 link-local addresses."""
+    def bridges(self) -> list[rtnl.Link]:
+        """Return all bridges except retired ones."""
+        found = (rtnl.read_link(message) for message in self.dump(rtnl.list_bridges()))
+        return [link for link in found if link.kind == "bridge" and link.group != rtnl.RETIRED_GROUP]
+
+    def addresses(self, link: int = 0) -> dict[int, list[Interface]]:
+        """Return the addresses of one link, or with 0 of all links, by the index of their link.
+
+        IPv6 link-local addresses are included only if netd assigned them, from a network's subnet.
+        """
         found: dict[int, list[Interface]] = {}
-        for message in self.dump(rtnl.list_addresses()):
+        for message in self._of_link(rtnl.list_addresses(link)):
             index, address = rtnl.read_address(message)
-            if address.version == 4 or not address.is_link_local:
+            if address.version == 4 or not address.is_link_local or rtnl.is_own_address(message):
                 found.setdefault(index, []).append(address)
         return found
 
+    def _of_link(self, request: Request) -> list[Message]:
+        """Return the reply to a dump request about one link; nothing if the link does not exist."""
+        try:
+            return self.dump(request)
+        except OSError as problem:
+            if problem.errno not in (errno.ENODEV, errno.ESRCH):
+                raise
+            return []
+
     def own_addresses(self, link: int) -> list[Interface]:
         """Return the addresses that netd set on a link, which may be foreign."""
-        messages = self.dump(rtnl.list_addresses())
+        messages = self._of_link(rtnl.list_addresses(link))
         found = [rtnl.read_address(message) for message in messages if rtnl.is_own_address(message)]
         return [address for index, address in found if index == link]
 
-    def routes(self, table: int = 0) -> list[rtnl.RtnlRoute]:
-        """Return the routes of both families in one table, or with 0 in all tables."""
-        messages = (message for family in FAMILIES for message in self.dump(rtnl.list_routes(family, table)))
+    def routes(self, table: int = 0, link: int = 0) -> list[rtnl.RtnlRoute]:
+        """Return the routes of both families in one table and by one link; 0 means all."""
+        requests = (rtnl.list_routes(family, table, link) for family in FAMILIES)
+        messages = (message for request in requests for message in self._of_link(request))
         return [rtnl.read_route(message) for message in messages]
+
+    def permanent_neighbours(self) -> list[Neighbour]:
+        """Return the neighbour entries that programs set, of all links."""
+        found = self.dump(neighbours.list_neighbours())
+        return [neighbours.read_neighbour(message) for message in found if neighbours.is_permanent(message)]
 
     def program(self, link: int, direction: int = tc.INGRESS) -> bytes:
         """Return the first BPF program on a link's ingress or egress; b"" if there is none."""

@@ -1,6 +1,6 @@
-"""Notifications of changes to links, addresses, routes, BPF programs, forwarding and nftables on the host.
+"""Notifications of changes to links, addresses, routes, neighbours, BPF programs, sysctls and nftables on the host.
 
-Owns two multicast sockets.  Reports only *which* objects changed; must not decide whether they are netd's and differ
+Owns three multicast sockets.  Reports only *which* objects changed; must not decide whether they are netd's and differ
 from the last known facts, which :mod:`netd.kernel.worker` does.
 """
 
@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyroute2.netlink import rtnl
 
-from netd.kernel.netlink.messages import Message, Netlink, Request, attributes, messages
+from netd.kernel.netlink.messages import REPLACE, Message, Netlink, Request, attributes, messages
+from netd.kernel.netlink.neighbours import link_of
+from netd.kernel.netlink.notifications import listen, permanent_neighbours
 
 _NETFILTER, _NFTABLES, _TABLE = 12, 10, b"netd\0"
 _FAMILIES = (1, 2, 10)
@@ -23,6 +26,7 @@ _NEWGEN, _GETGEN = 15, 16
 _ELEMENTS = frozenset({_NFTABLES << 8 | 12, _NFTABLES << 8 | 14})
 """NFT_MSG_NEWSETELEM and NFT_MSG_DELSETELEM of linux/netfilter/nf_tables.h."""
 _GROUP_NFTABLES = 7
+_GROUP_NEIGHBOURS = 3
 _GROUPS_OF_LINKS = (
     rtnl.RTNLGRP_LINK,
     rtnl.RTNLGRP_TC,
@@ -33,13 +37,12 @@ _GROUPS_OF_LINKS = (
     rtnl.RTNLGRP_IPV4_NETCONF,
     rtnl.RTNLGRP_IPV6_NETCONF,
 )
-_SOL_NETLINK, _ADD_MEMBERSHIP, _SO_RCVBUFFORCE = 270, 1, 33
 _INDEX = struct.Struct("=4xi")
 """The position of the link's index in messages about addresses, qdiscs and filters."""
-_BUFFER = 8 << 20
 _DATAGRAM = 1 << 18
 _DATAGRAMS_AT_ONCE = 64
-_ALL_LINKS = 0xFFFFFFFF
+_ALL_LINKS, _FORWARDING = -1, 2
+_OUT_LINK = 4
 _SETTLE = 0.05
 """Seconds for which events are collected: most are netd's own changes, and a check of each would delay the next."""
 
@@ -53,18 +56,21 @@ class KernelEvents:
     """Links that are known by their index only."""
     table: bool = False
     forwarding: bool = False
+    routes: bool = False
+    """A route was replaced by one of another link."""
     lost: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.links or self.indices or self.table or self.forwarding or self.lost)
+        return bool(self.links or self.indices or self.table or self.forwarding or self.routes or self.lost)
 
 
 class KernelWatch:
     """Create it in the thread that changes the host, whose nftables transactions it ignores; use it on the loop."""
 
     def __init__(self) -> None:
-        self._links = _listen(socket.NETLINK_ROUTE, *_GROUPS_OF_LINKS)
-        self._rules = _listen(_NETFILTER, _GROUP_NFTABLES)
+        self._links = listen(socket.NETLINK_ROUTE, *_GROUPS_OF_LINKS)
+        self._rules = listen(_NETFILTER, _GROUP_NFTABLES)
+        self._neighbours = listen(socket.NETLINK_ROUTE, _GROUP_NEIGHBOURS, program=permanent_neighbours())
         self._own_pid = _nftables_pid()
         self._events = KernelEvents()
         self._changed = asyncio.Event()
@@ -75,13 +81,13 @@ class KernelWatch:
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._links, self._read, self._links)
-        loop.add_reader(self._rules, self._read, self._rules)
+        for sock in (self._links, self._rules, self._neighbours):
+            loop.add_reader(sock, self._read, sock)
 
     def close(self) -> None:
         """Close the sockets; ``wait`` returns None."""
         loop = asyncio.get_running_loop()
-        for sock in (self._links, self._rules):
+        for sock in (self._links, self._rules, self._neighbours):
             loop.remove_reader(sock)
             sock.close()
         self._closed = True
@@ -122,17 +128,31 @@ class KernelWatch:
         elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
             self._events.indices.add(_INDEX.unpack_from(message.body)[0])
         elif message.kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
-            self.route_changed.set()
+            self._note_route(message)
+        elif message.kind == rtnl.RTM_NEWNEIGH:
+            self._events.indices.add(link_of(message))
         elif message.kind == rtnl.RTM_NEWNETCONF:
-            self._note_forwarding(message)
+            self._note_sysctl(message)
 
     def _note_link(self, name: bytes | None) -> None:
         if name:
             self._events.links.add(name.rstrip(b"\0").decode(errors="replace"))
 
-    def _note_forwarding(self, message: Message) -> None:
+    def _note_route(self, message: Message) -> None:
+        """Note the link of a deleted route; the kernel does not report the route that a new one replaces."""
+        self.route_changed.set()
+        if message.kind == rtnl.RTM_NEWROUTE:
+            self._events.routes = self._events.routes or bool(message.flags & REPLACE)
+        elif (link := attributes(message.body, 12).get(_OUT_LINK)) is not None:
+            self._events.indices.add(int.from_bytes(link, sys.byteorder))
+
+    def _note_sysctl(self, message: Message) -> None:
+        """Note a changed sysctl of a link or of the host; the kernel reports forwarding, rp_filter and proxy_arp."""
         attrs = attributes(message.body, 4)
-        if attrs.get(1) == _ALL_LINKS.to_bytes(4, "little") and 2 in attrs:
+        link = int.from_bytes(attrs.get(1, b""), sys.byteorder, signed=True)
+        if link > 0:
+            self._events.indices.add(link)
+        elif link == _ALL_LINKS and _FORWARDING in attrs:
             self._events.forwarding = True
 
     def _note_rules(self, message: Message) -> None:
@@ -161,12 +181,3 @@ def _nftables_pid() -> bytes | None:
     with Netlink(_NETFILTER) as netlink, suppress(OSError):
         return _generation_pid(netlink.get(Request(_NFTABLES << 8 | _GETGEN, bytes(4)))[0])
     return None
-
-
-def _listen(protocol: int, *groups: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, protocol)
-    sock.bind((0, 0))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-    for group in groups:
-        sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-    return sock

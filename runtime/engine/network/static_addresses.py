@@ -1,4 +1,4 @@
-"""Reserves the static addresses of containers in netd, also while the containers are stopped.
+"""Reserves the static addresses and the given MACs of containers in netd, also while the containers are stopped.
 
 Reservations are sent at every change, and all of them again when netd answers after an outage.  A reservation that
 fails is logged and does not fail the request.
@@ -26,10 +26,12 @@ class StaticAddresses:
         """Ids of the containers that have reservations in netd."""
 
     async def reserve(self, container: Container) -> None:
-        """Replace the container's reservations by its current static addresses."""
-        reservations = addresses(container.record.endpoints)
-        if reservations or container.id in self._reserved:
-            await self._put(container.id, ReservationRequest(name=container.record.name, networks=reservations))
+        """Replace the container's reservations by its current static addresses and given MACs."""
+        endpoints = container.record.endpoints
+        reservations, given = addresses(endpoints), macs(endpoints)
+        if reservations or given or container.id in self._reserved:
+            request = ReservationRequest(name=container.record.name, networks=reservations, macs=given)
+            await self._put(container.id, request)
 
     async def release(self, container: Container) -> None:
         """Delete the reservations of a removed container."""
@@ -52,7 +54,7 @@ class StaticAddresses:
         except Problem as problem:
             _log.warning("addresses not reserved: container=%s error=%s", identifier[:12], problem.message)
             return
-        if request.networks:
+        if request.networks or request.macs:
             self._reserved.add(identifier)
         else:
             self._reserved.discard(identifier)
@@ -62,3 +64,9 @@ def addresses(endpoints: Mapping[str, EndpointSettings]) -> dict[str, IPAMConfig
     """Return the static addresses by network id, or by name where the id is not known yet."""
     configs = ((endpoint.network_id or name, endpoint.ipam_config) for name, endpoint in endpoints.items())
     return {network: config for network, config in configs if config and (config.ipv4_address or config.ipv6_address)}
+
+
+def macs(endpoints: Mapping[str, EndpointSettings]) -> dict[str, str]:
+    """Return the given MACs by network id, or by name where the id is not known yet."""
+    given = ((endpoint.network_id or name, endpoint.mac_address) for name, endpoint in endpoints.items())
+    return {network: mac for network, mac in given if mac}

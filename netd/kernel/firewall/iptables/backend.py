@@ -21,10 +21,9 @@ from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
-_POLL_INTERVAL = 0.5
-"""Seconds; a comparison of the tables' sizes takes some tens of microseconds, that of 100 rules half a millisecond."""
 _REST = 50
-"""Seconds between two comparisons of all rules per second that the previous comparison took."""
+"""Seconds between two comparisons of all rules per second that the previous comparison took: half a millisecond for 100
+rules.  A comparison of the tables' sizes takes some tens of microseconds."""
 _REMINDER = 5.0
 """Seconds after which damage that was not repaired is reported again."""
 _KEPT = "chain kept empty, delete the rule that refers to it: firewall=iptables rule=%s"
@@ -47,13 +46,10 @@ class Iptables:
         self._look = Look()
         self._referring: dict[tuple[Family, str], list[str]] = {}
         """Rules of other programs that prevent the deletion of chains, by table."""
+        self._bridge_filter = BridgeFilter()
+        """br_netfilter's setting for which the tables were last written."""
         self.forwards: frozenset[Family] = frozenset()
         """The families for which the last ruleset needs IP forwarding on the host."""
-
-    @property
-    def poll_interval(self) -> float:
-        """The kernel sends no notification for legacy tables."""
-        return _POLL_INTERVAL
 
     def close(self) -> None: ...
 
@@ -95,6 +91,8 @@ class Iptables:
         Compares the rules of tables whose size has changed, and those of all tables as often as their size permits.
         A table that cannot be read now is compared at the next call.
         """
+        if self._written and self._bridge_filter != _bridge_filter():
+            return True
         began = time.monotonic()
         all_due = began >= self._look.due
         damaged = False
@@ -117,8 +115,7 @@ class Iptables:
         return matches
 
     def _write(self) -> None:
-        setting = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
-        bridge_filter = BridgeFilter(present=bool(setting), ipv6=setting == "1")
+        bridge_filter = self._bridge_filter = _bridge_filter()
         rules = self._state.ruleset()
         if rules.respect and not self._recirculates:
             recirculation.create()
@@ -183,6 +180,12 @@ class Look:
             return False
         self._reported = now
         return True
+
+
+def _bridge_filter() -> BridgeFilter:
+    """Read br_netfilter's setting; its module may be loaded at any time."""
+    setting = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
+    return BridgeFilter(present=bool(setting), ipv6=setting == "1")
 
 
 def _has_marking(family: Family, table: str) -> bool:

@@ -20,8 +20,6 @@ from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import Ruleset, RulesetChange
 
 logger = logging.getLogger(__name__)
-_POLL_INTERVAL = 2.0
-"""Seconds between checks of the recirculation links."""
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
@@ -34,16 +32,16 @@ class Nftables:
         self._state = RulesetState()
         self._in_sync = False
         """Whether the table holds the state, as far as known from netd's own transactions."""
+        self._bridges_filter_ipv6 = False
+        """br_netfilter's setting for which the table was last built."""
         self.forwards: frozenset[Family] = frozenset()
         """The families for which the last ruleset needs IP forwarding on the host."""
 
-    @property
-    def poll_interval(self) -> float | None:
-        """The kernel sends notifications for tables; the recirculation links are not watched."""
-        return _POLL_INTERVAL if self._state.respect else None
-
     def is_damaged(self) -> bool:
-        return self._state.respect and not recirculation.is_up()
+        """Compare br_netfilter's setting and the recirculation links; the kernel sends notifications for tables."""
+        if self._in_sync and self._bridges_filter_ipv6 != _bridges_filter_ipv6():
+            return True
+        return self._state.respect and not recirculation.is_complete()
 
     def close(self) -> None:
         self._nft.close()
@@ -93,8 +91,8 @@ class Nftables:
     def _rebuild(self, rules: Ruleset) -> None:
         if rules.respect:
             recirculation.create()
-        filtered = sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
-        script = scripts.rebuild(rules, bridges_filter_ipv6=filtered)
+        self._bridges_filter_ipv6 = _bridges_filter_ipv6()
+        script = scripts.rebuild(rules, bridges_filter_ipv6=self._bridges_filter_ipv6)
         if self._has_marking():
             self._nft.run(script + ADD_MARKING)
         else:
@@ -116,6 +114,11 @@ class Nftables:
         """Enable forwarding.  Must follow the rules: before them, forwarded packets would not be filtered."""
         self.forwards = self._state.forwards
         self._forwarding.enable(self.forwards)
+
+
+def _bridges_filter_ipv6() -> bool:
+    """Return whether br_netfilter filters IPv6; its module may be loaded at any time."""
+    return sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
 
 
 def _with_change(state: RulesetState, effective: RulesetChange) -> Ruleset:

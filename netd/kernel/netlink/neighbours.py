@@ -1,0 +1,59 @@
+"""Permanent entries of the neighbour tables: requests and replies.
+
+Pure: builds requests and decodes replies; sends nothing.  The kernel's own entries change all the time and are left
+out: only permanent ones, which programs set, can contradict a container's MAC for good.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from pyroute2.netlink import rtnl
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+
+from netd.common.addresses import Address
+from netd.kernel.netlink.messages import Message, Request, attribute
+
+_HEADER = struct.Struct("=BxxxiHBB")
+_DESTINATION = 1
+_NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
+_AF_INET, _AF_INET6 = 2, 10
+_FAMILIES = {4: _AF_INET, 6: _AF_INET6}
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    link: int
+    address: Address
+    mac: str
+
+
+def list_neighbours() -> Request:
+    return Request(rtnl.RTM_GETNEIGH, _HEADER.pack(0, 0, 0, 0, 0))
+
+
+def delete_neighbour(found: Neighbour) -> Request:
+    header = _HEADER.pack(_FAMILIES[found.address.version], found.link, 0, 0, 0)
+    return Request(
+        rtnl.RTM_DELNEIGH, header + attribute(_DESTINATION, found.address.packed), tolerate=(errno.ENOENT, errno.ENODEV)
+    )
+
+
+def is_permanent(message: Message) -> bool:
+    """Return whether a message is about an entry that a program set, of one of the IP families."""
+    family, _, state, _, _ = _HEADER.unpack_from(message.body)
+    return family in (_AF_INET, _AF_INET6) and bool(state & (_NUD_PERMANENT | _NUD_NOARP))
+
+
+def link_of(message: Message) -> int:
+    index: int = _HEADER.unpack_from(message.body)[1]
+    return index
+
+
+def read_neighbour(message: Message) -> Neighbour:
+    decoded = ndmsg(message.data)
+    decoded.decode()
+    return Neighbour(decoded["ifindex"], ip_address(decoded.get_attr("NDA_DST")), decoded.get_attr("NDA_LLADDR") or "")
