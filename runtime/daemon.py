@@ -102,7 +102,7 @@ class Daemon:
         self.restore = Restore(
             self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, tasks
         )
-        self.watch = NetdWatch(self.netd, self.bus, self.restore)
+        self.watch = NetdWatch(self.netd, self.bus, self.restore, self.lifecycle.restarts)
 
     def front(self, reloader: Reloader) -> Front:
         paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
@@ -208,7 +208,7 @@ async def run(loaded: Loaded) -> None:
         await daemon.open()
         tasks.loop(daemon.store.keep_reserve, "reserve")
         tasks.loop(daemon.watch.run, "netd")
-        tasks.start(daemon.restore.start_always(), "always")
+        await daemon.lifecycle.restarts.open()
         reloader = Reloader("netd-runtime", loaded, lambda _: None)
         reloader.install()
         server = await serve(daemon.front(reloader), daemon.paths.socket, settings.group, tasks=tasks)

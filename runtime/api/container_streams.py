@@ -84,6 +84,8 @@ class StreamRoutes:
             with suppress(ProcessLookupError):
                 return await connect(container.running)
             return None
+        if container.removed:
+            return None
         attachment = PendingAttachment(connect, asyncio.get_running_loop().create_future())
         container.pending_attachments.append(attachment)
         try:

@@ -47,18 +47,18 @@ class ExecRoutes:
 
     async def create(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
-        new_exec = self._execs.create(container, await bodies.read(call, ExecConfig))
+        new_exec = await self._execs.create(container, await bodies.read(call, ExecConfig))
         return json({"Id": new_exec.id}, 201)
 
     async def start(self, call: Call) -> web.StreamResponse:
         request = await bodies.read(call, ExecStartRequest)
         exec_ = self._execs.find(call.params["id"])
-        self._execs.begin(exec_)
+        await self._execs.begin(exec_)
         if request.console_size and len(request.console_size) == 2 and all(request.console_size):
             exec_.size = (request.console_size[0], request.console_size[1])
         if request.detach:
             return await self._detached(exec_)
-        return await self._attached(call, exec_)
+        return await self._attached(call, exec_, tty=request.tty)
 
     async def _detached(self, exec_: Exec) -> web.StreamResponse:
         try:
@@ -67,20 +67,23 @@ class ExecRoutes:
             raise start_problem(error) from None
         return empty(200)
 
-    async def _attached(self, call: Call, exec_: Exec) -> web.StreamResponse:
-        """Serve the streams; errors are sent on the stream, because the response headers are sent first."""
+    async def _attached(self, call: Call, exec_: Exec, *, tty: bool) -> web.StreamResponse:
+        """Serve the streams, without frames if *tty*, which is the start request's, as in Docker.
+
+        Errors are sent on the stream, because the response headers are sent first.
+        """
         config = exec_.config
         options = attach_session.SessionOptions(
-            tty=config.tty, stdin=config.attach_stdin, close_stdin=True, keys=detach_keys.parse(config.detach_keys)
+            tty=tty, stdin=config.attach_stdin, close_stdin=True, keys=detach_keys.parse(config.detach_keys)
         )
         upgrade = "Upgrade" in call.request.headers
-        kind = attach_session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
+        kind = attach_session.content_type(tty=tty, version=call.version, upgrade=upgrade)
         connection = await hijack(call, kind, {})
         try:
             streams = await self._execs.start(exec_, attached=True)
         except (StartError, Problem) as error:
             text = f"OCI runtime exec failed: {error.message}\r\n".encode()
-            connection.writer.write(text if config.tty else attach_session.frame(1, text))
+            connection.writer.write(text if tty else attach_session.frame(1, text))
             return connection
         if streams is not None:
             with self._long_requests.session():

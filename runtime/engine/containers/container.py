@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from netd.common.errors import Conflict
+from netd.common.errors import Conflict, NotFound
 from runtime.engine.containers.health_state import Health
 from runtime.record import ContainerRecord
 from runtime.shim_client.supervisor import Attachment, Running
@@ -74,8 +75,19 @@ class Container:
     pending_attachments: list[PendingAttachment] = field(default_factory=list)
     restart_task: asyncio.Task[None] | None = None
     """Starts the container after the delay of its restart policy."""
-    manual_restart: bool = False
-    """A restart request is stopping the container: restart policy and automatic removal do not apply."""
+    restart_now: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to end the current delay of ``restart_task``."""
+    manual_restarts: int = 0
+    """Restart requests under way: until they end, restart policy and automatic removal do not apply."""
+    removing: bool = False
+    """A request is killing and removing the container."""
+    exec_starts: int = 0
+    """Execs that are being started, which would hang in a frozen control group."""
+    transition_waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    """Requests that wait until a restart, a removal or the start of an exec has ended."""
+    killing: bool = False
+    """SIGKILL was sent to the process, which must not be frozen any more."""
+    removed: bool = False
     health: Health | None = None
     restart_delay: float = 0.0
     """The delay of the latest restart by policy, in seconds."""
@@ -91,6 +103,37 @@ class Container:
     @property
     def exit_code(self) -> int:
         return self.record.state.exit_code
+
+    @asynccontextmanager
+    async def hold(self, *, restarting: bool = False) -> AsyncIterator[None]:
+        """Hold the lock for a change by a request, which must read what it depends on inside the block.
+
+        Waits until a forced removal has ended, and without a process until a restart has ended, so that requests
+        never find the states in between; with *restarting*, as the restart itself, only for the removal.  Raises
+        NotFound if the container is removed.
+        """
+        while True:
+            async with self.lock:
+                if not self.removing and (restarting or self.running is not None or not self.manual_restarts):
+                    if self.removed:
+                        raise NotFound(f"No such container: {self.id}")
+                    yield
+                    return
+                ended = self.transition()
+            await ended
+
+    def transition(self) -> asyncio.Future[None]:
+        """Return a future for the next :meth:`end_transition`."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transition_waiters.append(waiter)
+        return waiter
+
+    def end_transition(self) -> None:
+        """Let the requests continue that wait for the end of a restart, a removal or the start of an exec."""
+        waiting, self.transition_waiters = self.transition_waiters, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def check_not_restarting(self) -> None:
         """Raise Conflict while the container waits for its restart."""

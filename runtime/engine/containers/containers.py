@@ -173,6 +173,7 @@ class Containers:
         except Problem:
             self._containers[container.id] = container
             raise
+        container.removed = True
         self.release_name(container.record.name)
 
     def publish_event(self, container: Container, action: str, **attributes: str) -> None:

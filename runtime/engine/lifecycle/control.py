@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal as os_signal
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from netd.common.errors import BadRequest, Conflict, NotModified, Problem, ServerError
@@ -22,6 +24,8 @@ _STOP_TIMEOUT = 10
 """Docker's default, in seconds."""
 _KILL_TIMEOUT, _KILL_ALL_TIMEOUT = 10.0, 2.0
 """Seconds to wait for the exit after SIGKILL to the first process, and after SIGKILL to all processes."""
+_EXEC_START_SECONDS = 5.0
+"""How long a pause waits for execs that are being started."""
 
 
 class Control:
@@ -46,12 +50,14 @@ class Control:
         the restart is cancelled.  Raises NotModified if the container has no process.
         """
         number = self._stop_signal(container, signal)
-        if await self._lifecycle.cancel_restart(container):
-            return
-        if container.running is None:
-            raise NotModified("not running")
-        self._containers.update_deferred(container, stopped=True)
-        await self._stop(container, number, self._timeout(container, seconds))
+        async with container.hold():
+            if self._lifecycle.cancel_restart(container):
+                return
+            if container.running is None:
+                raise NotModified("not running")
+            self._containers.update_deferred(container, stopped=True)
+            exited = container.exit_waiters.add()
+        await self._stop(container, number, self._timeout(container, seconds), exited)
         self._containers.publish_event(container, "stop")
 
     def _stop_signal(self, container: Container, signal: str) -> int:
@@ -62,16 +68,18 @@ class Control:
         chosen = seconds if seconds is not None else configured if configured is not None else _STOP_TIMEOUT
         return None if chosen < 0 else float(chosen)
 
-    async def _stop(self, container: Container, number: int, seconds: float | None) -> None:
-        exited = container.exit_waiters.add()
+    async def _stop(
+        self, container: Container, number: int, seconds: float | None, exited: asyncio.Future[int]
+    ) -> None:
         await self._signal(container, number)
-        if container.record.state.status == "paused":
-            await self._resume(container)
+        await self._resume(container)
         if not await _within(exited, seconds):
             await self._kill_and_wait(container, exited)
 
     async def _kill_and_wait(self, container: Container, exited: asyncio.Future[int]) -> None:
+        container.killing = True
         await self._signal(container, _KILL)
+        await self._resume(container)
         if await _within(exited, _KILL_TIMEOUT):
             return
         await self._supervisor.kill_all(container.id)
@@ -96,53 +104,66 @@ class Control:
             number = signals.number(signal or str(_KILL))
         except BadRequest as problem:
             raise BadRequest(f"cannot kill container: {container.record.name}: {problem.message}") from None
-        if container.record.state.status == "restarting" and await self._lifecycle.cancel_restart(container):
-            return
-        self._require_running(container, f"cannot kill container: {container.record.name}: ")
-        if number in (_KILL, self._stop_signal(container, "")):
-            self._containers.update_deferred(container, stopped=True)
-        if number != _KILL:
-            await self._signal(container, number)
-            return
-        exited = container.exit_waiters.add()
-        if container.record.state.status == "paused":
-            await self._resume(container)
+        async with container.hold():
+            if self._lifecycle.cancel_restart(container):
+                return
+            self._require_running(container, f"cannot kill container: {container.record.name}: ")
+            if number in (_KILL, self._stop_signal(container, "")):
+                self._containers.update_deferred(container, stopped=True)
+            if number != _KILL:
+                await self._signal(container, number)
+                return
+            exited = container.exit_waiters.add()
         await self._kill_and_wait(container, exited)
 
     async def restart(self, container: Container, *, signal: str = "", seconds: int | None = None) -> None:
         """Stop the container if it runs, then start it."""
         number = self._stop_signal(container, signal)
-        container.manual_restart = True
+        async with container.hold():
+            self._lifecycle.cancel_restart(container)
+            exited = container.exit_waiters.add() if container.running is not None else None
+            container.manual_restarts += 1
         try:
-            await self._lifecycle.cancel_restart(container)
-            if container.running is not None:
-                await self._stop(container, number, self._timeout(container, seconds))
+            if exited is not None:
+                await self._stop(container, number, self._timeout(container, seconds), exited)
+            with suppress(NotModified):
+                await self._lifecycle.start(container, restarting=True)
         finally:
-            container.manual_restart = False
-        with suppress(NotModified):
-            await self._lifecycle.start(container)
+            container.manual_restarts -= 1
+            container.end_transition()
         self._containers.publish_event(container, "restart")
 
     async def pause(self, container: Container) -> None:
-        async with container.lock:
-            self._require_running(container)
-            if container.record.state.status == "paused":
-                raise Conflict(f"Container {container.id} is already paused")
-            await self._supervisor.pause(container.id)
-            self._containers.update_state_deferred(container, status="paused")
-        self._containers.publish_event(container, "pause")
+        """Freeze all processes.  If the container exits meanwhile, the request finds it as it is after that."""
+        while True:
+            async with container.hold():
+                running = self._require_running(container)
+                if container.record.state.status == "paused":
+                    raise Conflict(f"Container {container.id} is already paused")
+                await _wait_for_exec_starts(container)
+                if not container.killing and await _unless_gone(self._supervisor.pause(container.id)):
+                    self._containers.update_state_deferred(container, status="paused")
+                    self._containers.publish_event(container, "pause")
+                    return
+            await running.wait()
 
     async def unpause(self, container: Container) -> None:
-        if container.record.state.status != "paused":
-            raise ServerError(f"Container {container.id} is not paused")
-        await self._resume(container)
-        self._containers.publish_event(container, "unpause")
+        async with container.hold():
+            if not await self._thaw(container):
+                raise ServerError(f"Container {container.id} is not paused")
+            self._containers.publish_event(container, "unpause")
 
     async def _resume(self, container: Container) -> None:
         async with container.lock:
-            if container.record.state.status == "paused":
-                await self._supervisor.resume(container.id)
-                self._containers.update_state_deferred(container, status="running")
+            await self._thaw(container)
+
+    async def _thaw(self, container: Container) -> bool:
+        """Return False if the container is not paused; the caller holds the lock."""
+        if container.record.state.status != "paused":
+            return False
+        await _unless_gone(self._supervisor.resume(container.id))
+        self._containers.update_state_deferred(container, status="running")
+        return True
 
     def _require_running(self, container: Container, prefix: str = "") -> Running:
         if not prefix:
@@ -152,36 +173,46 @@ class Control:
         return container.running
 
     async def remove(self, container: Container, *, force: bool = False, volumes: bool = False) -> None:
-        """Remove the container; with *force*, kill it first if it runs."""
-        if container.record.state.counts_as_running:
-            if not force:
-                paused = container.record.state.status == "paused"
-                raise Conflict(
-                    f'cannot remove container "{container.record.name}": container is {container.record.state.status}: '
-                    + ("unpause and then stop" if paused else "stop")
-                    + " the container before removing or force remove"
-                )
-            await self._kill_for_removal(container)
-        async with container.lock:
-            if self._containers.get(container.id) is not container:
-                return
-            if container.running is not None:
-                raise Conflict(f'cannot remove container "{container.record.name}": it has been started again')
-            await self._removal.remove(container, volumes=volumes)
+        """Remove the container; with *force*, kill it first if it runs.
 
-    async def _kill_for_removal(self, container: Container) -> None:
-        if not await self._lifecycle.cancel_restart(container) and container.running is not None:
-            await self.kill(container, "")
+        Other requests wait for the removal: they find the container removed or, after a failure, as it is.
+        """
+        async with container.hold():
+            if not container.record.state.counts_as_running:
+                await self._removal.remove(container, volumes=volumes)
+                return
+            if not force:
+                raise Conflict(_refusal_to_remove(container))
+            container.removing = True
+        try:
+            await self._kill_and_remove(container, volumes)
+        finally:
+            container.removing = False
+            container.end_transition()
+
+    async def _kill_and_remove(self, container: Container, volumes: bool) -> None:
+        """Kill and remove the container; ``removing`` keeps other requests from starting it meanwhile."""
+        while True:
+            async with container.lock:
+                self._lifecycle.cancel_restart(container)
+                if container.running is None:
+                    # A container with AutoRemove is removed at its exit.
+                    if not container.removed:
+                        await self._removal.remove(container, volumes=volumes)
+                    return
+                self._containers.update_deferred(container, stopped=True)
+                exited = container.exit_waiters.add()
+            await self._kill_and_wait(container, exited)
 
     async def rename(self, container: Container, name: str) -> None:
         """Rename the container, in the record and in DNS."""
         if not name:
             raise BadRequest("Neither old nor new names may be empty")
         name = check_name(name)
-        old = container.record.name
-        if name == old:
-            raise BadRequest("Renaming a container with the same name as its current name")
-        async with container.lock:
+        async with container.hold():
+            old = container.record.name
+            if name == old:
+                raise BadRequest("Renaming a container with the same name as its current name")
             await self._containers.rename(container, name)
             try:
                 await self._network.rename(container, name)
@@ -202,6 +233,34 @@ class Control:
         if condition == "removed":
             return container.removal_waiters.add()
         raise BadRequest(f'invalid condition: "{condition}"')
+
+
+def _refusal_to_remove(container: Container) -> str:
+    record = container.record
+    advice = "unpause and then stop" if record.state.status == "paused" else "stop"
+    return (
+        f'cannot remove container "{record.name}": container is {record.state.status}:'
+        f" {advice} the container before removing or force remove"
+    )
+
+
+async def _wait_for_exec_starts(container: Container) -> None:
+    """Wait until no exec is being started; those that take too long hang until the container is unpaused."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_EXEC_START_SECONDS):
+            while container.exec_starts:
+                await container.transition()
+
+
+async def _unless_gone(change: Awaitable[None]) -> bool:
+    """Await a change of a control group; return False if its processes have ended, with which it is removed."""
+    try:
+        await change
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        return False
+    return True
 
 
 async def _within(exited: asyncio.Future[int], seconds: float | None) -> bool:

@@ -7,6 +7,7 @@ started within five minutes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from netd.common.ids import new_id
 from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
+from runtime.engine.lifecycle.start import PROGRAM_ERRORS
 from runtime.engine.options import detach_keys, process
 from runtime.record import ExecConfig
 from runtime.shim_client.supervisor import Attachment, Running, Supervisor
@@ -31,6 +33,8 @@ _KEPT_SECONDS, _MAX_KEPT = 300.0, 256
 """How long, and how many per container, exited execs are kept."""
 _SWEEP_INTERVAL = 64
 """Creations between two sweeps of exited execs."""
+_EXIT_SECONDS = 1.0
+"""How long, after a failed start, the exit of the container's process, which may be the cause, is waited for."""
 _MAX_ACTIVE = 1024
 """The number of created and running execs of a container from which on old execs that were not started are deleted."""
 
@@ -40,6 +44,8 @@ class Exec:
     id: str
     container: str
     config: ExecConfig
+    target: Running | None = None
+    """The container's process at the creation; without a start, the exec ends with it."""
     running: Running | None = None
     code: int | None = None
     started: bool = False
@@ -57,16 +63,20 @@ class Execs:
         self._execs: dict[str, Exec] = {}
         self._created = 0
 
-    def create(self, container: Container, config: ExecConfig) -> Exec:
+    async def create(self, container: Container, config: ExecConfig) -> Exec:
         """Return a new exec of *container*, validated but not started."""
-        self._check_running(container)
+        async with container.hold():
+            self._check_running(container)
+            return self._create(container, config)
+
+    def _create(self, container: Container, config: ExecConfig) -> Exec:
         if not config.cmd:
             raise BadRequest("No exec command specified")
         detach_keys.parse(config.detach_keys)
         process.check_strings("command", config.cmd)
         process.check_environment(config.env or ())
         process.check_user(config.user)
-        new_exec = Exec(new_id(), container.id, config)
+        new_exec = Exec(new_id(), container.id, config, container.running)
         self._sweep()
         self._drop_unstarted(container)
         self._execs[new_exec.id] = new_exec
@@ -75,9 +85,12 @@ class Execs:
         return new_exec
 
     def find(self, identifier: str) -> Exec:
-        if identifier not in self._execs or self._containers.get(self._execs[identifier].container) is None:
+        """Return an exec.  Raises NotFound if it was not started before its container's process ended, as in Docker."""
+        exec_ = self._execs.get(identifier)
+        container = self._containers.get(exec_.container) if exec_ is not None else None
+        if exec_ is None or container is None or (not exec_.started and exec_.target is not container.running):
             raise NotFound(f"No such exec instance: {identifier}")
-        return self._execs[identifier]
+        return exec_
 
     def running_in(self, container: Container) -> list[str]:
         """Return the ids of the execs that are running in the container."""
@@ -85,22 +98,38 @@ class Execs:
             key for key in container.execs if (exec_ := self._execs.get(key)) and exec_.running and exec_.code is None
         ]
 
-    def begin(self, exec_: Exec) -> Container:
+    async def begin(self, exec_: Exec) -> Container:
         """Mark the exec as started and return its container.  Raises Conflict if it was started before."""
         container = self._containers.find(exec_.container)
-        if exec_.started:
-            raise Conflict(f"exec {exec_.id} has already been started")
-        self._check_running(container)
-        exec_.started = True
+        async with container.hold():
+            self.find(exec_.id)
+            if exec_.started:
+                raise Conflict(f"exec {exec_.id} has already been started")
+            self._check_running(container)
+            exec_.started = True
         return container
 
     async def start(self, exec_: Exec, *, attached: bool) -> Attachment | None:
-        """Start the process after :meth:`begin`.  Raises StartError, whose code becomes the exec's exit code."""
+        """Start the process after :meth:`begin`.  Raises StartError, whose code becomes the exec's exit code.
+
+        Raises NotFound if the container's process has ended.
+        """
         container = self._containers.find(exec_.container)
+        async with container.hold():
+            container.exec_starts += 1
+        try:
+            return await self._start(container, exec_, attached)
+        finally:
+            container.exec_starts -= 1
+            container.end_transition()
+
+    async def _start(self, container: Container, exec_: Exec, attached: bool) -> Attachment | None:
         try:
             running, streams = await self._run(container, exec_, attached)
         except StartError as error:
             self._record_exit(container, exec_, error.code)
+            if error.code not in PROGRAM_ERRORS and exec_.target and await _ends(exec_.target):
+                raise NotFound(f"No such exec instance: {exec_.id}") from error
             raise
         except ProcessLookupError as error:
             self._record_exit(container, exec_, _NOT_STARTED)
@@ -189,3 +218,12 @@ class Execs:
         ]:
             container.execs.discard(key)
             del self._execs[key]
+
+
+async def _ends(process: Running) -> bool:
+    """Return whether the process has ended or ends now."""
+    try:
+        await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
+    except TimeoutError:
+        return False
+    return True

@@ -21,6 +21,7 @@ from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.health import HealthChecks
 from runtime.engine.lifecycle.remove import ContainerRemoval
+from runtime.engine.lifecycle.restarts import Restarts, StartFailure
 from runtime.engine.lifecycle.start import Starter, start_problem
 from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
 from runtime.engine.options import networking, restart_policy
@@ -52,35 +53,40 @@ class Lifecycle:
         self._starter = starter
         self._removal = removal
         self._health = health
+        self.restarts = Restarts(containers, self._start, self._record_start_failure, tasks)
 
-    async def start(self, container: Container) -> None:
-        """Start the container.  Raises NotModified if it runs, and Problems with Docker's messages."""
-        async with container.lock:
+    async def start(self, container: Container, *, restarting: bool = False) -> None:
+        """Start the container.  Raises NotModified if it runs, and Problems with Docker's messages.
+
+        A container that waits for its restart is restarted without further delay.  *restarting*: see ``hold``.
+        """
+        async with container.hold(restarting=restarting):
             state = container.record.state
             if state.status == "paused":
                 raise Conflict("cannot start a paused container, try unpause instead")
-            if state.status == "removing":
-                raise Conflict("container is marked for removal and cannot be started")
+            if state.status == "restarting":
+                container.restart_now.set()
             if container.running is not None or state.status == "restarting":
                 raise NotModified("already running")
             container.restart_delay = 0.0
-            await self._start(container, restarts=0)
+            if (failure := await self._start(container, restarts=0)) is not None:
+                await self._record_start_failure(container, failure)
+                raise failure.problem from failure.cause
 
-    async def _start(self, container: Container, restarts: int) -> None:
+    async def _start(self, container: Container, restarts: int) -> StartFailure | None:
+        """Start the container and record that, or return why it could not be started; the caller holds the lock."""
         try:
             running, attachment = await self._starter.start(container)
         except StartError as error:
-            await self._record_start_failure(container, error.message, error.code)
-            raise start_problem(error) from None
+            return StartFailure(start_problem(error), error.message, error.code)
         except Problem as problem:
-            await self._record_start_failure(container, problem.message, _DAEMON_ERROR)
-            raise
+            return StartFailure(problem, problem.message, _DAEMON_ERROR, problem)
         except Exception as error:
             what = f"cannot start container {container.record.name}"
             failure = resource_errors.problem(error, what) or ServerError(f"{what}: {error or type(error).__name__}")
-            await self._record_start_failure(container, failure.message, _DAEMON_ERROR)
-            raise failure from error
+            return StartFailure(failure, failure.message, _DAEMON_ERROR, error)
         await self._record_start(container, running, attachment, restarts)
+        return None
 
     async def _record_start(
         self, container: Container, running: Running, attachment: SandboxAttachment, restarts: int
@@ -94,14 +100,16 @@ class Lifecycle:
             container, state=state, network=attachment.settings, endpoints=endpoints, stopped=False, restarts=restarts
         )
         self._containers.publish_event(container, "start")
+        container.killing = False
+        self.restarts.wake_dependents(container)
         self.watch(container, running)
         await container.connect_pending_attachments(running)
 
-    async def _record_start_failure(self, container: Container, message: str, code: int) -> None:
+    async def _record_start_failure(self, container: Container, failure: StartFailure) -> None:
         """Record the error of a failed start.  Restart policies do not apply; AutoRemove does."""
         before = container.record.state
         status = "created" if before.started_at == ZERO_TIME else "exited"
-        state = msgspec.structs.replace(before, status=status, pid=0, error=message, exit_code=code)
+        state = msgspec.structs.replace(before, status=status, pid=0, error=failure.message, exit_code=failure.code)
         self._containers.update_deferred(container, state=state)
         container.exit_waiters.complete(container.exit_code)
         if container.record.host.auto_remove:
@@ -127,13 +135,12 @@ class Lifecycle:
         """
         run_time = _seconds_between(container.record.state.started_at, status.finished)
         restart = self._should_restart(container, status.code, while_down)
-        remove = container.record.host.auto_remove and not container.manual_restart
+        remove = container.record.host.auto_remove and not container.manual_restarts
         leaving = self._network.leave(container)
         await self._record_exit(container, status, "restarting" if restart else "exited", run_time)
         await asyncio.gather(leaving, self._discard(container))
         if restart:
-            container.restart_delay = restart_policy.next_delay(container.restart_delay, run_time)
-            container.restart_task = self._tasks.start(self._restart_later(container), f"restart {container.id[:12]}")
+            self.restarts.schedule(container, run_time)
         elif remove:
             await self.auto_remove(container)
 
@@ -168,7 +175,7 @@ class Lifecycle:
         record = container.record
         decide = restart_policy.should_restart_after_daemon_start if while_down else restart_policy.should_restart
         counts = {"code": code, "restarts": record.restarts}
-        return not container.manual_restart and decide(record.host.restart_policy, stopped=record.stopped, **counts)
+        return not container.manual_restarts and decide(record.host.restart_policy, stopped=record.stopped, **counts)
 
     async def _record_exit(self, container: Container, status: ExitStatus, name: Status, run_time: float) -> None:
         container.running = container.netns = None
@@ -186,42 +193,20 @@ class Lifecycle:
         self._containers.publish_event(container, "die", exitCode=str(status.code), execDuration=str(int(run_time)))
         container.exit_waiters.complete(status.code)
 
-    async def _restart_later(self, container: Container) -> None:
-        while True:
-            await asyncio.sleep(container.restart_delay)
-            async with container.lock:
-                if container.record.state.status != "restarting":
-                    container.restart_task = None
-                    return
-                before = container.record.state
-                # Cancelling a restart cancels this task, which must not interrupt a start.
-                task, container.restart_task = container.restart_task, None
-                try:
-                    await self._start(container, container.record.restarts + 1)
-                    return
-                except Problem as problem:
-                    _log.warning("restart failed: container=%s error=%s", container.id[:12], problem.message)
-                    if not resource_errors.is_shortage(problem) or self._containers.get(container.id) is not container:
-                        return
-                # The host lacks resources, which is not an error of the container: retry until the start succeeds.
-                container.restart_task = task
-                container.restart_delay = restart_policy.next_delay(container.restart_delay, 0.0)
-                self._containers.update_deferred(
-                    container, state=msgspec.structs.replace(before, error=container.record.state.error)
-                )
+    def cancel_restart(self, container: Container) -> bool:
+        """Cancel the restart that the container waits for; return False if it waits for none.
 
-    async def cancel_restart(self, container: Container) -> bool:
-        """Cancel the restart that the container waits for; return False if it waits for none."""
-        async with container.lock:
-            if container.record.state.status != "restarting":
-                return False
-            if container.restart_task is not None:
-                container.restart_task.cancel()
-                container.restart_task = None
-            state = msgspec.structs.replace(container.record.state, status="exited")
-            self._containers.update_deferred(container, state=state, stopped=True)
-            container.exit_waiters.complete(container.exit_code)
-            return True
+        The caller holds the lock.
+        """
+        if container.record.state.status != "restarting":
+            return False
+        if container.restart_task is not None:
+            container.restart_task.cancel()
+            container.restart_task = None
+        state = msgspec.structs.replace(container.record.state, status="exited")
+        self._containers.update_deferred(container, state=state, stopped=True)
+        container.exit_waiters.complete(container.exit_code)
+        return True
 
 
 def _seconds_between(started: str, finished: str) -> float:

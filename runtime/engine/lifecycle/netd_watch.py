@@ -1,4 +1,4 @@
-"""Watches netd: forwards its events, and reconciles the sandboxes whenever it becomes available."""
+"""Watches netd: forwards its events; whenever it becomes available, reconciles sandboxes and repeats failed starts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 from netd.client import NetdClient
 from netd.common.errors import Problem
 from netd.common.events import Bus
+from runtime.engine.lifecycle.restarts import Restarts
 from runtime.engine.lifecycle.restore import Restore
 
 _log = logging.getLogger(__name__)
@@ -16,8 +17,9 @@ _RETRY_SECONDS = 0.5
 
 
 class NetdWatch:
-    def __init__(self, netd: NetdClient, bus: Bus, restore: Restore) -> None:
+    def __init__(self, netd: NetdClient, bus: Bus, restore: Restore, restarts: Restarts) -> None:
         self._netd = netd
+        self._restarts = restarts
         self._bus = bus
         self._restore = restore
 
@@ -29,6 +31,7 @@ class NetdWatch:
                 await self._restore.reconcile()
                 _log.info("netd answers: socket=%s", self._netd.socket)
                 up = True
+                self._restarts.wake()
                 async for event in self._netd.events():
                     self._bus.publish(event)
             except Problem as problem:

@@ -101,15 +101,6 @@ class Restore:
         _log.info("container exited while the daemon was down: container=%s code=%d", container.id[:12], status.code)
         await self._lifecycle.handle_exit(container, status, while_down=True)
 
-    async def start_always(self) -> None:
-        """Start exited containers with restart policy ``always``, also those that were stopped on request."""
-        for container in self._containers.all():
-            if container.record.state.status == "exited" and container.record.host.restart_policy.name == "always":
-                try:
-                    await self._lifecycle.start(container)
-                except Problem as problem:
-                    _log.warning("container not started: container=%s error=%s", container.id[:12], problem.message)
-
     # Sandboxes
 
     async def reconcile(self) -> None:
@@ -122,10 +113,12 @@ class Restore:
         views = {view.id: view for view in await self._netd.sandboxes()}
         for identifier in views:
             container = self._containers.get(identifier)
-            if (container is None and not incomplete) or (
-                container and container.running is None and not container.lock.locked()
-            ):
+            if container is None and not incomplete:
                 await self._delete(identifier)
+            elif container is not None and container.running is None:
+                async with container.lock:
+                    if container.running is None:
+                        await self._delete(identifier)
         for container in self._containers.all():
             if container.running is None or networking.shares_network(container.record.host):
                 continue

@@ -25,8 +25,12 @@ from runtime.spec import ContainerSpec, StartError
 from runtime.storage.drivers.selection import StorageDrivers
 
 _PREFIX = "failed to create task for container: "
-_USER_ERRORS = (126, 127)
+PROGRAM_ERRORS = (126, 127)
 """Exit codes for a program that cannot be executed and one that does not exist: errors of the request."""
+
+
+class BindSourceMissing(BadRequest):
+    """The source of a bind mount does not exist: it may be on a file system that is not mounted yet."""
 
 
 class Starter:
@@ -108,12 +112,12 @@ class Starter:
             if point.type == "volume":
                 etc_files.create_volume_folder(point.source)
             elif point.type == "bind" and not os.path.lexists(point.source):
-                raise BadRequest(
+                raise BindSourceMissing(
                     f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
                 )
 
 
 def start_problem(error: StartError) -> Problem:
     """Return the Problem that is sent to the client for a process that did not start."""
-    kind = BadRequest if error.code in _USER_ERRORS else ServerError
+    kind = BadRequest if error.code in PROGRAM_ERRORS else ServerError
     return kind(_PREFIX + error.message)

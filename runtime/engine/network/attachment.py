@@ -10,7 +10,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxSettings, SandboxView
+from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxRequest, SandboxSettings, SandboxView
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from netd.common.tasks import Tasks
@@ -42,6 +42,10 @@ class SandboxAttachment:
     resolv_conf: str = ""
 
 
+class DonorRemoved(ServerError):
+    """The container whose network is to be joined was removed."""
+
+
 class NetworkAttachments:
     def __init__(
         self, netd: NetdClient, containers: Containers, paths: Paths, static_addresses: StaticAddresses, tasks: Tasks
@@ -67,12 +71,21 @@ class NetworkAttachments:
             return self._share(container)
         hostname = container.record.config.hostname
         await self.wait_for_leaves()
+        request = networking.sandbox_request(container.record, hostname, netns)
         try:
-            view = await self._netd.create_sandbox(networking.sandbox_request(container.record, hostname, netns))
+            view = await self._create(container, request)
         except Problem as problem:
             raise _prefixed(problem) from problem
         own = self._paths.container(container.id)
         return SandboxAttachment(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
+
+    async def _create(self, container: Container, request: SandboxRequest) -> SandboxView:
+        try:
+            return await self._netd.create_sandbox(request)
+        except Conflict:
+            # The container has no process, so a sandbox of it is left from a start or an exit that netd did not answer.
+            await self._netd.delete_sandbox(container.id)
+            return await self._netd.create_sandbox(request)
 
     def _share(self, container: Container) -> SandboxAttachment:
         name = joined_container(container.record.host.network_mode) or ""
@@ -81,7 +94,7 @@ class NetworkAttachments:
         try:
             donor = self._containers.find(name)
         except NotFound as problem:
-            raise ServerError(f"{_PREFIX}joining network namespace of container: {problem.message}") from None
+            raise DonorRemoved(f"{_PREFIX}joining network namespace of container: {problem.message}") from None
         if not donor.record.state.alive:
             raise Conflict(
                 f"{_PREFIX}cannot join network namespace of a non running container: container {donor.record.name} is"
@@ -141,7 +154,7 @@ class NetworkAttachments:
         network = "bridge" if network == "default" else network
         networking.check_endpoint(network, settings)
         await self.wait_for_leaves()
-        async with container.lock:
+        async with container.hold():
             _check_mode(container.record, network)
             endpoints = container.record.endpoints
             if container.record.state.alive:
@@ -161,7 +174,7 @@ class NetworkAttachments:
             raise BadRequest(
                 "cannot disconnect container from host network - container was created in host network mode"
             )
-        async with container.lock:
+        async with container.hold():
             name = networking.endpoint_key(container.record.endpoints, network)
             if not container.record.state.alive and name is None:
                 raise ServerError(f"container {container.id} is not connected to the network {network}")

@@ -34,7 +34,7 @@ class PortPublisher:
     async def publish(self, container: Container, bindings: PortBindings) -> None:
         """Publish the ports *bindings*.  If a Problem is raised, nothing has changed."""
         _check(container, bindings)
-        async with container.lock:
+        async with container.hold():
             host = port_bindings.add(container.record.host, bindings)
             view = None
             if container.record.state.alive:
@@ -49,7 +49,7 @@ class PortPublisher:
     async def unpublish(self, container: Container, bindings: PortBindings) -> None:
         """Unpublish the ports *bindings*.  Raises NotFound, which names the ports, if none of them is published."""
         _check(container, bindings)
-        async with container.lock:
+        async with container.hold():
             record = container.record
             published = record.network.ports if record.network else {}
             exposed = list(record.config.exposed_ports or ())
