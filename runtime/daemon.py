@@ -25,6 +25,7 @@ from runtime.api import not_implemented
 from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
 from runtime.api.execs import ExecRoutes
+from runtime.api.files import FileRoutes
 from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
 from runtime.api.long_requests import LongRequests
@@ -34,6 +35,8 @@ from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.record_copies import RecordCopies
+from runtime.engine.files.archives import ContainerArchives
+from runtime.engine.files.container_root import ContainerRoots
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.create import Creator
 from runtime.engine.lifecycle.execs import Execs
@@ -116,6 +119,8 @@ class Daemon:
             self.user_namespaces,
             self.drivers,
         )
+        roots = ContainerRoots(containers, self.drivers, paths)
+        archives = ContainerArchives(containers, roots, self.drivers, paths)
         importer = Importer(images, self.layers, self.deferred_delete)
         removal = ImageRemoval(images, containers, self.bus)
         groups = (
@@ -134,6 +139,7 @@ class Daemon:
             StreamRoutes(containers, self.control, paths, self.long_requests),
             ExecRoutes(containers, self.execs, self.long_requests),
             StatsRoutes(containers, self.long_requests),
+            FileRoutes(containers, archives, self.long_requests),
             ImageRoutes(images, importer, removal, containers, paths=paths, bus=self.bus),
             VolumeRoutes(volumes, containers),
             NetworkRoutes(self.netd, self.network, containers),

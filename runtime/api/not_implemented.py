@@ -18,12 +18,7 @@ POST /build
 POST /build/prune
 POST /build/cancel
 POST /commit
-GET /containers/{name:path}/archive
-HEAD /containers/{name:path}/archive
-PUT /containers/{name:path}/archive
 GET /containers/{name:path}/attach/ws
-GET /containers/{name:path}/changes
-GET /containers/{name:path}/export
 POST /containers/{name:path}/update
 GET /distribution/{name:path}/json
 GET /images/get

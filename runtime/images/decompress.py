@@ -10,10 +10,10 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from netd.common.errors import BadRequest
-from runtime.images.tarstream import BadArchive
+from runtime.images.tarstream import BadArchive, ByteSource
 
 _CHUNK = 1 << 18
 _PACKED_CHUNK = 1 << 14
@@ -64,7 +64,9 @@ class Inflated:
     _LARGEST_RATIO times its size.
     """
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: ByteSource, *, digest: bool = True) -> None:
+        """Without *digest*, the SHA-256 is not computed."""
+        self._with_digest = digest
         self._raw = raw
         self._consumed = 0
         self._chunk = _PACKED_CHUNK
@@ -83,7 +85,8 @@ class Inflated:
     def read(self, size: int, /) -> bytes:
         """Return up to *size* bytes, b"" at the end only."""
         data = self._inflate(size) if self._make else self._plain(size)
-        self._hash.update(data)
+        if self._with_digest:
+            self._hash.update(data)
         self.size += len(data)
         if self.size > _RATIO_FREE_SIZE and self.size > self._consumed * _LARGEST_RATIO:
             raise BadArchive(f"the archive grows to more than {_LARGEST_RATIO} times its size when unpacked")

@@ -166,18 +166,22 @@ def content(handle: int, size: int) -> Iterator[bytes]:
 class TreeWriter:
     """Writes trees to a sink.  Hard links are found by inode, within all trees of one writer."""
 
-    def __init__(self, sink: Sink, *, whiteouts: bool = False) -> None:
+    def __init__(self, sink: Sink, *, whiteouts: bool = False, first_id: int = 0) -> None:
         """With *whiteouts*, the trees are upper folders of overlayfs: character devices 0:0 and opaque marks of folders
-        become whiteouts."""
+        become whiteouts.  *first_id* is the id in the trees that is 0 in the archive."""
+        self._first_id = first_id
         self._sink = sink
         self._whiteouts = whiteouts
         self._links: dict[tuple[int, int], bytes] = {}
         self.size = 0
         """Bytes of all files written."""
 
-    def tree(self, root: int, prefix: bytes = b"") -> None:
-        """Write everything below the open folder *root*, under the names *prefix* + path; not the root itself."""
-        for found in sorted_tree.walk(root):
+    def tree(self, root: int, prefix: bytes = b"", *, mounts: bool = False) -> None:
+        """Write everything below the open folder *root*, under the names *prefix* + path; not the root itself.
+
+        Mount points are entered only with *mounts*.
+        """
+        for found in sorted_tree.walk(root, mounts=mounts):
             self.file(found, prefix + found.path)
 
     def whole(self, root: int, *, with_root: bool = False) -> int:
@@ -193,7 +197,7 @@ class TreeWriter:
 
     def folder(self, handle: int, path: bytes) -> None:
         """Write the open folder itself, without its content, as *path*."""
-        self._sink.write(_header(os.fstat(handle), path, "directory", xattrs(handle)).encode())
+        self._sink.write(self._header(os.fstat(handle), path, "directory", xattrs(handle)).encode())
 
     def file(self, found: Found, path: bytes) -> None:
         """Write one file found in a walk as *path*; of a folder only its metadata."""
@@ -203,12 +207,12 @@ class TreeWriter:
             above, _, name = path.rpartition(b"/")
             self._empty(found.status, (above + b"/" if above else b"") + b".wh." + name)
         elif first := self._link(found, path):
-            self._sink.write(_header(found.status, path, "hardlink", {}, link=first).encode())
+            self._sink.write(self._header(found.status, path, "hardlink", {}, link=first).encode())
         elif stat.S_ISREG(found.status.st_mode):
             self._regular(found, path)
         elif kind := _KINDS.get(stat.S_IFMT(found.status.st_mode)):
             target = os.fsencode(os.readlink(found.name, dir_fd=found.folder)) if kind == "symlink" else b""
-            self._sink.write(_header(found.status, path, kind, {}, link=target).encode())
+            self._sink.write(self._header(found.status, path, kind, {}, link=target).encode())
 
     def end(self) -> None:
         """Write the end of the archive."""
@@ -218,7 +222,7 @@ class TreeWriter:
         if self._whiteouts and found.inner >= 0:
             _check_complete(found.inner, _REDIRECT, path)
         kept = xattrs(found.inner) if found.inner >= 0 else {}
-        self._sink.write(_header(found.status, path, "directory", kept).encode())
+        self._sink.write(self._header(found.status, path, "directory", kept).encode())
         if self._whiteouts and found.inner >= 0 and openat.get_xattr(found.inner, OPAQUE) == b"y":
             self._empty(found.status, path + b"/.wh..wh..opq")
 
@@ -245,13 +249,37 @@ class TreeWriter:
             if self._whiteouts:
                 _check_complete(handle, _METACOPY, path)
             status = os.fstat(handle)
-            self._sink.write(_header(status, path, "file", xattrs(handle), size=status.st_size).encode())
+            self._sink.write(self._header(status, path, "file", xattrs(handle), size=status.st_size).encode())
             if status.st_size:
                 self._sink.write_content(found.path, handle, status.st_size)
                 self._sink.write(bytes(-status.st_size % BLOCK))
             self.size += status.st_size
         finally:
             os.close(handle)
+
+    def _header(
+        self,
+        status: os.stat_result,
+        path: bytes,
+        kind: str,
+        kept: Mapping[str, bytes],
+        *,
+        link: bytes = b"",
+        size: int = 0,
+    ) -> Header:
+        is_device = kind in ("char", "block")
+        return Header(
+            path=path,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=max(status.st_uid - self._first_id, 0),
+            gid=max(status.st_gid - self._first_id, 0),
+            size=size,
+            mtime=int(status.st_mtime_ns // 10**9),
+            link=link,
+            device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
+            xattrs=kept,
+        )
 
 
 def _check_complete(handle: int, mark: str, path: bytes) -> None:
@@ -272,21 +300,3 @@ def xattrs(handle: int) -> dict[str, bytes]:
         if (key.startswith("user.") and not key.startswith("user.overlay.")) or key == "security.capability"
         if (value := openat.get_xattr(handle, key)) is not None
     }
-
-
-def _header(
-    status: os.stat_result, path: bytes, kind: str, kept: Mapping[str, bytes], *, link: bytes = b"", size: int = 0
-) -> Header:
-    is_device = kind in ("char", "block")
-    return Header(
-        path=path,
-        kind=kind,
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid,
-        gid=status.st_gid,
-        size=size,
-        mtime=int(status.st_mtime_ns // 10**9),
-        link=link,
-        device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
-        xattrs=kept,
-    )

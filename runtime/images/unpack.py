@@ -44,10 +44,12 @@ def unpack(
     *recorded* is the source of *stream* if a tar recipe is recorded; *replaced* keeps files that later entries replace.
     Raises BadArchive for entries that are not allowed in a layer, OSError if writing fails.
     """
-    return _Unpacker(stream, root, lower, private_root, recorded, replaced or Replaced(None)).run()
+    return Unpacker(stream, root, lower, private_root, recorded, replaced or Replaced(None)).run()
 
 
-class _Unpacker:
+class Unpacker:
+    """One unpacking; :mod:`runtime.images.extract` derives the extraction into a container's files."""
+
     def __init__(
         self,
         stream: TarStream,

@@ -60,6 +60,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
 _RT_SIGACTION, _RT_SIGPROCMASK = 13, 14
+_SETFSUID, _SETFSGID = 122, 123
 _PIVOT_ROOT, _GETDENTS, _KEYCTL, _RENAMEAT2, _CLOSE_RANGE = 155, 217, 250, 316, 436
 _BPF, _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT = 321, 428, 429, 430, 431, 432
 _CLONE3, _OPENAT2, _MOUNT_SETATTR = 435, 437, 442
@@ -228,6 +229,13 @@ def act_as(number: int) -> None:
     prctl(PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
     os.setresgid(-1, number, -1)
     os.setresuid(-1, number, -1)
+
+
+def set_file_owner(number: int) -> None:
+    """Let files that this thread creates belong to user and group *number*; it keeps every capability."""
+    prctl(PR_SET_SECUREBITS, _NO_SETUID_FIXUP)
+    _syscall("setfsgid", _SETFSGID, number)
+    _syscall("setfsuid", _SETFSUID, number)
 
 
 def fsopen(kind: str) -> int:

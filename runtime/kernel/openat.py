@@ -49,9 +49,9 @@ def open_tree_root(path: str | os.PathLike[str]) -> int:
     return os.open(path, _LISTED)
 
 
-def open_folder(folder: int, name: Name) -> int:
-    """Open the folder *name* in *folder* for listing.  Raises EXDEV if it is a mount point."""
-    return linux.openat2(folder, os.fsdecode(name), _LISTED, _STAY)
+def open_folder(folder: int, name: Name, *, mounts: bool = False) -> int:
+    """Open the folder *name* in *folder* for listing.  Raises EXDEV if it is a mount point, unless *mounts*."""
+    return linux.openat2(folder, os.fsdecode(name), _LISTED, _STAY & ~linux.NO_XDEV if mounts else _STAY)
 
 
 def open_parent(folder: int) -> int:

@@ -1,6 +1,6 @@
 """Walks a tree in the order of its names, so that two trees with the same content give the same sequence.
 
-Like :mod:`runtime.kernel.tree` it works by descriptor, follows no symbolic link and enters no mount point.  The names
+Like :mod:`runtime.kernel.tree` it works by descriptor and follows no symbolic link.  The names
 of one folder are kept in memory while it is walked.
 """
 
@@ -49,8 +49,9 @@ class _SortedLevel:
 class _SortedWalk:
     """The levels from the root to the current folder; of these, only the innermost _MAX_OPEN are open."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, mounts: bool) -> None:
         self._root = root
+        self._mounts = mounts
         self._levels: list[_SortedLevel] = []
 
     def run(self) -> Iterator[Found]:
@@ -80,7 +81,7 @@ class _SortedWalk:
             yield Found(path, level.folder, name, status)
             return
         try:
-            inner = openat.open_folder(level.folder, name)
+            inner = openat.open_folder(level.folder, name, mounts=self._mounts)
         except OSError as error:
             if error.errno not in _VANISHED:
                 raise
@@ -113,12 +114,14 @@ class _SortedWalk:
         return True
 
 
-def walk(root: int) -> Iterator[Found]:
+def walk(root: int, *, mounts: bool = False) -> Iterator[Found]:
     """Yield every file below the open folder *root*, a folder before its content, in the order of the names' bytes.
+
+    Mount points are entered only with *mounts*.
 
     The tree may change concurrently.  Raises OSError with ENAMETOOLONG for a path longer than 4,095 bytes.
     """
-    state = _SortedWalk(root)
+    state = _SortedWalk(root, mounts)
     try:
         yield from state.run()
     finally:

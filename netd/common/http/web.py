@@ -142,6 +142,8 @@ class Call:
     async def archive(self) -> AsyncIterator[bytes]:
         """Yield a body of any size in chunks.  Raises RequestTimeout after five minutes without data."""
         loop = asyncio.get_running_loop()
+        if self.request.headers.get("Expect", "").lower() == "100-continue" and self.request.transport is not None:
+            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while chunk := await self._chunk(loop.time() + _ARCHIVE_SECONDS, _ARCHIVE_SECONDS):
             yield chunk
 

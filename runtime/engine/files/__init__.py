@@ -1,0 +1,1 @@
+"""Files of containers for clients: archives, export, changes."""

@@ -1,0 +1,146 @@
+"""Opens the files of a container, running or not, as one detached tree of mounts that only the daemon sees.
+
+A running container's root is a copy of its own mount, so both see the same; the root of any other is mounted anew by
+its storage driver.  Volumes and binds are mounted in it as in the container; its tmpfs, /proc, /dev and mounts that
+its processes have made are not, as in Docker.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netd.common.errors import NotFound, ServerError
+from netd.common.ids import ZERO_TIME
+from runtime.container_config import joined_container
+from runtime.engine.containers.container import Container
+from runtime.engine.containers.containers import Containers
+from runtime.engine.options import runtime_spec
+from runtime.init import idmapped_mounts, mounts
+from runtime.kernel import linux, openat, proc
+from runtime.paths import ContainerPaths, Paths
+from runtime.record import ContainerRecord
+from runtime.spec import MountSpec
+from runtime.storage import detached
+from runtime.storage.drivers.selection import StorageDrivers
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRoot:
+    """``handle`` is the root, to be closed; ``first_id`` is the id, in it, of the container's user and group 0."""
+
+    handle: int
+    first_id: int = 0
+
+    def close(self) -> None:
+        os.close(self.handle)
+
+
+class ContainerRoots:
+    def __init__(self, containers: Containers, drivers: StorageDrivers, paths: Paths) -> None:
+        self._containers = containers
+        self._drivers = drivers
+        self._paths = paths
+
+    def open(self, container: Container, *, writable: bool = False, with_mounts: bool = True) -> OpenRoot:
+        """Blocking.  *writable* matters only without a process: then the caller holds the container's lock."""
+        record = container.record
+        running = container.running
+        if running is not None:
+            try:
+                return self._of_process(running.pid, record, with_mounts)
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has ended, and its exit is about to be handled
+        root = self._of_driver(record, writable)
+        return OpenRoot(self._with_mounts(root, self._binds(record), -1, create=writable) if with_mounts else root)
+
+    def lacks_targets(self, container: Container) -> bool:
+        """Return whether directories may be missing on which the first start of the container will mount."""
+        return container.running is None and container.record.state.started_at == ZERO_TIME
+
+    def create_targets(self, container: Container) -> None:
+        """Create these directories; blocking.  The caller holds the container's lock."""
+        if self.lacks_targets(container):
+            self.open(container, writable=True).close()
+
+    def _of_process(self, pid: int, record: ContainerRecord, with_mounts: bool) -> OpenRoot:
+        first = record.userns.first if record.userns else 0
+        if not with_mounts:
+            return OpenRoot(detached.root_of_process(pid), first)
+        namespace = os.open(proc.namespace_path(pid, "user"), os.O_RDONLY | os.O_CLOEXEC) if record.userns else -1
+        try:
+            root = detached.root_of_process(pid)
+            return OpenRoot(self._with_mounts(root, self._binds(record), namespace, create=False), first)
+        finally:
+            if namespace >= 0:
+                os.close(namespace)
+
+    def _of_driver(self, record: ContainerRecord, writable: bool) -> int:
+        layers = self._paths.layer_folders(record.layers)
+        try:
+            return self._drivers.of(record.driver).open(self._paths.container(record.id), layers, writable=writable)
+        except FileNotFoundError:
+            raise ServerError(f"the layers of image {record.config.image} are gone: import the image again") from None
+
+    def _binds(self, record: ContainerRecord) -> list[MountSpec]:
+        return [mount for mount in runtime_spec.mounts(record, self._files(record)) if mount.kind == "bind"]
+
+    def _files(self, record: ContainerRecord) -> ContainerPaths:
+        """Return the paths of its files of /etc: its own, or those of the container whose network it shares."""
+        seen = {record.id}
+        while name := joined_container(record.host.network_mode):
+            try:
+                record = self._containers.find(name).record
+            except NotFound:
+                break
+            if record.id in seen:
+                break
+            seen.add(record.id)
+        return self._paths.container(record.id)
+
+    def _with_mounts(self, root: int, binds: Sequence[MountSpec], user_namespace: int, *, create: bool) -> int:
+        """Return a copy of *root*, which is closed, with *binds*; targets are created if missing, with *create*."""
+
+        def attach_all() -> int:
+            linux.move_mount(root, linux.AT_FDCWD, "/")
+            for bind in binds:
+                _attach(root, bind, user_namespace, create)
+            return linux.open_tree(root, "")
+
+        try:
+            return detached.in_private_namespace(attach_all)
+        finally:
+            os.close(root)
+
+
+def _attach(root: int, bind: MountSpec, user_namespace: int, create: bool) -> None:
+    """Mount a bind, unless its source is gone or it has no target: the container could not start with it either."""
+    try:
+        tree = _source(bind, user_namespace)
+    except OSError:
+        return
+    try:
+        target = _target(root, bind, stat.S_ISDIR(os.fstat(tree).st_mode), create)
+    except OSError:
+        os.close(tree)
+        return
+    try:
+        mounts.attach(tree, target)
+    except NotADirectoryError:
+        return
+    finally:
+        os.close(target)
+
+
+def _source(bind: MountSpec, user_namespace: int) -> int:
+    if user_namespace < 0:
+        return mounts.bind(bind.source, read_only=bind.read_only)
+    return idmapped_mounts.bind(bind.source, user_namespace, read_only=bind.read_only)
+
+
+def _target(root: int, bind: MountSpec, is_directory: bool, create: bool) -> int:
+    if create:
+        return (mounts.directory_in if is_directory else mounts.file_in)(root, bind.target)
+    return openat.open_in(root, os.fsencode(bind.target), os.O_PATH | os.O_CLOEXEC)
