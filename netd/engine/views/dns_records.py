@@ -14,6 +14,8 @@ from netd.dns.records import NetworkRecords, Patch, Service, fold
 from netd.model import Endpoint, Network, Sandbox
 
 T = TypeVar("T")
+_LONGEST_LABEL, _LONGEST_NAME = 63, 253
+"""Bytes of a label, and of a name without its length bytes at both ends."""
 
 
 class NetworkNames:
@@ -98,11 +100,19 @@ def _entries(sandbox: Sandbox | None, network: Network) -> _Entries:
     addresses = tuple(str(address.ip) for address in endpoint.addresses)
     names = [fold(name) for name in sandbox.names(endpoint)]
     plain = [name for name in names if not is_service(name)]
-    full_name = f"{sandbox.name}.{network.name}"
+    full_name = _full_name(sandbox, network)
     found.names = dict.fromkeys(plain, addresses)
     found.pointers = dict.fromkeys(addresses, full_name)
     found.services = _services(sandbox, full_name, plain, [name for name in names if is_service(name)])
     return found
+
+
+def _full_name(sandbox: Sandbox, network: Network) -> str:
+    """Return ``<container>.<network>``; without the network if its name cannot be a domain (RFC 1035)."""
+    name = f"{sandbox.name}.{network.name}"
+    labels = network.name.encode().split(b".")
+    is_domain = all(0 < len(label) <= _LONGEST_LABEL for label in labels) and len(name.encode()) <= _LONGEST_NAME
+    return name if is_domain else sandbox.name
 
 
 def _services(sandbox: Sandbox, target: str, names: list[str], aliases: list[str]) -> dict[str, tuple[Service, ...]]:

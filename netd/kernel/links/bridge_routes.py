@@ -63,6 +63,11 @@ def restored(link: Link, fact: Bridge, routes: Iterable[RtnlRoute]) -> list[Requ
     ]
 
 
+def may_be_late(fact: Bridge) -> bool:
+    """Return whether local routes are missing that the kernel adds a moment after an IPv6 address."""
+    return any(fault.startswith("local route ") and ":" in fault for fault in fact.faults)
+
+
 def describe(key: Key) -> str:
     table, destination = key
     return f"route {destination}" if table == MAIN_TABLE else f"local route {destination}"
