@@ -30,9 +30,13 @@ from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
 from runtime.api.long_requests import LongRequests
 from runtime.api.networks import NetworkRoutes
+from runtime.api.registries import RegistryRoutes
 from runtime.api.stats import StatsRoutes
 from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
+from runtime.distribution.blob_files import BlobFiles
+from runtime.distribution.pull import Puller
+from runtime.distribution.push import Pusher
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.record_copies import RecordCopies
 from runtime.engine.files.archives import ContainerArchives
@@ -55,6 +59,8 @@ from runtime.images.image_store import Images
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
 from runtime.paths import Paths
+from runtime.registry.access_policy import AccessPolicy
+from runtime.registry.registry_client import RegistryClient
 from runtime.shim_client.launcher import ShimLauncher
 from runtime.storage.deferred_delete import DeferredDelete
 from runtime.storage.drivers import selection
@@ -91,6 +97,8 @@ class Daemon:
         self.user_namespaces = UserNamespaces(settings, self.containers, self.supervisor, paths)
         self.layers = Layers(paths, self.deferred_delete)
         self.images = Images(self.store, self.layers, tasks)
+        self.registries = RegistryClient.from_settings(settings)
+        self.blob_files = BlobFiles(self.deferred_delete, tasks)
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
         self.removal = ContainerRemoval(
@@ -123,6 +131,13 @@ class Daemon:
         archives = ContainerArchives(containers, roots, self.drivers, paths)
         importer = Importer(images, self.layers, self.deferred_delete)
         removal = ImageRemoval(images, containers, self.bus)
+        registries = RegistryRoutes(
+            self.registries,
+            Puller(images, self.layers, self.blob_files, self.registries),
+            Pusher(images, self.layers, self.registries),
+            bus=self.bus,
+            long_requests=self.long_requests,
+        )
         groups = (
             ContainerRoutes(
                 containers,
@@ -140,7 +155,8 @@ class Daemon:
             ExecRoutes(containers, self.execs, self.long_requests),
             StatsRoutes(containers, self.long_requests),
             FileRoutes(containers, archives, self.long_requests),
-            ImageRoutes(images, importer, removal, containers, paths=paths, bus=self.bus),
+            registries,
+            ImageRoutes(images, importer, removal, containers, paths=paths, bus=self.bus, pull=registries.pull),
             VolumeRoutes(volumes, containers),
             NetworkRoutes(self.netd, self.network, containers),
             reloader,
@@ -156,6 +172,7 @@ class Daemon:
                 daemon_status=self.daemon_status,
                 netd=self.netd,
                 userns=self.userns,
+                registry_config=self.registries.shape(),
             ),
         )
         return Front(
@@ -191,6 +208,7 @@ class Daemon:
 def check(settings: Settings) -> None:
     """Raise BadRequest for settings that netd-runtime cannot start with."""
     selection.check_name(settings.storage_driver)
+    AccessPolicy.from_settings(settings)
 
 
 async def run(loaded: Loaded) -> None:
@@ -210,6 +228,7 @@ async def run(loaded: Loaded) -> None:
         daemon = Daemon(settings, tasks, descriptor_limit.raise_limit())
         stack.callback(daemon.store.close)
         stack.push_async_callback(daemon.netd.close)
+        stack.push_async_callback(daemon.registries.close)
         stack.push_async_callback(daemon.supervisor.close)
         await daemon.open()
         tasks.loop(daemon.store.keep_reserve, "reserve")

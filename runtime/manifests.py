@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from netd.common.digits import Int64
 from netd.common.errors import BadRequest
 from runtime.platforms import Platform
 
@@ -46,7 +45,7 @@ class Descriptor(msgspec.Struct, frozen=True, omit_defaults=True, rename={"media
     """What a document says of another one, or of a blob."""
 
     media_type: str
-    size: Annotated[Int64, msgspec.Meta(ge=0)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     digest: str
     platform: _Platform | None = None
     annotations: dict[str, str] | None = None
@@ -76,9 +75,9 @@ class Index(msgspec.Struct, frozen=True, rename={"schema_version": "schemaVersio
 class _Kind(msgspec.Struct, rename={"schema_version": "schemaVersion", "media_type": "mediaType"}):
     schema_version: int = 0
     media_type: str | None = None
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
+    manifests: object = None
+    layers: object = None
+    config: object = None
 
 
 def parse(data: bytes, media_type: str = "") -> Manifest | Index:
@@ -90,14 +89,15 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
             " current client"
         )
     named = kind.media_type or media_type
-    if kind.manifests and (kind.layers or kind.config):
+    is_index, is_manifest = kind.manifests is not None, kind.layers is not None or kind.config is not None
+    if is_index and is_manifest:
         raise BadRequest("the manifest is ambiguous: it is an index and a manifest")
-    if named in (OCI_INDEX, DOCKER_LIST) or kind.manifests:
+    if named in (OCI_INDEX, DOCKER_LIST) or is_index:
         index = _decoded(data, Index)
         if len(index.manifests) > _MOST_ENTRIES:
             raise BadRequest(f"the index has {len(index.manifests)} entries, and at most {_MOST_ENTRIES} are read")
         return index
-    if named not in MANIFESTS and not (kind.layers and kind.config):
+    if named not in MANIFESTS and not is_manifest:
         raise BadRequest(f"unsupported manifest media type {named[:120]!r}: it is no image")
     return _checked(_decoded(data, Manifest))
 

@@ -145,6 +145,27 @@ class Settings:
     plugin_timeout: int = _setting(
         15, "Seconds within which a plugin must answer a call.", example="30", section="Plugins"
     )
+    insecure_registries: tuple[str, ...] = _setting(
+        (),
+        "Registries that may be reached by plain HTTP, or by TLS without verification: `HOST`, `HOST:PORT`, or a"
+        " network that must hold all addresses of a registry's name. Loopback addresses always may.",
+        example='["registry.lan:5000", "10.0.0.0/8"]',
+        section="Registries",
+    )
+    registry_mirrors: tuple[str, ...] = _setting(
+        (),
+        "Mirrors of docker.io, asked in this order before it, without its credentials.",
+        example='["https://mirror.example"]',
+        section="Registries",
+    )
+    registry_certs: tuple[str, ...] = _setting(
+        ("/etc/netd/certs.d", "/etc/docker/certs.d"),
+        "Folders with a folder `HOST` or `HOST:PORT` for each registry: certificates of authorities (`*.crt`) and"
+        " client certificates (`NAME.cert` with `NAME.key`). The first folder that exists for a registry applies; with"
+        " an authority in it, the registry is reached by verified TLS only.",
+        example='["/etc/netd/certs.d"]',
+        section="Registries",
+    )
     storage_driver: str = _setting(
         "overlay2",
         "The storage driver of new containers: `overlay2` (also `overlay`), `vfs` (a copy of the image per container)"

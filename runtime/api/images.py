@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from netd.common import codec
-from netd.common.errors import BadRequest, NotFound, NotImplementedYet
+from netd.common.errors import BadRequest, NotImplementedYet
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
-from netd.common.http.web import Call, HttpRoute, json, stream
+from netd.common.http.web import Call, Handler, HttpRoute, json, stream
 from netd.common.ids import ZERO_TIME
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.image_removal import ImageRemoval, reference_filter
@@ -38,7 +38,10 @@ class ImageRoutes:
         *,
         paths: Paths,
         bus: Bus,
+        pull: Handler,
     ) -> None:
+        """*pull* handles the creation of an image from a registry."""
+        self._pull = pull
         self._images = images
         self._importer = importer
         self._removal = removal
@@ -111,12 +114,8 @@ class ImageRoutes:
         return json(entries)
 
     async def create(self, call: Call) -> web.StreamResponse:
-        if repository := call.text("fromImage"):
-            name = _reference(repository, call.text("tag"))
-            raise NotFound(
-                f"No such image: {name.short}: registries are not implemented by netd-runtime yet; import a root file"
-                f" system with netctl image import FILE {name.short}"
-            )
+        if call.text("fromImage"):
+            return await self._pull(call)
         if call.text("fromSrc") != "-":
             raise NotImplementedYet("import from a URL is not implemented by netd-runtime yet; send the archive itself")
         return await self._import(call)
@@ -161,9 +160,7 @@ class ImageRoutes:
 
 
 def _reference(repository: str, tag: str) -> Reference:
-    if not tag:
-        return reference.parse(repository)
-    return reference.parse(f"{repository}@{tag}" if tag.startswith("sha256:") else f"{repository}:{tag}")
+    return reference.with_tag(repository, tag)
 
 
 def _labels(image: ImageRecord) -> dict[str, str]:

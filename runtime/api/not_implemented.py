@@ -13,19 +13,15 @@ from netd.common.errors import NotImplementedYet, Unavailable
 from netd.common.http.web import Call, Handler, HttpRoute
 
 _NOT_IMPLEMENTED = """
-POST /auth
 POST /build
 POST /build/prune
 POST /build/cancel
 POST /commit
 GET /containers/{name:path}/attach/ws
 POST /containers/{name:path}/update
-GET /distribution/{name:path}/json
 GET /images/get
 POST /images/load
-GET /images/search
 GET /images/{name:path}/get
-POST /images/{name:path}/push
 POST /plugins/create
 GET /plugins/privileges
 POST /plugins/pull

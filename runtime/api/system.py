@@ -56,7 +56,9 @@ class SystemRoutes:
         daemon_status: DaemonStatus,
         netd: NetdClient,
         userns: bool,
+        registry_config: dict[str, Any],
     ) -> None:
+        self._registry_config = registry_config
         self._security = [_SECCOMP, "name=userns"] if userns else [_SECCOMP]
         self._daemon_status = daemon_status
         self._netd = netd
@@ -114,6 +116,7 @@ class SystemRoutes:
                 **_CONSTANT_FIELDS,
                 "Driver": self._drivers.default.name,
                 "DriverStatus": await asyncio.to_thread(self._drivers.default.status),
+                "RegistryConfig": self._registry_config,
                 "SecurityOptions": self._security,
                 "NFd": descriptor_limit.in_use()[0],
                 "Warnings": [*self._daemon_status.warnings(), *await self._netd_warnings()] or None,
@@ -218,8 +221,7 @@ _CONSTANT_FIELDS: dict[str, Any] = {
     "LoggingDriver": "json-file",
     "CgroupDriver": "cgroupfs",
     "OSType": "linux",
-    "IndexServerAddress": "",
-    "RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"], "IndexConfigs": {}, "Mirrors": None},
+    "IndexServerAddress": "https://index.docker.io/v1/",
     "HttpProxy": "",
     "HttpsProxy": "",
     "NoProxy": "",

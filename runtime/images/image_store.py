@@ -89,6 +89,15 @@ class Images:
         """Return the images whose parent is this image."""
         return [image for image in self._images.values() if image.parent == identifier]
 
+    def image_of(self, name: Reference) -> str | None:
+        """Return the id of the image with exactly this name."""
+        return self._tags.get(name.full)
+
+    def tags_of(self, repository: str) -> list[Reference]:
+        """Return the names with tags in a repository, such as ``docker.io/library/nginx``, sorted."""
+        found = (reference.parse(name) for name in self._tags if name.startswith(f"{repository}:"))
+        return sorted((name for name in found if name.repository == repository and name.tag), key=lambda name: name.tag)
+
     def find(self, text: str) -> ImageRecord:
         """Return the image with a name, an id or a unique prefix of an id.  Raises NotFound with Docker's text."""
         prefix = reference.id_prefix(text)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netd.common.errors import BadRequest
 
@@ -65,10 +65,30 @@ def parse(text: str) -> Reference:
     if not _DOMAIN.match(domain):
         raise _invalid(text)
     if not _PATH.match(path):
-        raise _invalid(text, "repository name must be lowercase" if _PATH.match(path.lower()) else "")
+        if _PATH.match(path.lower()):
+            raise BadRequest(f"invalid reference format: repository name ({path}) must be lowercase")
+        raise _invalid(text)
+    if domain == DEFAULT_DOMAIN and re.fullmatch(r"library/[0-9a-f]{64}", path):
+        raise BadRequest(
+            f"invalid repository name ({path.removeprefix('library/')}), cannot specify 64-byte hexadecimal strings"
+        )
     if len(domain) + len(path) > 255:
-        raise _invalid(text, "repository name must not be more than 255 characters")
+        raise BadRequest("invalid reference format: repository name must not be more than 255 characters")
     return Reference(domain, path, tag or "", digest)
+
+
+def with_tag(repository: str, tag: str) -> Reference:
+    """Return the name with a tag or digest that is given apart; *repository* may also have it itself.
+
+    Raises BadRequest with Docker's texts.
+    """
+    if not tag:
+        return parse(repository)
+    if _DIGEST.match(tag):
+        return parse(f"{repository}@{tag}")
+    if not _TAG.match(tag):
+        raise BadRequest("invalid tag format")
+    return replace(parse(repository), tag=tag, digest="")
 
 
 def id_prefix(text: str) -> str | None:
@@ -95,9 +115,7 @@ def _split_domain(text: str) -> tuple[str, str]:
     return domain, path
 
 
-def _invalid(text: str, why: str = "") -> BadRequest:
-    if why:
-        return BadRequest(f"invalid reference format: {why}: {text}")
+def _invalid(text: str) -> BadRequest:
     return BadRequest(
         f"invalid reference format: {text!r} is not an image name such as nginx, example/app:1 or host:5000/app"
     )

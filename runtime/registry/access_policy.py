@@ -6,12 +6,13 @@ A name counts as loopback only if *all* its addresses are (CVE-2026-92543).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from yarl import URL
 
+from netd.common.config import Settings
 from netd.common.errors import BadRequest
 
 HUB = "docker.io"
@@ -21,7 +22,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class AccessPolicy:
     """The rules of one daemon.  Hosts are ``name``, ``name:port`` or ``[address]:port``, in lower case."""
 
     insecure: frozenset[str]
@@ -29,8 +30,9 @@ class Policy:
     mirrors: tuple[URL, ...]
 
     @classmethod
-    def from_settings(cls, insecure_registries: Sequence[str], registry_mirrors: Sequence[str]) -> Policy:
+    def from_settings(cls, settings: Settings) -> AccessPolicy:
         """Raises BadRequest for an entry that is no registry, network or mirror."""
+        insecure_registries, registry_mirrors = settings.insecure_registries, settings.registry_mirrors
         networks = [network for text in insecure_registries if (network := _network(text)) is not None]
         names = [_host(text) for text in insecure_registries if _network(text) is None]
         return cls(frozenset(names), (*_LOOPBACK, *networks), tuple(_mirror(text) for text in registry_mirrors))

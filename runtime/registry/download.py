@@ -23,7 +23,7 @@ from netd.common.digits import unsigned
 from runtime.registry import connect_errors
 from runtime.registry.errors import BrokenTransfer, RegistryError, WrongContent
 from runtime.registry.repository import Repository
-from runtime.registry.transport import OVERLOADED, Limits, Request
+from runtime.registry.transport import OVERLOADED, Request, TransferLimits
 
 _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)\Z", re.ASCII)
@@ -167,7 +167,7 @@ async def _check_head(repository: Repository, response: ClientResponse, blob: Bl
 class _Watch:
     """Raises BrokenTransfer if less than the least rate arrived in a period of ``stall`` seconds."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: TransferLimits) -> None:
         self._limits = limits
         self._since, self._bytes = time.monotonic(), 0
 

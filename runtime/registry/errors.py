@@ -54,13 +54,13 @@ class WrongContent(RegistryError):
     """A registry sent other bytes than it was asked for, or than it announced."""
 
 
-class _Entry(msgspec.Struct):
+class _ErrorEntry(msgspec.Struct):
     code: str = ""
     message: str = ""
 
 
 class _Body(msgspec.Struct):
-    errors: list[_Entry] | None = None
+    errors: list[_ErrorEntry] | None = None
     details: str = ""
 
 

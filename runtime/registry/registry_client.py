@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from yarl import URL
 
-from runtime.registry.access_policy import HUB, HUB_HOST
+from netd.common.config import Settings
+from runtime.registry.access_policy import HUB, HUB_HOST, AccessPolicy
 from runtime.registry.auth import Authenticator
 from runtime.registry.auth_config import ANONYMOUS, Credentials
 from runtime.registry.connect_errors import plain
 from runtime.registry.errors import RegistryError, of_response
 from runtime.registry.repository import Repository, decoded, next_page
+from runtime.registry.tls import TrustStore
 from runtime.registry.transport import Request, Site, Transport
 
 _log = logging.getLogger(__name__)
@@ -24,7 +28,7 @@ _HUB_SEARCH = "index.docker.io"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """A result of a search."""
 
     name: str
@@ -55,6 +59,23 @@ class RegistryClient:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RegistryClient:
+        """Raises BadRequest for invalid settings."""
+        trust = TrustStore([Path(folder) for folder in settings.registry_certs])
+        return cls(Transport(AccessPolicy.from_settings(settings), trust))
+
+    def shape(self) -> dict[str, Any]:
+        """Return the configuration as the field ``RegistryConfig`` of Docker's ``/info``."""
+        policy = self._transport.policy
+        mirrors = [f"{mirror}/" for mirror in policy.mirrors]
+        hub = {"Name": HUB, "Mirrors": mirrors, "Secure": True, "Official": True}
+        others = {
+            host: {"Name": host, "Mirrors": [], "Secure": False, "Official": False} for host in sorted(policy.insecure)
+        }
+        networks = [str(network) for network in policy.networks]
+        return {"InsecureRegistryCIDRs": networks, "IndexConfigs": {HUB: hub, **others}, "Mirrors": mirrors}
 
     async def close(self) -> None:
         await self._transport.close()
@@ -112,7 +133,9 @@ class RegistryClient:
                 raise RegistryError(f"login attempt to {plain(url)} failed with status: {status}")
         raise AssertionError("unreachable")
 
-    async def search(self, domain: str, term: str, limit: int, credentials: Credentials = ANONYMOUS) -> list[Found]:
+    async def search(
+        self, domain: str, term: str, limit: int, credentials: Credentials = ANONYMOUS
+    ) -> list[SearchResult]:
         """Return repositories whose name contains *term*, from the registry's catalogue.
 
         Raises RegistryError if the registry has no catalogue.
@@ -121,7 +144,7 @@ class RegistryClient:
             return await self._search_hub(term, limit)
         repository = await self.repository(domain, "", credentials)
         repository.scope = "registry:catalog:*"
-        found: list[Found] = []
+        found: list[SearchResult] = []
         url: URL | None = URL(f"{repository.site.base.origin()}/v2/_catalog").with_query({"n": "1000"})
         for _ in range(_MOST_PAGES):
             if url is None or len(found) >= limit:
@@ -135,10 +158,10 @@ class RegistryClient:
                     raise await repository.error(response)
                 page = decoded(await repository.read(response, _LARGEST_PAGE), _Catalogue, "the catalogue")
                 url = next_page(url, response)
-            found += [Found(name[:255]) for name in page.repositories or [] if term.lower() in name.lower()]
+            found += [SearchResult(name[:255]) for name in page.repositories or [] if term.lower() in name.lower()]
         return found[:limit]
 
-    async def _search_hub(self, term: str, limit: int) -> list[Found]:
+    async def _search_hub(self, term: str, limit: int) -> list[SearchResult]:
         site = (await self._transport.sites(_HUB_SEARCH))[0]
         url = (site.base / "v1" / "search").with_query({"q": term, "n": str(limit)})
         async with self._transport.send(site, Request("GET", url)) as response:
@@ -146,7 +169,9 @@ class RegistryClient:
             if response.status != 200:
                 raise RegistryError(f"Unexpected status code {response.status}")
         return [
-            Found(result.name, result.description or "", result.star_count, result.is_official, result.is_automated)
+            SearchResult(
+                result.name, result.description or "", result.star_count, result.is_official, result.is_automated
+            )
             for result in decoded(data, _HubResults, "the list of images").results[:limit]
         ]
 

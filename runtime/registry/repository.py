@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -55,15 +55,15 @@ class Repository:
     auth: Authenticator
     name: str
     actions: str = "pull"
-    mounts: set[str] = field(default_factory=set)
-    """Other repositories that the operation reads from, for mounts."""
+    mounts: Sequence[str] = ()
+    """Other repositories that a request reads from, for mounts."""
     scope: str = ""
     """What a token is asked for, if not for the repository."""
 
     @property
     def scopes(self) -> list[str]:
         own = self.scope or f"repository:{self.name}:{self.actions}"
-        return [own, *(f"repository:{other}:pull" for other in sorted(self.mounts))]
+        return [own, *(f"repository:{other}:pull" for other in self.mounts)]
 
     # Reading
 

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from runtime.registry.access_policy import Policy, address_of
+from runtime.registry.access_policy import AccessPolicy, address_of
 
 _RESOLVE_SECONDS = 20.0
 
@@ -25,7 +25,7 @@ class NotPermitted(OSError):
 class GuardedResolver(AbstractResolver):
     """Resolves names for plain HTTP and unverified TLS.  Raises NotPermitted for all other registries."""
 
-    def __init__(self, policy: Policy, inner: AbstractResolver | None = None) -> None:
+    def __init__(self, policy: AccessPolicy, inner: AbstractResolver | None = None) -> None:
         self._policy = policy
         self._inner = inner or ThreadedResolver()
 
@@ -42,7 +42,7 @@ class GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
-async def may_be_insecure(policy: Policy, url: URL, inner: AbstractResolver) -> bool:
+async def may_be_insecure(policy: AccessPolicy, url: URL, inner: AbstractResolver) -> bool:
     """Return whether the host of *url* is named in the configuration, or all its addresses are permitted."""
     if policy.is_named(url):
         return True

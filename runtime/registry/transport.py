@@ -24,7 +24,7 @@ from yarl import URL
 from netd.common.digits import unsigned
 from netd.common.version import VERSION
 from runtime.registry import connect_errors
-from runtime.registry.access_policy import Policy, address_of, bracketed, is_same_origin
+from runtime.registry.access_policy import AccessPolicy, address_of, bracketed, is_same_origin
 from runtime.registry.connect_errors import NETWORK_ERRORS, plain
 from runtime.registry.errors import BrokenTransfer, RegistryError, WrongContent
 from runtime.registry.resolver import GuardedResolver, may_be_insecure
@@ -42,7 +42,7 @@ Body = bytes | Callable[[], AsyncIterator[bytes]] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TransferLimits:
     """Times in seconds; the tests shorten them."""
 
     connect: float = 30.0
@@ -86,9 +86,9 @@ class Transport:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: AccessPolicy,
         trust: TrustStore,
-        limits: Limits = Limits(),
+        limits: TransferLimits = TransferLimits(),
         resolver: Callable[[], AbstractResolver] = ThreadedResolver,
     ) -> None:
         self.policy = policy

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import ClientResponse
 from yarl import URL
@@ -40,8 +40,8 @@ async def has_blob(repository: Repository, digest: str) -> int | None:
 
 async def mount(repository: Repository, digest: str, source: str) -> bool:
     """Mount a blob of the repository named *source* of the same registry; return False if that is not possible."""
-    repository.mounts.add(source)
     url = _uploads(repository).with_query({"mount": digest, "from": source})
+    repository = replace(repository, mounts=(source,))
     try:
         async with repository.send(Request("POST", url, retry=False)) as response:
             if response.status == 201:
@@ -50,8 +50,6 @@ async def mount(repository: Repository, digest: str, source: str) -> bool:
     except RegistryError as error:
         _log.info("blob not mounted: blob=%s from=%s error=%s", digest, source, error.message)
         return False
-    finally:
-        repository.mounts.discard(source)
     await _cancel(repository, location)
     return False
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from runtime.registry.access_policy import Policy
+from netd.common.config import Settings
+from runtime.registry.access_policy import AccessPolicy
 from runtime.registry.registry_client import RegistryClient
 from runtime.registry.tls import TrustStore
-from runtime.registry.transport import Limits, Transport
+from runtime.registry.transport import TransferLimits, Transport
 
-FAST = Limits(connect=2, stall=0.3, least_rate=1000, whole=1.0, attempts=3, first_pause=0.01, longest_pause=0.5)
+FAST = TransferLimits(connect=2, stall=0.3, least_rate=1000, whole=1.0, attempts=3, first_pause=0.01, longest_pause=0.5)
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -59,10 +60,14 @@ async def lying(**answers: Answer) -> AsyncIterator[Lying]:
         await runner.cleanup()
 
 
+def policy_of(insecure=(), mirrors=()) -> AccessPolicy:
+    return AccessPolicy.from_settings(Settings(insecure_registries=tuple(insecure), registry_mirrors=tuple(mirrors)))
+
+
 @contextlib.asynccontextmanager
 async def client(insecure=(), mirrors=(), **fields) -> AsyncIterator[RegistryClient]:
     limits = fields.pop("limits", FAST)
-    made = RegistryClient(Transport(Policy.from_settings(insecure, mirrors), TrustStore([]), limits, **fields))
+    made = RegistryClient(Transport(policy_of(insecure, mirrors), TrustStore([]), limits, **fields))
     try:
         yield made
     finally:

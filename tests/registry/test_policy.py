@@ -11,11 +11,10 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from netd.common.errors import BadRequest
-from runtime.registry.access_policy import Policy
 from runtime.registry.auth_config import Credentials
 from runtime.registry.errors import RegistryError
 from runtime.registry.transport import Site, joined, proxy_for
-from tests.registry.lying import client, lying
+from tests.registry.lying import client, lying, policy_of
 
 USER = Credentials("user", "secret")
 
@@ -79,7 +78,7 @@ def test_a_registry_named_in_the_configuration_may_be_plain():
 
 def test_a_network_of_the_configuration_must_hold_all_addresses():
     assert opened(Names(["127.0.0.1"]), ["10.0.0.0/8"])[0] == "http"
-    policy = Policy.from_settings(["10.0.0.0/8"], [])
+    policy = policy_of(["10.0.0.0/8"])
     assert policy.permits(["10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1"])
     assert not policy.permits(["10.1.2.3", "11.1.2.3"])
     assert not policy.permits([])
@@ -89,7 +88,7 @@ def test_a_network_of_the_configuration_must_hold_all_addresses():
 @pytest.mark.parametrize("text", ["http://x:5000", "x/y", "x:port", "", "10.0.0.0/33", "u@x"])
 def test_what_is_no_registry_is_refused_in_the_configuration(text):
     with pytest.raises(BadRequest, match="insecure_registries"):
-        Policy.from_settings([text], [])
+        policy_of([text])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_what_is_no_registry_is_refused_in_the_configuration(text):
 )
 def test_what_is_no_mirror_is_refused_in_the_configuration(text):
     with pytest.raises(BadRequest, match="invalid mirror"):
-        Policy.from_settings([], [text])
+        policy_of((), [text])
 
 
 def test_a_registry_with_verified_tls_cannot_refer_to_plain_services_of_this_host():
