@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
-import socket
 from contextlib import AsyncExitStack
 from functools import partial
 
+from netd import service_manager
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_namespace, lock_state
@@ -73,6 +72,7 @@ async def run(loaded: Loaded) -> None:
         for fault in context.store.faults:
             context.bus.publish(store_damaged(fault))
         background = [
+            tasks.loop(service_manager.keep_watchdog, "watchdog"),
             tasks.loop(context.store.keep_reserve, "reserve"),
             tasks.loop(partial(loop.watch, context), "watch"),
             tasks.loop(partial(loop.run_repairs, context), "repair"),
@@ -87,12 +87,14 @@ async def run(loaded: Loaded) -> None:
         )
         _ready(settings, context)
         await stop.wait()
+        service_manager.stopping()
         closing.set()
         await server.cleanup()
         for task in background:
             task.cancel()
         await asyncio.wait(background)
         await _shut_down(context)
+        server.unlink()
 
 
 def check(settings: Settings) -> None:
@@ -164,16 +166,13 @@ async def _shut_down(context: EngineContext) -> None:
     await context.dns.close(stop_server=idle)
     if idle:
         await context.host.remove_everything()
-    (context.settings.run_dir / "netd.sock").unlink(missing_ok=True)
     _log.info("stopped: sandboxes=%d", len(context.state.sandboxes))
 
 
 def _ready(settings: Settings, context: EngineContext) -> None:
-    """Report readiness in the log and to the service manager (sd_notify(3))."""
+    """Report readiness in the log and to the service manager."""
     # Objects that exist now are permanent; the garbage collector need not scan them again.
     gc.collect()
     gc.freeze()
     _log.info("listening: socket=%s networks=%d", settings.run_dir / "netd.sock", len(context.state.networks))
-    if path := os.environ.get("NOTIFY_SOCKET", ""):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.sendto(b"READY=1", "\0" + path[1:] if path.startswith("@") else path)
+    service_manager.ready()

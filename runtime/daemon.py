@@ -8,6 +8,7 @@ import logging
 import signal
 from contextlib import AsyncExitStack
 
+from netd import service_manager
 from netd.client import NetdClient
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
@@ -234,6 +235,7 @@ async def run(loaded: Loaded) -> None:
         tasks.loop(daemon.store.keep_reserve, "reserve")
         tasks.loop(daemon.watch.run, "netd")
         await daemon.lifecycle.restarts.open()
+        tasks.loop(service_manager.keep_watchdog, "watchdog")
         reloader = Reloader("netd-runtime", loaded, lambda _: None)
         reloader.install()
         server = await serve(daemon.front(reloader), daemon.paths.socket, settings.group, tasks=tasks)
@@ -241,10 +243,12 @@ async def run(loaded: Loaded) -> None:
         gc.collect()
         gc.freeze()
         _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.containers.all()))
+        service_manager.ready()
         await stop.wait()
+        service_manager.stopping()
         daemon.long_requests.cancel_all()
         await server.cleanup()
-        daemon.paths.socket.unlink(missing_ok=True)
+        server.unlink()
         await daemon.deferred_delete.wait()
         await daemon.containers.flush()
         await tasks.close()

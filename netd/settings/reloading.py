@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
-from netd import log_output
+from netd import log_output, service_manager
 from netd.common.config import Settings
 from netd.common.errors import Problem
 from netd.common.http.web import Call, HttpRoute, json
@@ -55,10 +55,12 @@ class Reloader:
         return ReloadView(applied, need_restart)
 
     def _on_signal(self) -> None:
+        service_manager.reloading()
         try:
             self.reload()
         except Problem as problem:
             _log.error("configuration not reloaded: error=%s", problem.message)
+        service_manager.ready()
 
     async def _on_request(self, _: Call) -> web.StreamResponse:
         return json(self.reload())

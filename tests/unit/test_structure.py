@@ -45,7 +45,7 @@ TOUCHES = {
     "netd.common.descriptor_limit": "the process's own file descriptors",
     "netd.common.http": "the daemons' unix sockets",
     "netd.cli.transport.terminal": "netctl's own terminal",
-    "netd.daemon": "sd_notify(3)",
+    "netd.service_manager": "sd_notify(3) and sd_listen_fds(3)",
     "netd.dns": "a name server: sockets are its work",
     "netd.log_output": "the journal's socket",
     "netd.host_protocol": "names the type of the sockets that it hands over",

@@ -13,6 +13,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from netd import service_manager
 from netd.common.http.accept import Acceptor
 from netd.common.http.admission import Bounds
 from netd.common.http.client_connections import Server
@@ -27,9 +28,11 @@ _SHUTDOWN_SECONDS = 2.0
 class Serving:
     """A socket that is being served."""
 
-    def __init__(self, server: Server, acceptor: Acceptor) -> None:
+    def __init__(self, server: Server, acceptor: Acceptor, path: Path | None) -> None:
         self._server = server
         self._acceptor = acceptor
+        self._path = path
+        """None for a socket of the service manager, which keeps it."""
 
     async def cleanup(self) -> None:
         """Stop accepting, and close the connections: idle ones at once, others within two seconds."""
@@ -39,15 +42,24 @@ class Serving:
         self._server.pre_shutdown()
         await self._server.shutdown(_SHUTDOWN_SECONDS)
 
+    def unlink(self) -> None:
+        """Remove the socket's file."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
 
 async def serve(
     front: Front, path: Path, group: str, bounds: Bounds | None = None, tasks: Tasks | None = None
 ) -> Serving:
-    """Listen on *path* for root and the members of *group*; for root only if the group does not exist."""
+    """Listen on *path* for root and the members of *group*; for root only if the group does not exist.
+
+    A socket that the service manager passed under the file's name is used as it is.
+    """
     server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
-    listener = _bound(path, group)
+    passed = service_manager.passed_socket(path.name)
+    listener = passed or _bound(path, group)
     listener.listen(_BACKLOG)
-    return Serving(server, Acceptor(listener, server, tasks or Tasks()))
+    return Serving(server, Acceptor(listener, server, tasks or Tasks()), None if passed else path)
 
 
 def _bounds() -> Bounds:
