@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from netd import log_output
@@ -28,6 +29,8 @@ def _check(settings: Settings) -> None:
 
 
 def _run(loaded: Loaded) -> None:
+    if os.geteuid() != 0:
+        sys.exit("netd: needs root: run it with sudo, or start its unit with systemctl start netd")
     # Imported here, so that --help and --version do not wait for it.
     import asyncio
 

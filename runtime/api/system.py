@@ -227,8 +227,8 @@ _CONSTANT_FIELDS: dict[str, Any] = {
     "NoProxy": "",
     "Labels": [],
     "ExperimentalBuild": False,
-    "Runtimes": {"runc": {"path": "netd-runtime"}},
-    "DefaultRuntime": "runc",
+    "Runtimes": {"netd": {"path": "netd-runtime"}},
+    "DefaultRuntime": "netd",
     "Swarm": {
         "NodeID": "",
         "NodeAddr": "",

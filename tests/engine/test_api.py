@@ -57,9 +57,8 @@ def test_paths_that_lead_nowhere(raw, path, status, words):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/build"), ("POST", "/commit"), ("GET", "/containers/x/export"), ("POST", "/v1.45/images/load"),
-     ("POST", "/plugins/create")],
-)  # fmt: skip
+    [("POST", "/v1.45/plugins/create"), ("POST", "/plugins/pull")],
+)
 def test_calls_that_are_not_there_yet_name_themselves(raw, method, path):
     code, _, answer = raw.ask(method, path)
     assert code == 501 and f"{method} {path} is not implemented by netd-runtime yet" == answer["message"]
