@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import field
 
-from netd.api import EndpointSettings, PortBinding
+from netd.api import PREDEFINED_NETWORKS, EndpointSettings, PortBinding
 from netd.common.digits import Int64
 
 _JOIN = "container:"
@@ -209,6 +209,24 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     readonly_paths: list[str] | None = None
     init: bool | None = None
     mounts: list[Mount] | None = None
+
+
+def split_link(text: str) -> tuple[str, str]:
+    """Return (target, alias) of a link: ``name``, ``name:alias`` or, as inspect shows it, ``/name:/owner/alias``."""
+    name, _, alias = text.partition(":")
+    if name.startswith("/"):
+        alias = alias.rpartition("/")[2]
+    return name.removeprefix("/"), alias or name.removeprefix("/")
+
+
+def legacy_links(host: HostConfig) -> list[tuple[str, str]]:
+    """Return (target's id, alias) of the links to containers, which only the predefined networks have.
+
+    On other networks a link is a name that is resolved at each query.
+    """
+    if host.network_mode not in ("", "default", *PREDEFINED_NETWORKS):
+        return []
+    return [split_link(text) for text in host.links or ()]
 
 
 class NetworkingConfig(msgspec.Struct, frozen=True, rename="pascal"):

@@ -19,6 +19,7 @@ from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.create import Creator
 from runtime.engine.lifecycle.execs import Execs
 from runtime.engine.network.publishing import PortPublisher
+from runtime.engine.options import links
 from runtime.engine.views import listing
 from runtime.engine.views import top as process_list
 from runtime.images.image_store import Images
@@ -77,8 +78,14 @@ class ContainerRoutes:
         selected = listing.select(
             self._containers, self._images, filters, all_=call.flag("all"), limit=call.number("limit", 0)
         )
+        link_names = self._containers.link_names()
         rows = [
-            shapes.row(container.record, self._images.names_of(container.record.image), container.health)
+            shapes.row(
+                container.record,
+                self._images.names_of(container.record.image),
+                container.health,
+                link_names.get(container.id, ()),
+            )
             for container in selected
         ]
         if call.flag("size"):
@@ -96,6 +103,9 @@ class ContainerRoutes:
             call.version,
             driver=self._drivers.of(container.record.driver),
         )
+        if found := self._containers.links(container):
+            names = ((link.target_name, link.alias) for link in found)
+            shape["HostConfig"]["Links"] = links.shown(container.record.name, names)
         if call.flag("size"):
             shape.update(await self._sizes(container))
         return json(shape)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from netd.common.errors import BadRequest
 from netd.common.http.web import Call, HttpRoute, empty
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
@@ -65,9 +64,10 @@ class LifecycleRoutes:
         return empty()
 
     async def remove(self, call: Call) -> web.StreamResponse:
-        container = self._containers.find(call.params["name"])
         if call.flag("link"):
-            raise BadRequest("removing a link alone is not supported: leave --link out")
+            await self._control.remove_link(call.params["name"])
+            return empty()
+        container = self._containers.find(call.params["name"])
         await self._control.remove(container, force=call.flag("force"), volumes=call.flag("v"))
         return empty()
 

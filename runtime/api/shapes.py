@@ -190,13 +190,18 @@ def _default_network_fields(bridge: EndpointSettings | None) -> dict[str, Any]:
 # Lists
 
 
-def row(record: ContainerRecord, names: Iterable[Reference], health: Health | None) -> dict[str, Any]:
-    """Return the row of ``GET /containers/json``; *names* are the current names of the container's image."""
+def row(
+    record: ContainerRecord, names: Iterable[Reference], health: Health | None, link_names: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the row of ``GET /containers/json``.
+
+    *names* are the current names of the container's image, *link_names* those that links give to the container.
+    """
     current = record.state
     health_status = health.status if health else ""
     return {
         "Id": record.id,
-        "Names": [f"/{record.name}"],
+        "Names": [*link_names, f"/{record.name}"],
         "Image": image_name(record, names),
         "ImageID": record.image,
         "Command": command(record.argv),

@@ -14,6 +14,15 @@ HOST = HostFiles(
     "127.0.0.1 localhost\n192.0.2.1 printer\n",
 )
 
+BASE = [
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::\tip6-localnet",
+    "ff00::\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+]
+
 
 def words(text, key):
     return [line.split()[1:] for line in text.splitlines() if line.startswith(key)]
@@ -80,7 +89,7 @@ def test_hosts_has_base_lines_extra_hosts_and_own_addresses():
     )
     lines = hosts(made)
     assert lines == [
-        "127.0.0.1\tlocalhost",
+        *BASE,
         "1.2.3.4\tdb",
         "172.17.0.1\tgw",
         "10.1.0.2\tfoo.bar.test foo",
@@ -88,8 +97,13 @@ def test_hosts_has_base_lines_extra_hosts_and_own_addresses():
     ]
 
 
-def test_without_a_domain_the_hostname_stands_alone():
-    assert hosts(sandbox("c", endpoint(network("a"), 2), hostname="a.b"))[-1] == "10.0.0.2\ta.b"
+@pytest.mark.parametrize(
+    ("hostname", "domainname", "names"),
+    [("foo", "", "foo"), ("foo.ex.test", "", "foo.ex.test foo"), ("a.b", "c.d", "a.b.c.d a")],
+)
+def test_a_qualified_hostname_is_followed_by_the_short_one(hostname, domainname, names):
+    made = sandbox("c", endpoint(network("a"), 2), hostname=hostname, domainname=domainname)
+    assert hosts(made)[-1] == f"10.0.0.2\t{names}"
 
 
 def test_a_container_on_the_host_has_the_hosts_hosts_and_its_own_extra_ones():
@@ -97,15 +111,15 @@ def test_a_container_on_the_host_has_the_hosts_hosts_and_its_own_extra_ones():
     assert hosts(sandbox("c", on_host=True, extra_hosts=(("db", "1.2.3.4"),)))[-1] == "1.2.3.4\tdb"
 
 
-def test_only_a_container_with_ipv6_has_lines_about_it():
+def test_only_a_container_with_ipv6_has_its_addresses_and_every_loopback_has_a_name_of_it():
     first, two = network("a", "10.1.0.0/16"), network("b", "10.2.0.0/16")
     dual = replace(endpoint(two, 3), address6=IPv6Interface("fd00::3/64"))
     extra = (("gw", "host-gateway"), ("six", "2001:db8::1"))
     plain = hosts(sandbox("c", endpoint(first, 2), hostname="foo", extra_hosts=extra))
-    assert plain == ["127.0.0.1\tlocalhost", "172.17.0.1\tgw", "10.1.0.2\tfoo"]
+    assert plain == [*BASE, "172.17.0.1\tgw", "10.1.0.2\tfoo"]
     both = hosts(sandbox("c", endpoint(first, 2), dual, hostname="foo", extra_hosts=extra))
-    assert both[1] == "::1\tlocalhost ip6-localhost ip6-loopback" and both[5] == "ff02::2\tip6-allrouters"
-    assert both[6:] == [
+    assert both == [
+        *BASE,
         "172.17.0.1\tgw",
         "fd00::1\tgw",
         "2001:db8::1\tsix",

@@ -10,8 +10,8 @@ from netd.engine.state.sandbox_request import HOST_GATEWAY
 from netd.model import Sandbox
 
 RESOLVER = "127.0.0.11"
-_BASE = "127.0.0.1\tlocalhost\n"
-_BASE_IPV6 = """::1\tlocalhost ip6-localhost ip6-loopback
+_BASE = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
 fe00::\tip6-localnet
 ff00::\tip6-mcastprefix
 ff02::1\tip6-allnodes
@@ -50,11 +50,11 @@ def resolv_conf(sandbox: Sandbox, host: HostFiles, default_servers: Sequence[str
 def hosts(sandbox: Sandbox, host: HostFiles, gateways: Sequence[str]) -> str:
     """Return the container's hosts file; *gateways* replace ``host-gateway``, one address per family.
 
-    A container without IPv6 gets no IPv6 lines.
+    A container without IPv6 gets no IPv6 addresses but those of loopback, which has ::1 everywhere, as in Docker.
     """
     has_ipv6 = sandbox.on_host or any(endpoint.address6 for endpoint in sandbox.endpoints)
     extra = (f"{address}\t{name}" for name, address in _extra(sandbox, gateways) if has_ipv6 or ":" not in address)
-    base = _BASE + _BASE_IPV6 if has_ipv6 else _BASE
+    base = _BASE
     if sandbox.on_host and host.hosts:
         base = host.hosts
     return "".join(f"{line}\n" for line in (base.removesuffix("\n"), *extra, *_own(sandbox)))
@@ -69,7 +69,8 @@ def _extra(sandbox: Sandbox, gateways: Sequence[str]) -> Iterator[tuple[str, str
 def _own(sandbox: Sandbox) -> Iterator[str]:
     """Yield a line for each address of the container, with its fully qualified name first."""
     host = sandbox.hostname
-    names = f"{host}.{sandbox.domainname} {host.partition('.')[0]}" if sandbox.domainname else host
+    full = f"{host}.{sandbox.domainname}" if sandbox.domainname else host
+    names = f"{full} {host.partition('.')[0]}" if "." in full else full
     for endpoint in sandbox.endpoints:
         for address in endpoint.addresses:
             yield f"{address.ip}\t{names}"

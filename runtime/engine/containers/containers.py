@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem
 from netd.common.events import Bus, event
+from netd.common.ids import short
 from netd.common.store.store import Drop, Put, Store
 from netd.common.tasks import Tasks
+from runtime.container_config import legacy_links
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.names import free_name
 from runtime.engine.containers.record_copies import RecordCopies
@@ -23,6 +25,19 @@ from runtime.record import ContainerRecord, State
 
 _KIND = "container"
 _log = logging.getLogger(__name__)
+
+
+class Link(NamedTuple):
+    """A link to a container on the default network."""
+
+    alias: str
+    target_id: str
+    target: Container | None
+    """None if the target was removed."""
+
+    @property
+    def target_name(self) -> str:
+        return self.target.record.name if self.target else short(self.target_id)
 
 
 class Containers:
@@ -68,6 +83,8 @@ class Containers:
     def find(self, text: str) -> Container:
         """Return the container with the id, name or unique id prefix *text*.  Raises NotFound with Docker's message."""
         name = text.removeprefix("/")
+        if "/" in name:
+            return self.find_link(name)[1]
         if container := self._containers.get(text) or self._containers.get(self._names.get(name, "")):
             return container
         matching = [container for key, container in self._containers.items() if text and key.startswith(text)]
@@ -76,6 +93,33 @@ class Containers:
         if not matching:
             raise NotFound(f"No such container: {text}")
         return matching[0]
+
+    def links(self, container: Container) -> list[Link]:
+        """Return the container's links to containers."""
+        found = legacy_links(container.record.host)
+        return [Link(alias, target, self._find_or_none(target)) for target, alias in found]
+
+    def link_names(self) -> dict[str, list[str]]:
+        """Return by container id the names that the links of other containers give it, such as ``/app/db``."""
+        names: dict[str, list[str]] = {}
+        for owner in self._containers.values():
+            for link in self.links(owner):
+                if link.target is not None:
+                    names.setdefault(link.target.id, []).append(f"/{owner.record.name}/{link.alias}")
+        return names
+
+    def find_link(self, text: str) -> tuple[Container, Container, str]:
+        """Return (owner, target, alias) of the link ``owner/alias``.  Raises NotFound with Docker's message."""
+        name, _, alias = text.removeprefix("/").partition("/")
+        owner = self._find_or_none(name)
+        targets = (link.target for link in (self.links(owner) if owner else ()) if link.alias == alias)
+        target = next(targets, None)
+        if owner is None or target is None:
+            raise NotFound(f"No such container: {text}")
+        return owner, target, alias
+
+    def _find_or_none(self, name: str) -> Container | None:
+        return self._containers.get(name) or self._containers.get(self._names.get(name, ""))
 
     def users_of_image(self, image: str) -> list[Container]:
         return [container for container in self._containers.values() if container.record.image == image]

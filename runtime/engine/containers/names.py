@@ -10,7 +10,8 @@ from netd.common.errors import BadRequest
 
 NAME_RULE = "[a-zA-Z0-9][a-zA-Z0-9_.-]"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
-_MAX_LENGTH = 255
+_MAX_LENGTH = 253
+"""The longest name that netd resolves."""
 
 _ADJECTIVE_WORDS = (
     "amber bold brisk calm clear clever crisp eager early fair fleet fresh gentle glad golden grand green happy hardy"

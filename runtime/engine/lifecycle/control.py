@@ -8,7 +8,10 @@ import signal as os_signal
 from collections.abc import Awaitable
 from contextlib import suppress
 
+import msgspec
+
 from netd.common.errors import BadRequest, Conflict, NotModified, Problem, ServerError
+from runtime.container_config import split_link
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
@@ -203,6 +206,18 @@ class Control:
                 self._containers.update_deferred(container, stopped=True)
                 exited = container.exit_waiters.add()
             await self._kill_and_wait(container, exited)
+
+    async def remove_link(self, name: str) -> None:
+        """Remove the link ``owner/alias``; a running owner resolves its alias until it is started again."""
+        if "/" not in name.removeprefix("/"):
+            self._containers.find(name)
+            raise Conflict("Conflict, cannot remove the default link name of the container")
+        owner = self._containers.find_link(name)[0]
+        async with owner.hold():
+            owner, _, alias = self._containers.find_link(name)
+            host = owner.record.host
+            kept = [text for text in host.links or () if split_link(text)[1] != alias]
+            await self._containers.update(owner, host=msgspec.structs.replace(host, links=kept or None))
 
     async def rename(self, container: Container, name: str) -> None:
         """Rename the container, in the record and in DNS."""

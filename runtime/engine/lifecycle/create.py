@@ -16,7 +16,7 @@ import msgspec
 from netd.api import EndpointSettings
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import new_id, now
-from runtime.container_config import Config, CreateRequest, HostConfig, joined_container
+from runtime.container_config import Config, CreateRequest, HostConfig, joined_container, legacy_links
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
@@ -120,11 +120,26 @@ class Creator:
             network_mode=self._with_full_id(host.network_mode),
             pid_mode=self._with_full_id(host.pid_mode),
             ipc_mode=self._with_full_id(host.ipc_mode),
+            links=self._links_by_id(host) or host.links,
         )
+
+    def _links_by_id(self, host: HostConfig) -> list[str]:
+        """Return the links with ids in place of names; of links with the same alias the first counts."""
+        targets: dict[str, str] = {}
+        for name, alias in legacy_links(host):
+            targets.setdefault(alias, self._find_used(name, f"could not get container for {name}: ").id)
+        return [f"{target}:{alias}" for alias, target in targets.items()]
+
+    def _find_used(self, name: str, prefix: str = "") -> Container:
+        """Return a container that the new one uses.  Raises BadRequest: clients take NotFound for a missing image."""
+        try:
+            return self._containers.find(name)
+        except NotFound as problem:
+            raise BadRequest(f"{prefix}{problem.message}") from None
 
     def _with_full_id(self, mode: str) -> str:
         name = joined_container(mode)
-        return mode if name is None else f"container:{self._containers.find(name).id}"
+        return mode if name is None else f"container:{self._find_used(name).id}"
 
     # Mounts
 
@@ -172,8 +187,10 @@ class Creator:
         for text in draft.host.volumes_from or ():
             name, _, mode = text.partition(":")
             if mode not in ("", "ro", "rw", "z", "Z"):
-                raise BadRequest(f'invalid mode "{mode}" for volumes-from')
-            for point in self._containers.find(name).record.mounts:
+                raise BadRequest(f"invalid mode: {mode}")
+            if not name:
+                raise BadRequest("volumes-from specification cannot be an empty string")
+            for point in self._find_used(name).record.mounts:
                 if point.type != "tmpfs" and point.destination not in targets:
                     targets.add(point.destination)
                     inherited.append(msgspec.structs.replace(point, rw=point.rw and mode != "ro"))

@@ -20,7 +20,7 @@ from netd.common.ids import new_id
 from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
-from runtime.engine.lifecycle.start import PROGRAM_ERRORS
+from runtime.engine.lifecycle.start import PROGRAM_ERRORS, link_environment
 from runtime.engine.options import detach_keys, process
 from runtime.record import ExecConfig
 from runtime.shim_client.supervisor import Attachment, Running, Supervisor
@@ -150,7 +150,8 @@ class Execs:
         assert container.running is not None
         config = exec_.config
         with_size = msgspec.structs.replace(config, console_size=list(exec_.size)) if exec_.size else config
-        spec = process.exec_process(container.record, with_size, container.record.config.hostname)
+        links = link_environment(self._containers, container)
+        spec = process.exec_process(container.record, with_size, container.record.config.hostname, links)
         running = exec_.running = await self._supervisor.exec(container.id, container.running.pid, spec, exec_.id)
         streams = None
         if attached:

@@ -9,14 +9,14 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 
-from netd.common.errors import BadRequest, Conflict, Problem, ServerError
+from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
-from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
+from runtime.engine.network.attachment import DonorRemoved, NetworkAttachments, SandboxAttachment
 from runtime.engine.network.user_namespaces import UserNamespaces
-from runtime.engine.options import runtime_spec
+from runtime.engine.options import links, runtime_spec
 from runtime.engine.options.runtime_spec import StartContext
 from runtime.kernel import proc
 from runtime.paths import Paths
@@ -53,6 +53,7 @@ class Starter:
     async def start(self, container: Container) -> tuple[Running, SandboxAttachment]:
         """Return the running process and its networking.  Raises a Problem or StartError after the rollback."""
         async with self._user_namespaces.namespaces(container) as namespaces, AsyncExitStack() as undo:
+            self._check_links(container)
             attachment = await self._network.join(container, namespaces.network)
             undo.push_async_callback(self._leave, container)
             spec = self._spec(container, attachment, namespaces.user)
@@ -63,6 +64,14 @@ class Starter:
             await self._supervisor.release(running)
             undo.pop_all()
         return running, attachment
+
+    def _check_links(self, container: Container) -> None:
+        """Raise ServerError, with Docker's text, for a link to a container that does not run."""
+        for link in self._containers.links(container):
+            if link.target is None or link.target.running is None:
+                kind = ServerError if link.target else DonorRemoved
+                alias = f"/{container.record.name}/{link.alias}"
+                raise kind(f"Cannot link to a non running container: /{link.target_name} AS {alias}")
 
     async def _leave(self, container: Container) -> None:
         await self._network.leave(container)
@@ -80,6 +89,7 @@ class Starter:
             ),
             files=attachment.files,
             cpus=os.cpu_count() or 1,
+            link_environment=link_environment(self._containers, container),
         )
         return runtime_spec.container(record, self._paths.container(container.id), context)
 
@@ -87,7 +97,10 @@ class Starter:
         name = joined_container(mode)
         if name is None:
             return "host" if mode == "host" else "private"
-        donor = self._containers.find(name)
+        try:
+            donor = self._containers.find(name)
+        except NotFound as problem:
+            raise DonorRemoved(f"failed to join {kind.upper()} namespace: {problem.message}") from None
         if donor.running is None:
             raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
         if kind == "ipc" and donor.record.host.ipc_mode in ("", "private"):
@@ -115,6 +128,17 @@ class Starter:
                 raise BindSourceMissing(
                     f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
                 )
+
+
+def link_environment(containers: Containers, container: Container) -> tuple[str, ...]:
+    """Return the variables for the container's links to running containers."""
+    owner = container.record.name
+    return tuple(
+        variable
+        for link in containers.links(container)
+        if link.target is not None and link.target.running is not None
+        for variable in links.environment(owner, link.alias, link.target.record)
+    )
 
 
 def start_problem(error: StartError) -> Problem:

@@ -43,7 +43,7 @@ class SandboxAttachment:
 
 
 class DonorRemoved(ServerError):
-    """The container whose network is to be joined was removed."""
+    """A container that is to be joined or linked to was removed."""
 
 
 class NetworkAttachments:

@@ -12,9 +12,10 @@ from netd.common import allow
 from netd.common.addresses import Family, is_usable
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, join_faults
+from netd.common.ids import short
 from netd.portmap import port_spec
 from netd.portmap.port_spec import HIGHEST
-from runtime.container_config import Config, HostConfig, NetworkingConfig, joined_container
+from runtime.container_config import Config, HostConfig, NetworkingConfig, joined_container, legacy_links
 from runtime.engine.options import sysctls
 from runtime.record import ContainerRecord
 
@@ -116,7 +117,10 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     if shares_network(host):
         _check_shared(config, host)
     if mode(host) == "host" and host.links:
-        raise BadRequest("conflicting options: host type networking can't be used with links")
+        raise BadRequest(
+            "conflicting options: host type networking can't be used with links. This would result in undefined"
+            " behavior"
+        )
     check_ports(config.exposed_ports or (), host.port_bindings or {})
     allow.rules(config.labels or {})
     _check_hosts(host)
@@ -203,6 +207,18 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _links(host: HostConfig) -> list[str] | None:
+    """Return the links with the targets' short ids, which are DNS names that do not change, where they are known."""
+    links = legacy_links(host)
+    return [f"{short(target)}:{alias}" for target, alias in links] if links else host.links
+
+
+def check_word(what: str, text: str) -> None:
+    """Raise BadRequest for an empty text and for white space, which the files and names of a container cannot have."""
+    if text.split() != [text]:
+        raise BadRequest(f"invalid {what} {text!r}: it may not be empty or contain spaces or line breaks")
+
+
 def sandbox_request(record: ContainerRecord, hostname: str, netns: str = "") -> SandboxRequest:
     """Return the request that creates the sandbox of a container.
 
@@ -228,7 +244,7 @@ def sandbox_request(record: ContainerRecord, hostname: str, netns: str = "") -> 
         dns_search=host.dns_search,
         dns_options=host.dns_options,
         extra_hosts=host.extra_hosts,
-        links=host.links,
+        links=_links(host),
         sysctls=network_sysctls or None,
         labels=config.labels,
         netns=netns,

@@ -63,13 +63,13 @@ def check_strings(what: str, texts: Iterable[str]) -> None:
             raise BadRequest(f"the {what} {text!r} is not valid text") from None
 
 
-def main_process(record: ContainerRecord, hostname: str) -> Process:
-    """Return the spec of the container's main process."""
+def main_process(record: ContainerRecord, hostname: str, links: Sequence[str] = ()) -> Process:
+    """Return the spec of the container's main process; *links* are variables that those of the record override."""
     config, host = record.config, record.host
     granted = privileges(host)
     return Process(
         argv=tuple(record.argv),
-        env=environment(_defaults(hostname, config.tty), config.env or ()),
+        env=environment([*_defaults(hostname, config.tty), *links], config.env or ()),
         cwd=config.working_dir or "/",
         user=config.user,
         group_add=tuple(host.group_add or ()),
@@ -86,11 +86,11 @@ def main_process(record: ContainerRecord, hostname: str) -> Process:
     )
 
 
-def exec_process(record: ContainerRecord, request: ExecConfig, hostname: str) -> Process:
-    """Return the spec of an exec's process."""
+def exec_process(record: ContainerRecord, request: ExecConfig, hostname: str, links: Sequence[str] = ()) -> Process:
+    """Return the spec of an exec's process; *links* as in :func:`main_process`."""
     config = record.config
     granted = privileges(record.host, privileged=request.privileged)
-    inherited = environment(_defaults(hostname, request.tty), config.env or ())
+    inherited = environment([*_defaults(hostname, request.tty), *links], config.env or ())
     return Process(
         argv=tuple(request.cmd or ()),
         env=environment(inherited, request.env or ()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netd.common.errors import BadRequest
-from runtime.container_config import HostConfig, RestartPolicy, joined_container
+from runtime.container_config import HostConfig, RestartPolicy, joined_container, split_link
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 60.0
@@ -45,8 +45,9 @@ def should_restart_after_daemon_start(policy: RestartPolicy, *, code: int, resta
 def dependencies(host: HostConfig) -> list[str]:
     """Return names or ids of the containers to start first: donors of namespaces and volumes, targets of links."""
     donors = (joined_container(mode) for mode in (host.network_mode, host.pid_mode, host.ipc_mode))
-    others = (text.partition(":")[0] for text in (*(host.links or ()), *(host.volumes_from or ())))
-    return [name for name in (*donors, *others) if name]
+    linked = (split_link(text)[0] for text in host.links or ())
+    volumes = (text.partition(":")[0] for text in host.volumes_from or ())
+    return [name for name in (*donors, *linked, *volumes) if name]
 
 
 def next_delay(last: float, runtime: float) -> float:

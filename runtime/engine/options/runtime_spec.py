@@ -30,6 +30,7 @@ class StartContext:
     """The resolv.conf, hosts and hostname to mount: its own, or those of the container whose network it shares."""
     cpus: int
     """The host's number of CPUs."""
+    link_environment: tuple[str, ...] = ()
 
 
 def container(record: ContainerRecord, own: ContainerPaths, context: StartContext) -> ContainerSpec:
@@ -66,7 +67,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         log_path="" if host.log_config.type == "none" else str(own.log),
         log_max_size=size,
         log_max_files=count,
-        process=process.main_process(record, context.hostname),
+        process=process.main_process(record, context.hostname, context.link_environment),
     )
 
 

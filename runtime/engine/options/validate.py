@@ -12,6 +12,7 @@ from netd.api import EndpointSettings
 from netd.common.errors import BadRequest
 from runtime.container_config import Config, Healthcheck, HostConfig, joined_container, str_list
 from runtime.engine.options import (
+    links,
     networking,
     process,
     resources,
@@ -38,6 +39,7 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     restart_policy.check(host)
     _check_namespaces(config, host)
     networking.check(config, host, endpoints)
+    links.check(host)
     resources.limits(host, cpus)
     resources.rlimits(host.ulimits)
     security.privileges(host)
