@@ -27,6 +27,7 @@ from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
 from runtime.api.execs import ExecRoutes
 from runtime.api.files import FileRoutes
+from runtime.api.image_archives import ImageArchiveRoutes
 from runtime.api.images import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
 from runtime.api.long_requests import LongRequests
@@ -56,6 +57,8 @@ from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
+from runtime.images.archives.load import Loader
+from runtime.images.archives.save import Saver
 from runtime.images.image_store import Images
 from runtime.images.importer import Importer
 from runtime.images.layers import Layers
@@ -130,7 +133,13 @@ class Daemon:
         )
         roots = ContainerRoots(containers, self.drivers, paths)
         archives = ContainerArchives(containers, roots, self.drivers, paths)
-        importer = Importer(images, self.layers, self.deferred_delete)
+        image_archives = ImageArchiveRoutes(
+            Importer(images, self.layers),
+            Loader(images, self.layers, self.deferred_delete),
+            Saver(images, self.layers),
+            bus=self.bus,
+            long_requests=self.long_requests,
+        )
         removal = ImageRemoval(images, containers, self.bus)
         registries = RegistryRoutes(
             self.registries,
@@ -157,7 +166,16 @@ class Daemon:
             StatsRoutes(containers, self.long_requests),
             FileRoutes(containers, archives, self.long_requests),
             registries,
-            ImageRoutes(images, importer, removal, containers, paths=paths, bus=self.bus, pull=registries.pull),
+            image_archives,
+            ImageRoutes(
+                images,
+                removal,
+                containers,
+                paths=paths,
+                bus=self.bus,
+                pull=registries.pull,
+                import_=image_archives.import_,
+            ),
             VolumeRoutes(volumes, containers),
             NetworkRoutes(self.netd, self.network, containers),
             reloader,

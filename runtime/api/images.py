@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from netd.common import codec
-from netd.common.errors import BadRequest, NotImplementedYet
+from netd.common.errors import BadRequest
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
-from netd.common.http.web import Call, Handler, HttpRoute, json, stream
+from netd.common.http.web import Call, Handler, HttpRoute, json
 from netd.common.ids import ZERO_TIME
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.image_removal import ImageRemoval, reference_filter
@@ -21,8 +20,6 @@ from runtime.engine.views import listing
 from runtime.images import reference
 from runtime.images.image_config import ImageConfig, ImageRecord
 from runtime.images.image_store import Images
-from runtime.images.importer import Importer
-from runtime.images.reference import Reference
 from runtime.paths import Paths
 
 _KEYS = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
@@ -32,18 +29,18 @@ class ImageRoutes:
     def __init__(
         self,
         images: Images,
-        importer: Importer,
         removal: ImageRemoval,
         containers: Containers,
         *,
         paths: Paths,
         bus: Bus,
         pull: Handler,
+        import_: Handler,
     ) -> None:
         """*pull* handles the creation of an image from a registry."""
         self._pull = pull
+        self._import = import_
         self._images = images
-        self._importer = importer
         self._removal = removal
         self._containers = containers
         self._paths = paths
@@ -117,26 +114,14 @@ class ImageRoutes:
         if call.text("fromImage"):
             return await self._pull(call)
         if call.text("fromSrc") != "-":
-            raise NotImplementedYet("import from a URL is not implemented by netd-runtime yet; send the archive itself")
+            raise BadRequest("import from a URL is not supported: download the archive, and import the file")
         return await self._import(call)
-
-    async def _import(self, call: Call) -> web.StreamResponse:
-        repository = call.text("repo")
-        name = _reference(repository, call.text("tag")) if repository else None
-        if not call.request.can_read_body:
-            raise BadRequest("the request has no archive: send it as the body")
-        changes = call.texts("changes")
-        image = await self._importer.run(call.archive(), name, changes, call.text("message"))
-        self._publish_event("import", image, name.short if name else image.id)
-        response = await stream(call, {"Content-Type": "application/json"})
-        await response.write(codec.encode({"status": image.id}) + b"\r\n")
-        return response
 
     async def tag(self, call: Call) -> web.StreamResponse:
         image = self._images.find(call.params["name"])
         if not call.text("repo"):
             raise BadRequest("the query parameter repo is empty: set it to the repository of the tag")
-        name = _reference(call.text("repo"), call.text("tag"))
+        name = reference.with_tag(call.text("repo"), call.text("tag"))
         if name.digest:
             raise BadRequest("refusing to create a tag with a digest reference")
         await self._images.tag(image, name)
@@ -157,10 +142,6 @@ class ImageRoutes:
 
     def _publish_event(self, action: str, image: ImageRecord, name: str) -> None:
         self._bus.publish(event("image", action, image.id, {"name": name}))
-
-
-def _reference(repository: str, tag: str) -> Reference:
-    return reference.with_tag(repository, tag)
 
 
 def _labels(image: ImageRecord) -> dict[str, str]:

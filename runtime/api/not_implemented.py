@@ -19,9 +19,6 @@ POST /build/cancel
 POST /commit
 GET /containers/{name:path}/attach/ws
 POST /containers/{name:path}/update
-GET /images/get
-POST /images/load
-GET /images/{name:path}/get
 POST /plugins/create
 GET /plugins/privileges
 POST /plugins/pull

@@ -16,7 +16,7 @@ from netd.common.errors import Problem
 from netd.common.http.web import Call, stream
 from netd.common.tasks import start_awaited
 from runtime.api.long_requests import LongRequests
-from runtime.distribution.progress import Message, Report
+from runtime.progress import Message, Report
 
 _log = logging.getLogger(__name__)
 Job = Callable[[Report], Awaitable[None]]

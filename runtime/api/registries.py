@@ -14,13 +14,13 @@ from netd.common.http.web import Call, HttpRoute, json
 from runtime import manifests, platforms
 from runtime.api import progress_stream
 from runtime.api.long_requests import LongRequests
-from runtime.distribution.progress import Report
 from runtime.distribution.pull import Puller
 from runtime.distribution.push import Pusher
 from runtime.images import compatibility, reference
 from runtime.images.image_config import parse_document
 from runtime.images.reference import Reference
 from runtime.manifests import Index
+from runtime.progress import Report
 from runtime.registry import auth_config
 from runtime.registry.auth_config import Credentials
 from runtime.registry.registry_client import RegistryClient

@@ -28,8 +28,8 @@ from netd.common.ids import now
 from netd.common.tasks import start_awaited
 from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.containers import Containers
+from runtime.images import compatibility
 from runtime.images.image_store import Images
-from runtime.images.importer import architecture
 from runtime.kernel import host_info, tree
 from runtime.paths import Paths
 from runtime.storage.drivers.selection import StorageDrivers
@@ -83,7 +83,12 @@ class SystemRoutes:
         release = platform.release()
         product = self._product
         api, oldest = front.text(product.api), front.text(product.api_minimum)
-        common = {"Version": product.version, "Os": "linux", "Arch": architecture(), "KernelVersion": release}
+        common = {
+            "Version": product.version,
+            "Os": "linux",
+            "Arch": compatibility.host().architecture,
+            "KernelVersion": release,
+        }
         details = {"ApiVersion": api, "MinAPIVersion": oldest, "Experimental": "false", **_without_version(common)}
         return json(
             {

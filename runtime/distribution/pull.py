@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from netd.common.errors import BadRequest, NotFound
 from runtime import manifests, platforms
 from runtime.distribution.blob_files import BlobFile, BlobFiles
-from runtime.distribution.progress import Report
 from runtime.distribution.pull_errors import worded_for
 from runtime.distribution.unpacking import unpack
 from runtime.images import compatibility, reference
@@ -26,6 +25,7 @@ from runtime.images.layers import Layers
 from runtime.images.reference import Reference
 from runtime.manifests import Descriptor, Index, Manifest
 from runtime.platforms import Platform
+from runtime.progress import Report
 from runtime.registry.auth_config import Credentials
 from runtime.registry.download import Blob, Progress
 from runtime.registry.errors import RegistryError

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from netd.common.errors import NotFound
-from runtime.distribution.progress import Report
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.images.layer_sources import LayerSource
@@ -30,6 +29,7 @@ from runtime.manifests import (
     Descriptor,
     Manifest,
 )
+from runtime.progress import Report
 from runtime.registry import upload
 from runtime.registry.auth_config import Credentials
 from runtime.registry.download import Progress

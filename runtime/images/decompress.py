@@ -8,17 +8,20 @@ from __future__ import annotations
 import bz2
 import hashlib
 import lzma
+import sys
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from netd.common.errors import BadRequest
 from runtime.images.tarstream import BadArchive, ByteSource
 
 _CHUNK = 1 << 18
 _PACKED_CHUNK = 1 << 14
 """Smaller than _CHUNK, because the rest of a chunk is copied at the end of each member, and members can be tiny."""
 _MEMORY = 256 << 20
+_ZSTD_WINDOW_LOG = 27
+"""128 MiB, the largest window that zstd decompresses without being asked to."""
+_FAULTS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 _LARGEST_RATIO = 1000
 _RATIO_FREE_SIZE = 16 << 20
 
@@ -49,12 +52,27 @@ class _Gzip:
         return self._inner.unused_data
 
 
+def _zstd() -> _Decompressor:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+
+
 _FORMATS: dict[bytes, Callable[[], _Decompressor]] = {
     b"\x1f\x8b": _Gzip,
     b"\xfd7zXZ\x00": lambda: lzma.LZMADecompressor(memlimit=_MEMORY),
     b"BZh": bz2.BZ2Decompressor,
+    b"\x28\xb5\x2f\xfd": _zstd,
+    **{bytes([kind]) + b"\x2a\x4d\x18": _zstd for kind in range(0x50, 0x60)},
 }
-_ZSTD = b"\x28\xb5\x2f\xfd"
+"""The last are skippable frames, with which archives of some tools begin (RFC 8878, section 3.1.2)."""
+
+
+def is_compressed(start: bytes) -> bool:
+    """Return whether data that begins with *start* is compressed in a known format."""
+    return any(start.startswith(magic) for magic in _FORMATS)
 
 
 class Inflated:
@@ -93,8 +111,6 @@ class Inflated:
         return data
 
     def _format(self) -> Callable[[], _Decompressor] | None:
-        if self._pending.startswith(_ZSTD):
-            raise BadRequest("the archive is compressed with zstd, which is not supported: use gzip or xz")
         return next((make for magic, make in _FORMATS.items() if self._pending.startswith(magic)), None)
 
     def _more(self) -> bytes:
@@ -115,7 +131,11 @@ class Inflated:
                     self._pending = b""
                     return data
                 self._advance()
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
+        except BadArchive:
+            raise
+        except Exception as error:
+            if not isinstance(error, _FAULTS) and type(error).__name__ != "ZstdError":
+                raise
             raise BadArchive(f"the archive's compression is broken: {error}") from None
         return b""
 

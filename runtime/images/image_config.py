@@ -47,8 +47,8 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
 class ImageDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The configuration document, whose SHA-256 is the image's id."""
 
-    architecture: str
-    os: str
+    architecture: str = ""
+    os: str = ""
     variant: str = ""
     created: str = ""
     author: str = ""

@@ -1,56 +1,58 @@
-"""``image import``: creates an image of one layer from an archive of a root file system."""
+"""``image import``: an image of one layer from an archive of a root file system, unpacked while it is received."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import platform
+import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from contextlib import suppress
 
-from netd.common.errors import NoSpace
+import msgspec
+
+from netd.common.errors import BadRequest
 from netd.common.ids import now
-from runtime.images import changes
+from netd.common.tasks import start_awaited
+from runtime.images import changes, compatibility, interruptible
+from runtime.images.byte_pipe import BytePipe
 from runtime.images.image_config import History, ImageDocument, ImageRecord, RootFS
 from runtime.images.image_store import Images
 from runtime.images.layers import Layer, Layers
 from runtime.images.reference import Reference
-from runtime.storage.deferred_delete import DeferredDelete
+from runtime.kernel import openat
+from runtime.platforms import Platform
 
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-
-
-def architecture() -> str:
-    """Return the architecture of this machine as image configurations name it (GOARCH)."""
-    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+_LARGEST_MANIFEST = 4 << 20
 
 
 class Importer:
-    def __init__(self, images: Images, layers: Layers, deferred_delete: DeferredDelete) -> None:
+    def __init__(self, images: Images, layers: Layers) -> None:
         self._images = images
         self._layers = layers
-        self._deferred_delete = deferred_delete
 
     async def run(
-        self, archive: AsyncIterator[bytes], name: Reference | None, applied: Sequence[str], comment: str = ""
+        self,
+        archive: AsyncIterator[bytes],
+        name: Reference | None,
+        applied: Sequence[str],
+        comment: str = "",
+        platform: Platform | None = None,
     ) -> ImageRecord:
-        """Write *archive* to disk, unpack it, and record the image.
+        """Unpack *archive*, and record the image, for this machine unless *platform* is given.
 
         Raises BadRequest or NoSpace after removing everything.
         """
         config = changes.apply(applied)
-        spool = self._deferred_delete.scratch_path("import")
-        try:
-            await _spool(archive, spool)
-            layer = await asyncio.to_thread(self._unpack, spool)
-        finally:
-            await self._deferred_delete.delete(spool)
+        platform = platform or compatibility.host()
+        if platform.os != "linux":
+            compatibility.check(platform, name.short if name else "", platform)
+        layer = await self._unpack(archive)
         moment = now()
         document = ImageDocument(
-            architecture=architecture(),
-            os="linux",
+            architecture=platform.architecture,
+            os=platform.os,
+            variant=platform.variant,
             created=moment,
-            comment=comment,
+            comment=comment or "Imported from -",
             config=config,
             rootfs=RootFS(diff_ids=[layer.diff]),
             history=[History(created=moment, comment=comment or "Imported from -")],
@@ -58,21 +60,51 @@ class Importer:
         try:
             return await self._images.add(document, layer, name)
         finally:
-            # The files exist only if the layer was not published.
-            self._layers.discard(layer)
+            await asyncio.to_thread(self._layers.discard, layer)
 
-    def _unpack(self, spool: Path) -> Layer:
-        with spool.open("rb") as archive:
+    async def _unpack(self, archive: AsyncIterator[bytes]) -> Layer:
+        pipe = BytePipe()
+        unpacked = start_awaited(interruptible.run(lambda: self._read(pipe), lambda: None, self._layers.discard))
+        try:
+            await pipe.feed(archive)
+        except BaseException:
+            while not unpacked.done():
+                with suppress(BaseException):
+                    await asyncio.shield(unpacked)
+            if not unpacked.cancelled() and unpacked.exception() is None:
+                await asyncio.to_thread(self._layers.discard, unpacked.result())
+            raise
+        return await unpacked
+
+    def _read(self, pipe: BytePipe) -> Layer:
+        try:
             # Docker ignores the entry of the root itself, which often is a private temporary folder.
-            return self._layers.unpack(archive, private_root=False)
+            layer = self._layers.unpack(pipe, private_root=False)
+        finally:
+            pipe.close()
+        if _is_of_images(layer):
+            self._layers.discard(layer)
+            raise BadRequest(
+                "the archive holds images, as written by save, and not a root file system: add its images with load"
+                " (netctl load -i FILE)"
+            )
+        return layer
 
 
-async def _spool(archive: AsyncIterator[bytes], path: Path) -> None:
+def _is_of_images(layer: Layer) -> bool:
+    root = openat.open_tree_root(layer.folder)
     try:
-        with await asyncio.to_thread(path.open, "xb") as file:
-            async for chunk in archive:
-                await asyncio.to_thread(file.write, chunk)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"the disk of {path.parent} is full: free some space and try again") from error
-        raise
+        if openat.lstat(root, "oci-layout") and openat.lstat(root, "index.json"):
+            return True
+        handle = openat.open_file(root, "manifest.json")
+        try:
+            entries = msgspec.json.decode(openat.read(handle, _LARGEST_MANIFEST))
+        finally:
+            os.close(handle)
+        return isinstance(entries, list) and any(
+            isinstance(entry, dict) and {"Config", "Layers"} <= entry.keys() for entry in entries
+        )
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return False
+    finally:
+        os.close(root)

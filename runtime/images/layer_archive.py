@@ -1,99 +1,16 @@
-"""Helpers of :mod:`runtime.images.layers`: archives as streams, metadata of roots, recipes with replaced files."""
+"""Helpers of :mod:`runtime.images.layers`: metadata of roots, recipes with replaced files."""
 
 from __future__ import annotations
 
 import os
-import queue
 import stat
-import threading
 from array import array
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from runtime.images import recipe
 from runtime.images.recipe import RecipeWriter, Summary
 from runtime.images.replaced import Replaced
-from runtime.images.tar_writer import FileSink, Sink
-
-_CHUNKS_AHEAD = 16
-_BATCH = 1 << 18
-
-__all__ = ["Sink", "copy_root", "root_differs", "stream", "with_replaced"]
-
-
-class _Closed(Exception):
-    """The reader has stopped reading."""
-
-
-class _Stream:
-    """A file to read from, whose bytes a thread writes; at most _CHUNKS_AHEAD batches are in memory."""
-
-    def __init__(self) -> None:
-        self._queue: queue.Queue[bytes] = queue.Queue(_CHUNKS_AHEAD)
-        self._batch = bytearray()
-        self._data = b""
-        self._ended = False
-        self._closed = False
-        self.failure: BaseException | None = None
-
-    def write(self, data: bytes) -> None:
-        self._batch += data
-        if len(self._batch) >= _BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._closed:
-            raise _Closed
-        if self._batch:
-            self._queue.put(bytes(self._batch))
-            self._batch.clear()
-
-    def end(self) -> None:
-        self._queue.put(b"")
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._data and not self._ended:
-            self._data = self._queue.get()
-            self._ended = not self._data
-            if self._ended and self.failure is not None:
-                raise self.failure
-        data, self._data = (self._data[:size], self._data[size:]) if size >= 0 else (self._data, b"")
-        return data
-
-    def close(self) -> None:
-        self._closed = True
-        while not self._ended:
-            self._ended = not self._queue.get()
-
-
-@contextmanager
-def stream(produce: Callable[[Sink], object]) -> Iterator[BinaryIO]:
-    """Yield a file from which what *produce* writes to a sink is read; *produce* runs in a thread of its own.
-
-    Its exception is raised by ``read``.
-    """
-    pipe = _Stream()
-
-    def run() -> None:
-        try:
-            produce(FileSink(pipe))
-            pipe.flush()
-        except _Closed:
-            pass
-        except BaseException as error:
-            pipe.failure = error
-        finally:
-            pipe.end()
-
-    thread = threading.Thread(target=run, name="archive", daemon=True)
-    thread.start()
-    try:
-        yield cast(BinaryIO, pipe)
-    finally:
-        pipe.close()
-        thread.join()
 
 
 def _root_metadata(handle: int) -> tuple[Any, ...]:

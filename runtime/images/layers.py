@@ -21,13 +21,13 @@ from typing import BinaryIO
 
 from netd.common import folders
 from netd.common.errors import NoSpace, NotFound
-from runtime.images import layer_archive, recipe
+from runtime.images import byte_pipe, layer_archive, recipe
 from runtime.images.decompress import Inflated
 from runtime.images.image_config import chain_ids
 from runtime.images.recipe import RecipeWriter, RecordedSource, RecordingSink, Summary
 from runtime.images.replaced import Replaced
-from runtime.images.tar_writer import TreeWriter
-from runtime.images.tarstream import BadArchive, TarStream
+from runtime.images.tar_writer import Sink, TreeWriter
+from runtime.images.tarstream import BadArchive, ByteSource, TarStream
 from runtime.images.unpack import unpack
 from runtime.kernel import tree
 from runtime.kernel.openat import open_tree_root, syncfs
@@ -86,7 +86,7 @@ class Layers:
     # Making
 
     def unpack(
-        self, archive: BinaryIO, diffs_below: Sequence[str] = (), *, private_root: bool = True, expected: str = ""
+        self, archive: ByteSource, diffs_below: Sequence[str] = (), *, private_root: bool = True, expected: str = ""
     ) -> Layer:
         """Unpack *archive* as the layer above those of *diffs_below*; blocking, to be called in a thread.
 
@@ -116,7 +116,7 @@ class Layers:
         """
         below = chain_ids(list(diffs_below))
         if not move:
-            with layer_archive.stream(lambda sink: self._write_upper(folder, below, sink)) as archive:
+            with byte_pipe.stream(lambda sink: self._write_upper(folder, below, sink)) as archive:
                 return self.unpack(archive, diffs_below)
         with self._fresh() as (fresh, described, _aside):
             with described.open("w+b") as file:
@@ -147,9 +147,9 @@ class Layers:
         _sync(self._paths.layers)
 
     def discard(self, layer: Layer) -> None:
-        """Delete a layer that is not going to be published."""
-        self._deferred_delete.delete(layer.folder)
-        self._deferred_delete.delete(layer.recipe)
+        """Delete a layer, unless it was published; blocking."""
+        self._deferred_delete.delete_now(layer.folder)
+        self._deferred_delete.delete_now(layer.recipe)
 
     # Reading
 
@@ -185,7 +185,7 @@ class Layers:
                 yield from recipe.archive(file, root, diff)
             return
         self.summary(chain, diff)  # raises if the folder does not give this archive
-        with layer_archive.stream(lambda sink: TreeWriter(sink, whiteouts=True).whole(root)) as archive:
+        with byte_pipe.stream(lambda sink: TreeWriter(sink, whiteouts=True).whole(root)) as archive:
             while data := archive.read(1 << 18):
                 yield data
 
@@ -238,7 +238,7 @@ class Layers:
     def _fill(
         self,
         fresh: Path,
-        archive: BinaryIO,
+        archive: ByteSource,
         below: Sequence[str],
         private_root: bool,
         file: BinaryIO,
@@ -267,7 +267,7 @@ class Layers:
             for handle in (root, *lower):
                 os.close(handle)
 
-    def _write_upper(self, folder: Path, below: Sequence[str], sink: RecordingSink | layer_archive.Sink) -> int:
+    def _write_upper(self, folder: Path, below: Sequence[str], sink: Sink) -> int:
         root = open_tree_root(folder)
         lower = open_tree_root(self._paths.layer(below[-1])) if below else -1
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from netd.common.errors import BadRequest
 
@@ -44,6 +44,14 @@ class ByteSource(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+@runtime_checkable
+class Skipping(Protocol):
+    """A source that can pass over bytes without reading them."""
+
+    def skip(self, size: int, /) -> bool:
+        """Pass over *size* bytes; return whether there are that many."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One member of an archive.  ``parts`` is its path below the root, empty for the root itself."""
@@ -74,6 +82,7 @@ class TarStream:
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
+        self._skip = source.skip if isinstance(source, Skipping) else self._read_over
         self._left = 0
         self._padding = 0
 
@@ -107,10 +116,9 @@ class TarStream:
             pass
 
     def _header(self) -> bytes | None:
-        for _ in self.content():
-            pass
-        self._exactly(self._padding)
-        self._padding = 0
+        if (unread := self._left + self._padding) and not self._skip(unread):
+            raise _cut_short()
+        self._left = self._padding = 0
         block = self._up_to(BLOCK)
         if not block or not any(block):
             return None
@@ -118,6 +126,11 @@ class TarStream:
             raise _cut_short()
         _verify(block)
         return block
+
+    def _read_over(self, size: int) -> bool:
+        while size and (data := self._source.read(min(size, 1 << 18))):
+            size -= len(data)
+        return not size
 
     def _extend(self, header: bytes, extended: dict[str, bytes], defaults: dict[str, bytes], limit: int) -> int:
         """Read one extended header of at most *limit* bytes; return the size of its blocks."""
