@@ -34,8 +34,9 @@ def target(path: str, query: Iterable[tuple[str, str]] = ()) -> str:
 class HttpResponse:
     """The response to one request.  The body can be read once, by one of the methods, which closes the connection."""
 
-    def __init__(self, sock: _socket.socket) -> None:
+    def __init__(self, sock: _socket.socket, *, has_body: bool = True) -> None:
         self._sock = sock
+        self._has_body = has_body
         self._buffer = b""
         head, _, self._buffer = self._until(b"\r\n\r\n").partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
@@ -46,7 +47,7 @@ class HttpResponse:
     def chunks(self) -> Iterator[bytes]:
         """Yield the body as it arrives.  Raises Fault if the connection ends before the body."""
         try:
-            if self.status in _NO_BODY:
+            if not self._has_body or self.status in _NO_BODY:
                 return
             if self.headers.get("transfer-encoding", "").lower() == "chunked":
                 yield from self._chunked()
@@ -134,12 +135,13 @@ class HttpResponse:
 class HttpRequest:
     """A request that was sent; several can be outstanding at the same time."""
 
-    def __init__(self, sock: _socket.socket) -> None:
+    def __init__(self, sock: _socket.socket, *, has_body: bool = True) -> None:
         self._sock = sock
+        self._has_body = has_body
 
     def response(self) -> HttpResponse:
         """Wait for the head of the response.  Raises ApiFault with the daemon's message for a status from 400 on."""
-        response = HttpResponse(self._sock)
+        response = HttpResponse(self._sock, has_body=self._has_body)
         if response.status >= 400:
             raise ApiFault(_message(response), response.status)
         return response
@@ -173,11 +175,13 @@ class Client:
             lines.append(f"Content-Length: {len(data)}")
         sock = self._connect()
         _send(sock, ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + data)
-        return HttpRequest(sock)
+        return HttpRequest(sock, has_body=method != "HEAD")
 
-    def upload(self, path: str, query: Iterable[tuple[str, str]], content: Iterable[bytes]) -> HttpResponse:
-        """Post *content* in chunks.  The daemon may respond with an error before it has read all of it."""
-        head = f"POST {target(path, query)} HTTP/1.1\r\nHost: netd\r\nConnection: close\r\n"
+    def upload(
+        self, path: str, query: Iterable[tuple[str, str]], content: Iterable[bytes], *, method: str = "POST"
+    ) -> HttpResponse:
+        """Send *content* in chunks.  The daemon may respond with an error before it has read all of it."""
+        head = f"{method} {target(path, query)} HTTP/1.1\r\nHost: netd\r\nConnection: close\r\n"
         sock = self._connect()
         _send(sock, f"{head}Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n".encode("ascii"))
         for piece in content:

@@ -1,0 +1,1 @@
+"""Copies of files between the caller's disk and archives, for ``cp`` and ``export``."""
