@@ -57,7 +57,7 @@ def test_paths_that_lead_nowhere(raw, path, status, words):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/v1.45/plugins/create"), ("POST", "/plugins/pull")],
+    [("POST", "/plugins/create"), ("GET", "/plugins/privileges"), ("POST", "/v1.45/plugins/pull")],
 )
 def test_calls_that_are_not_there_yet_name_themselves(raw, method, path):
     code, _, answer = raw.ask(method, path)
