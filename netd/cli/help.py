@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SYSTEM = ("events", "info", "version", "reload", "completion")
-_SHORTCUTS = ("images", "rmi", "tag")
+_REGISTRIES = ("login", "logout", "search")
+_SHORTCUTS = ("images", "pull", "push", "rmi", "tag")
 
 
 def overview() -> str:
@@ -25,6 +26,7 @@ def overview() -> str:
         ("image", "Images"),
     ):
         parts.append(_section(title, _members(name)))
+    parts.append(_section("Registries", ((verb, _summary(verb)) for verb in _REGISTRIES)))
     parts.append(_section("Shortcuts", ((name, f"netctl {ALIASES[name]}") for name in _SHORTCUTS)))
     parts.append(_section("Other", ((verb, _summary(verb)) for verb in _SYSTEM)))
     parts.append(

@@ -147,12 +147,12 @@ def test_a_failed_start_of_a_container_to_be_removed_waits_for_the_removal(peer,
 
 def test_a_missing_image_is_told_with_the_remedy(peer, netctl):
     peer.on("POST", "/containers/create", (404, {"message": "No such image: nosuch:latest"}))
-    said = netctl("run", "nosuch")
+    said = netctl("run", "--pull", "never", "nosuch")
     assert said.code == 125
     assert said.err == (
-        "netctl: No such image: nosuch:latest; "
-        "create it with 'netctl image import FILE nosuch'; 'netctl image ls' lists the images\n"
+        "netctl: No such image: nosuch:latest; pull it with 'netctl pull nosuch'; 'netctl image ls' lists the images\n"
     )
+    assert [request.path for request in peer.asked] == ["/containers/create"]
 
 
 def test_run_without_a_daemon_is_125(netctl, run_dir):

@@ -93,18 +93,46 @@ def detach_keys_of(options: Options) -> bytes:
 
 def _created(session: Session, options: Options, body: dict[str, Any]) -> str:
     query = (("name", options.text("name")),)
+    policy = options.text("pull", "missing")
+    if policy not in ("always", "missing", "never"):
+        raise options.refuse("pull", policy, "use always, missing or never")
+    if policy == "always":
+        _pull(session, options)
     try:
         response = session.engine.post("/containers/create", body, query=query)
     except ApiFault as fault:
-        raise Fault(_with_remedy(fault, options.args[0]), 125) from None
+        if policy != "missing" or not _is_missing(fault):
+            raise Fault(_with_remedy(fault, options.args[0]), 125) from None
+        warn(f"unable to find image '{_full_name(options.args[0])}' locally")
+        _pull(session, options)
+        response = session.engine.post("/containers/create", body, query=query)
     for warning in response.get("Warnings") or ():
         warn(f"warning: {warning}")
     return str(response["Id"])
 
 
+def _pull(session: Session, options: Options) -> None:
+    """Pull the image of the command line; the progress goes to standard error."""
+    import sys
+
+    from netd.cli.commands.registries import pull_image
+
+    pull_image(session, options.args[0], quiet=options.on("quiet"), output=sys.stderr)
+
+
+def _full_name(image: str) -> str:
+    from netd.cli.commands.registries import tag_or_digest
+
+    return image if tag_or_digest(image) else f"{image}:latest"
+
+
+def _is_missing(fault: ApiFault) -> bool:
+    return fault.status == 404 and "o such image" in fault.message
+
+
 def _with_remedy(fault: ApiFault, image: str) -> str:
-    if fault.status == 404 and "o such image" in fault.message:
-        return f"{fault.message}; create it with 'netctl image import FILE {image}'; 'netctl image ls' lists the images"
+    if _is_missing(fault):
+        return f"{fault.message}; pull it with 'netctl pull {image}'; 'netctl image ls' lists the images"
     return fault.message
 
 

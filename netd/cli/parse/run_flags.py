@@ -104,6 +104,14 @@ LIFECYCLE = (
         values="words:no always unless-stopped on-failure",
     ),
     text("log-driver", "", "NAME", "Log driver"),
+    text(
+        "pull",
+        "",
+        "POLICY",
+        "Pull the image before creating the container: always, missing, never (missing)",
+        values="words:always missing never",
+    ),
+    switch("quiet", "q", "Show no progress of the pull"),
     many("log-opt", "", "NAME=VALUE", "Option of the log driver"),
 )
 

@@ -161,10 +161,12 @@ class Client:
         query: Iterable[tuple[str, str]] = (),
         body: object = None,
         upgrade: bool = False,
+        headers: Iterable[tuple[str, str]] = (),
     ) -> HttpRequest:
         """Send a request, with *body* as JSON.  Raises Unreachable if no daemon listens."""
         lines = [f"{method} {target(path, query)} HTTP/1.1", "Host: netd"]
         lines.append("Connection: Upgrade\r\nUpgrade: tcp" if upgrade else "Connection: close")
+        lines += [f"{name}: {value}" for name, value in headers]
         data = b""
         if body is not None:
             from json import dumps
