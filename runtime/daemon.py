@@ -23,6 +23,7 @@ from netd.common.version import VERSION
 from netd.settings.command_line import Loaded
 from netd.settings.reloading import Reloader
 from runtime.api import not_implemented
+from runtime.api.build import BuildRoutes
 from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
 from runtime.api.execs import ExecRoutes
@@ -36,6 +37,10 @@ from runtime.api.registries import RegistryRoutes
 from runtime.api.stats import StatsRoutes
 from runtime.api.system import SystemRoutes
 from runtime.api.volumes import VolumeRoutes
+from runtime.build.execute.build_cache import BuildCache
+from runtime.build.execute.build_session import Services
+from runtime.build.execute.builder import Builder
+from runtime.build.execute.cache_mounts import CacheMounts
 from runtime.distribution.blob_files import BlobFiles
 from runtime.distribution.pull import Puller
 from runtime.distribution.push import Pusher
@@ -118,19 +123,39 @@ class Daemon:
             self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, tasks
         )
         self.watch = NetdWatch(self.netd, self.bus, self.restore, self.lifecycle.restarts)
-
-    def front(self, reloader: Reloader) -> Front:
-        paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
-        creator = Creator(
-            containers,
-            images,
-            volumes,
+        self.creator = Creator(
+            self.containers,
+            self.images,
+            self.volumes,
             paths,
             self.deferred_delete,
             self.static_addresses,
             self.user_namespaces,
             self.drivers,
         )
+        self.puller = Puller(self.images, self.layers, self.blob_files, self.registries)
+        self.build_cache = BuildCache(self.store, self.images)
+        self.builder = self._builder()
+
+    def _builder(self) -> Builder:
+        services = Services(
+            images=self.images,
+            layers=self.layers,
+            containers=self.containers,
+            creator=self.creator,
+            lifecycle=self.lifecycle,
+            control=self.control,
+            drivers=self.drivers,
+            paths=self.paths,
+            deferred_delete=self.deferred_delete,
+            cache=self.build_cache,
+            cache_mounts=CacheMounts(self.paths, self.deferred_delete),
+            puller=self.puller,
+        )
+        return Builder(services, self.bus)
+
+    def front(self, reloader: Reloader) -> Front:
+        paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
         roots = ContainerRoots(containers, self.drivers, paths)
         archives = ContainerArchives(containers, roots, self.drivers, paths)
         image_archives = ImageArchiveRoutes(
@@ -143,7 +168,7 @@ class Daemon:
         removal = ImageRemoval(images, containers, self.bus)
         registries = RegistryRoutes(
             self.registries,
-            Puller(images, self.layers, self.blob_files, self.registries),
+            self.puller,
             Pusher(images, self.layers, self.registries),
             bus=self.bus,
             long_requests=self.long_requests,
@@ -151,7 +176,7 @@ class Daemon:
         groups = (
             ContainerRoutes(
                 containers,
-                creator,
+                self.creator,
                 self.control,
                 self.execs,
                 images,
@@ -177,6 +202,7 @@ class Daemon:
                 import_=image_archives.import_,
             ),
             VolumeRoutes(volumes, containers),
+            BuildRoutes(self.builder, self.long_requests),
             NetworkRoutes(self.netd, self.network, containers),
             reloader,
             SystemRoutes(
@@ -202,12 +228,14 @@ class Daemon:
         """Load all records, and update them from the running processes."""
         self.deferred_delete.open()
         self.images.load()
+        self.build_cache.load()
         self.volumes.load()
         self.containers.load()
         await self._repair_records()
         await self.supervisor.start()
         await self.user_namespaces.open()
         await self.restore.restore_all()
+        await self.builder.sweep()
 
     async def _repair_records(self) -> None:
         """Delete data without records or, if records may be lost, restore records from their copies."""
@@ -219,7 +247,8 @@ class Daemon:
         for fault in self.store.faults:
             self.bus.publish(store_damaged(fault))
         if not self.store.incidents:
-            self.images.sweep(chain for container in self.containers.all() for chain in container.record.layers)
+            in_containers = (chain for container in self.containers.all() for chain in container.record.layers)
+            self.images.sweep([*in_containers, *self.build_cache.layers()])
             self.removal.sweep()
             self.drivers.sweep()
 

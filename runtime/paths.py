@@ -76,6 +76,11 @@ class Paths:
         return self.state / "containers"
 
     @property
+    def build_mounts(self) -> Path:
+        """Folder of the cache mounts of builds."""
+        return self.state / "build-mounts"
+
+    @property
     def scratch(self) -> Path:
         """Folder for data that is being created or deleted; emptied at every start."""
         return self.state / "tmp"

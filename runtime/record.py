@@ -85,6 +85,8 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """netd's response, while the container runs."""
     userns: IdRange | None = None
     """The ids of its user namespace; None without user namespace."""
+    build: bool = False
+    """It runs a step of a build; the next start of the daemon removes it."""
 
     @property
     def argv(self) -> list[str]:

@@ -13,9 +13,6 @@ from netd.common.errors import NotImplementedYet, Unavailable
 from netd.common.http.web import Call, Handler, HttpRoute
 
 _NOT_IMPLEMENTED = """
-POST /build
-POST /build/prune
-POST /build/cancel
 POST /commit
 GET /containers/{name:path}/attach/ws
 POST /containers/{name:path}/update

@@ -29,6 +29,7 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     stop_signal: str | None = None
     healthcheck: Healthcheck | None = None
     shell: list[str] | None = None
+    on_build: list[str] | None = None
 
 
 class RootFS(msgspec.Struct, frozen=True):

@@ -135,6 +135,15 @@ class Images:
             if unused:
                 self._tasks.start(self._drop_layers_later(unused, (LEFTOVER_SECONDS, 0.5, 3.0)), "delete-layers")
 
+    def new_lease(self) -> Lease:
+        """Return a lease without end, for :meth:`release`; layers that it alone held are then deleted at once."""
+        return Lease(self._held)
+
+    async def release(self, *leases: Lease) -> None:
+        async with self._lock:
+            for lease in leases:
+                self._drop_layers([chain for chain in lease.close() if self._layers.exists(chain)])
+
     def hold(self, lease: Lease, chain: str) -> bool:
         """Return whether the layer is on disk; it is then not deleted before the end of the lease."""
         lease.add(chain)

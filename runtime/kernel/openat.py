@@ -228,6 +228,11 @@ def get_xattr(handle: int, key: str) -> bytes | None:
         return None
 
 
+def path_of(handle: int) -> str:
+    """Return the host's path of an open file, without symbolic links."""
+    return os.readlink(f"/proc/self/fd/{handle}")
+
+
 def copy_metadata(source: int, target: int) -> None:
     """Give the open *target* the owner, mode, times, user attributes and file capabilities of the open *source*."""
     status = os.fstat(source)

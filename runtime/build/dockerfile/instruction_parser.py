@@ -195,6 +195,13 @@ def is_here_document(instruction: values.Copy, source: str, escape: str) -> bool
     return bool(instruction.here_documents) and "<<" in source and parse_mark(source, escape) is not None
 
 
+def mark_of(source: str, escape: str) -> str:
+    """Return the name of the here-document that a source of COPY is."""
+    found = parse_mark(source, escape)
+    assert found is not None
+    return found.name
+
+
 def _assignments(parts: _Parts) -> Instruction:
     return values.Assignments(keyword=parts.keyword, line=parts.line, text=parts.text, pairs=_pairs(parts))
 
@@ -243,7 +250,7 @@ def _healthcheck(parts: _Parts) -> Instruction:
     if kind.upper() == "NONE":
         if rest or parts.flags:
             raise DockerfileError("HEALTHCHECK NONE takes no arguments")
-        return values.Healthcheck(keyword="HEALTHCHECK", line=parts.line, text=parts.text, command=None)
+        return values.HealthcheckInstruction(keyword="HEALTHCHECK", line=parts.line, text=parts.text, command=None)
     if kind.upper() != "CMD":
         raise DockerfileError(
             f"unknown type {kind.upper()!r} in HEALTHCHECK (try CMD)"
@@ -252,7 +259,7 @@ def _healthcheck(parts: _Parts) -> Instruction:
         )
     if not rest:
         raise DockerfileError("missing command after HEALTHCHECK CMD")
-    return values.Healthcheck(
+    return values.HealthcheckInstruction(
         keyword="HEALTHCHECK",
         line=parts.line,
         text=parts.text,

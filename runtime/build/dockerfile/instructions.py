@@ -99,7 +99,7 @@ class Program(Instruction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Healthcheck(Instruction):
+class HealthcheckInstruction(Instruction):
     """HEALTHCHECK; times are nanoseconds, 0 stands for the default; no command means NONE."""
 
     command: Command | None

@@ -32,7 +32,7 @@ class LogicalLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceText:
     """A Dockerfile's lines, its escape character, and the notes on directives that have no effect."""
 
     lines: tuple[LogicalLine, ...]
@@ -54,7 +54,7 @@ def decode(data: bytes) -> str:
     return text
 
 
-def split(text: str) -> Source:
+def split(text: str) -> SourceText:
     """Return the logical lines of a Dockerfile.  Raises DockerfileError."""
     return _Splitter(text).run()
 
@@ -66,14 +66,14 @@ class _Splitter:
         self._escape = "\\"
         self._notes: list[str] = []
 
-    def run(self) -> Source:
+    def run(self) -> SourceText:
         self._read_directives()
         lines = []
         while (line := self._logical_line()) is not None:
             lines.append(line)
             if len(lines) > _MOST_LINES:
                 raise DockerfileError(f"the Dockerfile has more than {_MOST_LINES} instructions", line.line)
-        return Source(tuple(lines), self._escape, tuple(self._notes))
+        return SourceText(tuple(lines), self._escape, tuple(self._notes))
 
     def _read_directives(self) -> None:
         """Read the ``# name=value`` lines at the top; the first line of another kind ends them."""

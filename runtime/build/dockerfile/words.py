@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from runtime.build.dockerfile.faults import DockerfileError, shortened
 
-LONGEST = 1 << 18
+LONGEST = 1 << 20
 """Characters of an expanded word; a file of a few lines can otherwise ask for a value of any size."""
 _LONGEST_REPLACED = 1 << 14
 _DEEPEST = 20
@@ -26,6 +26,11 @@ def expand_words(text: str, variables: Mapping[str, str], escape: str = "\\") ->
     return _Expansion(text, variables, escape).words()
 
 
+def expand_text(text: str, variables: Mapping[str, str], escape: str = "\\") -> str:
+    """Return the content of a here-document with variables replaced: quotation marks stay, ``\\$`` is a dollar sign."""
+    return _Expansion(text, variables, escape).text()
+
+
 class _Expansion:
     def __init__(self, text: str, variables: Mapping[str, str], escape: str) -> None:
         self._text = text
@@ -36,6 +41,23 @@ class _Expansion:
 
     def word(self) -> str:
         return self._bounded("".join(part for part, _ in self._parts("")))
+
+    def text(self) -> str:
+        parts: list[str] = []
+        while self._position < len(self._text):
+            start = self._position
+            end = next((at for at in range(start, len(self._text)) if self._text[at] in ("$", self._escape)), None)
+            if end is None:
+                parts.append(self._text[start:])
+                break
+            parts.append(self._text[start:end])
+            self._position = end
+            parts.append(self._dollar() if self._take() == "$" else self._escaped_in_text())
+        return self._bounded("".join(parts))
+
+    def _escaped_in_text(self) -> str:
+        following = self._take()
+        return following if following in ("$", self._escape) else self._escape + following
 
     def words(self) -> list[str]:
         words: list[str] = []

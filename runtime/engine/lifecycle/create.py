@@ -56,14 +56,21 @@ class Creator:
         self._paths = paths
         self._deferred_delete = deferred_delete
 
-    async def create(self, request: CreateRequest, name: str) -> tuple[Container, list[str]]:
-        """Return the new container and warnings for the client.  Raises Problems with Docker's messages."""
+    async def create(
+        self, request: CreateRequest, name: str, *, unfinished: ImageRecord | None = None
+    ) -> tuple[Container, list[str]]:
+        """Return the new container and warnings for the client.  Raises Problems with Docker's messages.
+
+        *unfinished* is the image of a build, which is not recorded; the caller holds its layers.
+        """
         name = check_name(name) if name else self._containers.free_name()
         if not request.image:
             raise BadRequest("no image is given: set Image")
-        image = self._images.find(request.image)
+        image = unfinished or self._images.find(request.image)
         identifier = new_id()
         draft = self._new_record(request, image, identifier, name)
+        if unfinished:
+            draft = msgspec.structs.replace(draft, build=True)
         mounts = mount_options.mount_requests(draft.config, draft.host)
         size = storage_options.size(draft.host.storage_opt)
         if size:
@@ -80,7 +87,7 @@ class Creator:
             container = await self._containers.add(
                 msgspec.structs.replace(draft, mounts=points, tmpfs=tmpfs, userns=userns)
             )
-            if self._images.by_id(image.id) is None:
+            if unfinished is None and self._images.by_id(image.id) is None:
                 await self._containers.delete(container)
                 raise NotFound(f"No such image: {request.image}")
             undo.pop_all()
