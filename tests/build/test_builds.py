@@ -334,7 +334,7 @@ def test_what_cannot_be_built_is_refused_with_the_reason(build, query, fault):
     ("text", "fault"),
     [
         ("FROM 127.0.0.1:1/nope:1\n", "127.0.0.1:1"),
-        ("FROM --platform=windows/amd64 busybox\n", "needs a Windows host"),
+        ("FROM --platform=windows/amd64 busybox\n", "need a Windows host"),
         ("FROM --platform=linux/riscv64 busybox\n", "does not match the specified platform"),
         ("FROM $none\n", "should not be blank"),
         ("FROM scratch\n", "No image was generated. Is your Dockerfile empty?"),

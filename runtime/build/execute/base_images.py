@@ -23,6 +23,8 @@ async def find_image(session: BuildSession, name: str, output: StageOutput, plat
     """
     images = session.services.images
     wanted = compatibility.requested(platform)
+    if wanted is not None:
+        compatibility.check(wanted, name, wanted)
     async with session.pulls:
         image = None if _pulls_again(session, name) else _known(session, name)
         if image is None:
