@@ -40,6 +40,7 @@ from netd.kernel.kernel_host import KernelHost
 from netd.kernel.ports.held_ports import HeldPorts
 from netd.kernel.ports.high_descriptors import only_high
 from netd.portmap.ports import Ports
+from netd.portmap.rules import ForwardPolicy
 from netd.remote.plugins import Plugins
 from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
@@ -135,7 +136,11 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     if settings.discard_unknown:
         store.accept_incidents()
     dns = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
-    host = await KernelHost.open(settings.run_dir, firewall=settings.firewall)
+    host = await KernelHost.open(
+        settings.run_dir,
+        firewall=settings.firewall,
+        policy=ForwardPolicy(insert=settings.host_forward == "open", fwmark=settings.accept_fwmark),
+    )
     stack.push_async_callback(host.close)
     with only_high():
         # If an earlier netd was killed, its netd-dns still runs and passes the sockets of all containers to netd.

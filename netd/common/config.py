@@ -10,6 +10,7 @@ from typing import Any
 FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+HOST_FORWARD = ("open", "leave")
 HOST_FIREWALL = ("ignore", "respect")
 USERNS = ("none", "remap", "auto")
 _KEY = "definition"
@@ -27,6 +28,8 @@ class Definition:
     choices: tuple[str, ...] = ()
     least: int = 1
     """The smallest value of a number."""
+    most: int = 0
+    """The largest value of a number; 0: no limit."""
     addresses: bool = False
     """The value is a list of IP addresses."""
     reload: bool = False
@@ -105,6 +108,24 @@ class Settings:
         example='"respect"',
         section="Firewall",
         choices=HOST_FIREWALL,
+    )
+    host_forward: str = _setting(
+        "open",
+        "With `open`, netd adds one rule at the head of a forward chain of another program that would drop what netd's"
+        " rules admit (ufw as installed, a policy of drop), and deletes it when it is not needed. With `leave`, it does"
+        " not; `netctl doctor` prints the command that permits the traffic.",
+        example='"leave"',
+        section="Firewall",
+        choices=HOST_FORWARD,
+    )
+    accept_fwmark: int = _setting(
+        0,
+        "Bits of the packet mark that netd sets on forwarded packets which its rules admit, before the rules of other"
+        " programs at the forward hook, which can match them. 0: none.",
+        example="0x100",
+        section="Firewall",
+        least=0,
+        most=0xFFFFFFFF,
     )
     connection_budget: int | None = _setting(
         None,

@@ -30,9 +30,10 @@ from netd.kernel.netlink.rtnl_socket import index_of
 from netd.kernel.netlink.watch import KernelEvents, KernelWatch
 from netd.kernel.ports.high_descriptors import move_high
 from netd.kernel.worker import Worker
-from netd.portmap.rules import Ruleset, RulesetChange
+from netd.portmap.rules import ForwardPolicy, Ruleset, RulesetChange
 
 T = TypeVar("T")
+_LEAVE = ForwardPolicy(insert=False)
 _log = logging.getLogger(__name__)
 _REAP_TIMEOUT = 2.0
 """Seconds; after it the reaper continues in the background."""
@@ -54,7 +55,9 @@ class KernelHost:
         self._next_look = 0.0
 
     @classmethod
-    async def open(cls, run_dir: Path, *, netns: int | None = None, firewall: str = "auto") -> Self:
+    async def open(
+        cls, run_dir: Path, *, netns: int | None = None, firewall: str = "auto", policy: ForwardPolicy = _LEAVE
+    ) -> Self:
         """Bind to the network namespace of the process, or to that of the descriptor *netns*.
 
         Creates the folders of sandboxes in *run_dir*, and deletes stale files in them and the links that a killed netd
@@ -62,7 +65,7 @@ class KernelHost:
         """
         threads = _Threads(netns)
         try:
-            worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall))
+            worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall, policy))
             conntrack = await threads.run_in_parallel(Conntrack)
             watch = await threads.run(KernelWatch)
         except BaseException:

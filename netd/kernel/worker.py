@@ -32,7 +32,6 @@ from netd.facts import (
 from netd.host_protocol import Resolver, RouteEntry
 from netd.kernel import observe, sysctl
 from netd.kernel.firewall.backend_selection import select
-from netd.kernel.firewall.contract import Firewall
 from netd.kernel.host_links import ON_HOST, HostLinks
 from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
 from netd.kernel.namespaces import dns_sockets
@@ -41,11 +40,11 @@ from netd.kernel.netlink.neighbours import delete_neighbour
 from netd.kernel.netlink.rtnl_socket import Rtnl
 from netd.kernel.surroundings import Surroundings
 from netd.kernel.sysctl_journal import SysctlJournal
-from netd.portmap.rules import BridgeRules, Ruleset, RulesetChange
+from netd.portmap.rules import BridgeRules, ForwardPolicy, Ruleset, RulesetChange
 
 
 class Worker:
-    def __init__(self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str) -> None:
+    def __init__(self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str, policy: ForwardPolicy) -> None:
         self._reaper = reaper
         self.sandboxes = SandboxNamespaces(run_dir)
         self.sandboxes.open()
@@ -53,8 +52,8 @@ class Worker:
         self._sysctl_journal = SysctlJournal(run_dir / "ports")
         self._lookups = observe.HostLookups(self._host.find, self._host.program, self._sysctl_journal.get)
         self.forwarding = sysctl.Forwarding(run_dir)
-        self._selection = select(firewall, self.forwarding)
-        self.firewall: Firewall = self._selection.firewall
+        self._selection = select(firewall, self.forwarding, policy)
+        self.firewall = self._selection.firewall
         self._macvlans = macvlans.Macvlans(self._host, self.sandboxes)
         self.links = HostLinks(self._host, self._macvlans, self._lookups)
         self.surroundings = Surroundings(self._host, lambda name: name in self.links.known)

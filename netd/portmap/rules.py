@@ -16,6 +16,10 @@ from netd.common.addresses import FAMILIES, Address, Family, Subnet
 Protocol: TypeAlias = Literal["tcp", "udp", "sctp"]
 
 
+FORWARD_MARK = 0x10000000
+"""The bit of the packet mark of admitted packets where ``accept_fwmark`` names no other."""
+
+
 class GatewayMode(StrEnum):
     """Connections between containers of a network and hosts outside it (Docker's ``gateway_mode_*``)."""
 
@@ -109,6 +113,32 @@ class Ruleset:
     def forwards(self) -> frozenset[Family]:
         """The families in which the bridges need IP forwarding."""
         return forwards(self.bridges)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardMark:
+    """Bits of the packet mark that are set on forwarded packets which the rules admit, before other programs' rules."""
+
+    bits: int
+    kept: bool = False
+    """Whether the bits stay set when the packet leaves the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardPolicy:
+    """How netd treats other programs' forward chains: the settings ``host_forward`` and ``accept_fwmark``."""
+
+    insert: bool = True
+    """Permit admitted packets in chains that would drop them."""
+    fwmark: int = 0
+    """Bits of the mark that the operator's own rules match; 0: none."""
+
+    @property
+    def mark(self) -> ForwardMark | None:
+        """The mark that netd's rules set on admitted packets; None: none."""
+        if self.fwmark:
+            return ForwardMark(self.fwmark, kept=True)
+        return ForwardMark(FORWARD_MARK) if self.insert else None
 
 
 @dataclass(frozen=True, slots=True)

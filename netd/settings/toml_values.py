@@ -43,6 +43,8 @@ def _value(where: str, known: dict[str, Definition], key: str, value: object) ->
     if wanted.startswith("int"):
         if type(value) is not int or value < definition.least:
             raise BadRequest(f"{where} must be a whole number of {definition.least} or more")
+        if definition.most and value > definition.most:
+            raise BadRequest(f"{where} must be a whole number of {definition.most} or less")
         return value
     if not isinstance(value, str):
         raise BadRequest(f"{where} must be a string")

@@ -13,10 +13,11 @@ import pytest
 
 from netd.facts import Bridge, DefaultRoute, Fact, Namespace, Pair, State, Step, plan, state
 from netd.kernel.kernel_host import KernelHost
-from netd.portmap.rules import BridgeRules, Opened, Published, Ruleset, Treatment
+from netd.portmap.rules import BridgeRules, ForwardPolicy, Opened, Published, Ruleset, Treatment
 from tests.lab import Lab, Node
 
 T = TypeVar("T")
+LEAVE = ForwardPolicy(insert=False)
 UPLINK, OUTSIDE = "198.51.100.1", "198.51.100.2"
 UPLINK6, OUTSIDE6 = "2001:db8:51::1", "2001:db8:51::2"
 
@@ -24,9 +25,10 @@ UPLINK6, OUTSIDE6 = "2001:db8:51::1", "2001:db8:51::2"
 class Site:
     """A host with a neighbour ``outside``; holds the desired facts and rules, and applies them."""
 
-    def __init__(self, lab: Lab, run_dir: Path, backend: str) -> None:
+    def __init__(self, lab: Lab, run_dir: Path, backend: str, policy: ForwardPolicy = LEAVE) -> None:
         self.lab = lab
         self.backend = backend
+        self.policy = policy
         self.run_dir = run_dir
         self.machine = lab.make_host("machine")
         self.outside = lab.make_host("outside")
@@ -43,7 +45,7 @@ class Site:
         return self._runner.run(work)
 
     def open(self) -> KernelHost:
-        return self.do(KernelHost.open(self.run_dir, netns=self.machine.fd, firewall=self.backend))
+        return self.do(KernelHost.open(self.run_dir, netns=self.machine.fd, firewall=self.backend, policy=self.policy))
 
     def reopen(self) -> None:
         """Replace the host object, as a restart of the daemon does; only the kernel's state and RUN are kept."""

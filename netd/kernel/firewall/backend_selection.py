@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
 from netd.kernel.firewall.contract import Firewall
+from netd.kernel.firewall.forwarding.host_forward import HostForward
 from netd.kernel.firewall.iptables import backend as iptables
 from netd.kernel.firewall.iptables import dns_redirect as iptables_redirect
 from netd.kernel.firewall.iptables import table_info
@@ -22,9 +23,10 @@ from netd.kernel.firewall.nftables import netd_tables
 from netd.kernel.firewall.nftables.backend import Nftables
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.kernel.firewall.nftables.table import removal
+from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.namespaces.dns_sockets import RedirectDns
 from netd.kernel.sysctl import Forwarding
-from netd.portmap.rules import Ruleset, RulesetChange
+from netd.portmap.rules import ForwardPolicy, Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
 _PROBE = """
@@ -40,7 +42,7 @@ delete table inet netd-probe
 class BackendSelection:
     """A firewall, and the functions of the same backend for DNS redirects inside sandboxes."""
 
-    firewall: Firewall
+    firewall: SelectedFirewall
     redirect_dns: RedirectDns
     has_dns_redirect: Callable[[], bool]
     """Returns whether the selected backend redirects DNS in the calling thread's namespace.
@@ -51,19 +53,19 @@ class BackendSelection:
     """Deletes the other backend's DNS redirect in the calling thread's namespace."""
 
 
-def select(setting: str, forwarding: Forwarding) -> BackendSelection:
+def select(setting: str, forwarding: Forwarding, host_forward: ForwardPolicy) -> BackendSelection:
     """Return the backend that the setting names; with ``auto``, nftables if it works, else iptables.
 
     Raises KernelRefused if the selected backend cannot be used.
     """
     name, reason = _best() if setting == "auto" else (setting, "asked for")
     if name == "iptables":
-        firewall = SelectedFirewall(iptables.Iptables(forwarding), _delete_nftables)
+        firewall = SelectedFirewall(iptables.Iptables(forwarding, host_forward.mark), _delete_nftables, host_forward)
         selection = BackendSelection(
             firewall, iptables_redirect.put, iptables_redirect.exists, nftables_redirect.delete
         )
     else:
-        firewall = SelectedFirewall(Nftables(forwarding), _delete_iptables)
+        firewall = SelectedFirewall(Nftables(forwarding, host_forward.mark), _delete_iptables, host_forward)
         selection = BackendSelection(
             firewall, nftables_redirect.put, lambda: not iptables_redirect.exists(), iptables_redirect.delete
         )
@@ -83,9 +85,10 @@ def _best() -> tuple[str, str]:
 class SelectedFirewall:
     """A firewall that deletes the other backend's objects after it has applied a ruleset, and retries until it did."""
 
-    def __init__(self, firewall: Firewall, delete_other: Callable[[], None]) -> None:
+    def __init__(self, firewall: Firewall, delete_other: Callable[[], None], host_forward: ForwardPolicy) -> None:
         """*delete_other* must not wait; it raises KernelRefused if it must be called again."""
         self._firewall = firewall
+        self.host_forward = HostForward(host_forward, firewall.mark_priority)
         self._delete_other: Callable[[], None] | None = delete_other
         self._applied = False
         self._failure = ""
@@ -94,30 +97,47 @@ class SelectedFirewall:
     def forwards(self) -> frozenset[Family]:
         return self._firewall.forwards
 
+    @property
+    def mark_priority(self) -> int:
+        return self._firewall.mark_priority
+
+    @property
+    def state(self) -> RulesetState:
+        return self._firewall.state
+
     def change(self, change: RulesetChange) -> None:
         self._firewall.change(change)
         self._delete_other_once()
+        if change.added.bridges or change.removed.bridges:
+            self.host_forward.converge(self._firewall.state.bridges)
 
     def update(self, rules: Ruleset) -> None:
         self._firewall.update(rules)
-        self._delete_other_once()
+        self._finish()
 
     def reset(self, rules: Ruleset) -> None:
         self._firewall.reset(rules)
-        self._delete_other_once()
+        self._finish()
 
     def remove(self) -> None:
         self._firewall.remove()
         self._delete_other_once()
+        self.host_forward.remove()
 
     def is_damaged(self) -> bool:
-        """Also retries the deletion of the other backend's objects."""
+        """Also repairs netd's rules in other programs' chains, and retries to delete the other backend's objects."""
         if self._applied:
             self._delete_other_once()
+            self.host_forward.look()
         return self._firewall.is_damaged()
 
     def close(self) -> None:
+        self.host_forward.close()
         self._firewall.close()
+
+    def _finish(self) -> None:
+        self._delete_other_once()
+        self.host_forward.converge(self._firewall.state.bridges)
 
     def _delete_other_once(self) -> None:
         self._applied = True

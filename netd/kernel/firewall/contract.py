@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from netd.common.addresses import Family
+from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.portmap.rules import Ruleset, RulesetChange
 
 
@@ -18,6 +19,14 @@ class Firewall(Protocol):
     @property
     def forwards(self) -> frozenset[Family]:
         """The families for which the last ruleset needs IP forwarding on the host."""
+
+    @property
+    def state(self) -> RulesetState:
+        """The last ruleset."""
+
+    @property
+    def mark_priority(self) -> int:
+        """The priority at the forward hook at which admitted packets get the mark; later chains can match it."""
 
     def change(self, change: RulesetChange) -> None:
         """Apply *change* to the last ruleset, which stays the last one if this raises KernelRefused.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Set
 from typing import TypeVar
 
 from netd.common.addresses import Address, Family
-from netd.portmap.rules import Ruleset, RulesetChange, forwards
+from netd.portmap.rules import BridgeRules, Ruleset, RulesetChange, forwards
 
 T = TypeVar("T")
 _EMPTY = Ruleset()
@@ -26,6 +26,10 @@ class RulesetState:
     @property
     def forwards(self) -> frozenset[Family]:
         return forwards(self._bridges)
+
+    @property
+    def bridges(self) -> Set[BridgeRules]:
+        return self._bridges
 
     def ruleset(self) -> Ruleset:
         """Return the whole ruleset; the cost depends on its size."""

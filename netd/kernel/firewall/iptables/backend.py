@@ -18,9 +18,11 @@ from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, TABLES, Bridge
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
-from netd.portmap.rules import Ruleset, RulesetChange
+from netd.portmap.rules import ForwardMark, Ruleset, RulesetChange
 
 _log = logging.getLogger(__name__)
+_MANGLE_PRIORITY = -150
+"""NF_IP_PRI_MANGLE of linux/netfilter_ipv4.h."""
 _REST = 50
 """Seconds between two comparisons of all rules per second that the previous comparison took: half a millisecond for 100
 rules.  A comparison of the tables' sizes takes some tens of microseconds."""
@@ -33,9 +35,10 @@ _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 class Iptables:
     """Use it in one thread, whose network namespace is the host."""
 
-    def __init__(self, forwarding: Forwarding) -> None:
+    def __init__(self, forwarding: Forwarding, forward_mark: ForwardMark | None = None) -> None:
         iptc_loader.load()
         self._forwarding = forwarding
+        self._forward_mark = forward_mark
         self._state = RulesetState()
         self._written: dict[tuple[Family, str], Content] = {}
         """The content of the tables that netd last wrote; tables with unknown content are absent."""
@@ -52,6 +55,14 @@ class Iptables:
         """The families for which the last ruleset needs IP forwarding on the host."""
 
     def close(self) -> None: ...
+
+    @property
+    def state(self) -> RulesetState:
+        return self._state
+
+    @property
+    def mark_priority(self) -> int:
+        return _MANGLE_PRIORITY
 
     def change(self, change: RulesetChange) -> None:
         """Write each table whose content changes, as a whole and in one transaction.
@@ -120,7 +131,7 @@ class Iptables:
         if rules.respect and not self._recirculates:
             recirculation.create()
         for family in FAMILIES:
-            for table, content in layout(rules, family, bridge_filter).items():
+            for table, content in layout(rules, family, bridge_filter, self._forward_mark).items():
                 self._write_table(family, table, content)
         if not rules.respect and self._recirculates is not False:
             recirculation.delete()

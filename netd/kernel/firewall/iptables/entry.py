@@ -76,9 +76,10 @@ class Tee:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Set these bits of the packet mark."""
+    """Set these bits of the packet mark, or *clear* them."""
 
     bits: int
+    clear: bool = False
 
 
 Target: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Tee | Mark
@@ -111,6 +112,10 @@ class Rule:
     """Do not match packets between ports of a bridge, which br_netfilter passes to the tables; needs br_netfilter."""
     syn: bool = False
     ping: bool = False
+    marked: int = 0
+    """Match only packets with these bits of the mark."""
+    comment: str = ""
+    """Matches every packet; listings show it."""
 
 
 @lru_cache(1 << 14)
@@ -172,6 +177,10 @@ def _matches(rule: Rule, family: Family) -> list[bytes]:
         found.append(_extension("addrtype", 1, struct.pack("<HHI", 0, _LOCAL, 0)))
     if rule.state is not None:
         found.append(_conntrack(rule.state))
+    if rule.marked:
+        found.append(_extension("mark", 1, struct.pack("<IIB", rule.marked, rule.marked, 0)))
+    if rule.comment:
+        found.append(_extension("comment", 0, rule.comment.encode().ljust(256, b"\0")))
     if rule.not_bridged:
         found.append(_extension("physdev", 0, bytes(64) + bytes([_IS_BRIDGED, _IS_BRIDGED])))
     return found
@@ -216,8 +225,8 @@ def _target(target: Target, family: Family) -> bytes:
             return _extension("MASQUERADE", 0, bytes(40))
         case Tee(next_hop, link):
             return _extension("TEE", 1, _sixteen_bytes(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
-        case Mark(bits):
-            return _extension("MARK", 2, struct.pack("<II", bits, bits))
+        case Mark(bits, clear):
+            return _extension("MARK", 2, struct.pack("<II", 0 if clear else bits, bits))
         case ClampMss():
             return _extension("TCPMSS", 0, struct.pack("<H", _CLAMP_PMTU))
 

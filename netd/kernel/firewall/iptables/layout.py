@@ -19,7 +19,7 @@ from netd.kernel.firewall.iptables.published import on_published, opened, publis
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.kernel.links.egress_barrier import MARK
 from netd.kernel.links.recirculation import IN, NEXT_HOP, NEXT_HOP6, OUT
-from netd.portmap.rules import BridgeRules, GatewayMode, Ruleset, Treatment
+from netd.portmap.rules import BridgeRules, ForwardMark, GatewayMode, Ruleset, Treatment
 
 PREFIX = "NETD-"
 """Prefix of the names of netd's chains.  Built-in chains get a jump to them; no other chain is changed."""
@@ -66,9 +66,15 @@ class BridgeFilter:
     """It passes those of IPv6 now, so translate nothing to ::1: the kernel would drop the replies after translation."""
 
 
-def layout(rules: Ruleset, family: Family, bridge_filter: BridgeFilter = BridgeFilter()) -> dict[str, Content]:
+def layout(
+    rules: Ruleset,
+    family: Family,
+    bridge_filter: BridgeFilter = BridgeFilter(),
+    forward_mark: ForwardMark | None = None,
+) -> dict[str, Content]:
     """Return the content of netd's chains in each table; empty if no bridge has the family.
 
+    *forward_mark* is the mark of forwarded packets that the rules admit.
     Raises BadRequest for values that must not be in a table.
     """
     bridges = sorted(rules.bridges, key=lambda bridge: bridge.name)
@@ -77,9 +83,10 @@ def layout(rules: Ruleset, family: Family, bridge_filter: BridgeFilter = BridgeF
             _check(link)
     if not any(bridge.treatment(family) for bridge in bridges):
         return {table: Content() for table in TABLES}
+    mangle = _mangle(rules, bridges, family)
     return {
         "raw": Content(_raw(bridges) if family == 4 else {}),
-        "mangle": Content(_mangle(rules, bridges, family)),
+        "mangle": Content({**mangle, **_marking(mangle, bridges, forward_mark)}),
         "nat": Content(_nat(rules, bridges, family, bridge_filter)),
     }
 
@@ -133,8 +140,6 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     chains[f"{PREFIX}INPUT"] = [replace(ping, incoming=links) for links in _all_links(bridges)]
     chains[f"{PREFIX}INPUT"].append(Rule(target=f"{PREFIX}ARRIVING"))
     chains[f"{PREFIX}FORWARD"] = [Rule(target=f"{PREFIX}LEAVING"), Rule(target=f"{PREFIX}ENTERING")]
-    # In the same table as netd's filters, so that a flush of the filters also closes the egress barriers.
-    chains[f"{PREFIX}POSTROUTING"] = [Rule(target=Mark(MARK), outgoing=links) for links in _all_links(bridges)]
     arriving, leaving, entering = [], [], []
     for bridge in bridges:
         name = bridge.name
@@ -150,6 +155,27 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     if any(treatment.mode is GatewayMode.ROUTED for treatment in treatments if treatment):
         chains |= opened(f"{PREFIX}OPENED", rules.opened, family)
     return chains
+
+
+def _marking(filters: Chains, bridges: list[BridgeRules], mark: ForwardMark | None) -> Chains:
+    """Return the chains that mark packets: those that the filters admit, and those that may leave by a bridge.
+
+    They are in the same table as the filters, so that a flush of the filters also closes the egress barriers.
+    """
+    links = _all_links(bridges)
+    leaving = [Rule(target=Mark(MARK), outgoing=link) for link in links]
+    if mark is None:
+        return {f"{PREFIX}POSTROUTING": leaving}
+    admitted = Rule(target=Mark(mark.bits))
+    marked = [
+        *(replace(admitted, incoming=link) for link in links),
+        *(replace(admitted, outgoing=link) for link in links),
+    ]
+    cleared = [] if mark.kept else [Rule(target=Mark(mark.bits, clear=True), marked=mark.bits)]
+    return {
+        f"{PREFIX}FORWARD": [*filters[f"{PREFIX}FORWARD"], *marked],
+        f"{PREFIX}POSTROUTING": [*leaving, *cleared],
+    }
 
 
 class _ChainNames:

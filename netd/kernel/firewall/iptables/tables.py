@@ -13,10 +13,10 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
@@ -24,6 +24,7 @@ from netd.kernel.firewall.iptables import iptc_loader, table_entries
 from netd.kernel.firewall.iptables.entry import Rule, pack
 from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, Content
 
+T = TypeVar("T")
 _LOCK = Path("/run/xtables.lock")
 _LOCK_TIMEOUT = 5.0
 """Seconds to wait for another program that holds the lock."""
@@ -38,19 +39,25 @@ def write(family: Family, name: str, content: Content, *, lock: bool = True, wai
     With *wait*, waits some seconds for other programs.  Without *lock*, for a namespace in which no other program uses
     the table.
     """
-    iptc = iptc_loader.load()
     with _locked(_LOCK_TIMEOUT if wait else 0) if lock else nullcontext():
-        for attempt in range(_ATTEMPTS):
-            try:
-                with _opened(iptc, family, name) as table:
-                    referring = _replace(table, family, name, content)
-                    table.commit()
-                return referring
-            except iptc.IPTCError as problem:
-                # EAGAIN: a program that does not take the lock changed the table in between.
-                if attempt + 1 == _ATTEMPTS or "again" not in str(problem):
-                    raise _refused(iptc, family, name, problem) from problem
-    return []
+        return _commit(family, name, lambda table: _replace(table, family, name, content))
+
+
+def replace_commented(family: Family, name: str, chain: str, comment: str, new: Rule | None) -> None:
+    """Delete the rules with *comment* from a built-in chain of another program, and insert *new* at its head.
+
+    Does not wait for the lock.  On KernelRefused the table is unchanged.
+    """
+
+    def change(table: Any) -> None:
+        marked = [comment.encode() + b"\0" in _bytes(rule) for rule in _rules(table, chain)]
+        for position in reversed([position for position, own in enumerate(marked) if own]):
+            table._iptc.iptc_delete_num_entry(chain.encode(), position, table._handle)
+        if new is not None:
+            table.insert_entry(chain, pack(new, family), 0)
+
+    with _locked(0):
+        _commit(family, name, change)
 
 
 def match(family: Family, name: str, content: Content) -> bool:
@@ -81,6 +88,23 @@ def has_marking(family: Family) -> bool:
     with _locked(_LOCK_TIMEOUT), _opened(iptc_loader.load(), family, name) as table:
         jumps = any(_is_own_jump(table, family, hook, rule) for rule in _rules(table, hook))
         return jumps and table.first_rule(chain) is not None
+
+
+def _commit(family: Family, name: str, change: Callable[[Any], T]) -> T:
+    """Apply *change* to the table and commit it; return what *change* returned."""
+    iptc = iptc_loader.load()
+    attempt = 0
+    while True:
+        try:
+            with _opened(iptc, family, name) as table:
+                result = change(table)
+                table.commit()
+            return result
+        except iptc.IPTCError as problem:
+            attempt += 1
+            # EAGAIN: a program that does not take the lock changed the table in between.
+            if attempt == _ATTEMPTS or "again" not in str(problem):
+                raise _refused(iptc, family, name, problem) from problem
 
 
 def _refused(iptc: Any, family: Family, name: str, problem: Exception) -> KernelRefused:
@@ -167,8 +191,12 @@ def _is_own_jump(table: Any, family: Family, hook: str, rule: Any) -> bool:
     return (
         target == (PREFIX + hook).encode()
         and rule.target_offset == table_entries.ENTRY[family]
-        and ctypes.string_at(ctypes.addressof(rule), len(unmatched)) == unmatched
+        and _bytes(rule).startswith(unmatched)
     )
+
+
+def _bytes(rule: Any) -> bytes:
+    return ctypes.string_at(ctypes.addressof(rule), rule.next_offset)
 
 
 def _rules(table: Any, chain: str) -> Iterator[Any]:

@@ -13,11 +13,11 @@ from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
 from netd.kernel.firewall.nftables import script as scripts
 from netd.kernel.firewall.nftables.nft import Nft
-from netd.kernel.firewall.nftables.table import ADD_MARKING, LIST_MARKING, removal
+from netd.kernel.firewall.nftables.table import ADD_MARKING, FORWARD_PRIORITY, LIST_MARKING, removal
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
-from netd.portmap.rules import Ruleset, RulesetChange
+from netd.portmap.rules import ForwardMark, Ruleset, RulesetChange
 
 logger = logging.getLogger(__name__)
 _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
@@ -26,9 +26,10 @@ _BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 class Nftables:
     """Use it in one thread, whose network namespace is the host."""
 
-    def __init__(self, forwarding: Forwarding) -> None:
+    def __init__(self, forwarding: Forwarding, forward_mark: ForwardMark | None = None) -> None:
         self._nft = Nft()
         self._forwarding = forwarding
+        self._forward_mark = forward_mark
         self._state = RulesetState()
         self._in_sync = False
         """Whether the table holds the state, as far as known from netd's own transactions."""
@@ -45,6 +46,14 @@ class Nftables:
 
     def close(self) -> None:
         self._nft.close()
+
+    @property
+    def state(self) -> RulesetState:
+        return self._state
+
+    @property
+    def mark_priority(self) -> int:
+        return FORWARD_PRIORITY + 1
 
     def change(self, change: RulesetChange) -> None:
         """Apply *change* incrementally; on failure rebuild the table.
@@ -92,7 +101,8 @@ class Nftables:
         if rules.respect:
             recirculation.create()
         self._bridges_filter_ipv6 = _bridges_filter_ipv6()
-        script = scripts.rebuild(rules, bridges_filter_ipv6=self._bridges_filter_ipv6)
+        filtered = self._bridges_filter_ipv6
+        script = scripts.rebuild(rules, bridges_filter_ipv6=filtered, forward_mark=self._forward_mark)
         if self._has_marking():
             self._nft.run(script + ADD_MARKING)
         else:

@@ -16,6 +16,8 @@ from netd.common.errors import KernelRefused
 
 _LIBRARY = "libnftables.so.1"
 _NETLINK_NETFILTER = 12
+_HANDLES, _JSON, _TERSE = 1 << 3, 1 << 4, 1 << 11
+"""NFT_CTX_OUTPUT_* of nftables/libnftables.h."""
 _SELECTABLE = 1024
 _SHORTAGES = ("Cannot allocate memory", "Too many open files", "No buffer space")
 
@@ -32,6 +34,7 @@ def _load() -> ctypes.CDLL:
     for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
         getattr(library, name).restype = ctypes.c_char_p
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return library
 
@@ -49,14 +52,17 @@ def _probe() -> None:
 class Nft:
     """Use it in the thread that creates it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, json: bool = False) -> None:
+        """*json*: scripts and output are JSON (libnftables-json(5)), without the elements of named sets."""
         self._library = _load()
+        self._flags = _JSON | _HANDLES | _TERSE if json else 0
         self._context: int | None = None
         self._open()
 
     def _open(self) -> None:
         _probe()
         self._context = self._library.nft_ctx_new(0)
+        self._library.nft_ctx_output_set_flags(self._context, self._flags)
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 

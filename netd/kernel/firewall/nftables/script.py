@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from netd.kernel.firewall.nftables.elements import Element, elements, of_targets, parts
 from netd.kernel.firewall.nftables.table import MIRRORED_MAPS, TABLE, removal, skeleton
 from netd.kernel.firewall.ruleset_state import RulesetState
-from netd.portmap.rules import Ruleset, RulesetChange
+from netd.portmap.rules import ForwardMark, Ruleset, RulesetChange
 
 
-def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False) -> str:
+def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False, forward_mark: ForwardMark | None = None) -> str:
     """Return the script that replaces the whole table in one transaction.
 
     With *bridges_filter_ipv6*, published ports are not reachable at ::1.
     """
     unanswered = f"add element {TABLE} unanswered {{ ipv6 }}\n" if bridges_filter_ipv6 else ""
-    table = f"{removal()}{skeleton(wanted.respect)}{unanswered}"
+    table = f"{removal()}{skeleton(wanted.respect, forward_mark)}{unanswered}"
     return table + _commands("add", elements(wanted).items(), wanted.respect)
 
 

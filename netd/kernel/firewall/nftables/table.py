@@ -12,8 +12,11 @@ arrives as the connection's first packet and is translated; later packets of the
 
 from netd.kernel.links.egress_barrier import MARK
 from netd.kernel.links.recirculation import IN, NEXT_HOP, NEXT_HOP6, OUT
+from netd.portmap.rules import ForwardMark
 
 TABLE = "inet netd"
+FORWARD_PRIORITY = -2147483600
+"""Of the chain that drops forwarded packets; the chain that marks admitted packets follows."""
 
 _SKELETON = """
 table inet netd {
@@ -148,6 +151,7 @@ table inet netd {
 
   chain marking {
     type filter hook postrouting priority 2147483646; policy accept;
+    @cleared@
   }
 
   # Peers that do not receive ICMP errors about a smaller path MTU would send segments that are too large.
@@ -167,8 +171,9 @@ table inet netd {
     iifname @bridges ip6 saddr != :: fib saddr . iif oif missing drop
   }
 
+  # The priority precedes that of other programs, so that their rules can match the mark of admitted packets.
   chain forward {
-    type filter hook forward priority 0; policy accept;
+    type filter hook forward priority @first-forward@; policy accept;
     iifname . oifname @within goto among
     iifname @bridges fib saddr . iif oif missing drop
     meta nfproto . iifname vmap @leaving
@@ -266,6 +271,16 @@ table ip6 netd {{
 }}
 """
 
+_ADMITTED = f"""
+table {TABLE} {{
+  chain admitted {{
+    type filter hook forward priority {FORWARD_PRIORITY + 1}; policy accept;
+    iifname @bridges meta mark set meta mark or @bits@
+    oifname @bridges meta mark set meta mark or @bits@
+  }}
+}}
+"""
+
 ADD_MARKING = f"add rule {TABLE} marking oifname vmap @marked\n"
 """The command that adds the rule by which packets pass the egress barriers."""
 LIST_MARKING = f"list chain {TABLE} marking\n"
@@ -274,9 +289,18 @@ MIRRORED_MAPS = ("ports", "ports_at", "ranges", "ranges_at", "ports6", "ports6_a
 """The maps whose keys are also in sets named "asked_" plus their name, if the host's rules are respected."""
 
 
-def skeleton(respect: bool) -> str:
-    """Return the script that creates the tables; *respect* adds the chains that respect the host's own input rules."""
-    skeleton = _SKELETON.replace("@mark@", f"{MARK:#x}")
+def skeleton(respect: bool, forward_mark: ForwardMark | None = None) -> str:
+    """Return the script that creates the tables.
+
+    *respect* adds the chains that respect the host's own input rules; *forward_mark* the marking of admitted packets.
+    """
+    skeleton = _SKELETON.replace("@mark@", f"{MARK:#x}").replace("@first-forward@", str(FORWARD_PRIORITY))
+    cleared = ""
+    if forward_mark:
+        bits = f"{forward_mark.bits:#x}"
+        cleared = "" if forward_mark.kept else f"meta mark & {bits} == {bits} meta mark set meta mark xor {bits}"
+        skeleton += _ADMITTED.replace("@bits@", bits)
+    skeleton = skeleton.replace("@cleared@", cleared)
     if not respect:
         return skeleton.replace("    @first@\n", "")
     return skeleton.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _INPUT_RULES_TABLES

@@ -1,0 +1,175 @@
+"""netd's rule in forward chains of other programs: present exactly where they would drop what netd's rules admit.
+
+Owns the rules with netd's comment, and the knowledge which traffic is dropped.  Must not change another rule.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from netd.common.addresses import FAMILIES, Family
+from netd.common.errors import KernelRefused
+from netd.kernel import sysctl
+from netd.kernel.firewall.forwarding import legacy_chains, nft_chains
+from netd.kernel.firewall.forwarding.chains import ForwardChain, Test, outcome
+from netd.kernel.firewall.forwarding.flows import OUTSIDE, Flow, bridged, samples
+from netd.kernel.firewall.forwarding.uplink import uplink
+from netd.kernel.firewall.nftables.nft import Nft
+from netd.portmap.rules import BridgeRules, ForwardPolicy
+
+_log = logging.getLogger(__name__)
+_REST = 50
+"""Seconds between two readings of other programs' chains per second that the previous reading took."""
+_RETRY = 5.0
+"""Seconds until a refused rule is tried again."""
+_ALL = "all"
+_PORTS = "nd*"
+"""The names of all links of netd: its bridges have further ports only if users add them."""
+_BRIDGE_FILTER: dict[Family, str] = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Traffic that netd's rules admit and a chain of another program drops."""
+
+    flow: Flow
+    chain: ForwardChain
+    verdict: str
+    place: str
+    """The policy or the rule that drops it."""
+
+
+class HostForward:
+    """Use it in one thread, whose network namespace is the host."""
+
+    def __init__(self, policy: ForwardPolicy, mark_priority: int) -> None:
+        self._bits = policy.mark.bits if policy.mark else 0
+        self._insert = policy.insert
+        self._mark_priority = mark_priority
+        self._bridges: Collection[BridgeRules] = ()
+        self._due = 0.0
+        self._seen: object = None
+        self._failures: dict[str, str] = {}
+        """The reason why the rule could not be added, by chain."""
+        self._nft: Nft | None = None
+        self.blocked: list[Blocked] = []
+        """The traffic that is dropped, as of the last reading."""
+
+    def close(self) -> None:
+        if self._nft is not None:
+            self._nft.close()
+            self._nft = None
+
+    def converge(self, bridges: Iterable[BridgeRules]) -> None:
+        """Add, replace or delete netd's rule in each chain, as the networks require."""
+        self._bridges = frozenset(bridges)
+        self._look(None)
+
+    def look(self) -> None:
+        """Converge if another program changed its rules since the last call; rests in proportion to the cost."""
+        if time.monotonic() >= self._due:
+            self._look(self._seen)
+
+    def remove(self) -> None:
+        """Delete netd's rules from the chains of other programs."""
+        self._bridges, self._insert = (), False
+        self._look(None)
+
+    def _look(self, seen: object) -> None:
+        began = time.monotonic()
+        try:
+            generation, legacy = nft_chains.generation(), legacy_chains.read()
+            found = (generation, legacy)
+            if found == seen:
+                return
+            chains = [*legacy, *self._of_nftables()]
+            uplinks = {family: uplink(OUTSIDE[family]) for family in FAMILIES}
+            self.blocked = [blocked for chain in chains for blocked in self._settle(chain, uplinks)]
+            self._failures.pop(_ALL, None)
+            self._seen = None if self._failures else (nft_chains.generation(), legacy_chains.read())
+        except (KernelRefused, OSError) as problem:
+            self._note(_ALL, str(getattr(problem, "message", problem)))
+        finally:
+            now = time.monotonic()
+            self._due = now + (_RETRY if self._failures else _REST * (now - began))
+
+    def _of_nftables(self) -> list[ForwardChain]:
+        found = nft_chains.read()
+        if not found:
+            return []
+        if self._nft is None:
+            self._nft = Nft(json=True)
+        return [nft_chains.with_rules(self._nft, chain) for chain in found]
+
+    def _settle(self, chain: ForwardChain, uplinks: dict[Family, str]) -> list[Blocked]:
+        """Add or delete netd's rule in the chain; return the traffic that it drops nevertheless."""
+        dropped = self._dropped(chain, uplinks)
+        usable = self._insert and (chain.family == "bridge" or chain.priority > self._mark_priority)
+        wanted = usable and bool(dropped)
+        if wanted and self._is_settled(chain, dropped):
+            return []
+        if not wanted and not chain.own_rules:
+            self._failures.pop(str(chain), None)
+            return dropped
+        try:
+            self._change(chain, insert=wanted)
+        except (KernelRefused, OSError) as problem:
+            self._note(str(chain), str(getattr(problem, "message", problem)))
+            return dropped
+        self._failures.pop(str(chain), None)
+        if wanted:
+            first = dropped[0]
+            _log.warning(
+                "forwarding permitted: chain=%s dropped=%s by=%s",
+                chain,
+                _names(dropped),
+                f"{first.verdict}, {first.place}",
+            )
+            return []
+        _log.info("rule deleted: chain=%s", chain)
+        return dropped
+
+    def _dropped(self, chain: ForwardChain, uplinks: dict[Family, str]) -> list[Blocked]:
+        """Return the traffic that the chain drops without netd's rule."""
+        if chain.family == "bridge":
+            flows = bridged(self._bridges)
+        else:
+            filtered = [family for family in FAMILIES if sysctl.read_optional(_BRIDGE_FILTER[family]) == "1"]
+            families = {"ip": (4,), "ip6": (6,)}.get(chain.family, FAMILIES)
+            found = (samples(self._bridges, uplinks[family], filtered, self._bits) for family in FAMILIES)
+            flows = [flow for flow in _by_family(found) if flow.family in families]
+        outcomes = ((flow, outcome(chain, flow.packet, without_own=True)) for flow in flows)
+        return [Blocked(flow, chain, result.verdict, result.place) for flow, result in outcomes if result.drops]
+
+    def _is_settled(self, chain: ForwardChain, dropped: list[Blocked]) -> bool:
+        """Return whether netd's rule is in the chain, as netd writes it and where it has an effect."""
+        test = Test("iifname", (_PORTS,)) if chain.family == "bridge" else Test("mark", ((self._bits, self._bits),))
+        exact = [(rule.tests, rule.verdict) for rule in chain.own_rules] == [((test,), "accept")]
+        return exact and not any(outcome(chain, blocked.flow.packet).drops for blocked in dropped)
+
+    def _change(self, chain: ForwardChain, *, insert: bool) -> None:
+        if chain.kind == "iptables-legacy":
+            return legacy_chains.insert(chain, self._bits) if insert else legacy_chains.delete(chain)
+        if self._nft is None:
+            self._nft = Nft(json=True)
+        if not insert:
+            return nft_chains.delete(self._nft, chain)
+        condition = nft_chains.arrived_by(_PORTS) if chain.family == "bridge" else nft_chains.marked(self._bits)
+        return nft_chains.insert(self._nft, chain, condition)
+
+    def _note(self, what: str, reason: str) -> None:
+        if self._failures.get(what) != reason:
+            _log.warning("forwarding not permitted, will be retried: chain=%s error=%s", what, reason)
+        self._failures[what] = reason
+
+
+def _by_family(found: Iterable[list[Flow]]) -> list[Flow]:
+    """Return the flows of each family from the samples with the uplink of that family."""
+    return [flow for family, flows in zip(FAMILIES, found, strict=True) for flow in flows if flow.family == family]
+
+
+def _names(dropped: list[Blocked]) -> str:
+    return ",".join(dict.fromkeys(str(blocked.flow.traffic).replace(" ", "-") for blocked in dropped))
