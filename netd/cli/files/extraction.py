@@ -204,10 +204,10 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
-    file = archive.extractfile(member)
+    stream = archive.fileobj  # positioned at the content, and advanced past it by the next member
     left = member.size
-    while file is not None and left:
-        data = file.read(min(left, _CHUNK))
+    while stream is not None and left:
+        data = stream.read(min(left, _CHUNK))
         if not data:
             raise Fault("the archive is cut short")
         left -= len(data)

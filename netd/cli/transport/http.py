@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@")
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
 _NO_BODY = (204, 304)
 
 
