@@ -33,18 +33,18 @@ def overlay(layers: Sequence[str], upper: str = "", work: str = "") -> int:
     return in_private_namespace(lambda: mounts.overlay_here(layers, upper, work))
 
 
-def root_of_process(pid: int) -> int:
-    """Return a copy of the mount that is the root of the process *pid*, without the mounts below it.
+def root_of_process(pid: int, *, recursive: bool = False) -> int:
+    """Return a copy of the mount that is the root of the process *pid*, with *recursive* also of all mounts below it.
 
-    Changes made through it and by the process are coherent.  Raises FileNotFoundError or ProcessLookupError if the
-    process has ended.
+    In a user namespace it must be *recursive*: copies there must not uncover what mounts hide.  Changes made through it
+    and by the process are coherent.  Raises FileNotFoundError or ProcessLookupError if the process has ended.
     """
     namespace = os.open(proc.namespace_path(pid, "mnt"), os.O_RDONLY | os.O_CLOEXEC)
 
     def copy() -> int:
         linux.unshare(linux.CLONE_FS)
         linux.setns(namespace, linux.CLONE_NEWNS)
-        return linux.open_tree(linux.AT_FDCWD, "/", recursive=False)
+        return linux.open_tree(linux.AT_FDCWD, "/", recursive=recursive)
 
     try:
         return _in_thread(copy)

@@ -164,6 +164,21 @@ def test_files_keep_the_containers_ids_on_the_disk(remapped):
     remapped.netctl("volume", "rm", "files", check=False)
 
 
+def test_copies_have_the_ids_that_the_container_sees(remapped, tmp_path):
+    start(remapped, "copied", "-v", "copied:/v", "--tmpfs", "/t")
+    remapped.netctl("exec", "copied", "sh", "-c", "echo own > /f; chown 5:6 /f; cp -a /f /v/f; echo t > /t/f")
+    for path in ("/f", "/v/f"):
+        remapped.netctl("cp", "-a", f"copied:{path}", str(tmp_path / "out"))
+        assert ((tmp_path / "out").stat().st_uid, (tmp_path / "out").stat().st_gid) == (5, 6)
+    for path in ("/t/f", "/proc/version", "/dev/null", "/sys/kernel"):
+        done = remapped.netctl("cp", f"copied:{path}", str(tmp_path / "no"), check=False)
+        assert f"Could not find the file {path}" in done.stderr
+    for folder in ("/", "/v"):
+        remapped.netctl("cp", str(tmp_path / "out"), f"copied:{folder}")
+        shown = remapped.netctl("exec", "copied", "sh", "-c", f"stat -c %u:%g {folder}/out; rm {folder}/out").stdout
+        assert shown == "5:6\n"
+
+
 def test_what_belongs_to_other_users_of_the_host_stays_closed(remapped, tmp_path):
     """Ids outside the range are mapped to nobody, and cannot be assumed or assigned."""
     tmp_path.chmod(0o755)

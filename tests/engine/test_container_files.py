@@ -163,7 +163,7 @@ def test_a_link_that_changes_during_the_request_does_not_lead_to_the_host(api, r
     while time.monotonic() < deadline:
         try:
             _, found = fetch(api, made, "/x/f")
-            assert found in ({"f": b"own\n"}, {"f": b""})
+            assert found in ({"f": b"own\n"}, {"f": b""}, {})
         except APIError as error:
             assert error.response.status_code in (400, 404)
         except (http.client.IncompleteRead, tarfile.ReadError, OSError):

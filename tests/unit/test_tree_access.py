@@ -44,7 +44,6 @@ EXCEPTIONS = {
     "runtime/daemon.py": (OWN, ".unlink"),
     "runtime/engine/lifecycle/create.py": (HOST, ".mkdir"),
     "runtime/engine/containers/etc_files.py": (OWN, ".mkdir"),
-    "runtime/engine/files/container_root.py": (KERNEL, "os.open"),
     "runtime/engine/lifecycle/start.py": (OWN + "; " + HOST, ".is_dir os.path.lexists"),
     "runtime/engine/containers/record_copies.py": (OWN, ".is_dir .iterdir .read_bytes open os.open"),
     "runtime/images/layers.py": (OWN, ".mkdir .chmod .rmdir"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from netd.common.errors import NotFound, ServerError
@@ -18,12 +19,12 @@ from runtime.container_config import joined_container
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.options import runtime_spec
-from runtime.init import idmapped_mounts, mounts
-from runtime.kernel import linux, openat, proc
+from runtime.init import mounts
+from runtime.kernel import linux, openat
 from runtime.paths import ContainerPaths, Paths
 from runtime.record import ContainerRecord
 from runtime.spec import MountSpec
-from runtime.storage import detached
+from runtime.storage import detached, runtime_files
 from runtime.storage.drivers.selection import StorageDrivers
 
 
@@ -54,7 +55,7 @@ class ContainerRoots:
             except (FileNotFoundError, ProcessLookupError):
                 pass  # it has ended, and its exit is about to be handled
         root = self._of_driver(record, writable)
-        return OpenRoot(self._with_mounts(root, self._binds(record), -1, create=writable) if with_mounts else root)
+        return OpenRoot(self._with_mounts(root, self._binds(record), create=writable) if with_mounts else root)
 
     def lacks_targets(self, container: Container) -> bool:
         """Return whether directories may be missing on which the first start of the container will mount."""
@@ -66,16 +67,10 @@ class ContainerRoots:
             self.open(container, writable=True).close()
 
     def _of_process(self, pid: int, record: ContainerRecord, with_mounts: bool) -> OpenRoot:
-        first = record.userns.first if record.userns else 0
-        if not with_mounts:
-            return OpenRoot(detached.root_of_process(pid), first)
-        namespace = os.open(proc.namespace_path(pid, "user"), os.O_RDONLY | os.O_CLOEXEC) if record.userns else -1
-        try:
-            root = detached.root_of_process(pid)
-            return OpenRoot(self._with_mounts(root, self._binds(record), namespace, create=False), first)
-        finally:
-            if namespace >= 0:
-                os.close(namespace)
+        if record.userns:
+            return OpenRoot(_in_user_namespace(pid, record), record.userns.first)
+        root = detached.root_of_process(pid)
+        return OpenRoot(self._with_mounts(root, self._binds(record), create=False) if with_mounts else root)
 
     def _of_driver(self, record: ContainerRecord, writable: bool) -> int:
         layers = self._paths.layer_folders(record.layers)
@@ -100,13 +95,13 @@ class ContainerRoots:
             seen.add(record.id)
         return self._paths.container(record.id)
 
-    def _with_mounts(self, root: int, binds: Sequence[MountSpec], user_namespace: int, *, create: bool) -> int:
+    def _with_mounts(self, root: int, binds: Sequence[MountSpec], *, create: bool) -> int:
         """Return a copy of *root*, which is closed, with *binds*; targets are created if missing, with *create*."""
 
         def attach_all() -> int:
             linux.move_mount(root, linux.AT_FDCWD, "/")
             for bind in binds:
-                _attach(root, bind, user_namespace, create)
+                _attach(root, bind, create)
             return linux.open_tree(root, "")
 
         try:
@@ -115,10 +110,10 @@ class ContainerRoots:
             os.close(root)
 
 
-def _attach(root: int, bind: MountSpec, user_namespace: int, create: bool) -> None:
+def _attach(root: int, bind: MountSpec, create: bool) -> None:
     """Mount a bind, unless its source is gone or it has no target: the container could not start with it either."""
     try:
-        tree = _source(bind, user_namespace)
+        tree = mounts.bind(bind.source, read_only=bind.read_only)
     except OSError:
         return
     try:
@@ -134,13 +129,33 @@ def _attach(root: int, bind: MountSpec, user_namespace: int, create: bool) -> No
         os.close(target)
 
 
-def _source(bind: MountSpec, user_namespace: int) -> int:
-    if user_namespace < 0:
-        return mounts.bind(bind.source, read_only=bind.read_only)
-    return idmapped_mounts.bind(bind.source, user_namespace, read_only=bind.read_only)
-
-
 def _target(root: int, bind: MountSpec, is_directory: bool, create: bool) -> int:
     if create:
         return (mounts.directory_in if is_directory else mounts.file_in)(root, bind.target)
     return openat.open_in(root, os.fsencode(bind.target), os.O_PATH | os.O_CLOEXEC)
+
+
+def _in_user_namespace(pid: int, record: ContainerRecord) -> int:
+    """Return the root of a container with a user namespace, with its own mounts, and what Docker hides covered.
+
+    Single mounts of such a namespace cannot be copied or unmounted: the kernel keeps covered files covered.
+    """
+    own = (os.fsencode(point.destination) for point in record.mounts if point.type == "tmpfs")
+    hidden = (*runtime_files.SYSTEM_FOLDERS, *own)
+    root = detached.root_of_process(pid, recursive=True)
+
+    def cover_all() -> int:
+        linux.move_mount(root, linux.AT_FDCWD, "/")
+        for path in hidden:
+            with suppress(OSError):
+                target = openat.open_in(root, path, openat.PARENT)
+                try:
+                    mounts.attach(mounts.filesystem("tmpfs", linux.ATTR_RDONLY), target)
+                finally:
+                    os.close(target)
+        return linux.open_tree(root, "")
+
+    try:
+        return detached.in_private_namespace(cover_all)
+    finally:
+        os.close(root)
