@@ -122,7 +122,7 @@ class Daemon:
         self.restore = Restore(
             self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, tasks
         )
-        self.watch = NetdWatch(self.netd, self.bus, self.restore, self.lifecycle.restarts)
+        self.watch = NetdWatch(self.netd, self.bus, self.restore, self.lifecycle.restarts, self.network)
         self.creator = Creator(
             self.containers,
             self.images,

@@ -20,6 +20,7 @@ from netd.common.filters import Filters
 _log = logging.getLogger(__name__)
 _KEYS = "container daemon event image label network node plugin scope service type volume"
 FILTERS = frozenset(_KEYS.split())
+_BY_PREFIX = ("container", "daemon", "network", "node", "plugin", "service", "volume")
 _KEPT = 256
 _QUEUE = 4096
 
@@ -111,15 +112,23 @@ def matches(happened: Event, filters: Filters) -> bool:
         and filters.exact("event", happened.action, happened.action.split(":")[0])
         and filters.exact("scope", happened.scope)
         and filters.labels(attributes)
-        and all(_concerns(happened, kind, filters) for kind in ("container", "image", "network", "volume"))
+        and filters.exact("image", *_images(happened))
+        and all(filters.prefix(kind, *_names(happened)) for kind in _BY_PREFIX)
     )
 
 
-def _concerns(happened: Event, kind: str, filters: Filters) -> bool:
-    if not filters.get(kind):
-        return True
-    attributes = happened.actor.attributes
-    if happened.type == kind:
-        names = (happened.actor.id, attributes.get("name", ""))
-        return filters.exact(kind, *names) or (kind == "container" and filters.prefix(kind, happened.actor.id))
-    return kind == "container" and filters.exact(kind, attributes.get("container", ""))
+def _names(happened: Event) -> tuple[str, ...]:
+    """Return id and name, which ``container``, ``network`` and others match by prefix, as in Docker without a type."""
+    return happened.actor.id, happened.actor.attributes.get("name", "")
+
+
+def _images(happened: Event) -> tuple[str, ...]:
+    """Return the names of the image of an event, with and without tag."""
+    name = happened.actor.attributes.get("name" if happened.type == "image" else "image", "")
+    texts = (happened.actor.id, name)
+    return (*texts, *(_without_tag(text) for text in texts))
+
+
+def _without_tag(image: str) -> str:
+    repository, colon, tag = image.rpartition(":")
+    return repository if colon and "/" not in tag else image

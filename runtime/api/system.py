@@ -146,8 +146,8 @@ class SystemRoutes:
             self._bus.listen(lagging) as new_events,
             suppress(ConnectionError, Lagging),
         ):
-            if since is not None:
-                for event in self._bus.past(since, until or time.time()):
+            if since is not None or until is not None:
+                for event in self._bus.past(since or 0.0, until or time.time()):
                     if matches(event, filters):
                         await response.write(_line(event, legacy))
             async with aclosing(_until_disconnected(call, new_events, until)) as events:

@@ -35,6 +35,10 @@ _DAEMON_ERROR = 128
 """The exit code of a container that could not be started because of an error of the daemon, as in Docker."""
 
 
+_LEAVE_SECONDS = 2.0
+"""How long the record of an exit waits for the deletion of the sandbox, whose events come first, as in Docker."""
+
+
 class Lifecycle:
     def __init__(
         self,
@@ -137,6 +141,7 @@ class Lifecycle:
         restart = self._should_restart(container, status.code, while_down)
         remove = container.record.host.auto_remove and not container.manual_restarts
         leaving = self._network.leave(container)
+        await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
         await self._record_exit(container, status, "restarting" if restart else "exited", run_time)
         await asyncio.gather(leaving, self._discard(container))
         if restart:

@@ -10,6 +10,7 @@ from netd.common.errors import Problem
 from netd.common.events import Bus
 from runtime.engine.lifecycle.restarts import Restarts
 from runtime.engine.lifecycle.restore import Restore
+from runtime.engine.network.attachment import NetworkAttachments
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.5
@@ -17,7 +18,10 @@ _RETRY_SECONDS = 0.5
 
 
 class NetdWatch:
-    def __init__(self, netd: NetdClient, bus: Bus, restore: Restore, restarts: Restarts) -> None:
+    def __init__(
+        self, netd: NetdClient, bus: Bus, restore: Restore, restarts: Restarts, network: NetworkAttachments
+    ) -> None:
+        self._network = network
         self._netd = netd
         self._restarts = restarts
         self._bus = bus
@@ -34,6 +38,7 @@ class NetdWatch:
                 self._restarts.wake()
                 async for event in self._netd.events():
                     self._bus.publish(event)
+                    self._network.on_netd_event(event)
             except Problem as problem:
                 if up:
                     _log.warning("netd does not answer, running containers are not affected: error=%s", problem.message)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from netd.common.errors import BadRequest, Problem
+from netd.common.errors import BadRequest, Problem, Unavailable
 from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -107,7 +107,7 @@ class Restarts:
             if pending := [future for future in dependencies if future is not None]:
                 await asyncio.wait(pending)
             while not await self._attempt(container):
-                self._complete_first_attempt(container)
+                pass
         finally:
             self._failing.pop(container.id, None)
             self._complete_first_attempt(container)
@@ -152,6 +152,9 @@ class Restarts:
         container.restart_delay = restart_policy.next_delay(container.restart_delay, 0.0)
         state = msgspec.structs.replace(container.record.state, status="restarting", error=failure.message)
         self._containers.update_deferred(container, state=state)
+        if not isinstance(failure.problem, Unavailable):
+            # While netd is away, dependents wait too: they could start before this container when netd is back.
+            self._complete_first_attempt(container)
 
     def _dependencies(self, container: Container) -> list[Container]:
         """Return the containers that the container joins, links to or takes volumes from.

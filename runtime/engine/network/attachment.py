@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxRequest, SandboxSettings, SandboxView
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
+from netd.common.events import Event
 from netd.common.tasks import Tasks
 from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
@@ -26,6 +27,8 @@ from runtime.record import ContainerRecord
 _log = logging.getLogger(__name__)
 _RETRY_DELAYS = (0.5, 3.0, 15.0)
 """Seconds before each further attempt of a deletion."""
+_EVENT_SECONDS = 0.25
+"""How long an exit waits for the events of its sandbox, which Docker publishes before those of the exit."""
 _PREFIX = "failed to set up container networking: "
 
 
@@ -46,6 +49,14 @@ class DonorRemoved(ServerError):
     """A container that is to be joined or linked to was removed."""
 
 
+@dataclass(slots=True)
+class _ExpectedEvents:
+    """The events ``disconnect`` of a sandbox; they arrive by another connection than the response to the deletion."""
+
+    count: int
+    arrived: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
 class NetworkAttachments:
     def __init__(
         self, netd: NetdClient, containers: Containers, paths: Paths, static_addresses: StaticAddresses, tasks: Tasks
@@ -56,6 +67,8 @@ class NetworkAttachments:
         self._containers = containers
         self._paths = paths
         self._pending_leaves: set[asyncio.Task[None]] = set()
+        self._expected_events: dict[str, _ExpectedEvents] = {}
+        """By container id, the events of netd about a deleted sandbox that have not arrived yet."""
 
     async def wait_for_leaves(self) -> None:
         """Wait until all sandboxes that are being deleted are gone, and their addresses and ports are free."""
@@ -116,8 +129,25 @@ class NetworkAttachments:
         return task
 
     async def _delete(self, container: Container) -> None:
-        if not networking.shares_network(container.record.host) and not await self._try_delete(container):
-            self._tasks.start(self._delete_later(container), f"delete-sandbox {container.id[:12]}")
+        if networking.shares_network(container.record.host):
+            return
+        expected = _ExpectedEvents(len(container.record.network.networks) if container.record.network else 0)
+        self._expected_events[container.id] = expected
+        try:
+            if not await self._try_delete(container):
+                self._tasks.start(self._delete_later(container), f"delete-sandbox {container.id[:12]}")
+            elif expected.count > 0:
+                await asyncio.wait({expected.arrived}, timeout=_EVENT_SECONDS)
+        finally:
+            del self._expected_events[container.id]
+
+    def on_netd_event(self, event: Event) -> None:
+        """Note an event that netd has published and the runtime has passed on."""
+        expected = self._expected_events.get(event.actor.attributes.get("container", ""))
+        if expected is not None and event.action == "disconnect":
+            expected.count -= 1
+            if expected.count <= 0 and not expected.arrived.done():
+                expected.arrived.set_result(None)
 
     async def _delete_later(self, container: Container) -> None:
         """Retry a failed deletion; after the last attempt the sandbox stays until reconciliation deletes it."""
