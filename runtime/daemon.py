@@ -107,7 +107,7 @@ class Daemon:
         self.layers = Layers(paths, self.deferred_delete)
         self.images = Images(self.store, self.layers, tasks)
         self.registries = RegistryClient.from_settings(settings)
-        self.blob_files = BlobFiles(self.deferred_delete, tasks)
+        self.blob_files = BlobFiles(self.deferred_delete)
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
         self.removal = ContainerRemoval(

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from netd.common.tasks import Tasks
 from runtime.registry.download import Blob, Progress, download
 from runtime.registry.repository import Repository
 from runtime.storage.deferred_delete import DeferredDelete
@@ -31,9 +30,8 @@ class _File:
 
 
 class BlobFiles:
-    def __init__(self, deferred_delete: DeferredDelete, tasks: Tasks, kept_seconds: float = KEPT_SECONDS) -> None:
+    def __init__(self, deferred_delete: DeferredDelete, kept_seconds: float = KEPT_SECONDS) -> None:
         self._deferred_delete = deferred_delete
-        self._tasks = tasks
         self._kept_seconds = kept_seconds
         self._files: dict[str, _File] = {}
         self._permits = asyncio.Semaphore(DOWNLOADS)
@@ -57,10 +55,9 @@ class BlobFiles:
             del self._files[digest]
             self._deferred_delete.discard(file.path)
         else:
-            self._tasks.start(self._delete_later(digest, file), "delete-blob")
+            asyncio.get_running_loop().call_later(self._kept_seconds, self._expire, digest, file)
 
-    async def _delete_later(self, digest: str, file: _File) -> None:
-        await asyncio.sleep(self._kept_seconds)
+    def _expire(self, digest: str, file: _File) -> None:
         if not file.users and self._files.get(digest) is file:
             del self._files[digest]
             self._deferred_delete.discard(file.path)
