@@ -251,7 +251,7 @@ def test_inspect_finds_whatever_bears_the_name(peer, netctl):
     assert said.out.startswith('[\n    {\n        "Id": "8285')
     assert netctl("inspect", "--type", "network", "web").code == 1
     assert netctl("inspect", "-f", "{{.Name}} {{.Config.Tty}}", "web").out == "/web false\n"
-    assert netctl("inspect", "-f", "{{zork .}}", "web").code == 125
+    assert netctl("inspect", "-f", "{{zork .}}", "web").code == 1
     assert netctl("inspect", "--type", "zork", "web").code == 125
 
 

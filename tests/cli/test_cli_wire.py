@@ -70,6 +70,9 @@ VALUE = {
     "Networks": {"b": {"IP": "2"}, "a": {"IP": "1"}},
     "List": ["x", "y"],
     "with-dash": 3,
+    "Labels": {"app": "x"},
+    "Nothing": [],
+    "Empty": None,
 }
 
 
@@ -78,7 +81,7 @@ VALUE = {
     [
         ("plain", "plain"),
         ("{{.Name}}:{{ .State.Pid }}", "/web:7"),
-        ("{{.State.Running}} {{.State.Health}} {{.Zork.Deep}}", "true <no value> <no value>"),
+        ("{{.State.Running}} {{.State.Health}} {{.Labels.none}}", "true <nil> <no value>"),
         ("{{json .State}}", '{"Running":true,"Pid":7,"Health":null}'),
         ("{{len .List}} {{.List}}", "2 [x y]"),
         ('{{index .Networks "b"}} {{index .List 1}} {{index . "with-dash"}}', "map[IP:2] y 3"),
@@ -86,7 +89,28 @@ VALUE = {
         ("{{range $k, $v := .Networks}}{{$k}}={{$v.IP}} {{end}}", "a=1 b=2 "),
         ("{{range .List}}{{.}}{{$.Name}}{{end}}", "x/weby/web"),
         ("{{range $n := .Networks}}{{range $.List}}{{.}}{{$n.IP}}{{end}}{{end}}", "x1y1x2y2"),
-        ("{{range .Nothing}}x{{end}}", ""),
+        ("{{range .Nothing}}x{{else}}none{{end}}", "none"),
+        ("{{if .State.Running}}up{{else}}down{{end}}", "up"),
+        ("{{if .Nothing}}a{{else if .Labels.app}}b{{else}}c{{end}}", "b"),
+        ("{{if .Nothing}}a{{else if .Nothing}}b{{else if .Empty}}c{{else}}d{{end}}|", "d|"),
+        ("{{with .State}}{{.Pid}}{{end}}{{with .Nothing}}x{{else}}y{{end}}", "7y"),
+        ("{{with $s := .State}}{{$s.Pid}}{{end}}", "7"),
+        ("{{$x := 1}}{{range .List}}{{$x = len .}}{{end}}{{$x}}", "1"),
+        ("a {{- .Name -}} b {{/* nothing */}}c", "a/webb c"),
+        ('{{.Name | upper | printf "%s!"}} {{printf "%5d|%-4s|%q|%%" 7 "x" "y"}}', '/WEB!     7|x   |"y"|%'),
+        (
+            '{{join .List ","}} {{split "a:b" ":"}} {{lower "AB"}} {{title "ab cd"}} {{pad "x" 1 2}}|',
+            "x,y [a b] ab Ab Cd  x  |",
+        ),
+        ('{{truncate "abcdef" 3}} {{slice "abcdef" 1 3}} {{println "a" 1}}', "abc bc a 1\n"),
+        ('{{eq .Name "/web"}} {{ne 1 2}} {{lt 1 2}} {{ge "b" "a"}} {{eq 1 2 1}}', "true true true true true"),
+        ("{{and .State.Running .Nothing}}{{or .Nothing .Name}} {{not .Nothing}}", "[]/web true"),
+        ('{{(index .Networks "a").IP}} {{len (index .List 0)}} {{index .Labels "none"}}|', "1 1 |"),
+        ("{{range $i, $v := .List}}{{if $i}}, {{end}}{{$v}}{{end}}", "x, y"),
+        ("{{range .List}}{{if eq . `y`}}{{break}}{{end}}{{.}}{{end}}", "x"),
+        ("{{range .List}}{{if eq . `x`}}{{continue}}{{end}}{{.}}{{end}}", "y"),
+        ('{{print 1 2 "a" "b" 3}} {{js "it' + "'" + 's"}}', "1 2ab3 it\\'s"),
+        ("{{true}} {{1.5}} {{'a'}} {{nil | json}}", "true 1.5 97 null"),
     ],
 )
 def test_templates_get_at_values_as_dockers_do(template, text):
@@ -94,8 +118,39 @@ def test_templates_get_at_values_as_dockers_do(template, text):
 
 
 @pytest.mark.parametrize(
-    "template", ["{{range .List}}x", "{{end}}", "{{printf .Name}}", "{{}}", "{{$x}}", "{{if .Name}}x{{end}}"]
+    ("template", "words"),
+    [
+        ("{{range .List}}x", "column 3: {{range}} without {{end}}"),
+        ("{{end}}", "column 3: unexpected {{end}}"),
+        ("{{}}", "missing value for command"),
+        ("{{$x}}", "column 3: undefined variable $x"),
+        ("ab{{.Nmae}}", "column 5: can't evaluate field Nmae; did you mean Name?"),
+        ("{{.Name.First}}", "can't evaluate field First in /web"),
+        ("{{zork .Name}}", 'function "zork" not defined; there are '),
+        ("{{.Name .Name}}", "not a function"),
+        ("{{index .List 5}}", "index out of range: 5"),
+        ('{{lt 1 "a"}}', "incompatible types"),
+        ("{{len}}", "wrong number or type of arguments for len"),
+        ("{{(len .List}}", "unclosed left parenthesis"),
+        ("{{.Name", "column 1: unclosed action"),
+        ("{{break}}", "outside {{range}}"),
+        ('{{template "x"}}', "template is not supported"),
+        ("{{.Name ; }}", "unexpected ';'"),
+        ("{{range .Name}}{{end}}", "cannot iterate"),
+        ('{{printf "%999999999d" 1}}', "above 4096"),
+        ("{{" + "(" * 200 + "1" + ")" * 200 + "}}", "nested too deeply"),
+    ],
 )
-def test_templates_that_are_not_understood_are_refused(template):
-    with pytest.raises(ValueError, match="template"):
+def test_faults_of_templates_are_errors_with_their_position(template, words):
+    with pytest.raises(ValueError, match="template: ") as refused:
         render(template, VALUE)
+    assert words in str(refused.value)
+
+
+@given(st.text("{}.$|()\"'`,:=-/*% \nabif range end else", max_size=60))
+def test_any_text_is_rendered_or_refused(text):
+    for template in (text, "{{" + text + "}}"):
+        try:
+            render(template, VALUE)
+        except ValueError as error:
+            assert str(error).startswith("template: ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netd.cli.errors import ApiFault, UsageFault
+from netd.cli.errors import ApiFault, Fault
 from netd.cli.parse.flags import Command, switch, text
 from netd.cli.session import print_json, print_line, warn
 
@@ -58,7 +58,7 @@ def show(client: Client, options: Options, kinds: list[str], query: Iterable[tup
         try:
             print_line(render(options.text("format"), value))
         except ValueError as error:
-            raise UsageFault(str(error)) from None
+            raise Fault(str(error)) from None
     return code
 
 

@@ -1,127 +1,214 @@
-"""Templates of ``inspect --format``: a subset of Go's text/template as Docker uses it.
+"""Renders templates of ``--format``: Go's text/template with the functions of Docker's command.  Pure.
 
-Pure.  ``{{.A.B}}``, ``{{json .A}}``, ``{{len .A}}``, ``{{index .A "key" 0}}``, and ``{{range .A}} … {{end}}`` with
-``{{range $key, $value := .A}}``.  A missing key is rendered as ``<no value>``.
+Values are JSON documents.  A missing key of a map that users fill (labels, options, ports …) is rendered as
+``<no value>``, as a missing optional field is; any other missing field is an error, so that a misspelled name does not
+print an empty line.
 """
 
 from __future__ import annotations
 
-import re
+from netd.cli.output.template_functions import FUNCTIONS, MISSING, is_true, text
+from netd.cli.output.template_parser import (
+    Block,
+    Call,
+    FieldPath,
+    Jump,
+    Literal,
+    Pipeline,
+    TemplateError,
+    parse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Names = dict[str, Any]
+    from netd.cli.output.template_parser import Node, Operand
 
-_ACTION = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
-_RANGE = re.compile(r"range\s+(?:(?:(\$\w+)\s*,\s*)?(\$\w+)\s*:=\s*)?(\S+)\Z")
-_WORD = re.compile(r'"[^"]*"|\S+')
-_OPERAND = re.compile(r"(\$\w*)?((?:\.\w+)*|\.)\Z")
-_SUPPORTED = "{{.Name}}, {{json .X}}, {{len .X}}, {{index .X KEY}} and {{range .X}}…{{end}} are supported"
+    Variables = dict[str, Any]
+
+_FREE_MAPS = frozenset(
+    (
+        *("Labels", "Options", "Ports", "Networks", "Annotations", "Sysctls", "ExposedPorts", "Volumes", "Containers"),
+        *("DriverOpts", "Data", "Config", "Tmpfs", "StorageOpt", "PortBindings", "AuxiliaryAddresses", "Attributes"),
+        "Runtimes",
+    )
+)
+_OPTIONAL = frozenset(
+    (
+        *(
+            "Health",
+            "Healthcheck",
+            "StopSignal",
+            "StopTimeout",
+            "Mounts",
+            "Shell",
+            "OnBuild",
+            "MacAddress",
+            "RepoDigests",
+        ),
+        *("Descriptor", "Status", "ConfigFrom", "Error", "Parent", "Comment", "UsageData", "SizeRw", "SizeRootFs"),
+        *("Variant", "Author", "Metadata", "GraphDriver", "NetworkID", "Annotations", "Tmpfs", "Sysctls"),
+    )
+)
 
 
-class _Loop:
-    """A ``range`` action: the operand, the variables for key and value, and the body."""
-
-    def __init__(self, key: str, name: str, over: str) -> None:
-        self.key, self.name, self.over = key, name, over
-        self.body: list[str | list[str] | _Loop] = []
+class _Jumped(Exception):
+    """``break`` or ``continue``."""
 
 
 def render(template: str, value: Any) -> str:
-    """Return *template* rendered with *value*.  Raises ValueError that names the unsupported part."""
-    return _rendered(_parsed(template), value, {"$": value})
-
-
-def _parsed(template: str) -> list[str | list[str] | _Loop]:
-    top = _Loop("", "", "")
-    open_loops = [top]
-    for index, part in enumerate(_ACTION.split(template)):
-        if index % 2 == 0:
-            open_loops[-1].body.append(part)
-        elif part == "end" and len(open_loops) > 1:
-            open_loops.pop()
-        elif found := _RANGE.match(part):
-            loop = _Loop(found[1] or "", found[2] or "", found[3])
-            open_loops[-1].body.append(loop)
-            open_loops.append(loop)
-        else:
-            open_loops[-1].body.append(_WORD.findall(part) or [""])
-    if len(open_loops) > 1:
-        raise ValueError("template: {{range}} without {{end}}")
-    return top.body
-
-
-def _rendered(body: list[str | list[str] | _Loop], dot: Any, names: Names) -> str:
-    out = []
-    for part in body:
-        if isinstance(part, str):
-            out.append(part)
-        elif isinstance(part, list):
-            out.append(_text(_evaluate(part, dot, names)))
-        else:
-            out.extend(
-                _rendered(part.body, value, {**names, part.key: key, part.name: value})
-                for key, value in _items(_operand(part.over, dot, names))
-            )
+    """Return *template* rendered with *value*.  Raises TemplateError (a ValueError) with the position of the fault."""
+    out: list[str] = []
+    _run(parse(template), value, {"$": value}, out)
     return "".join(out)
+
+
+def _run(nodes: list[Node], dot: Any, variables: Variables, out: list[str]) -> None:
+    for node in nodes:
+        if isinstance(node, str):
+            out.append(node)
+        elif isinstance(node, Block):
+            (_range if node.keyword == "range" else _choose)(node, dot, variables, out)
+        elif isinstance(node, Jump):
+            raise _Jumped(node.keyword)
+        else:
+            value = _pipeline(node, dot, variables)
+            if node.declares:
+                variables[node.declares[0]] = value
+            else:
+                out.append(text(value))
+
+
+def _choose(block: Block, dot: Any, variables: Variables, out: list[str]) -> None:
+    value = _pipeline(block.pipeline, dot, variables)
+    inner = _Scope(variables)
+    if block.pipeline.declares:
+        inner[block.pipeline.declares[0]] = value
+    if is_true(value):
+        _run(block.body, value if block.keyword == "with" else dot, inner, out)
+    else:
+        _run(block.otherwise, dot, inner, out)
+
+
+def _range(block: Block, dot: Any, variables: Variables, out: list[str]) -> None:
+    over = _pipeline(block.pipeline, dot, variables)
+    items = _items(over)
+    for key, value in items:
+        inner = _Scope(variables)
+        names = block.pipeline.declares
+        inner.update(zip(names, (value,) if len(names) == 1 else (key, value), strict=False))
+        try:
+            _run(block.body, value, inner, out)
+        except _Jumped as jump:
+            if str(jump) == "break":
+                break
+    if not items:
+        _run(block.otherwise, dot, variables, out)
+
+
+class _Scope(dict[str, "Any"]):
+    """Variables of a block: those of the outer scope are visible, and assignments with ``=`` change them."""
+
+    def __init__(self, outer: Variables) -> None:
+        super().__init__(outer)
+        self.outer = outer
+
+    def assign(self, name: str, value: Any) -> None:
+        self[name] = value
+        if isinstance(self.outer, _Scope):
+            self.outer.assign(name, value)
+        elif name in self.outer:
+            self.outer[name] = value
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, dict):
         return sorted(value.items())
-    return list(enumerate(value)) if isinstance(value, list) else []
+    if isinstance(value, list):
+        return list(enumerate(value))
+    if value is None or value == "":
+        return []
+    raise TemplateError(f"template: range cannot iterate over {text(value)}")
 
 
-def _evaluate(words: list[str], dot: Any, names: Names) -> Any:
-    function, arguments = words[0], words[1:]
-    if function == "json" and len(arguments) == 1:
-        from json import dumps
-
-        return dumps(_operand(arguments[0], dot, names), ensure_ascii=False, separators=(",", ":"))
-    if function == "len" and len(arguments) == 1:
-        return len(_operand(arguments[0], dot, names) or ())
-    if function == "index" and arguments:
-        return _indexed([_operand(word, dot, names) for word in arguments])
-    if arguments:
-        raise ValueError(f"template: unsupported action '{' '.join(words)}'; {_SUPPORTED}")
-    return _operand(function, dot, names)
-
-
-def _indexed(values: list[Any]) -> Any:
-    found, *keys = values
-    for key in keys:
+def _pipeline(pipeline: Pipeline, dot: Any, variables: Variables) -> Any:
+    found: tuple[Any, ...] = ()
+    for call in pipeline.calls:
         try:
-            found = found[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return found
+            found = (_call(call, found, dot, variables),)
+        except TemplateError as error:
+            words = str(error)
+            raise error if words.startswith("template:") else _at(call.column, words) from None
+    if pipeline.assigns and isinstance(variables, _Scope):
+        variables.assign(pipeline.declares[0], found[0])
+    return found[0]
 
 
-def _operand(word: str, dot: Any, names: Names) -> Any:
-    if word.startswith('"'):
-        return word[1:-1]
-    if word.isascii() and word.isdigit() and len(word) < 20:
-        return int(word)
-    found = _OPERAND.match(word)
-    if not word or found is None or (found[1] and found[1] not in names):
-        raise ValueError(f"template: invalid operand '{word}'; {_SUPPORTED}")
-    value = names[found[1]] if found[1] else dot
-    for key in found[2].split("."):
-        if key:
-            value = value.get(key) if isinstance(value, dict) else None
+def _call(call: Call, piped: tuple[Any, ...], dot: Any, variables: Variables) -> Any:
+    if not call.function:
+        if len(call.operands) > 1 or piped:
+            raise _at(call.column, "cannot give an argument to a value that is not a function")
+        return _operand(call.operands[0], dot, variables)
+    if call.function in ("and", "or"):
+        return _shortcut(call, piped, dot, variables)
+    function = FUNCTIONS.get(call.function)
+    if function is None:
+        raise _at(call.column, f'function "{call.function}" not defined; there are {", ".join(sorted(FUNCTIONS))}')
+    arguments = [_operand(operand, dot, variables) for operand in call.operands]
+    try:
+        return function(*arguments, *piped)
+    except (TypeError, AttributeError, OverflowError):
+        raise _at(call.column, f"wrong number or type of arguments for {call.function}") from None
+
+
+def _shortcut(call: Call, piped: tuple[Any, ...], dot: Any, variables: Variables) -> Any:
+    """``and`` returns the first empty argument or the last one, ``or`` the first that is not empty or the last one."""
+    value: Any = None
+    for operand in (*call.operands, *map(Literal, piped)):
+        value = _operand(operand, dot, variables)
+        if is_true(value) == (call.function == "or"):
+            break
     return value
 
 
-def _text(value: Any) -> str:
-    """Return a value in Go's default format."""
-    if value is None:
-        return "<no value>"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{' '.join(_text(item) for item in value)}]"
-    if isinstance(value, dict):
-        return f"map[{' '.join(f'{key}:{_text(item)}' for key, item in sorted(value.items()))}]"
-    return str(value)
+def _operand(operand: Operand, dot: Any, variables: Variables) -> Any:
+    if isinstance(operand, Literal):
+        return operand.value
+    if isinstance(operand, Pipeline):
+        return _pipeline(operand, dot, variables)
+    return _field(operand, dot, variables)
+
+
+def _field(path: FieldPath, dot: Any, variables: Variables) -> Any:
+    if path.base is not None:
+        value = _pipeline(path.base, dot, variables)
+    elif path.variable:
+        if path.variable not in variables:
+            raise _at(path.column, f"undefined variable {path.variable}")
+        value = variables[path.variable]
+    else:
+        value = dot
+    free = False
+    for name in path.fields:
+        if isinstance(value, dict) and name in value:
+            value, free = value[name], name in _FREE_MAPS
+        elif free or (isinstance(value, dict) and name in _OPTIONAL):
+            value = MISSING
+        else:
+            raise _at(path.column, _missing(name, value))
+    return value
+
+
+def _missing(name: str, value: Any) -> str:
+    from difflib import get_close_matches
+
+    if not isinstance(value, dict):
+        return f"can't evaluate field {name} in {'nil' if value is None else text(value)[:40]}"
+    near = get_close_matches(name, value, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(value))}"
+    return f"can't evaluate field {name}; {hint}"
+
+
+def _at(column: int, words: str) -> TemplateError:
+    return TemplateError(f"template: column {column}: {words}")
