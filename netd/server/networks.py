@@ -42,7 +42,10 @@ class NetworkRoutes:
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
+        """List networks; with netd's parameter ``usage`` also their containers, as inspect shows them."""
         found = network_filters.listed(self._state, call.filters(network_filters.LIST_FILTERS))
+        if call.flag("usage"):
+            return json([shapes.inspected(self._state, network, with_status=False) for network in found])
         return json([shapes.listed(network) for network in found])
 
     async def inspect(self, call: Call) -> web.StreamResponse:

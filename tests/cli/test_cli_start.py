@@ -30,7 +30,16 @@ def test_listing_networks_imports_only_what_it_needs(peer):
     assert loaded & SLOW <= {"enum"}
     ours = {name for name in loaded if name.startswith("netd")}
     packages = {f"netd.cli.{name}" for name in ("commands", "output", "parse", "transport")}
-    modules = ("main", "errors", "index", "session", "transport.http", "output.columns", "commands.network")
+    modules = (
+        "main",
+        "errors",
+        "index",
+        "session",
+        "transport.http",
+        "output.columns",
+        "output.list_output",
+        "commands.network",
+    )
     modules += ("commands.inspect", "parse.flags", "parse.common_flags", "parse.network_flags")
     assert ours == {"netd", "netd.cli"} | packages | {f"netd.cli.{name}" for name in modules}
 

@@ -9,14 +9,18 @@ from recorded import EVENTS, ID, IMAGES, NETWORKS, OTHER, STATS, inspected, list
 def test_networks_are_listed_by_name_as_docker_lists_them(peer, netctl):
     peer.on("GET", "/networks", NETWORKS)
     assert netctl("network", "ls").out == (
-        "NETWORK ID     NAME      DRIVER    SCOPE\n"
-        "260e5b67d9f2   bridge    bridge    local\n"
-        "f88201f012f6   host      host      local\n"
-        "5774b712ce97   none      null      local\n"
+        "NETWORK ID     NAME      DRIVER    SCOPE     SUBNETS         CONTAINERS\n"
+        "260e5b67d9f2   bridge    bridge    local     172.17.0.0/16   0\n"
+        "f88201f012f6   host      host      local     172.17.0.0/16   0\n"
+        "5774b712ce97   none      null      local     172.17.0.0/16   0\n"
     )
     assert netctl("network", "ls", "-q").out == "260e5b67d9f2\nf88201f012f6\n5774b712ce97\n"
     assert netctl("network", "ls", "-q", "--no-trunc").out.splitlines()[0] == NETWORKS[2]["Id"]
-    assert json.loads(netctl("network", "list", "--format", "json").out) == NETWORKS
+    lines = netctl("network", "list", "--format", "json").out.splitlines()
+    assert [json.loads(line)["Name"] for line in lines] == ["bridge", "host", "none"]
+    shown = netctl("network", "ls", "--format", r'table {{.Name}}\t{{.Driver}}\t{{.Label "a.b"}}').out
+    assert shown.splitlines()[:2] == ["NAME      DRIVER    b", "bridge    bridge"]
+    assert netctl("network", "ls", "--format", "{{.Name}}/{{.Subnets}}").out.splitlines()[0] == "bridge/172.17.0.0/16"
 
 
 def test_filters_travel_as_the_api_has_them(peer, netctl):
@@ -147,7 +151,13 @@ def test_containers_are_listed_as_docker_lists_them(peer, netctl, monkeypatch):
     )
     assert ID in netctl("container", "ls", "--no-trunc").out
     assert netctl("ps", "-q").out == "8285dcf41249\n"
-    assert json.loads(netctl("ps", "--format=json").out)[0]["Names"] == ["/web", "/app/link"]
+    found = json.loads(netctl("ps", "--format=json").out)
+    assert (found["Names"], found["ID"], found["State"]) == ("web", "8285dcf41249", "running")
+    assert netctl("ps", "--format", "{{.Names}} {{.Ports}}").out == "web 0.0.0.0:8080->80/tcp\n"
+    assert netctl("ps", "--format", r"table {{.ID}}\t{{.Image}}").out.splitlines() == [
+        "CONTAINER ID   IMAGE",
+        "8285dcf41249   busybox",
+    ]
 
 
 def test_ps_asks_for_what_was_said(peer, netctl):
@@ -394,8 +404,7 @@ def test_info_tells_what_the_daemon_says(peer, netctl):
         (["ps", "web"], 1, "ps takes no arguments: netctl ps [FLAGS] (see: netctl ps --help)"),
         (["rename", "a"], 1,
          "rename needs exactly 2 arguments: netctl rename CONTAINER NAME (see: netctl rename --help)"),
-        (["network", "ls", "--format", "xml"], 125,
-         'invalid argument "xml" for "--format" flag: use json or table (see: netctl network ls --help)'),
+        (["network", "ls", "--format", "{{.Name"], 1, "template: column 1: unclosed action"),
         (["logs", "--since", "x", "c"], 1, "No such container: c"),
     ],
 )  # fmt: skip

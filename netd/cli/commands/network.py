@@ -5,19 +5,36 @@ from __future__ import annotations
 import sys
 
 from netd.cli.commands.inspect import FORMAT, inspect_kind
-from netd.cli.output.columns import short_id, table
-from netd.cli.parse.common_flags import confirmed, filters, pairs, wants_json
+from netd.cli.output.columns import short_id
+from netd.cli.parse.common_flags import confirmed, filters, list_format, pairs, show_list
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.parse.network_flags import settings
-from netd.cli.session import print_json, print_line, request_each
+from netd.cli.session import print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from netd.cli.output.list_output import Row
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
 
+    Json = dict[str, Any]
+
+_HEADERS = {
+    "ID": "NETWORK ID",
+    "Name": "NAME",
+    "Driver": "DRIVER",
+    "Scope": "SCOPE",
+    "Subnets": "SUBNETS",
+    "Containers": "CONTAINERS",
+    "IPv4": "IPV4",
+    "IPv6": "IPV6",
+    "Internal": "INTERNAL",
+    "Labels": "LABELS",
+    "CreatedAt": "CREATED AT",
+}
+_COLUMNS = ("ID", "Name", "Driver", "Scope", "Subnets", "Containers")
 _PRUNE = "WARNING! This will remove all networks not used by at least one container."
 
 
@@ -48,19 +65,29 @@ def create(session: Session, options: Options) -> int:
 
 
 def ls(session: Session, options: Options) -> int:
-    networks = session.networks.get("/networks", (("filters", filters(options)),))
-    full = options.on("no-trunc")
-    if wants_json(options):
-        print_json(networks)
-        return 0
+    networks = session.networks.get("/networks", (("filters", filters(options)), ("usage", "1")))
     networks.sort(key=lambda network: network["Name"])
-    rows = [(n["Id"] if full else short_id(n["Id"]), n["Name"], n["Driver"], n["Scope"]) for n in networks]
-    if options.on("quiet"):
-        for row in rows:
-            print_line(row[0])
-    else:
-        sys.stdout.write(table(("NETWORK ID", "NAME", "DRIVER", "SCOPE"), rows))
-    return 0
+    rows = [_row(network, options.on("no-trunc")) for network in networks]
+    return show_list(options, _HEADERS, _COLUMNS, rows, "ID")
+
+
+def _row(network: Json, full: bool) -> Row:
+    from netd.cli.output.list_output import labels
+
+    pools = (network.get("IPAM") or {}).get("Config") or []
+    return {
+        "ID": network["Id"] if full else short_id(network["Id"]),
+        "Name": network["Name"],
+        "Driver": network["Driver"],
+        "Scope": network["Scope"],
+        "Subnets": ", ".join(pool["Subnet"] for pool in pools if pool.get("Subnet")),
+        "Containers": str(len(network.get("Containers") or {})),
+        "IPv4": str(network.get("EnableIPv4", True)).lower(),
+        "IPv6": str(network["EnableIPv6"]).lower(),
+        "Internal": str(network["Internal"]).lower(),
+        "CreatedAt": network["Created"],
+        **labels(network.get("Labels")),
+    }
 
 
 def remove(session: Session, options: Options) -> int:
@@ -129,7 +156,7 @@ COMMANDS = {
         ls,
         (
             many("filter", "f", "KEY=VALUE", "Filter the list: name, id, label, driver, type, dangling"),
-            text("format", "", "json|table", "Output format", values="words:json table"),
+            list_format(),
             switch("no-trunc", "", "Print ids in full"),
             switch("quiet", "q", "Print ids only"),
         ),

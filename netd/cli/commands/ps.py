@@ -5,20 +5,37 @@ from __future__ import annotations
 import sys
 
 from netd.cli.output.columns import short_id, table, truncate
-from netd.cli.parse.common_flags import filters, wants_json
+from netd.cli.parse.common_flags import filters, list_format, show_list
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import print_json, print_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from netd.cli.output.list_output import Row
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
 
     Json = dict[str, Any]
 
-_COMMAND_LENGTH = 20
+_COMMAND_LENGTH, _MOUNT_LENGTH = 20, 15
+_HEADERS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "RunningFor": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Ports": "PORTS",
+    "State": "STATE",
+    "Status": "STATUS",
+    "Size": "SIZE",
+    "Names": "NAMES",
+    "Labels": "LABELS",
+    "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Networks": "NETWORKS",
+}
+_COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
 
 def ps(session: Session, options: Options) -> int:
@@ -31,14 +48,8 @@ def ps(session: Session, options: Options) -> int:
     )
     containers = session.engine.get("/containers/json", query)
     full = options.on("no-trunc")
-    if wants_json(options):
-        print_json(containers)
-    elif options.on("quiet"):
-        for container in containers:
-            print_line(container["Id"] if full else short_id(container["Id"]))
-    else:
-        _print(containers, full, options.on("size"))
-    return 0
+    rows = [_row(container, full) for container in containers]
+    return show_list(options, _HEADERS, _COLUMNS + ("Size",) * options.on("size"), rows, "ID")
 
 
 def top(session: Session, options: Options) -> int:
@@ -60,27 +71,42 @@ def ports(entries: list[Json]) -> str:
     return ", ".join(_port_run(run[0], run[-1]) for run in runs)
 
 
-def _print(containers: list[Json], full: bool, sized: bool) -> None:
+def _row(container: Json, full: bool) -> Row:
     from netd.cli.output.human import ago
+    from netd.cli.output.list_output import labels
 
-    head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
-    rows = [
-        [
-            container["Id"] if full else short_id(container["Id"]),
-            container["Image"] if full else short_image(container["Image"]),
-            _quoted(container["Command"], full),
-            ago(container["Created"]),
-            container["Status"],
-            ports(container["Ports"] or []),
-            ",".join(_own_names(container["Names"] or [])),
-        ]
-        for container in containers
-    ]
-    if sized:
-        head.append("SIZE")
-        for row, container in zip(rows, containers, strict=True):
-            row.append(_sizes(container))
-    sys.stdout.write(table(head, rows))
+    names = container["Names"] or []
+    mounts = container.get("Mounts") or []
+    networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+    return {
+        "ID": container["Id"] if full else short_id(container["Id"]),
+        "Names": ",".join(name[1:] for name in names) if full else ",".join(_own_names(names)),
+        "Image": container["Image"] if full else short_image(container["Image"]),
+        "Command": _quoted(container["Command"], full),
+        "CreatedAt": moment(container["Created"]),
+        "RunningFor": ago(container["Created"]),
+        "Ports": ports(container["Ports"] or []),
+        "State": container["State"],
+        "Status": container["Status"],
+        "Size": _sizes(container),
+        "Networks": ",".join(networks),
+        "Mounts": ",".join(_mount(mount, full) for mount in mounts),
+        "LocalVolumes": str(sum(mount.get("Driver") == "local" for mount in mounts)),
+        **labels(container.get("Labels")),
+    }
+
+
+def moment(seconds: int) -> str:
+    """Return a time in the format of Docker's ``CreatedAt``, in the local time zone."""
+    from datetime import datetime
+
+    local = datetime.fromtimestamp(seconds).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S %z %Z")
+
+
+def _mount(mount: Json, full: bool) -> str:
+    name: str = mount.get("Name") or mount.get("Source") or ""
+    return name if full else truncate(name, _MOUNT_LENGTH)
 
 
 def short_image(image: str) -> str:
@@ -139,7 +165,7 @@ COMMANDS = {
         (
             switch("all", "a", "Show stopped containers as well"),
             many("filter", "f", "KEY=VALUE", "Filter the list: name, id, label, status, network, publish …"),
-            text("format", "", "json|table", "Output format", values="words:json table"),
+            list_format(),
             text("last", "n", "NUMBER", "Show the NUMBER containers created last, running or stopped"),
             switch("latest", "l", "Show the container created last"),
             switch("no-trunc", "", "Do not truncate the output"),

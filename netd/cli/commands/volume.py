@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import sys
-
 from netd.cli.commands.inspect import FORMAT, inspect_kind
-from netd.cli.output.columns import table
-from netd.cli.parse.common_flags import confirmed, filters, pairs, wants_json
+from netd.cli.parse.common_flags import confirmed, filters, list_format, pairs, show_list
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import print_json, print_line, request_each
+from netd.cli.session import print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from netd.cli.output.list_output import Row
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
+
+    Json = dict[str, Any]
+
+_HEADERS = {
+    "Name": "VOLUME NAME",
+    "Driver": "DRIVER",
+    "Scope": "SCOPE",
+    "Mountpoint": "MOUNTPOINT",
+    "Status": "STATUS",
+    "Labels": "LABELS",
+    "Links": "LINKS",
+    "Size": "SIZE",
+}
 
 _PRUNE = "WARNING! This will remove {} volumes not used by at least one container."
 
@@ -31,16 +44,15 @@ def create(session: Session, options: Options) -> int:
 
 def ls(session: Session, options: Options) -> int:
     volumes = session.engine.get("/volumes", (("filters", filters(options)),))["Volumes"] or []
-    if wants_json(options):
-        print_json(volumes)
-        return 0
     volumes.sort(key=lambda volume: volume["Name"])
-    if options.on("quiet"):
-        for volume in volumes:
-            print_line(volume["Name"])
-    else:
-        sys.stdout.write(table(("DRIVER", "VOLUME NAME"), [(v["Driver"], v["Name"]) for v in volumes]))
-    return 0
+    return show_list(options, _HEADERS, ("Driver", "Name"), list(map(_row, volumes)), "Name")
+
+
+def _row(volume: Json) -> Row:
+    from netd.cli.output.list_output import labels
+
+    fields = {name: volume.get(name) or "" for name in ("Name", "Driver", "Scope", "Mountpoint")}
+    return {**fields, "Status": "N/A", "Size": "N/A", "Links": "N/A", **labels(volume.get("Labels"))}
 
 
 def remove(session: Session, options: Options) -> int:
@@ -86,7 +98,7 @@ COMMANDS = {
         ls,
         (
             many("filter", "f", "KEY=VALUE", "Filter the list: name, label, driver, dangling"),
-            text("format", "", "json|table", "Output format", values="words:json table"),
+            list_format(),
             switch("quiet", "q", "Print names only"),
         ),
         max_args=0,

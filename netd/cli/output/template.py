@@ -21,6 +21,7 @@ from netd.cli.output.template_parser import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from netd.cli.output.template_parser import Node, Operand
@@ -147,19 +148,26 @@ def _pipeline(pipeline: Pipeline, dot: Any, variables: Variables) -> Any:
 
 def _call(call: Call, piped: tuple[Any, ...], dot: Any, variables: Variables) -> Any:
     if not call.function:
-        if len(call.operands) > 1 or piped:
+        value, *arguments = [_operand(operand, dot, variables) for operand in call.operands]
+        if callable(value):
+            return _applied(call, value, (*arguments, *piped))
+        if arguments or piped:
             raise _at(call.column, "cannot give an argument to a value that is not a function")
-        return _operand(call.operands[0], dot, variables)
+        return value
     if call.function in ("and", "or"):
         return _shortcut(call, piped, dot, variables)
     function = FUNCTIONS.get(call.function)
     if function is None:
         raise _at(call.column, f'function "{call.function}" not defined; there are {", ".join(sorted(FUNCTIONS))}')
-    arguments = [_operand(operand, dot, variables) for operand in call.operands]
+    return _applied(call, function, (*(_operand(operand, dot, variables) for operand in call.operands), *piped))
+
+
+def _applied(call: Call, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     try:
-        return function(*arguments, *piped)
+        return function(*arguments)
     except (TypeError, AttributeError, OverflowError):
-        raise _at(call.column, f"wrong number or type of arguments for {call.function}") from None
+        name = call.function or "this field"
+        raise _at(call.column, f"wrong number or type of arguments for {name}") from None
 
 
 def _shortcut(call: Call, piped: tuple[Any, ...], dot: Any, variables: Variables) -> Any:

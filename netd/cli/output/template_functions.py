@@ -34,6 +34,8 @@ def text(value: Any) -> str:
         return str(int(value)) if value.is_integer() and abs(value) < 1e21 else repr(value)
     if isinstance(value, list):
         return f"[{' '.join(map(text, value))}]"
+    if callable(value):
+        raise TemplateError("this field needs an argument")
     if isinstance(value, dict):
         return f"map[{' '.join(f'{key}:{text(item)}' for key, item in sorted(value.items()))}]"
     return str(value)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from netd.cli.errors import Fault
+from netd.cli.parse.flags import Flag, text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from netd.cli.output.list_output import Row
     from netd.cli.parse.flags import Options
 
 
@@ -32,6 +36,28 @@ def wants_json(options: Options) -> bool:
     if value not in ("json", "table"):
         raise options.refuse("format", value, "use json or table")
     return value == "json"
+
+
+def show_list(
+    options: Options, headers: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row], quiet: str
+) -> int:
+    """Print a list in the form of ``--format``, or with ``--quiet`` the field *quiet* of each row."""
+    from netd.cli.output.list_output import show
+
+    form = options.text("format")
+    if options.on("quiet"):
+        form = f"{{{{.{quiet}}}}}"
+    try:
+        show(form, headers, columns, rows)
+    except ValueError as error:
+        raise Fault(str(error)) from None
+    return 0
+
+
+def list_format() -> Flag:
+    """Return the flag ``--format`` of a verb that lists objects."""
+    meaning = "table, 'table TEMPLATE', json (an object per line), or a template"
+    return text("format", "", "FORMAT", meaning, values="words:json table")
 
 
 def confirmed(options: Options, question: str) -> bool:
