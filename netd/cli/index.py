@@ -45,6 +45,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "login": ("registries", "Log in to a registry"),
     "logout": ("registries", "Log out from a registry"),
     "search": ("registries", "Search the images of a registry"),
+    "image build": ("build", "Build an image from a Dockerfile"),
+    "builder prune": ("build", "Remove the build cache"),
     "image import": ("image", "Create an image from a tar archive of a root file system"),
     "image ls": ("image", "List images"),
     "image rm": ("image", "Remove images"),
@@ -61,6 +63,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 GROUPS = {
+    "builder": "Builds",
     "container": "Containers (the verbs below also work without 'container')",
     "image": "Images",
     "network": "Networks",
@@ -93,6 +96,8 @@ CONTAINER_VERBS = (
 
 ALIASES = {
     "images": "image ls",
+    "build": "image build",
+    "builder build": "image build",
     "rmi": "image rm",
     "tag": "image tag",
     "pull": "image pull",

@@ -29,7 +29,7 @@ COPY --from=first /d /e
 def left_over(place) -> list[str]:
     """Return the containers, and the folders of unfinished work, that a build has left."""
     wait_until(lambda: not list((place.state / "tmp").iterdir()))
-    return [container.name for container in place.docker.containers.list(all=True)]
+    return [container["Id"] for container in place.docker.api.containers(all=True)]
 
 
 def test_the_messages_are_those_of_the_classic_builder(build, place):
@@ -171,11 +171,11 @@ def test_a_build_ends_with_its_client(place):
     response = connection.getresponse()
     while b'"running' not in response.readline():
         pass
-    assert len(place.docker.containers.list()) == 1
+    assert len(place.docker.api.containers()) == 1
     connection.sock.shutdown(socket.SHUT_RDWR)
     connection.close()
     response.close()
-    wait_until(lambda: not place.docker.containers.list(all=True))
+    wait_until(lambda: not place.docker.api.containers(all=True))
     assert left_over(place) == []
 
 
@@ -190,7 +190,7 @@ def test_a_build_can_be_cancelled_by_its_id(place):
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         response.read()
         raise ConnectionError
-    wait_until(lambda: not place.docker.containers.list(all=True))
+    wait_until(lambda: not place.docker.api.containers(all=True))
     assert Raw(place.run / "docker.sock").ask("POST", "/build/cancel")[0] == 400
 
 

@@ -29,8 +29,8 @@ def archive(path: str, name: str) -> Iterator[bytes]:
     """
     links: dict[tuple[int, int], str] = {}
     for source, member in _walk(path, name):
-        yield from _member(source, member, links)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+        yield from member_of(source, member, links)
+    yield end()
 
 
 def _walk(path: str, name: str) -> Iterator[tuple[str, str]]:
@@ -44,14 +44,15 @@ def _walk(path: str, name: str) -> Iterator[tuple[str, str]]:
             left += [(os.path.join(source, inner), f"{member.rstrip('/')}/{inner}") for inner in names]
 
 
-def _member(path: str, name: str, links: dict[tuple[int, int], str]) -> Iterator[bytes]:
+def member_of(path: str, name: str, links: dict[tuple[int, int], str], *, as_root: bool = False) -> Iterator[bytes]:
+    """Yield one member of an archive; *links* holds the names by inode, *as_root* gives it to root."""
     status = os.lstat(path)
     kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.mtime = kind, stat.S_IMODE(status.st_mode), int(status.st_mtime)
-    info.uid, info.gid = status.st_uid, status.st_gid
+    info.uid, info.gid = (0, 0) if as_root else (status.st_uid, status.st_gid)
     if kind == tarfile.SYMTYPE:
         info.linkname = os.readlink(path)
     elif kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
@@ -81,6 +82,17 @@ def _file(path: str, info: tarfile.TarInfo) -> Iterator[bytes]:
             left -= len(data)
             yield data
         yield bytes(-info.size % tarfile.BLOCKSIZE)
+
+
+def member_with(name: str, content: bytes) -> bytes:
+    """Return a member with a given content."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o644
+    return _encoded(info) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def end() -> bytes:
+    return bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _encoded(info: tarfile.TarInfo) -> bytes:

@@ -68,6 +68,14 @@ class DockerConfig:
                 return _decoded(entry, server)
         return {}
 
+    def all(self) -> dict[str, Json]:
+        """Return the credentials of all servers that the file names.  Raises Fault."""
+        content = self._load()
+        helpers = content.get("credHelpers")
+        servers = [*content.get("auths", {}), *(helpers if isinstance(helpers, dict) else ())]
+        found = {server: self.get(server_of(server)) for server in dict.fromkeys(servers)}
+        return {server: credentials for server, credentials in found.items() if credentials}
+
     def store(self, server: str, credentials: Json) -> str:
         """Keep credentials.  Return the path of the file if they are readable in it, "" if a helper keeps them."""
         content = self._load()

@@ -180,10 +180,17 @@ class Client:
         return HttpRequest(sock, has_body=method != "HEAD")
 
     def upload(
-        self, path: str, query: Iterable[tuple[str, str]], content: Iterable[bytes], *, method: str = "POST"
+        self,
+        path: str,
+        query: Iterable[tuple[str, str]],
+        content: Iterable[bytes],
+        *,
+        method: str = "POST",
+        headers: Iterable[tuple[str, str]] = (),
     ) -> HttpResponse:
         """Send *content* in chunks.  The daemon may respond with an error before it has read all of it."""
         head = f"{method} {target(path, query)} HTTP/1.1\r\nHost: netd\r\nConnection: close\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock = self._connect()
         _send(sock, f"{head}Content-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n".encode("ascii"))
         for piece in content:
