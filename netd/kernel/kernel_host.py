@@ -178,6 +178,8 @@ class KernelHost:
             names.update(links.all_bridges())
         if names or events.indices:
             changes += links.deviations(names, events.indices)
+        if events.rules:
+            self._worker.firewall.host_forward.look()
         damaged = events.table or (events.forwarding and self._worker.forwarding_lost())
         if time.monotonic() >= self._next_look:
             started = time.monotonic()

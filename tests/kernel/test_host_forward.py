@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netd.kernel.firewall.forwarding import host_forward
 from netd.portmap.rules import ForwardPolicy
 from tests.kernel.conftest import LEAVE, OUTSIDE, OUTSIDE6, UPLINK, UPLINK6, Site, port, set_bridge_filter
 from tests.lab import Lab, Node, reach, unreachable
@@ -103,7 +104,8 @@ def test_a_host_that_forwards_nothing_forwards_what_netd_admits(
 
 
 @pytest.mark.parametrize("host", ["legacy", "iptables-nft", "inet"])
-def test_a_reload_of_the_hosts_firewall_is_followed(site: Site, host: str) -> None:
+def test_a_reload_of_the_hosts_firewall_is_followed(site: Site, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_forward, "_KEEP", 0.0)
     start(site)
     assert works(site) and COMMENT not in "".join(content(site.machine))
     flush = {"inet": "nft delete table inet admin"}.get(host, HOSTS[host].replace("-A", "-F FORWARD; $p -A"))

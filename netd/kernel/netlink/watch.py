@@ -55,13 +55,17 @@ class KernelEvents:
     indices: set[int] = field(default_factory=set)
     """Links that are known by their index only."""
     table: bool = False
+    rules: bool = False
+    """Another program changed nftables rules, netd's or others."""
     forwarding: bool = False
     routes: bool = False
     """A route was replaced by one of another link."""
     lost: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.links or self.indices or self.table or self.forwarding or self.routes or self.lost)
+        return bool(
+            self.links or self.indices or self.table or self.rules or self.forwarding or self.routes or self.lost
+        )
 
 
 class KernelWatch:
@@ -160,8 +164,9 @@ class KernelWatch:
         if message.kind & 0xFF != _NEWGEN:
             self._table_touched = self._table_touched or _is_own_table(message)
             return
-        if self._table_touched and _generation_pid(message) != self._own_pid:
-            self._events.table = True
+        if _generation_pid(message) != self._own_pid:
+            self._events.rules = True
+            self._events.table = self._events.table or self._table_touched
         self._table_touched = False
 
 

@@ -21,10 +21,12 @@ from netd.kernel.firewall.nftables.nft import Nft
 from netd.portmap.rules import BridgeRules, ForwardPolicy
 
 _log = logging.getLogger(__name__)
-_REST = 50
+_REST = 20
 """Seconds between two readings of other programs' chains per second that the previous reading took."""
 _RETRY = 5.0
 """Seconds until a refused rule is tried again."""
+_KEEP = 3.0
+"""Seconds for which a rule is kept that is not needed: a firewall permits everything while it reloads its rules."""
 _ALL = "all"
 _PORTS = "nd*"
 """The names of all links of netd: its bridges have further ports only if users add them."""
@@ -54,6 +56,8 @@ class HostForward:
         self._seen: object = None
         self._failures: dict[str, str] = {}
         """The reason why the rule could not be added, by chain."""
+        self._unneeded: dict[str, float] = {}
+        """When the rule was first found not to be needed, by chain."""
         self._nft: Nft | None = None
         self.blocked: list[Blocked] = []
         """The traffic that is dropped, as of the last reading."""
@@ -66,19 +70,19 @@ class HostForward:
     def converge(self, bridges: Iterable[BridgeRules]) -> None:
         """Add, replace or delete netd's rule in each chain, as the networks require."""
         self._bridges = frozenset(bridges)
-        self._look(None)
+        self._look(None, keep=0.0)
 
     def look(self) -> None:
         """Converge if another program changed its rules since the last call; rests in proportion to the cost."""
         if time.monotonic() >= self._due:
-            self._look(self._seen)
+            self._look(self._seen, keep=_KEEP)
 
     def remove(self) -> None:
         """Delete netd's rules from the chains of other programs."""
         self._bridges, self._insert = (), False
-        self._look(None)
+        self._look(None, keep=0.0)
 
-    def _look(self, seen: object) -> None:
+    def _look(self, seen: object, *, keep: float) -> None:
         began = time.monotonic()
         try:
             generation, legacy = nft_chains.generation(), legacy_chains.read()
@@ -87,9 +91,9 @@ class HostForward:
                 return
             chains = [*legacy, *self._of_nftables()]
             uplinks = {family: uplink(OUTSIDE[family]) for family in FAMILIES}
-            self.blocked = [blocked for chain in chains for blocked in self._settle(chain, uplinks)]
+            self.blocked = [blocked for chain in chains for blocked in self._settle(chain, uplinks, keep)]
             self._failures.pop(_ALL, None)
-            self._seen = None if self._failures else (nft_chains.generation(), legacy_chains.read())
+            self._seen = None if self._failures or self._unneeded else (nft_chains.generation(), legacy_chains.read())
         except (KernelRefused, OSError) as problem:
             self._note(_ALL, str(getattr(problem, "message", problem)))
         finally:
@@ -104,16 +108,18 @@ class HostForward:
             self._nft = Nft(json=True)
         return [nft_chains.with_rules(self._nft, chain) for chain in found]
 
-    def _settle(self, chain: ForwardChain, uplinks: dict[Family, str]) -> list[Blocked]:
+    def _settle(self, chain: ForwardChain, uplinks: dict[Family, str], keep: float) -> list[Blocked]:
         """Add or delete netd's rule in the chain; return the traffic that it drops nevertheless."""
         dropped = self._dropped(chain, uplinks)
         usable = self._insert and (chain.family == "bridge" or chain.priority > self._mark_priority)
         wanted = usable and bool(dropped)
         if wanted and self._is_settled(chain, dropped):
+            self._unneeded.pop(str(chain), None)
             return []
-        if not wanted and not chain.own_rules:
+        if not wanted and (not chain.own_rules or self._is_kept(chain, keep)):
             self._failures.pop(str(chain), None)
             return dropped
+        self._unneeded.pop(str(chain), None)
         try:
             self._change(chain, insert=wanted)
         except (KernelRefused, OSError) as problem:
@@ -131,6 +137,11 @@ class HostForward:
             return []
         _log.info("rule deleted: chain=%s", chain)
         return dropped
+
+    def _is_kept(self, chain: ForwardChain, keep: float) -> bool:
+        """Return whether a rule that is not needed stays for now."""
+        now = time.monotonic()
+        return now < self._unneeded.setdefault(str(chain), now) + keep
 
     def _dropped(self, chain: ForwardChain, uplinks: dict[Family, str]) -> list[Blocked]:
         """Return the traffic that the chain drops without netd's rule."""
