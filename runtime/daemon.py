@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 from netd import service_manager
@@ -28,8 +29,10 @@ from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
 from runtime.api.execs import ExecRoutes
 from runtime.api.files import FileRoutes
-from runtime.api.image_archives import ImageArchiveRoutes
-from runtime.api.images import ImageRoutes
+from runtime.api.images.archive_routes import ImageArchiveRoutes
+from runtime.api.images.commit import CommitRoutes
+from runtime.api.images.disk_usage import DiskUsageRoutes
+from runtime.api.images.image_routes import ImageRoutes
 from runtime.api.lifecycle import LifecycleRoutes
 from runtime.api.long_requests import LongRequests
 from runtime.api.networks import NetworkRoutes
@@ -48,6 +51,7 @@ from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.record_copies import RecordCopies
 from runtime.engine.files.archives import ContainerArchives
 from runtime.engine.files.container_root import ContainerRoots
+from runtime.engine.lifecycle.commit import Committer
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.create import Creator
 from runtime.engine.lifecycle.execs import Execs
@@ -111,7 +115,7 @@ class Daemon:
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
         self.removal = ContainerRemoval(
-            self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses, self.drivers
+            self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses, self.drivers, self.images
         )
         self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
         starter = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces, self.drivers)
@@ -166,6 +170,15 @@ class Daemon:
             long_requests=self.long_requests,
         )
         removal = ImageRemoval(images, containers, self.bus)
+        committer = Committer(
+            images,
+            self.layers,
+            containers,
+            self.control,
+            self.drivers,
+            paths=paths,
+            deferred_delete=self.deferred_delete,
+        )
         registries = RegistryRoutes(
             self.registries,
             self.puller,
@@ -201,6 +214,8 @@ class Daemon:
                 pull=registries.pull,
                 import_=image_archives.import_,
             ),
+            CommitRoutes(containers, committer, self.bus),
+            DiskUsageRoutes(images, containers, volumes, self.build_cache, paths=paths, drivers=self.drivers),
             VolumeRoutes(volumes, containers),
             BuildRoutes(self.builder, self.long_requests),
             NetworkRoutes(self.netd, self.network, containers),
@@ -228,6 +243,7 @@ class Daemon:
         """Load all records, and update them from the running processes."""
         self.deferred_delete.open()
         self.images.load()
+        self.images.used_elsewhere = self._layers_of_containers
         self.build_cache.load()
         self.volumes.load()
         self.containers.load()
@@ -236,6 +252,9 @@ class Daemon:
         await self.user_namespaces.open()
         await self.restore.restore_all()
         await self.builder.sweep()
+
+    def _layers_of_containers(self) -> Iterator[str]:
+        return (chain for container in self.containers.all() for chain in container.record.layers)
 
     async def _repair_records(self) -> None:
         """Delete data without records or, if records may be lost, restore records from their copies."""
@@ -247,8 +266,7 @@ class Daemon:
         for fault in self.store.faults:
             self.bus.publish(store_damaged(fault))
         if not self.store.incidents:
-            in_containers = (chain for container in self.containers.all() for chain in container.record.layers)
-            self.images.sweep([*in_containers, *self.build_cache.layers()])
+            self.images.sweep([*self._layers_of_containers(), *self.build_cache.layers()])
             self.removal.sweep()
             self.drivers.sweep()
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
 from netd.common.http.web import Call, HttpRoute, json
+from runtime import platforms
 from runtime.api import bodies, shapes
 from runtime.container_config import CreateRequest
 from runtime.engine.containers.container import Container
@@ -22,6 +23,7 @@ from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.options import links
 from runtime.engine.views import listing
 from runtime.engine.views import top as process_list
+from runtime.images import compatibility
 from runtime.images.image_store import Images
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Supervisor
@@ -67,11 +69,31 @@ class ContainerRoutes:
         body = await call.body(dict[str, Any])
         if not body:
             raise BadRequest("config cannot be empty in order to create a container")
-        platform = call.text("platform")
-        if platform and not platform.startswith("linux"):
-            raise BadRequest(f"the platform {platform} is not supported: this host runs Linux containers")
-        container, warnings = await self._creator.create(bodies.convert(body, CreateRequest), call.text("name"))
+        request = bodies.convert(body, CreateRequest)
+        noticed = self._check_platform(request.image, call.text("platform"))
+        container, warnings = await self._creator.create(request, call.text("name"))
+        warnings = [*noticed, *warnings]
         return json({"Id": container.id, "Warnings": [*warnings, *await self._ports.warnings(container)]}, 201)
+
+    def _check_platform(self, name: str, text: str) -> list[str]:
+        """Return Docker's warning about an image for another machine.
+
+        Raises NotFound, upon which clients pull, if the image is not for the platform *text*.
+        """
+        wanted = compatibility.requested(text)
+        if wanted is not None and wanted.os != "linux":
+            compatibility.check(wanted, name, wanted)
+        if not name or (image := self._images.search(name)) is None:
+            return []
+        found, here = compatibility.platform_of(image), compatibility.host()
+        if wanted is not None:
+            compatibility.check(found, name, wanted)
+        if wanted is not None or platforms.best([found], here) is not None:
+            return []
+        return [
+            f"The requested image's platform ({found}) does not match the detected host platform ({here}) and no"
+            " specific platform was requested"
+        ]
 
     async def list(self, call: Call) -> web.StreamResponse:
         filters = call.filters(listing.KEYS)

@@ -13,7 +13,6 @@ from netd.common.errors import NotImplementedYet, Unavailable
 from netd.common.http.web import Call, Handler, HttpRoute
 
 _NOT_IMPLEMENTED = """
-POST /commit
 GET /containers/{name:path}/attach/ws
 POST /containers/{name:path}/update
 POST /plugins/create

@@ -1,4 +1,4 @@
-"""Routes ``version``, ``info``, ``events`` and ``system df``."""
+"""Routes ``version``, ``info`` and ``events``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.containers import Containers
 from runtime.images import compatibility
 from runtime.images.image_store import Images
-from runtime.kernel import host_info, tree
+from runtime.kernel import host_info
 from runtime.paths import Paths
 from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
@@ -76,7 +76,6 @@ class SystemRoutes:
             HttpRoute("GET", "/version", self.version),
             HttpRoute("GET", "/info", self.info),
             HttpRoute("GET", "/events", self.events),
-            HttpRoute("GET", "/system/df", self.usage),
         ]
 
     async def version(self, _: Call) -> web.StreamResponse:
@@ -155,55 +154,6 @@ class SystemRoutes:
                     if matches(event, filters):
                         await response.write(_line(event, legacy))
         return response
-
-    async def usage(self, _: Call) -> web.StreamResponse:
-        return json(await asyncio.to_thread(self._usage))
-
-    def _usage(self) -> dict[str, Any]:
-        layers = {chain for image in self._images.all() for chain in image.layers}
-        return {
-            "LayersSize": sum(tree.size(self._paths.layer(chain)) for chain in layers),
-            "Images": [
-                {
-                    "Id": image.id,
-                    "RepoTags": [name.short for name in self._images.names_of(image.id)],
-                    "Size": image.size,
-                    "SharedSize": 0,
-                    "Containers": len(self._containers.users_of_image(image.id)),
-                    "Created": 0,
-                }
-                for image in self._images.all()
-            ],
-            "Containers": [
-                {
-                    "Id": container.id,
-                    "Names": [f"/{container.record.name}"],
-                    "Image": container.record.config.image,
-                    "State": container.record.state.status,
-                    "Status": container.record.state.status,
-                    "SizeRw": self._drivers.size(self._paths, container.record),
-                    "Created": 0,
-                    "LocalVolumes": sum(point.type == "volume" for point in container.record.mounts),
-                }
-                for container in self._containers.all()
-            ],
-            "Volumes": [
-                {
-                    "Name": volume.name,
-                    "Driver": "local",
-                    "Mountpoint": str(self._volumes.folder(volume.name)),
-                    "Labels": volume.labels,
-                    "Scope": "local",
-                    "Options": None,
-                    "UsageData": {
-                        "Size": self._volumes.size(volume.name),
-                        "RefCount": len(self._containers.users_of_volume(volume.name)),
-                    },
-                }
-                for volume in self._volumes.all()
-            ],
-            "BuildCache": [],
-        }
 
 
 _CONSTANT_FIELDS: dict[str, Any] = {

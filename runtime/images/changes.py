@@ -1,4 +1,4 @@
-"""``--change``: Dockerfile instructions applied to an imported image.  Pure."""
+"""``--change``: Dockerfile instructions applied to an image that is imported or committed.  Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from netd.common.errors import BadRequest
-from runtime.container_config import Empty
+from runtime.container_config import Empty, Healthcheck
 from runtime.images.image_config import ImageConfig
 
 _PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp|sctp))?\Z", re.ASCII)
 
+_TIMES = ("interval", "timeout", "start-period", "start-interval")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ns|us|ms|s|m|h)", re.ASCII)
+_NANOSECONDS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
-def apply(changes: Iterable[str]) -> ImageConfig:
-    """Return the image configuration after all instructions.  Raises BadRequest for the first invalid one."""
-    config = ImageConfig()
+
+def apply(changes: Iterable[str], config: ImageConfig | None = None) -> ImageConfig:
+    """Return *config* after all instructions.  Raises BadRequest for the first invalid one."""
+    config = config or ImageConfig()
     for change in changes:
         word, _, rest = change.strip().partition(" ")
         if not word:
@@ -25,7 +29,7 @@ def apply(changes: Iterable[str]) -> ImageConfig:
         handler = _HANDLERS.get(word.upper())
         if handler is None or not rest.strip():
             known = ", ".join(sorted(_HANDLERS))
-            raise BadRequest(f"{change!r} cannot be applied to an image: use one of {known} with a value")
+            raise BadRequest(f"{word[:40]} is not a valid change command: use one of {known}, with a value")
         config = handler(config, rest.strip())
     return config
 
@@ -80,6 +84,39 @@ def _volumes(config: ImageConfig, text: str) -> ImageConfig:
     return _with(config, volumes={**(config.volumes or {}), **{path: Empty() for path in paths}})
 
 
+def _on_build(config: ImageConfig, text: str) -> ImageConfig:
+    if text.split()[0].upper() in ("ONBUILD", "FROM", "MAINTAINER"):
+        raise BadRequest(f"ONBUILD {text}: chaining ONBUILD, FROM and MAINTAINER is not allowed")
+    return _with(config, on_build=[*(config.on_build or ()), text])
+
+
+def _healthcheck(config: ImageConfig, text: str) -> ImageConfig:
+    """Apply ``NONE``, or ``[--interval=30s …] CMD command``."""
+    times: dict[str, int] = {}
+    rest = text
+    while rest.startswith("--"):
+        flag, _, rest = rest.partition(" ")
+        name, _, value = flag.removeprefix("--").partition("=")
+        rest = rest.strip()
+        if name == "retries" and value.isascii() and value.isdigit():
+            times["retries"] = int(value)
+        elif name in _TIMES and (found := _DURATION.fullmatch(value)):
+            times[name.replace("-", "_")] = int(float(found[1]) * _NANOSECONDS[found[2]])
+        else:
+            raise BadRequest(
+                f"HEALTHCHECK {flag}: use --interval, --timeout, --start-period or --start-interval with a"
+                " time such as 30s, or --retries with a number"
+            )
+    kind, _, command = rest.partition(" ")
+    if kind.upper() == "NONE" and not command:
+        return _with(config, healthcheck=Healthcheck(test=["NONE"]))
+    if kind.upper() != "CMD" or not command.strip():
+        raise BadRequest(f"HEALTHCHECK {text}: use NONE, or CMD with a command")
+    words = command.strip()
+    test = ["CMD", *_command(words)] if words.startswith("[") else ["CMD-SHELL", words]
+    return _with(config, healthcheck=Healthcheck(test=test, **times))
+
+
 def _listed(text: str) -> list[str]:
     if not text.startswith("["):
         return text.split()
@@ -104,7 +141,9 @@ _HANDLERS: dict[str, Callable[[ImageConfig, str], ImageConfig]] = {
     "ENTRYPOINT": lambda config, text: _with(config, entrypoint=_command(text)),
     "ENV": _env,
     "EXPOSE": _expose,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _labels,
+    "ONBUILD": _on_build,
     "STOPSIGNAL": lambda config, text: _with(config, stop_signal=text),
     "USER": lambda config, text: _with(config, user=text),
     "VOLUME": _volumes,

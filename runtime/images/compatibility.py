@@ -8,6 +8,7 @@ import msgspec
 
 from netd.common.errors import BadRequest, NotFound
 from runtime import platforms
+from runtime.images.image_config import ImageRecord
 from runtime.platforms import Platform
 
 
@@ -35,6 +36,12 @@ def requested(text: str) -> Platform | None:
         raise BadRequest(f"the platform is invalid: {error}") from None
     here = host()
     return platforms.normalized(Platform(found.os or here.os, found.architecture or here.architecture, found.variant))
+
+
+def platform_of(image: ImageRecord) -> Platform:
+    """Return the platform of an image; an image that does not say is for this machine."""
+    document, here = image.document, host()
+    return Platform(document.os or here.os, document.architecture or here.architecture, document.variant)
 
 
 def check(image: Platform, shown: str, wanted: Platform | None = None) -> None:

@@ -54,6 +54,7 @@ class ImageDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     created: str = ""
     author: str = ""
     comment: str = ""
+    docker_version: str = ""
     config: ImageConfig | None = None
     rootfs: RootFS = msgspec.field(default_factory=RootFS)
     history: list[History] | None = None

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -52,6 +52,8 @@ class Images:
         self._images: dict[str, ImageRecord] = {}
         self._tags: dict[str, str] = {}
         self._held: Counter[str] = Counter()
+        self.used_elsewhere: Callable[[], Iterable[str]] = tuple
+        """Returns the chain ids of layers that containers use."""
         self.sources = LayerSources(store)
 
     def load(self) -> None:
@@ -75,13 +77,14 @@ class Images:
 
     def names_of(self, identifier: str) -> list[Reference]:
         """Return the names with tags of an image, sorted."""
-        return [name for name in self._references(identifier) if not name.digest]
+        return [name for name in self.references(identifier) if not name.digest]
 
     def digests_of(self, identifier: str) -> list[Reference]:
         """Return the names with digests of manifests (RepoDigests) of an image, sorted."""
-        return [name for name in self._references(identifier) if name.digest]
+        return [name for name in self.references(identifier) if name.digest]
 
-    def _references(self, identifier: str) -> list[Reference]:
+    def references(self, identifier: str) -> list[Reference]:
+        """Return all names of an image, with tags and with digests, sorted."""
         found = [reference.parse(name) for name, image in self._tags.items() if image == identifier]
         return sorted(found, key=lambda name: name.short)
 
@@ -97,6 +100,13 @@ class Images:
         """Return the names with tags in a repository, such as ``docker.io/library/nginx``, sorted."""
         found = (reference.parse(name) for name in self._tags if name.startswith(f"{repository}:"))
         return sorted((name for name in found if name.repository == repository and name.tag), key=lambda name: name.tag)
+
+    def search(self, text: str) -> ImageRecord | None:
+        """Do what :meth:`find` does; None if there is no such image or the name is invalid."""
+        try:
+            return self.find(text)
+        except (BadRequest, NotFound):
+            return None
 
     def find(self, text: str) -> ImageRecord:
         """Return the image with a name, an id or a unique prefix of an id.  Raises NotFound with Docker's text."""
@@ -210,19 +220,32 @@ class Images:
             await self._store.write(Drop("tag", name.full))
             self._tags.pop(name.full, None)
 
-    async def delete(self, image: ImageRecord) -> list[Reference]:
-        """Delete the image, its names and digests, which are returned, and the layers that no other image uses."""
+    async def layer_sizes(self) -> dict[str, int]:
+        """Return the bytes of the files of the layers of all images, by chain id."""
+        chains = {chain for image in self._images.values() for chain in image.layers}
+        return await asyncio.to_thread(
+            lambda: {chain: self._layers.size(chain) for chain in chains if self._layers.exists(chain)}
+        )
+
+    async def drop_unused(self, chains: Sequence[str]) -> None:
+        """Delete those of the layers that nothing uses any more."""
+        async with self._lock:
+            self._drop_layers([chain for chain in chains if self._layers.exists(chain)])
+
+    async def delete(self, image: ImageRecord) -> list[str]:
+        """Delete the image, its names and digests, and the layers that nothing else uses, which are returned."""
         async with self._lock:
             if image.id not in self._images:
                 raise Conflict(f"image {image.id} is being removed already")
-            names = self._references(image.id)
+            names = self.references(image.id)
             await self._store.write(Drop("image", image.id), *(Drop("tag", name.full) for name in names))
             del self._images[image.id]
             for name in names:
                 del self._tags[name.full]
+            unused = self._unused_layers(image.layers)
             self._drop_layers(image.layers)
             await self.sources.keep({diff for other in self.all() for diff in other.document.rootfs.diff_ids})
-            return names
+            return unused
 
     def _drop_layers(self, chains: Sequence[str], pauses: Sequence[float] = (0.5, 3.0)) -> None:
         """Delete the layers that no image uses; failures are retried after *pauses* seconds, and at the next start."""
@@ -246,4 +269,5 @@ class Images:
             # An image whose record was lost may use them.
             return []
         used = {chain for image in self._images.values() for chain in image.layers}
+        used.update(self.used_elsewhere())
         return [chain for chain in chains if chain not in used and chain not in self._held]

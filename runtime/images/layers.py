@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,23 +106,31 @@ class Layers:
                 replaced.close()
             return _layer(summary, diffs_below, fresh, described)
 
-    def from_folder(self, folder: Path, diffs_below: Sequence[str] = (), *, move: bool) -> Layer:
+    def from_folder(
+        self,
+        folder: Path,
+        diffs_below: Sequence[str] = (),
+        *,
+        move: bool,
+        omit: Callable[[int], Container[bytes]] = lambda _: frozenset(),
+    ) -> Layer:
         """Make a layer of *folder*, the upper folder of an overlay above the layers of *diffs_below*; blocking.
 
         Overlay's whiteouts and opaque marks become those of layers; sockets are left out.  With *move* the folder
         itself becomes the layer's folder, and no process may use it; otherwise it is copied, and may be in use.
+        *omit* gets the open folder, and returns the paths in it that are left out of the archive, with what is below.
 
         Raises OSError, BadArchive, or NoSpace if the disk is full; a folder to be moved is then still in its place.
         """
         below = chain_ids(list(diffs_below))
         if not move:
-            with byte_pipe.stream(lambda sink: self._write_upper(folder, below, sink)) as archive:
+            with byte_pipe.stream(lambda sink: self._write_upper(folder, below, sink, omit)) as archive:
                 return self.unpack(archive, diffs_below)
         with self._fresh() as (fresh, described, _aside):
             with described.open("w+b") as file:
                 writer = RecipeWriter(file)
                 sink = RecordingSink(writer)
-                size = self._write_upper(folder, below, sink)
+                size = self._write_upper(folder, below, sink, omit)
                 summary = Summary(sink.digest, sink.size, size)
                 writer.finish(summary)
             fresh.rmdir()
@@ -267,12 +275,14 @@ class Layers:
             for handle in (root, *lower):
                 os.close(handle)
 
-    def _write_upper(self, folder: Path, below: Sequence[str], sink: Sink) -> int:
+    def _write_upper(
+        self, folder: Path, below: Sequence[str], sink: Sink, omit: Callable[[int], Container[bytes]]
+    ) -> int:
         root = open_tree_root(folder)
         lower = open_tree_root(self._paths.layer(below[-1])) if below else -1
         try:
             writer = TreeWriter(sink, whiteouts=True)
-            return writer.whole(root, with_root=layer_archive.root_differs(root, lower))
+            return writer.whole(root, with_root=layer_archive.root_differs(root, lower), omit=omit(root))
         finally:
             os.close(root)
             if lower >= 0:

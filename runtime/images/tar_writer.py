@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -176,22 +176,26 @@ class TreeWriter:
         self.size = 0
         """Bytes of all files written."""
 
-    def tree(self, root: int, prefix: bytes = b"", *, mounts: bool = False) -> None:
+    def tree(
+        self, root: int, prefix: bytes = b"", *, mounts: bool = False, omit: Container[bytes] = frozenset()
+    ) -> None:
         """Write everything below the open folder *root*, under the names *prefix* + path; not the root itself.
 
-        Mount points are entered only with *mounts*.
+        Mount points are entered only with *mounts*.  *omit* are paths that are left out; if a folder is among them,
+        then all paths below it are.
         """
         for found in sorted_tree.walk(root, mounts=mounts):
-            self.file(found, prefix + found.path)
+            if found.path not in omit:
+                self.file(found, prefix + found.path)
 
-    def whole(self, root: int, *, with_root: bool = False) -> int:
+    def whole(self, root: int, *, with_root: bool = False, omit: Container[bytes] = frozenset()) -> int:
         """Write a complete archive of the open folder *root*, with an entry of the root itself if *with_root*.
 
         Return the number of bytes of its files.
         """
         if with_root:
             self.folder(root, b".")
-        self.tree(root)
+        self.tree(root, omit=omit)
         self.end()
         return self.size
 

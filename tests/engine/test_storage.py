@@ -180,7 +180,7 @@ def test_an_import_is_compressed_or_not_and_changes_are_applied(api, output):
     api.start(made)
     assert api.wait(made)["StatusCode"] == 0 and api.logs(made) == b"from the image\n"
     code, words = refused(api.remove_image, "changed:1")
-    assert code == 409 and "stopped container" in words
+    assert code == 409 and "is using its referenced image" in words
     api.remove_container(made)
     report = api.remove_image("changed:1")
     assert report[0] == {"Untagged": "changed:1"} and "Deleted" in report[1]

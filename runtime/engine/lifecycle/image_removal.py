@@ -1,14 +1,19 @@
-"""Removal of images by ``rmi`` and ``image prune``, and the reports that they return."""
+"""Removal of images by ``rmi`` and ``image prune``, and the reports that they return.
+
+The rules are those of Docker 28 (``daemon/images/image_delete.go`` and ``image_prune.go``): a name is removed before
+its image, repository digests are removed with the last tag of their repository, and unnamed parents that nothing uses
+with the image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 
-from netd.common.errors import Conflict
+from netd.common.errors import Conflict, NotFound, Problem
 from netd.common.events import Bus, event
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
+from runtime.images import reference
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.images.reference import Reference
@@ -22,79 +27,144 @@ class ImageRemoval:
         self._containers = containers
         self._bus = bus
 
-    async def remove(self, text: str, *, force: bool) -> Report:
-        """Remove the name *text* if the image has further names; otherwise remove the image with all its names.
+    async def remove(self, text: str, *, force: bool, prune: bool = True) -> Report:
+        """Remove the name *text*, and the image if that was its last name; an id stands for all names.
 
-        Raises Conflict if a container uses the image, or, without *force*, if *text* is an id and the image has several
-        names.
+        With *prune*, unnamed parents that are not used are removed as well.  Raises Conflict if the image is used, or
+        has names in several repositories; with *force* only if a running container uses it or an image is based on it.
         """
         image = self._images.find(text)
-        names = self._images.names_of(image.id)
-        tag = self._images.names_tag(text)
-        if tag is not None and len(names) > 1:
-            await self._images.untag(tag)
-            return self._untagged([tag], image)
-        self._check_removable(image, names, tag, force=force)
-        return await self._delete(image)
+        report: Report = []
+        name = self._name(text, image)
+        if name is None:
+            names = self._images.references(image.id)
+            if _is_single(names):
+                self._check(image, force=force, named=False)
+                for reference_ in names:
+                    await self._untag(reference_, image, report)
+            await self._delete(image, report, force=force, prune=prune)
+            return report
+        await self._remove_name(name, image, report, force=force, shown=text)
+        if not self._images.references(image.id):
+            await self._delete(image, report, force=force, prune=prune, quiet=True)
+        return report
 
-    def _check_removable(
-        self, image: ImageRecord, names: Sequence[Reference], tag: Reference | None, *, force: bool
+    def _name(self, text: str, image: ImageRecord) -> Reference | None:
+        """Return the name that *text* is; None if it is an id."""
+        prefix = reference.id_prefix(text)
+        name = None if prefix and image.id == f"sha256:{prefix}" else reference.parse(text)
+        if name is not None and self._images.image_of(name) == image.id:
+            return name
+        if prefix and image.id.startswith(f"sha256:{prefix}"):
+            return None
+        raise NotFound(f"No such image: {text}")
+
+    async def _remove_name(
+        self, name: Reference, image: ImageRecord, report: Report, *, force: bool, shown: str
     ) -> None:
-        short = image.id.removeprefix("sha256:")[:12]
         users = self._containers.users_of_image(image.id)
-        running = [container for container in users if container.record.state.counts_as_running]
-        if tag is None and len(names) > 1 and not force:
+        if not force and users and _is_single(self._images.references(image.id)):
             raise Conflict(
-                f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+                f'conflict: unable to remove repository reference "{shown}" (must force) - container'
+                f" {_id_and_name(users[0])} is using its referenced image {_short(image)}"
             )
-        if running:
-            raise Conflict(
-                f"conflict: unable to delete {tag.short if tag else short} (cannot be forced) - image is being used by"
-                f" running container {_id_and_name(running[0])}"
-            )
+        await self._untag(name, image, report)
+        if name.digest:
+            return
+        same = [found for found in self._images.references(image.id) if found.repository == name.repository]
+        if all(found.digest for found in same):
+            for digest in same:
+                await self._untag(digest, image, report)
+
+    def _check(self, image: ImageRecord, *, force: bool, named: bool = True) -> None:
+        """Raise Conflict if the image cannot be deleted; *named* says whether its names are a reason."""
+        if self._images.children(image.id):
+            raise self._conflict(image, "cannot be forced", "image has dependent child images")
+        users = self._containers.users_of_image(image.id)
+        for container in users:
+            if container.record.state.counts_as_running:
+                used = f"image is being used by running container {_id_and_name(container)}"
+                raise self._conflict(image, "cannot be forced", used)
+        if force:
+            return
+        if named and self._images.references(image.id):
+            raise self._conflict(image, "must be forced", "image is referenced in multiple repositories")
         if users:
-            raise Conflict(
-                f"conflict: unable to delete {tag.short if tag else short} (cannot be forced) - image is being used by"
-                f" stopped container {_id_and_name(users[0])}: remove the container first"
-            )
+            used = f"image is being used by stopped container {_id_and_name(users[0])}"
+            raise self._conflict(image, "must be forced", used)
 
-    async def _delete(self, image: ImageRecord) -> Report:
-        names = await self._images.delete(image)
-        report = self._untagged(names, image)
-        self._publish_event("delete", image, {"name": image.id})
-        report.append({"Deleted": image.id})
-        return report + [{"Deleted": chain} for chain in reversed(image.layers)]
+    def _conflict(self, image: ImageRecord, remedy: str, reason: str) -> Conflict:
+        return Conflict(f"conflict: unable to delete {_short(image)} ({remedy}) - {reason}")
 
-    def _untagged(self, names: Sequence[Reference], image: ImageRecord) -> Report:
-        for name in names:
-            self._publish_event("untag", image, {"name": name.short})
-        return [{"Untagged": name.short} for name in names]
+    async def _delete(
+        self, image: ImageRecord, report: Report, *, force: bool, prune: bool, quiet: bool = False
+    ) -> None:
+        """Delete the image and, with *prune*, its unnamed parents; *quiet* keeps a used image without an error."""
+        current: ImageRecord | None = image
+        while current is not None:
+            try:
+                self._check(current, force=force)
+            except Conflict:
+                if quiet and (self._images.references(current.id) or self._is_used(current)):
+                    return
+                raise
+            parent = self._images.by_id(current.parent)
+            for name in self._images.references(current.id):
+                await self._untag(name, current, report)
+            layers = await self._images.delete(current)
+            self._publish_event("delete", current, current.id)
+            report.append({"Deleted": current.id})
+            report += [{"Deleted": chain} for chain in reversed(layers)]
+            is_prunable = prune and parent is not None and not self._images.references(parent.id)
+            if not is_prunable or self._images.children(current.parent) or self._is_used(parent):
+                return
+            current, force, quiet = parent, False, True
+
+    def _is_used(self, image: ImageRecord | None) -> bool:
+        return image is not None and bool(self._containers.users_of_image(image.id))
+
+    async def _untag(self, name: Reference, image: ImageRecord, report: Report) -> None:
+        await self._images.untag(name)
+        self._publish_event("untag", image, name.short)
+        report.append({"Untagged": name.short})
 
     async def prune(self, matches: Callable[[ImageRecord], bool], *, dangling: bool) -> tuple[Report, int]:
-        """Delete every unused image for which *matches* is true; with *dangling*, only images without a name."""
+        """Remove the unused images for which *matches* is true; with *dangling*, only those without a tag.
+
+        Return the report, and the bytes of the layers that were deleted.
+        """
         report: Report = []
-        freed = 0
+        sizes = await self._images.layer_sizes()
         for image in self._images.all():
-            named = bool(self._images.names_of(image.id))
-            if (named and dangling) or self._containers.users_of_image(image.id) or not matches(image):
+            names = self._images.references(image.id)
+            if (not names and self._images.children(image.id)) or not matches(image):
                 continue
-            report += await self._delete(image)
-            freed += image.size
+            if dangling and any(not name.digest for name in names):
+                continue
+            for text in [name.full for name in names] or [image.id]:
+                try:
+                    report += await self.remove(text, force=False)
+                except Problem:  # it is used, or was removed meanwhile
+                    continue
+        freed = sum(sizes.get(entry.get("Deleted", ""), 0) for entry in report)
+        self._bus.publish(event("image", "prune", "", {"reclaimed": str(freed)}))
         return report, freed
 
-    def _publish_event(self, action: str, image: ImageRecord, attributes: dict[str, str]) -> None:
-        self._bus.publish(event("image", action, image.id, attributes))
+    def _publish_event(self, action: str, image: ImageRecord, name: str) -> None:
+        self._bus.publish(event("image", action, image.id, {"name": name}))
+
+
+def _short(image: ImageRecord) -> str:
+    return image.id.removeprefix("sha256:")[:12]
 
 
 def _id_and_name(container: Container) -> str:
     return f"{container.id[:12]} ({container.record.name})"
 
 
-def reference_filter(patterns: Sequence[str], names: Sequence[Reference]) -> bool:
-    """Return whether a name matches one of the patterns, such as ``busybox``, ``busybox:1``, ``local/*``."""
-    return not patterns or any(_matches(pattern, name) for pattern in patterns for name in names)
-
-
-def _matches(pattern: str, name: Reference) -> bool:
-    texts = (name.short, name.short_repository, name.full, name.repository)
-    return any(fnmatchcase(text, pattern) for text in texts)
+def _is_single(names: Sequence[Reference]) -> bool:
+    """Return whether the names are at most one tag, and digests of one repository."""
+    if len(names) <= 1:
+        return True
+    tags = [name for name in names if not name.digest]
+    return len(tags) <= 1 and len({name.repository for name in names}) == 1

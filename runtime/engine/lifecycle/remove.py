@@ -12,6 +12,7 @@ from netd.common.errors import NoSpace, Problem
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.network.static_addresses import StaticAddresses
+from runtime.images.image_store import Images
 from runtime.paths import Paths
 from runtime.storage.deferred_delete import DeferredDelete
 from runtime.storage.drivers.selection import StorageDrivers
@@ -29,7 +30,9 @@ class ContainerRemoval:
         deferred_delete: DeferredDelete,
         static_addresses: StaticAddresses,
         drivers: StorageDrivers,
+        images: Images,
     ) -> None:
+        self._images = images
         self._drivers = drivers
         self._containers = containers
         self._static_addresses = static_addresses
@@ -50,6 +53,8 @@ class ContainerRemoval:
         self._delete_folder(container)
         if volumes:
             await self._remove_anonymous(container)
+        if self._images.by_id(container.record.image) is None:
+            await self._images.drop_unused(container.record.layers)
         self._containers.publish_event(container, "destroy")
         container.end_pending_attachments()
         container.exit_waiters.complete(container.exit_code)

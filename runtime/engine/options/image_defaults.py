@@ -36,6 +36,7 @@ def with_image_defaults(config: Config, image: ImageConfig | None) -> Config:
         stop_signal=config.stop_signal or defaults.stop_signal or "",
         healthcheck=config.healthcheck or defaults.healthcheck,
         shell=config.shell or defaults.shell,
+        on_build=config.on_build or defaults.on_build,
     )
 
 

@@ -67,7 +67,7 @@ class Saver:
         for text in names:
             for image, name in self._named(text):
                 if platform is not None:
-                    compatibility.check(platform_of(image), text, platform)
+                    compatibility.check(compatibility.platform_of(image), text, platform)
                 saved = found.setdefault(image.id, _Saved(image))
                 if name is not None and name not in saved.names:
                     saved.names.append(name)
@@ -141,12 +141,6 @@ class Saver:
         for chain, diff in zip(image.layers, image.document.rootfs.diff_ids, strict=True):
             layers.append(SavedBlob(diff, self._layers.summary(chain, diff).tar_size, chain=chain))
         return _blob(image.text.encode()), layers
-
-
-def platform_of(image: ImageRecord) -> Platform:
-    """Return the platform of an image; an image that does not say is for this machine."""
-    document, host = image.document, compatibility.host()
-    return Platform(document.os or host.os, document.architecture or host.architecture, document.variant)
 
 
 def _blob(content: bytes) -> SavedBlob:

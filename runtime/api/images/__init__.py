@@ -1,0 +1,1 @@
+"""Routes of images: list, inspect, remove, archives, commit, disk usage."""
