@@ -177,6 +177,13 @@ class Host(Protocol):
         Covers links that were observed or applied; changes inside sandboxes are not reported.
         """
 
+    async def begin_reaping(self) -> None:
+        """Have the kernel begin the deletion of retired links; a program that lists the links waits for its end.
+
+        In a burst of removals, where each change would wait some 30 ms, the links are deleted when no change has been
+        made for 30 ms.
+        """
+
     async def reap(self) -> None:
         """Wait, in parallel with other calls, until the retired links are deleted: some 30 ms, at most 2 s."""
 

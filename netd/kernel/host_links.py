@@ -24,6 +24,7 @@ from netd.portmap.rules import BridgeRules
 OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
 _LATE, _LATE_PAUSE = 4, 0.02
 """Number of reads, and seconds between two, until a missing route of an IPv6 address counts as deleted."""
+_NEIGHBOUR = "neighbour "
 ON_HOST = (Bridge, Segment, HostLink, Pair)
 
 
@@ -105,10 +106,14 @@ class HostLinks:
         bridges_known = {name: fact for name, fact in self.known.items() if isinstance(fact, Bridge)}
         return observe.bridge_facts(links, bridges_known, state)
 
-    def deviations(self, names: Iterable[str], indices: Iterable[int]) -> list[Change]:
-        """Return a change for each of these links that differs from its last known fact."""
+    def deviations(self, names: Iterable[str], indices: Iterable[int], *, neighbours: bool = False) -> list[Change]:
+        """Return a change for each of these links that differs from its last known fact.
+
+        Neighbour entries are compared only if *neighbours*: a host with many networks has thousands of them.
+        """
         names = {*names, *filter(None, map(name_of, indices))}
-        return [change for name in names if (change := self._deviation(name))]
+        wrong = self._wrong_neighbours(self._pairs()) if neighbours else None
+        return [change for name in names if (change := self._deviation(name, wrong))]
 
     def look(self) -> list[Change]:
         """Return a change for each bridge with wrong settings: the kernel sends no notification for most of them."""
@@ -129,7 +134,7 @@ class HostLinks:
         wrong = bridge_settings.wrong_sysctls(link, known, self.forwards(link.name))
         return next(wrong, None) is not None or bool(bridge_settings.wrong_attributes(link))
 
-    def _deviation(self, name: str) -> Change | None:
+    def _deviation(self, name: str, wrong: list[Neighbour] | None) -> Change | None:
         if self._macvlans.parent_changed(name):
             return Change("link", name)
         known = self.known.get(name)
@@ -145,28 +150,30 @@ class HostLinks:
             return None if self._macvlans.access_is(known, link) else Change("link", name)
         if isinstance(known, Pair):
             return None if observe.port_is(known, link, self._lookups) else Change("link", name)
-        bridge = observe.bridge_fact(link, self._bridge_state(link), known)
+        bridge = observe.bridge_fact(link, self._bridge_state(link, known, wrong), known)
         if bridge == known:
             return None
         # Without an address, what follows from it differs too.
         others = replace(bridge, addresses=known.addresses, faults=known.faults)
         return Change("address" if others == known and bridge.addresses != known.addresses else "link", name)
 
-    def _bridge_state(self, link: rtnl.Link) -> observe.BridgeState:
-        pairs = (fact for fact in self.known.values() if isinstance(fact, Pair))
+    def _bridge_state(self, link: rtnl.Link, known: Bridge, wrong: list[Neighbour] | None) -> observe.BridgeState:
+        unchanged = tuple(fault for fault in known.faults if fault.startswith(_NEIGHBOUR))
         return observe.BridgeState(
             self._host.addresses(link.index).get(link.index, []),
             self._host.routes(link=link.index),
             self._host.program(link.index, tc.EGRESS),
             self.forwards(link.name),
-            _described(found for found in self._wrong_neighbours(pairs) if found.link == link.index),
+            unchanged if wrong is None else _described(found for found in wrong if found.link == link.index),
         )
 
     def wrong_neighbours(self, bridge: str) -> list[Neighbour]:
         """Return the permanent neighbour entries by a bridge that contradict the MACs of the known pairs."""
         link = self._host.find(bridge)
-        pairs = (fact for fact in self.known.values() if isinstance(fact, Pair))
-        return [found for found in self._wrong_neighbours(pairs) if link and found.link == link.index]
+        return [found for found in self._wrong_neighbours(self._pairs()) if link and found.link == link.index]
+
+    def _pairs(self) -> list[Pair]:
+        return [fact for fact in self.known.values() if isinstance(fact, Pair)]
 
     def _wrong_neighbours(self, pairs: Iterable[Pair]) -> list[Neighbour]:
         permanent = self._host.permanent_neighbours()
@@ -187,4 +194,4 @@ def names_of(fact: Fact) -> tuple[str, ...]:
 
 
 def _described(wrong: Iterable[Neighbour]) -> tuple[str, ...]:
-    return tuple(sorted(f"neighbour {found.address} at {found.mac or 'no MAC'}" for found in wrong))
+    return tuple(sorted(f"{_NEIGHBOUR}{found.address} at {found.mac or 'no MAC'}" for found in wrong))

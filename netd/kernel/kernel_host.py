@@ -177,7 +177,7 @@ class KernelHost:
         if events.routes:
             names.update(links.all_bridges())
         if names or events.indices:
-            changes += links.deviations(names, events.indices)
+            changes += links.deviations(names, events.indices, neighbours=events.neighbours)
         if events.rules:
             self._worker.firewall.host_forward.look()
         damaged = events.table or (events.forwarding and self._worker.forwarding_lost())
@@ -195,6 +195,10 @@ class KernelHost:
         except (KernelRefused, OSError) as problem:
             _log.warning("firewall not compared, will be retried: error=%s", problem)
             return False
+
+    async def begin_reaping(self) -> None:
+        if (begun := self._threads.reaper.begin()) is not None:
+            await asyncio.wait((asyncio.wrap_future(begun),), timeout=_REAP_TIMEOUT)
 
     async def reap(self) -> None:
         reaping = asyncio.wrap_future(self._threads.reaper.delete_now())

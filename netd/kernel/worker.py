@@ -46,6 +46,7 @@ from netd.portmap.rules import BridgeRules, ForwardPolicy, Ruleset, RulesetChang
 class Worker:
     def __init__(self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str, policy: ForwardPolicy) -> None:
         self._reaper = reaper
+        self._retired_bridges: list[int] = []
         self.sandboxes = SandboxNamespaces(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
@@ -138,7 +139,8 @@ class Worker:
                     self._apply_step(step, deleted)
         finally:
             retired = any(step.verb is Verb.DEL and isinstance(step.fact, ON_HOST) for step in steps)
-            self._reaper.note_change(retired=retired)
+            self._reaper.note_change(retired=retired, bridges=self._retired_bridges)
+            self._retired_bridges = []
 
     def _apply_step(self, step: Step, deleted_sandboxes: set[str]) -> None:
         self.links.forget(step.fact)
@@ -176,7 +178,8 @@ class Worker:
     def _delete(self, fact: Fact, deleted_sandboxes: set[str]) -> None:
         match fact:
             case Bridge():
-                bridges.delete(self._host, fact)
+                if (index := bridges.delete(self._host, fact)) is not None:
+                    self._retired_bridges.append(index)
             case Segment():
                 segments.delete(self._host, fact)
             case HostLink() | Macvlan() | HostRoute():

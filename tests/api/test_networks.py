@@ -59,6 +59,16 @@ def test_no_link_of_a_removed_network_or_its_containers_is_seen_by_anybody(place
     assert place.machine.links() == before
 
 
+def test_the_links_of_a_burst_of_removals_are_gone_soon_and_their_names_at_once(place):
+    wait_until(lambda: set(place.links()) == place.machine.links())
+    before = place.machine.links()
+    for number in range(8):
+        bridge = f"nd-{place.network(f'n{number}')['Id'][:12]}"
+        place.ask(204, "DELETE", f"/networks/n{number}")
+        assert bridge not in place.machine.links()
+    wait_until(lambda: place.machine.links() == before)
+
+
 def test_pools_are_taken_in_order_and_avoid_what_the_host_has(place):
     assert place.network("a")["IPAM"]["Config"][0]["Subnet"] == "172.18.0.0/16"
     place.machine.ip("route add 172.19.5.0/24 dev lo")

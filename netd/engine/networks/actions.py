@@ -129,9 +129,9 @@ class Networks:
         return replace(network, adopted=await self._is_foreign(device))
 
     async def remove(self, term: str) -> None:
-        """Delete a network without endpoints, and wait for the deletion of its links.  Raises NotFound, Forbidden."""
+        """Delete a network without endpoints; its links are down and renamed.  Raises NotFound, Forbidden."""
         await self._remove(term)
-        await self._context.host.reap()
+        await self._context.host.begin_reaping()
 
     async def _remove(self, term: str) -> None:
         async with self._context.locks.hold(_LOCK):

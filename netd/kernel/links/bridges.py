@@ -139,16 +139,20 @@ def _mac(fact: Bridge) -> str:
     return (b"\x02\x42" + blake2s(f"{fact.name} {first}".encode(), digest_size=4).digest()).hex(":")
 
 
-def delete(host: Rtnl, fact: Bridge) -> None:
-    """Retire the bridge; from a foreign bridge, only remove the addresses, route and sysctl that netd set."""
+def delete(host: Rtnl, fact: Bridge) -> int | None:
+    """Retire the bridge and return its index; None if it does not exist.
+
+    From a foreign bridge, only remove the addresses, route and sysctl that netd set, and return None.
+    """
     index = index_of(fact.name)
     if index is None:
-        return
+        return None
     if not fact.owned:
         sysctl.write(f"net/ipv4/conf/{fact.name}/route_localnet", "0")
         addresses = (rtnl.delete_address(index, address) for address in host.own_addresses(index))
         host.talk(*addresses, rtnl.delete_loopback6_route(index))
-        return
+        return None
     # The host also answers for the addresses of a link that is down.
     own = [rtnl.delete_address(index, address) for address in fact.addresses]
-    host.talk(*link_reaper.retire(index), *own, *link_reaper.rename(index))
+    host.talk(*link_reaper.retire(index, rtnl.RETIRED_BRIDGES), *own, *link_reaper.rename(index))
+    return index

@@ -1,11 +1,12 @@
 """Deferred deletion of links.
 
-The kernel takes some 20 ms to delete a veth and 30 ms to delete a bridge, nearly all of it waiting for other
-processors, and blocks other changes of links for part of that.  So a link is *retired* first, in 0.3 ms: set down, put
-into a group of its own and renamed.  The reaper later deletes the whole group in one request, when no other changes are
-made.  Moving a container's end out of its namespace would take as long as its deletion, and a bridge cannot be moved.
+The kernel takes 20 to 40 ms to delete a bridge, bare or not: it waits for all RCU callbacks (``br_multicast_dev_del``)
+while it holds the lock of all link changes, and again for each bridge of a group; a veth takes 15 ms, further veths of
+a group 0.4 ms each.  So a link is *retired* first, in 0.3 ms: set down, put into a group of its own and renamed.  The
+reaper later deletes the bridges one by one, and the rest of the group in one request, when no other changes are made.
+Moving a container's end out of its namespace would take as long as its deletion, and a bridge cannot be moved.
 
-Owns the group of retired links; must not delete links outside it.
+Owns the groups of retired links; must not delete links outside them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from netd.kernel.netlink import rtnl
@@ -23,25 +25,33 @@ from netd.kernel.netlink.rtnl_socket import Rtnl
 
 logger = logging.getLogger(__name__)
 
-_QUIET = 0.2
-"""Seconds without another change before the retired links are deleted."""
+_QUIET, _QUIET_BRIDGES = 0.2, 0.03
+"""Seconds without another change before the retired links are deleted: veths, and bridges, which are visible."""
+_BURST, _BURST_TIME = 4, 0.5
+"""Removals of bridges, the last included, within seconds, from which on they are deleted when the burst has ended."""
+_MAX_BRIDGES = 64
+"""Retired bridges; beyond that, each removal waits for a deletion to begin."""
 _MAX_DELAY = 2.0
 """Seconds after which they are deleted even if changes continue."""
 
 
-def retire(index: int) -> list[Request]:
-    """Return the request that sets the link down and adds it to the group of retired links."""
-    return [rtnl.set_link(index, up=False, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,))]
+def retire(index: int, group: int = rtnl.RETIRED_GROUP) -> list[Request]:
+    """Return the request that sets the link down and adds it to a group of retired links."""
+    return [rtnl.set_link(index, up=False, group=group, tolerate=(errno.ENODEV,))]
 
 
 def rename(index: int) -> list[Request]:
     """Return the request that frees the link's name.  Separate: older kernels rename only links that are down."""
-    return [rtnl.set_link(index, name=f"ndx{index}", tolerate=(errno.ENODEV,))]
+    return [rtnl.set_link(index, name=_retired_name(index), tolerate=(errno.ENODEV,))]
+
+
+def _retired_name(index: int) -> str:
+    return f"ndx{index}"
 
 
 def delete_all(host: Rtnl) -> None:
     """Delete the retired links and wait for it."""
-    host.talk(rtnl.delete_retired())
+    host.talk(rtnl.delete_group(rtnl.RETIRED_GROUP), rtnl.delete_group(rtnl.RETIRED_BRIDGES))
 
 
 class Reaper:
@@ -51,23 +61,47 @@ class Reaper:
         self._changed = threading.Condition()
         self._pending_since: float | None = None
         self._last_change = 0.0
+        self._removals: deque[float] = deque(maxlen=_BURST)
+        """The times of the last removals of bridges."""
+        self._bridges: list[int] = []
+        """Indices of retired bridges."""
+        self._rest_until = 0.0
+        """Amid other changes, as much time passes after a deletion as it took, because they wait meanwhile."""
         self._closing = False
         self._waiting: list[Future[None]] = []
         """Completed after the next deletion."""
+        self._starting: list[Future[None]] = []
+        """Completed when the next deletion begins."""
 
-    def note_change(self, *, retired: bool) -> None:
-        """Note that a change was made, and whether it retired links."""
+    def note_change(self, *, retired: bool, bridges: Sequence[int] = ()) -> None:
+        """Note that a change was made, and whether it retired links; *bridges* are the indices of those among them."""
         with self._changed:
-            self._last_change = time.monotonic()
-            if retired and self._pending_since is None:
-                self._pending_since = self._last_change
+            now = self._last_change = time.monotonic()
+            self._removals.extend(now for _ in bridges)
+            self._bridges += bridges
+            if retired and (bridges or self._pending_since is None):
+                self._pending_since = self._pending_since or now
                 self._changed.notify()
 
     def delete_now(self) -> Future[None]:
         """Delete the retired links without delay; the future completes after the attempt, also if it failed."""
+        return self._request(self._waiting)
+
+    def begin(self) -> Future[None] | None:
+        """Begin to delete the retired links, unless the last removal is one of a burst.
+
+        The future completes when the kernel deletes them: a program that lists the links waits for that, because both
+        take the kernel's lock.  In a burst the next change would wait too: return None, the links are deleted later.
+        """
+        with self._changed:
+            burst = len(self._removals) == _BURST and self._removals[-1] - self._removals[0] < _BURST_TIME
+            due = not burst or len(self._bridges) > _MAX_BRIDGES
+        return self._request(self._starting) if due else None
+
+    def _request(self, requests: list[Future[None]]) -> Future[None]:
         done: Future[None] = Future()
         with self._changed:
-            self._waiting.append(done)
+            requests.append(done)
             self._changed.notify()
         return done
 
@@ -85,9 +119,13 @@ class Reaper:
             last = not self._wait()
             with self._changed:
                 waiting, self._waiting = self._waiting, []
+                starting, self._starting = self._starting, []
+                everything = last or bool(waiting) or (bool(starting) and len(self._bridges) < _BURST)
+                bridges = self._bridges if everything else self._bridges[-1:]
+                self._bridges = [] if everything else self._bridges[:-1]
+            began = time.monotonic()
             try:
-                with Rtnl() as host:
-                    delete_all(host)
+                self._delete(bridges, starting, others=everything or not self._bridges)
                 failed = False
             except OSError as problem:
                 if not failed:
@@ -95,23 +133,45 @@ class Reaper:
                 failed = True
                 if not last:
                     self.note_change(retired=True)
-            for done in waiting:
+            now = time.monotonic()
+            self._rest_until = 2 * now - began if now - self._last_change < _MAX_DELAY else now
+            for done in (*starting, *waiting):
+                if not done.done():
+                    done.set_result(None)
+
+    def _delete(self, bridges: Sequence[int], starting: Sequence[Future[None]], *, others: bool) -> None:
+        """Delete the bridges and *others*: in a single request for *starting*, else the bridges one by one."""
+        with Rtnl() as host:
+            if starting and others:
+                names = map(_retired_name, bridges)
+                host.talk(*(rtnl.set_link(name, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,)) for name in names))
+                bridges = ()
+            for done in starting:
                 done.set_result(None)
+            for index in reversed(bridges):
+                host.talk(rtnl.delete_link(_retired_name(index)))
+            if others:
+                host.talk(rtnl.delete_group(rtnl.RETIRED_GROUP))
 
     def _wait(self) -> bool:
-        """Wait until the retired links should be deleted; return false if it is the last time."""
+        """Wait until retired links should be deleted; return false if it is the last time."""
         with self._changed:
             while not self._closing:
-                if self._waiting:
-                    self._pending_since = None
-                    return True
-                if self._pending_since is None:
+                due = self._due()
+                if due is None:
                     self._changed.wait()
-                    continue
-                due = min(self._last_change + _QUIET, self._pending_since + _MAX_DELAY)
-                left = due - time.monotonic()
-                if left <= 0:
-                    self._pending_since = None
+                elif (left := due - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                else:
+                    self._pending_since = None if not self._bridges[:-1] else time.monotonic()
                     return True
-                self._changed.wait(left)
         return False
+
+    def _due(self) -> float | None:
+        """Return when the next deletion is due; None if there is nothing to delete."""
+        if self._waiting or self._starting:
+            return 0.0
+        if self._pending_since is None:
+            return None
+        quiet = _QUIET_BRIDGES if self._bridges else _QUIET
+        return max(min(self._last_change + quiet, self._pending_since + _MAX_DELAY), self._rest_until)

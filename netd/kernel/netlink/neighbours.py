@@ -15,7 +15,7 @@ from pyroute2.netlink import rtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from netd.common.addresses import Address
-from netd.kernel.netlink.messages import Message, Request, attribute
+from netd.kernel.netlink.messages import Message, Request, attribute, attributes
 
 _HEADER = struct.Struct("=BxxxiHBB")
 _DESTINATION = 1
@@ -43,9 +43,16 @@ def delete_neighbour(found: Neighbour) -> Request:
 
 
 def is_permanent(message: Message) -> bool:
-    """Return whether a message is about an entry that a program set, of one of the IP families."""
+    """Return whether a message is about an entry that a program set: the kernel sets NOARP for multicast only."""
     family, _, state, _, _ = _HEADER.unpack_from(message.body)
-    return family in (_AF_INET, _AF_INET6) and bool(state & (_NUD_PERMANENT | _NUD_NOARP))
+    if family not in (_AF_INET, _AF_INET6) or not state & (_NUD_PERMANENT | _NUD_NOARP):
+        return False
+    destination = attributes(message.body, _HEADER.size).get(_DESTINATION, b"")
+    return bool(destination) and not _is_multicast(destination)
+
+
+def _is_multicast(address: bytes) -> bool:
+    return address[0] == 0xFF if len(address) == 16 else address[0] >= 224
 
 
 def link_of(message: Message) -> int:

@@ -37,8 +37,8 @@ NETD_ADDRESS_PROTOCOL = 0x6E
 """IFA_PROTO of the addresses that netd sets; ``ip addr`` shows it."""
 _LINK_LOCAL_PROTOCOL = 3
 """IFA_PROTO of the link-local addresses that the kernel generates (IFAPROT_KERNEL_LL)."""
-RETIRED_GROUP = 0x6E64786E
-"""The group of retired links, so that a single request deletes all of them."""
+RETIRED_GROUP, RETIRED_BRIDGES = 0x6E64786E, 0x6E64786F
+"""The groups of retired links, so that a single request deletes all of them, and of retired bridges."""
 
 # linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 18, 20
@@ -244,8 +244,8 @@ def delete_alternative_name(index: int, alternative: str) -> Request:
     return _link(rtnl.RTM_DELLINKPROP, names, index=index, tolerate=_NAME_GONE)
 
 
-def delete_retired() -> Request:
-    return _link(rtnl.RTM_DELLINK, u32(_GROUP, RETIRED_GROUP), tolerate=(errno.ENODEV,))
+def delete_group(group: int) -> Request:
+    return _link(rtnl.RTM_DELLINK, u32(_GROUP, group), tolerate=(errno.ENODEV,))
 
 
 def _address(

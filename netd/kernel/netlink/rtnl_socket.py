@@ -17,6 +17,7 @@ from netd.kernel.netlink.messages import Message, Netlink, Request
 from netd.kernel.netlink.neighbours import Neighbour
 
 _NAME_SIZE = 16
+_RETIRED = (rtnl.RETIRED_GROUP, rtnl.RETIRED_BRIDGES)
 _SIOCGIFNAME, _SIOCGIFINDEX = 0x8910, 0x8933
 _REQUEST = struct.Struct(f"{_NAME_SIZE}si20x")
 """``struct ifreq`` of linux/if.h with an index."""
@@ -52,7 +53,7 @@ class Rtnl(Netlink):
     def links(self) -> list[rtnl.Link]:
         """Return all links except retired ones."""
         found = (rtnl.read_link(message) for message in self.dump(rtnl.list_links()))
-        return [link for link in found if link.group != rtnl.RETIRED_GROUP]
+        return [link for link in found if link.group not in _RETIRED]
 
     def names_and_aliases(self) -> dict[int, tuple[str, str]]:
         """Return name and ifalias of every link by its index: much faster than ``links``."""
@@ -61,7 +62,7 @@ class Rtnl(Netlink):
     def bridges(self) -> list[rtnl.Link]:
         """Return all bridges except retired ones."""
         found = (rtnl.read_link(message) for message in self.dump(rtnl.list_bridges()))
-        return [link for link in found if link.kind == "bridge" and link.group != rtnl.RETIRED_GROUP]
+        return [link for link in found if link.kind == "bridge" and link.group not in _RETIRED]
 
     def addresses(self, link: int = 0) -> dict[int, list[Interface]]:
         """Return the addresses of one link, or with 0 of all links, by the index of their link.

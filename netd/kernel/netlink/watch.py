@@ -58,6 +58,8 @@ class KernelEvents:
     rules: bool = False
     """Another program changed nftables rules, netd's or others."""
     forwarding: bool = False
+    neighbours: bool = False
+    """A program set a neighbour entry; its link is in ``indices``."""
     routes: bool = False
     """A route was replaced by one of another link."""
     lost: bool = False
@@ -135,6 +137,7 @@ class KernelWatch:
             self._note_route(message)
         elif message.kind == rtnl.RTM_NEWNEIGH:
             self._events.indices.add(link_of(message))
+            self._events.neighbours = True
         elif message.kind == rtnl.RTM_NEWNETCONF:
             self._note_sysctl(message)
 
