@@ -78,6 +78,10 @@ class NetdClient:
         """Create all the networking of a container; if the creation fails, nothing is left."""
         return await self._call("POST", f"{_ROOT}/sandboxes", SandboxView, request)
 
+    async def check_sandbox(self, request: SandboxRequest) -> None:
+        """Raise the Problem with which netd would refuse the request whatever other containers and the host have."""
+        await self._checked("POST", f"{_ROOT}/sandboxes/check", request)
+
     async def sandboxes(self) -> list[SandboxView]:
         return await self._call("GET", f"{_ROOT}/sandboxes", list[SandboxView])
 

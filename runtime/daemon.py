@@ -136,6 +136,7 @@ class Daemon:
             self.static_addresses,
             self.user_namespaces,
             self.drivers,
+            self.network,
         )
         self.puller = Puller(self.images, self.layers, self.blob_files, self.registries)
         self.build_cache = BuildCache(self.store, self.images)

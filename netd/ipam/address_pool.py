@@ -73,11 +73,16 @@ class AddressPool:
     def take(self, address: Address, holder: str) -> None:
         """Assign *address* to *holder*.  Raises AddressTaken if another sandbox uses it or declared it first."""
         number = int(address)
-        other = self._holders.get(number) or self._owner(number)
+        other = self.holder(address)
         if other is not None and (other != holder or number in self._holders):
             raise AddressTaken(address, other)
         self._holders[number] = holder
         self._freed.pop(number, None)
+
+    def holder(self, address: Address) -> str | None:
+        """Return what uses or declared *address*, as in AddressTaken; None if it is free."""
+        number = int(address)
+        return self._holders.get(number) or self._owner(number)
 
     def take_if_free(self, address: Address, holder: str) -> bool:
         """Assign *address* to *holder* if it is free and in the allocation range; return True if assigned."""

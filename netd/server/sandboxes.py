@@ -25,6 +25,7 @@ class SandboxRoutes:
         return [
             HttpRoute("GET", f"{_ROOT}/sandboxes", self.list),
             HttpRoute("POST", f"{_ROOT}/sandboxes", self.create),
+            HttpRoute("POST", f"{_ROOT}/sandboxes/check", self.check),
             HttpRoute("GET", f"{_ROOT}/sandboxes/{{id}}", self.inspect),
             HttpRoute("DELETE", f"{_ROOT}/sandboxes/{{id}}", self.remove),
             HttpRoute("POST", f"{_ROOT}/sandboxes/{{id}}/rename", self.rename),
@@ -39,6 +40,11 @@ class SandboxRoutes:
 
     async def create(self, call: Call) -> web.StreamResponse:
         return json(await self._sandboxes.create(await call.body(SandboxRequest)), 201)
+
+    async def check(self, call: Call) -> web.StreamResponse:
+        """Validate a request for a sandbox, for runtimes that create containers before their networking."""
+        self._sandboxes.check(await call.body(SandboxRequest))
+        return empty()
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         return json(self._sandboxes.view(self._sandboxes.find(call.params["id"])))

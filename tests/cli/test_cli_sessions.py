@@ -318,3 +318,9 @@ def test_a_terminal_is_refused_where_there_is_none(peer, start):
         _, err = process.communicate(timeout=10)
         assert process.returncode in (1, 125) and b"standard input is not a terminal" in err
     assert not peer.asked
+
+
+@pytest.mark.parametrize("label", ["", "=x", "a b=c", " =x"])
+def test_a_label_without_a_proper_name_is_refused(netctl, label):
+    done = netctl("create", "--label", label, "busybox")
+    assert done.code == 125 and "the label's name is empty or has white space" in done.err

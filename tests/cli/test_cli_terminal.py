@@ -65,8 +65,18 @@ def test_other_detach_keys_may_be_chosen(peer, shell, terminal):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_from_outside_ends_netctl_and_restores_the_terminal(peer, shell, terminal, number):
+def test_a_signal_from_outside_is_handed_on_and_the_session_continues(peer, shell, terminal, number):
     at = terminal("run", "-it", "busybox", "sh")
+    at.read_until(b"ready\r\n")
+    at.process.send_signal(number)
+    assert peer.wait_for("POST", f"{PATH}/kill").query == {"signal": number.name.removeprefix("SIG")}
+    at.type(b"q")
+    assert at.wait() == 5 and at.is_restored
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_not_handed_on_ends_netctl_and_restores_the_terminal(peer, shell, terminal, number):
+    at = terminal("run", "-it", "--sig-proxy=false", "busybox", "sh")
     at.read_until(b"ready\r\n")
     at.process.send_signal(number)
     assert at.wait() == 128 + number and at.is_restored

@@ -6,7 +6,7 @@ import sys
 
 from netd.cli.commands.inspect import FORMAT, inspect_kind
 from netd.cli.output.columns import short_id
-from netd.cli.parse.common_flags import confirmed, filters, list_format, pairs, show_list
+from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, show_list
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.parse.network_flags import settings
 from netd.cli.session import print_line, request_each
@@ -52,7 +52,7 @@ def create(session: Session, options: Options) -> int:
         "Internal": options.on("internal"),
         "Attachable": options.on("attachable"),
         "Options": pairs(options.many("opt")),
-        "Labels": pairs(options.many("label")),
+        "Labels": labels(options),
     }
     for name, field in (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6")):
         if options.given(name):

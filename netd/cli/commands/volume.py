@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netd.cli.commands.inspect import FORMAT, inspect_kind
-from netd.cli.parse.common_flags import confirmed, filters, list_format, pairs, show_list
+from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, show_list
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.session import print_line, request_each
 
@@ -36,7 +36,7 @@ def create(session: Session, options: Options) -> int:
         "Name": options.args[0] if options.args else "",
         "Driver": options.text("driver", "local"),
         "DriverOpts": pairs(options.many("opt")),
-        "Labels": pairs(options.many("label")),
+        "Labels": labels(options),
     }
     print_line(session.engine.post("/volumes/create", body)["Name"])
     return 0

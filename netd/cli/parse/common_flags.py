@@ -70,6 +70,15 @@ def confirmed(options: Options, question: str) -> bool:
     return answer in ("y", "yes")
 
 
+def labels(options: Options) -> dict[str, str]:
+    """Return the labels of ``--label``.  Raises UsageFault, as docker does, if a name is empty or has white space."""
+    for word in options.many("label"):
+        name = word.partition("=")[0].lstrip()
+        if not name or name.split() != [name]:
+            raise options.refuse("label", word, "the label's name is empty or has white space")
+    return pairs(options.many("label"))
+
+
 def pairs(words: Iterable[str]) -> dict[str, str]:
     """Return ``key=value`` words as a mapping; without ``=`` the value is empty, later words override earlier ones."""
     split = (word.partition("=") for word in words)

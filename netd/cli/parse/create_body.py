@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from netd.cli.errors import Fault, UsageFault
-from netd.cli.parse.common_flags import pairs
+from netd.cli.parse.common_flags import labels, pairs
 from netd.cli.parse.flags import integer
 from netd.cli.parse.mount_flags import mount, tmpfs, volume
 from netd.cli.parse.network_flags import networking
@@ -65,7 +65,7 @@ def _config(options: Options, attached: bool) -> Json:
         "User": options.text("user"),
         "WorkingDir": options.text("workdir"),
         "Env": environment(options),
-        "Labels": pairs(options.many("label")),
+        "Labels": labels(options),
         "Tty": options.on("tty"),
         "OpenStdin": interactive,
         "StdinOnce": interactive and attached,

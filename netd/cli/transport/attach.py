@@ -45,16 +45,16 @@ class Target:
 class SignalForwarder:
     """Handles signals during a session.
 
-    In raw mode the terminal does not turn Ctrl-C into a signal, so a signal comes from another process and ends netctl.
-    Otherwise signals are forwarded if *proxy* is true; the third SIGINT or SIGTERM ends netctl, so that the user
-    can end it by Ctrl-C even if the container ignores signals.
+    Signals are forwarded if *proxy* is true, as docker does with and without a terminal; the third SIGINT or SIGTERM
+    ends netctl, so that the user can end it even if the container ignores signals.  Without *proxy*, SIGTERM and
+    SIGHUP end netctl in raw mode, after the settings of the terminal are restored.
     """
 
     def __init__(self, target: Target, *, raw: bool, tty: bool, proxy: bool) -> None:
-        self._target, self._raw, self._proxy = target, raw, proxy
-        forwarded = (signal.SIGTERM, signal.SIGHUP) if raw else (_FORWARDED if proxy else ())
+        self._target, self._proxy = target, proxy
+        handled = _FORWARDED if proxy else ((signal.SIGTERM, signal.SIGHUP) if raw else ())
         resize_signals = (signal.SIGWINCH,) if tty and is_terminal(STDOUT) else ()
-        self.numbers = (*forwarded, *resize_signals)
+        self.numbers = (*handled, *resize_signals)
         self._ending_signals = 0
 
     def __call__(self, number: int) -> None:
@@ -62,7 +62,7 @@ class SignalForwarder:
             self._target.resize()
             return
         self._ending_signals += number in _ENDING
-        if self._raw or self._ending_signals >= _FORCE_EXIT_SIGNALS:
+        if not self._proxy or self._ending_signals >= _FORCE_EXIT_SIGNALS:
             raise SessionInterrupted(128 + number)
         self._target.kill(number)
 

@@ -109,6 +109,22 @@ def check_settings(network: Network, requested: EndpointSettings) -> None:
     parse_links(requested.links or ())
 
 
+def check_static(state: State, network: Network, requested: EndpointSettings) -> None:
+    """Raise the Problem of a static address that no container can have on the network, whatever others have now."""
+    config = requested.ipam_config or IPAMConfig()
+    texts: dict[Family, str] = {4: config.ipv4_address, 6: config.ipv6_address}
+    for family, text in texts.items():
+        if text:
+            address = ip_address(text)
+            holder = _pool_of(network, address, state.addresses(network.id, family)).holder(address)
+            if holder in _RESERVED:
+                raise _in_use(state, network, AddressTaken(address, holder))
+
+
+def _in_use(state: State, network: Network, taken: AddressTaken) -> Forbidden:
+    return Forbidden(f"Address already in use: {taken.address} is {_describe_holder(state, network, taken)}")
+
+
 def _faults(network: Network, requested: EndpointSettings) -> Iterator[str]:
     if requested.ipam_config is not None:
         yield from _address_faults(network, requested.ipam_config)
@@ -187,7 +203,7 @@ def _address(
         try:
             pool.take(address, sandbox.id)
         except AddressTaken as taken:
-            raise Forbidden(f"Address already in use: {address} is {_describe_holder(state, network, taken)}") from None
+            raise _in_use(state, network, taken) from None
         return address, pool.subnet.prefixlen
     if (previous := _previous_address(state, sandbox, network, pools)) is not None:
         return previous

@@ -49,6 +49,26 @@ class Sandboxes:
                     undo.pop_all()
         return self.view(sandbox)
 
+    def check(self, request: SandboxRequest) -> None:
+        """Raise the Problem with which ``create`` would refuse the request now and later, and change nothing.
+
+        Networks that do not exist, addresses and ports that are in use, and plugins that are not running are accepted:
+        they may be there, or free, when the sandbox is created.
+        """
+        sandbox_request.read(request)
+        networks = sandbox_request.networks(request)
+        known = [
+            (network, settings)
+            for term, settings in networks.items()
+            if (network := self._context.state.lookup_network(term)) is not None
+        ]
+        _check_combination(self._context.drivers, [network for network, _ in known], networks)
+        for network, settings in known:
+            templates.check_joinable(network)
+            allocation.check_settings(network, settings)
+            if self._context.driver(network).traits.addressed:
+                allocation.check_static(self._context.state, network, settings)
+
     @asynccontextmanager
     async def _adopted_namespace(
         self, identifier: str, path: str, networks: Iterable[tuple[Network, EndpointSettings]]
@@ -134,11 +154,15 @@ class Sandboxes:
     def _networks(self, endpoint_settings: Mapping[str, EndpointSettings]) -> list[tuple[Network, EndpointSettings]]:
         """Return the networks with their settings.  Raises NotFound, or BadRequest for an impossible combination."""
         found = [(self._context.state.find_network(term), settings) for term, settings in endpoint_settings.items()]
-        networks = [network for network, _ in found]
-        check_exclusive(self._context.drivers, networks)
-        if len({network.id for network in networks}) < len(networks):
-            raise BadRequest(f"container cannot join a network twice: {', '.join(endpoint_settings)}")
+        _check_combination(self._context.drivers, [network for network, _ in found], endpoint_settings)
         return found
+
+
+def _check_combination(drivers: Drivers, networks: Sequence[Network], terms: Iterable[str]) -> None:
+    """Raise BadRequest for networks, requested as *terms*, that no container can join together."""
+    check_exclusive(drivers, networks)
+    if len({network.id for network in networks}) < len(networks):
+        raise BadRequest(f"container cannot join a network twice: {', '.join(terms)}")
 
 
 def check_exclusive(drivers: Drivers, networks: Sequence[Network]) -> None:

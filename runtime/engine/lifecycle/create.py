@@ -20,6 +20,8 @@ from runtime.container_config import Config, CreateRequest, HostConfig, joined_c
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
+from runtime.engine.lifecycle.start import check_shareable
+from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.options import mount_options, networking, port_bindings, storage_options, validate
@@ -46,7 +48,9 @@ class Creator:
         static_addresses: StaticAddresses,
         user_namespaces: UserNamespaces,
         drivers: StorageDrivers,
+        network: NetworkAttachments,
     ) -> None:
+        self._network = network
         self._drivers = drivers
         self._user_namespaces = user_namespaces
         self._containers = containers
@@ -75,6 +79,7 @@ class Creator:
         size = storage_options.size(draft.host.storage_opt)
         if size:
             self._drivers.default.check_size()
+        await self._network.check(draft)
         self._containers.reserve_name(name, identifier)
         async with AsyncExitStack() as stack, AsyncExitStack() as undo:
             undo.callback(self._containers.release_name, name)
@@ -126,7 +131,7 @@ class Creator:
             host,
             network_mode=self._with_full_id(host.network_mode),
             pid_mode=self._with_full_id(host.pid_mode),
-            ipc_mode=self._with_full_id(host.ipc_mode),
+            ipc_mode=self._ipc_mode(host.ipc_mode),
             links=self._links_by_id(host) or host.links,
         )
 
@@ -143,6 +148,12 @@ class Creator:
             return self._containers.find(name)
         except NotFound as problem:
             raise BadRequest(f"{prefix}{problem.message}") from None
+
+    def _ipc_mode(self, mode: str) -> str:
+        name = joined_container(mode)
+        if name is not None:
+            check_shareable(self._find_used(name))
+        return self._with_full_id(mode)
 
     def _with_full_id(self, mode: str) -> str:
         name = joined_container(mode)

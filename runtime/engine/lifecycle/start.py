@@ -103,11 +103,8 @@ class Starter:
             raise DonorRemoved(f"failed to join {kind.upper()} namespace: {problem.message}") from None
         if donor.running is None:
             raise Conflict(f"cannot join {kind.upper()} of a non running container: {donor.id}")
-        if kind == "ipc" and donor.record.host.ipc_mode in ("", "private"):
-            raise Conflict(
-                f"can't join IPC of container {donor.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor"
-                " container)"
-            )
+        if kind == "ipc":
+            check_shareable(donor)
         return proc.namespace_path(donor.running.pid, kind)
 
     def _prepare_files(self, container: Container, attachment: SandboxAttachment) -> None:
@@ -128,6 +125,15 @@ class Starter:
                 raise BindSourceMissing(
                     f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
                 )
+
+
+def check_shareable(donor: Container) -> None:
+    """Raise BadRequest, with Docker's text, if other containers cannot join the IPC namespace of *donor*."""
+    if donor.record.host.ipc_mode in ("", "none", "private"):
+        raise BadRequest(
+            f"failed to join IPC namespace: container {donor.id}: non-shareable IPC"
+            " (hint: use IpcMode:shareable for the donor container)"
+        )
 
 
 def link_environment(containers: Containers, container: Container) -> tuple[str, ...]:

@@ -10,9 +10,11 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
+import msgspec
+
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxRequest, SandboxSettings, SandboxView
 from netd.client import NetdClient
-from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
+from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError, Unavailable
 from netd.common.events import Event
 from netd.common.tasks import Tasks
 from runtime.container_config import joined_container
@@ -91,6 +93,17 @@ class NetworkAttachments:
             raise _prefixed(problem) from problem
         own = self._paths.container(container.id)
         return SandboxAttachment(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
+
+    async def check(self, record: ContainerRecord) -> None:
+        """Raise the Problem with which every start of the container would be refused; nothing while netd is away."""
+        if networking.shares_network(record.host):
+            return
+        try:
+            await self._netd.check_sandbox(networking.sandbox_request(record, record.config.hostname))
+        except Unavailable as problem:
+            _log.warning("networking not checked: container=%s error=%s", record.short_id, problem.message)
+        except NotFound as problem:
+            raise BadRequest(problem.message) from None
 
     async def _create(self, container: Container, request: SandboxRequest) -> SandboxView:
         try:
@@ -194,7 +207,9 @@ class NetworkAttachments:
                 joined = networking.resolved_endpoints({**endpoints, network: settings}, view.network_settings.networks)
                 await self._apply_view(container, view, joined)
             elif networking.endpoint_key(endpoints, network) is None:
-                await self._containers.update(container, endpoints={**endpoints, network: settings.requested()})
+                joined = {**endpoints, network: settings.requested()}
+                await self.check(msgspec.structs.replace(container.record, endpoints=joined))
+                await self._containers.update(container, endpoints=joined)
             await self._static_addresses.reserve(container)
 
     async def disconnect(self, container: Container, network: str, force: bool) -> None:

@@ -112,6 +112,11 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     """Raise BadRequest for networking options that are malformed or conflict."""
     if len(config.hostname.encode()) > 64:
         raise BadRequest(f'hostname "{config.hostname}" is too long (maximum 64 bytes)')
+    if len(config.domainname.encode()) > 64:
+        raise BadRequest(f'domain name "{config.domainname}" is too long (maximum 64 bytes)')
+    macs = (config.mac_address, *(endpoint.mac_address for endpoint in endpoints.values()))
+    if any(macs) and not owns_network(host):
+        raise BadRequest("conflicting options: mac-address and the network mode")
     if host.network_mode == "container" or host.network_mode == "container:":
         raise BadRequest("invalid network mode: invalid container format container:<name|id>")
     if shares_network(host):
