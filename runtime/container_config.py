@@ -7,7 +7,7 @@ record, and shown by inspect.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import field
@@ -16,6 +16,9 @@ from netd.api import PREDEFINED_NETWORKS, EndpointSettings, PortBinding
 from netd.common.digits import Int64
 
 _JOIN = "container:"
+
+_Weight = Annotated[int, msgspec.Meta(ge=0, le=2**16 - 1)]
+_Rate = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 StrSlice = list[str] | str | None
 """A command, Docker's ``strslice.StrSlice``: a list, or a string that stands for a list of one word."""
@@ -136,6 +139,20 @@ class DeviceMapping(msgspec.Struct, frozen=True, rename="pascal"):
     cgroup_permissions: str = ""
 
 
+class WeightDevice(msgspec.Struct, frozen=True, rename="pascal"):
+    """The share of a block device's time: 10 to 1000."""
+
+    path: str = ""
+    weight: _Weight = 0
+
+
+class ThrottleDevice(msgspec.Struct, frozen=True, rename="pascal"):
+    """The limit of a block device: bytes or operations each second."""
+
+    path: str = ""
+    rate: _Rate = 0
+
+
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """Settings of this host: resources, mounts, networking, privileges."""
 
@@ -179,12 +196,12 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     memory: Int64 = 0
     nano_cpus: Int64 = 0
     cgroup_parent: str = ""
-    blkio_weight: Int64 = 0
-    blkio_weight_device: list[Any] | None = None
-    blkio_device_read_bps: list[Any] | None = None
-    blkio_device_write_bps: list[Any] | None = None
-    blkio_device_read_iops: list[Any] | None = field(default=None, name="BlkioDeviceReadIOps")
-    blkio_device_write_iops: list[Any] | None = field(default=None, name="BlkioDeviceWriteIOps")
+    blkio_weight: _Weight = 0
+    blkio_weight_device: list[WeightDevice] | None = None
+    blkio_device_read_bps: list[ThrottleDevice] | None = None
+    blkio_device_write_bps: list[ThrottleDevice] | None = None
+    blkio_device_read_iops: list[ThrottleDevice] | None = field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: list[ThrottleDevice] | None = field(default=None, name="BlkioDeviceWriteIOps")
     cpu_period: Int64 = 0
     cpu_quota: Int64 = 0
     cpu_realtime_period: Int64 = 0
@@ -195,6 +212,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     device_cgroup_rules: list[str] | None = None
     device_requests: list[Any] | None = None
     kernel_memory: Int64 = 0
+    kernel_memory_tcp: Int64 = field(default=0, name="KernelMemoryTCP")
     memory_reservation: Int64 = 0
     memory_swap: Int64 = 0
     memory_swappiness: Int64 | None = None

@@ -62,6 +62,7 @@ from runtime.engine.lifecycle.netd_watch import NetdWatch
 from runtime.engine.lifecycle.remove import ContainerRemoval
 from runtime.engine.lifecycle.restore import Restore
 from runtime.engine.lifecycle.start import Starter
+from runtime.engine.lifecycle.update import Updater
 from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.network.static_addresses import StaticAddresses
@@ -199,7 +200,7 @@ class Daemon:
                 supervisor=self.supervisor,
                 drivers=self.drivers,
             ),
-            LifecycleRoutes(containers, self.lifecycle, self.control),
+            LifecycleRoutes(containers, self.lifecycle, self.control, Updater(containers, self.supervisor)),
             StreamRoutes(containers, self.control, paths, self.long_requests),
             ExecRoutes(containers, self.execs, self.long_requests),
             StatsRoutes(containers, self.long_requests),

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+CGROUP_PARENT = "netd"
+"""The control group of containers without a parent of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -77,6 +80,7 @@ class Limits:
     cpu_period: int | None = None
     """Microseconds."""
     cpu_quota: int | None = None
+    """Microseconds in each period; -1 for no limit."""
     cpu_shares: int | None = None
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
@@ -85,7 +89,18 @@ class Limits:
     memory_swap: int | None = None
     """Bytes of memory and swap together; -1 for no limit."""
     memory_reservation: int | None = None
+    """-1 for no reservation."""
+    memory_swappiness: int | None = None
+    kernel_memory_tcp: int | None = None
+    oom_kill_disable: bool = False
+    cpu_realtime_period: int | None = None
+    """Microseconds."""
+    cpu_realtime_runtime: int | None = None
     pids: int | None = None
+    """-1 for no limit."""
+    blkio_weight: int | None = None
+    blkio_devices: tuple[tuple[str, str, int], ...] = ()
+    """(``weight``, ``rbps``, ``wbps``, ``riops`` or ``wiops``; path of a block device; value)."""
     device_rules: tuple[str, ...] = ()
     """Additional rules, such as ``c 1:3 rwm``."""
 
@@ -105,8 +120,9 @@ class ContainerSpec:
     """``private``, ``host``, or ``/proc/N/ns/pid`` of a container to join; ipc likewise; uts is private or host."""
     ipc_mode: str = "private"
     uts_mode: str = "private"
-    cgroup_namespace: bool = False
-    """A cgroup namespace of its own also with version 1 control groups; with version 2 every container has one."""
+    cgroup_namespace: str = ""
+    """``private``, ``host``, or empty: private with version 2 control groups, the host's with version 1."""
+    writable_cgroups: bool = False
     lower: tuple[str, ...] = ()
     """Layer directories, top first."""
     upper: str = ""
@@ -120,9 +136,13 @@ class ContainerSpec:
     sysctls: tuple[tuple[str, str], ...] = ()
     shm_size: int = 67108864
     privileged: bool = False
+    masked_paths: tuple[str, ...] | None = None
+    """Paths to hide, in place of the default ones; None for these, or for none if privileged; read_only_paths too."""
+    read_only_paths: tuple[str, ...] | None = None
     init: bool = False
     limits: Limits = field(default_factory=Limits)
-    cgroup_parent: str = "netd"
+    cgroup_parent: str = CGROUP_PARENT
+    """Relative to each hierarchy."""
     log_path: str = ""
     """Path of the json-file log; empty for none."""
     log_max_size: int = -1

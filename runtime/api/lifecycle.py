@@ -1,4 +1,4 @@
-"""Routes that change one container: start, stop, restart, kill, pause, unpause, rename, remove."""
+"""Routes that change one container: start, stop, restart, kill, pause, unpause, rename, update, remove."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from netd.common.http.web import Call, HttpRoute, empty
+from netd.common.http.web import Call, HttpRoute, empty, json
+from runtime.api import bodies
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.lifecycle.lifecycle import Lifecycle
+from runtime.engine.lifecycle.update import Updater
+from runtime.engine.options.updates import UpdateRequest
 
 
 class LifecycleRoutes:
-    def __init__(self, containers: Containers, lifecycle: Lifecycle, control: Control) -> None:
+    def __init__(self, containers: Containers, lifecycle: Lifecycle, control: Control, updater: Updater) -> None:
         self._containers = containers
         self._lifecycle = lifecycle
         self._control = control
+        self._updater = updater
 
     def routes(self) -> Sequence[HttpRoute]:
         verbs = {
@@ -27,6 +31,7 @@ class LifecycleRoutes:
             "pause": self.pause,
             "unpause": self.unpause,
             "rename": self.rename,
+            "update": self.update,
         }
         return [
             *(HttpRoute("POST", f"/containers/{{name:path}}/{verb}", handler) for verb, handler in verbs.items()),
@@ -62,6 +67,11 @@ class LifecycleRoutes:
     async def rename(self, call: Call) -> web.StreamResponse:
         await self._control.rename(self._containers.find(call.params["name"]), call.text("name"))
         return empty()
+
+    async def update(self, call: Call) -> web.StreamResponse:
+        container = self._containers.find(call.params["name"])
+        warnings = await self._updater.update(container, await bodies.read(call, UpdateRequest))
+        return json({"Warnings": warnings or None})
 
     async def remove(self, call: Call) -> web.StreamResponse:
         if call.flag("link"):

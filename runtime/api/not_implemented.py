@@ -14,7 +14,6 @@ from netd.common.http.web import Call, Handler, HttpRoute
 
 _NOT_IMPLEMENTED = """
 GET /containers/{name:path}/attach/ws
-POST /containers/{name:path}/update
 POST /plugins/create
 GET /plugins/privileges
 POST /plugins/pull

@@ -13,10 +13,11 @@ from netd.common.http.web import Version
 from netd.common.ids import ZERO_TIME
 from runtime.container_config import HostConfig, RestartPolicy, str_list
 from runtime.engine.containers.health_state import Health
-from runtime.engine.options import networking, port_bindings
+from runtime.engine.options import networking, port_bindings, security
 from runtime.engine.options.runtime_spec import DEFAULT_SHM_SIZE
 from runtime.engine.views.status import status_column
 from runtime.images.reference import Reference
+from runtime.kernel.host_support import MASKED_PATHS, READ_ONLY_PATHS
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
 from runtime.storage.drivers import RootDriver
@@ -47,14 +48,14 @@ def inspect(
         "ResolvConfPath": str(own.resolv_conf) if started else "",
         "HostnamePath": str(own.hostname) if started else "",
         "HostsPath": str(own.hosts) if started else "",
-        "LogPath": "" if record.host.log_config.type == "none" else str(own.log),
+        "LogPath": str(own.log) if started and record.host.log_config.type != "none" else "",
         "Name": f"/{record.name}",
         "RestartCount": record.restarts,
         "Driver": driver.name,
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": security.apparmor_profile(record.host),
         "ExecIDs": execs or None,
         "HostConfig": host_config(record.host),
         "GraphDriver": {"Name": driver.name, "Data": driver.graph(own, paths.layer_folders(record.layers))},
@@ -93,10 +94,13 @@ def _health(health: Health) -> dict[str, Any]:
 def config(record: ContainerRecord) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(record.config)
     shape["Cmd"], shape["Entrypoint"] = str_list(record.config.cmd), str_list(record.config.entrypoint)
-    shape["Env"] = record.config.env or []
+    shape["Env"] = record.config.env or None
     shape["Labels"] = record.config.labels or {}
-    for name in ("ExposedPorts", "Healthcheck", "StopSignal", "StopTimeout", "Shell", "NetworkDisabled", "MacAddress"):
+    for name in ("ExposedPorts", "StopSignal", "Shell", "NetworkDisabled", "MacAddress"):
         if not shape[name]:
+            del shape[name]
+    for name in ("Healthcheck", "StopTimeout"):
+        if shape[name] is None:
             del shape[name]
     for key in ("ExposedPorts", "Volumes"):
         if shape.get(key):
@@ -110,7 +114,7 @@ def host_config(host: HostConfig) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(
         msgspec.structs.replace(
             host,
-            port_bindings=port_bindings.without_ranges(host.port_bindings or {}),
+            port_bindings=host.port_bindings and port_bindings.without_ranges(host.port_bindings),
             restart_policy=RestartPolicy(host.restart_policy.name or "no", host.restart_policy.maximum_retry_count),
             ipc_mode=host.ipc_mode or "private",
             shm_size=host.shm_size or DEFAULT_SHM_SIZE,
@@ -119,8 +123,14 @@ def host_config(host: HostConfig) -> dict[str, Any]:
     )
     shape["LogConfig"] = {"Type": host.log_config.type or "json-file", "Config": host.log_config.config or {}}
     shape["ConsoleSize"] = shape["ConsoleSize"] or [0, 0]
+    if not host.privileged:
+        shape["MaskedPaths"] = list(MASKED_PATHS) if host.masked_paths is None else host.masked_paths
+        shape["ReadonlyPaths"] = list(READ_ONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
     for name in ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init"):
         if shape[name] is None:
+            del shape[name]
+    for name in ("KernelMemory", "KernelMemoryTCP"):
+        if not shape[name]:
             del shape[name]
     return shape
 

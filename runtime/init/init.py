@@ -28,10 +28,11 @@ PURPOSE = "make the container"
 class NamespacePlan:
     """The namespaces of a first process; idle processes have the default plan, with *mapped* as configured.
 
-    *ipc* is ``private``, ``host`` or the path of a namespace; *mapped* is true with a user namespace.
+    *ipc* is ``private``, ``host`` or the path of a namespace; *mapped* is true with a user namespace; *masked* if the
+    default paths of /proc are hidden or protected.
     """
 
-    __slots__ = ("ipc", "mapped", "own_pid", "own_uts", "privileged")
+    __slots__ = ("ipc", "mapped", "masked", "own_pid", "own_uts", "privileged")
 
     def __init__(
         self,
@@ -40,12 +41,14 @@ class NamespacePlan:
         own_uts: bool = True,
         privileged: bool = False,
         mapped: bool = False,
+        masked: bool = True,
     ) -> None:
         self.ipc = ipc
         self.own_pid = own_pid
         self.own_uts = own_uts
         self.privileged = privileged
         self.mapped = mapped
+        self.masked = masked
 
     def flags(self) -> int:
         if self.mapped:
@@ -60,7 +63,12 @@ class NamespacePlan:
 
 def plan_for(spec: ContainerSpec) -> NamespacePlan:
     return NamespacePlan(
-        spec.ipc_mode, spec.pid_mode == "private", spec.uts_mode == "private", spec.privileged, bool(spec.userns)
+        spec.ipc_mode,
+        spec.pid_mode == "private",
+        spec.uts_mode == "private",
+        spec.privileged,
+        bool(spec.userns),
+        not spec.privileged and spec.masked_paths is None,
     )
 
 
@@ -88,14 +96,14 @@ def _set_up(channel: _socket.socket, group: cgroups.Group, plan: NamespacePlan) 
     group.join()
     _build_skeleton(group, plan)
     if final:
-        rootfs_skeleton.make_proc(masked=not plan.privileged)
+        rootfs_skeleton.make_proc(masked=plan.masked)
     frames.send(channel, frames.READY)
     _kind, payload, descriptors = frames.receive(channel)
     bootstrap = Bootstrap(payload, descriptors)
     if not final:
         _fork_into_container(channel, bootstrap, plan)
-        rootfs_skeleton.make_proc(masked=not plan.privileged)
-        _enter_cgroup_namespace(group, plan)
+        rootfs_skeleton.make_proc(masked=plan.masked)
+        _enter_cgroup_namespace(group, plan, bootstrap.spec)
     _prepare(channel, bootstrap)
 
 
@@ -163,10 +171,11 @@ def _join_ipc(path: str) -> int:
         frames.close_all([own, theirs, ipc])
 
 
-def _enter_cgroup_namespace(group: cgroups.Group, plan: NamespacePlan) -> None:
+def _enter_cgroup_namespace(group: cgroups.Group, plan: NamespacePlan, spec: ContainerSpec) -> None:
     if group.path_v2() is None:
         return
-    linux.unshare(linux.CLONE_NEWCGROUP)
+    if spec.cgroup_namespace != "host":
+        linux.unshare(linux.CLONE_NEWCGROUP)
     if all(hierarchy.version == 2 for hierarchy in group.hierarchies):
         rootfs_skeleton.mount_version2(read_only=not plan.privileged)
 
@@ -177,7 +186,7 @@ def _prepare(channel: _socket.socket, bootstrap: Bootstrap) -> None:
     if netns >= 0:
         linux.setns(netns, linux.CLONE_NEWNET)
         os.close(netns)
-    if spec.cgroup_namespace:
+    if spec.cgroup_namespace == "private":
         linux.unshare(linux.CLONE_NEWCGROUP)
     linux.join_session_keyring()
     set_names(spec)

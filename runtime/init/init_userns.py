@@ -94,7 +94,8 @@ def _run_first(
     """Send the builder a pidfd of this process, wait for its mounts, and copy its mount namespace."""
     init.detach_from_parent()
     credentials.become_root()
-    if group.path_v2() is not None or bootstrap.spec.cgroup_namespace:
+    wanted = bootstrap.spec.cgroup_namespace
+    if wanted == "private" or (wanted != "host" and group.path_v2() is not None):
         linux.unshare(linux.CLONE_NEWCGROUP)
     own = os.pidfd_open(os.getpid())
     frames.send(builder, frames.READY, b"", (own,))
@@ -146,7 +147,7 @@ def _build(
     rootfs_skeleton.enter(group, root=bootstrap.spec.process.root)
     if shm >= 0:
         rootfs_skeleton.share_shm(shm)
-    rootfs_skeleton.make_proc(masked=not plan.privileged)
+    rootfs_skeleton.make_proc(masked=plan.masked)
     if all(hierarchy.version == 2 for hierarchy in group.hierarchies):
         rootfs_skeleton.mount_version2(read_only=not plan.privileged)
     init.set_names(bootstrap.spec)

@@ -53,6 +53,7 @@ def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequen
     for mount in spec.mounts:
         _mount(root, mount, left)
     _add_nodes(root, nodes)
+    _restrict_paths(root, spec)
     _make_workdir(root, spec.process.cwd)
     if spec.read_only:
         linux.mount_setattr(root, add=linux.ATTR_RDONLY)
@@ -73,21 +74,35 @@ def _system(spec: ContainerSpec, root: int, covered: set[str]) -> None:
     if "/sys" not in covered:
         sysfs = mounts.filesystem("sysfs", mounts.RESTRICTED | (0 if spec.privileged else linux.ATTR_RDONLY))
         linux.move_mount(sysfs, target)
-        _fill_sys(sysfs, null, spec.privileged)
+        _fill_sys(sysfs, null, spec)
         os.close(sysfs)
     os.close(target)
     os.close(null)
 
 
-def _fill_sys(sysfs: int, null: int, privileged: bool) -> None:
+def _fill_sys(sysfs: int, null: int, spec: ContainerSpec) -> None:
     if os.path.ismount("/cgroup"):
         target = linux.openat2(sysfs, "fs/cgroup", _DIRECTORY, linux.BENEATH)
-        if privileged:
+        if spec.privileged or spec.writable_cgroups:
             _unprotect_groups()
         _move_from_skeleton("/cgroup", target)
         os.close(target)
-    if not privileged:
+    if not spec.privileged and spec.masked_paths is None:
         rootfs_skeleton.mask(sysfs, (*_MASKED_SYS, *_throttles(sysfs)), null)
+
+
+def _restrict_paths(root: int, spec: ContainerSpec) -> None:
+    """Hide and protect the paths of the configuration.  Protected ones of /proc are protected by the skeleton already
+    unless the configuration names others."""
+    try:
+        if spec.masked_paths:
+            null = linux.openat2(root, "dev/null", os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
+            rootfs_skeleton.mask(root, tuple(path.lstrip("/") for path in spec.masked_paths), null)
+            os.close(null)
+        for path in spec.read_only_paths or ():
+            rootfs_skeleton.protect(root, path.lstrip("/"))
+    except OSError as problem:
+        raise RootfsError(f"cannot hide or protect a path of MaskedPaths or ReadonlyPaths: {problem}") from None
 
 
 def _unprotect_groups() -> None:

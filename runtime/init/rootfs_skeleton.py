@@ -65,7 +65,7 @@ def make_proc(*, masked: bool = True) -> None:
     proc = os.open("/proc", _DIRECTORY)
     mask(proc, MASKED_PROC, null)
     for name in READ_ONLY_PROC:
-        _protect(proc, name)
+        protect(proc, name, mounts.RESTRICTED)
     os.close(null)
     os.close(proc)
 
@@ -114,13 +114,14 @@ def mount_version2(*, read_only: bool) -> None:
     _mount_at(mounts.filesystem("cgroup2", mounts.RESTRICTED | (linux.ATTR_RDONLY if read_only else 0)), "/cgroup")
 
 
-def _protect(directory: int, name: str) -> None:
+def protect(directory: int, name: str, attributes: int = 0) -> None:
+    """Make *name* below *directory* read-only, with *attributes* in addition; nothing happens if it does not exist."""
     try:
         target = linux.openat2(directory, name, os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
     except FileNotFoundError:
         return
     tree = linux.open_tree(target, "")
-    linux.mount_setattr(tree, add=linux.ATTR_RDONLY | mounts.RESTRICTED)
+    linux.mount_setattr(tree, add=linux.ATTR_RDONLY | attributes)
     mounts.attach(tree, target)
     os.close(target)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 import time
 
@@ -131,13 +132,22 @@ class Group:
 
     def limit(self, wanted: Limits) -> None:
         """Set the limits.  Raises OSError that names the file whose value was refused, or the missing controller."""
-        for controller, _file, _value in limits.version1(wanted):
-            if self.path(controller) is None:
+        needed = [write_[0] for write_ in limits.version1(wanted)]
+        for controller in [*needed, *(["blkio"] if wanted.blkio_devices else [])]:
+            if self.path(controller) is None and not (controller == "blkio" and self.path("io")):
                 raise OSError(errno.ENOTSUP, f"the kernel has no {controller} controller to limit containers with")
         for hierarchy in self.hierarchies:
             choose = limits.version1 if hierarchy.version == 1 else limits.version2
             writes = [write_ for write_ in choose(wanted) if write_[0] in hierarchy.controllers]
             _write_all(f"{hierarchy.path}/{self.name}", writes)
+            for controller, file, device, value in limits.devices(wanted, hierarchy.version):
+                if controller in hierarchy.controllers:
+                    write(f"{hierarchy.path}/{self.name}/{file}", f"{_device_number(device)} {value}")
+
+    def has(self, controller: str, file: str) -> bool:
+        """Return whether the group's directory for *controller* has *file*."""
+        path = self.path(controller)
+        return path is not None and os.path.exists(f"{path}/{file}")
 
     def allow_devices(self, rules: Sequence[str]) -> None:
         """Allow the devices of *rules*, and no others."""
@@ -250,6 +260,17 @@ class Group:
         else:
             path, value = self.path_v2(), str(int(frozen))
             _write_until(f"{path}/cgroup.freeze", value, f"{path}/cgroup.events", f"frozen {value}\n", seconds)
+
+
+def _device_number(path: str) -> str:
+    """Return ``major:minor`` of a block device.  Raises OSError that names *path*."""
+    try:
+        status = os.stat(path)
+    except OSError as problem:
+        raise OSError(problem.errno, f"cannot limit the block device {path}: {problem.strerror}") from None
+    if not stat.S_ISBLK(status.st_mode):
+        raise OSError(errno.ENOTBLK, f"cannot limit {path}: it is not a block device")
+    return f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
 
 
 def write(path: str, text: str) -> None:

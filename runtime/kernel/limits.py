@@ -13,6 +13,22 @@ Write = tuple[str, str, str]
 
 DEFAULT_PERIOD = 100_000
 
+_DEVICES1 = {
+    "weight": "blkio.bfq.weight_device",
+    "rbps": "blkio.throttle.read_bps_device",
+    "wbps": "blkio.throttle.write_bps_device",
+    "riops": "blkio.throttle.read_iops_device",
+    "wiops": "blkio.throttle.write_iops_device",
+}
+_DEVICES2 = {
+    "weight": ("io.bfq.weight", ""),
+    "rbps": ("io.max", "rbps="),
+    "wbps": ("io.max", "wbps="),
+    "riops": ("io.max", "riops="),
+    "wiops": ("io.max", "wiops="),
+}
+"""The file, and with version 2 the text before the value, of each kind of limit."""
+
 
 def version1(limits: Limits) -> list[Write]:
     """Return the writes for version 1 controllers, in the order for a new group.
@@ -26,9 +42,15 @@ def version1(limits: Limits) -> list[Write]:
         ("cpu", "cpu.shares", limits.cpu_shares),
         ("cpu", "cpu.cfs_period_us", limits.cpu_period),
         ("cpu", "cpu.cfs_quota_us", limits.cpu_quota),
+        ("cpu", "cpu.rt_period_us", limits.cpu_realtime_period),
+        ("cpu", "cpu.rt_runtime_us", limits.cpu_realtime_runtime),
         ("memory", "memory.limit_in_bytes", limits.memory),
         ("memory", "memory.memsw.limit_in_bytes", limits.memory_swap),
         ("memory", "memory.soft_limit_in_bytes", limits.memory_reservation),
+        ("memory", "memory.swappiness", limits.memory_swappiness),
+        ("memory", "memory.kmem.tcp.limit_in_bytes", limits.kernel_memory_tcp),
+        ("memory", "memory.oom_control", 1 if limits.oom_kill_disable else None),
+        ("blkio", "blkio.bfq.weight", limits.blkio_weight),
         ("pids", "pids.max", _count(limits.pids)),
     ]
     return [(controller, file, str(value)) for controller, file, value in wanted if value is not None]
@@ -43,10 +65,29 @@ def version2(limits: Limits) -> list[Write]:
         ("cpu", "cpu.max", _bandwidth(limits)),
         ("memory", "memory.max", limits.memory),
         ("memory", "memory.swap.max", _swap(limits)),
-        ("memory", "memory.low", limits.memory_reservation),
+        ("memory", "memory.low", _reservation(limits.memory_reservation)),
+        ("io", "io.bfq.weight", limits.blkio_weight),
         ("pids", "pids.max", _count(limits.pids)),
     ]
     return [(controller, file, str(value)) for controller, file, value in wanted if value is not None]
+
+
+def devices(limits: Limits, version: int) -> list[tuple[str, str, str, str]]:
+    """Return (controller, file, path of the device, value after the device number) of the limits of block devices.
+
+    The value 0 removes a limit.
+    """
+    if version == 2:
+        return [
+            (
+                "io",
+                _DEVICES2[kind][0],
+                path,
+                f"{_DEVICES2[kind][1]}{value or 'max'}" if kind != "weight" else f"{value}",
+            )
+            for kind, path, value in limits.blkio_devices
+        ]
+    return [("blkio", _DEVICES1[kind], path, str(value)) for kind, path, value in limits.blkio_devices]
 
 
 def weight(shares: int) -> int:
@@ -57,6 +98,10 @@ def weight(shares: int) -> int:
         return 10000
     log = math.log2(shares)
     return math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34))
+
+
+def _reservation(size: int | None) -> int | None:
+    return size if size is None else max(size, 0)
 
 
 def _bandwidth(limits: Limits) -> str | None:

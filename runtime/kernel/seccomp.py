@@ -18,7 +18,7 @@ _NUMBER, _ARCHITECTURE = 0, 4
 _ARGUMENT = 16
 _X86_64 = 0xC000003E
 
-_ACTIONS = {"allow": 0x7FFF0000, "EPERM": 0x50000 | 1, "ENOSYS": 0x50000 | 38}
+ACTIONS = {"allow": 0x7FFF0000, "EPERM": 0x50000 | 1, "ENOSYS": 0x50000 | 38}
 
 Line = tuple[int, int, str, str]
 """(opcode, operand, label to jump to if the test is true, and if false); "" is the next line."""
@@ -60,7 +60,7 @@ def default_program(capabilities: int) -> bytes:
     _entry(code, restricted)
     _by_number(code, table.refused(names))
     _by_argument(code, restricted)
-    for action, value in _ACTIONS.items():
+    for action, value in ACTIONS.items():
         code.label(action)
         code.line(_RETURN, value)
     return code.assemble()
@@ -84,7 +84,7 @@ def _by_number(code: Assembler, refused: frozenset[int]) -> None:
     edges = [0] + [n for n in range(1, table.NEWEST + 1) if (n in refused) != (n - 1 in refused)]
     for first, next_edge in pairwise(edges):
         code.line(_JGE, next_edge, "", "EPERM" if first in refused else "allow")
-    code.line(_RETURN, _ACTIONS["EPERM" if edges[-1] in refused else "allow"])
+    code.line(_RETURN, ACTIONS["EPERM" if edges[-1] in refused else "allow"])
 
 
 def _by_argument(code: Assembler, restricted: bool) -> None:
@@ -94,13 +94,13 @@ def _by_argument(code: Assembler, restricted: bool) -> None:
     code.line(_LOAD, _ARGUMENT)
     for value in table.PERSONALITIES:
         code.line(_JEQ, value, "allow")
-    code.line(_RETURN, _ACTIONS["EPERM"])
+    code.line(_RETURN, ACTIONS["EPERM"])
     code.label("socket")
     # The kernel reads the family as an int and ignores the upper half of the register.
     code.line(_LOAD, _ARGUMENT)
     for family in table.REFUSED_FAMILIES:
         code.line(_JEQ, family, "EPERM")
-    code.line(_RETURN, _ACTIONS["allow"])
+    code.line(_RETURN, ACTIONS["allow"])
     if restricted:
         code.label("clone")
         code.line(_LOAD, _ARGUMENT)

@@ -22,7 +22,7 @@ from runtime.shim_client.channel import NOT_LISTENING, Channel, connect
 from runtime.shim_client.running import ShimProcess
 from runtime.shim_client.shim_pool import ShimPool
 from runtime.shim_client.supervisor import Running
-from runtime.spec import ContainerSpec, ExitStatus, Process, StartError
+from runtime.spec import ContainerSpec, ExitStatus, Limits, Process, StartError
 
 if TYPE_CHECKING:
     from runtime.frames import ShimState
@@ -53,7 +53,6 @@ class ShimLauncher:
         self._pool = ShimPool(idle_shims, self._tasks, nofile, mapped=mapped)
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
-        self._cgroup_parents = {spawn.PARENT}
 
     async def start(self) -> None:
         folders.make(self._directory, folders.PRIVATE)
@@ -152,6 +151,9 @@ class ShimLauncher:
     async def resume(self, container_id: str) -> None:
         await asyncio.to_thread(self._group(container_id).thaw)
 
+    async def limit(self, container_id: str, limits: Limits) -> None:
+        await asyncio.to_thread(self._group(container_id).limit, limits)
+
     async def kill_all(self, container_id: str) -> None:
         await asyncio.to_thread(self._group(container_id).kill)
 
@@ -179,8 +181,7 @@ class ShimLauncher:
             process.close()
         await self._pool.close()
         spawn.remove_idle_groups(self._hierarchies)
-        for parent in self._cgroup_parents:
-            cgroups.Group(self._hierarchies, f"{parent}/any").remove_parent()
+        cgroups.Group(self._hierarchies, f"{spawn.PARENT}/any").remove_parent()
         if self._shims >= 0:
             os.close(self._shims)
             self._shims = -1
@@ -240,7 +241,6 @@ class ShimLauncher:
 
     def _register(self, process: ShimProcess) -> None:
         self._known[process.id] = process
-        self._cgroup_parents.add(os.path.dirname(process.group))
 
     async def _find_process(self, identifier: str, directory: int) -> ShimProcess | ExitStatus | None:
         if (status := shimdir.read_exit(directory)) is not None:

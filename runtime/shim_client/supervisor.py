@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from runtime.spec import ContainerSpec, ExitStatus, Process
+from runtime.spec import ContainerSpec, ExitStatus, Limits, Process
 
 
 class Attachment(Protocol):
@@ -86,6 +86,9 @@ class Supervisor(Protocol):
     async def pause(self, container_id: str) -> None: ...
 
     async def resume(self, container_id: str) -> None: ...
+
+    async def limit(self, container_id: str, limits: Limits) -> None:
+        """Set limits of a running container.  Raises OSError that names the refused file and value."""
 
     async def kill_all(self, container_id: str) -> None:
         """Kill every process of the container's control group."""

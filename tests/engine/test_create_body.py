@@ -15,6 +15,7 @@ from runtime.engine.options.runtime_spec import StartContext, container, log_lim
 from runtime.images.changes import apply
 from runtime.images.image_config import ImageConfig
 from runtime.kernel.capabilities import BIT, DEFAULT
+from runtime.kernel.host_support import HostSupport
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, ExecConfig, MountPoint
 
@@ -31,7 +32,7 @@ def check(**fields):
     host = asked.host_config or HostConfig()
     config = Config(**{field: getattr(asked, field) for field in Config.__struct_fields__})
     endpoints = networking.endpoints(asked.networking_config, host)
-    validate.check(config, host, endpoints, cpus=2)
+    validate.check(config, host, endpoints, 2, HostSupport())
     mount_requests(config, host)
     return config, host, endpoints
 
@@ -46,7 +47,7 @@ def record(**fields):
 
 def translated(tmp_path, **fields) -> spec.ContainerSpec:
     context = StartContext(
-        hostname="box", netns="/run/n", pid_mode="private", ipc_mode="private", lower=("/l",),
+        hostname="box", netns="/run/n", pid_mode="private", ipc_mode="private", root=spec.RootSource(lower=("/l",)),
         files=ContainerPaths(tmp_path), cpus=2,
     )  # fmt: skip
     return container(record(**fields), ContainerPaths(tmp_path), context)
@@ -121,7 +122,7 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
         netns=None,
         pid_mode="host",
         ipc_mode="private",
-        lower=(),
+        root=spec.RootSource(),
         files=ContainerPaths(tmp_path),
         cpus=1,
     )
@@ -141,11 +142,10 @@ def test_mounts_go_parents_first_and_a_mount_at_a_files_place_wins(tmp_path):
 
 
 HOST = {
-    "Isolation": ("hyperv", 400), "UsernsMode": ("remap", 400), "Runtime": ("kata", 400), "CgroupParent": ("/x", 501),
-    "SecurityOpt": (["apparmor=mine"], 400), "DeviceRequests": ([{"Count": -1}], 501), "BlkioWeight": (10, 501),
-    "StorageOpt": ({"size": "1G"}, 501), "MemorySwappiness": (50, 501), "OomKillDisable": (True, 501),
-    "MaskedPaths": ([], 501), "LogConfig": ({"Type": "syslog"}, 400), "VolumeDriver": ("nfs", 400),
-    "IpcMode": ("none", 400), "PidMode": ("other", 400), "UTSMode": ("other", 400), "CgroupnsMode": ("host", 501),
+    "Isolation": ("hyperv", 400), "UsernsMode": ("remap", 400), "Runtime": ("kata", 400), "CgroupParent": ("../x", 400),
+    "SecurityOpt": (["nosuch=mine"], 400), "DeviceRequests": ([{"Count": -1}], 501),
+    "MaskedPaths": (["relative"], 400), "LogConfig": ({"Type": "syslog"}, 400), "VolumeDriver": ("nfs", 400),
+    "IpcMode": ("none", 400), "PidMode": ("other", 400), "UTSMode": ("other", 400), "CgroupnsMode": ("other", 400),
 }  # fmt: skip
 
 
@@ -282,5 +282,5 @@ def test_changes_that_cannot_be_applied_are_refused(change):
 
 
 def test_refusals_of_what_is_missing_say_so():
-    with pytest.raises(NotImplementedYet, match="--cgroup-parent"):
-        check(HostConfig={"CgroupParent": "/x"})
+    with pytest.raises(NotImplementedYet, match="--gpus"):
+        check(HostConfig={"DeviceRequests": [{"Count": -1}]})

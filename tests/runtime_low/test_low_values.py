@@ -111,6 +111,15 @@ def test_limits_become_writes_of_either_version() -> None:
     assert limits.version1(Limits()) == limits.version2(Limits()) == []
 
 
+def test_limits_of_block_devices_name_file_device_and_value() -> None:
+    wanted = Limits(blkio_devices=(("rbps", "/dev/a", 10), ("wiops", "/dev/b", 20)))
+    assert limits.devices(wanted, 1) == [
+        ("blkio", "blkio.throttle.read_bps_device", "/dev/a", "10"),
+        ("blkio", "blkio.throttle.write_iops_device", "/dev/b", "20"),
+    ]
+    assert limits.devices(wanted, 2) == [("io", "io.max", "/dev/a", "rbps=10"), ("io", "io.max", "/dev/b", "wiops=20")]
+
+
 @given(st.integers(2, 262144), st.integers(2, 262144))
 def test_more_shares_never_weigh_less(left: int, right: int) -> None:
     assert limits.weight(min(left, right)) <= limits.weight(max(left, right))

@@ -10,15 +10,14 @@ import os
 
 from netd.cli.errors import Fault, UsageFault
 from netd.cli.parse.common_flags import labels, pairs
-from netd.cli.parse.flags import integer
 from netd.cli.parse.mount_flags import mount, tmpfs, volume
 from netd.cli.parse.network_flags import networking
 from netd.cli.parse.port_flags import bindings, expose, publish
-from netd.cli.parse.units import memory, memory_or_none, nano_cpus
+from netd.cli.parse.resource_flags import convert_each, limits, other_limits, restart_policy
+from netd.cli.parse.units import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, TypeVar
 
     from netd.cli.parse.flags import Options
@@ -34,7 +33,8 @@ def create_body(options: Options, *, attached: bool, size: list[int] | None) -> 
     body = _config(options, attached)
     body["HostConfig"] = {
         **_storage(options),
-        **_limits(options),
+        **limits(options),
+        **other_limits(options),
         **_security(options),
         **_lifecycle(options),
         **_name_resolution(options),
@@ -84,34 +84,15 @@ def _config(options: Options, attached: bool) -> Json:
 
 def _storage(options: Options) -> Json:
     cwd = os.getcwd()
-    binds = _convert_each(options, "volume", lambda word: volume(word, cwd))
+    binds = convert_each(options, "volume", lambda word: volume(word, cwd))
     return {
         "Binds": [text for text, has_source in binds if has_source],
-        "Mounts": _convert_each(options, "mount", lambda word: mount(word, cwd)),
-        "Tmpfs": dict(_convert_each(options, "tmpfs", tmpfs)),
+        "Mounts": convert_each(options, "mount", lambda word: mount(word, cwd)),
+        "Tmpfs": dict(convert_each(options, "tmpfs", tmpfs)),
         "VolumesFrom": options.many("volumes-from"),
         "ReadonlyRootfs": options.on("read-only"),
-        "Devices": _convert_each(options, "device", _device),
+        "Devices": convert_each(options, "device", _device),
         "ShmSize": options.converted("shm-size", memory),
-    }
-
-
-def _limits(options: Options) -> Json:
-    return {
-        "NanoCpus": options.converted("cpus", nano_cpus),
-        "CpuShares": options.number("cpu-shares") or 0,
-        "CpuPeriod": options.number("cpu-period") or 0,
-        "CpuQuota": options.number("cpu-quota") or 0,
-        "CpusetCpus": options.text("cpuset-cpus"),
-        "CpusetMems": options.text("cpuset-mems"),
-        "Memory": options.converted("memory", memory),
-        "MemorySwap": options.converted("memory-swap", memory_or_none),
-        "MemoryReservation": options.converted("memory-reservation", memory),
-        "PidsLimit": options.number("pids-limit"),
-        "OomScoreAdj": options.number("oom-score-adj") or 0,
-        "Ulimits": _convert_each(options, "ulimit", _ulimit),
-        "StorageOpt": pairs(options.many("storage-opt")),
-        "Sysctls": pairs(options.many("sysctl")),
     }
 
 
@@ -120,7 +101,7 @@ def _security(options: Options) -> Json:
         "Privileged": options.on("privileged"),
         "CapAdd": options.many("cap-add"),
         "CapDrop": options.many("cap-drop"),
-        "SecurityOpt": _convert_each(options, "security-opt", _security_option),
+        **_security_options(options),
         "GroupAdd": options.many("group-add"),
         "Isolation": options.text("isolation"),
         "PidMode": options.text("pid"),
@@ -136,7 +117,7 @@ def _lifecycle(options: Options) -> Json:
         raise UsageFault("conflicting options: cannot specify both --restart and --rm")
     fields: Json = {
         "AutoRemove": options.on("rm"),
-        "RestartPolicy": _restart(options),
+        "RestartPolicy": restart_policy(options),
         "LogConfig": {"Type": options.text("log-driver"), "Config": pairs(options.many("log-opt"))},
     }
     if options.given("init"):
@@ -149,7 +130,7 @@ def _name_resolution(options: Options) -> Json:
         "Dns": options.many("dns"),
         "DnsSearch": options.many("dns-search"),
         "DnsOptions": options.many("dns-option"),
-        "ExtraHosts": _convert_each(options, "add-host", _extra_host),
+        "ExtraHosts": convert_each(options, "add-host", _extra_host),
         "Links": options.many("link"),
         "PublishAllPorts": options.on("publish-all"),
     }
@@ -158,43 +139,13 @@ def _name_resolution(options: Options) -> Json:
 def _ports(options: Options, body: Json) -> None:
     allow = options.many("allow")
     published = bindings(
-        pair for found in _convert_each(options, "publish", lambda word: publish(word, allow)) for pair in found
+        pair for found in convert_each(options, "publish", lambda word: publish(word, allow)) for pair in found
     )
-    exposed = [port for ports in _convert_each(options, "expose", expose) for port in ports]
+    exposed = [port for ports in convert_each(options, "expose", expose) for port in ports]
     body["ExposedPorts"] = {port: {} for port in (*exposed, *published)}
     body["HostConfig"]["PortBindings"] = published
-    targets = [text for text, source in _convert_each(options, "volume", lambda word: volume(word, "/")) if not source]
+    targets = [text for text, source in convert_each(options, "volume", lambda word: volume(word, "/")) if not source]
     body["Volumes"] = {target: {} for target in targets}
-
-
-def _convert_each(options: Options, name: str, convert: Callable[[str], T]) -> list[T]:
-    converted = []
-    for word in options.many(name):
-        try:
-            converted.append(convert(word))
-        except ValueError as error:
-            raise options.refuse(name, word, str(error)) from None
-    return converted
-
-
-def _restart(options: Options) -> Json:
-    name, colon, times = options.text("restart", "no").partition(":")
-    if name not in ("no", "always", "unless-stopped", "on-failure") or (colon and name != "on-failure"):
-        raise options.refuse("restart", f"{name}{colon}{times}", "use no, always, unless-stopped or on-failure[:TIMES]")
-    try:
-        return {"Name": name, "MaximumRetryCount": integer(times) if colon else 0}
-    except ValueError:
-        raise options.refuse("restart", f"{name}:{times}", "maximum retry count must be a whole number") from None
-
-
-def _ulimit(word: str) -> Json:
-    name, _, limits = word.partition("=")
-    soft, colon, hard = limits.partition(":")
-    try:
-        low = integer(soft)
-        return {"Name": name, "Soft": low, "Hard": integer(hard) if colon else low}
-    except ValueError:
-        raise ValueError("use NAME=SOFT[:HARD], such as nofile=1024:2048") from None
 
 
 def _device(word: str) -> Json:
@@ -205,6 +156,14 @@ def _device(word: str) -> Json:
     if access.strip("rwm") or not source.startswith("/"):
         raise ValueError("use SOURCE[:TARGET[:rwm]]")
     return {"PathOnHost": source, "PathInContainer": target or source, "CgroupPermissions": access or "rwm"}
+
+
+def _security_options(options: Options) -> Json:
+    """Return the options; ``systempaths=unconfined`` is not one of the daemon's, but empty lists of paths."""
+    words = convert_each(options, "security-opt", _security_option)
+    kept = [word for word in words if word not in ("systempaths=unconfined", "systempaths:unconfined")]
+    shown: Json = {"MaskedPaths": [], "ReadonlyPaths": []} if len(kept) < len(words) else {}
+    return {"SecurityOpt": kept, **shown}
 
 
 def _security_option(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netd.cli.parse.flags import many, switch, text
+from netd.cli.parse.resource_flags import LIMITS, OTHER_LIMITS, RESTART
 
 NETWORK = (
     many(
@@ -62,28 +63,16 @@ PROCESS = (
     text("stop-timeout", "", "SECONDS", "Seconds to wait before the container is killed", values=""),
 )
 
-LIMITS = (
-    text("cpus", "", "NUMBER", "Maximum number of CPUs, such as .5"),
-    text("cpu-shares", "c", "NUMBER", "Relative CPU weight"),
-    text("cpu-period", "", "MICROSECONDS", "Period of the CPU limit"),
-    text("cpu-quota", "", "MICROSECONDS", "CPU time per period"),
-    text("cpuset-cpus", "", "LIST", "CPUs to use, such as 0-2,4"),
-    text("cpuset-mems", "", "LIST", "Memory nodes to use"),
-    text("memory", "m", "BYTES", "Memory limit, such as 100m"),
-    text("memory-swap", "", "BYTES", "Limit of memory plus swap; -1 for no limit"),
-    text("memory-reservation", "", "BYTES", "Soft memory limit"),
-    text("pids-limit", "", "NUMBER", "Limit of processes; -1 for no limit"),
-    text("oom-score-adj", "", "NUMBER", "Score for the kernel's out-of-memory killer (-1000 to 1000)"),
-    many("ulimit", "", "NAME=SOFT[:HARD]", "Resource limit of the processes"),
-    many("storage-opt", "", "size=SIZE", "Limit of the data of the root, with the storage driver btrfs"),
-    many("sysctl", "", "NAME=VALUE", "Kernel parameter of the container's namespaces"),
-)
-
 SECURITY = (
     switch("privileged", "", "Give the container all privileges of the host's root"),
     many("cap-add", "", "CAPABILITY", "Add a capability"),
     many("cap-drop", "", "CAPABILITY", "Drop a capability"),
-    many("security-opt", "", "OPTION", "Security option: no-new-privileges, seccomp=unconfined, seccomp=FILE …"),
+    many(
+        "security-opt",
+        "",
+        "OPTION",
+        "Security option: no-new-privileges, seccomp=FILE, apparmor=unconfined, systempaths=unconfined …",
+    ),
     text("isolation", "", "KIND", "Isolation technology; Linux supports only 'default'", values="words:default"),
     text("pid", "", "MODE", "Process namespace: host, container:NAME"),
     text("ipc", "", "MODE", "IPC namespace: private, shareable, host, container:NAME"),
@@ -96,13 +85,7 @@ LIFECYCLE = (
     text("name", "", "NAME", "Name of the container"),
     many("label", "l", "KEY[=VALUE]", "Label"),
     switch("rm", "", "Remove the container when it exits"),
-    text(
-        "restart",
-        "",
-        "POLICY",
-        "Restart policy: no, always, unless-stopped, on-failure[:TIMES]",
-        values="words:no always unless-stopped on-failure",
-    ),
+    RESTART,
     text("log-driver", "", "NAME", "Log driver"),
     text(
         "pull",
@@ -115,7 +98,7 @@ LIFECYCLE = (
     many("log-opt", "", "NAME=VALUE", "Option of the log driver"),
 )
 
-CREATE = (*NETWORK, *STORAGE, *PROCESS, *LIMITS, *SECURITY, *LIFECYCLE)
+CREATE = (*NETWORK, *STORAGE, *PROCESS, *LIMITS, *OTHER_LIMITS, *SECURITY, *LIFECYCLE)
 
 RUN = (
     *CREATE,

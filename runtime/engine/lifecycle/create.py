@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import posixpath
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,12 +25,21 @@ from runtime.engine.lifecycle.start import check_shareable
 from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
-from runtime.engine.options import mount_options, networking, port_bindings, storage_options, validate
+from runtime.engine.options import (
+    mount_options,
+    networking,
+    port_bindings,
+    resources,
+    security,
+    storage_options,
+    validate,
+)
 from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import MountRequest
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.kernel import host_info
+from runtime.kernel.host_support import host_support
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
 from runtime.storage.deferred_delete import DeferredDelete
@@ -72,7 +82,8 @@ class Creator:
             raise BadRequest("no image is given: set Image")
         image = unfinished or self._images.find(request.image)
         identifier = new_id()
-        draft = self._new_record(request, image, identifier, name)
+        host, discarded = resources.adjusted(request.host_config or HostConfig(), host_support())
+        draft = self._new_record(request, host, image, identifier, name)
         if unfinished:
             draft = msgspec.structs.replace(draft, build=True)
         mounts = mount_options.mount_requests(draft.config, draft.host)
@@ -98,14 +109,15 @@ class Creator:
             undo.pop_all()
         await self._static_addresses.reserve(container)
         self._containers.publish_event(container, "create")
-        return container, _warnings(draft)
+        return container, [*discarded, *_warnings(draft)]
 
-    def _new_record(self, request: CreateRequest, image: ImageRecord, identifier: str, name: str) -> ContainerRecord:
-        host = request.host_config or HostConfig()
+    def _new_record(
+        self, request: CreateRequest, host: HostConfig, image: ImageRecord, identifier: str, name: str
+    ) -> ContainerRecord:
         plain = Config(**{field: getattr(request, field) for field in Config.__struct_fields__})
         config = with_image_defaults(plain, image.document.config)
         endpoints = networking.endpoints(request.networking_config, host)
-        validate.check(config, host, endpoints, os.cpu_count() or 1)
+        validate.check(config, host, endpoints, os.cpu_count() or 1, host_support())
         host = self._with_full_ids(host)
         return ContainerRecord(
             id=identifier,
@@ -114,11 +126,17 @@ class Creator:
             image=image.id,
             layers=image.layers[::-1],
             driver=self._drivers.default.name,
-            config=msgspec.structs.replace(config, hostname=_hostname(config, host, identifier)),
+            config=msgspec.structs.replace(
+                config,
+                hostname=_hostname(config, host, identifier),
+                working_dir=config.working_dir and posixpath.normpath(config.working_dir),
+            ),
             host=msgspec.structs.replace(
                 host,
                 network_mode=networking.mode(host),
                 port_bindings=port_bindings.with_default_bindings(host.port_bindings),
+                cgroupns_mode=host.cgroupns_mode or ("private" if host_support().unified else "host"),
+                security_opt=security.with_implied(host),
             ),
             endpoints=_with_mac(endpoints, config, host),
             mounts=[],

@@ -19,6 +19,7 @@ from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.options import links, runtime_spec
 from runtime.engine.options.runtime_spec import StartContext
 from runtime.kernel import proc
+from runtime.kernel.host_support import host_support
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ContainerSpec, StartError
@@ -89,6 +90,7 @@ class Starter:
             ),
             files=attachment.files,
             cpus=os.cpu_count() or 1,
+            memory_nodes=host_support().memory_nodes,
             link_environment=link_environment(self._containers, container),
         )
         return runtime_spec.container(record, self._paths.container(container.id), context)

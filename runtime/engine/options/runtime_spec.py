@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
 from runtime.container_config import HostConfig
-from runtime.engine.options import networking, process, resources, sysctls
+from runtime.engine.options import networking, process, resources, security, sysctls
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, MountPoint
-from runtime.spec import ContainerSpec, Device, MountSpec, RootSource
+from runtime.spec import CGROUP_PARENT, ContainerSpec, Device, MountSpec, RootSource
+
+_NAME_MAX = 255
 
 DEFAULT_SHM_SIZE = 64 << 20
 """Bytes of /dev/shm."""
@@ -30,6 +32,8 @@ class StartContext:
     """The resolv.conf, hosts and hostname to mount: its own, or those of the container whose network it shares."""
     cpus: int
     """The host's number of CPUs."""
+    memory_nodes: str = "0"
+    """The host's online NUMA nodes."""
     link_environment: tuple[str, ...] = ()
 
 
@@ -42,6 +46,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         own_uts=owns_uts(host),
     )
     size, count = log_limits(host)
+    masked, read_only = security.system_paths(host)
     return ContainerSpec(
         id=record.id,
         hostname=context.hostname,
@@ -51,7 +56,9 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         pid_mode=context.pid_mode,
         ipc_mode=context.ipc_mode,
         uts_mode="private" if owns_uts(host) else "host",
-        cgroup_namespace=host.cgroupns_mode == "private",
+        cgroup_namespace=host.cgroupns_mode,
+        cgroup_parent=cgroup_parent(host),
+        writable_cgroups=security.has_writable_cgroups(host),
         lower=context.root.lower,
         upper=context.root.upper,
         work=context.root.work,
@@ -62,13 +69,26 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         sysctls=other_sysctls,
         shm_size=host.shm_size or DEFAULT_SHM_SIZE,
         privileged=host.privileged,
+        masked_paths=masked,
+        read_only_paths=read_only,
         init=bool(host.init),
-        limits=resources.limits(host, context.cpus),
+        limits=resources.limits(host, context.cpus, context.memory_nodes),
         log_path="" if host.log_config.type == "none" else str(own.log),
         log_max_size=size,
         log_max_files=count,
         process=process.main_process(record, context.hostname, context.link_environment),
     )
+
+
+def cgroup_parent(host: HostConfig) -> str:
+    """Return the parent of the container's control group, relative to each hierarchy.  Raises BadRequest."""
+    path = host.cgroup_parent
+    if not path:
+        return CGROUP_PARENT
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or any(len(part) > _NAME_MAX or not part.isprintable() for part in parts):
+        raise BadRequest(f"invalid --cgroup-parent {path!r}: use the path of a control group, such as /batch/low")
+    return "/".join(parts)
 
 
 def owns_uts(host: HostConfig) -> bool:

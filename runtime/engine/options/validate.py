@@ -23,13 +23,16 @@ from runtime.engine.options import (
     sysctls,
     unsupported_options,
 )
+from runtime.kernel.host_support import HostSupport
 
 _PID_MODES = ("", "private", "host")
 _IPC_MODES = ("", "private", "shareable", "host")
 _MILLISECOND = 10**6
 
 
-def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings], cpus: int) -> None:
+def check(
+    config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSettings], cpus: int, support: HostSupport
+) -> None:
     """Raise BadRequest with Docker's messages, or NotImplementedYet; *config* includes the image's defaults."""
     unsupported_options.check(config, host)
     process.check(config, [*(str_list(config.entrypoint) or ()), *(str_list(config.cmd) or ())])
@@ -40,8 +43,9 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     _check_namespaces(config, host)
     networking.check(config, host, endpoints)
     links.check(host)
-    resources.limits(host, cpus)
+    resources.limits(host, cpus, support.memory_nodes)
     resources.rlimits(host.ulimits)
+    security.check(host, support)
     security.privileges(host)
     sysctls.split(
         host.sysctls,
@@ -51,11 +55,14 @@ def check(config: Config, host: HostConfig, endpoints: Mapping[str, EndpointSett
     )
     runtime_spec.devices(host)
     runtime_spec.log_limits(host)
+    runtime_spec.cgroup_parent(host)
     if config.healthcheck:
         _check_health(config.healthcheck)
 
 
 def _check_namespaces(config: Config, host: HostConfig) -> None:
+    if host.cgroupns_mode not in ("", "private", "host"):
+        raise BadRequest(f"invalid cgroup namespace mode: {host.cgroupns_mode}")
     if host.uts_mode not in ("", "host"):
         raise BadRequest(f"invalid UTS mode: {host.uts_mode}")
     if host.uts_mode == "host" and config.hostname:
