@@ -53,7 +53,9 @@ def parse(text: str, host: Platform) -> Platform:
     Raises BadRequest with Docker's text.
     """
     parts = text.strip().split("/")
-    if not 1 <= len(parts) <= 3 or not all(_PART.match(part) for part in parts):
+    if len(parts) > 3:
+        raise BadRequest(f'"{text[:80]}": cannot parse platform specifier: invalid argument')
+    if not all(_PART.match(part) for part in parts):
         raise BadRequest(f'"{text[:80]}": unknown operating system or architecture: invalid argument')
     if len(parts) > 1:
         return normalized(Platform(parts[0].lower(), *parts[1:]))

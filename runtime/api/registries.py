@@ -76,12 +76,11 @@ class RegistryRoutes:
 
     async def push(self, call: Call) -> web.StreamResponse:
         name = reference.with_tag(call.params["name"], call.text("tag"))
-        if name.digest:
-            raise BadRequest("cannot push a digest reference")
+        platform = compatibility.requested(call.text("platform"))
         credentials = _credentials(call)
 
         async def job(report: Report) -> None:
-            await self._pusher.push(name, credentials, report)
+            await self._pusher.push(name, credentials, report, platform)
             self._publish_event("push", name)
 
         return await progress_stream.run(call, self._long_requests, job)
@@ -112,7 +111,7 @@ class RegistryRoutes:
         term = call.text("term").strip()
         limit = call.number("limit", _FEWEST_RESULTS) or _FEWEST_RESULTS
         if not 1 <= limit <= _MOST_RESULTS:
-            raise BadRequest(f"invalid limit {limit} is outside the range of [1, {_MOST_RESULTS}]")
+            raise BadRequest(f"limit {limit} is outside the range of [1, {_MOST_RESULTS}]")
         filters = call.filters(frozenset({"is-automated", "is-official", "stars"}))
         host, slash, rest = term.partition("/")
         if slash and ("." in host or ":" in host or host == "localhost"):

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from netd.common.errors import NotFound
+from netd.common.errors import BadRequest, NotFound
+from runtime.images import compatibility
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.images.layer_sources import LayerSource
@@ -29,6 +30,7 @@ from runtime.manifests import (
     Descriptor,
     Manifest,
 )
+from runtime.platforms import Platform
 from runtime.progress import Report
 from runtime.registry import upload
 from runtime.registry.auth_config import Credentials
@@ -61,9 +63,18 @@ class Pusher:
         self._registries = registries
         self._permits = asyncio.Semaphore(UPLOADS)
 
-    async def push(self, name: Reference, credentials: Credentials, report: Report) -> None:
-        """Push the image with this tag; without tag, the images of all tags of the repository.  Raises Problems."""
+    async def push(
+        self, name: Reference, credentials: Credentials, report: Report, platform: Platform | None = None
+    ) -> None:
+        """Push the image with this tag; without tag, the images of all tags of the repository.
+
+        Raises Problems; NotFound if an image is not for *platform*.
+        """
+        for tagged in (name,) if name.tag else self._images.tags_of(name.repository):
+            self._check_platform(tagged, platform)
         report.status(f"The push refers to repository [{name.repository}]")
+        if name.digest:
+            raise BadRequest("cannot push a digest reference")
         names = [name] if name.tag else self._images.tags_of(name.repository)
         if not names:
             raise NotFound(f"An image does not exist locally with the tag: {name.short_repository}")
@@ -75,6 +86,15 @@ class Pusher:
         repository = await self._registries.repository(name.domain, name.path, credentials, push=True)
         for tagged in names:
             await self._push(repository, tagged, report)
+
+    def _check_platform(self, name: Reference, platform: Platform | None) -> None:
+        identifier = self._images.image_of(name)
+        image = self._images.by_id(identifier) if identifier else None
+        if image is not None and platform is not None:
+            document = image.document
+            compatibility.check(
+                Platform(document.os, document.architecture, document.variant), name.short, platform
+            )  # fmt: skip
 
     async def _push(self, repository: Repository, name: Reference, report: Report) -> None:
         image = self._images.find(name.full)

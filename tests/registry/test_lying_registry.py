@@ -192,11 +192,16 @@ def test_a_manifest_of_another_digest_is_refused():
 
 
 def test_endless_redirects_end():
+    asked = 0
+
     async def loop(request):
+        nonlocal asked
+        asked += 1
         raise web.HTTPTemporaryRedirect(request.path)
 
     with pytest.raises(RegistryError, match="stopped after 10 redirects"):
         manifest("1", loop)
+    assert asked == 11
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://x/", "http://[::", "//", "http:///x", "x" * 20000])

@@ -13,10 +13,17 @@ from runtime import platforms
 from runtime.distribution import blob_files
 from runtime.images import compatibility, reference
 from runtime.images.tarstream import BadArchive
+from runtime.manifests import OCI_LAYER
 from runtime.progress import Report
 from runtime.registry.errors import RegistryError, WrongContent
+from runtime.registry.repository import digest_of
 from tests.registry.images import RemoteImage, Shop, blob, document, index, layer, shop
 from tests.registry.lying import Lying, client, cut, lying
+
+try:
+    from compression import zstd
+except ImportError:  # before Python 3.14
+    from backports import zstd
 
 FIRST, SECOND = layer(a=b"1", both=b"lower"), layer(b=b"2" * 300_000, both=b"upper")
 
@@ -142,8 +149,8 @@ def test_indexes_within_indexes_end(tmp_path):
     first = index()
     answers = {}
     for _ in range(5):
-        answers[f"manifests/{_digest(first)}"] = document(first)
-        first = index({"mediaType": json.loads(first)["mediaType"], "digest": _digest(first), "size": len(first)})
+        answers[f"manifests/{digest_of(first)}"] = document(first)
+        first = index({"mediaType": json.loads(first)["mediaType"], "digest": digest_of(first), "size": len(first)})
     failed(tmp_path, answers | {"manifests/1": document(first)}, BadRequest, "indexes within indexes")
 
 
@@ -196,6 +203,19 @@ def test_a_manifest_that_lies_is_refused(tmp_path, change, kind, words):
     change(manifest)
     data = json.dumps(manifest).encode()
     failed(tmp_path, {**image.answers(), "manifests/1": document(data, "text/plain")}, kind, words)
+
+
+def test_a_layer_compressed_by_zstd_is_unpacked_and_remembered_as_such(tmp_path):
+    image = RemoteImage([FIRST])
+    packed = zstd.compress(FIRST)
+    manifest = json.loads(image.manifest)
+    manifest["layers"] = [{"mediaType": f"{OCI_LAYER}+zstd", "size": len(packed), "digest": digest_of(packed)}]
+    data = json.dumps(manifest).encode()
+    answers = {**image.answers(), "manifests/1": document(data), f"blobs/{digest_of(packed)}": blob(packed)}
+    _, here = pulled(tmp_path, answers)
+    (found,) = here.images.all()
+    assert b"".join(here.layers.archive(found.layers[0], found.document.rootfs.diff_ids[0])) == FIRST
+    assert [source.media_type for source in here.images.sources.of(found.layers[0])] == [f"{OCI_LAYER}+zstd"]
 
 
 def test_a_layer_that_occurs_twice_is_downloaded_once(tmp_path):
@@ -317,9 +337,3 @@ def test_an_image_of_docker_hub_comes_from_a_mirror(tmp_path):
                 assert [path for _, path, _ in empty.seen][-1] == "/v2/library/nginx/manifests/latest"
 
     asyncio.run(run())
-
-
-def _digest(data: bytes) -> str:
-    from runtime.registry.repository import digest_of
-
-    return digest_of(data)

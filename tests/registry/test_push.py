@@ -8,12 +8,13 @@ import threading
 import pytest
 from aiohttp import web
 
-from netd.common.errors import NotFound
+from netd.common.errors import BadRequest, NotFound
 from runtime import manifests
 from runtime.distribution.push import Pusher
 from runtime.images import reference
 from runtime.images.recipe import DamagedLayer
 from runtime.manifests import DOCKER_LAYER
+from runtime.platforms import Platform
 from runtime.progress import Report
 from runtime.registry.auth_config import ANONYMOUS, Credentials
 from runtime.registry.errors import BrokenTransfer, RegistryError
@@ -116,6 +117,12 @@ def test_what_is_not_here_is_refused_in_dockers_words(tmp_path, plain):
         await filled(here, f"{plain}/four:1")
         with pytest.raises(NotFound, match=rf"^tag does not exist: {plain}/four:2$"):
             await here.push(f"{plain}/four:2")
+        with pytest.raises(BadRequest, match=r"^cannot push a digest reference$"):
+            await here.push(f"{plain}/four@sha256:{'0' * 64}")
+        with pytest.raises(NotFound, match=r"does not match the specified platform \(linux/s390x\)$"):
+            await here.pusher.push(
+                reference.parse(f"{plain}/four:1"), ANONYMOUS, Report(), Platform("linux", "s390x")
+            )  # fmt: skip
 
     run(tmp_path, scenario)
 
