@@ -15,7 +15,8 @@ from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_namespace, lock_state
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import store_damaged
-from netd.common.http.listen import serve
+from netd.common.http.listen import serve, serve_metrics
+from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
@@ -33,12 +34,15 @@ from netd.engine.reconcile.restore import restore
 from netd.engine.sandboxes.actions import Sandboxes
 from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
+from netd.engine.views import network_metrics
 from netd.engine.views.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
 from netd.ipam.pools import avoided
 from netd.kernel.kernel_host import KernelHost
 from netd.kernel.ports.held_ports import HeldPorts
 from netd.kernel.ports.high_descriptors import only_high
+from netd.metrics.metric_families import MetricFamily
+from netd.metrics.request_counters import RequestCounters
 from netd.portmap.ports import Ports
 from netd.portmap.rules import ForwardPolicy
 from netd.remote.plugins import Plugins
@@ -83,9 +87,11 @@ async def run(loaded: Loaded) -> None:
         closing = asyncio.Event()
         reloader = Reloader("netd", loaded, partial(_apply_settings, context))
         reloader.install()
-        server = await serve(
-            front(context, tasks, closing, reloader), settings.run_dir / "netd.sock", settings.group, tasks=tasks
-        )
+        served = front(context, tasks, closing, reloader)
+        if settings.metrics_address:
+            over_tcp = await serve_metrics(served, settings.metrics_address, tasks)
+            stack.push_async_callback(over_tcp.cleanup)
+        server = await serve(served, settings.run_dir / "netd.sock", settings.group, tasks=tasks)
         _ready(settings, context)
         await stop.wait()
         service_manager.stopping()
@@ -115,7 +121,24 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader
         SystemRoutes(product, context.bus, DaemonStatus("netd", tasks.failures, context.store), closing),
         reloader,
     )
-    return Front(product, [route for group in groups for route in group.routes()])
+    requests = RequestCounters()
+    metrics = MetricsRoutes(partial(_metrics, context, requests))
+    routes = [route for group in (*groups, metrics) for route in group.routes()]
+    return Front(product, routes, requests)
+
+
+async def _metrics(context: EngineContext, requests: RequestCounters) -> list[MetricFamily]:
+    """Return the metrics of this moment."""
+    table, links = await asyncio.gather(context.host.connection_table(), context.host.link_counters())
+    counts = {"firewall_changes": context.host.firewall_changes, "events_lost": context.bus.lost, **context.counts}
+    return [
+        *requests.families("netd"),
+        *network_metrics.of_state(context.state),
+        *network_metrics.of_links(context.state, context.drivers, links),
+        *network_metrics.of_connections(table),
+        *network_metrics.of_dns(context.dns.counters),
+        *network_metrics.of_counts(counts),
+    ]
 
 
 def _apply_settings(context: EngineContext, settings: Settings) -> None:

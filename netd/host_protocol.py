@@ -55,6 +55,18 @@ class ConnectionTable:
     maximum: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkCounters:
+    """Counters of a link since it was created."""
+
+    received_bytes: int
+    received_packets: int
+    received_dropped: int
+    sent_bytes: int
+    sent_packets: int
+    sent_dropped: int
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionCounts:
     """Entries of connection tracking by source."""
@@ -95,6 +107,10 @@ class Host(Protocol):
         are recorded in the run folder, because the kernel does not record which were set.
         """
 
+    @property
+    def firewall_changes(self) -> int:
+        """Return the number of changes of the firewall's rules since the start."""
+
     async def change_firewall(self, change: RulesetChange) -> None:
         """Apply *change* in one transaction; on failure rebuild the ruleset.
 
@@ -134,6 +150,9 @@ class Host(Protocol):
 
     async def connection_table(self) -> ConnectionTable:
         """Return the size of the connection-tracking table, by two short reads; 0 without connection tracking."""
+
+    async def link_counters(self) -> Mapping[str, LinkCounters]:
+        """Return the counters of the host's links by name."""
 
     async def sample_connections(self, entries: int) -> ConnectionCounts:
         """Count *entries* tracked connections by source, or all if there are fewer.

@@ -8,6 +8,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 from netd import service_manager
 from netd.client import NetdClient
@@ -16,11 +17,14 @@ from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_state
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import Bus, store_damaged
-from netd.common.http.listen import serve
+from netd.common.http.listen import serve, serve_metrics
+from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from netd.common.version import VERSION
+from netd.metrics.metric_families import MetricFamily
+from netd.metrics.request_counters import RequestCounters
 from netd.settings.command_line import Loaded
 from netd.settings.reloading import Reloader
 from runtime.api import not_implemented
@@ -67,6 +71,7 @@ from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
+from runtime.engine.views import container_metrics
 from runtime.images.archives.load import Loader
 from runtime.images.archives.save import Saver
 from runtime.images.image_store import Images
@@ -237,9 +242,20 @@ class Daemon:
                 registry_config=self.registries.shape(),
             ),
         )
-        return Front(
-            self.product, [*(route for group in groups for route in group.routes()), *not_implemented.routes()]
-        )
+        requests = RequestCounters()
+        metrics = MetricsRoutes(partial(self._metrics, requests))
+        routes = [route for group in (*groups, metrics) for route in group.routes()]
+        return Front(self.product, [*routes, *not_implemented.routes()], requests)
+
+    async def _metrics(self, requests: RequestCounters) -> list[MetricFamily]:
+        """Return the metrics of this moment."""
+        containers = [
+            (container.record.name, container.record.state.status, container.record.state.pid)
+            for container in self.containers.all()
+        ]
+        numbers = len(self.images.all()), len(self.volumes.all())
+        usage = await asyncio.to_thread(lambda: list(container_metrics.collect(containers, *numbers)))
+        return [*requests.families("netd_runtime"), *usage]
 
     async def open(self) -> None:
         """Load all records, and update them from the running processes."""
@@ -305,7 +321,11 @@ async def run(loaded: Loaded) -> None:
         tasks.loop(service_manager.keep_watchdog, "watchdog")
         reloader = Reloader("netd-runtime", loaded, lambda _: None)
         reloader.install()
-        server = await serve(daemon.front(reloader), daemon.paths.socket, settings.group, tasks=tasks)
+        served = daemon.front(reloader)
+        if settings.runtime_metrics_address:
+            over_tcp = await serve_metrics(served, settings.runtime_metrics_address, tasks)
+            stack.push_async_callback(over_tcp.cleanup)
+        server = await serve(served, daemon.paths.socket, settings.group, tasks=tasks)
         # Objects created by now are long-lived: exclude them from further garbage collections.
         gc.collect()
         gc.freeze()

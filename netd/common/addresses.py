@@ -83,3 +83,12 @@ def is_usable(text: str, family: Family) -> bool:
 def address_sort_key(address: Address) -> tuple[int, int]:
     """Return a sort key for addresses of both families; IPv4 sorts first."""
     return address.version, int(address)
+
+
+def tcp_address(text: str) -> tuple[str, int]:
+    """Return address and port of ``192.0.2.1:80`` or ``[2001:db8::1]:80``.  Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if (":" in bare) != host.startswith("[") or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{text!r} is no address with a port, as 127.0.0.1:9750 or [::1]:9750")
+    return str(ip_address(bare)), int(port)

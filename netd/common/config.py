@@ -70,7 +70,7 @@ class Settings:
         "info",
         "The least severe messages to log. `debug` logs each request with its duration and status.",
         example='"debug"',
-        section="Logs",
+        section="Logs and metrics",
         choices=LEVELS,
         reload=True,
     )
@@ -79,8 +79,21 @@ class Settings:
         "`json` writes each message as a JSON object in a line. Under systemd, messages go to the journal with their"
         " fields in either case.",
         example='"json"',
-        section="Logs",
+        section="Logs and metrics",
         choices=LOG_FORMATS,
+    )
+    metrics_address: str = _setting(
+        "",
+        "TCP address at which netd serves `/metrics` for Prometheus; empty: only on its socket. There is no"
+        " authentication.",
+        example='"127.0.0.1:9750"',
+        section="Logs and metrics",
+    )
+    runtime_metrics_address: str = _setting(
+        "",
+        "The same for netd-runtime.",
+        example='"127.0.0.1:9751"',
+        section="Logs and metrics",
     )
     default_address_pools: tuple[str, ...] = _setting(
         (),

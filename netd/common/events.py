@@ -60,6 +60,8 @@ class Lagging(Exception):
 
 class Bus:
     def __init__(self) -> None:
+        self.lost = 0
+        """Listeners that have lost their subscription."""
         self._past: deque[Event] = deque(maxlen=_KEPT)
         self._listeners: dict[asyncio.Queue[Event | None], Callable[[], None]] = {}
 
@@ -74,6 +76,7 @@ class Bus:
             try:
                 queue.put_nowait(happened)
             except asyncio.QueueFull:
+                self.lost += 1
                 on_lag = self._listeners.pop(queue)
                 queue.get_nowait()
                 queue.put_nowait(None)

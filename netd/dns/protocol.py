@@ -15,7 +15,7 @@ import socket
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -113,7 +113,10 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
+    """The response to Sync, with netd-dns's counters (``netd/dns/dns_counters.py``)."""
+
     number: int
+    counters: Mapping[str, Any] = field(default_factory=dict)
 
 
 Message: TypeAlias = (

@@ -68,6 +68,8 @@ class EngineContext:
     """Number of endpoints that plugins are creating, by network id."""
     segment_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a bridge segment is added to a network."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What has happened since the start, for metrics: repairs, repair_steps."""
     repair_needed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the kernel may differ from the desired state; the repair loop clears it."""
     stray_check_needed: asyncio.Event = field(default_factory=asyncio.Event)

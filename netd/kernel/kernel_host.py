@@ -12,7 +12,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
@@ -21,9 +21,10 @@ from netd.common import resource_errors
 from netd.common.addresses import Address, Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import State, Step
-from netd.host_protocol import Change, ConnectionCounts, ConnectionTable, Flows, Resolver, RouteEntry
+from netd.host_protocol import Change, ConnectionCounts, ConnectionTable, Flows, LinkCounters, Resolver, RouteEntry
 from netd.kernel import conntrack_count, machine
 from netd.kernel.conntrack import Conntrack
+from netd.kernel.links import link_counters
 from netd.kernel.links.link_reaper import Reaper
 from netd.kernel.namespaces import libc
 from netd.kernel.netlink.rtnl_socket import index_of
@@ -50,6 +51,7 @@ class KernelHost:
     def __init__(self, threads: _Threads, worker: Worker, conntrack: Conntrack, watch: KernelWatch) -> None:
         self._threads = threads
         self._worker = worker
+        self._firewall_changes = 0
         self._conntrack = conntrack
         self._watch = watch
         self._next_look = 0.0
@@ -87,7 +89,12 @@ class KernelHost:
     async def apply(self, steps: Sequence[Step]) -> None:
         await self._threads.run(lambda: self._worker.apply(steps))
 
+    @property
+    def firewall_changes(self) -> int:
+        return self._firewall_changes
+
     async def change_firewall(self, change: RulesetChange) -> None:
+        self._firewall_changes += 1
         await self._threads.run(lambda: self._worker.change_firewall(change))
 
     async def update_firewall(self, rules: Ruleset) -> None:
@@ -116,6 +123,9 @@ class KernelHost:
 
     async def connection_table(self) -> ConnectionTable:
         return await self._threads.run_in_parallel(conntrack_count.table)
+
+    async def link_counters(self) -> Mapping[str, LinkCounters]:
+        return await self._threads.run_in_parallel(link_counters.read)
 
     async def sample_connections(self, entries: int) -> ConnectionCounts:
         return await self._threads.run_in_parallel(lambda: conntrack_count.sample(entries))

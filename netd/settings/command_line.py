@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from netd.common.addresses import tcp_address
 from netd.common.config import LEVELS, LOG_FORMATS, Settings, definitions
 from netd.common.errors import BadRequest
 from netd.common.version import VERSION
@@ -46,6 +47,7 @@ def load(program: str, description: str, argv: Sequence[str] | None = None, chec
             values[name] = values[name].absolute()
     settings = Settings(**values)
     sources = {**dict.fromkeys(found, str(path)), **dict.fromkeys(given, "command line")}
+    _check_addresses(settings, sources)
     if checking or printing:
         _check(settings, sources, check)
         valid = "is valid" if path.exists() else "does not exist, all settings have their defaults"
@@ -68,6 +70,15 @@ def reload(program: str, loaded: Loaded) -> tuple[Settings, list[str], list[str]
 
 def _values(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in definitions()}
+
+
+def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
+    for name in ("metrics_address", "runtime_metrics_address"):
+        if text := getattr(settings, name):
+            try:
+                tcp_address(text)
+            except ValueError as error:
+                raise BadRequest(f"{sources[name]}: {name}: {error}") from None
 
 
 def _check(settings: Settings, sources: Mapping[str, str], check: Check | None) -> None:

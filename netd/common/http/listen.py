@@ -13,7 +13,11 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
+from aiohttp import web
+
 from netd import service_manager
+from netd.common.addresses import tcp_address
+from netd.common.errors import BadRequest
 from netd.common.http.accept import Acceptor
 from netd.common.http.admission import Bounds
 from netd.common.http.client_connections import Server
@@ -21,6 +25,7 @@ from netd.common.http.web import Front
 from netd.common.tasks import Tasks
 
 _BACKLOG = 512
+_METRICS_CLIENTS = 64
 _SHUTDOWN_SECONDS = 2.0
 """How long running requests may take after the daemon was asked to stop."""
 
@@ -60,6 +65,27 @@ async def serve(
     listener = passed or _bound(path, group)
     listener.listen(_BACKLOG)
     return Serving(server, Acceptor(listener, server, tasks or Tasks()), None if passed else path)
+
+
+async def serve_metrics(front: Front, address: str, tasks: Tasks) -> Serving:
+    """Serve ``GET /metrics`` of *front* at a TCP address.  Raises BadRequest if it cannot be bound."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if (request.method, request.path) != ("GET", "/metrics"):
+            return web.Response(status=404, text="only GET /metrics is served here\n")
+        return await front.handle(request)
+
+    host, port = tcp_address(address)
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise BadRequest(f"metrics cannot be served at {address}: {error.strerror}; choose another address") from None
+    listener.listen(_BACKLOG)
+    server = Server(handle, Bounds(connections=_METRICS_CLIENTS), access_log=None, keepalive_timeout=75)
+    return Serving(server, Acceptor(listener, server, tasks), None)
 
 
 def _bounds() -> Bounds:

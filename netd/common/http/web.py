@@ -23,6 +23,7 @@ from netd.common.digits import signed
 from netd.common.errors import BadRequest, NotFound, NotModified, Problem, RequestTimeout, ServerError
 from netd.common.filters import Filters
 from netd.common.filters import parse as parse_filters
+from netd.metrics.request_counters import RequestCounters
 
 T = TypeVar("T")
 
@@ -39,6 +40,9 @@ _ARCHIVE_SECONDS = 300.0
 """Limit between two chunks of an archive."""
 HIJACKED = web.RequestKey("hijacked", web.StreamResponse)
 """The request key that holds the response object of a hijacked connection."""
+
+_ROUTE = web.RequestKey("route", str)
+"""The request key of the pattern of its route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +183,13 @@ async def stream(call: Call, headers: Mapping[str, str], status: int = 200) -> w
 class Front:
     """Dispatches requests to routes, checks API versions, and turns Problems into responses."""
 
-    def __init__(self, product: Product, routes: Sequence[HttpRoute]) -> None:
+    def __init__(self, product: Product, routes: Sequence[HttpRoute], requests: RequestCounters | None = None) -> None:
         self.product = product
         routes = [*routes, HttpRoute("GET", "/_ping", self._ping), HttpRoute("HEAD", "/_ping", self._ping)]
-        self._routes: dict[str, list[tuple[re.Pattern[str], Handler]]] = {}
+        self._requests = requests or RequestCounters()
+        self._routes: dict[str, list[tuple[re.Pattern[str], HttpRoute]]] = {}
         for route in routes:
-            self._routes.setdefault(route.method, []).append((_compiled(route.pattern), route.handler))
+            self._routes.setdefault(route.method, []).append((_compiled(route.pattern), route))
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request.  Raises CancelledError and ConnectionError only."""
@@ -193,8 +198,10 @@ class Front:
         if not response.prepared:
             response.headers.update(self.product.headers)
             response.headers[request_id.HEADER] = identifier
+        seconds = time.monotonic() - begun
+        self._requests.observe(request.method, request.get(_ROUTE, "unknown"), response.status, seconds)
         if _log.isEnabledFor(logging.DEBUG):
-            _log_request(request, response.status, time.monotonic() - begun)
+            _log_request(request, response.status, seconds)
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -216,9 +223,10 @@ class Front:
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         path, version = self._versioned(request.path)
-        for pattern, handler in self._routes.get(request.method, ()):
+        for pattern, route in self._routes.get(request.method, ()):
             if (found := pattern.match(path)) is not None:
-                return await handler(Call(request, found.groupdict(), version))
+                request[_ROUTE] = route.pattern
+                return await route.handler(Call(request, found.groupdict(), version))
         raise NotFound("page not found")
 
     def _versioned(self, path: str) -> tuple[str, Version]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from netd.common.errors import Unavailable
 from netd.common.tasks import Tasks
@@ -58,6 +59,8 @@ class DnsClient:
         self._number = 0
         self._confirmed = 0
         """The number of the last Synced."""
+        self.counters: Mapping[str, Any] = {}
+        """netd-dns's counters at its last confirmation, at most two seconds ago (``netd/dns/dns_counters.py``)."""
         self._is_late = False
         """A flush has timed out since the last Synced; until the next Synced, flushes fail at once."""
         self.flush_timed_out = asyncio.Event()
@@ -215,6 +218,7 @@ class DnsClient:
         try:
             for message, _ in self._connection.receive() if self._connection is not None else ():
                 if isinstance(message, protocol.Synced):
+                    self.counters = message.counters
                     self._confirm(message.number)
         except (EOFError, ValueError, OSError) as problem:
             self._disconnect(problem)

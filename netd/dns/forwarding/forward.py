@@ -14,6 +14,7 @@ import time
 from functools import partial
 from typing import TypeAlias
 
+from netd.dns.dns_counters import DnsCounters
 from netd.dns.event_loop import Loop
 from netd.dns.forwarding.cache import Cache
 from netd.dns.forwarding.case_randomization import folded, spelled
@@ -42,7 +43,8 @@ _Key: TypeAlias = tuple[str, bool, bytes]
 class Forwarder:
     """All pending queries."""
 
-    def __init__(self, loop: Loop, host: HostFile) -> None:
+    def __init__(self, loop: Loop, host: HostFile, counters: DnsCounters) -> None:
+        self._counters = counters
         self._loop = loop
         self._host = host
         self._health = UpstreamHealth()
@@ -60,6 +62,7 @@ class Forwarder:
         """Forward a query of *sandbox*; *deliver* gets the response without its id, unless it is returned at once."""
         upstreams = forward.upstreams or self._host.upstreams()
         if not upstreams:
+            self._counters.outcomes["records"] += 1
             return error_response(packet, forward.otherwise)
         if forward.exists:
             reply = self._forward(
@@ -70,10 +73,12 @@ class Forwarder:
 
     def _forward(self, pending: PendingQuery, deliver: Deliver) -> bytes | None:
         if (cached := self._cache.get(pending.cache_key, time.monotonic())) is not None:
+            self._counters.outcomes["cache"] += 1
             return cached
         sandbox = pending.sandbox
         key = (sandbox.id, pending.stream, folded(pending.packet[2:], pending.name_end))
         if (failure := self._failures.get(key)) is not None:
+            self._counters.outcomes["failed"] += 1
             return spelled(failure, pending.packet[2:], pending.name_end)
         self._make_room(sandbox)
         self._shares.begin(sandbox.id)
@@ -100,11 +105,16 @@ class Forwarder:
         self._health.forget(sandbox.id)
 
     def _done(self, key: _Key, pending: PendingQuery) -> Done:
+        begun = time.monotonic()
+
         def done(reply: bytes | None, is_failure: bool) -> None:
             race = self._races[key[0]].pop(key)
             self._shares.end(key[0], len(race.waiting))
+            outcome = "dropped" if reply is None else "failed" if is_failure else "upstream"
+            self._counters.outcomes[outcome] += len(race.waiting)
             if reply is None:
                 return
+            self._counters.observe(time.monotonic() - begun)
             if is_failure:
                 self._failures[key] = reply
                 seconds = PROBE_FAILURE_TTL if is_probe(pending.packet[2:]) else FAILURE_TTL

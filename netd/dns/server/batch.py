@@ -74,11 +74,11 @@ class Batch:
         self._into, self._from = map(ctypes.addressof, self._headers)
         self._slot_table = [_slot_offsets(slot) for slot in range(SLOTS)]
 
-    def serve(self, fd: int, most: int, prepared: Mapping[bytes, object], otherwise: Otherwise) -> int:
+    def serve(self, fd: int, most: int, prepared: Mapping[bytes, object], otherwise: Otherwise) -> tuple[int, int]:
         """Receive up to *most* queries from *fd* and send the responses of *prepared* or *otherwise*.
 
         *otherwise* is called with the whole packet and its sender for a query that is not in *prepared*; None from it
-        sends no response now.  Returns the number of these calls.
+        sends no response now.  Returns the number of queries, and that of these calls.
         """
         count = _libc.recvmmsg(fd, self._into, most, socket.MSG_DONTWAIT, None)
         view, received, lengths, get = self._view, self._received, self._lengths, prepared.get
@@ -100,7 +100,7 @@ class Batch:
             view[body : body + size] = response
             lengths[at_length] = size + 2
         self._send(fd, begin, count)
-        return misses
+        return max(count, 0), misses
 
     def _send(self, fd: int, begin: int, end: int) -> None:
         """Send the responses in slots *begin* to *end*; one that the kernel rejects is dropped."""

@@ -122,7 +122,7 @@ class ControlSocket:
             case protocol.CloseSandbox(sandbox):
                 service.close(sandbox)
             case protocol.Sync(number):
-                self._send(protocol.Synced(number))
+                self._send(protocol.Synced(number, service.counters.snapshot()))
             case protocol.Stop():
                 self._loop.stop()
             case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from netd.dns.dns_counters import DnsCounters
 from netd.dns.forwarding.forward import Forwarder
 from netd.dns.messages.decide import Forward, Rcode, decide
 from netd.dns.messages.message import DnsMessage, RoundRobin, build_response, header_response, parse_query
@@ -20,7 +21,8 @@ _MAX_PREPARED_SIZE = 300
 class Responder:
     """Answers queries from the records and forwards the others."""
 
-    def __init__(self, views: ViewTable, forwarder: Forwarder) -> None:
+    def __init__(self, views: ViewTable, forwarder: Forwarder, counters: DnsCounters) -> None:
+        self._outcomes = counters.outcomes
         self._views = views
         self._forwarder = forwarder
 
@@ -35,9 +37,11 @@ class Responder:
         except Exception:
             # An exception here would lose the other queries of the batch.
             log.exception("query failed: sandbox=%s packet=%s", sandbox.id[:12], packet[:80].hex())
+            self._outcomes["failed"] += 1
             return header_response(packet, Rcode.SERVFAIL)
         if isinstance(response, Forward):
             return self._forwarder.forward(sandbox, response, packet, stream, deliver)
+        self._outcomes["dropped" if response is None else "records"] += 1
         return response
 
     def _local(self, shared_view: SharedView, packet: bytes, stream: bool) -> bytes | Forward | None:

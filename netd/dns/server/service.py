@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from netd.dns.dns_counters import DnsCounters
 from netd.dns.event_loop import Loop
 from netd.dns.forwarding.forward import Forwarder
 from netd.dns.forwarding.upstreams import HostFile
@@ -28,9 +29,10 @@ class DnsServer:
     def __init__(self, loop: Loop, resolv_conf: Path) -> None:
         self.views = ViewTable()
         self._sandboxes: dict[str, ServedSandbox] = {}
-        self._forwarder = Forwarder(loop, HostFile(resolv_conf))
-        responder = Responder(self.views, self._forwarder)
-        self._udp = UdpServer(loop, responder)
+        self.counters = DnsCounters()
+        self._forwarder = Forwarder(loop, HostFile(resolv_conf), self.counters)
+        responder = Responder(self.views, self._forwarder, self.counters)
+        self._udp = UdpServer(loop, responder, self.counters)
         self._tcp = TcpServer(loop, responder)
 
     def sandboxes(self) -> Iterable[ServedSandbox]:

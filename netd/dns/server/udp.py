@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from netd.dns.dns_counters import DnsCounters
 from netd.dns.event_loop import READ, Loop
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.batch import SLOTS, Address, Batch
@@ -20,8 +21,9 @@ _SMALL_BURST = 4
 class UdpServer:
     """The UDP side of all sandboxes."""
 
-    def __init__(self, loop: Loop, responder: Responder) -> None:
+    def __init__(self, loop: Loop, responder: Responder, counters: DnsCounters) -> None:
         self._loop = loop
+        self._outcomes = counters.outcomes
         self._responder = responder
         self._batch = Batch()
 
@@ -32,7 +34,8 @@ class UdpServer:
         def on_readable(events: int) -> None:
             shared_view = sandbox.shared_view
             if shared_view is not None:
-                misses = self._batch.serve(fd, sandbox.burst, shared_view.prepared, otherwise)
+                count, misses = self._batch.serve(fd, sandbox.burst, shared_view.prepared, otherwise)
+                self._outcomes["records"] += count - misses
                 sandbox.burst = _SMALL_BURST if misses else min(SLOTS, sandbox.burst * 2)
 
         self._loop.watch(fd, READ, on_readable)

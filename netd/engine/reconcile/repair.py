@@ -39,6 +39,7 @@ async def reconcile(context: EngineContext, convergence: Convergence | None = No
         steps = convergence.due(steps, time.monotonic())
     if steps:
         _log.info("repairing: steps=%s", ",".join(map(_describe, steps)))
+        context.counts.update(repairs=1, repair_steps=len(steps))
     complete = await _apply(host, steps)
     if convergence is not None and convergence.repeated(steps):
         left = _steps(context, await host.observe())
