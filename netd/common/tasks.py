@@ -158,6 +158,13 @@ def start_awaited(work: Awaitable[T]) -> asyncio.Future[T]:
     return asyncio.ensure_future(work)
 
 
+class AwaitedGroup(asyncio.TaskGroup):
+    """A group of tasks that ends with its block: the first failure cancels the others and is raised there."""
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        return self.create_task(work)
+
+
 def _raised_at(error: BaseException) -> str:
     """Return the file and line that raised *error*."""
     trace = error.__traceback__

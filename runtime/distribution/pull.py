@@ -6,12 +6,12 @@ the manifest, of the configuration, of each compressed layer, and of each archiv
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from netd.common.errors import BadRequest, NotFound
+from netd.common.tasks import AwaitedGroup
 from runtime import manifests, platforms
 from runtime.distribution.blob_files import BlobFile, BlobFiles
 from runtime.distribution.pull_errors import worded_for
@@ -162,10 +162,9 @@ class Puller:
                 for digest in dict.fromkeys(source.manifest.layers[position].digest for position in missing)
             }
             with _single_error():
-                async with asyncio.TaskGroup() as group:
+                async with AwaitedGroup() as group:
                     fetched = {
-                        digest: group.create_task(self._fetch(source, digest, file, report))
-                        for digest, file in files.items()
+                        digest: group.start(self._fetch(source, digest, file, report)) for digest, file in files.items()
                     }
                     for position in missing:
                         layer = source.manifest.layers[position]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from netd.common.errors import BadRequest, NotFound
+from netd.common.tasks import AwaitedGroup
 from runtime.images import compatibility
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
@@ -121,9 +122,9 @@ class Pusher:
             report.status("Waiting", layer.short)
         tasks: dict[str, asyncio.Task[LayerSource]] = {}
         try:
-            async with asyncio.TaskGroup() as group:
+            async with AwaitedGroup() as group:
                 for layer in reversed(different):
-                    tasks[layer.chain] = group.create_task(self._layer(repository, name, layer, report))
+                    tasks[layer.chain] = group.start(self._layer(repository, name, layer, report))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [tasks[layer.chain].result() for layer in layers]
