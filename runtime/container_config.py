@@ -114,6 +114,10 @@ class TmpfsOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pasc
     options: list[list[str]] | None = None
 
 
+class ImageOptions(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    subpath: str = ""
+
+
 class Mount(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
     """One entry of ``HostConfig.Mounts``: a ``--mount`` option."""
 
@@ -125,6 +129,7 @@ class Mount(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
     bind_options: BindOptions | None = None
     volume_options: VolumeOptions | None = None
     tmpfs_options: TmpfsOptions | None = None
+    image_options: ImageOptions | None = None
 
 
 class Ulimit(msgspec.Struct, frozen=True, rename="pascal"):

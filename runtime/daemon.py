@@ -124,7 +124,9 @@ class Daemon:
             self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses, self.drivers, self.images
         )
         self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
-        starter = Starter(self.containers, self.supervisor, self.network, paths, self.user_namespaces, self.drivers)
+        starter = Starter(
+            self.containers, self.supervisor, self.network, paths, self.user_namespaces, self.drivers, self.volumes
+        )
         health = HealthChecks(self.containers, self.supervisor)
         self.lifecycle = Lifecycle(self.containers, self.supervisor, self.network, starter, self.removal, health, tasks)
         self.control = Control(self.containers, self.supervisor, self.lifecycle, self.removal, self.network)
@@ -168,7 +170,7 @@ class Daemon:
     def front(self, reloader: Reloader) -> Front:
         paths, images, containers, volumes = self.paths, self.images, self.containers, self.volumes
         roots = ContainerRoots(containers, self.drivers, paths)
-        archives = ContainerArchives(containers, roots, self.drivers, paths)
+        archives = ContainerArchives(containers, roots, self.drivers, paths, volumes)
         image_archives = ImageArchiveRoutes(
             Importer(images, self.layers),
             Loader(images, self.layers, self.deferred_delete),

@@ -17,10 +17,22 @@ from runtime.container_config import Config, HostConfig, str_list
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited"]
 
 
+class MountPointOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What inspect does not show of a mount."""
+
+    subpath: str = ""
+    recursive: bool = True
+    read_only_recursive: bool = True
+    layers: list[str] = []
+    """Chain ids of a mounted image, top first."""
+    image: str = ""
+    """The id of a mounted image."""
+
+
 class MountPoint(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """One mount of a container as inspect shows it."""
 
-    type: Literal["bind", "volume", "tmpfs"]
+    type: Literal["bind", "volume", "tmpfs", "image"]
     name: str = ""
     source: str = ""
     destination: str
@@ -28,6 +40,7 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     mode: str = ""
     rw: bool = msgspec.field(default=True, name="RW")
     propagation: str = ""
+    options: MountPointOptions | None = None
 
 
 class IdRange(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,13 +57,21 @@ class RootSource:
 class MountSpec:
     """One mount in the container.  ``target`` is an absolute path there; ``source`` is a path of the host for binds."""
 
-    kind: Literal["bind", "tmpfs"]
+    kind: Literal["bind", "tmpfs", "image"]
     target: str
     source: str = ""
     read_only: bool = False
     propagation: str = "rprivate"
     options: str = ""
     """For tmpfs: ``size=…,mode=…`` and flags, in the syntax of ``--tmpfs``."""
+    subpath: str = ""
+    """What is mounted below the source or the image; symbolic links in it cannot leave them."""
+    recursive: bool = True
+    """Whether a bind has the mounts below its source."""
+    read_only_recursive: bool = True
+    """Whether ``read_only`` applies to these as well."""
+    layers: tuple[str, ...] = ()
+    """Layer directories of an image, top first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,6 @@ GET /containers/{name:path}/attach/ws
 POST /plugins/create
 GET /plugins/privileges
 POST /plugins/pull
-PUT /volumes/{name:path}
 """
 _SWARM = """
 GET /configs

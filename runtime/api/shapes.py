@@ -137,6 +137,7 @@ def host_config(host: HostConfig) -> dict[str, Any]:
 
 def mount(point: MountPoint) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(point)
+    del shape["Options"]
     for name in ("Name", "Driver"):
         if not shape[name]:
             del shape[name]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from netd.common.errors import Conflict, NotFound
+from netd.common.errors import Conflict, NotFound, Unavailable
 from netd.common.filters import Filters
 from netd.common.http.web import Call, HttpRoute, empty, json
 from runtime.api import bodies
@@ -28,6 +29,7 @@ class VolumeCreateRequest(msgspec.Struct, frozen=True, rename="pascal"):
     driver: str = ""
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    cluster_volume_spec: dict[str, Any] | None = None
 
 
 class VolumeRoutes:
@@ -42,6 +44,7 @@ class VolumeRoutes:
             HttpRoute("POST", "/volumes/prune", self.prune),
             HttpRoute("GET", "/volumes/{name}", self.inspect),
             HttpRoute("DELETE", "/volumes/{name}", self.remove),
+            HttpRoute("PUT", "/volumes/{name}", self.update),
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
@@ -59,6 +62,8 @@ class VolumeRoutes:
 
     async def create(self, call: Call) -> web.StreamResponse:
         request = await bodies.read(call, VolumeCreateRequest)
+        if request.cluster_volume_spec is not None:
+            raise Unavailable("This node is not a swarm manager: swarm mode is not part of netd")
         volume = await self._volumes.create(
             request.name, driver=request.driver, labels=request.labels, options=request.driver_opts
         )
@@ -75,10 +80,11 @@ class VolumeRoutes:
             if call.flag("force"):
                 return empty()
             raise
-        if users := self._containers.users_of_volume(name):
-            raise Conflict(f"remove {name}: volume is in use - [{', '.join(container.id for container in users)}]")
-        await self._volumes.remove(name)
+        await self._volumes.remove(name, partial(self._containers.ids_with_volume, name))
         return empty()
+
+    async def update(self, _: Call) -> web.StreamResponse:
+        raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
 
     async def prune(self, call: Call) -> web.StreamResponse:
         filters = call.filters(_PRUNE_KEYS)
@@ -87,10 +93,15 @@ class VolumeRoutes:
         for volume in self._volumes.all():
             if not (volume.anonymous or everything) or not _matches(volume, filters):
                 continue
-            if self._containers.users_of_volume(volume.name):
+            users = partial(self._containers.ids_with_volume, volume.name)
+            if users():
                 continue
-            freed += await asyncio.to_thread(self._volumes.size, volume.name)
-            await self._volumes.remove(volume.name)
+            size = await asyncio.to_thread(self._volumes.size, volume.name)
+            try:
+                await self._volumes.remove(volume.name, users)
+            except (Conflict, NotFound):
+                continue  # it is used, or was removed, since the list was made
+            freed += size
             removed.append(volume.name)
         return json({"VolumesDeleted": removed or None, "SpaceReclaimed": freed})
 

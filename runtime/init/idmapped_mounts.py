@@ -48,9 +48,13 @@ def filesystem_of(path: str) -> str:
     return kind
 
 
-def bind(source: str, user_namespace: int, *, read_only: bool = False, propagation: str = "rprivate") -> int:
+def bind(source: str, user_namespace: int) -> int:
     """Do what :func:`mounts.bind` does, with mapped owners."""
-    tree = mounts.bind(source, read_only=read_only, propagation=propagation)
+    return mapped(mounts.bind(source), user_namespace, source)
+
+
+def mapped(tree: int, user_namespace: int, source: str) -> int:
+    """Return the detached mount *tree* of *source* with mapped owners; it is closed if that fails."""
     try:
         idmap(tree, user_namespace, source)
     except BaseException:
@@ -70,7 +74,7 @@ def overlay(lower: Sequence[str], upper: str, work: str, user_namespace: int, ro
     child = os.fork()
     if child == 0:
         try:
-            _cover({*map(os.path.dirname, lower), os.path.dirname(upper)}, user_namespace)
+            _cover({os.path.dirname(path) for path in (*lower, upper) if path}, user_namespace)
             linux.act_as(root)
             frames.send(theirs, frames.READY, b"", (mounts.overlay(lower, upper, work),))
         except CannotIdmap as problem:

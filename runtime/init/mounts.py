@@ -96,12 +96,12 @@ def bind(
 def _open_below(source: str, subpath: str, recursive: bool) -> int:
     base = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return open_below(base, subpath, recursive)
+        return bind_below(base, subpath, recursive)
     finally:
         os.close(base)
 
 
-def open_below(base: int, subpath: str, recursive: bool = True) -> int:
+def bind_below(base: int, subpath: str, recursive: bool = True) -> int:
     """Return a detached copy of the mount at *subpath* below the directory *base*.
 
     Raises OSError: EXDEV or ELOOP if a link leads out of *base*.
@@ -121,8 +121,11 @@ def attach(tree: int, target: int) -> None:
         os.close(tree)
 
 
-def overlay(lower: Sequence[str], upper: str, work: str) -> int:
-    """Return a detached overlay of the directories *lower*, top first, with *upper* as the writable layer."""
+def overlay(lower: Sequence[str], upper: str = "", work: str = "") -> int:
+    """Return a detached overlay of the directories *lower*, top first, with *upper* as the writable layer.
+
+    Without *upper* it is read-only.
+    """
     try:
         return new_overlay(lower, upper, work)
     except OSError as problem:

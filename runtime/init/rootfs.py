@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from runtime.init import mounts, rootfs_skeleton
 from runtime.init.start_errors import CannotStart
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from runtime.spec import ContainerSpec, MountSpec
 
 _MASKED_SYS = ("firmware", "devices/virtual/powercap")
+_SYSTEM = ("/proc", "/sys", "/dev")
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 PROC_FILES = frozenset(
@@ -47,11 +49,15 @@ def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequen
     """
     linux.move_mount(root, linux.AT_FDCWD, "/root")
     covered = {mount.target for mount in spec.mounts}
-    _system(spec, root, covered)
-    _etc(root)
+    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+    _system(spec, root, covered, null)
+    _own_files(root)
     left = list(trees)
     for mount in spec.mounts:
         _mount(root, mount, left)
+        if mount.target in _SYSTEM:
+            _restrict(spec, root, mount.target, null)
+    os.close(null)
     _add_nodes(root, nodes)
     _restrict_paths(root, spec)
     _make_workdir(root, spec.process.cwd)
@@ -62,9 +68,33 @@ def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequen
     rootfs_skeleton.swap_root()
 
 
-def _system(spec: ContainerSpec, root: int, covered: set[str]) -> None:
+def _restrict(spec: ContainerSpec, root: int, target: str, null: int) -> None:
+    """Mount what belongs to the container over the host's /proc, /sys or /dev that the user has mounted there."""
+    mounted = linux.openat2(root, target, _DIRECTORY, linux.IN_ROOT | linux.NO_MAGICLINKS)
+    try:
+        if target == "/sys":
+            _fill_sys(mounted, null, spec)
+        elif target == "/dev":
+            _fill_dev(mounted)
+        elif not spec.privileged and spec.masked_paths is None:
+            rootfs_skeleton.restrict_proc(mounted, null)
+    finally:
+        os.close(mounted)
+
+
+def _fill_dev(dev: int) -> None:
+    """Move the container's own terminals, shared memory and message queues over those of the host."""
+    for name in ("pts", "shm", "mqueue"):
+        try:
+            target = linux.openat2(dev, name, _DIRECTORY, linux.BENEATH | linux.NO_SYMLINKS)
+        except OSError:
+            continue  # the host has no such directory
+        _move_from_skeleton(f"/dev/{name}", target)
+        os.close(target)
+
+
+def _system(spec: ContainerSpec, root: int, covered: set[str], null: int) -> None:
     """Move /proc and /dev of the skeleton into the root; mount the /sys of this network namespace."""
-    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
     for name in ("proc", "dev"):
         target = mounts.own_directory(root, name)
         if f"/{name}" not in covered:
@@ -77,7 +107,6 @@ def _system(spec: ContainerSpec, root: int, covered: set[str]) -> None:
         _fill_sys(sysfs, null, spec)
         os.close(sysfs)
     os.close(target)
-    os.close(null)
 
 
 def _fill_sys(sysfs: int, null: int, spec: ContainerSpec) -> None:
@@ -129,8 +158,13 @@ def _move_from_skeleton(path: str, target: int) -> None:
         os.close(source)
 
 
-def _etc(root: int) -> None:
-    """Create the files of /etc that are mounted over, before the user's mounts; links of the image are replaced."""
+def _own_files(root: int) -> None:
+    """Create /.dockerenv, and the files of /etc that are mounted over, before the user's mounts.
+
+    Links of the image in /etc are replaced.  By /.dockerenv, programs recognize that they run in a container.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(".dockerenv", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o755, dir_fd=root))
     etc = mounts.own_directory(root, "etc")
     try:
         for name in ("resolv.conf", "hostname", "hosts"):
@@ -143,7 +177,7 @@ def _etc(root: int) -> None:
 
 
 def _mount(root: int, mount: MountSpec, trees: list[int]) -> None:
-    tree = trees.pop(0) if mount.kind == "bind" else -1
+    tree = -1 if mount.kind == "tmpfs" else trees.pop(0)
     is_directory = tree < 0 or stat.S_ISDIR(os.fstat(tree).st_mode)
     target, mode = _open_target(root, mount, is_directory)
     try:
@@ -196,9 +230,12 @@ def _unreachable(mount: MountSpec, problem: OSError) -> str:
 def _check_target(target: int, tree: int, mount: MountSpec) -> None:
     """Raise RootfsError for a mount over /proc or /sys that is not allowed.
 
-    Allowed are PROC_FILES, parts of the host's /sys over /sys, and a tmpfs on /sys/fs/cgroup.
+    Allowed are the whole /proc of the host over /proc, PROC_FILES, parts of the host's /sys over /sys, and a tmpfs on
+    /sys/fs/cgroup.
     """
     target_type = linux.filesystem_type(target)
+    if mount.target == "/proc" and tree >= 0 and linux.filesystem_type(tree) == _PROC and os.fstat(tree).st_ino == 1:
+        return
     if (target_type == _PROC or mount.target == "/proc") and mount.target not in PROC_FILES:
         raise RootfsError(f"cannot mount on {mount.target}: nothing may be mounted over /proc")
     if target_type in _OF_SYS or mount.target == "/sys":

@@ -63,11 +63,16 @@ def make_proc(*, masked: bool = True) -> None:
         return
     null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
     proc = os.open("/proc", _DIRECTORY)
+    restrict_proc(proc, null)
+    os.close(null)
+    os.close(proc)
+
+
+def restrict_proc(proc: int, null: int) -> None:
+    """Hide or protect paths of the host in the procfs mounted at *proc*."""
     mask(proc, MASKED_PROC, null)
     for name in READ_ONLY_PROC:
         protect(proc, name, mounts.RESTRICTED)
-    os.close(null)
-    os.close(proc)
 
 
 def mask(directory: int, names: tuple[str, ...], null: int) -> None:

@@ -13,7 +13,7 @@ import select
 import time
 
 from runtime import frames
-from runtime.init import idmapped_mounts, init, init_exec, init_userns, mounts
+from runtime.init import idmapped_mounts, init, init_exec, init_userns, mount_sources, mounts
 from runtime.init.start_errors import CannotStart
 from runtime.kernel import cgroups, cmdline, devices, linux
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runtime.kernel.devices import Node
-    from runtime.spec import ContainerSpec, MountSpec, Process
+    from runtime.spec import ContainerSpec, Process
 
 PARENT = "netd"
 COMMAND = "netd-init"
@@ -302,23 +302,17 @@ def open_trees(spec: ContainerSpec, user_namespace: int = -1) -> list[int]:
     """
     found: list[int] = []
     for mount in spec.mounts:
-        if mount.kind != "bind":
+        if mount.kind == "tmpfs":
             continue
         try:
-            found.append(_open_tree(mount, user_namespace))
+            found.append(mount_sources.open_source(mount, user_namespace))
         except idmapped_mounts.CannotIdmap as problem:
             frames.close_all(found)
             raise CannotStart(str(problem)) from None
         except OSError as problem:
             frames.close_all(found)
-            raise CannotStart(f"cannot mount {mount.source}: {os.strerror(problem.errno or 0).lower()}") from None
+            raise CannotStart(mount_sources.failure(mount, problem)) from None
     return found
-
-
-def _open_tree(mount: MountSpec, user_namespace: int) -> int:
-    if user_namespace < 0:
-        return mounts.bind(mount.source, read_only=mount.read_only, propagation=mount.propagation)
-    return idmapped_mounts.bind(mount.source, user_namespace, read_only=mount.read_only, propagation=mount.propagation)
 
 
 def device_nodes(spec: ContainerSpec) -> list[tuple[Node, str]]:

@@ -48,6 +48,18 @@ def fill(target: Path, layers: Sequence[str], path: str, deferred_delete: Deferr
         os.close(volume)
 
 
+def has_folder(layers: Sequence[str], path: str) -> bool:
+    """Return whether the image with *layers* has the folder *path*; blocking."""
+    root = detached.overlay(layers)
+    try:
+        os.close(openat.open_in(root, path.encode(), openat.PARENT))
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    finally:
+        os.close(root)
+
+
 def _copy_into(volume: int, source: int, deferred_delete: DeferredDelete) -> None:
     scratch = deferred_delete.scratch_path("copy-up")
     scratch.mkdir(mode=0o700)

@@ -8,24 +8,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from netd.common import folders
-from netd.common.errors import BadRequest, NoSpace, NotFound
+from netd.common.errors import BadRequest, Conflict, NoSpace, NotFound, ServerError
 from netd.common.events import Bus, event
 from netd.common.ids import new_id, now
 from netd.common.store.store import Drop, Put, Store
 from runtime.kernel import tree
 from runtime.paths import Paths
 from runtime.record import VolumeRecord
-from runtime.storage import copyup
+from runtime.storage import copyup, local_volumes
 from runtime.storage.deferred_delete import DeferredDelete
+from runtime.storage.local_volumes import LocalMount
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _LONGEST = 255
 _KIND = "volume"
 _log = logging.getLogger(__name__)
+
+Users = Callable[[], Sequence[str]]
 
 
 class Volumes:
@@ -34,7 +40,9 @@ class Volumes:
         self._paths = paths
         self._deferred_delete = deferred_delete
         self._bus = bus
-        self._lock = asyncio.Lock()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._claims: Counter[str] = Counter()
+        self._mounts: Counter[str] = Counter()
         self._volumes: dict[str, VolumeRecord] = {}
 
     def load(self) -> None:
@@ -71,23 +79,49 @@ class Volumes:
         driver: str = "",
         labels: Mapping[str, str] | None = None,
         options: Mapping[str, str] | None = None,
+        anonymous: bool = False,
     ) -> VolumeRecord:
         """Return the volume *name*, created if missing; without a name, a new anonymous volume."""
-        _check(name, driver, options)
-        async with self._lock:
+        _check(name, driver)
+        local_volumes.check(name, options or {})
+        anonymous, name = anonymous or not name, name or new_id()
+        async with self._lock(name):
             if found := self._volumes.get(name):
                 return found
-            volume = VolumeRecord(name=name or new_id(), created=now(), labels=dict(labels or {}), anonymous=not name)
+            volume = VolumeRecord(
+                name=name,
+                created=now(),
+                labels=dict(labels or {}),
+                options=dict(options) if options else None,
+                anonymous=anonymous,
+            )
             await asyncio.to_thread(self._make, volume.name)
             await self._store.write(Put(_KIND, volume.name, volume))
             self._volumes[volume.name] = volume
         self._publish(volume.name, "create")
         return volume
 
-    async def remove(self, name: str) -> None:
-        """Delete the volume and its content; the caller has checked that no container uses it."""
-        async with self._lock:
+    @contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        """Refuse removals of the volume *name* inside the block, in which a container that uses it is being created."""
+        self._claims[name] += 1
+        try:
+            yield
+        finally:
+            self._claims[name] -= 1
+            if not self._claims[name]:
+                del self._claims[name]
+
+    async def remove(self, name: str, users: Users = tuple) -> None:
+        """Delete the volume and its content.  Raises Conflict with the ids that *users* returns, while it is in use."""
+        async with self._lock(name):
             self.find(name)
+            if in_use := users():
+                raise Conflict(f"remove {name}: volume is in use - [{', '.join(in_use)}]")
+            if self._claims[name]:
+                raise Conflict(f"remove {name}: volume is in use - [a container that is being created]")
+            if self._is_mount(name):
+                await asyncio.to_thread(local_volumes.unmount, self.folder(name))
             folder = self._paths.volumes / name
             aside = self._deferred_delete.rename_aside(folder)
             try:
@@ -101,13 +135,59 @@ class Volumes:
                     aside.rename(folder)
                 raise
             del self._volumes[name]
+            self._mounts.pop(name, None)
             self._deferred_delete.delete(aside)
         self._publish(name, "destroy")
 
-    async def fill(self, name: str, layers: Sequence[str], path: str) -> None:
-        """Copy the image's folder *path* into the volume, if that is empty."""
-        async with self._lock:
-            await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._deferred_delete)
+    async def fill(self, name: str, layers: Sequence[str], path: str, users: Users = tuple) -> None:
+        """Copy the image's folder *path* into the volume, if that is empty.
+
+        *users* returns the running containers with the volume.
+        """
+        if self._is_mount(name) and not await asyncio.to_thread(copyup.has_folder, layers, path):
+            return
+        await self.mount(name)
+        try:
+            async with self._lock(name):
+                await asyncio.to_thread(copyup.fill, self.folder(name), layers, path, self._deferred_delete)
+        finally:
+            await self.unmount(name, users)
+
+    async def mount(self, name: str) -> None:
+        """Mount what the options of the volume name, if anything.  Raises ServerError with Docker's message.
+
+        It stays mounted until :meth:`unmount` was called as often, and while a container runs that uses it.
+        """
+        if self._is_mount(name):
+            async with self._lock(name):
+                self._mounts[name] += 1
+                try:
+                    wanted = await _resolved(local_volumes.plan(self._volumes[name].options))
+                    await asyncio.to_thread(self._mount, name, wanted)
+                except BaseException:
+                    self._mounts[name] -= 1
+                    raise
+
+    async def unmount(self, name: str, users: Users) -> None:
+        """Undo :meth:`mount`; *users* returns the running containers with the volume."""
+        if self._is_mount(name):
+            async with self._lock(name):
+                # A restart of the daemon forgets the number.
+                self._mounts[name] = max(self._mounts[name] - 1, 0)
+                if not self._mounts[name] and not users():
+                    await asyncio.to_thread(local_volumes.unmount, self.folder(name))
+
+    def _is_mount(self, name: str) -> bool:
+        return name in self._volumes and local_volumes.plan(self._volumes[name].options) is not None
+
+    def _mount(self, name: str, wanted: LocalMount | None) -> None:
+        self._make(name)
+        if wanted is not None:
+            local_volumes.mount(wanted, self.folder(name))
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """Return the lock of one volume: a long copy or a mount that hangs delays nothing else."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     def size(self, name: str) -> int:
         """Return the size in bytes of all files; blocking, walks the volume, to be called in a thread."""
@@ -120,18 +200,30 @@ class Volumes:
         folder = self._paths.volumes / name
         folders.make(folder, folders.CLOSED)
         data = self.folder(name)
-        data.mkdir(exist_ok=True)
-        data.chmod(0o755)
+        if not data.exists():
+            data.mkdir()
+            data.chmod(0o755)
 
 
-def _check(name: str, driver: str, options: Mapping[str, str] | None) -> None:
+async def _resolved(wanted: LocalMount | None) -> LocalMount | None:
+    """Resolve the name of a file server.  Raises ServerError with Docker's message."""
+    if wanted is None or not (host := local_volumes.host_of(wanted)):
+        return wanted
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError as error:
+        raise ServerError(f"error resolving passed in network volume address: lookup {host}: {error}") from None
+    return local_volumes.with_address(wanted, str(found[0][4][0]))
+
+
+def _check(name: str, driver: str) -> None:
     if name and (not _NAME.match(name) or len(name) > _LONGEST):
         raise BadRequest(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only'
             ' "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
         )
     if driver not in ("", "local"):
-        raise NotFound(f"create {name}: volume driver {driver!r} is not known here; use local")
-    if options:
-        option = next(iter(options))
-        raise BadRequest(f"create {name}: volume option {option!r} is not known to the local driver here; leave it out")
+        raise NotFound(
+            f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found: volume plugins are'
+            " not supported, use local"
+        )

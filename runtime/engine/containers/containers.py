@@ -122,14 +122,27 @@ class Containers:
         return self._containers.get(name) or self._containers.get(self._names.get(name, ""))
 
     def users_of_image(self, image: str) -> list[Container]:
-        return [container for container in self._containers.values() if container.record.image == image]
+        """Return the containers that were created from the image, or mount it."""
+        return [
+            container
+            for container in self._containers.values()
+            if container.record.image == image
+            or any(point.options is not None and point.options.image == image for point in container.record.mounts)
+        ]
 
     def users_of_volume(self, volume: str) -> list[Container]:
         return [
             container
             for container in self._containers.values()
-            if any(point.name == volume for point in container.record.mounts)
+            if any(point.type == "volume" and point.name == volume for point in container.record.mounts)
         ]
+
+    def ids_with_volume(self, volume: str) -> list[str]:
+        return [container.id for container in self.users_of_volume(volume)]
+
+    def running_with_volume(self, volume: str) -> list[str]:
+        """Return the ids of the containers with a process that use the volume."""
+        return [container.id for container in self.users_of_volume(volume) if container.running is not None]
 
     def free_name(self) -> str:
         return free_name(self._names, self._random)

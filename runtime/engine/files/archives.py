@@ -13,6 +13,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from netd.common.errors import BadRequest, NoSpace
@@ -33,6 +34,7 @@ from runtime.paths import Paths
 from runtime.record import ContainerRecord
 from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.root_changes import Change
+from runtime.storage.volumes import Volumes
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -46,7 +48,15 @@ class WriteOptions:
 
 
 class ContainerArchives:
-    def __init__(self, containers: Containers, roots: ContainerRoots, drivers: StorageDrivers, paths: Paths) -> None:
+    def __init__(
+        self,
+        containers: Containers,
+        roots: ContainerRoots,
+        drivers: StorageDrivers,
+        paths: Paths,
+        volumes: Volumes,
+    ) -> None:
+        self._volumes = volumes
         self._containers = containers
         self._roots = roots
         self._drivers = drivers
@@ -60,16 +70,11 @@ class ContainerArchives:
         path = container_paths.parse(given)
         await self._create_targets(container)
 
-        def read() -> dict[str, Any]:
-            root = self._roots.open(container)
-            try:
-                handle, status = container_paths.open_path(root.handle, path, shown)
-                os.close(handle)
-                return container_paths.describe(root.handle, path, status)
-            finally:
-                root.close()
-
-        return await asyncio.to_thread(read)
+        root = await self._open(container)
+        try:
+            return await asyncio.to_thread(_describe, root.handle, path, shown)
+        finally:
+            root.close()
 
     async def read(self, container: Container, given: str, shown: str) -> tuple[dict[str, Any], FromThread]:
         """Return the description of the file *given*, and a tar archive of it, to be closed.
@@ -78,11 +83,9 @@ class ContainerArchives:
         """
         path = container_paths.parse(given)
         await self._create_targets(container)
-        root = await asyncio.to_thread(self._roots.open, container)
+        root = await self._open(container)
         try:
-            handle, status = await asyncio.to_thread(container_paths.open_path, root.handle, path, shown)
-            os.close(handle)
-            description = await asyncio.to_thread(container_paths.describe, root.handle, path, status)
+            description = await asyncio.to_thread(_describe, root.handle, path, shown)
         except BaseException:
             root.close()
             raise
@@ -112,7 +115,7 @@ class ContainerArchives:
         async with AsyncExitStack() as stack:
             if container.running is None:
                 await stack.enter_async_context(container.lock)
-            root = await asyncio.to_thread(lambda: self._roots.open(container, writable=True))
+            root = await self._open(container, writable=True)
             stack.callback(root.close)
             target = await asyncio.to_thread(_open_target, root, path, container.record, shown)
             stack.callback(os.close, target)
@@ -122,10 +125,27 @@ class ContainerArchives:
                 await ToThread().run(archive, lambda source: _extract(source, target, chosen))
         self._containers.publish_event(container, "extract-to-dir")
 
+    async def _open(self, container: Container, *, writable: bool = False) -> OpenRoot:
+        """Open the root with all mounts; what the options of volumes name is mounted meanwhile."""
+        names = [point.name for point in container.record.mounts if point.type == "volume"]
+        try:
+            for name in names:
+                await self._volumes.mount(name)
+            return await asyncio.to_thread(lambda: self._roots.open(container, writable=writable))
+        finally:
+            for name in names:
+                await self._volumes.unmount(name, partial(self._containers.running_with_volume, name))
+
     async def _create_targets(self, container: Container) -> None:
         if self._roots.lacks_targets(container):
             async with container.lock:
                 await asyncio.to_thread(self._roots.create_targets, container)
+
+
+def _describe(root: int, path: ContainerPath, shown: str) -> dict[str, Any]:
+    handle, status = container_paths.open_path(root, path, shown)
+    os.close(handle)
+    return container_paths.describe(root, path, status)
 
 
 def _stream(root: OpenRoot, produce: Callable[[TreeWriter], None]) -> FromThread:

@@ -19,7 +19,7 @@ from runtime.container_config import joined_container
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.options import runtime_spec
-from runtime.init import mounts
+from runtime.init import mount_sources, mounts
 from runtime.kernel import linux, openat
 from runtime.paths import ContainerPaths, Paths
 from runtime.record import ContainerRecord
@@ -80,7 +80,7 @@ class ContainerRoots:
             raise ServerError(f"the layers of image {record.config.image} are gone: import the image again") from None
 
     def _binds(self, record: ContainerRecord) -> list[MountSpec]:
-        return [mount for mount in runtime_spec.mounts(record, self._files(record)) if mount.kind == "bind"]
+        return [mount for mount in runtime_spec.mounts(record, self._files(record)) if mount.kind != "tmpfs"]
 
     def _files(self, record: ContainerRecord) -> ContainerPaths:
         """Return the paths of its files of /etc: its own, or those of the container whose network it shares."""
@@ -113,7 +113,7 @@ class ContainerRoots:
 def _attach(root: int, bind: MountSpec, create: bool) -> None:
     """Mount a bind, unless its source is gone or it has no target: the container could not start with it either."""
     try:
-        tree = mounts.bind(bind.source, read_only=bind.read_only)
+        tree = mount_sources.open_source(bind)
     except OSError:
         return
     try:
@@ -140,8 +140,7 @@ def _in_user_namespace(pid: int, record: ContainerRecord) -> int:
 
     Single mounts of such a namespace cannot be copied or unmounted: the kernel keeps covered files covered.
     """
-    own = (os.fsencode(point.destination) for point in record.mounts if point.type == "tmpfs")
-    hidden = (*runtime_files.SYSTEM_FOLDERS, *own)
+    hidden = (*runtime_files.SYSTEM_FOLDERS, *map(os.fsencode, record.tmpfs))
     root = detached.root_of_process(pid, recursive=True)
 
     def cover_all() -> int:

@@ -10,7 +10,9 @@ import os
 import posixpath
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -41,10 +43,17 @@ from runtime.images.image_store import Images
 from runtime.kernel import host_info
 from runtime.kernel.host_support import host_support
 from runtime.paths import Paths
-from runtime.record import ContainerRecord, MountPoint
+from runtime.record import ContainerRecord, MountPoint, MountPointOptions
 from runtime.storage.deferred_delete import DeferredDelete
 from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
+
+
+class _Steps(NamedTuple):
+    """``undo`` has the steps that a failure rolls back; ``claims`` ends the claims on volumes before that."""
+
+    undo: AsyncExitStack
+    claims: AsyncExitStack
 
 
 class Creator:
@@ -92,10 +101,11 @@ class Creator:
             self._drivers.default.check_size()
         await self._network.check(draft)
         self._containers.reserve_name(name, identifier)
-        async with AsyncExitStack() as stack, AsyncExitStack() as undo:
+        async with AsyncExitStack() as stack, AsyncExitStack() as undo, AsyncExitStack() as claims:
             undo.callback(self._containers.release_name, name)
             userns = await stack.enter_async_context(self._user_namespaces.allocate(identifier, draft.host))
-            points = [*await self._mount_points(mounts, draft, undo), *self._inherited(draft, mounts)]
+            points = await self._mount_points(mounts, draft, _Steps(undo, claims))
+            points += self._inherited(draft, mounts, claims)
             own = self._paths.container(identifier)
             undo.callback(self._deferred_delete.discard, own.folder)
             await asyncio.to_thread(self._drivers.default.prepare, own, self._layers(draft), size)
@@ -180,12 +190,12 @@ class Creator:
     # Mounts
 
     async def _mount_points(
-        self, mounts: Sequence[MountRequest], draft: ContainerRecord, undo: AsyncExitStack
+        self, mounts: Sequence[MountRequest], draft: ContainerRecord, steps: _Steps
     ) -> list[MountPoint]:
-        creators = {"bind": self._bind, "volume": self._volume, "tmpfs": _tmpfs}
-        return [await creators[mount.kind](mount, draft, undo) for mount in mounts]
+        creators = {"bind": self._bind, "volume": self._volume, "tmpfs": _tmpfs, "image": self._image}
+        return [await creators[mount.kind](mount, draft, steps) for mount in mounts if mount.shown]
 
-    async def _bind(self, mount: MountRequest, _: ContainerRecord, __: AsyncExitStack) -> MountPoint:
+    async def _bind(self, mount: MountRequest, _: ContainerRecord, __: _Steps) -> MountPoint:
         await asyncio.to_thread(_check_source, mount)
         return MountPoint(
             type="bind",
@@ -194,15 +204,35 @@ class Creator:
             mode=mount.mode,
             rw=not mount.read_only,
             propagation=mount.propagation,
+            options=_options(mount),
         )
 
-    async def _volume(self, mount: MountRequest, draft: ContainerRecord, undo: AsyncExitStack) -> MountPoint:
-        is_new = not mount.source or not self._volumes.exists(mount.source)
-        volume = await self._volumes.create(mount.source, labels=dict(mount.labels))
-        if is_new and not mount.source:
-            undo.push_async_callback(self._volumes.remove, volume.name)
-        if mount.copy:
-            await self._volumes.fill(volume.name, self._layers(draft), mount.target)
+    async def _image(self, mount: MountRequest, _: ContainerRecord, __: _Steps) -> MountPoint:
+        image = self._images.find(mount.source)
+        options = MountPointOptions(
+            subpath=mount.subpath, layers=self._paths.layer_folders(image.layers[::-1]), image=image.id
+        )
+        return MountPoint(
+            type="image",
+            name=mount.source,
+            source=options.layers[0],
+            destination=mount.target,
+            rw=False,
+            propagation=mount.propagation,
+            options=options,
+        )
+
+    async def _volume(self, mount: MountRequest, draft: ContainerRecord, steps: _Steps) -> MountPoint:
+        name = mount.source or new_id()
+        steps.claims.enter_context(self._volumes.claim(name))
+        volume = await self._volumes.create(
+            name, labels=dict(mount.labels), options=dict(mount.driver_options), anonymous=not mount.source
+        )
+        if not mount.source:
+            steps.undo.push_async_callback(self._volumes.remove, name)
+        if mount.copy and not mount.subpath:
+            users = partial(self._containers.running_with_volume, volume.name)
+            await self._volumes.fill(volume.name, self._layers(draft), mount.target, users)
         return MountPoint(
             type="volume",
             name=volume.name,
@@ -211,12 +241,15 @@ class Creator:
             driver="local",
             mode=mount.mode,
             rw=not mount.read_only,
+            options=_options(mount),
         )
 
     def _layers(self, draft: ContainerRecord) -> list[str]:
         return self._paths.layer_folders(draft.layers)
 
-    def _inherited(self, draft: ContainerRecord, mounts: Sequence[MountRequest]) -> list[MountPoint]:
+    def _inherited(
+        self, draft: ContainerRecord, mounts: Sequence[MountRequest], claims: AsyncExitStack
+    ) -> list[MountPoint]:
         """Return the mounts of ``--volumes-from``, without tmpfs and without targets of the request's own mounts."""
         targets = {mount.target for mount in mounts}
         inherited = []
@@ -229,12 +262,20 @@ class Creator:
             for point in self._find_used(name).record.mounts:
                 if point.type != "tmpfs" and point.destination not in targets:
                     targets.add(point.destination)
+                    claims.enter_context(self._volumes.claim(point.name))
                     inherited.append(msgspec.structs.replace(point, rw=point.rw and mode != "ro"))
         return inherited
 
 
-async def _tmpfs(mount: MountRequest, _: ContainerRecord, __: AsyncExitStack) -> MountPoint:
+async def _tmpfs(mount: MountRequest, _: ContainerRecord, __: _Steps) -> MountPoint:
     return MountPoint(type="tmpfs", destination=mount.target, rw=not mount.read_only)
+
+
+def _options(mount: MountRequest) -> MountPointOptions | None:
+    options = MountPointOptions(
+        subpath=mount.subpath, recursive=mount.recursive, read_only_recursive=mount.read_only_recursive
+    )
+    return None if options == MountPointOptions() else options
 
 
 def _check_source(mount: MountRequest) -> None:

@@ -144,6 +144,7 @@ class Lifecycle:
         await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
         await self._record_exit(container, status, "restarting" if restart else "exited", run_time)
         await asyncio.gather(leaving, self._discard(container))
+        await self._starter.unmount_volumes(container)
         if restart:
             self.restarts.schedule(container, run_time)
         elif remove:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -83,12 +84,13 @@ class ContainerRemoval:
     async def _remove_anonymous(self, container: Container) -> None:
         for point in container.record.mounts:
             name = point.name
-            if not self._volumes.exists(name) or not self._volumes.find(name).anonymous:
+            if point.type != "volume" or not self._volumes.exists(name) or not self._volumes.find(name).anonymous:
                 continue
-            if self._containers.users_of_volume(name):
+            users = partial(self._containers.ids_with_volume, name)
+            if users():
                 continue
             try:
-                await self._volumes.remove(name)
+                await self._volumes.remove(name, users)
             except Problem as problem:
                 _log.warning("volume not removed: volume=%s error=%s", name, problem.message)
 

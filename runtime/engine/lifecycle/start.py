@@ -6,8 +6,10 @@ A failure rolls back the completed steps in reverse order.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
 from runtime.container_config import joined_container
@@ -24,7 +26,9 @@ from runtime.paths import Paths
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ContainerSpec, StartError
 from runtime.storage.drivers.selection import StorageDrivers
+from runtime.storage.volumes import Volumes
 
+_log = logging.getLogger(__name__)
 _PREFIX = "failed to create task for container: "
 PROGRAM_ERRORS = (126, 127)
 """Exit codes for a program that cannot be executed and one that does not exist: errors of the request."""
@@ -43,7 +47,9 @@ class Starter:
         paths: Paths,
         user_namespaces: UserNamespaces,
         drivers: StorageDrivers,
+        volumes: Volumes,
     ) -> None:
+        self._volumes = volumes
         self._drivers = drivers
         self._user_namespaces = user_namespaces
         self._containers = containers
@@ -59,6 +65,8 @@ class Starter:
             undo.push_async_callback(self._leave, container)
             spec = self._spec(container, attachment, namespaces.user)
             await asyncio.to_thread(self._prepare_files, container, attachment)
+            undo.push_async_callback(self.unmount_volumes, container)
+            await self._mount_volumes(container)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, container.id)
             await container.connect_pending_attachments(running)
@@ -73,6 +81,21 @@ class Starter:
                 kind = ServerError if link.target else DonorRemoved
                 alias = f"/{container.record.name}/{link.alias}"
                 raise kind(f"Cannot link to a non running container: /{link.target_name} AS {alias}")
+
+    async def _mount_volumes(self, container: Container) -> None:
+        for point in container.record.mounts:
+            if point.type == "volume":
+                await self._volumes.mount(point.name)
+
+    async def unmount_volumes(self, container: Container) -> None:
+        """Undo the mounts of volumes that no other running container uses; the container has no process."""
+        for point in container.record.mounts:
+            if point.type != "volume":
+                continue
+            try:
+                await self._volumes.unmount(point.name, partial(self._containers.running_with_volume, point.name))
+            except OSError as error:
+                _log.warning("volume not unmounted: volume=%s error=%s", point.name, error)
 
     async def _leave(self, container: Container) -> None:
         await self._network.leave(container)

@@ -9,7 +9,7 @@ from netd.common.errors import BadRequest
 from runtime.container_config import HostConfig
 from runtime.engine.options import networking, process, resources, security, sysctls
 from runtime.paths import ContainerPaths
-from runtime.record import ContainerRecord, MountPoint
+from runtime.record import ContainerRecord, MountPoint, MountPointOptions
 from runtime.spec import CGROUP_PARENT, ContainerSpec, Device, MountSpec, RootSource
 
 _NAME_MAX = 255
@@ -101,6 +101,8 @@ def mounts(record: ContainerRecord, paths: ContainerPaths) -> tuple[MountSpec, .
     A volume is a bind mount of its folder.
     """
     requested = [_mount(point, record.tmpfs) for point in record.mounts]
+    shown = {point.destination for point in record.mounts}
+    requested += [_tmpfs(target, options) for target, options in record.tmpfs.items() if target not in shown]
     return tuple(sorted([*requested, *_files(record, paths)], key=_depth))
 
 
@@ -113,18 +115,27 @@ def _mount(point: MountPoint, tmpfs: dict[str, str]) -> MountSpec:
         return MountSpec(
             kind="tmpfs", target=point.destination, options=tmpfs[point.destination], read_only=not point.rw
         )
+    options = point.options or MountPointOptions()
     return MountSpec(
-        kind="bind",
+        kind="image" if point.type == "image" else "bind",
         target=point.destination,
         source=point.source,
         read_only=not point.rw,
         propagation=point.propagation or "rprivate",
+        subpath=options.subpath,
+        recursive=options.recursive,
+        read_only_recursive=options.read_only_recursive,
+        layers=tuple(options.layers),
     )
+
+
+def _tmpfs(target: str, options: str) -> MountSpec:
+    return MountSpec(kind="tmpfs", target=target, options=options, read_only="ro" in options.split(","))
 
 
 def _files(record: ContainerRecord, paths: ContainerPaths) -> list[MountSpec]:
     """Return the mounts of the generated /etc files, without those that a mount of the request replaces."""
-    targets = {point.destination for point in record.mounts}
+    targets = {point.destination for point in record.mounts} | set(record.tmpfs)
     files = (
         ("/etc/resolv.conf", paths.resolv_conf),
         ("/etc/hostname", paths.hostname),

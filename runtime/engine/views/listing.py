@@ -57,10 +57,16 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
         and filters.labels(record.config.labels or {})
         and filters.exact("status", record.state.status)
         and (not codes or (record.state.status == "exited" and record.state.exit_code in codes))
-        and filters.exact("volume", *(text for point in record.mounts for text in (point.name, point.destination)))
+        and filters.exact("volume", *_mounted(record))
         and filters.exact("is-task", "false", "0")
         and filters.exact("isolation", "default", "")
     )
+
+
+def _mounted(record: ContainerRecord) -> Iterator[str]:
+    """Yield the names of volumes and images, the sources of binds, and the targets of all mounts."""
+    for point in record.mounts:
+        yield from (point.name or point.source, point.destination)
 
 
 def _numbers(filters: Filters, key: str) -> frozenset[int]:
