@@ -165,6 +165,38 @@ NETWORK_DRIVERS = ("bridge", "host", "macvlan", "null")
 """Names of netd's own network drivers; packages and plugins may add others."""
 
 
+class DroppedView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Traffic that netd's rules admit and a rule of another program drops."""
+
+    traffic: str
+    """"outgoing", "published" or "same network"."""
+    family: int
+    """4 or 6."""
+    network: str
+    """The name of the network's bridge."""
+    chain: str
+    reason: str
+    remedy: str
+    """A shell command that permits the traffic."""
+
+
+class ProbeView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What became of a packet."""
+
+    traffic: str
+    source: str
+    destination: str
+    arrived: bool | None = None
+    """None: it cannot be sent from here."""
+
+
+class DoctorView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What prevents traffic of containers."""
+
+    dropped: list[DroppedView] = []
+    probes: list[ProbeView] = []
+
+
 class SystemView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """The status of netd."""
 
@@ -172,3 +204,5 @@ class SystemView(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """One sentence per fault."""
     descriptors: int = 0
     descriptor_limit: int = 0
+    dropped: list[str] = []
+    """One sentence for each chain of another program that drops traffic which netd's rules admit."""

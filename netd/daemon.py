@@ -23,6 +23,7 @@ from netd.common.tasks import Tasks
 from netd.common.version import VERSION
 from netd.dns.client.dns_client import DnsClient
 from netd.drivers.registry import discover
+from netd.engine import doctor
 from netd.engine.background import BackgroundJobs
 from netd.engine.context import EngineContext, NameServers
 from netd.engine.networks import route_conflicts
@@ -46,6 +47,7 @@ from netd.metrics.request_counters import RequestCounters
 from netd.portmap.ports import Ports
 from netd.portmap.rules import ForwardPolicy
 from netd.remote.plugins import Plugins
+from netd.server.doctor import DoctorRoutes
 from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
 from netd.server.sandboxes import SandboxRoutes
@@ -118,7 +120,14 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader
         NetworkRoutes(context.state, Networks(context), connections),
         SandboxRoutes(sandboxes, connections, PortChanges(context)),
         ReservationRoutes(Reservations(context)),
-        SystemRoutes(product, context.bus, DaemonStatus("netd", tasks.failures, context.store), closing),
+        SystemRoutes(
+            product,
+            context.bus,
+            DaemonStatus("netd", tasks.failures, context.store),
+            closing,
+            partial(doctor.dropped, context),
+        ),
+        DoctorRoutes(context),
         reloader,
     )
     requests = RequestCounters()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from netd.common.addresses import Address, Subnet
+from netd.common.addresses import Address, Family, Subnet
 from netd.facts import State, Step
 from netd.portmap.rules import Published, Ruleset, RulesetChange
 
@@ -83,6 +83,35 @@ class RouteEntry:
 
     destination: Subnet
     interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Traffic that netd's rules admit and a chain of another program drops."""
+
+    traffic: str
+    """"outgoing", "published" or "same network"."""
+    family: Family
+    bridge: str
+    chain: str
+    reason: str
+    remedy: str
+    """A shell command that permits the traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A packet to send, and where to observe it."""
+
+    traffic: str
+    sandbox: str
+    """The container that sends it; "" for a host outside, which netd simulates."""
+    source: Address
+    destination: Address
+    port: int
+    protocol: str = "udp"
+    receiver: str = ""
+    """The container that receives it; "" to observe that it passed the host's rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +209,12 @@ class Host(Protocol):
 
     async def mtu(self, link: str = "") -> int:
         """Return the MTU of a link, or the smallest MTU of the links with default routes; 0 if no such link exists."""
+
+    async def dropped_traffic(self, *, read_again: bool = False) -> list[Dropped]:
+        """Return the traffic that other programs' forward chains drop, as of the last look, or *read_again* now."""
+
+    async def probe(self, probe: Probe) -> bool | None:
+        """Return whether the packet passed the host's rules, within a second; None if it cannot be sent here."""
 
     async def has_link(self, name: str) -> bool:
         """Return whether the host has a link of this name."""

@@ -58,6 +58,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("logs", "Show events of the daemons as they occur"),
     "version": ("system", "Show the versions of netctl and the daemons"),
     "reload": ("system", "Make the daemons read their configuration again"),
+    "doctor": ("doctor", "Find the rules of the host that drop traffic of containers, and the commands that permit it"),
     "info": ("system", "Show information about the daemons and the host"),
     "completion": ("completion", "Print the completion script for a shell"),
     "__complete": ("completion", "Print the completions of a command line"),

@@ -21,8 +21,18 @@ from netd.common import resource_errors
 from netd.common.addresses import Address, Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import State, Step
-from netd.host_protocol import Change, ConnectionCounts, ConnectionTable, Flows, LinkCounters, Resolver, RouteEntry
-from netd.kernel import conntrack_count, machine
+from netd.host_protocol import (
+    Change,
+    ConnectionCounts,
+    ConnectionTable,
+    Dropped,
+    Flows,
+    LinkCounters,
+    Probe,
+    Resolver,
+    RouteEntry,
+)
+from netd.kernel import conntrack_count, forward_probe, machine
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.links import link_counters
 from netd.kernel.links.link_reaper import Reaper
@@ -152,6 +162,12 @@ class KernelHost:
 
     async def mtu(self, link: str = "") -> int:
         return await self._threads.run(lambda: self._worker.mtu(link))
+
+    async def dropped_traffic(self, *, read_again: bool = False) -> list[Dropped]:
+        return await self._threads.run(lambda: self._worker.firewall.dropped_traffic(read_again=read_again))
+
+    async def probe(self, probe: Probe) -> bool | None:
+        return await self._threads.run(lambda: forward_probe.run(probe, self._worker.sandboxes))
 
     async def has_link(self, name: str) -> bool:
         return await self._threads.run(lambda: index_of(name) is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -25,8 +25,16 @@ _CHECK_INTERVAL = 5.0
 
 
 class SystemRoutes:
-    def __init__(self, product: Product, bus: Bus, daemon_status: DaemonStatus, closing: asyncio.Event) -> None:
-        """*closing* ends open-ended streams."""
+    def __init__(
+        self,
+        product: Product,
+        bus: Bus,
+        daemon_status: DaemonStatus,
+        closing: asyncio.Event,
+        dropped: Callable[[], Awaitable[list[str]]] | None = None,
+    ) -> None:
+        """*closing* ends open-ended streams; *dropped* returns a sentence for each chain that drops traffic."""
+        self._dropped = dropped
         self._daemon_status = daemon_status
         self._product = product
         self._bus = bus
@@ -41,7 +49,13 @@ class SystemRoutes:
 
     async def system(self, _: Call) -> web.StreamResponse:
         used, limit = descriptor_limit.in_use()
-        view = SystemView(warnings=self._daemon_status.warnings(), descriptors=used, descriptor_limit=limit)
+        dropped = await self._dropped() if self._dropped else []
+        view = SystemView(
+            warnings=[*self._daemon_status.warnings(), *dropped],
+            descriptors=used,
+            descriptor_limit=limit,
+            dropped=dropped,
+        )
         return json(view)
 
     async def version(self, _: Call) -> web.StreamResponse:

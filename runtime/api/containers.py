@@ -72,8 +72,8 @@ class ContainerRoutes:
         request = bodies.convert(body, CreateRequest)
         noticed = self._check_platform(request.image, call.text("platform"))
         container, warnings = await self._creator.create(request, call.text("name"))
-        warnings = [*noticed, *warnings]
-        return json({"Id": container.id, "Warnings": [*warnings, *await self._ports.warnings(container)]}, 201)
+        warnings = [*noticed, *warnings, *await self._ports.warnings(container), *await self._ports.dropped(container)]
+        return json({"Id": container.id, "Warnings": warnings}, 201)
 
     def _check_platform(self, name: str, text: str) -> list[str]:
         """Return Docker's warning about an image for another machine.

@@ -18,6 +18,7 @@ from netd.common.filters import Filters
 from netd.common.ids import new_id, now, short
 from netd.drivers import Driver, options
 from netd.drivers.remote import RemoteDriver
+from netd.engine import doctor
 from netd.engine.change import leases, network_setup, plugin_calls
 from netd.engine.context import EngineContext
 from netd.engine.networks import route_conflicts, templates
@@ -73,6 +74,8 @@ class Networks:
         if spec.pools:
             found = await route_conflicts.of_network(self._context, network)
             sentences += [route_conflicts.describe(network, conflict) for conflict in found]
+        if self._context.desired_state.rules(network) is not None:
+            sentences += await doctor.dropped(self._context)
         return "; ".join(sentences)
 
     async def _create_remote(self, network: Network) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
+from netd.host_protocol import Dropped
 from netd.kernel.firewall.contract import Firewall
 from netd.kernel.firewall.forwarding.host_forward import HostForward
 from netd.kernel.firewall.iptables import backend as iptables
@@ -130,6 +131,12 @@ class SelectedFirewall:
             self._delete_other_once()
             self.host_forward.look()
         return self._firewall.is_damaged()
+
+    def dropped_traffic(self, *, read_again: bool) -> list[Dropped]:
+        """Return the traffic that other programs' forward chains drop."""
+        if read_again:
+            self.host_forward.converge(self._firewall.state.bridges)
+        return self.host_forward.dropped()
 
     def close(self) -> None:
         self.host_forward.close()

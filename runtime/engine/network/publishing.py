@@ -82,6 +82,15 @@ class PortPublisher:
             if (family := "IPv6" if ":" in address else "IPv4") not in families
         ]
 
+    async def dropped(self, container: Container) -> list[str]:
+        """Return a warning for each rule of the host that drops connections to published ports; none without ports."""
+        if not container.record.host.port_bindings:
+            return []
+        try:
+            return (await self._netd.system()).dropped
+        except Problem:
+            return []
+
     async def _families(self, network: str) -> set[str]:
         """Return the families of a network; both if the network cannot be inspected."""
         response = await self._netd.forward("GET", f"/networks/{quote(network, safe='')}", {}, b"")

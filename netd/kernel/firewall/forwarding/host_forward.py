@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
+from netd.host_protocol import Dropped
 from netd.kernel import sysctl
 from netd.kernel.firewall.forwarding import legacy_chains, nft_chains
 from netd.kernel.firewall.forwarding.chains import ForwardChain, Test, outcome
 from netd.kernel.firewall.forwarding.flows import OUTSIDE, Flow, bridged, samples
+from netd.kernel.firewall.forwarding.remedies import remedy
 from netd.kernel.firewall.forwarding.uplink import uplink
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.portmap.rules import BridgeRules, ForwardPolicy
@@ -50,6 +52,7 @@ class HostForward:
     def __init__(self, policy: ForwardPolicy, mark_priority: int) -> None:
         self._bits = policy.mark.bits if policy.mark else 0
         self._insert = policy.insert
+        self._fwmark = policy.fwmark
         self._mark_priority = mark_priority
         self._bridges: Collection[BridgeRules] = ()
         self._due = 0.0
@@ -66,6 +69,16 @@ class HostForward:
         if self._nft is not None:
             self._nft.close()
             self._nft = None
+
+    def dropped(self) -> list[Dropped]:
+        """Return the traffic that was dropped at the last reading, once for the packets of both directions."""
+        found = []
+        for blocked in self.blocked:
+            flow, chain = blocked.flow, blocked.chain
+            command = remedy(chain, flow.bridge, self._fwmark)
+            reason = f"{blocked.verdict}, {blocked.place}"
+            found.append(Dropped(flow.traffic.value, flow.family, flow.bridge, str(chain), reason, command))
+        return list(dict.fromkeys(found))
 
     def converge(self, bridges: Iterable[BridgeRules]) -> None:
         """Add, replace or delete netd's rule in each chain, as the networks require."""
