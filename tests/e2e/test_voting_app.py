@@ -92,6 +92,14 @@ def test_a_vote_from_another_host_shows_on_the_result_page(voting_app):
     assert '<b id="a">2</b>Cats' in voting_app.visit(f"http://{HOST}:5001/")
 
 
+def test_the_services_run_from_images_built_from_their_dockerfiles(voting_app):
+    for name in SERVICES:
+        assert voting_app.inspect(name)["Config"]["Image"] == f"voting-app-{name}"
+        again = voting_app.netctl("build", str(APP / name)).stdout
+        made = [step for step in again.split("Step ")[1:] if " : FROM " not in step]
+        assert made and all(" ---> Using cache\n" in step for step in made), again
+
+
 def test_every_service_finds_those_that_share_a_network_with_it(voting_app):
     networks = {name: set(voting_app.inspect(name)["NetworkSettings"]["Networks"]) for name in SERVICES}
     assert networks["vote"].isdisjoint(networks["db"])

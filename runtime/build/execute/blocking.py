@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,9 +15,18 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.k
 
     The files that it works on can therefore be deleted after the exception.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments, **options))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+    return await finished(asyncio.to_thread(function, *arguments, **options))
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """Await *work* to its end.  If the task is cancelled meanwhile, also more than once, raise CancelledError then."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

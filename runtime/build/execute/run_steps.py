@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import re
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from runtime.build.dockerfile.faults import DockerfileError
 from runtime.build.dockerfile.here_documents import HereDocument
 from runtime.build.dockerfile.instructions import Run
 from runtime.build.execute import run_mount_sources, step_results
-from runtime.build.execute.blocking import in_thread
+from runtime.build.execute.blocking import finished, in_thread
 from runtime.build.execute.build_output import StageOutput
 from runtime.build.execute.build_request import StepFailed
 from runtime.build.execute.build_session import StepContext
@@ -117,7 +116,7 @@ class _Run:
                 raise StepFailed(f"The command '{shown}' returned a non-zero code: {code}", status=500, code=code)
             return await self._layer(container)
         finally:
-            await _shielded(self._remove(container))
+            await finished(self._remove(container))
 
     def _request(self) -> CreateRequest:
         state, session = self._state, self._context.session
@@ -193,13 +192,3 @@ async def _copy_output(streams: Attachment, output: StageOutput) -> None:
                 await output.text(text)
     except StreamLost as lost:
         await output.text(f"{lost}\n")
-
-
-async def _shielded(work: Coroutine[None, None, None]) -> None:
-    """Await *work* also if the task is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
