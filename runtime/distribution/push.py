@@ -107,7 +107,7 @@ class Pusher:
             data, media_type = await self._manifest(repository, image, sources)
             await upload.put_manifest(repository, name.tag, media_type, data)
             digest = digest_of(data)
-            await self._images.add_image(image.text, [replace(name, tag="", digest=digest)])
+            await self._images.add_digest(image, replace(name, tag="", digest=digest))
         report.status(f"{name.tag}: digest: {digest} size: {len(data)}")
         report.message({"progressDetail": {}, "aux": {"Tag": name.tag, "Digest": digest, "Size": len(data)}})
 

@@ -215,6 +215,13 @@ class Images:
             self._images[image.id] = tagged
             self._tags[name.full] = image.id
 
+    async def add_digest(self, image: ImageRecord, name: Reference) -> None:
+        """Give *image* the name with the digest of its manifest at a registry, unless it was deleted meanwhile."""
+        async with self._lock:
+            if image.id in self._images:
+                await self._store.write(Put("tag", name.full, TagRecord(image.id)))
+                self._tags[name.full] = image.id
+
     async def untag(self, name: Reference) -> None:
         async with self._lock:
             await self._store.write(Drop("tag", name.full))

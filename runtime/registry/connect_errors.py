@@ -5,10 +5,17 @@ from __future__ import annotations
 import errno
 import ssl
 
-from aiohttp import ClientConnectorDNSError, ClientError, ClientOSError, ServerDisconnectedError, ServerTimeoutError
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientError,
+    ClientOSError,
+    ClientPayloadError,
+    ServerDisconnectedError,
+    ServerTimeoutError,
+)
 from yarl import URL
 
-from runtime.registry.errors import BrokenTransfer, RegistryError, shown
+from runtime.registry.errors import BrokenTransfer, RegistryError, Unreachable, shown
 from runtime.registry.resolver import NotPermitted
 
 NETWORK_ERRORS = (ClientError, OSError, TimeoutError, ValueError)
@@ -24,8 +31,7 @@ def translated(method: str, url: URL, error: BaseException) -> RegistryError:
         return error
     if isinstance(cause := _cause(error), NotPermitted):
         return not_permitted(url)
-    kind = BrokenTransfer if _may_succeed_later(error, cause) else RegistryError
-    return kind(f'{method.capitalize()} "{plain(url)}": {_reason(url, error, cause)}')
+    return _kind(error, cause)(f'{method.capitalize()} "{plain(url)}": {_reason(url, error, cause)}')
 
 
 def not_permitted(url: URL) -> RegistryError:
@@ -44,10 +50,13 @@ def _cause(error: BaseException) -> BaseException:
     return getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
 
 
-def _may_succeed_later(error: BaseException, cause: BaseException) -> bool:
-    if isinstance(cause, ssl.SSLError | ssl.CertificateError) or isinstance(error, ClientConnectorDNSError):
-        return False
-    return not (isinstance(cause, OSError) and cause.errno in (errno.ECONNREFUSED, *_NO_ROUTE))
+def _kind(error: BaseException, cause: BaseException) -> type[RegistryError]:
+    if isinstance(cause, ssl.SSLError | ssl.CertificateError):
+        return RegistryError
+    if isinstance(error, ClientConnectorDNSError):
+        return Unreachable
+    refused = isinstance(cause, OSError) and cause.errno in (errno.ECONNREFUSED, *_NO_ROUTE)
+    return Unreachable if refused else BrokenTransfer
 
 
 def _reason(url: URL, error: BaseException, cause: BaseException) -> str:
@@ -66,7 +75,7 @@ def _reason(url: URL, error: BaseException, cause: BaseException) -> str:
         return f"dial tcp {where}: connect: connection refused"
     if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
         return f"dial tcp {where}: connect: no route to host"
-    if isinstance(error, ServerDisconnectedError | ClientOSError):
+    if isinstance(error, ServerDisconnectedError | ClientOSError | ClientPayloadError):
         return "EOF: the server closed the connection"
     return shown(str(error)) or type(error).__name__
 

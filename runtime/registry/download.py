@@ -21,7 +21,7 @@ from aiohttp import ClientResponse
 
 from netd.common.digits import unsigned
 from runtime.registry import connect_errors
-from runtime.registry.errors import BrokenTransfer, RegistryError, WrongContent
+from runtime.registry.errors import BrokenTransfer, RegistryError, Unreachable, WrongContent
 from runtime.registry.repository import Repository
 from runtime.registry.transport import OVERLOADED, Request, TransferLimits
 
@@ -103,7 +103,7 @@ async def _fetch_all(repository: Repository, blob: Blob, part: _Part, progress: 
         before = part.size
         try:
             await _fetch(repository, blob, part, progress)
-        except BrokenTransfer as error:
+        except (BrokenTransfer, Unreachable) as error:
             if part.size > before:
                 attempts, pause = limits.attempts, limits.first_pause
             attempts -= 1

@@ -50,6 +50,10 @@ class BrokenTransfer(RegistryError):
     """A transfer ended early, or made no progress; the same request may succeed when it is repeated."""
 
 
+class Unreachable(RegistryError):
+    """No connection to a server; a server that was reached before may be back in a moment."""
+
+
 class WrongContent(RegistryError):
     """A registry sent other bytes than it was asked for, or than it announced."""
 

@@ -17,7 +17,7 @@ from yarl import URL
 
 from runtime.registry import connect_errors
 from runtime.registry.download import Blob, Progress
-from runtime.registry.errors import BrokenTransfer, RegistryError
+from runtime.registry.errors import BrokenTransfer, RegistryError, Unreachable
 from runtime.registry.repository import DIGEST, Repository
 from runtime.registry.transport import OVERLOADED, Request, joined
 
@@ -72,7 +72,7 @@ async def stream_blob(repository: Repository, source: Source, progress: Progress
     for left in range(limits.attempts - 1, -1, -1):
         try:
             return await _stream(repository, source, progress, total)
-        except BrokenTransfer as error:
+        except (BrokenTransfer, Unreachable) as error:
             _log.info("upload interrupted: repository=%s left=%d error=%s", repository.name, left, error.message)
             if not left:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import io
@@ -166,6 +167,7 @@ async def shop(folder: Path, client: RegistryClient, name: str = "shop") -> Asyn
     try:
         yield Shop(images, layers, Puller(images, layers, files, client), Pusher(images, layers, client), paths)
     finally:
+        await asyncio.sleep(0)  # A task that is cancelled before its first step is a coroutine that was never awaited.
         await deferred_delete.wait()
         await tasks.close()
         store.close()

@@ -44,14 +44,14 @@ class Lying:
 
 
 @contextlib.asynccontextmanager
-async def lying(**answers: Answer) -> AsyncIterator[Lying]:
+async def lying(*, port: int = 0, **answers: Answer) -> AsyncIterator[Lying]:
     """Serve; keyword ``blob`` is the answer for the blob of :data:`DATA`, others are paths with ``_`` for ``/``."""
     made = Lying({f"blobs/{DIGEST}" if name == "blob" else name.replace("_", "/"): a for name, a in answers.items()})
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", made.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     made.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
     try:

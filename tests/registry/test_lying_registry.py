@@ -134,6 +134,38 @@ def test_another_range_than_asked_for_is_refused(tmp_path):
         fetched(tmp_path, {"blob": other}, begun=DATA[:500_000])
 
 
+def test_a_registry_that_restarts_during_a_download_is_waited_for(tmp_path):
+    async def run():
+        async with client() as registry:
+            async with lying() as server:
+
+                async def dying(request):
+                    response = await cut(request, DATA[:100_000], len(DATA))
+                    stopped.set()
+                    return response
+
+                server.answers[f"blobs/{DIGEST}"] = dying
+                repository = await registry.repository(server.host, "a/b")
+                stopped, refused = asyncio.Event(), asyncio.Event()
+                waits = []
+
+                def waiting(seconds):
+                    waits.append(seconds)
+                    if len(waits) == 2:
+                        refused.set()
+
+                arriving = asyncio.create_task(
+                    download(repository, Blob(DIGEST, len(DATA)), tmp_path / "blob", Progress(waiting=waiting))
+                )
+                await stopped.wait()
+            await refused.wait()
+            async with lying(blob=whole, port=server.port):
+                await arriving
+
+    asyncio.run(run())
+    assert (tmp_path / "blob").read_bytes() == DATA
+
+
 def test_a_connection_that_is_always_cut_ends_with_an_error(tmp_path):
     async def nothing(request):
         return await cut(request, b"", len(DATA))

@@ -156,6 +156,24 @@ def test_a_layer_that_was_changed_on_disk_is_not_pushed(tmp_path, plain):
     run(tmp_path, scenario)
 
 
+def test_an_image_that_is_deleted_during_its_push_stays_deleted(tmp_path, plain):
+    async def scenario(here, registries):
+        await filled(here, f"{plain}/gone:1")
+        image = here.images.all()[0]
+        inner, loop, first = here.layers.archive, asyncio.get_running_loop(), threading.Lock()
+
+        def deleting(chain, diff):
+            if first.acquire(blocking=False):
+                asyncio.run_coroutine_threadsafe(here.images.delete(image), loop).result(10)
+            yield from inner(chain, diff)
+
+        here.layers.archive = deleting
+        assert "Pushed" in statuses(await here.push(f"{plain}/gone:1"))
+        assert here.images.all() == [] and here.images.image_of(reference.parse(f"{plain}/gone:1")) is None
+
+    run(tmp_path, scenario)
+
+
 def test_a_zstd_layer_is_pushed_as_what_it_is(tmp_path, plain):
     async def scenario(here, registries):
         await filled(here, f"{plain}/six:1")
