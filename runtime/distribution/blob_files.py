@@ -6,11 +6,13 @@ A file of a pull that failed or was cancelled is kept for an hour, and the next 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from netd.common.errors import NoSpace
 from runtime.registry.download import Blob, Progress, download
 from runtime.registry.repository import Repository
 from runtime.storage.deferred_delete import DeferredDelete
@@ -45,6 +47,10 @@ class BlobFiles:
         found.users += 1
         try:
             yield BlobFile(found, self._permits)
+        except BaseException as error:
+            # Kept files would keep a full disk full.
+            found.used_up |= _is_full(error)
+            raise
         finally:
             found.users -= 1
             if not found.users:
@@ -61,6 +67,10 @@ class BlobFiles:
         if not file.users and self._files.get(digest) is file:
             del self._files[digest]
             self._deferred_delete.discard(file.path)
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, NoSpace) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
 class BlobFile:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 
 import pytest
 from aiohttp import web
@@ -291,6 +293,25 @@ def test_a_cancelled_pull_leaves_no_image_and_the_next_one_continues(tmp_path):
             assert asked[1]["Range"].startswith("bytes=") and asked[1]["Range"] != "bytes=0-"
 
     asyncio.run(run())
+
+
+def test_a_full_disk_is_not_kept_full_by_the_downloads(tmp_path):
+    image = RemoteImage([layer(big=os.urandom(3 << 20))])
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=True)
+
+    async def run():
+        async with lying() as server, client() as registry, shop(folder, registry) as here:
+            server.answers.update(image.answers())
+            with pytest.raises(OSError, match="No space left"):
+                await here.pull(f"{server.host}/a/b:1")
+        assert here.leftovers() == [] and here.images.all() == []
+
+    try:
+        asyncio.run(run())
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 def test_an_interrupted_download_is_announced_and_continued(tmp_path):
