@@ -114,7 +114,7 @@ def check(settings: Settings) -> None:
 
 def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader: Reloader) -> Front:
     """Return netd's HTTP front; *closing* ends open-ended streams."""
-    product = Product("netd", VERSION, api=(1, 52), ping={"Builder-Version": "1", "Swarm": "inactive"})
+    product = Product("netd", VERSION, ping={"Builder-Version": "1", "Swarm": "inactive"})
     sandboxes, connections = Sandboxes(context), Connections(context)
     groups = (
         NetworkRoutes(context.state, Networks(context), connections),

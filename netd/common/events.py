@@ -65,6 +65,10 @@ class Bus:
         self._past: deque[Event] = deque(maxlen=_KEPT)
         self._listeners: dict[asyncio.Queue[Event | None], Callable[[], None]] = {}
 
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
     def publish(self, happened: Event) -> None:
         if _log.isEnabledFor(logging.DEBUG):
             name = happened.actor.attributes.get("name", "")

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
-from netd.common.http.web import Call, HttpRoute, json
+from netd.common.http.web import Call, HttpRoute, Version, json
 from runtime import platforms
-from runtime.api import bodies, shapes
+from runtime.api import bodies, shapes, versions
 from runtime.container_config import CreateRequest
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -66,10 +66,11 @@ class ContainerRoutes:
         ]
 
     async def create(self, call: Call) -> web.StreamResponse:
-        body = await call.body(dict[str, Any])
+        body = await call.body(dict[str, Any], CreateRequest)
         if not body:
             raise BadRequest("config cannot be empty in order to create a container")
         request = bodies.convert(body, CreateRequest)
+        _check_version(request, call.version)
         noticed = self._check_platform(request.image, call.text("platform"))
         container, warnings = await self._creator.create(request, call.text("name"))
         warnings = [*noticed, *warnings, *await self._ports.warnings(container), *await self._ports.dropped(container)]
@@ -110,9 +111,13 @@ class ContainerRoutes:
             )
             for container in selected
         ]
+        if call.version < versions.ANNOTATIONS_SINCE:
+            for row in rows:
+                row["HostConfig"].pop("Annotations", None)
         if call.flag("size"):
             for container, row in zip(selected, rows, strict=True):
-                row.update(await self._sizes(container))
+                sizes = await self._sizes(container)
+                row.update({key: size for key, size in sizes.items() if size})
         return json(rows)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
@@ -174,3 +179,14 @@ class ContainerRoutes:
 def _published(container: Container) -> dict[str, Any]:
     record = container.record
     return {"Ports": shapes.ports(record.network.ports) if record.network else {}}
+
+
+def _check_version(request: CreateRequest, version: Version) -> None:
+    """Raise BadRequest for what clients of *version* cannot ask for."""
+    endpoints = (request.networking_config and request.networking_config.endpoints_config) or {}
+    if version < versions.SEVERAL_ENDPOINTS_SINCE and len(endpoints) > 1:
+        raise BadRequest(f"Container cannot be connected to network endpoints: {', '.join(sorted(endpoints))}")
+    if version >= versions.USAGE_SINCE and request.mac_address:
+        raise BadRequest(
+            "the container-wide MacAddress is not supported since API version 1.52: set MacAddress of an endpoint"
+        )

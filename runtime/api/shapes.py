@@ -11,6 +11,7 @@ import msgspec
 from netd.api import EndpointSettings, PortBinding, SandboxSettings
 from netd.common.http.web import Version
 from netd.common.ids import ZERO_TIME
+from runtime.api import versions
 from runtime.container_config import HostConfig, RestartPolicy, str_list
 from runtime.engine.containers.health_state import Health
 from runtime.engine.options import networking, port_bindings, security
@@ -22,7 +23,8 @@ from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint
 from runtime.storage.drivers import RootDriver
 
-_DNS_NAMES = (1, 45)
+_EXACT_ALIASES = (1, 45)
+"""Below this API version, the aliases include the short id."""
 
 
 def inspect(
@@ -57,10 +59,10 @@ def inspect(
         "ProcessLabel": "",
         "AppArmorProfile": security.apparmor_profile(record.host),
         "ExecIDs": execs or None,
-        "HostConfig": host_config(record.host),
+        "HostConfig": host_config(record.host, version),
         "GraphDriver": {"Name": driver.name, "Data": driver.graph(own, paths.layer_folders(record.layers))},
         "Mounts": [mount(point) for point in record.mounts],
-        "Config": config(record),
+        "Config": config(record, version),
         "NetworkSettings": network_settings(record, version),
     }
 
@@ -91,7 +93,7 @@ def _health(health: Health) -> dict[str, Any]:
     return {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}
 
 
-def config(record: ContainerRecord) -> dict[str, Any]:
+def config(record: ContainerRecord, version: Version) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(record.config)
     shape["Cmd"], shape["Entrypoint"] = str_list(record.config.cmd), str_list(record.config.entrypoint)
     shape["Env"] = record.config.env or None
@@ -99,6 +101,8 @@ def config(record: ContainerRecord) -> dict[str, Any]:
     for name in ("ExposedPorts", "StopSignal", "Shell", "NetworkDisabled", "MacAddress"):
         if not shape[name]:
             del shape[name]
+    if version >= versions.USAGE_SINCE and not shape["OnBuild"]:
+        del shape["OnBuild"]
     for name in ("Healthcheck", "StopTimeout"):
         if shape[name] is None:
             del shape[name]
@@ -110,7 +114,7 @@ def config(record: ContainerRecord) -> dict[str, Any]:
     return shape
 
 
-def host_config(host: HostConfig) -> dict[str, Any]:
+def host_config(host: HostConfig, version: Version) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(
         msgspec.structs.replace(
             host,
@@ -149,21 +153,26 @@ def mount(point: MountPoint) -> dict[str, Any]:
 
 def network_settings(record: ContainerRecord, version: Version) -> dict[str, Any]:
     running = record.network or SandboxSettings()
+    networks = endpoints(record)
     shape: dict[str, Any] = {
-        "Bridge": "",
         "SandboxID": running.sandbox_id,
         "SandboxKey": running.sandbox_key,
         "Ports": ports(running.ports) if record.network else {},
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
+        "Networks": {name: endpoint(settings, record, version) for name, settings in networks.items()},
     }
-    networks = endpoints(record)
-    shape.update(_default_network_fields(networks.get("bridge")))
-    shape["Networks"] = {name: endpoint(settings, record, version) for name, settings in networks.items()}
+    if version < versions.USAGE_SINCE:
+        shape |= _LEGACY_SETTINGS | _default_network_fields(networks.get("bridge"))
     return shape
+
+
+_LEGACY_SETTINGS: dict[str, Any] = {
+    "Bridge": "",
+    "HairpinMode": False,
+    "LinkLocalIPv6Address": "",
+    "LinkLocalIPv6PrefixLen": 0,
+    "SecondaryIPAddresses": None,
+    "SecondaryIPv6Addresses": None,
+}
 
 
 def ports(published: Mapping[str, list[PortBinding] | None]) -> dict[str, Any]:
@@ -177,8 +186,7 @@ def endpoints(record: ContainerRecord) -> Mapping[str, EndpointSettings]:
 
 def endpoint(settings: EndpointSettings, record: ContainerRecord, version: Version) -> dict[str, Any]:
     shape: dict[str, Any] = msgspec.to_builtins(settings)
-    if version < _DNS_NAMES:
-        del shape["DNSNames"]
+    if version < _EXACT_ALIASES:
         shape["Aliases"] = [*(settings.aliases or ()), record.short_id]
     return shape
 
@@ -223,7 +231,10 @@ def row(
         "Status": status_column(
             current.status, current.exit_code, current.started_at, current.finished_at, datetime.now(UTC), health_status
         ),
-        "HostConfig": {"NetworkMode": networking.mode(record.host)},
+        "HostConfig": {
+            "NetworkMode": networking.mode(record.host),
+            **({"Annotations": record.host.annotations} if record.host.annotations else {}),
+        },
         "NetworkSettings": {
             "Networks": {name: _row_endpoint(settings) for name, settings in endpoints(record).items()}
         },
@@ -254,7 +265,7 @@ def port_rows(network: SandboxSettings | None) -> list[dict[str, Any]]:
             continue
         shape = {"PrivatePort": int(number), "Type": protocol or "tcp"}
         if not bindings:
-            rows.append({"IP": "", **shape})
+            rows.append(shape)
         rows += [
             {"IP": binding.host_ip, **shape, "PublicPort": int(binding.host_port)}
             for binding in bindings or ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
@@ -26,17 +27,23 @@ from netd.common.http.client_connections import disconnect
 from netd.common.http.web import Call, HttpRoute, Product, json, stream
 from netd.common.ids import now
 from netd.common.tasks import start_awaited
+from runtime.api import versions
 from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.containers import Containers
 from runtime.images import compatibility
 from runtime.images.image_store import Images
 from runtime.kernel import host_info
+from runtime.kernel.host_support import host_support
 from runtime.paths import Paths
 from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
 
 _NO_LEGACY_FIELDS = (1, 52)
 """Below this API version, events of containers and images repeat fields under older names."""
+_SEQUENCE = "application/json-seq"
+"""RFC 7464: a record separator before each JSON text."""
+_RECORD_SEPARATOR = b"\x1e"
+_EVENT_FORMATS = {"application/jsonl": (1, 53), "application/x-ndjson": (1, 52), _SEQUENCE: (1, 52)}
 _DISCONNECT_CHECK_SECONDS = 5.0
 _SECCOMP = "name=seccomp,profile=builtin"
 
@@ -102,30 +109,34 @@ class SystemRoutes:
             }
         )
 
-    async def info(self, _: Call) -> web.StreamResponse:
+    async def info(self, call: Call) -> web.StreamResponse:
         states = [container.record.state.status for container in self._containers.all()]
-        return json(
-            {
-                "ID": await asyncio.to_thread(_machine_id),
-                "Name": host_info.hostname(),
-                "ServerVersion": self._product.version,
-                "Containers": len(states),
-                "ContainersRunning": sum(state in ("running", "restarting") for state in states),
-                "ContainersPaused": states.count("paused"),
-                "ContainersStopped": sum(state in ("created", "exited") for state in states),
-                "Images": len(self._images.all()),
-                "DockerRootDir": str(self._paths.state),
-                "SystemTime": now(),
-                **_host(),
-                **_CONSTANT_FIELDS,
-                "Driver": self._drivers.default.name,
-                "DriverStatus": await asyncio.to_thread(self._drivers.default.status),
-                "RegistryConfig": self._registry_config,
-                "SecurityOptions": self._security,
-                "NFd": descriptor_limit.in_use()[0],
-                "Warnings": [*self._daemon_status.warnings(), *await self._netd_warnings()] or None,
-            }
-        )
+        support = host_support()
+        shape = {
+            "ID": await asyncio.to_thread(_machine_id),
+            "Name": host_info.hostname(),
+            "ServerVersion": self._product.version,
+            "Containers": len(states),
+            "ContainersRunning": sum(state in ("running", "restarting") for state in states),
+            "ContainersPaused": states.count("paused"),
+            "ContainersStopped": sum(state in ("created", "exited") for state in states),
+            "Images": len(self._images.all()),
+            "DockerRootDir": str(self._paths.state),
+            "SystemTime": now(),
+            **_host(),
+            **_CONSTANT_FIELDS,
+            "Driver": self._drivers.default.name,
+            "DriverStatus": await asyncio.to_thread(self._drivers.default.status),
+            "RegistryConfig": self._registry_config,
+            "SecurityOptions": self._security,
+            "NFd": descriptor_limit.in_use()[0],
+            "Warnings": [*self._daemon_status.warnings(), *await self._netd_warnings()] or None,
+            "OomKillDisable": support.oom_kill_disable,
+            "KernelMemoryTCP": support.kernel_memory_tcp,
+            "NGoroutines": threading.active_count(),
+            "NEventsListener": self._bus.listeners,
+        }
+        return json(versions.info(shape, call.version))
 
     async def _netd_warnings(self) -> list[str]:
         try:
@@ -138,7 +149,9 @@ class SystemRoutes:
         filters = call.filters(FILTERS)
         since, until = _time(call, "since"), _time(call, "until")
         legacy = call.version < _NO_LEGACY_FIELDS
-        response = await stream(call, {"Content-Type": "application/json"})
+        kind = _event_format(call)
+        prefix = _RECORD_SEPARATOR if kind == _SEQUENCE else b""
+        response = await stream(call, {"Content-Type": kind})
         lagging = partial(disconnect, call.request, "it does not read the events")
         with (
             self._long_requests.session(call),
@@ -148,11 +161,11 @@ class SystemRoutes:
             if since is not None or until is not None:
                 for event in self._bus.past(since or 0.0, until or time.time()):
                     if matches(event, filters):
-                        await response.write(_line(event, legacy))
+                        await response.write(prefix + _line(event, legacy))
             async with aclosing(_until_disconnected(call, new_events, until)) as events:
                 async for event in events:
                     if matches(event, filters):
-                        await response.write(_line(event, legacy))
+                        await response.write(prefix + _line(event, legacy))
         return response
 
 
@@ -172,7 +185,6 @@ _CONSTANT_FIELDS: dict[str, Any] = {
     "PidsLimit": True,
     "IPv4Forwarding": True,
     "Debug": False,
-    "OomKillDisable": False,
     "LoggingDriver": "json-file",
     "CgroupDriver": "cgroupfs",
     "OSType": "linux",
@@ -195,6 +207,9 @@ _CONSTANT_FIELDS: dict[str, Any] = {
     "LiveRestoreEnabled": True,
     "Isolation": "",
     "InitBinary": "",
+    "OSVersion": "",
+    "GenericResources": None,
+    "CDISpecDirs": [],
 }
 
 
@@ -237,6 +252,13 @@ async def _until_disconnected(
                 next_event = start_awaited(anext(new_events))
     finally:
         next_event.cancel()
+
+
+def _event_format(call: Call) -> str:
+    """Return the media type of the stream: since API version 1.52 one that the client accepts, otherwise JSON."""
+    accepted = [part.partition(";")[0].strip() for part in call.request.headers.get("Accept", "").split(",")]
+    offered = [kind for kind, since in _EVENT_FORMATS.items() if call.version >= since and kind in accepted]
+    return offered[0] if offered else "application/json"
 
 
 def _line(event: Event, legacy: bool) -> bytes:

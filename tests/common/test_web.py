@@ -88,13 +88,13 @@ def ask(tmp_path):
 
 def test_ping_tells_the_version_and_head_has_no_body(ask):
     status, headers, body = ask("GET", "/v1.44/_ping")
-    assert (status, body, headers["Api-Version"], headers["Ostype"]) == (200, b"OK", "1.51", "linux")
+    assert (status, body, headers["Api-Version"], headers["Ostype"]) == (200, b"OK", "1.56", "linux")
     assert ask("HEAD", "/_ping")[2] == b""
 
 
 @pytest.mark.parametrize(
     ("version", "words"),
-    [("1.99", "is too new. Maximum supported API version is 1.51"), ("1.20", "is too old. Minimum")],
+    [("1.99", "is too new. Maximum supported API version is 1.56"), ("1.20", "is too old. Minimum")],
 )
 def test_versions_outside_the_range_are_refused(ask, version, words):
     status, _, body = ask("GET", f"/v{version}/_ping")
@@ -143,7 +143,7 @@ def test_problems_become_docker_errors(ask):
     assert ask("GET", "/same")[0] == 304
     status, headers, body = ask("GET", "/taken")
     assert (status, body) == (409, b'{"message":"the name <x> & y is taken"}\n')
-    assert headers["Api-Version"] == "1.51"
+    assert headers["Api-Version"] == "1.56"
     assert ask("GET", "/broken")[0] == 500
 
 

@@ -18,14 +18,14 @@ ID = "0" * 64
 
 def test_ping_names_the_daemon(raw):
     status, headers, body = raw.ask("GET", "/_ping")
-    assert (status, body, headers["Api-Version"], headers["Ostype"]) == (200, b"OK", "1.51", "linux")
+    assert (status, body, headers["Api-Version"], headers["Ostype"]) == (200, b"OK", "1.56", "linux")
     assert (headers["Builder-Version"], headers["Swarm"]) == ("1", "inactive")
     assert raw.ask("HEAD", "/_ping")[0] == 200
 
 
 def test_version_and_info_have_what_clients_read(raw, api, run):
     shown = raw.ask("GET", "/version")[2]
-    assert (shown["ApiVersion"], shown["MinAPIVersion"], shown["Os"]) == ("1.51", "1.40", "linux")
+    assert (shown["ApiVersion"], shown["MinAPIVersion"], shown["Os"]) == ("1.56", "1.24", "linux")
     assert shown["Components"][0]["Name"] == "Engine" and shown["KernelVersion"]
     run()
     info = api.info()
@@ -42,8 +42,8 @@ def test_version_and_info_have_what_clients_read(raw, api, run):
 @pytest.mark.parametrize(
     ("path", "status", "words"),
     [
-        ("/v1.99/info", 400, "client version 1.99 is too new. Maximum supported API version is 1.51"),
-        ("/v1.20/info", 400, "client version 1.20 is too old. Minimum supported API version is 1.40"),
+        ("/v1.99/info", 400, "client version 1.99 is too new. Maximum supported API version is 1.56"),
+        ("/v1.20/info", 400, "client version 1.20 is too old. Minimum supported API version is 1.24"),
         ("/nosuch", 404, "page not found"),
         ("/containers/x/nosuch", 404, "page not found"),
         ("/containers/x/start", 404, "page not found"),
@@ -135,12 +135,12 @@ def test_inspect_has_every_field_that_clients_read(raw, api, run):
     assert set(row) >= set(wanted.split())
     assert (row["Command"], row["Image"], row["Names"]) == ("sleep 9", IMAGE, ["/web"])
     old = raw.ask("GET", f"/v1.44/containers/{made}/json")[2]["NetworkSettings"]["Networks"]["none"]
-    assert "DNSNames" not in old and made[:12] in old["Aliases"]
+    assert made[:12] in old["Aliases"]
 
 
-def test_disk_usage(api, make):
+def test_disk_usage(raw, make):
     make(host={"Binds": ["vol:/v"]})
-    shown = api.df()
+    shown = raw.ask("GET", "/v1.51/system/df")[2]
     assert shown["LayersSize"] > 1_000_000 and shown["Volumes"][0]["UsageData"]["RefCount"] == 1
     assert len(shown["Containers"]) == 1 and len(shown["Images"]) == 1
 

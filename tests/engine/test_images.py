@@ -125,10 +125,10 @@ def test_sizes_that_are_shared(images, raw, make):
     rows = {row["Id"]: row for row in raw.ask("GET", "/images/json?shared-size=1")[2]}
     image = images.inspect_image(IMAGE)
     assert rows[image["Id"]]["SharedSize"] == image["Size"] and rows[image["Id"]]["Containers"] == 1
-    usage = raw.ask("GET", "/system/df")[2]
+    usage = raw.ask("GET", "/v1.51/system/df")[2]
     assert usage["LayersSize"] == image["Size"] and {row["SharedSize"] for row in usage["Images"]} == {image["Size"]}
     assert usage["Containers"][0]["SizeRootFs"] == image["Size"] and usage["BuildCache"] == []
-    assert raw.ask("GET", "/system/df?type=volume")[2]["Images"] is None
+    assert raw.ask("GET", "/v1.51/system/df?type=volume")[2]["Images"] is None
     assert raw.ask("GET", "/system/df?type=foo")[0] == 400
 
 

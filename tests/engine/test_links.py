@@ -35,7 +35,7 @@ def inside(api, container, command) -> str:
 def test_a_link_is_a_container_that_follows_renames(api, call, db, run):
     app = run(name="app", host={"NetworkMode": "bridge", "Links": ["db:mysql", "db"]})
     before = inside(api, app, "ping -c 1 -W 2 mysql | head -1")
-    address = api.inspect_container(db)["NetworkSettings"]["IPAddress"]
+    address = api.inspect_container(db)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     assert f"({address})" in before
     api.rename(db, "db2")
     assert f"({address})" in inside(api, app, "ping -c 1 -W 2 mysql | head -1")
@@ -50,7 +50,7 @@ def test_a_link_is_a_container_that_follows_renames(api, call, db, run):
 
 def test_links_give_the_variables_of_docker(api, db, run):
     app = run(name="app", host={"NetworkMode": "bridge", "Links": ["db:my-x"]}, Env=["MY_X_NAME=own"])
-    ip = api.inspect_container(db)["NetworkSettings"]["IPAddress"]
+    ip = api.inspect_container(db)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     shown = inside(api, app, "env | grep MY_X | sort").split()
     assert shown == sorted(
         [

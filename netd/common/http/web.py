@@ -60,8 +60,8 @@ class Product:
 
     name: str
     version: str
-    api: Version = (1, 51)
-    api_minimum: Version = (1, 40)
+    api: Version = (1, 56)
+    api_minimum: Version = (1, 24)
     ping: Mapping[str, str] = field(default_factory=dict)
     """Additional headers of ``/_ping``."""
 

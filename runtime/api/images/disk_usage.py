@@ -10,7 +10,7 @@ from aiohttp import web
 
 from netd.common.errors import BadRequest
 from netd.common.http.web import Call, HttpRoute, json
-from runtime.api import shapes
+from runtime.api import shapes, versions
 from runtime.api.images import image_shapes
 from runtime.build.execute.build_cache import BuildCache
 from runtime.engine.containers.containers import Containers
@@ -49,7 +49,7 @@ class DiskUsageRoutes:
         shape: dict[str, Any] = {"Images": None, "Containers": None, "Volumes": None, "BuildCache": None}
         for kind in dict.fromkeys(wanted):
             shape |= await self._kinds[kind]()
-        return json(shape)
+        return json(versions.disk_usage(shape, call.version, verbose=call.flag("verbose")))
 
     @property
     def _kinds(self) -> dict[str, Callable[[], Awaitable[dict[str, Any]]]]:

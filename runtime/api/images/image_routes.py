@@ -11,6 +11,7 @@ from netd.common.errors import BadRequest
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
 from netd.common.http.web import Call, Handler, HttpRoute, json
+from runtime.api import versions
 from runtime.api.images import image_shapes
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.image_removal import ImageRemoval
@@ -70,7 +71,8 @@ class ImageRoutes:
             )
             for image, names in self._selected(images, filters, all_=call.flag("all"))
         ]
-        return json(sorted(rows, key=lambda row: row["Created"], reverse=True))
+        shown = (versions.image_row(row, call.version) for row in rows)
+        return json(sorted(shown, key=lambda row: row["Created"], reverse=True))
 
     def _selected(
         self, images: Sequence[ImageRecord], filters: Filters, *, all_: bool
@@ -101,7 +103,7 @@ class ImageRoutes:
         image = self._images.find(call.params["name"])
         if (platform := compatibility.requested(call.text("platform"))) is not None:
             compatibility.check(compatibility.platform_of(image), call.params["name"], platform)
-        return json(image_shapes.inspect(image, self._images, _graph(image, self._paths)))
+        return json(versions.image(image_shapes.inspect(image, self._images, _graph(image, self._paths)), call.version))
 
     async def history(self, call: Call) -> web.StreamResponse:
         image = self._images.find(call.params["name"])

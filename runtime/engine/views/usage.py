@@ -27,6 +27,8 @@ class CpuUsage:
     periods: int = 0
     throttled: int = 0
     throttled_time: int = 0
+    by_cpu: tuple[int, ...] = ()
+    """By CPU, with version 1 only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +36,17 @@ class MemoryUsage:
     """Memory in bytes; ``limit`` is the host's memory if no limit is set."""
 
     used: int = 0
+    most_used: int = 0
+    """The largest ``used`` so far."""
     limit: int = 0
     details: Mapping[str, int] = field(default_factory=dict)
+
+
+BlockCount = tuple[int, int, str, int]
+"""(major and minor number of a block device; operation in lower case; count)."""
+
+_OPERATIONS = {"rbytes": "read", "wbytes": "write", "rios": "read", "wios": "write"}
+"""Operation by key of version 2's io.stat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,8 @@ class Usage:
     host_cpu: int = 0
     """CPU time of the whole host, in nanoseconds."""
     memory: MemoryUsage = field(default_factory=MemoryUsage)
+    block_bytes: tuple[BlockCount, ...] = ()
+    block_operations: tuple[BlockCount, ...] = ()
     processes: int = 0
     networks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
@@ -60,6 +73,8 @@ def sample(pid: int) -> Usage:
         cpu=_cpu_v1(groups) if "cpuacct" in groups else _cpu_v2(groups),
         host_cpu=_host_cpu(),
         memory=_memory(groups),
+        block_bytes=_block(groups, "blkio.throttle.io_service_bytes_recursive", ("rbytes", "wbytes")),
+        block_operations=_block(groups, "blkio.throttle.io_serviced_recursive", ("rios", "wios")),
         processes=_number(groups, "pids", "pids.current") or _process_count(groups),
         networks=dict(_networks(pid)),
     )
@@ -75,6 +90,7 @@ def _cpu_v1(groups: Mapping[str, str]) -> CpuUsage:
         periods=throttling.get("nr_periods", 0),
         throttled=throttling.get("nr_throttled", 0),
         throttled_time=throttling.get("throttled_time", 0),
+        by_cpu=tuple(map(int, _read(groups, "cpuacct", "cpuacct.usage_percpu").split())),
     )
 
 
@@ -97,9 +113,30 @@ def _memory(groups: Mapping[str, str]) -> MemoryUsage:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return MemoryUsage(
         used=_number(groups, controller, "memory.usage_in_bytes" if version1 else "memory.current"),
+        most_used=_number(groups, controller, "memory.max_usage_in_bytes" if version1 else "memory.peak"),
         limit=limit if 0 < limit < _UNLIMITED else total,
         details=_table(groups, controller, "memory.stat"),
     )
+
+
+def _block(groups: Mapping[str, str], name: str, keys: tuple[str, ...]) -> tuple[BlockCount, ...]:
+    """Return the counts of version 1's file *name*, or those of *keys* in version 2's io.stat."""
+    found: list[BlockCount] = []
+    for line in _read(groups, "blkio", name).splitlines():
+        device, _, rest = line.partition(" ")
+        operation, _, count = rest.partition(" ")
+        if ":" in device and count.isdecimal():
+            found.append((*_device(device), operation.lower(), int(count)))
+    for line in _read(groups, "", "io.stat").splitlines():
+        device, *words = line.split()
+        counts = dict(word.split("=", 1) for word in words if "=" in word)
+        found += [(*_device(device), _OPERATIONS[key], int(counts[key])) for key in keys if key in counts]
+    return tuple(found)
+
+
+def _device(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(":")
+    return int(major), int(minor)
 
 
 def _read(groups: Mapping[str, str], controller: str, name: str) -> str:
