@@ -70,6 +70,8 @@ class EngineContext:
     """Held while a bridge segment is added to a network."""
     counts: Counter[str] = field(default_factory=Counter)
     """What has happened since the start, for metrics: repairs, repair_steps."""
+    reported_conflicts: set[object] = field(default_factory=set)
+    """Route conflicts that were reported and have not ended."""
     repair_needed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the kernel may differ from the desired state; the repair loop clears it."""
     stray_check_needed: asyncio.Event = field(default_factory=asyncio.Event)

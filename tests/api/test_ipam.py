@@ -337,11 +337,14 @@ def test_a_route_that_comes_to_lie_over_a_network_is_told_by_name(place):
 
 
 def test_a_subnet_that_the_host_has_a_route_to_is_made_with_a_warning(place):
+    since = time.time()
     uplink = next(link for link in place.links() if link.startswith("eth"))
     place.machine.ip(f"route add 10.78.0.0/16 dev {uplink}")
     try:
         made = place.ask(201, "POST", "/networks/create", {"Name": "same", **given("10.78.0.0/16")})
         assert f"10.78.0.0/16 by interface {uplink}" in made["Warning"]
+        [told] = [event for event in events(place, since) if event["Action"] == "conflict"]
+        assert told["Actor"]["ID"] == made["Id"]
         clear = place.ask(201, "POST", "/networks/create", {"Name": "clear", **given("10.79.0.0/16")})
         assert clear["Warning"] == ""
     finally:

@@ -10,7 +10,8 @@ import pytest
 
 from netd.facts import plan
 from netd.host_protocol import Change
-from netd.kernel.netlink import notifications
+from netd.kernel.netlink import messages, notifications
+from netd.portmap.rules import RulesetChange
 from tests.kernel.conftest import Site, port
 from tests.lab import PATIENCE
 
@@ -152,3 +153,38 @@ def test_listening_ends_when_the_host_is_closed(site: Site) -> None:
 
     assert site.do(scenario()) == []
     site.host = site.open()
+
+
+def test_the_cost_of_a_network_does_not_grow_with_their_number(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The netlink replies of a creation, with everything that it causes; one read of the surroundings precedes."""
+    replies: list[int] = []
+    ask = messages.Netlink._ask
+    monkeypatch.setattr(messages.Netlink, "_ask", lambda *args: _counted(ask(*args), replies))
+
+    async def create(number: int) -> int:
+        replies.clear()
+        assert await site.host.mtu() in (0, 1500)
+        await site.host.used_subnets()
+        assert not await site.host.has_link(f"nd-n{number}")
+        before = site.ruleset()
+        bridge = site.network(f"n{number}", f"10.9.{number}.1/24", f"fd00:9:{number}::1/64")
+        await site.host.apply(plan({bridge.key: bridge}, {}))
+        await site.host.change_firewall(RulesetChange.between(before, site.ruleset()))
+        await site.host.routes()
+        async with asyncio.timeout(PATIENCE):
+            changes = site.host.changes()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(changes), 0.15)
+        return sum(replies)
+
+    async def scenario() -> list[int]:
+        return [await create(number) for number in range(1, 7)]
+
+    monkeypatch.setattr(site.host, "_next_look", float("inf"))  # Looks at settings read all bridges.
+    first, second, *_, last = site.do(scenario())
+    assert first > second == last
+
+
+def _counted(result: tuple[list[messages.Message], bool], replies: list[int]) -> tuple[list[messages.Message], bool]:
+    replies.append(len(result[0]))
+    return result

@@ -52,8 +52,9 @@ def find(networks: Iterable[tuple[Network, str]], routes: Iterable[RouteEntry]) 
 
 
 async def of_network(context: EngineContext, network: Network) -> list[RouteConflict]:
-    """Return the conflicts of one network, sorted by interface and route."""
+    """Report and return the conflicts of a new network, sorted by interface and route."""
     found = find(_routed(context, (network,)), await context.host.routes())
+    _report_new(context, found)
     return sorted(found, key=lambda conflict: (conflict.interface, str(conflict.route)))
 
 
@@ -65,18 +66,15 @@ def describe(network: Network, conflict: RouteConflict) -> str:
 
 
 async def watch(context: EngineContext) -> None:
-    """Report new conflicts whenever routes change, until cancelled."""
-    reported: frozenset[RouteConflict] = frozenset()
+    """Report new conflicts whenever routes of the host change, until cancelled."""
     while True:
         started = time.monotonic()
         try:
             found = find(_routed(context, context.state.networks), await context.host.routes())
+            _report_new(context, found)
+            context.reported_conflicts.intersection_update(found)
         except Problem as problem:
             _log.error("routes cannot be read: error=%s", problem.message)
-            found = reported
-        for conflict in found - reported:
-            _report(context, conflict)
-        reported = found
         await asyncio.sleep(max(_MIN_PAUSE, _PAUSE_FACTOR * (time.monotonic() - started)))
         await context.host.wait_for_route_change()
 
@@ -87,6 +85,13 @@ def _routed(context: EngineContext, networks: Iterable[Network]) -> Iterator[tup
         device = context.driver(network).device(network)
         if device is not None and context.desired_state.rules(network) is not None:
             yield network, device
+
+
+def _report_new(context: EngineContext, found: frozenset[RouteConflict]) -> None:
+    for conflict in found - context.reported_conflicts:
+        if context.state.has_network(conflict.network):
+            _report(context, conflict)
+    context.reported_conflicts.update(found)
 
 
 def _report(context: EngineContext, conflict: RouteConflict) -> None:
