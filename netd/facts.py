@@ -88,6 +88,8 @@ class Pair:
     """Sysctls of the inside interface, with IFNAME in place of its name: ``net.ipv4.conf.IFNAME.forwarding``."""
     antispoof: bool = True
     """Drop packets from other MACs or addresses, router advertisements and DHCP server messages."""
+    announce: bool = field(default=True, compare=False)
+    """Announce the address when the link is set up, which every other port receives; not compared."""
     faults: tuple[str, ...] = ()
     """As ``Bridge.faults``, of the host side."""
 

@@ -136,6 +136,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gateway6: IPv6Address | None = None
     segment: int = 0
     """Number of the bridge segment to which the endpoint is attached; 0 is the network's first bridge."""
+    announce: bool = True
+    """Whether a neighbour may have another MAC for the address in its cache, so that it must be announced."""
     join_info: JoinInfo | None = msgspec.field(default=None, name="joined")
     """Set if the network's driver is a plugin."""
 

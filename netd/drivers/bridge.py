@@ -84,6 +84,7 @@ class BridgeDriver:
             isolated=not found.icc,
             sysctls=endpoint_options.sysctls(endpoint.settings.driver_opts or {}),
             antispoof=found.guard,
+            announce=endpoint.announce,
         )
         return (pair,)
 

@@ -146,6 +146,21 @@ def test_a_given_mac_that_was_derived_for_another_container_or_the_gateway_is_re
     assert join(made, on, sandbox("c"), mac_address=twice.mac).mac == twice.mac
 
 
+def test_an_address_is_announced_only_if_neighbours_may_know_another_mac_for_it():
+    on, joined = network("n"), network("joined", "10.1.0.0/24", segments=2)
+    made = state(on, joined)
+    assert not join(made, on, sandbox("a")).announce
+    assert join(made, joined, sandbox("a")).announce
+    given = join(made, on, sandbox("b"), mac_address="02:00:00:00:00:01")
+    holder = sandbox("b", given)
+    assert given.announce
+    made.put_sandbox(holder)
+    made.drop_sandbox(holder.id)
+    allocation.release(made, [given])
+    assert join(made, on, sandbox("c"), **static(str(given.address.ip))).announce
+    assert not join(made, on, sandbox("d")).announce
+
+
 def test_internal_networks_and_host_mode_have_no_gateway():
     inside = network("n", internal=True)
     assert join(state(inside), inside, sandbox("a")).gateway is None

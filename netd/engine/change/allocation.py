@@ -52,10 +52,12 @@ def allocate_endpoint(
     families = _families(sandbox, requested)
     address, address6 = _addresses(state, sandbox, network, requested, families)
     packed = address.ip.packed if address else bytes.fromhex(found.id[:8])
+    own_mac = mac.normalize(requested.mac_address) or _derived_mac(state, network, packed, found.id)
     return replace(
         found,
         interface=interface,
-        mac=mac.normalize(requested.mac_address) or _derived_mac(state, network, packed, found.id),
+        mac=own_mac,
+        announce=_must_announce(state, network, own_mac, address, address6),
         address=address,
         address6=address6,
         gateway=_gateway(network, 4),
@@ -69,6 +71,19 @@ def _derived_mac(state: State, network: Network, packed: bytes, identifier: str)
     digest = hashlib.blake2s(bytes.fromhex(identifier)).digest()
     candidates = (mac.generate(tail) for tail in (packed, *(digest[start : start + 4] for start in range(0, 28, 4))))
     return next((free for free in candidates if not state.has_mac(network.id, free)), mac.generate(packed))
+
+
+def _must_announce(
+    state: State, network: Network, own_mac: str, address: IPv4Interface | None, address6: IPv6Interface | None
+) -> bool:
+    """Return whether neighbours may have cached another MAC for the address, or the MAC at another bridge.
+
+    They have not if each container that had the IPv4 address had the MAC that follows from it.  No MAC follows from an
+    IPv6 address, and bridges of a network remember MACs of one another.
+    """
+    if address is None or address6 is not None or network.segments > 1:
+        return True
+    return own_mac != mac.generate(address.ip.packed) or state.had_other_mac(network.id, address.ip)
 
 
 def _check_mac(state: State, network: Network, requested: EndpointSettings) -> None:

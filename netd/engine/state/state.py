@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from netd.common import mac
 from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
@@ -26,6 +27,8 @@ class State:
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
         self._segment_sizes: dict[str, Counter[int]] = {}
+        self._other_macs: dict[str, set[Address]] = {}
+        """IPv4 addresses that containers had with a MAC that does not follow from the address, by network."""
         self._macs: dict[str, Counter[str]] = {}
         """MACs of endpoints and of reservations, by network."""
         self._addresses: dict[str, tuple[AddressPool, ...]] = {}
@@ -84,6 +87,7 @@ class State:
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
         self._segment_sizes[network.id] = Counter()
+        self._other_macs[network.id] = set()
         self._macs[network.id] = Counter(
             found.macs[network.id] for found in self._reservations.values() if network.id in found.macs
         )
@@ -96,6 +100,7 @@ class State:
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
         del self._addresses[network.id], self._segment_sizes[network.id], self._macs[network.id]
+        del self._other_macs[network.id]
         for pool in network.pools:
             self.subnets.drop(pool.subnet)
 
@@ -133,8 +138,8 @@ class State:
         """Reserve these addresses for a container, instead of those reserved for it before."""
         before = self._reservations.get(reservation.id)
         self._reservations[reservation.id] = reservation
-        for network, mac in reservation.macs.items():
-            self._count_mac(network, mac, 1)
+        for network, given in reservation.macs.items():
+            self._count_mac(network, given, 1)
         self._declare(reservation, reservation.addresses)
         if before is not None:
             self._renounce(before, reservation)
@@ -152,8 +157,8 @@ class State:
                 self.pool_containing(network, address).declare(address, reservation.id)
 
     def _renounce(self, before: Reservation, after: Reservation | None) -> None:
-        for network, mac in before.macs.items():
-            self._count_mac(network, mac, -1)
+        for network, given in before.macs.items():
+            self._count_mac(network, given, -1)
         for network, addresses in before.addresses.items():
             kept = after.addresses.get(network, ()) if after else ()
             for address in addresses if network in self._networks else ():
@@ -177,14 +182,21 @@ class State:
         """Return the network's endpoints by the ids of their sandboxes."""
         return self._members[network]
 
-    def has_mac(self, network: str, mac: str) -> bool:
+    def has_mac(self, network: str, address: str) -> bool:
         """Return whether an endpoint of the network has the MAC, or a container that is stopped was given it."""
-        return self._macs[network][mac] > 0
+        return self._macs[network][address] > 0
 
-    def mac_holder(self, network: str, mac: str) -> Sandbox | None:
+    def had_other_mac(self, network: str, address: Address) -> bool:
+        """Return whether a container had the address with a MAC that does not follow from it."""
+        return address in self._other_macs[network]
+
+    def note_other_mac(self, network: str, address: Address) -> None:
+        self._other_macs[network].add(address)
+
+    def mac_holder(self, network: str, address: str) -> Sandbox | None:
         """Return a sandbox with an endpoint of this MAC on the network."""
-        members = self._members[network].items() if self.has_mac(network, mac) else ()
-        return next((self._sandboxes[owner] for owner, endpoint in members if endpoint.mac == mac), None)
+        members = self._members[network].items() if self.has_mac(network, address) else ()
+        return next((self._sandboxes[owner] for owner, endpoint in members if endpoint.mac == address), None)
 
     def put_sandbox(self, sandbox: Sandbox) -> None:
         self._remove_members(sandbox.id)
@@ -194,6 +206,8 @@ class State:
             self._members[endpoint.network][sandbox.id] = endpoint
             self._segment_sizes[endpoint.network][endpoint.segment] += 1
             self._macs[endpoint.network][endpoint.mac] += 1
+            if endpoint.address and endpoint.mac != mac.generate(endpoint.address.ip.packed):
+                self.note_other_mac(endpoint.network, endpoint.address.ip)
 
     def drop_sandbox(self, identifier: str) -> None:
         self._remove_members(identifier)
@@ -226,8 +240,8 @@ class State:
                 self._segment_sizes[endpoint.network][endpoint.segment] -= 1
                 self._count_mac(endpoint.network, endpoint.mac, -1)
 
-    def _count_mac(self, network: str, mac: str, by: int) -> None:
+    def _count_mac(self, network: str, address: str, by: int) -> None:
         if network in self._macs:
-            self._macs[network][mac] += by
-            if not self._macs[network][mac]:
-                del self._macs[network][mac]
+            self._macs[network][address] += by
+            if not self._macs[network][address]:
+                del self._macs[network][address]

@@ -142,8 +142,10 @@ def _find(name: str) -> rtnl.Link | None:
 
 def configure_inside(fact: End) -> None:
     """Configure a new end, in the sandbox's namespace."""
-    # Gratuitous ARP updates the neighbours' caches at once.
-    sysctl.write(f"net/ipv4/conf/{fact.inside}/arp_notify", "1")
+    # Gratuitous ARP updates the neighbours' caches at once; the bridge sends it to every port.
+    quiet = isinstance(fact, Pair) and not fact.announce
+    arp_notify = f"net/ipv4/conf/{fact.inside}/arp_notify"
+    sysctl.write(arp_notify, str(int(not quiet)))
     _set_ipv6(fact)
     sysctl.write_all(fact.sysctls, fact.inside)
     index = socket.if_nametoindex(fact.inside)
@@ -154,6 +156,8 @@ def configure_inside(fact: End) -> None:
         addresses.append(rtnl.add_link_local(index, IPv6Interface((link_local(fact.mac), 64))))
     with Rtnl() as inside:
         inside.talk(*addresses, rtnl.set_link(index, up=True))
+    if quiet:
+        sysctl.write(arp_notify, "1")
 
 
 def _has_ipv6(fact: End) -> bool:
