@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +83,7 @@ class CompleteRoots:
 
     def copy_image(self, layers: Sequence[str], target: Path) -> None:
         """Copy the files of the image into the empty folder *target*."""
-        links = self._deferred_delete.scratch_path("links")
+        links = target / uuid.uuid4().hex  # in the same subvolume, in which alone hard links are possible
         links.mkdir(mode=0o700)
         image = detached.overlay(layers)
         root, copy, inodes = (
