@@ -72,10 +72,10 @@ from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
 from runtime.engine.views import container_metrics
+from runtime.images.archives.importer import Importer
 from runtime.images.archives.load import Loader
 from runtime.images.archives.save import Saver
 from runtime.images.image_store import Images
-from runtime.images.importer import Importer
 from runtime.images.layers import Layers
 from runtime.paths import Paths
 from runtime.registry.access_policy import AccessPolicy

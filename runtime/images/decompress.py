@@ -8,14 +8,18 @@ from __future__ import annotations
 import bz2
 import hashlib
 import lzma
+import queue
 import sys
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from runtime.images.tarstream import BadArchive, ByteSource
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 19
+_BLOCKS_AHEAD = 4
 _PACKED_CHUNK = 1 << 14
 """Smaller than _CHUNK, because the rest of a chunk is copied at the end of each member, and members can be tiny."""
 _MEMORY = 256 << 20
@@ -94,15 +98,27 @@ class Inflated:
             self._chunk = _CHUNK
         self._inner = self._make() if self._make else None
         self._hash = hashlib.sha256()
+        self._block = b""
+        self._position = 0
         self.size = 0
+        """The number of bytes decompressed so far."""
 
     @property
     def digest(self) -> str:
+        """The SHA-256 of the bytes decompressed so far."""
         return f"sha256:{self._hash.hexdigest()}"
 
     def read(self, size: int, /) -> bytes:
         """Return up to *size* bytes, b"" at the end only."""
-        data = self._inflate(size) if self._make else self._plain(size)
+        if self._position >= len(self._block):
+            self._block, self._position = self.block(), 0
+        data = self._block[self._position : self._position + size]
+        self._position += len(data)
+        return data
+
+    def block(self) -> bytes:
+        """Return the next bytes, at most _CHUNK, instead of :meth:`read`; b"" at the end only."""
+        data = self._inflate(_CHUNK) if self._make else self._plain()
         if self._with_digest:
             self._hash.update(data)
         self.size += len(data)
@@ -118,10 +134,8 @@ class Inflated:
         self._consumed += len(data)
         return data
 
-    def _plain(self, size: int) -> bytes:
-        if not self._pending:
-            self._pending = self._more()
-        data, self._pending = self._pending[:size], self._pending[size:]
+    def _plain(self) -> bytes:
+        data, self._pending = self._pending or self._more(), b""
         return data
 
     def _inflate(self, size: int) -> bytes:
@@ -150,3 +164,60 @@ class Inflated:
         self._pending = self._more()
         if not self._pending:
             raise BadArchive("the archive is cut short")
+
+
+class ReadAhead:
+    """What *source* decompresses, read by a thread of its own, which hashes the bytes while others are unpacked."""
+
+    def __init__(self, source: Inflated) -> None:
+        self._source = source
+        self._queue: queue.Queue[bytes] = queue.Queue(_BLOCKS_AHEAD)
+        self._block = b""
+        self._position = 0
+        self._ended = self._closed = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to *size* bytes, b"" at the end only.  Raises what the source has raised."""
+        if self._position >= len(self._block):
+            self._block, self._position = self._next(), 0
+            if not self._block and self._failure is not None:
+                raise self._failure
+        data = self._block[self._position : self._position + size]
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """End the thread; the rest of the source is not read."""
+        self._closed = True
+        while self._next():
+            pass
+        self._thread.join()
+
+    def _next(self) -> bytes:
+        if not self._ended:
+            block = self._queue.get()
+            self._ended = not block
+            return block
+        return b""
+
+    def _run(self) -> None:
+        try:
+            while not self._closed and (block := self._source.block()):
+                self._queue.put(block)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._queue.put(b"")
+
+
+@contextmanager
+def read_ahead(source: Inflated) -> Iterator[ReadAhead]:
+    """Yield a reader of *source*, whose ``digest`` and ``size`` are final when the reader has returned b""."""
+    reader = ReadAhead(source)
+    try:
+        yield reader
+    finally:
+        reader.close()

@@ -11,6 +11,8 @@ import dataclasses
 import os
 import stat
 
+import msgspec
+
 from netd.common.errors import BadRequest
 from runtime.images import layer_files
 from runtime.images.replaced import Replaced
@@ -57,7 +59,7 @@ class _Extractor(Unpacker):
         first = self._options.first_id
         if (uid + first, gid + first) == (entry.uid, entry.gid):
             return entry
-        return dataclasses.replace(entry, uid=uid + first, gid=gid + first)
+        return msgspec.structs.replace(entry, uid=uid + first, gid=gid + first)
 
     def _check_kind(self, entry: Entry, was: os.stat_result | None) -> None:
         if was is None or stat.S_ISDIR(was.st_mode) == (entry.kind == "directory"):

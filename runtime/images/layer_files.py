@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from typing import NoReturn
 
 from runtime.images.tarstream import BadArchive, Entry, shown
 from runtime.kernel import openat
@@ -50,20 +50,18 @@ def _is_possible(key: str, value: bytes) -> bool:
     return key != "user." and "\0" not in key and len(key.encode()) <= _LONGEST_KEY and len(value) <= _LARGEST_VALUE
 
 
-@contextmanager
-def archive_errors(entry: Entry) -> Iterator[None]:
+def raise_archive_error(entry: Entry, error: OSError) -> NoReturn:
     """Raise BadArchive for an OSError that the entry has caused; raise other OSErrors unchanged."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FAULTS_OF_ARCHIVE:
-            raise
-        raise BadArchive(f"the entry {entry.shown} cannot be created: {error.strerror}") from None
+    if error.errno not in _FAULTS_OF_ARCHIVE:
+        raise error
+    raise BadArchive(f"the entry {entry.shown} cannot be created: {error.strerror}") from None
 
 
 def set_metadata(entry: Entry, handle: int) -> None:
     """Set owner, mode and attributes of an open file, in this order: fchown clears setuid bits."""
-    os.fchown(handle, entry.uid, entry.gid)
+    status = os.fstat(handle)
+    if (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
+        os.fchown(handle, entry.uid, entry.gid)
     os.fchmod(handle, entry.mode)
     for key, value in entry.xattrs.items():
         if key.startswith("user.") or key == "security.capability":

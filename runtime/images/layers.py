@@ -22,7 +22,7 @@ from typing import BinaryIO
 from netd.common import folders
 from netd.common.errors import NoSpace, NotFound
 from runtime.images import byte_pipe, layer_archive, recipe
-from runtime.images.decompress import Inflated
+from runtime.images.decompress import Inflated, read_ahead
 from runtime.images.image_config import chain_ids
 from runtime.images.recipe import RecipeWriter, RecordedSource, RecordingSink, Summary
 from runtime.images.replaced import Replaced
@@ -259,10 +259,11 @@ class Layers:
                 layer_archive.copy_root(lower[0], root)
             source = Inflated(archive)
             writer = RecipeWriter(file)
-            recorded = RecordedSource(source, writer)
-            stream = TarStream(recorded)
-            size = unpack(stream, root, lower, private_root=private_root, recorded=recorded, replaced=replaced)
-            stream.drain()
+            with read_ahead(source) as ahead:
+                recorded = RecordedSource(ahead, writer)
+                stream = TarStream(recorded)
+                size = unpack(stream, root, lower, private_root=private_root, recorded=recorded, replaced=replaced)
+                stream.drain()
             if not source.size:
                 raise BadArchive("the archive is empty")
             summary = Summary(source.digest, source.size, size)

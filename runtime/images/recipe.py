@@ -57,6 +57,7 @@ class RecipeWriter:
         self._file = file
         self._zlib = zlib.compressobj(_LEVEL)
         self._raw = bytearray()
+        self._pending = bytearray()
         file.write(bytes(_HEADER.size))
 
     def raw(self, data: bytes) -> None:
@@ -72,7 +73,7 @@ class RecipeWriter:
     def finish(self, summary: Summary) -> None:
         """Complete the file, and sync it to disk."""
         self._record(b"", 0, 0)
-        self._file.write(self._zlib.flush())
+        self._file.write(self._zlib.compress(self._pending) + self._zlib.flush())
         self._file.seek(0)
         digest = bytes.fromhex(summary.diff.removeprefix("sha256:"))
         self._file.write(_HEADER.pack(_MAGIC, digest, summary.tar_size, summary.size))
@@ -80,9 +81,13 @@ class RecipeWriter:
         os.fsync(self._file.fileno())
 
     def _record(self, path: bytes, size: int, crc: int) -> None:
-        head = _RECORD.pack(len(self._raw), len(path), size, crc)
-        self._file.write(self._zlib.compress(head + self._raw + path))
+        self._pending += _RECORD.pack(len(self._raw), len(path), size, crc)
+        self._pending += self._raw
+        self._pending += path
         self._raw.clear()
+        if len(self._pending) >= _LONGEST_RAW:
+            self._file.write(self._zlib.compress(self._pending))
+            self._pending.clear()
 
 
 class RecordedSource:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from netd.common.errors import BadRequest
+from runtime.images import sparse
+from runtime.images.sparse import BadSparse, Regions
 
 BLOCK = 512
 _LONGEST_EXTENDED = 1 << 20
@@ -21,6 +25,7 @@ _LONGEST_NAME, _LONGEST_PART, _DEEPEST = 4096, 255, 128
 _LONGEST_SHOWN = 200
 _KINDS = {
     b"0": "file",
+    b"S": "file",
     b"\0": "file",
     b"7": "file",
     b"1": "hardlink",
@@ -38,6 +43,8 @@ _MOMENT = re.compile(rb"(-?)(\d{1,20})(?:\.(\d*))?\Z")
 _NANOSECONDS = 10**9
 _LATEST = (1 << 62) * _NANOSECONDS
 _NEWLINE = 0x0A
+_ZEROS = bytes(BLOCK)
+_SPARSE_PAIR = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 
 
 class ByteSource(Protocol):
@@ -52,8 +59,7 @@ class Skipping(Protocol):
         """Pass over *size* bytes; return whether there are that many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One member of an archive.  ``parts`` is its path below the root, empty for the root itself."""
 
     parts: tuple[bytes, ...]
@@ -62,11 +68,14 @@ class Entry:
     uid: int
     gid: int
     size: int
+    """Of a sparse file, including its holes."""
     mtime: int
     """Nanoseconds since 1970."""
     link: bytes = b""
     device: tuple[int, int] = (0, 0)
-    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    xattrs: dict[str, bytes] = {}
+    regions: Regions | None = None
+    """Of a sparse file, where the bytes of :meth:`TarStream.packed` belong."""
 
     @property
     def shown(self) -> str:
@@ -85,6 +94,7 @@ class TarStream:
         self._skip = source.skip if isinstance(source, Skipping) else self._read_over
         self._left = 0
         self._padding = 0
+        self._sparse: tuple[int, Regions] | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         defaults: dict[str, bytes] = {}
@@ -102,9 +112,25 @@ class TarStream:
             yield self._entry(header, extended)
 
     def content(self) -> Iterator[bytes]:
-        """Yield the bytes of the entry that was yielded last."""
-        while self._left:
-            data = self._source.read(min(self._left, 1 << 18))
+        """Yield the bytes of the entry that was yielded last, with the zeros of a sparse file."""
+        if self._sparse is None:
+            yield from self.packed()
+            return
+        size, regions = self._sparse
+        for zeros, length in sparse.holes(regions, size):
+            for start in range(0, zeros, 1 << 18):
+                yield bytes(min(zeros - start, 1 << 18))
+            yield from self._next(length)
+
+    def packed(self) -> Iterator[bytes]:
+        """Yield the bytes of the entry that the archive holds: of a sparse file only those of its regions."""
+        return self._next(self._left)
+
+    def _next(self, size: int) -> Iterator[bytes]:
+        """Yield the next *size* bytes of the entry."""
+        end = self._left - size
+        while self._left > end:
+            data = self._source.read(min(self._left - end, 1 << 18))
             if not data:
                 raise _cut_short()
             self._left -= len(data)
@@ -116,11 +142,15 @@ class TarStream:
             pass
 
     def _header(self) -> bytes | None:
-        if (unread := self._left + self._padding) and not self._skip(unread):
+        self._sparse = None
+        if self._left and not self._skip(self._left):
             raise _cut_short()
-        self._left = self._padding = 0
-        block = self._up_to(BLOCK)
-        if not block or not any(block):
+        padding, self._left, self._padding = self._padding, 0, 0
+        block = self._up_to(padding + BLOCK)
+        if len(block) < padding:
+            raise _cut_short()
+        block = block[padding:]
+        if not block or block == _ZEROS:
             return None
         if len(block) < BLOCK:
             raise _cut_short()
@@ -158,8 +188,6 @@ class TarStream:
         return BLOCK + size
 
     def _entry(self, header: bytes, extended: Mapping[str, bytes]) -> Entry:
-        if any(key.startswith("GNU.sparse.") for key in extended) or header[156:157] == b"S":
-            raise BadArchive("the archive has sparse entries; make it without --sparse")
         name = extended.get("path") or _name(header)
         kind = _KINDS.get(header[156:157])
         if kind is None:
@@ -168,6 +196,8 @@ class TarStream:
             kind = "directory"
         size = self._size(header, extended) if kind == "file" else 0
         self._left, self._padding = size, -size % BLOCK
+        if kind == "file" and ((extended and sparse.is_pax(extended)) or header[156:157] == b"S"):
+            size, name = self._read_map(header, extended, name)
         return Entry(
             parts=split(name),
             kind=kind,
@@ -176,12 +206,31 @@ class TarStream:
             gid=_decimal(extended, "gid", header[116:124]),
             size=size,
             mtime=_mtime(header, extended),
-            link=extended.get("linkpath") or header[157:257].split(b"\0")[0],
+            link=extended.get("linkpath") or _until_nul(header[157:257]),
             device=(_number(header[329:337], "device"), _number(header[337:345], "device"))
             if kind in ("char", "block")
             else (0, 0),
-            xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)},
+            xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)}
+            if extended
+            else {},
+            regions=self._sparse[1] if self._sparse else None,
         )
+
+    def _read_map(self, header: bytes, extended: Mapping[str, bytes], name: bytes) -> tuple[int, bytes]:
+        """Read the map of a sparse file; return its size and name."""
+        try:
+            if header[156:157] == b"S":
+                size, regions = sparse.of_gnu(header, lambda digits: _number(digits, "sparse map"), self._exactly)
+            else:
+                size, regions, consumed = sparse.of_pax(extended, self._exactly)
+                self._left -= consumed
+                name = sparse.pax_name(extended) or name
+        except BadSparse:
+            raise BadArchive(f"the archive has a sparse file with an invalid map: {shown(name)}") from None
+        if sum(length for _, length in regions) != self._left:
+            raise BadArchive(f"the archive has a sparse file with an invalid map: {shown(name)}")
+        self._sparse = (size, regions)
+        return size, name
 
     def _size(self, header: bytes, extended: Mapping[str, bytes]) -> int:
         size = _decimal(extended, "size", header[124:136])
@@ -190,7 +239,10 @@ class TarStream:
         return size
 
     def _up_to(self, size: int) -> bytes:
-        data_read = bytearray()
+        first = self._source.read(size) if size else b""
+        if len(first) == size:
+            return first
+        data_read = bytearray(first)
         while len(data_read) < size and (more := self._source.read(size - len(data_read))):
             data_read += more
         return bytes(data_read)
@@ -211,6 +263,16 @@ def shown(path: bytes) -> str:
 
 def split(name: bytes) -> tuple[bytes, ...]:
     """Return a path's components below the root.  Raises BadArchive for ``..`` and names too long for a file system."""
+    above, slash, last = name.rpartition(b"/")
+    if slash and last not in (b"", b".", b"..") and b"\0" not in last and len(last) <= _LONGEST_PART:
+        parts = _split(above)
+        if len(name) <= _LONGEST_NAME and len(parts) < _DEEPEST:
+            return (*parts, last)
+    return _split(name)
+
+
+@lru_cache(maxsize=128)
+def _split(name: bytes) -> tuple[bytes, ...]:
     if b"\0" in name or len(name) > _LONGEST_NAME:
         raise BadArchive(f"the archive has an impossible name of {len(name)} bytes")
     parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
@@ -233,9 +295,15 @@ def _verify(block: bytes) -> None:
 
 
 def _name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0")[0]
-    prefix = header[345:500].split(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return prefix + b"/" + name if prefix else name
+    name = _until_nul(header[:100])
+    if header[345] and header[257:263] == b"ustar\0":
+        return _until_nul(header[345:500]) + b"/" + name
+    return name
+
+
+def _until_nul(text: bytes) -> bytes:
+    end = text.find(b"\0")
+    return text[:end] if end >= 0 else text
 
 
 def _number(digits: bytes, what: str) -> int:
@@ -271,7 +339,7 @@ def _mtime(header: bytes, extended: Mapping[str, bytes]) -> int:
 
 
 def _pax(data: bytes) -> dict[str, bytes]:
-    found = {}
+    found: dict[str, bytes] = {}
     start = 0
     while start < len(data):
         space = data.find(b" ", start, start + 8)
@@ -283,6 +351,10 @@ def _pax(data: bytes) -> dict[str, bytes]:
         if not equals:
             raise BadArchive("the archive has an extended header that cannot be read")
         start = end
-        if key in _USED or key.startswith(_USED_PREFIXES):
+        if key in _SPARSE_PAIR:
+            # The pax form 0.0 repeats both keys; 0.1 has the same numbers in one value.
+            known = found.get("GNU.sparse.map")
+            found["GNU.sparse.map"] = known + b"," + value if known is not None else value
+        elif key in _USED or key.startswith(_USED_PREFIXES):
             found[key.decode(errors="replace")] = value
     return found

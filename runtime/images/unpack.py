@@ -87,8 +87,10 @@ class Unpacker:
             for entry in self._stream:
                 size += entry.size
                 layer_files.check(entry)
-                with layer_files.archive_errors(entry):
+                try:
                     self._make(entry)
+                except OSError as error:
+                    layer_files.raise_archive_error(entry, error)
         finally:
             self._close_parent()
         for path, mtime in self._times.items():
@@ -216,11 +218,14 @@ class Unpacker:
             os.close(handle)
 
     def _content(self, entry: Entry, handle: int, name: bytes) -> None:
+        if entry.regions is not None:
+            openat.write_regions(handle, self._stream.packed(), entry.regions, entry.size)
+            return
         path = self._real_path(name)
         recorded = self._recorded if entry.size and path else None
         if recorded is not None:
             recorded.begin_file()
-        for chunk in self._stream.content():
+        for chunk in self._stream.packed():
             openat.write(handle, chunk)
         if recorded is not None:
             recorded.end_file(path, handle)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runtime.kernel import linux
 
@@ -133,6 +133,21 @@ def write(handle: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def write_regions(handle: int, chunks: Iterable[bytes], regions: Iterable[tuple[int, int]], size: int) -> None:
+    """Write *chunks*, which are the bytes of the *regions* (offset, size) of a file of *size* bytes, with holes."""
+    os.ftruncate(handle, size)
+    data = memoryview(b"")
+    source = iter(chunks)
+    for offset, length in regions:
+        position, end = offset, offset + length
+        while position < end:
+            if not data:
+                data = memoryview(next(source))
+            written = os.pwrite(handle, data[: end - position], position)
+            data = data[written:]
+            position += written
 
 
 def syncfs(handle: int) -> None:

@@ -17,10 +17,10 @@ from netd.common.errors import BadRequest, NotFound, Problem
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
 from runtime.images import compatibility
+from runtime.images.archives.importer import Importer
 from runtime.images.archives.load import Loader
 from runtime.images.archives.save import Saver
 from runtime.images.image_store import Images
-from runtime.images.importer import Importer
 from runtime.progress import Report
 from tests.engine.test_layers import Archive, Place
 

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import struct
+import subprocess
 import tarfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from runtime.images.image_config import parse_document
 from runtime.images.image_store import Images
 from runtime.images.layers import Layer
 from runtime.images.recipe import DamagedLayer
-from runtime.images.tarstream import BadArchive
+from runtime.images.tarstream import BadArchive, TarStream
 from tests.engine.test_layers import Archive, Place
 
 
@@ -72,6 +73,32 @@ ARCHIVES = {
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_the_exact_archive_is_given_back(place, name):
     assert given_back(place, ARCHIVES[name]) == ARCHIVES[name]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [["--format=gnu"], *(["--format=posix", f"--sparse-version={version}"] for version in ("0.0", "0.1", "1.0"))],
+)
+def test_sparse_files_stay_sparse_and_their_archive_is_given_back(place, form):
+    file = place.root / "state/sparse"
+    with file.open("wb") as out:
+        out.truncate(64 << 20)
+        for position in range(0, 1 << 20, 1 << 14):  # more regions than the first header holds
+            out.seek(position * 40)
+            out.write(b"%08d" % position * 10)
+    command = ["tar", "--create", "--sparse", *form, "--directory", file.parent, "--file=-", "sparse"]
+    data = subprocess.run(command, capture_output=True, check=True).stdout
+    assert len(data) < 2 << 20
+    root = place.unpack(data)
+    assert (root / "sparse").read_bytes() == file.read_bytes()
+    assert (root / "sparse").stat().st_blocks * 512 < 2 << 20
+    assert b"".join(place.layers.archive(place.latest.chain, place.latest.diff)) == data
+
+
+def test_the_content_of_a_sparse_entry_has_its_zeros():
+    data = Archive().add("f", data=b"abcd", pax_headers={"GNU.sparse.map": "2,3,9,1", "GNU.sparse.size": "12"}).bytes()
+    stream = TarStream(io.BytesIO(data))
+    assert [(entry.size, b"".join(stream.content())) for entry in stream] == [(12, b"\0\0abc\0\0\0\0d\0\0")]
 
 
 def test_a_recipe_holds_no_second_copy_of_the_files(place):

@@ -193,8 +193,23 @@ HOSTILE = {
     "file as a folder": lambda a: a.add("f").add("f/x"),
     "link to nowhere as a folder": lambda a: a.symlink("l", "nowhere").add("l/x"),
     "looping link as a folder": lambda a: a.symlink("l", "l").add("l/x"),
-    "sparse": lambda a: a.add("f", tarfile.GNUTYPE_SPARSE),
-    "pax sparse": lambda a: a.add("f", pax_headers={"GNU.sparse.realsize": str(10 << 30)}),
+    "sparse with less data than its map": lambda a: a.add(
+        "f", pax_headers={"GNU.sparse.map": "0,5", "GNU.sparse.size": "10"}
+    ),
+    "sparse map that overlaps": lambda a: a.add(
+        "f", data=b"xxxx", pax_headers={"GNU.sparse.map": "0,2,1,2", "GNU.sparse.size": "10"}
+    ),
+    "sparse map beyond the file": lambda a: a.add(
+        "f", data=b"xx", pax_headers={"GNU.sparse.map": "9,2", "GNU.sparse.size": "10"}
+    ),
+    "sparse file of negative size": lambda a: a.add("f", pax_headers={"GNU.sparse.size": "-10"}),
+    "sparse file larger than files can be": lambda a: a.add("f", pax_headers={"GNU.sparse.size": str((1 << 63) - 1)}),
+    "endless sparse map": lambda a: a.add(
+        "f", data=b"1" * 4096, pax_headers={"GNU.sparse.major": "1", "GNU.sparse.realsize": "10"}
+    ),
+    "sparse map of many regions": lambda a: a.add(
+        "f", data=b"99999999\n" * 200, pax_headers={"GNU.sparse.major": "1", "GNU.sparse.realsize": "10"}
+    ),
     "impossible owner": lambda a: a.add("f", uid=2**32 - 1),
 }  # fmt: skip
 

@@ -14,11 +14,11 @@ from netd.common.http.web import Call, HttpRoute, stream
 from runtime.api import progress_stream
 from runtime.api.long_requests import LongRequests
 from runtime.images import compatibility, reference
+from runtime.images.archives.importer import Importer
 from runtime.images.archives.load import Loader
 from runtime.images.archives.save import SavedArchive, Saver
 from runtime.images.byte_pipe import BATCH, BytePipe
 from runtime.images.byte_pipe import stream as pipe_from
-from runtime.images.importer import Importer
 from runtime.images.tar_writer import Sink
 from runtime.progress import Report
 

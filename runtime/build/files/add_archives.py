@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from netd.common.errors import BadRequest
 from runtime.build.dockerfile.faults import shortened
@@ -74,4 +75,4 @@ class _Owned(TarStream):
 
     def __iter__(self) -> Iterator[Entry]:
         for entry in super().__iter__():
-            yield replace(entry, uid=self._owner[0], gid=self._owner[1])
+            yield msgspec.structs.replace(entry, uid=self._owner[0], gid=self._owner[1])
