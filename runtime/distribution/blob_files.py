@@ -89,6 +89,8 @@ class BlobFile:
         async with self._file.lock:
             if self._file.complete:
                 return
+            if self._permits.locked():
+                progress.queued()
             async with self._permits:
                 await download(repository, blob, self.path, progress)
             self._file.complete = True

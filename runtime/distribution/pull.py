@@ -186,6 +186,7 @@ class Puller:
             moved=report.mover("Downloading", short),
             waiting=lambda seconds: report.retrying(seconds, short),
             verifying=lambda: report.status("Verifying Checksum", short),
+            queued=lambda: report.status("Waiting", short),
         )
         await file.fetch(source.repository, Blob(digest, layer.size), progress)
         report.status("Download complete", short)

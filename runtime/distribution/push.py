@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -45,6 +46,8 @@ _MOST_TRIED = 4
 """Digests of a layer that the registry is asked for; Docker's number."""
 _LEVEL = 6
 _PIECE = 1 << 18
+_POOL = ThreadPoolExecutor(UPLOADS, thread_name_prefix="push")
+"""A pool of its own, because compression takes long and other requests need the default one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,7 @@ async def _compressed(archive: Iterator[bytes], moved: Callable[[int], None]) ->
 
     at_end = False
     while not at_end:
-        piece, at_end = await asyncio.to_thread(step)
+        piece, at_end = await asyncio.get_running_loop().run_in_executor(_POOL, step)
         moved(read)
         if piece:
             yield piece

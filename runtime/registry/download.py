@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +28,8 @@ from runtime.registry.transport import OVERLOADED, Request, TransferLimits
 
 _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)\Z", re.ASCII)
+_POOL = ThreadPoolExecutor(4, thread_name_prefix="download")
+"""A pool of its own, because reading and hashing a file of an earlier attempt takes long."""
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +48,8 @@ class Progress:
     waiting: Callable[[float], None] = lambda seconds: None
     """The transfer is repeated after so many seconds."""
     verifying: Callable[[], None] = lambda: None
+    queued: Callable[[], None] = lambda: None
+    """Other transfers come first."""
 
 
 @dataclass(slots=True)
@@ -77,10 +82,11 @@ async def download(repository: Repository, blob: Blob, path: Path, progress: Pro
 
     Raises RegistryError; WrongContent, after deleting the file, if the bytes are not those of the blob.
     """
+    loop = asyncio.get_running_loop()
     file = await asyncio.to_thread(_open, path)
     try:
         part = _Part(file)
-        await asyncio.to_thread(part.load)
+        await loop.run_in_executor(_POOL, part.load)
         if part.size > blob.size:
             part.restart()
         await _fetch_all(repository, blob, part, progress)
@@ -122,11 +128,12 @@ async def _fetch(repository: Repository, blob: Blob, part: _Part, progress: Prog
     request = Request("GET", repository.url("blobs", blob.digest), headers, is_transfer=True)
     async with repository.send(request, check=False) as response:
         await _check_head(repository, response, blob, part)
+        loop = asyncio.get_running_loop()
         watch = _Watch(repository.transport.limits)
         async for data in _chunks(response):
             if part.size + len(data) > blob.size:
                 raise WrongContent(f"the blob {blob.digest} is longer than the {blob.size} bytes of its manifest")
-            await asyncio.to_thread(part.add, data)
+            await loop.run_in_executor(_POOL, part.add, data)
             progress.moved(part.size, blob.size)
             watch.moved(len(data))
     if part.size < blob.size:

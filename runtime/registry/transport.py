@@ -113,9 +113,15 @@ class Transport:
             secure, plain = URL(f"https://{host}"), URL(f"http://{host}")
         except ValueError:
             raise RegistryError(f"{host!r} is no host of a registry", status=400) from None
-        if trust.is_pinned or not await may_be_insecure(self.policy, plain, self._resolver()):
+        if trust.is_pinned or not await self._may_be_insecure(secure, plain):
             return [Site(secure, trust, insecure=False)]
         return [Site(secure, trust, insecure=True), Site(plain, trust, insecure=True)]
+
+    async def _may_be_insecure(self, secure: URL, plain: URL) -> bool:
+        """Names that a proxy resolves are not looked up here, where there may be no name server."""
+        if proxy_for(secure)[0] is not None and not self.policy.is_named(plain):
+            return False
+        return await may_be_insecure(self.policy, plain, self._resolver())
 
     @asynccontextmanager
     async def send(self, site: Site, request: Request) -> AsyncIterator[ClientResponse]:

@@ -176,3 +176,14 @@ def test_proxies_of_the_environment_are_used_but_not_for_loopback(monkeypatch):
     assert str(proxy) == "http://proxy.test:3128" and credentials == {"Proxy-Authorization": "Basic bWU6cGFzcw=="}
     for url in ("https://a.internal.test/", "https://localhost:5000/", "https://127.0.0.1/", "https://[::1]:5000/"):
         assert proxy_for(URL(url)) == (None, {})
+
+
+def test_a_name_that_a_proxy_resolves_is_not_looked_up_here(monkeypatch):
+    class Nobody(Names):
+        async def resolve(self, host, port=0, family=socket.AF_INET):
+            raise AssertionError(f"{host} was looked up")
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    error, seen = opened(Nobody([]))
+    assert isinstance(error, RegistryError) and "connection refused" in error.message
+    assert seen == []

@@ -260,8 +260,9 @@ def test_three_layers_are_downloaded_at_the_same_time(tmp_path):
 
     answers = image.answers()
     answers |= {f"blobs/{digest}": held(answers[f"blobs/{digest}"]) for digest in image.layer_digests}
-    pulled(tmp_path, answers)
+    _, here = pulled(tmp_path, answers)
     assert most == blob_files.DOWNLOADS == 3
+    assert sum("Waiting" in here.statuses(digest) for digest in image.layer_digests) == 3
 
 
 def test_a_cancelled_pull_leaves_no_image_and_the_next_one_continues(tmp_path):
