@@ -67,6 +67,7 @@ def test_copies_from_images_keep_owners(build, output):
     text = "FROM busybox AS a\nRUN mkdir /s && touch /s/f && chown 5:6 /s/f && ln -s f /s/l && ln /s/f /s/h\n"
     found = build(f"{text}FROM busybox\nCOPY --from=a /s /t\n{LISTING}")
     assert output(found.image).splitlines()[1:] == ["t/f 5:6 644", "t/h 5:6 644", "t/l 0:0 777"]
+    assert output(found.image, "stat", "-c", "%h", "/t/f") == "2\n"
     assert "t/f 0:0 644" in output(build(f"{text}FROM busybox\nCOPY --from=a --chown=0 /s /t\n{LISTING}").image)
     assert "busybox" in output(build("FROM busybox\nCOPY --from=busybox:latest /bin/busybox /t/\nCMD ls /t").image)
 

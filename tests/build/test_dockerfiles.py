@@ -88,6 +88,7 @@ def test_a_directive_after_a_comment_is_a_comment():
         (b"FROM a\nRUN <<EOF\nx\n", "unterminated heredoc"),
         (b"FROM a\nRUN \xff\n", "line 2: the line is not UTF-8"),
         (b"FROM a\nRUN a\0b\n", "line 2: the line holds a NUL"),
+        (b"FROM a\nRUN " + b"x" * 300_000, "line 2: the instruction is longer than"),
     ],
 )
 def test_an_invalid_file_is_refused_with_the_line(text, fault):

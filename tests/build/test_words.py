@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.build.dockerfile.faults import DockerfileError
-from runtime.build.dockerfile.words import LONGEST, expand, expand_words
+from runtime.build.dockerfile.words import LONGEST, expand, expand_text, expand_words
 
 VARIABLES = {"PWD": "/home", "SHELL": "bash", "KOREAN": "한국어", "NULL": "", "FOO": "xxyy", "STARS": "a***yy*"}
 
@@ -165,3 +165,13 @@ def test_a_pattern_of_many_stars_takes_no_exponential_time():
 def test_a_value_that_grows_without_bound_is_refused():
     with pytest.raises(DockerfileError, match="longer than"):
         expand("$A$A$A", {"A": "x" * (LONGEST // 2)})
+    with pytest.raises(DockerfileError, match="longer than"):
+        expand_text("$A" * 100, {"A": "x" * LONGEST})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("\"$A\" '$A'", "\"b\" 'b'"), ("\\$A \\\\ \\n", "$A \\ \\n"), ("${A:-x}${N:-y}", "by"), ("plain\n", "plain\n")],
+)
+def test_text_of_here_documents_keeps_quotation_marks(text, expected):
+    assert expand_text(text, {"A": "b"}) == expected

@@ -16,6 +16,8 @@ from runtime.build.dockerfile.here_documents import HereDocument
 LARGEST = 4 << 20
 """Bytes of a Dockerfile."""
 _MOST_LINES = 20_000
+_LONGEST = 1 << 18
+"""Characters of an instruction without its here-documents; a program's argument has at most 131,071 bytes in Linux."""
 _DIRECTIVE = re.compile(r"#[ \t]*([a-zA-Z][a-zA-Z0-9]*)[ \t]*=[ \t]*(.+?)[ \t]*\Z")
 _DIRECTIVES = ("syntax", "escape", "check")
 _WITH_HERE_DOCUMENTS = ("RUN", "COPY", "ADD")
@@ -104,6 +106,10 @@ class _Splitter:
             if not continues:
                 break
         text = text.rstrip()
+        if len(text) > _LONGEST:
+            raise DockerfileError(
+                f"the instruction is longer than {_LONGEST} characters: put its text into a file", first
+            )
         if not first:
             return None
         if not text:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from runtime.build.dockerfile.faults import DockerfileError, shortened
 
-LONGEST = 1 << 20
+LONGEST = 1 << 18
 """Characters of an expanded word; a file of a few lines can otherwise ask for a value of any size."""
+_LONGEST_TEXT = 4 << 20
+"""The same for a here-document."""
 _LONGEST_REPLACED = 1 << 14
 _DEEPEST = 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -44,16 +46,21 @@ class _Expansion:
 
     def text(self) -> str:
         parts: list[str] = []
+        size = 0
+        special = re.compile(f"[${re.escape(self._escape)}]")
         while self._position < len(self._text):
             start = self._position
-            end = next((at for at in range(start, len(self._text)) if self._text[at] in ("$", self._escape)), None)
-            if end is None:
+            found = special.search(self._text, start)
+            if found is None:
                 parts.append(self._text[start:])
                 break
-            parts.append(self._text[start:end])
-            self._position = end
+            parts.append(self._text[start : found.start()])
+            self._position = found.start()
             parts.append(self._dollar() if self._take() == "$" else self._escaped_in_text())
-        return self._bounded("".join(parts))
+            size += len(parts[-2]) + len(parts[-1])
+            if size > _LONGEST_TEXT:
+                raise DockerfileError(f"a here-document becomes longer than {_LONGEST_TEXT} characters when expanded")
+        return "".join(parts)
 
     def _escaped_in_text(self) -> str:
         following = self._take()

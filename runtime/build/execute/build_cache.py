@@ -17,6 +17,8 @@ from runtime.images.layer_leases import Lease
 _KIND = "build-step"
 MOST_ENTRIES = 2000
 """Entries above this number are dropped, those that were not used for the longest time first."""
+LARGEST = 64 << 20
+"""The same for the characters of all documents, which are kept in memory."""
 _TOUCH_SECONDS = 3600.0
 """A use is written to the store if the last one that was written is older than this."""
 
@@ -56,6 +58,7 @@ class BuildCache:
         self._steps: dict[str, CachedStep] = {}
         self._shared: dict[str, str] = {}
         self._leases: dict[str, Lease] = {}
+        self._size = 0
 
     def load(self) -> None:
         """Load the entries, and hold their layers."""
@@ -104,14 +107,25 @@ class BuildCache:
         former = self._remove(key)
         self._add(step)
         await self._images.release(*former)
-        if len(self._steps) > MOST_ENTRIES:
-            await self._drop(self.all()[MOST_ENTRIES:])
+        await self._drop(self._surplus())
 
     async def prune(self, selected: Callable[[CachedStep], bool]) -> list[CachedStep]:
         """Drop the selected entries, and return them."""
         dropped = [step for step in self._steps.values() if selected(step)]
         await self._drop(dropped)
         return dropped
+
+    def _surplus(self) -> list[CachedStep]:
+        """Return the entries above the limits of number and size, those that were not used for the longest time."""
+        if len(self._steps) <= MOST_ENTRIES and self._size <= LARGEST:
+            return []
+        kept = size = 0
+        for step in self.all():
+            size += len(step.text)
+            if kept == MOST_ENTRIES or size > LARGEST:
+                break
+            kept += 1
+        return self.all()[kept:]
 
     async def _drop(self, steps: list[CachedStep]) -> None:
         if not steps:
@@ -121,6 +135,7 @@ class BuildCache:
 
     def _add(self, step: CachedStep) -> None:
         self._steps[step.key] = step
+        self._size += len(step.text)
         if step.shared_key:
             self._shared[step.shared_key] = step.key
         lease = self._leases[step.key] = self._images.new_lease()
@@ -132,6 +147,7 @@ class BuildCache:
         step = self._steps.pop(key, None)
         if step is None:
             return []
+        self._size -= len(step.text)
         if self._shared.get(step.shared_key) == key:
             del self._shared[step.shared_key]
         return [self._leases.pop(key)]

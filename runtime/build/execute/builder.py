@@ -140,7 +140,7 @@ class Builder:
             stack.callback(services.deferred_delete.delete, folder)
             context = await self._receive(folder, archive, stack)
             name = request.dockerfile
-            dockerfile = document.parse(await in_thread(context.read_dockerfile, name), name)
+            dockerfile = await in_thread(lambda: document.parse(context.read_dockerfile(name), name))
             await in_thread(context.apply_ignore_file, name)
             arguments = Arguments(request.arguments, compatibility.host().architecture)
             arguments.declare_before_from(dockerfile.arguments, dockerfile.escape)

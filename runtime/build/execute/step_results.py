@@ -28,6 +28,8 @@ class BuildStep:
     """A second key; see :class:`CachedStep`."""
 
 
+_LARGEST_DOCUMENT = 4 << 20
+
 Produce = Callable[[], Awaitable[Layer | None]]
 
 
@@ -61,6 +63,10 @@ async def result(
             session.services.layers.discard(layer)
             raise
     after = state.after(step.key, step.created_by, settings=step.settings, diff=layer.diff if layer else "")
+    if len(after.text) > _LARGEST_DOCUMENT:
+        raise BadRequest(
+            f"the image's configuration becomes larger than {_LARGEST_DOCUMENT >> 20} MiB: use shorter values"
+        )
     await session.services.cache.put(
         step.key,
         after.text,

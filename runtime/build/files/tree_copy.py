@@ -187,7 +187,8 @@ class _TreeCopy:
         self._open = [folder]
         self._options = options
         self._created: list[bool] = []
-        self._pending: list[plain_walk.Visit] = []
+        self._links: dict[tuple[int, int], str] = {}
+        """The paths of the first copies of files that have several names, by device and inode of the source."""
 
     def close(self) -> None:
         for handle in self._open:
@@ -239,6 +240,8 @@ class _TreeCopy:
 
     def _file(self, visit: plain_walk.Visit) -> None:
         folder = self._open[-1]
+        if self._linked(visit, folder):
+            return
         if stat.S_ISREG(visit.status.st_mode):
             handle = openat.open_file(visit.folder, visit.name)
             try:
@@ -254,6 +257,26 @@ class _TreeCopy:
             openat.chown(folder, visit.name, *self._options.owner)
         else:
             openat.chown(folder, visit.name, visit.status.st_uid, visit.status.st_gid)
+
+    def _linked(self, visit: plain_walk.Visit, folder: int) -> bool:
+        """Make a hard link to the copy of the same file, if there is one; return whether it was made."""
+        status = visit.status
+        if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):
+            return False
+        first = self._links.setdefault((status.st_dev, status.st_ino), visit.path)
+        if first == visit.path:
+            return False
+        above, name = posixpath.split(first)
+        try:
+            origin = openat.open_in(self._open[0], os.fsencode(above), openat.PARENT, links=False)
+        except OSError:
+            return False  # The first copy is behind a link of the image.
+        try:
+            _make_room(folder, visit.name)
+            openat.link(origin, name, folder, visit.name)
+        finally:
+            os.close(origin)
+        return True
 
 
 def copy_special(visit: plain_walk.Visit, folder: int) -> None:
