@@ -47,6 +47,7 @@ def context(files: dict[str, object]) -> bytes:
             info.mode = mode
             if isinstance(content, tarfile.TarInfo):
                 info.type, info.linkname = content.type, content.linkname
+                info.devmajor, info.devminor = content.devmajor, content.devminor
                 tar.addfile(info)
             elif name.endswith("/"):
                 info.type = tarfile.DIRTYPE

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
 import socket
+import tarfile
 import time
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from tests.build.conftest import context
 from tests.engine.conftest import Raw
 from tests.installation import needs_host_namespaces, wait_until
+from tests.registry.servers import PASSWORD, USER, registry
 
 TWO_STAGES = """\
 ARG V=latest
@@ -282,8 +285,6 @@ CMD cat /owner /log /f /written /stage /secret /variable; ls -d /context /in /t 
 
 
 def _encoded(secrets: dict[str, bytes]) -> str:
-    import base64
-
     inner = {name: base64.b64encode(value).decode() for name, value in secrets.items()}
     return base64.urlsafe_b64encode(json.dumps(inner).encode()).decode()
 
@@ -414,3 +415,60 @@ def test_pruned_layers_are_deleted(build, place):
     assert status == 200 and report["SpaceReclaimed"] > 0, place.log("runtime")
     assert len(list((place.state / "layers").iterdir())) < before
     assert raw.ask("POST", "/build/prune?all=1")[0] == 200
+
+
+# Base images of registries
+
+
+def test_base_images_are_pulled_with_the_clients_credentials(build, place, tmp_path):
+    with registry(tmp_path, 5007, within=place.within, password=True) as host:
+        name = f"{host}/team/base"
+        client = place.docker
+        client.images.get("busybox").tag(name, "1")
+        client.api.push(name, "1", auth_config={"username": USER, "password": PASSWORD})
+        client.images.remove(f"{name}:1")
+        text = f"FROM {name}:1\nCOPY --from={name}:1 /bin/busybox /b\nRUN ls /b\n"
+        assert "no basic auth credentials" in build(text).error or "unauthorized" in build(text).error
+        header = base64.urlsafe_b64encode(json.dumps({host: {"username": USER, "password": PASSWORD}}).encode())
+        found = build(text, headers={"X-Registry-Config": header.decode()})
+        assert not found.error and found.cached == [False] * 3
+        assert any(message.get("status", "").startswith("Status: Downloaded") for message in found.messages)
+        again = build(text, headers={"X-Registry-Config": header.decode()}, pull="1")
+        assert not again.error and again.cached == [False, True, True]
+        assert any("Image is up to date" in message.get("status", "") for message in again.messages)
+
+
+# Hostile and broken requests
+
+
+def test_a_client_that_leaves_while_it_sends_the_context_leaves_nothing(place):
+    body = context({"Dockerfile": "FROM busybox\n", "f": "x" * 5_000_000})
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(place.run / "docker.sock"))
+    head = f"POST /build?version=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body[: len(body) // 2])
+    wait_until(lambda: list((place.state / "tmp").glob("build-*")))
+    connection.close()
+    assert left_over(place) == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no tar", b"\x1f\x8b\x08broken", context({"Dockerfile": "FROM busybox\n"})[:700], b"\0" * 2048]
+)
+def test_a_body_that_is_no_archive_is_refused(place, body):
+    raw = Raw(place.run / "docker.sock")
+    status, _, answer = raw.ask("POST", "/build?version=1", body, {"Content-Type": "application/x-tar"})
+    assert status == 400 and answer["message"]
+    assert left_over(place) == []
+
+
+def test_a_dockerfile_that_is_a_link_or_a_device_is_not_read(place, build):
+    for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.FIFOTYPE, ""), (tarfile.CHRTYPE, "")):
+        info = tarfile.TarInfo()
+        info.type, info.linkname, info.devmajor, info.devminor = kind, target, 1, 5
+        assert "Cannot locate specified Dockerfile" in build("FROM busybox", {"evil": (info, 0o644)}, file="evil").error
+
+
+def test_values_that_double_with_every_line_are_refused(build):
+    lines = ["FROM busybox", "ENV a=0123456789abcdef", *["ENV a=$a$a"] * 20]
+    assert "longer than" in build("\n".join(lines)).error
