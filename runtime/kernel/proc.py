@@ -23,14 +23,26 @@ def descriptor_path(descriptor: int) -> str:
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def process_files(pid: int) -> tuple[str, bytes, int]:
-    """Return (stat, cmdline up to 4,096 bytes, user id).  Raises FileNotFoundError or ProcessLookupError."""
+def process_files(pid: int) -> tuple[str, bytes, str]:
+    """Return (stat, cmdline up to 4,096 bytes, status).  Raises FileNotFoundError or ProcessLookupError."""
     folder = f"/proc/{pid}"
     with open(f"{folder}/stat", errors="replace") as file:
         stat = file.read()
     with open(f"{folder}/cmdline", "rb") as file:
         command = file.read(_MAX_COMMAND)
-    return stat, command, os.stat(folder).st_uid
+    with open(f"{folder}/status", errors="replace") as file:
+        status = file.read()
+    return stat, command, status
+
+
+def wait_channel(pid: int) -> str:
+    """Return the kernel function that the process waits in; ``-`` if it does not wait or may not be seen."""
+    try:
+        with open(f"/proc/{pid}/wchan") as file:
+            text = file.read()
+    except OSError:
+        return "-"
+    return text if text not in ("", "0") else "-"
 
 
 def control_groups(pid: int) -> str:

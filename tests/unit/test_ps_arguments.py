@@ -1,0 +1,82 @@
+"""The arguments of ps that clients of ``top`` send."""
+
+import os
+import subprocess
+
+import pytest
+
+from netd.common.errors import BadRequest
+from runtime.engine.views import ps_arguments, top
+
+FULL = "UID PID PPID C STIME TTY TIME CMD"
+AUX = "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND"
+
+
+def titles(arguments):
+    return " ".join(title for title, _ in ps_arguments.parse(arguments).columns)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", "PID TTY TIME CMD"),
+        ("-ef", FULL),
+        ("-efH", FULL),
+        ("-e -f", FULL),
+        ("aux", AUX),
+        ("-aux", AUX),
+        ("aux --sort -pcpu", AUX),
+        ("auxww --sort=-rss,pid", AUX),
+        ("-eo pid,comm", "PID COMMAND"),
+        ("-o pid -o comm", "PID COMMAND"),
+        ("-eo pid,user:20,comm=NAME", "PID USER NAME"),
+        ("axo pid,args", "PID COMMAND"),
+        ("--format pid,cmd --forest", "PID CMD"),
+        ("ax", "PID TTY STAT TIME COMMAND"),
+        ("-x", "PID TTY STAT TIME COMMAND"),
+        ("-A", "PID TTY TIME CMD"),
+        ("-el", "F S UID PID PPID C PRI NI ADDR SZ WCHAN TTY TIME CMD"),
+        ("-elf", "F S UID PID PPID C PRI NI ADDR SZ WCHAN STIME TTY TIME CMD"),
+        ("-F", "UID PID PPID C SZ RSS PSR STIME TTY TIME CMD"),
+        ("axjf", "PPID PID PGID SID TTY TPGID STAT UID TIME COMMAND"),
+        ("-o pid,nlwp,psr,etime,lstart,wchan,netns,label", None),
+        ("-eo nosuch", None),
+        ("-eo", None),
+        ("-o pid --no-headers", None),
+        ("; ls", None),
+        ("$(ls)", None),
+        ("-p x", None),
+        ("-", None),
+        ("-o \u0661", None),
+    ],
+)
+def test_columns_are_those_of_ps(arguments, expected):
+    """Titles as procps prints them; None: refused by name."""
+    if expected is None:
+        with pytest.raises(BadRequest, match="ps: "):
+            ps_arguments.parse(arguments)
+    else:
+        assert titles(arguments) == expected
+
+
+def test_processes_are_sorted_selected_and_indented():
+    child = subprocess.Popen(["sleep", "1000"])
+    pids = [os.getpid(), child.pid]
+    try:
+        _, rows = top.table(pids, "-eo pid,args --sort -pid")
+        assert [row[0] for row in rows] == sorted(map(str, pids), key=int, reverse=True)
+        _, rows = top.table(pids, "-efH")
+        assert rows[1][1:3] == [str(child.pid), str(os.getpid())] and rows[1][-1] == "  sleep 1000"
+        _, rows = top.table(pids, f"-p {child.pid} -o comm,ppid,stat")
+        assert rows == [["sleep", str(os.getpid()), rows[0][2]]] and rows[0][2].startswith("S")
+        assert top.table(pids, "-C sleep -o pid")[1] == [[str(child.pid)]]
+        assert len(top.table(pids, f"-u {os.getuid()} -o pid")[1]) == 2
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_every_column_has_a_value():
+    names = sorted(ps_arguments.COLUMNS)
+    head, rows = top.table([os.getpid()], f"-o {','.join(names)}")
+    assert len(head) == len(names) and all(isinstance(cell, str) and cell for cell in rows[0])
