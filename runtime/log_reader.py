@@ -39,10 +39,10 @@ class Line:
     text: bytes
     time: str
 
-    def with_timestamp(self) -> bytes:
-        """Return the line after its time, whose fraction is padded to nine digits."""
+    def timestamp(self) -> bytes:
+        """Return the time and a space; the fraction is padded to nine digits."""
         head, _, tail = self.time.removesuffix("Z").partition(".")
-        return f"{head}.{tail:0<9}Z ".encode() + self.text
+        return f"{head}.{tail:0<9}Z ".encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from netd.common import codec
 from netd.common.digits import unsigned
-from netd.common.errors import BadRequest, Conflict
+from netd.common.errors import BadRequest, Conflict, NotImplementedYet
 from netd.common.http.hijack import Hijacked, hijack
 from netd.common.http.web import Call, HttpRoute, empty, stream
 from runtime import log_reader
@@ -21,7 +21,7 @@ from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.container import Container, PendingAttachment
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
-from runtime.engine.options import detach_keys
+from runtime.engine.options import detach_keys, log_options
 from runtime.paths import Paths
 from runtime.shim_client.supervisor import Attachment, Running
 
@@ -70,7 +70,7 @@ class StreamRoutes:
     async def _replay(self, container: Container, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
         async for lines in log_reader.read(self._log(container), log_reader.LogFilter(streams=streams)):
             for line in lines:
-                writer.write(_encoded(line, tty=container.record.config.tty, timestamps=False))
+                writer.write(_encoded(line, tty=container.record.config.tty))
             await writer.drain()
 
     async def _attach(self, container: Container, call: Call, stdin: bool, connection: Hijacked) -> Attachment | None:
@@ -103,15 +103,20 @@ class StreamRoutes:
                 "Bad parameters: you must choose at least one stream: must specify at least one of 'stdout' or 'stderr'"
             )
         if container.record.host.log_config.type == "none":
-            raise BadRequest("configured logging driver does not support reading")
+            raise NotImplementedYet("configured logging driver does not support reading")
         log_filter = log_reader.LogFilter(
             tail=_tail(call.text("tail")),
             since=_time(call, "since"),
             until=_time(call, "until"),
             streams=_selected_streams(call),
         )
-        tty, timestamps = container.record.config.tty, call.flag("timestamps")
-        kind = attach_session.content_type(tty=tty, version=call.version)
+        encode = partial(
+            _encoded,
+            tty=container.record.config.tty,
+            timestamps=call.flag("timestamps"),
+            details=log_options.details(container.record) if call.flag("details") else b"",
+        )
+        kind = attach_session.content_type(tty=container.record.config.tty, version=call.version)
         exited = (
             container.exit_waiters.add() if call.flag("follow") and container.record.state.counts_as_running else None
         )
@@ -120,7 +125,7 @@ class StreamRoutes:
             async with aclosing(log_reader.read(self._log(container), log_filter, exited)) as batches:
                 with suppress(ConnectionError), self._long_requests.session(call):
                     async for lines in batches:
-                        await response.write(b"".join(_encoded(line, tty=tty, timestamps=timestamps) for line in lines))
+                        await response.write(b"".join(map(encode, lines)))
         finally:
             if exited is not None:
                 exited.cancel()
@@ -154,8 +159,8 @@ async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool)
     return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
 
 
-def _encoded(line: log_reader.Line, *, tty: bool, timestamps: bool) -> bytes:
-    data = line.with_timestamp() if timestamps else line.text
+def _encoded(line: log_reader.Line, *, tty: bool, timestamps: bool = False, details: bytes = b"") -> bytes:
+    data = (line.timestamp() if timestamps else b"") + details + line.text
     return data if tty else attach_session.frame(line.stream, data)
 
 

@@ -97,9 +97,12 @@ def mask(directory: int, names: tuple[str, ...], null: int) -> None:
 
 
 def resize_shm(size: int) -> None:
-    """Mount /dev/shm again with *size* bytes."""
+    """Mount /dev/shm again with *size* bytes; remove it if *size* is 0."""
     linux.umount("/dev/shm")
-    _mount_at(_shm(size), "/dev/shm")
+    if size:
+        _mount_at(_shm(size), "/dev/shm")
+    else:
+        os.rmdir("/dev/shm")
 
 
 def share_shm(tree: int) -> None:

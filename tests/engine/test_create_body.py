@@ -7,11 +7,11 @@ from netd.common.errors import BadRequest, NotImplementedYet, Problem
 from runtime import spec
 from runtime.api.bodies import convert
 from runtime.container_config import Config, CreateRequest, HostConfig, LogConfig
-from runtime.engine.options import networking, validate
+from runtime.engine.options import log_options, networking, validate
 from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import mount_requests
 from runtime.engine.options.process import environment, exec_process
-from runtime.engine.options.runtime_spec import StartContext, container, log_limits
+from runtime.engine.options.runtime_spec import StartContext, container
 from runtime.images.changes import apply
 from runtime.images.image_config import ImageConfig
 from runtime.kernel.capabilities import BIT, DEFAULT
@@ -259,7 +259,7 @@ def test_environments_override_and_take_away():
 
 @pytest.mark.parametrize(("size", "found"), [("-1", -1), ("10", 10), ("3k", 3072), ("10MB", 10 << 20), ("1g", 1 << 30)])
 def test_log_sizes(size, found):
-    assert log_limits(HostConfig(log_config=LogConfig(config={"max-size": size})))[0] == found
+    assert log_options.limits(HostConfig(log_config=LogConfig(config={"max-size": size})))[0] == found
 
 
 def test_changes_of_an_import():

@@ -69,9 +69,7 @@ def test_streams_times_and_long_lines(tmp_path):
     assert everything(tmp_path / "log", until=moments[0]) == [
         line.text for line in lines if nanoseconds(line.time) <= moments[0]
     ]
-    assert lines[0].with_timestamp().endswith(b"Z out\n") and len(lines[0].with_timestamp()) == len(
-        "2026-01-01T00:00:00.000000000Z out\n"
-    )
+    assert lines[0].timestamp().endswith(b"Z ") and len(lines[0].timestamp()) == len("2026-01-01T00:00:00.000000000Z ")
 
 
 @pytest.mark.parametrize("bounds", [{}, {"max_size": 300, "max_files": 3}])

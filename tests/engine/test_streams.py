@@ -235,7 +235,7 @@ def test_following_logs_across_rotation(api, run):
 def test_no_log_is_kept_when_none_is_wanted(api, raw, run, place):
     made = run("echo", "secret", host={"LogConfig": {"Type": "none"}})
     api.wait(made)
-    assert raw.ask("GET", f"/containers/{made}/logs?stdout=1")[0] == 400
+    assert raw.ask("GET", f"/containers/{made}/logs?stdout=1")[0] == 501
     assert not list((place.state / "containers" / made).glob("*.log"))
 
 

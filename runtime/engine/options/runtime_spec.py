@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
 from runtime.container_config import HostConfig
-from runtime.engine.options import networking, process, resources, security, sysctls
+from runtime.engine.options import log_options, networking, process, resources, security, sysctls
 from runtime.paths import ContainerPaths
 from runtime.record import ContainerRecord, MountPoint, MountPointOptions
 from runtime.spec import CGROUP_PARENT, ContainerSpec, Device, MountSpec, RootSource
@@ -45,7 +44,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         own_ipc=context.ipc_mode == "private",
         own_uts=owns_uts(host),
     )
-    size, count = log_limits(host)
+    size, count = log_options.limits(host)
     masked, read_only = security.system_paths(host)
     return ContainerSpec(
         id=record.id,
@@ -67,7 +66,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         mounts=mounts(record, context.files),
         devices=devices(host),
         sysctls=other_sysctls,
-        shm_size=host.shm_size or DEFAULT_SHM_SIZE,
+        shm_size=0 if host.ipc_mode == "none" else host.shm_size or DEFAULT_SHM_SIZE,
         privileged=host.privileged,
         masked_paths=masked,
         read_only_paths=read_only,
@@ -159,33 +158,3 @@ def devices(host: HostConfig) -> tuple[Device, ...]:
         target = device.path_in_container or device.path_on_host
         result.append(Device(source=device.path_on_host, target=target, access=access))
     return tuple(result)
-
-
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-
-
-def log_limits(host: HostConfig) -> tuple[int, int]:
-    """Return (size limit of a log file in bytes, -1 for none; number of files kept)."""
-    options = dict(host.log_config.config or {})
-    size = _log_size(options.pop("max-size", "-1"))
-    count = unsigned(options.pop("max-file", "1"))
-    for ignored in ("compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"):
-        options.pop(ignored, None)
-    if options:
-        raise BadRequest(f"unknown log opt '{next(iter(options))}' for json-file log driver")
-    if not count:
-        raise BadRequest("max-file cannot be less than 1")
-    if count > 1 and size == -1:
-        raise BadRequest("max-file cannot be set when max-size is unlimited: set max-size as well")
-    return size, count
-
-
-def _log_size(text: str) -> int:
-    if text == "-1":
-        return -1
-    digits = text.lower().removesuffix("b").rstrip("kmg")
-    unit = text.lower().removesuffix("b")[len(digits) :]
-    number = unsigned(digits)
-    if not number or unit not in _UNITS:
-        raise BadRequest(f"invalid value for max-size: {text!r}; use a number with k, m or g, or -1")
-    return number * _UNITS[unit]

@@ -16,7 +16,6 @@ _FIELDS: Mapping[str, tuple[str, Callable[[HostConfig], object]]] = {
 }
 _USERNS_MODES = ("", "host", "auto")
 _RUNTIMES = ("", "runc", "netd", "io.containerd.runc.v2")
-_LOG_DRIVERS = ("", "json-file", "none")
 
 
 def check(config: Config, host: HostConfig) -> None:
@@ -30,8 +29,6 @@ def check(config: Config, host: HostConfig) -> None:
         raise BadRequest(f"invalid USER mode: {host.userns_mode}: use auto or host")
     if host.runtime not in _RUNTIMES:
         raise BadRequest(f"unknown or invalid runtime name: {host.runtime}")
-    if host.log_config.type not in _LOG_DRIVERS:
-        raise BadRequest(f"logger: no log driver named '{host.log_config.type}' is registered; use json-file or none")
     if host.volume_driver not in ("", "local"):
         raise BadRequest(f"volume driver '{host.volume_driver}' is not supported; use local")
     for name, (option, is_set) in _FIELDS.items():

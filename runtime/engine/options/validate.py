@@ -13,6 +13,7 @@ from netd.common.errors import BadRequest
 from runtime.container_config import Config, Healthcheck, HostConfig, joined_container, str_list
 from runtime.engine.options import (
     links,
+    log_options,
     networking,
     process,
     resources,
@@ -26,7 +27,7 @@ from runtime.engine.options import (
 from runtime.kernel.host_support import HostSupport
 
 _PID_MODES = ("", "private", "host")
-_IPC_MODES = ("", "private", "shareable", "host")
+_IPC_MODES = ("", "none", "private", "shareable", "host")
 _MILLISECOND = 10**6
 
 
@@ -50,11 +51,11 @@ def check(
     sysctls.split(
         host.sysctls,
         own_network=networking.owns_network(host),
-        own_ipc=host.ipc_mode in ("", "private", "shareable"),
+        own_ipc=host.ipc_mode in ("", "none", "private", "shareable"),
         own_uts=runtime_spec.owns_uts(host),
     )
     runtime_spec.devices(host)
-    runtime_spec.log_limits(host)
+    log_options.check(host)
     runtime_spec.cgroup_parent(host)
     if config.healthcheck:
         _check_health(config.healthcheck)

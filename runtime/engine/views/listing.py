@@ -22,6 +22,7 @@ _LIST_KEYS = "ancestor before exited expose health id is-task isolation label na
 KEYS = frozenset(_LIST_KEYS.split())
 PRUNE_KEYS = frozenset({"label", "label!", "until"})
 _STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
+_HEALTH = ("none", "starting", "healthy", "unhealthy")
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
 _SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -50,6 +51,13 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
                 f"invalid filter 'status={status}': invalid value for state ({status}): must be one of "
                 + ", ".join(_STATES)
             )
+    for health in filters.get("health"):
+        if health not in _HEALTH:
+            raise BadRequest(
+                f"invalid filter 'health={health}': invalid value for health ({health}): must be one of "
+                + ", ".join(_HEALTH)
+            )
+    filters.flag("is-task")
     codes = _numbers(filters, "exited")
     return lambda record: (
         filters.prefix("id", record.id)
@@ -58,7 +66,7 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
         and filters.exact("status", record.state.status)
         and (not codes or (record.state.status == "exited" and record.state.exit_code in codes))
         and filters.exact("volume", *_mounted(record))
-        and filters.exact("is-task", "false", "0")
+        and filters.flag("is-task") is not True
         and filters.exact("isolation", "default", "")
     )
 
