@@ -145,7 +145,7 @@ HOST = {
     "Isolation": ("hyperv", 400), "UsernsMode": ("remap", 400), "Runtime": ("kata", 400), "CgroupParent": ("../x", 400),
     "SecurityOpt": (["nosuch=mine"], 400), "DeviceRequests": ([{"Count": -1}], 501),
     "MaskedPaths": (["relative"], 400), "LogConfig": ({"Type": "syslog"}, 400), "VolumeDriver": ("nfs", 400),
-    "IpcMode": ("none", 400), "PidMode": ("other", 400), "UTSMode": ("other", 400), "CgroupnsMode": ("other", 400),
+    "IpcMode": ("nosuch", 400), "PidMode": ("other", 400), "UTSMode": ("other", 400), "CgroupnsMode": ("other", 400),
 }  # fmt: skip
 
 
