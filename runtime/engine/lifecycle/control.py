@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal as os_signal
-from collections.abc import Awaitable
 from contextlib import suppress
 
 import msgspec
@@ -15,6 +13,7 @@ from runtime.container_config import split_link
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.containers.names import check_name
+from runtime.engine.lifecycle import exits
 from runtime.engine.lifecycle.lifecycle import Lifecycle
 from runtime.engine.lifecycle.remove import ContainerRemoval
 from runtime.engine.network.attachment import NetworkAttachments
@@ -144,7 +143,7 @@ class Control:
                 if container.record.state.status == "paused":
                     raise Conflict(f"Container {container.id} is already paused")
                 await _wait_for_exec_starts(container)
-                if not container.killing and await _unless_gone(self._supervisor.pause(container.id)):
+                if not container.killing and await exits.unless_gone(self._supervisor.pause(container.id)):
                     self._containers.update_state_deferred(container, status="paused")
                     self._containers.publish_event(container, "pause")
                     return
@@ -164,7 +163,7 @@ class Control:
         """Return False if the container is not paused; the caller holds the lock."""
         if container.record.state.status != "paused":
             return False
-        await _unless_gone(self._supervisor.resume(container.id))
+        await exits.unless_gone(self._supervisor.resume(container.id))
         self._containers.update_state_deferred(container, status="running")
         return True
 
@@ -265,17 +264,6 @@ async def _wait_for_exec_starts(container: Container) -> None:
         async with asyncio.timeout(_EXEC_START_SECONDS):
             while container.exec_starts:
                 await container.transition()
-
-
-async def _unless_gone(change: Awaitable[None]) -> bool:
-    """Await a change of a control group; return False if its processes have ended, with which it is removed."""
-    try:
-        await change
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV):
-            raise
-        return False
-    return True
 
 
 async def _within(exited: asyncio.Future[int], seconds: float | None) -> bool:

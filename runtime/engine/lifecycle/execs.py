@@ -7,7 +7,6 @@ started within five minutes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from netd.common.ids import new_id
 from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
+from runtime.engine.lifecycle import exits
 from runtime.engine.lifecycle.start import PROGRAM_ERRORS, link_environment
 from runtime.engine.options import detach_keys, process
 from runtime.record import ExecConfig
@@ -33,8 +33,6 @@ _KEPT_SECONDS, _MAX_KEPT = 300.0, 256
 """How long, and how many per container, exited execs are kept."""
 _SWEEP_INTERVAL = 64
 """Creations between two sweeps of exited execs."""
-_EXIT_SECONDS = 1.0
-"""How long, after a failed start, the exit of the container's process, which may be the cause, is waited for."""
 _MAX_ACTIVE = 1024
 """The number of created and running execs of a container from which on old execs that were not started are deleted."""
 
@@ -128,7 +126,7 @@ class Execs:
             running, streams = await self._run(container, exec_, attached)
         except StartError as error:
             self._record_exit(container, exec_, error.code)
-            if error.code not in PROGRAM_ERRORS and exec_.target and await _ends(exec_.target):
+            if error.code not in PROGRAM_ERRORS and exec_.target and await exits.ends(exec_.target):
                 raise NotFound(f"No such exec instance: {exec_.id}") from error
             raise
         except ProcessLookupError as error:
@@ -219,12 +217,3 @@ class Execs:
         ]:
             container.execs.discard(key)
             del self._execs[key]
-
-
-async def _ends(process: Running) -> bool:
-    """Return whether the process has ended or ends now."""
-    try:
-        await asyncio.wait_for(process.wait(), _EXIT_SECONDS)
-    except TimeoutError:
-        return False
-    return True

@@ -14,6 +14,7 @@ from netd.common.errors import Conflict, Problem, ServerError
 from runtime.container_config import HostConfig
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
+from runtime.engine.lifecycle import exits
 from runtime.engine.options import resources, restart_policy
 from runtime.engine.options.updates import UpdateRequest, merged
 from runtime.kernel.host_support import host_support
@@ -55,6 +56,8 @@ class Updater:
         try:
             await self._supervisor.limit(container.id, wanted)
         except OSError as error:
+            if exits.is_gone(error) and await exits.ends(container.running):
+                return  # The new limits apply to the next start.
             await self._containers.update(container, host=before)
             try:
                 await self._supervisor.limit(container.id, old)
