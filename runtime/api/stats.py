@@ -118,8 +118,6 @@ def _cpu(sample: Usage) -> dict[str, Any]:
             "throttled_time": sample.cpu.throttled_time,
         },
     }
-    if sample.cpu.by_cpu:
-        shape["cpu_usage"]["percpu_usage"] = sample.cpu.by_cpu
     if sample.sampled_at:
         shape.update({"system_cpu_usage": sample.host_cpu, "online_cpus": os.cpu_count() or 1})
     return shape

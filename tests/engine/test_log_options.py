@@ -7,7 +7,6 @@ import pytest
 from netd.common.errors import BadRequest
 from runtime.container_config import HostConfig, LogConfig
 from runtime.engine.options import log_options
-from tests.installation import wait_until
 
 
 def host(driver="", **options):
@@ -95,11 +94,3 @@ def test_a_container_without_ipc_has_no_shared_memory(api, make, output, raw):
     donor = make(name="donor", host={"IpcMode": "none"})
     body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"IpcMode": f"container:{donor}"}}
     assert raw.ask("POST", "/v1.47/containers/create", body)[0] == 400
-
-
-def test_usage_by_cpu_is_counted_where_the_kernel_does(api, run):
-    made = run()
-    wait_until(lambda: api.stats(made, stream=False)["cpu_stats"]["cpu_usage"]["total_usage"])
-    usage = api.stats(made, stream=False)["cpu_stats"]["cpu_usage"]
-    if "percpu_usage" in usage:
-        assert abs(sum(usage["percpu_usage"]) - usage["total_usage"]) < usage["total_usage"] / 2

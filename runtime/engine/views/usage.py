@@ -22,8 +22,6 @@ class CpuUsage:
     """CPU time in nanoseconds, and counts of CFS periods and throttled periods."""
 
     total: int = 0
-    by_cpu: tuple[int, ...] = ()
-    """Time on each CPU; empty with control groups of version 2, which do not count it."""
     kernel: int = 0
     user: int = 0
     periods: int = 0
@@ -87,7 +85,6 @@ def _cpu_v1(groups: Mapping[str, str]) -> CpuUsage:
     throttling = _table(groups, "cpu", "cpu.stat")
     return CpuUsage(
         total=_number(groups, "cpuacct", "cpuacct.usage"),
-        by_cpu=_numbers(groups, "cpuacct", "cpuacct.usage_percpu"),
         kernel=times.get("system", 0) * _NANOSECONDS // _TICKS,
         user=times.get("user", 0) * _NANOSECONDS // _TICKS,
         periods=throttling.get("nr_periods", 0),
@@ -149,10 +146,6 @@ def _read(groups: Mapping[str, str], controller: str, name: str) -> str:
 def _number(groups: Mapping[str, str], controller: str, name: str) -> int:
     text = (_read(groups, controller, name) or _read(groups, "", name)).strip()
     return int(text) if text.isdecimal() else 0
-
-
-def _numbers(groups: Mapping[str, str], controller: str, name: str) -> tuple[int, ...]:
-    return tuple(int(text) for text in _read(groups, controller, name).split() if text.isdecimal())
 
 
 def _table(groups: Mapping[str, str], controller: str, name: str) -> dict[str, int]:
