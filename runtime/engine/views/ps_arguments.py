@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest
-from runtime.engine.views.ps_columns import COLUMNS, Column, Process
+from runtime.engine.views.ps_columns import COLUMNS, Column, ProcessEntry
 
 _MAX_PID = 1 << 22
 _PLAIN = "pid tname time ucmd"
@@ -44,7 +44,7 @@ class Selection:
     names: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
 
-    def accepts(self, process: Process) -> bool:
+    def accepts(self, process: ProcessEntry) -> bool:
         """Return whether the process is selected; without a selection all are."""
         if not (self.pids or self.names or self.users):
             return True

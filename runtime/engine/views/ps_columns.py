@@ -21,7 +21,7 @@ _POLICIES = {0: "TS", 1: "FF", 2: "RR", 3: "B", 5: "IDL", 6: "DLN"}
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ProcessEntry:
     pid: int
     name: str
     command: str
@@ -57,7 +57,7 @@ class Process:
         return [int(text) for text in self.status.get(key, "0 0 0 0").split()]
 
 
-def read(pid: int) -> Process | None:
+def read(pid: int) -> ProcessEntry | None:
     """Return a process; None if it has ended."""
     try:
         stat, command, status = proc.process_files(pid)
@@ -67,7 +67,7 @@ def read(pid: int) -> Process | None:
     name = head.partition("(")[2]
     line = command.replace(b"\0", b" ").decode(errors="replace").strip()
     pairs = (text.partition(":") for text in status.splitlines())
-    return Process(
+    return ProcessEntry(
         pid=pid,
         name=name,
         command=line or f"[{name}]",
@@ -80,11 +80,11 @@ def read(pid: int) -> Process | None:
 @dataclass(frozen=True, slots=True)
 class Column:
     title: str
-    text: Callable[[Process], str]
-    order: Callable[[Process], float | str] | None = None
+    text: Callable[[ProcessEntry], str]
+    order: Callable[[ProcessEntry], float | str] | None = None
     """The key for sorting; None: the text, as a number if it is one."""
 
-    def key(self, process: Process) -> tuple[float, str]:
+    def key(self, process: ProcessEntry) -> tuple[float, str]:
         value = self.order(process) if self.order else self.text(process)
         if isinstance(value, str):
             return (float(value), "") if value.lstrip("-").isdecimal() else (0.0, value)
@@ -121,12 +121,12 @@ def _bsd_time(seconds: float) -> str:
     return f"{int(seconds) // _MINUTE}:{int(seconds) % _MINUTE:02d}"
 
 
-def _start_hour(process: Process, pattern: str, day: str) -> str:
+def _start_hour(process: ProcessEntry, pattern: str, day: str) -> str:
     recent = process.age < _DAY
     return time.strftime(pattern if recent else day, time.localtime(process.started))
 
 
-def _terminal(process: Process) -> str:
+def _terminal(process: ProcessEntry) -> str:
     number = process.field(7)
     major, minor = os.major(number), os.minor(number)
     if not number:
@@ -136,7 +136,7 @@ def _terminal(process: Process) -> str:
     return f"tty{minor}" if major == 4 and minor < 64 else "?"
 
 
-def _state(process: Process) -> str:
+def _state(process: ProcessEntry) -> str:
     """Return the state with ps's marks: priority, locked pages, session leader, threads, foreground group."""
     nice = process.field(19)
     marks = (
@@ -150,16 +150,16 @@ def _state(process: Process) -> str:
     return process.stat[0] + "".join(mark for mark, on in marks if on)
 
 
-def _memory_percent(process: Process) -> float:
+def _memory_percent(process: ProcessEntry) -> float:
     return process.field(24) / os.sysconf("SC_PHYS_PAGES") * 100
 
 
-def _kilobytes(process: Process, key: str) -> str:
+def _kilobytes(process: ProcessEntry, key: str) -> str:
     return process.status.get(key, "0").split()[0]
 
 
-def _namespace(kind: str) -> Callable[[Process], str]:
-    def inode(process: Process) -> str:
+def _namespace(kind: str) -> Callable[[ProcessEntry], str]:
+    def inode(process: ProcessEntry) -> str:
         try:
             return str(proc.namespace_inode(proc.namespace_path(process.pid, kind)))
         except OSError:
@@ -168,7 +168,7 @@ def _namespace(kind: str) -> Callable[[Process], str]:
     return inode
 
 
-def _control_groups(process: Process) -> str:
+def _control_groups(process: ProcessEntry) -> str:
     try:
         lines = proc.control_groups(process.pid).split()
     except OSError:
@@ -176,21 +176,21 @@ def _control_groups(process: Process) -> str:
     return ",".join(line for line in lines if not line.endswith(":/")) or "-"
 
 
-def _flags(process: Process) -> str:
+def _flags(process: ProcessEntry) -> str:
     return f"{process.field(9) >> 6 & 5:x}"
 
 
-def _number(field: int) -> Callable[[Process], str]:
+def _number(field: int) -> Callable[[ProcessEntry], str]:
     return lambda process: str(process.field(field))
 
 
-def _id(key: str, place: int, name: Callable[[int], str] = str) -> Callable[[Process], str]:
+def _id(key: str, place: int, name: Callable[[int], str] = str) -> Callable[[ProcessEntry], str]:
     return lambda process: name(process.ids(key)[place])
 
 
 _CPU, _MEMORY = (lambda process: process.cpu_percent), _memory_percent
 _CPU_TIME, _STARTED = (lambda process: process.cpu_seconds), (lambda process: process.started)
-_COLUMNS: tuple[tuple[str, str, Callable[[Process], str], Callable[[Process], float] | None], ...] = (
+_COLUMNS: tuple[tuple[str, str, Callable[[ProcessEntry], str], Callable[[ProcessEntry], float] | None], ...] = (
     # (names of procps, title, text, key for sorting)
     ("pid tgid", "PID", lambda process: str(process.pid), None),
     ("ppid", "PPID", _number(4), None),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from runtime.engine.views import ps_arguments, ps_columns
 from runtime.engine.views.ps_arguments import Selection
-from runtime.engine.views.ps_columns import Process
+from runtime.engine.views.ps_columns import ProcessEntry
 
 _COMMANDS = frozenset(("args", "cmd", "comm", "command", "fname", "ucmd", "ucomm"))
 
@@ -19,7 +19,7 @@ def table(pids: Iterable[int], arguments: str) -> tuple[list[str], list[list[str
     return [title for title, _ in selection.columns], rows
 
 
-def _ordered(processes: list[Process], selection: Selection) -> Iterable[tuple[Process, int]]:
+def _ordered(processes: list[ProcessEntry], selection: Selection) -> Iterable[tuple[ProcessEntry, int]]:
     """Return the processes in order, each with its depth in the tree, 0 without a tree."""
     processes.sort(key=lambda process: process.pid)
     for column, descending in reversed(selection.sort):
@@ -27,10 +27,10 @@ def _ordered(processes: list[Process], selection: Selection) -> Iterable[tuple[P
     return _tree(processes) if selection.forest else [(process, 0) for process in processes]
 
 
-def _tree(processes: Sequence[Process]) -> Iterator[tuple[Process, int]]:
+def _tree(processes: Sequence[ProcessEntry]) -> Iterator[tuple[ProcessEntry, int]]:
     """Yield parents before their children; the container's first processes have depth 0."""
     known = {process.pid for process in processes}
-    children: dict[int, list[Process]] = {}
+    children: dict[int, list[ProcessEntry]] = {}
     for process in processes:
         parent = process.field(4)
         children.setdefault(parent if parent in known else 0, []).append(process)
@@ -41,7 +41,7 @@ def _tree(processes: Sequence[Process]) -> Iterator[tuple[Process, int]]:
         stack += [(child, depth + 1) for child in reversed(children.get(process.pid, []))]
 
 
-def _row(process: Process, depth: int, selection: Selection) -> list[str]:
+def _row(process: ProcessEntry, depth: int, selection: Selection) -> list[str]:
     cells = []
     for _, column in selection.columns:
         text = column.text(process)
