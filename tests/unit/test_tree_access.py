@@ -55,7 +55,7 @@ EXCEPTIONS = {
     "runtime/init/mounts.py": (OWN, "os.chdir os.open"),
     "runtime/init/rootfs.py": (SKELETON, "os.listdir os.open os.path.ismount"),
     "runtime/init/idmapped_mounts.py": (KERNEL + "; " + HOST, "open os.stat"),
-    "runtime/init/rootfs_skeleton.py": (SKELETON, "os.chdir os.mkdir os.mknod os.open os.symlink"),
+    "runtime/init/rootfs_skeleton.py": (SKELETON, "os.chdir os.mkdir os.mknod os.open os.rmdir os.symlink"),
     "runtime/log_reader.py": (OWN, "os.open os.stat"),
     "runtime/storage/deferred_delete.py": (OWN, ".iterdir"),
     "runtime/storage/detached.py": (KERNEL, "os.open"),
