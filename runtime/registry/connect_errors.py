@@ -10,6 +10,7 @@ from aiohttp import (
     ClientError,
     ClientOSError,
     ClientPayloadError,
+    ClientProxyConnectionError,
     ServerDisconnectedError,
     ServerTimeoutError,
 )
@@ -31,7 +32,12 @@ def translated(method: str, url: URL, error: BaseException) -> RegistryError:
         return error
     if isinstance(cause := _cause(error), NotPermitted):
         return not_permitted(url)
-    return _kind(error, cause)(f'{method.capitalize()} "{plain(url)}": {_reason(url, error, cause)}')
+    reason = _reason(url, error, cause)
+    if isinstance(error, ClientProxyConnectionError):
+        reason = (
+            f"proxyconnect tcp: {_reason(URL.build(scheme='http', host=error.host, port=error.port), error, cause)}"
+        )
+    return _kind(error, cause)(f'{method.capitalize()} "{plain(url)}": {reason}')
 
 
 def not_permitted(url: URL) -> RegistryError:
