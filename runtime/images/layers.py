@@ -100,6 +100,8 @@ class Layers:
             try:
                 with described.open("w+b") as file:
                     summary = self._fill(fresh, archive, chain_ids(list(diffs_below)), private_root, file, replaced)
+                    if not summary.tar_size and not expected:
+                        raise BadArchive("the archive is empty")
                     if expected and summary.diff != expected:
                         raise BadArchive(f"a layer has the digest {summary.diff}, but the image names {expected}")
             finally:
@@ -264,8 +266,6 @@ class Layers:
                 stream = TarStream(recorded)
                 size = unpack(stream, root, lower, private_root=private_root, recorded=recorded, replaced=replaced)
                 stream.drain()
-            if not source.size:
-                raise BadArchive("the archive is empty")
             summary = Summary(source.digest, source.size, size)
             writer.finish(summary)
             if replaced.any:

@@ -220,6 +220,13 @@ def test_a_layer_compressed_by_zstd_is_unpacked_and_remembered_as_such(tmp_path)
     assert [source.media_type for source in here.images.sources.of(found.layers[0])] == [f"{OCI_LAYER}+zstd"]
 
 
+def test_a_layer_without_a_single_byte_is_a_layer(tmp_path):
+    image = RemoteImage([FIRST, b""])
+    _, here = pulled(tmp_path, image.answers())
+    (found,) = here.images.all()
+    assert b"".join(here.layers.archive(found.layers[1], found.document.rootfs.diff_ids[1])) == b""
+
+
 def test_a_layer_that_occurs_twice_is_downloaded_once(tmp_path):
     image = RemoteImage([FIRST, SECOND, FIRST])
     server, here = pulled(tmp_path, image.answers())
