@@ -95,6 +95,21 @@ class Forwarding:
                     _log.warning("sysctl not restored: name=%s error=%s", name, error)
             former.unlink(missing_ok=True)
 
+    def record(self, name: str) -> None:
+        """Record the value of a parameter that the caller will set; a value that is recorded already stays."""
+        file, value = self._recorded(name), read_optional(name)
+        if value and not file.exists():
+            file.write_text(f"{name}={value}\n")
+
+    def restore_recorded(self, name: str) -> None:
+        """Restore the parameter, if its value was recorded."""
+        for parameter, value in read_journal(self._recorded(name)):
+            write_optional(parameter, value)
+        self._recorded(name).unlink(missing_ok=True)
+
+    def _recorded(self, name: str) -> Path:
+        return self._run_dir / f"sysctl-{name.replace('/', '.')}"
+
     def _switch_on(self, family: Family) -> None:
         former = self._former_values(family)
         accept_ra = list(_accept_ra_parameters()) if family == 6 else []

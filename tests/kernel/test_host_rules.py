@@ -195,3 +195,40 @@ def test_a_removed_recirculation_is_restored(site: Site, web: Pair) -> None:
     assert unreachable(site.outside, UPLINK, 8080)
     site.do(site.host.reset_firewall(site.ruleset()))
     assert reach(site.outside, UPLINK, 8080) == OUTSIDE
+
+
+FIB = "table inet rpf {{ chain p {{ type filter hook prerouting priority {}; icmpv6 type > 130 accept; {} drop; }}; }}"
+LEGACY_RPF = "for p in iptables ip6tables; do $p-legacy -t raw -A PREROUTING -m rpfilter {} --invert -j DROP; done"
+FILTERS = {
+    "strict": f"nft '{FIB.format(10, 'fib saddr . iif oif missing')}'",
+    "loose": f"nft '{FIB.format(-140, 'fib saddr oif missing')}'",
+    "firewalld": f"nft '{FIB.format(-140, 'meta nfproto ipv6 fib saddr . mark . iif oif missing')}'",
+    "legacy-strict": LEGACY_RPF.format(""),
+    "legacy-loose": LEGACY_RPF.format("--loose"),
+    "legacy-mark": LEGACY_RPF.format("--validmark"),
+    "sysctl-strict": "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1",
+    "sysctl-loose": "sysctl -qw net.ipv4.conf.all.rp_filter=2",
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_reverse_path_filters_of_the_host_accept_the_second_arrival(site: Site, web: Pair, name: str) -> None:
+    site.machine.command("sh", "-c", FILTERS[name])
+    for to, client in ((UPLINK, OUTSIDE), (UPLINK6, OUTSIDE6)):
+        assert reach(site.outside, to, 8080) == client
+        assert reach(site.outside, to, 8080, "udp") == client
+    site.outside.ip("addr add 203.0.113.9/32 dev lo")
+    assert unreachable(site.outside, UPLINK, 8080, source="203.0.113.9")
+
+
+def test_the_hosts_own_reverse_path_setting_is_restored(site: Site) -> None:
+    site.machine.sysctl("net/ipv4/conf/lo/rp_filter", "1")
+    site.network("front", f"{GATEWAY}/16")
+    site.respect = True
+    site.publish()
+    assert site.machine.sysctl("net/ipv4/conf/lo/rp_filter") == "2"
+    site.reopen()
+    site.publish()
+    site.respect = False
+    site.publish()
+    assert site.machine.sysctl("net/ipv4/conf/lo/rp_filter") == "1"

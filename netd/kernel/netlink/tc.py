@@ -20,6 +20,10 @@ _HANDLE = 1
 _KIND, _OPTIONS = 1, 2
 _OPS_LEN, _OPS, _NAME, _FLAGS, _DIRECT_ACTION = 4, 5, 7, 8, 1
 _INSTRUCTION = 8
+_ACTIONS, _ACTION_KIND, _ACTION_OPTIONS, _MIRRED_PARAMETERS = 1, 1, 2, 2
+_STOLEN, _INGRESS_REDIRECT = 4, 3
+"""TC_ACT_STOLEN of linux/pkt_cls.h, TCA_INGRESS_REDIR of linux/tc_act/tc_mirred.h."""
+_MATCH_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0xFFFFFFFF)
 _NONE = (errno.ENOENT, errno.EINVAL, errno.ENODEV)
 
 
@@ -40,6 +44,28 @@ def attach(index: int, program: bytes, direction: int = INGRESS) -> tuple[Reques
     )
     header = _TCMSG.pack(0, index, _HANDLE, direction, _FIRST | _EVERY_PROTOCOL)
     return qdisc, Request(rtnl.RTM_NEWTFILTER, header + text(_KIND, "bpf") + options, CREATE | REPLACE)
+
+
+def redirect_ingress(index: int, to: int) -> tuple[Request, Request]:
+    """Make all packets that arrive by the link *index* arrive by the link *to* instead."""
+    action = struct.pack("=IIiiiiI", 0, 0, _STOLEN, 0, 0, _INGRESS_REDIRECT, to)
+    mirred = nest(1, text(_ACTION_KIND, "mirred"), nest(_ACTION_OPTIONS, attribute(_MIRRED_PARAMETERS, action)))
+    options = nest(
+        _OPTIONS,
+        nest(_ACTIONS, mirred),
+        attribute(_OPS_LEN, struct.pack("=H", 1)),
+        attribute(_OPS, _MATCH_ALL),
+        text(_NAME, "netd"),
+    )
+    header = _TCMSG.pack(0, index, _HANDLE, INGRESS, _FIRST | _EVERY_PROTOCOL)
+    filter_ = Request(rtnl.RTM_NEWTFILTER, header + text(_KIND, "bpf") + options, CREATE | REPLACE)
+    return attach(index, b"")[0], filter_
+
+
+def redirects(message: Message) -> bool:
+    """Return whether a filter is one of ``redirect_ingress``."""
+    options = attributes(attributes(message.body, _TCMSG.size).get(_OPTIONS, b""))
+    return options.get(_OPS) == _MATCH_ALL and b"mirred" in options.get(_ACTIONS, b"")
 
 
 def detach(index: int) -> Request:

@@ -94,6 +94,7 @@ class Iptables:
         self._recirculates = None
         remove()
         recirculation.delete()
+        self._forwarding.restore_recorded(recirculation.RP_FILTER)
         self._forwarding.restore()
 
     def is_damaged(self) -> bool:
@@ -129,12 +130,14 @@ class Iptables:
         bridge_filter = self._bridge_filter = _bridge_filter()
         rules = self._state.ruleset()
         if rules.respect and not self._recirculates:
+            self._forwarding.record(recirculation.RP_FILTER)
             recirculation.create()
         for family in FAMILIES:
             for table, content in layout(rules, family, bridge_filter, self._forward_mark).items():
                 self._write_table(family, table, content)
         if not rules.respect and self._recirculates is not False:
             recirculation.delete()
+            self._forwarding.restore_recorded(recirculation.RP_FILTER)
         self._recirculates = rules.respect
         self.forwards = rules.forwards
         self._forwarding.enable(self.forwards)

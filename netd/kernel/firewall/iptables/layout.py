@@ -18,7 +18,8 @@ from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Mark,
 from netd.kernel.firewall.iptables.published import on_published, opened, published, source_checks
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.kernel.links.egress_barrier import MARK
-from netd.kernel.links.recirculation import IN, NEXT_HOP, NEXT_HOP6, OUT
+from netd.kernel.links.recirculation import ARRIVAL, NEXT_HOP, NEXT_HOP6, OUT
+from netd.kernel.links.recirculation import MARK as RECIRCULATED
 from netd.portmap.rules import BridgeRules, ForwardMark, GatewayMode, Ruleset, Treatment
 
 PREFIX = "NETD-"
@@ -86,7 +87,7 @@ def layout(
     mangle = _mangle(rules, bridges, family)
     return {
         "raw": Content(_raw(bridges) if family == 4 else {}),
-        "mangle": Content({**mangle, **_marking(mangle, bridges, forward_mark)}),
+        "mangle": Content({**mangle, **_marking(mangle, bridges, forward_mark, respect=rules.respect)}),
         "nat": Content(_nat(rules, bridges, family, bridge_filter)),
     }
 
@@ -157,25 +158,24 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     return chains
 
 
-def _marking(filters: Chains, bridges: list[BridgeRules], mark: ForwardMark | None) -> Chains:
+def _marking(filters: Chains, bridges: list[BridgeRules], mark: ForwardMark | None, *, respect: bool) -> Chains:
     """Return the chains that mark packets: those that the filters admit, and those that may leave by a bridge.
 
     They are in the same table as the filters, so that a flush of the filters also closes the egress barriers.
     """
     links = _all_links(bridges)
     leaving = [Rule(target=Mark(MARK), outgoing=link) for link in links]
-    if mark is None:
-        return {f"{PREFIX}POSTROUTING": leaving}
-    admitted = Rule(target=Mark(mark.bits))
-    marked = [
-        *(replace(admitted, incoming=link) for link in links),
-        *(replace(admitted, outgoing=link) for link in links),
-    ]
-    cleared = [] if mark.kept else [Rule(target=Mark(mark.bits, clear=True), marked=mark.bits)]
-    return {
-        f"{PREFIX}FORWARD": [*filters[f"{PREFIX}FORWARD"], *marked],
-        f"{PREFIX}POSTROUTING": [*leaving, *cleared],
-    }
+    forward = list(filters[f"{PREFIX}FORWARD"])
+    if respect:
+        again = Rule(target=Mark(RECIRCULATED, clear=True), incoming=ARRIVAL, marked=RECIRCULATED)
+        forward.insert(0, again)
+    if mark is not None:
+        admitted = Rule(target=Mark(mark.bits))
+        forward += [replace(admitted, incoming=link) for link in links]
+        forward += [replace(admitted, outgoing=link) for link in links]
+        if not mark.kept:
+            leaving.append(Rule(target=Mark(mark.bits, clear=True), marked=mark.bits))
+    return {f"{PREFIX}FORWARD": forward, f"{PREFIX}POSTROUTING": leaving}
 
 
 class _ChainNames:
@@ -252,8 +252,9 @@ def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filt
     refused = [replace(_RETURN, destination=loopback)] if family == 6 and bridge_filter.ipv6 else []
     # A neighbour that routes 127.0.0.1 to this host must not reach ports that are published there.  If the host's input
     # rules are respected, packets from outside are recirculated first.
-    incoming = (IN, *_all_links(bridges))
-    translated = [replace(outside, incoming=link) for link in incoming] if rules.respect else [outside]
+    bridged = [replace(outside, incoming=link) for link in _all_links(bridges)]
+    again = replace(outside, incoming=ARRIVAL, marked=RECIRCULATED)
+    translated = [again, *bridged] if rules.respect else [outside]
     return {
         f"{PREFIX}PREROUTING": [*link_local, *translated],
         f"{PREFIX}OUTPUT": [*link_local, *refused, translate],
@@ -269,11 +270,11 @@ def _recirculated(rules: Ruleset, bridges: list[BridgeRules], family: Family, li
     INPUT of nat follows INPUT of filter, and only the first packet of a connection passes it.  That packet is
     duplicated to the recirculation links and dropped before its connection is confirmed; the duplicate is translated.
     """
-    skipped = [Rule(target="RETURN", incoming=link) for link in ("lo", IN, *_all_links(bridges))]
+    skipped = [Rule(target="RETURN", incoming=link) for link in (ARRIVAL, *_all_links(bridges))]
     next_hop = ip_address(NEXT_HOP if family == 4 else NEXT_HOP6)
     return {
         f"{PREFIX}INPUT": [*skipped, *link_local, Rule(target=f"{PREFIX}ASKED", goto=True, to_host=True)],
-        f"{PREFIX}DETOUR": [Rule(target=Tee(next_hop, OUT)), _DROP],
+        f"{PREFIX}DETOUR": [Rule(target=Mark(RECIRCULATED)), Rule(target=Tee(next_hop, OUT)), _DROP],
         **on_published(f"{PREFIX}ASKED", rules.published, family, Rule(target=f"{PREFIX}DETOUR", goto=True)),
     }
 

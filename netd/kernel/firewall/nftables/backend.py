@@ -95,10 +95,12 @@ class Nftables:
         self._state, self._in_sync, self.forwards = RulesetState(), False, frozenset()
         self._nft.run(removal())
         recirculation.delete()
+        self._forwarding.restore_recorded(recirculation.RP_FILTER)
         self._forwarding.restore()
 
     def _rebuild(self, rules: Ruleset) -> None:
         if rules.respect:
+            self._forwarding.record(recirculation.RP_FILTER)
             recirculation.create()
         self._bridges_filter_ipv6 = _bridges_filter_ipv6()
         filtered = self._bridges_filter_ipv6
@@ -111,6 +113,7 @@ class Nftables:
             self._nft.run(ADD_MARKING)
         if not rules.respect:
             recirculation.delete()
+            self._forwarding.restore_recorded(recirculation.RP_FILTER)
         self._in_sync = True
 
     def _has_marking(self) -> bool:

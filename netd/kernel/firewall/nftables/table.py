@@ -11,7 +11,8 @@ arrives as the connection's first packet and is translated; later packets of the
 """
 
 from netd.kernel.links.egress_barrier import MARK
-from netd.kernel.links.recirculation import IN, NEXT_HOP, NEXT_HOP6, OUT
+from netd.kernel.links.recirculation import ARRIVAL, NEXT_HOP, NEXT_HOP6, OUT
+from netd.kernel.links.recirculation import MARK as RECIRCULATED
 from netd.portmap.rules import ForwardMark
 
 TABLE = "inet netd"
@@ -228,7 +229,7 @@ table inet netd {{
   chain passed {{
     type filter hook input priority 2147483645; policy accept;
     iifname @bridges accept
-    iifname {{ "lo", "{IN}" }} accept
+    iifname "{ARRIVAL}" accept
     ct state != new accept
     fib daddr type != local accept
     ip6 saddr fe80::/10 accept
@@ -252,21 +253,36 @@ table inet netd {{
 
   chain returning {{
     type filter hook prerouting priority -300; policy accept;
-    iifname "{IN}" meta priority set none
+    iifname "{ARRIVAL}" meta mark & {RECIRCULATED:#x} == {RECIRCULATED:#x} meta priority set none
+  }}
+
+  chain returned {{
+    type filter hook prerouting priority -99; policy accept;
+    iifname "{ARRIVAL}" meta mark & {RECIRCULATED:#x} == {RECIRCULATED:#x} meta mark set meta mark xor {RECIRCULATED:#x}
   }}
 }}
 
 table ip netd {{
   chain passed {{
     type filter hook input priority 2147483646; policy accept;
-    meta priority 6e65:7464 iifname != "{IN}" dup to {NEXT_HOP} device "{OUT}" drop
+    meta priority 6e65:7464 iifname != "{ARRIVAL}" meta mark set meta mark or {RECIRCULATED:#x} goto copied
+  }}
+
+  chain copied {{
+    dup to {NEXT_HOP} device "{OUT}"
+    drop
   }}
 }}
 
 table ip6 netd {{
   chain passed {{
     type filter hook input priority 2147483646; policy accept;
-    meta priority 6e65:7464 iifname != "{IN}" dup to {NEXT_HOP6} device "{OUT}" drop
+    meta priority 6e65:7464 iifname != "{ARRIVAL}" meta mark set meta mark or {RECIRCULATED:#x} goto copied
+  }}
+
+  chain copied {{
+    dup to {NEXT_HOP6} device "{OUT}"
+    drop
   }}
 }}
 """
@@ -280,6 +296,9 @@ table {TABLE} {{
   }}
 }}
 """
+
+_FIRST = f"""iifname != "{ARRIVAL}" iifname != @bridges return
+    iifname "{ARRIVAL}" meta mark & {RECIRCULATED:#x} != {RECIRCULATED:#x} return"""
 
 ADD_MARKING = f"add rule {TABLE} marking oifname vmap @marked\n"
 """The command that adds the rule by which packets pass the egress barriers."""
@@ -303,7 +322,7 @@ def skeleton(respect: bool, forward_mark: ForwardMark | None = None) -> str:
     skeleton = skeleton.replace("@cleared@", cleared)
     if not respect:
         return skeleton.replace("    @first@\n", "")
-    return skeleton.replace("@first@", f'iifname != "{IN}" iifname != @bridges return') + _INPUT_RULES_TABLES
+    return skeleton.replace("@first@", _FIRST) + _INPUT_RULES_TABLES
 
 
 def removal() -> str:
