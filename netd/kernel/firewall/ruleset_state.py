@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Set
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from netd.common.addresses import Address, Family
+from netd.portmap import nat_ports
 from netd.portmap.rules import BridgeRules, Ruleset, RulesetChange, forwards
 
 T = TypeVar("T")
+PortKey: TypeAlias = tuple[int, str, int]
+"""Family, protocol and host port."""
 _EMPTY = Ruleset()
 
 
@@ -21,6 +24,10 @@ class RulesetState:
         self._over_budget = set(rules.over_budget)
         self._targets = Counter(rule.target for rule in rules.published)
         """Number of published rules by the container's address."""
+        self._ports_at = Counter(port for rule in rules.published for port in nat_ports.at_one_address(rule))
+        """Number of rules at single host addresses by family, protocol and port."""
+        self.nat_ports = nat_ports.choose(rules.published)
+        """The source ports of connections that cannot keep theirs."""
         self.respect = rules.respect
 
     @property
@@ -59,9 +66,27 @@ class RulesetState:
         last = [target for target, by in differences.items() if by < 0 and self._targets[target] + by == 0]
         return last, [target for target, by in differences.items() if by > 0 and not self._targets[target]]
 
+    def ports_at(self, change: RulesetChange) -> tuple[Collection[PortKey], Collection[PortKey]]:
+        """Return the ports at single host addresses whose last rule an effective change removes or first it adds."""
+        differences = Counter(port for rule in change.added.published for port in nat_ports.at_one_address(rule))
+        differences.subtract(
+            Counter(port for rule in change.removed.published for port in nat_ports.at_one_address(rule))
+        )
+        last = [port for port, by in differences.items() if by < 0 and self._ports_at[port] + by == 0]
+        return last, [port for port, by in differences.items() if by > 0 and not self._ports_at[port]]
+
+    def nat_ports_after(self, change: RulesetChange) -> nat_ports.Block:
+        """Return the source ports that an effective change leads to."""
+        if not nat_ports.overlaps(change.added.published, self.nat_ports):
+            return self.nat_ports
+        return nat_ports.choose((self._published - change.removed.published) | change.added.published)
+
     def apply(self, change: RulesetChange) -> None:
         """Apply an effective change."""
         removed, added = change.removed, change.added
+        self.nat_ports = self.nat_ports_after(change)
+        self._ports_at.subtract(port for rule in removed.published for port in nat_ports.at_one_address(rule))
+        self._ports_at.update(port for rule in added.published for port in nat_ports.at_one_address(rule))
         _apply(self._bridges, removed.bridges, added.bridges)
         _apply(self._published, removed.published, added.published)
         _apply(self._opened, removed.opened, added.opened)

@@ -54,11 +54,14 @@ class Dnat:
 @dataclass(frozen=True, slots=True)
 class Snat:
     source: Address
+    ports: tuple[int, int] | None = None
+    """First and last source port; None keeps the port where possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masquerade:
-    pass
+    ports: tuple[int, int] | None = None
+    """As ``Snat.ports``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class Rule:
     protocol: str = ""
     ports: tuple[int, int] | None = None
     """First and last destination port."""
+    source_ports: tuple[int, int] | None = None
+    """First and last source port; not together with ``ports``."""
     state: ConnectionState | None = None
     to_host: bool = False
     """Match only packets to addresses of the host (addrtype LOCAL)."""
@@ -169,7 +174,7 @@ def _link(name: str) -> tuple[bytes, bytes]:
 
 def _matches(rule: Rule, family: Family) -> list[bytes]:
     found = []
-    if rule.ports or rule.syn:
+    if rule.ports or rule.source_ports or rule.syn:
         found.append(_ports(rule))
     if rule.ping:
         found.append(_extension("icmp", 0, b"\x08\x00\xff\0") if family == 4 else _ping6())
@@ -191,16 +196,17 @@ def _ping6() -> bytes:
 
 
 def _ports(rule: Rule) -> bytes:
-    first, last = rule.ports or (0, 0xFFFF)
+    source, destination = rule.source_ports or (0, 0xFFFF), rule.ports or (0, 0xFFFF)
     if rule.protocol == "tcp":
         flags = (_SYN_OR_RST, _SYN) if rule.syn else (0, 0)
-        return _extension("tcp", 0, struct.pack("<HHHHBBBB", 0, 0xFFFF, first, last, 0, *flags, 0))
+        return _extension("tcp", 0, struct.pack("<HHHHBBBB", *source, *destination, 0, *flags, 0))
     if rule.protocol == "udp":
-        return _extension("udp", 0, struct.pack("<HHHHBx", 0, 0xFFFF, first, last, 0))
+        return _extension("udp", 0, struct.pack("<HHHHBx", *source, *destination, 0))
+    first, last = rule.source_ports or destination
     numbers = (first,) if first == last else (first, last)
     listed = struct.pack("<15H", *numbers, *(0 for _ in range(15 - len(numbers))))
     ranges = bytes([len(numbers) - 1]).ljust(15, b"\0")
-    return _extension("multiport", 1, bytes([1, len(numbers)]) + listed + ranges + b"\0")
+    return _extension("multiport", 1, bytes([0 if rule.source_ports else 1, len(numbers)]) + listed + ranges + b"\0")
 
 
 @lru_cache
@@ -216,13 +222,18 @@ def _target(target: Target, family: Family) -> bytes:
             return _extension(target, 0, bytes(4))
         case Dnat():
             return _extension("DNAT", 2, _dnat(target))
-        case Snat(source):
-            addresses = _sixteen_bytes(source) * 2
-            return _extension("SNAT", 2, struct.pack("<I", _MAP_ADDRESSES) + addresses + bytes(8))
-        case Masquerade() if family == 4:
-            return _extension("MASQUERADE", 0, struct.pack("<I", 1) + bytes(16))
-        case Masquerade():
-            return _extension("MASQUERADE", 0, bytes(40))
+        case Snat(source, ports):
+            flags = _MAP_ADDRESSES | (_MAP_PORTS if ports else 0)
+            span = struct.pack(">HHxxxx", *(ports or (0, 0)))
+            return _extension("SNAT", 2, struct.pack("<I", flags) + _sixteen_bytes(source) * 2 + span)
+        case Masquerade(ports) if family == 4:
+            # struct nf_nat_ipv4_multi_range_compat with one range: flags, two addresses, two ports.
+            flags, span = _MAP_PORTS if ports else 0, struct.pack(">HH", *(ports or (0, 0)))
+            return _extension("MASQUERADE", 0, struct.pack("<II", 1, flags) + bytes(8) + span)
+        case Masquerade(ports):
+            # struct nf_nat_range: flags, two addresses of 16 bytes, two ports.
+            flags, span = _MAP_PORTS if ports else 0, struct.pack(">HH", *(ports or (0, 0)))
+            return _extension("MASQUERADE", 0, struct.pack("<I", flags) + bytes(32) + span)
         case Tee(next_hop, link):
             return _extension("TEE", 1, _sixteen_bytes(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
         case Mark(bits, clear):

@@ -15,11 +15,12 @@ from ipaddress import ip_address, ip_network
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
 from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Mark, Masquerade, Rule, Snat, Tee
-from netd.kernel.firewall.iptables.published import on_published, opened, published, source_checks
+from netd.kernel.firewall.iptables.published import on_published, opened, published, source_checks, source_ports
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.kernel.links.egress_barrier import MARK
 from netd.kernel.links.recirculation import ARRIVAL, NEXT_HOP, NEXT_HOP6, OUT
 from netd.kernel.links.recirculation import MARK as RECIRCULATED
+from netd.portmap import nat_ports
 from netd.portmap.rules import BridgeRules, ForwardMark, GatewayMode, Ruleset, Treatment
 
 PREFIX = "NETD-"
@@ -299,19 +300,36 @@ def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bri
         targets = map(ip_network, {rule.target for rule in rules.published if rule.target.version == family})
         own = (replace(masquerade, source=target, destination=target) for target in targets)
         themselves = by_source(f"{PREFIX}SELF", own)
+    hidden = [rule for bridge in bridges for rule in _source_nat(bridge, family)]
+    other_port = Rule(target=f"{PREFIX}PORTS", goto=True)
+    clashing = source_ports(f"{PREFIX}SPORT", rules.published, family, other_port) if hidden else {}
     return {
         f"{PREFIX}POSTROUTING": [
             Rule(target=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
             *(Rule(target=chain, state=ConnectionState.DNAT) for chain in list(themselves)[:1]),
             Rule(target=f"{PREFIX}HAIRPIN", state=ConnectionState.DNAT, not_bridged=bridge_filter.present),
             *(Rule(target="RETURN", outgoing=links) for links in _all_links(bridges)),
+            *(Rule(target=chain) for chain in list(clashing)[:1]),
             Rule(target=f"{PREFIX}HIDE", goto=True),
         ],
+        **clashing,
+        **(_other_ports(hidden, nat_ports.choose(rules.published)) if clashing else {}),
         **themselves,
         **by_link(f"{PREFIX}HOST", of_host, out=True),
         **by_source(f"{PREFIX}HAIRPIN", same),
-        **by_source(f"{PREFIX}HIDE", (rule for bridge in bridges for rule in _source_nat(bridge, family))),
+        **by_source(f"{PREFIX}HIDE", hidden),
     }
+
+
+def _other_ports(hidden: list[Rule], block: nat_ports.Block) -> Chains:
+    """Return the chain for connections from a port that is published to another container: they get another port."""
+    targets = {rule: rule.target for rule in hidden}
+    moved = (
+        replace(rule, target=replace(target, ports=block))
+        for rule, target in targets.items()
+        if isinstance(target, Snat | Masquerade)
+    )
+    return by_source(f"{PREFIX}PORTS", moved)
 
 
 def _all_links(bridges: list[BridgeRules]) -> list[str]:

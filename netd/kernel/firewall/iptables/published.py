@@ -13,6 +13,7 @@ from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Address, Family, Subne
 from netd.common.errors import BadRequest
 from netd.kernel.firewall.iptables.entry import Dnat, Rule
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_port, by_source
+from netd.portmap import nat_ports
 from netd.portmap.rules import Opened, Published
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
@@ -29,6 +30,21 @@ def published(chain: str, rules: Iterable[Published], family: Family) -> Chains:
 def on_published(chain: str, rules: Iterable[Published], family: Family, action: Rule) -> Chains:
     """Return *chain*, which applies the target of *action* to packets to a published port."""
     return _by_protocol(chain, [_matching(rule, action) for rule in _sorted(rules, family)])
+
+
+def source_ports(chain: str, rules: Iterable[Published], family: Family, action: Rule) -> Chains:
+    """Return *chain*, which applies the target of *action* to packets from a port that another container has published.
+
+    {} if no port is published where source NAT could take it.
+    """
+    found = []
+    for rule in _sorted(filter(nat_ports.clashes, rules), family):
+        ports = (rule.port, rule.port + rule.count - 1)
+        clashing = Rule(target=action.target, goto=action.goto, protocol=rule.protocol, source_ports=ports)
+        if nat_ports.is_own(rule):
+            found.append(replace(clashing, target="RETURN", goto=False, source=ip_network(rule.target)))
+        found.append(clashing)
+    return _by_protocol(chain, found) if found else {}
 
 
 def source_checks(chain: str, rules: Iterable[Published], family: Family) -> Chains:

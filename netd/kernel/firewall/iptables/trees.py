@@ -26,7 +26,7 @@ _ADDRESS_BITS = 4
 
 
 def by_port(chain: str, rules: Iterable[Rule], otherwise: Rule | None = None) -> Chains:
-    """Return *chain* and the chains below it, for rules with ports that all have the same protocol.
+    """Return *chain* and the chains below it, for rules with destination or source ports and of the same protocol.
 
     Of two rules for the same port the earlier applies.  *otherwise* applies to packets that match no rule.
     """
@@ -37,8 +37,9 @@ def by_port(chain: str, rules: Iterable[Rule], otherwise: Rule | None = None) ->
 
 
 def _ports(rule: Rule) -> tuple[int, int]:
-    assert rule.ports
-    return rule.ports
+    ports = rule.ports or rule.source_ports
+    assert ports
+    return ports
 
 
 def _split_ports(chain: str, rules: Sequence[Rule], tail: list[Rule], chains: Chains) -> None:
@@ -49,8 +50,9 @@ def _split_ports(chain: str, rules: Sequence[Rule], tail: list[Rule], chains: Ch
     chains[chain] = []
     for number, block in enumerate(blocks):
         below = f"{chain}.{number}"
-        span = block[0].ports[0] if block[0].ports else 0, max(_ports(rule)[1] for rule in block)
-        chains[chain].append(Rule(target=below, goto=True, protocol=block[0].protocol, ports=span))
+        span = _ports(block[0])[0], max(_ports(rule)[1] for rule in block)
+        jump = Rule(target=below, goto=True, protocol=block[0].protocol)
+        chains[chain].append(replace(jump, ports=span) if block[0].ports else replace(jump, source_ports=span))
         _split_ports(below, block, tail, chains)
     chains[chain] += tail
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, FAMILIES, Address, Family, Subnet
 from netd.common.errors import BadRequest
+from netd.portmap import nat_ports
 from netd.portmap.rules import BridgeRules, GatewayMode, Opened, Published, Ruleset
 
 Key: TypeAlias = tuple[str, str]
@@ -34,7 +35,8 @@ _ENTERING = {
 
 def elements(rules: Ruleset) -> Elements:
     """Return all elements of a ruleset.  Raises BadRequest for values that must not be in a script."""
-    return {**parts(rules), **of_targets({rule.target for rule in rules.published})}
+    ports = {port for rule in rules.published for port in nat_ports.at_one_address(rule)}
+    return {**parts(rules), **of_targets({rule.target for rule in rules.published}), **of_ports_at(ports)}
 
 
 def parts(rules: Ruleset) -> Elements:
@@ -87,6 +89,14 @@ def of_targets(targets: Iterable[Address]) -> Elements:
     return {("themselves" + suffix(target), f"{target} . {target}"): "" for target in targets}
 
 
+def of_ports_at(ports: Iterable[tuple[int, str, int]]) -> Elements:
+    """Return the elements of ports that are published at single addresses of the host."""
+    return {
+        ("host_ports6" if version == 6 else "host_ports", f"{protocol} . {port}"): ""
+        for version, protocol, port in ports
+    }
+
+
 def of_published(rule: Published) -> Iterator[Element]:
     """Yield the elements of a published rule, except that of its target."""
     _check_protocol(rule.protocol)
@@ -101,8 +111,19 @@ def of_published(rule: Published) -> Iterator[Element]:
         name, target = "ports" + ending, str(rule.target)
         for offset in range(rule.count):
             yield (name, f"{key}{rule.port + offset}"), f"{target} . {rule.target_port + offset}"
+    if every:
+        yield from _host_ports(rule)
     if rule.allow:
         yield from _allowed(rule, _EVERY[rule.address.version] if every else str(rule.address))
+
+
+def _host_ports(rule: Published) -> Iterator[Element]:
+    """Yield the ports that source NAT must not take, and those that the container itself keeps."""
+    ending = ("spans" if rule.count > 1 else "ports") + suffix(rule.address)
+    key = f"{rule.protocol} . {_span(rule.port, rule.count)}"
+    yield (f"host_{ending}", key), ""
+    if nat_ports.is_own(rule):
+        yield (f"own_{ending}", f"{rule.target} . {key}"), ""
 
 
 def _allowed(rule: Published, address: str) -> Iterator[Element]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netd.kernel.firewall.nftables.elements import Element, elements, of_targets, parts
-from netd.kernel.firewall.nftables.table import MIRRORED_MAPS, TABLE, removal, skeleton
+from netd.kernel.firewall.nftables.elements import Element, elements, of_ports_at, of_targets, parts
+from netd.kernel.firewall.nftables.table import MIRRORED_MAPS, TABLE, other_ports, removal, skeleton
 from netd.kernel.firewall.ruleset_state import RulesetState
+from netd.portmap import nat_ports
 from netd.portmap.rules import ForwardMark, Ruleset, RulesetChange
 
 
@@ -20,6 +21,7 @@ def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False, forward_mark:
     """
     unanswered = f"add element {TABLE} unanswered {{ ipv6 }}\n" if bridges_filter_ipv6 else ""
     table = f"{removal()}{skeleton(wanted.respect, forward_mark)}{unanswered}"
+    table += other_ports(*nat_ports.choose(wanted.published))
     return table + _commands("add", elements(wanted).items(), wanted.respect)
 
 
@@ -29,11 +31,14 @@ def change(state: RulesetState, effective: RulesetChange) -> str:
     The cost depends on the change alone, not on the number of published ports.
     """
     last, first = state.targets(effective)
-    old = {**parts(effective.removed), **of_targets(last)}
-    new = {**parts(effective.added), **of_targets(first)}
+    last_ports, first_ports = state.ports_at(effective)
+    old = {**parts(effective.removed), **of_targets(last), **of_ports_at(last_ports)}
+    new = {**parts(effective.added), **of_targets(first), **of_ports_at(first_ports)}
     removed = ((key, "") for key, value in old.items() if new.get(key) != value)
     added = ((key, value) for key, value in new.items() if old.get(key) != value)
-    return _commands("delete", removed, state.respect) + _commands("add", added, state.respect)
+    block = state.nat_ports_after(effective)
+    moved = other_ports(*block) if block != state.nat_ports else ""
+    return moved + _commands("delete", removed, state.respect) + _commands("add", added, state.respect)
 
 
 def _commands(verb: str, items: Iterable[Element], respect: bool) -> str:

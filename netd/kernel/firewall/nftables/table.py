@@ -45,6 +45,10 @@ table inet netd {
   map ports_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
   map ranges { type inet_proto . inet_service : ipv4_addr; flags interval; }
   map ranges_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr; flags interval; }
+  set host_ports { type inet_proto . inet_service; }
+  set host_spans { type inet_proto . inet_service; flags interval; }
+  set own_ports { type ipv4_addr . inet_proto . inet_service; }
+  set own_spans { type ipv4_addr . inet_proto . inet_service; flags interval; }
   set guarded { type ipv4_addr . inet_proto . inet_service; flags interval; }
   set allowed { type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval; }
   set opened { type ipv4_addr . inet_proto . inet_service; }
@@ -55,6 +59,10 @@ table inet netd {
   map ports6_at { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
   map ranges6 { type inet_proto . inet_service : ipv6_addr; flags interval; }
   map ranges6_at { type ipv6_addr . inet_proto . inet_service : ipv6_addr; flags interval; }
+  set host_ports6 { type inet_proto . inet_service; }
+  set host_spans6 { type inet_proto . inet_service; flags interval; }
+  set own_ports6 { type ipv6_addr . inet_proto . inet_service; }
+  set own_spans6 { type ipv6_addr . inet_proto . inet_service; flags interval; }
   set guarded6 { type ipv6_addr . inet_proto . inet_service; flags interval; }
   set allowed6 { type ipv6_addr . ipv6_addr . inet_proto . inet_service; flags interval; }
   set opened6 { type ipv6_addr . inet_proto . inet_service; }
@@ -128,6 +136,18 @@ table inet netd {
     ip6 saddr != fe80::/10 fib daddr type local goto published6
   }
 
+  # A connection from a source port that is published to another container gets a port where none is published: replies
+  # of its peer could not be told from the peer's packets to the published port.
+  chain other_port {
+  }
+
+  chain keeping_ports {
+    meta l4proto . th sport @host_ports ip saddr . meta l4proto . th sport != @own_ports goto other_port
+    meta l4proto . th sport @host_spans ip saddr . meta l4proto . th sport != @own_spans goto other_port
+    meta l4proto . th sport @host_ports6 ip6 saddr . meta l4proto . th sport != @own_ports6 goto other_port
+    meta l4proto . th sport @host_spans6 ip6 saddr . meta l4proto . th sport != @own_spans6 goto other_port
+  }
+
   # Clients keep their address if replies to it pass this host.  They would not from the container's own network, from
   # the container itself, from the loopback addresses, and from containers to outside.  Where br_netfilter
   # translates between a bridge's ports, iifname is not set here, and only a container's connection to itself needs it.
@@ -138,6 +158,7 @@ table inet netd {
     ip6 saddr . ip6 daddr @themselves6 ct status dnat masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
     ip6 saddr ::1 oifname @bridges masquerade
+    iifname @bridges oifname != @bridges jump keeping_ports
     oifname != @bridges snat ip to iifname map @sources
     oifname != @bridges snat ip6 to iifname map @sources6
     meta nfproto . iifname @masquerading oifname != @bridges masquerade
@@ -323,6 +344,20 @@ def skeleton(respect: bool, forward_mark: ForwardMark | None = None) -> str:
     if not respect:
         return skeleton.replace("    @first@\n", "")
     return skeleton.replace("@first@", _FIRST) + _INPUT_RULES_TABLES
+
+
+def other_ports(first: int, last: int) -> str:
+    """Return the commands that set the source ports of connections that cannot keep theirs."""
+    ports = f"{first}-{last}"
+    rules = (
+        f"snat ip to iifname map @sources : {ports}",
+        f"snat ip6 to iifname map @sources6 : {ports}",
+        f"meta nfproto . iifname @masquerading masquerade to :{ports}",
+    )
+    transport = "meta l4proto { tcp, udp, sctp }"
+    return f"flush chain {TABLE} other_port\n" + "".join(
+        f"add rule {TABLE} other_port {transport} {rule}\n" for rule in rules
+    )
 
 
 def removal() -> str:
