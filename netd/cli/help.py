@@ -9,9 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SYSTEM = ("events", "info", "version", "reload", "completion")
+_SYSTEM = ("events", "info", "version", "reload", "doctor", "system df", "builder prune", "completion")
 _REGISTRIES = ("login", "logout", "search")
-_SHORTCUTS = ("images", "pull", "push", "rmi", "tag")
+_SHORTCUTS = ("build", "history", "images", "import", "load", "pull", "push", "rmi", "save", "tag")
 
 
 def overview() -> str:

@@ -146,7 +146,7 @@ def prune(session: Session, options: Options) -> int:
 
 COMMANDS = {
     "image build": Command(
-        "build [FLAGS] FOLDER|-",
+        "image build [FLAGS] FOLDER|-",
         build,
         (
             many("add-host", "", "NAME:ADDRESS", "Add a line to /etc/hosts of RUN"),

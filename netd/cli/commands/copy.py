@@ -23,8 +23,6 @@ _LINK, _DIRECTORY = 1 << 27, 1 << 31
 """Bits of the mode in the description of a file in a container."""
 _SPECIAL = 1 << 24 | 1 << 25 | 1 << 26
 _MOST_LINKS = 10
-_SHOW_AFTER, _SHOW_EVERY = 0.5, 0.25
-"""Seconds until progress is shown, and between two updates."""
 _KINDS = ("C", "A", "D")
 
 
@@ -221,39 +219,18 @@ class _Progress:
     """The number of bytes copied: a line on a terminal while copying, one at the end unless ``--quiet``."""
 
     def __init__(self, options: Options, source: str, target: str) -> None:
-        from time import monotonic
+        from netd.cli.output.byte_counter import ByteCounter
 
-        self._now = monotonic
         self._quiet = options.on("quiet")
-        self._live = not self._quiet and os.isatty(2)
-        self._what = f"{source} to {target}"
         self._target = target
-        self._bytes = 0
-        self._next = monotonic() + _SHOW_AFTER
-        self._shown = False
-
-    def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for data in chunks:
-            self._bytes += len(data)
-            if self._live and self._now() >= self._next:
-                self._next = self._now() + _SHOW_EVERY
-                self._shown = True
-                self._print(f"\r\033[KCopying {self._what}: {self._size()}")
-            yield data
+        self._counter = ByteCounter(f"Copying {source} to {target}", quiet=self._quiet)
+        self.count = self._counter.count
 
     def end(self) -> None:
+        self._counter.clear()
         if not self._quiet:
-            clear = "\r\033[K" if self._shown else ""
-            self._print(f"{clear}Successfully copied {self._size()} to {self._target}\n")
-
-    def _size(self) -> str:
-        from netd.cli.output.human import size
-
-        return size(self._bytes)
-
-    def _print(self, words: str) -> None:
-        sys.stderr.write(words)
-        sys.stderr.flush()
+            sys.stderr.write(f"Successfully copied {self._counter.size()} to {self._target}\n")
+            sys.stderr.flush()
 
 
 COMMANDS = {

@@ -1,47 +1,37 @@
-"""The ``image`` verbs, and their shortcuts ``images``, ``rmi``, ``tag`` and ``history``."""
+"""The ``image`` verbs but those of archives, and their shortcuts ``images``, ``rmi``, ``tag`` and ``history``."""
 
 from __future__ import annotations
 
-import os
-import sys
-
 from netd.cli.commands.inspect import FORMAT, inspect_kind
-from netd.cli.errors import Fault
-from netd.cli.output.columns import short_id, table, truncate
-from netd.cli.parse.common_flags import filters, wants_json
-from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import print_json, print_line, request_each
+from netd.cli.output.columns import short_id, truncate
+from netd.cli.parse.common_flags import confirmed, filters, list_format, show_list
+from netd.cli.parse.flags import Command, many, switch
+from netd.cli.session import print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from typing import Any
 
+    from netd.cli.output.list_output import Row
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
 
     Json = dict[str, Any]
 
-_CHUNK = 1 << 18
 _CREATED_BY_LENGTH = 45
 _NO_NAME = "<none>"
-
-
-def import_(session: Session, options: Options) -> int:
-    """Upload a tar archive (``-`` for standard input) and print the id of the new image."""
-    path, *names = options.args
-    repository, tag = split_name(names[0]) if names else ("", "")
-    query = [("fromSrc", "-"), ("repo", repository), ("tag", tag), ("message", options.text("message"))]
-    query += [("changes", change) for change in options.many("change")]
-    fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        response = session.engine.upload("/images/create", query, _chunks(fd))
-    finally:
-        if fd:
-            os.close(fd)
-    for line in response.lines():
-        _progress(line)
-    return 0
+_HEADERS = {
+    "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID", "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT", "Size": "SIZE", "VirtualSize": "SIZE", "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
+}  # fmt: skip
+_HISTORY_HEADERS = {
+    "ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY", "Size": "SIZE",
+    "Comment": "COMMENT",
+}  # fmt: skip
+_PRUNE = "WARNING! This will remove all dangling images."
+_PRUNE_ALL = "WARNING! This will remove all images without at least one container associated to them."
 
 
 def ls(session: Session, options: Options) -> int:
@@ -51,17 +41,15 @@ def ls(session: Session, options: Options) -> int:
 
         filter_json = dumps({**loads(filter_json or "{}"), "reference": {options.args[0]: True}})
     images = session.engine.get("/images/json", (("all", "1" if options.on("all") else ""), ("filters", filter_json)))
-    if wants_json(options):
-        print_json(images)
-        return 0
-    full = options.on("no-trunc")
+    full, digests = options.on("no-trunc"), options.on("digests")
     if options.on("quiet"):
         for id in dict.fromkeys(image["Id"] for image in images):
             print_line(id if full else short_id(id))
         return 0
-    rows = [row for image in images for row in _rows(image, full)]
-    sys.stdout.write(table(("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"), rows))
-    return 0
+    columns = ["Repository", "Tag", *(["Digest"] if digests else []), "ID", "CreatedSince", "Size"]
+    shows_digests = digests or ".Digest" in options.text("format")
+    rows = [row for image in images for row in image_rows(image, full, digests=shows_digests)]
+    return show_list(options, _HEADERS, columns, rows, "ID")
 
 
 def remove(session: Session, options: Options) -> int:
@@ -84,16 +72,29 @@ def tag(session: Session, options: Options) -> int:
 
 def history(session: Session, options: Options) -> int:
     layers = session.engine.get(f"/images/{options.args[0]}/history")
-    if wants_json(options):
-        print_json(layers)
-        return 0
     full = options.on("no-trunc")
-    if options.on("quiet"):
-        for layer in layers:
-            print_line(_layer_id(layer, full))
+    human = options.text("human", "true") in ("true", "1")
+    columns = ("ID", "CreatedSince" if human else "CreatedAt", "CreatedBy", "Size", "Comment")
+    return show_list(options, _HISTORY_HEADERS, columns, [_layer(layer, full, human) for layer in layers], "ID")
+
+
+def prune(session: Session, options: Options) -> int:
+    from json import dumps, loads
+
+    from netd.cli.output.human import size
+
+    everything = options.on("all")
+    if not confirmed(options, _PRUNE_ALL if everything else _PRUNE):
         return 0
-    head = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT")
-    sys.stdout.write(table(head, [_layer(layer, full) for layer in layers]))
+    selected = {**loads(filters(options) or "{}"), "dangling": {"false" if everything else "true": True}}
+    report = session.engine.post("/images/prune", query=(("filters", dumps(selected)),))
+    if removed := report["ImagesDeleted"] or []:
+        print_line("Deleted Images:")
+        for entry in removed:
+            for what, reference in entry.items():
+                print_line(f"{what.lower()}: {reference}")
+        print_line("")
+    print_line(f"Total reclaimed space: {size(report['SpaceReclaimed'], 4)}")
     return 0
 
 
@@ -105,77 +106,79 @@ def split_name(name: str) -> tuple[str, str]:
     return repository, tag
 
 
-def _chunks(fd: int) -> Iterator[bytes]:
-    while piece := os.read(fd, _CHUNK):
-        yield piece
-
-
-def _progress(line: bytes) -> None:
-    """Print the status of one line of the daemon's progress stream.  Raises Fault for an error line."""
-    from json import loads
-
-    report = loads(line)
-    if error := report.get("error"):
-        raise Fault(error)
-    if status := report.get("status") or report.get("stream"):
-        print_line(status.rstrip("\n"))
-
-
-def _rows(image: Json, full: bool) -> list[list[str]]:
+def image_rows(image: Json, full: bool, *, digests: bool) -> list[Row]:
+    """Return the rows of an image in a list: one for each tag, and with *digests* for each tag and digest."""
+    from netd.cli.commands.ps import moment
     from netd.cli.output.human import ago, size
 
-    id = image["Id"] if full else short_id(image["Id"])
-    rest = [id, ago(image["Created"]), size(image["Size"])]
-    names = [split_name(name) for name in image["RepoTags"] or ()]
-    if not names:
-        digests = [digest.partition("@")[0] for digest in image["RepoDigests"] or ()]
-        names = [(digests[0] if digests else _NO_NAME, _NO_NAME)]
-    return [[repository, label or _NO_NAME, *rest] for repository, label in names]
-
-
-def _layer(layer: Json, full: bool) -> list[str]:
-    from netd.cli.output.human import ago, size
-
-    made = " ".join(layer["CreatedBy"].split())
+    shared = image.get("SharedSize", -1)
+    common = {
+        "ID": image["Id"] if full else short_id(image["Id"]),
+        "CreatedSince": ago(image["Created"]),
+        "CreatedAt": moment(image["Created"]),
+        "Size": size(image["Size"]),
+        "VirtualSize": size(image["Size"]),
+        "SharedSize": size(shared, 4) if shared >= 0 else "N/A",
+        "UniqueSize": size(image["Size"] - shared, 4) if shared >= 0 else "N/A",
+        "Containers": str(image.get("Containers", -1)) if image.get("Containers", -1) >= 0 else "N/A",
+    }
     return [
-        _layer_id(layer, full),
-        ago(layer["Created"]),
-        made if full else truncate(made, _CREATED_BY_LENGTH),
-        size(layer["Size"]),
-        layer["Comment"],
+        {**common, "Repository": repository, "Tag": tag, "Digest": digest}
+        for repository, tag, digest in _names(image, digests)
     ]
 
 
-def _layer_id(layer: Json, full: bool) -> str:
-    return str(layer["Id"]) if full else short_id(layer["Id"])
+def _names(image: Json, digests: bool) -> list[tuple[str, str, str]]:
+    """Return (repository, tag, digest) of each row, as docker does."""
+    tags, known = _by_repository(image["RepoTags"], split_name), _by_repository(image["RepoDigests"], _split_digest)
+    found = []
+    for repository, names in tags.items():
+        shown = known.get(repository) if digests else None
+        found += [(repository, tag, digest) for tag in names for digest in shown or [_NO_NAME]]
+    for repository, names in known.items():
+        if repository not in tags:
+            found += [(repository, _NO_NAME, digest) for digest in (names if digests else [_NO_NAME])]
+    return found or [(_NO_NAME, _NO_NAME, _NO_NAME)]
 
 
-_FORMAT = text("format", "", "json|table", "Output format", values="words:json table")
+def _by_repository(names: list[str] | None, split: Callable[[str], tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names or ():
+        repository, rest = split(name)
+        found.setdefault(repository, []).append(rest)
+    return found
+
+
+def _split_digest(name: str) -> tuple[str, str]:
+    repository, _, digest = name.partition("@")
+    return repository, digest
+
+
+def _layer(layer: Json, full: bool, human: bool) -> Row:
+    from datetime import UTC, datetime
+
+    from netd.cli.output.human import ago, size
+
+    made = " ".join(layer["CreatedBy"].split())
+    return {
+        "ID": str(layer["Id"]) if full else short_id(layer["Id"]),
+        "CreatedSince": ago(layer["Created"]),
+        "CreatedAt": datetime.fromtimestamp(layer["Created"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CreatedBy": made if full else truncate(made, _CREATED_BY_LENGTH),
+        "Size": size(layer["Size"]) if human else str(layer["Size"]),
+        "Comment": layer["Comment"],
+    }
+
 
 COMMANDS = {
-    "image import": Command(
-        "image import [FLAGS] FILE|- [REPOSITORY[:TAG]]",
-        import_,
-        (
-            many(
-                "change",
-                "c",
-                "INSTRUCTION",
-                "Apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE, USER, WORKDIR …",
-            ),
-            text("message", "m", "TEXT", "Comment of the layer"),
-        ),
-        min_args=1,
-        max_args=2,
-        completions=("file", "image"),
-    ),
     "image ls": Command(
         "image ls [FLAGS] [REPOSITORY[:TAG]]",
         ls,
         (
             switch("all", "a", "Show images without a name as well"),
-            many("filter", "f", "KEY=VALUE", "Filter the list: reference, label, dangling, before, since"),
-            _FORMAT,
+            switch("digests", "", "Show digests"),
+            many("filter", "f", "KEY=VALUE", "Filter the list: reference, label, dangling, before, since, until"),
+            list_format(),
             switch("no-trunc", "", "Print ids in full"),
             switch("quiet", "q", "Print ids only"),
         ),
@@ -186,7 +189,7 @@ COMMANDS = {
         "image rm [FLAGS] IMAGE [IMAGE...]",
         remove,
         (
-            switch("force", "f", "Remove the image even if a stopped container uses it"),
+            switch("force", "f", "Remove names of images in use, and images that stopped containers use"),
             switch("no-prune", "", "Keep untagged parent images"),
         ),
         min_args=1,
@@ -199,9 +202,24 @@ COMMANDS = {
     "image history": Command(
         "image history [FLAGS] IMAGE",
         history,
-        (_FORMAT, switch("no-trunc", "", "Print everything in full"), switch("quiet", "q", "Print ids only")),
+        (
+            list_format(),
+            switch("human", "H", "Print sizes and dates for people (default true)"),
+            switch("no-trunc", "", "Print everything in full"),
+            switch("quiet", "q", "Print ids only"),
+        ),
         min_args=1,
         max_args=1,
         completions=("image",),
+    ),
+    "image prune": Command(
+        "image prune [FLAGS]",
+        prune,
+        (
+            switch("all", "a", "Remove all images without a container, not only those without a name"),
+            many("filter", "", "KEY=VALUE", "Remove only images that match: until, label, label!"),
+            switch("force", "f", "Do not ask for confirmation"),
+        ),
+        max_args=0,
     ),
 }

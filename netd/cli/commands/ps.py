@@ -48,7 +48,7 @@ def ps(session: Session, options: Options) -> int:
     )
     containers = session.engine.get("/containers/json", query)
     full = options.on("no-trunc")
-    rows = [_row(container, full) for container in containers]
+    rows = [container_row(container, full) for container in containers]
     return show_list(options, _HEADERS, _COLUMNS + ("Size",) * options.on("size"), rows, "ID")
 
 
@@ -71,7 +71,7 @@ def ports(entries: list[Json]) -> str:
     return ", ".join(_port_run(run[0], run[-1]) for run in runs)
 
 
-def _row(container: Json, full: bool) -> Row:
+def container_row(container: Json, full: bool) -> Row:
     from netd.cli.output.human import ago
     from netd.cli.output.list_output import labels
 
