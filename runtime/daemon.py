@@ -28,6 +28,7 @@ from netd.metrics.request_counters import RequestCounters
 from netd.settings.command_line import Loaded
 from netd.settings.reloading import Reloader
 from runtime.api import not_implemented
+from runtime.api.attach_websocket import AttachWebSocketRoutes
 from runtime.api.build import BuildRoutes
 from runtime.api.container_streams import StreamRoutes
 from runtime.api.containers import ContainerRoutes
@@ -209,6 +210,7 @@ class Daemon:
             ),
             LifecycleRoutes(containers, self.lifecycle, self.control, Updater(containers, self.supervisor)),
             StreamRoutes(containers, self.control, paths, self.long_requests),
+            AttachWebSocketRoutes(containers, paths, self.long_requests),
             ExecRoutes(containers, self.execs, self.long_requests),
             StatsRoutes(containers, self.long_requests),
             FileRoutes(containers, archives, self.long_requests),

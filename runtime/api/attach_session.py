@@ -10,12 +10,15 @@ import logging
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from netd.common.http.hijack import Hijacked
 from netd.common.http.web import Version
 from netd.common.tasks import start_awaited
+from runtime.engine.containers.container import Container, PendingAttachment
 from runtime.engine.options.detach_keys import DetachKeyDetector
-from runtime.shim_client.supervisor import Attachment
+from runtime.shim_client.supervisor import Attachment, Running
 from runtime.spec import StreamLost
 
 _MULTIPLEXED = (1, 42)
@@ -47,6 +50,36 @@ class SessionOptions:
     """Close the process's stdin at the end of the client's input."""
     keys: bytes
     """Detach keys."""
+
+
+async def join(
+    container: Container, selected: frozenset[int], stdin: bool, gone: asyncio.Future[Any]
+) -> Attachment | None:
+    """Return the streams of the running process or, if there is none, of the next one.
+
+    *selected* are the numbers of the streams.  Returns None if *gone* is done first, because the client has
+    disconnected, or if the container is removed or the process ends.
+    """
+    connect = partial(_connect, stdin=stdin, stdout=1 in selected, stderr=2 in selected)
+    if container.running is not None:
+        with suppress(ProcessLookupError):
+            return await connect(container.running)
+        return None
+    if container.removed:
+        return None
+    attachment = PendingAttachment(connect, asyncio.get_running_loop().create_future())
+    container.pending_attachments.append(attachment)
+    try:
+        await asyncio.wait((attachment.ready, gone), return_when=asyncio.FIRST_COMPLETED)
+        return attachment.ready.result() if attachment.ready.done() else None
+    finally:
+        attachment.ready.cancel()
+        with suppress(ValueError):
+            container.pending_attachments.remove(attachment)
+
+
+async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
+    return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
 
 
 async def run(connection: Hijacked, streams: Attachment, options: SessionOptions) -> bool:

@@ -13,17 +13,16 @@ from aiohttp import web
 from netd.common import codec
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, Conflict, NotImplementedYet
-from netd.common.http.hijack import Hijacked, hijack
+from netd.common.http.hijack import hijack
 from netd.common.http.web import Call, HttpRoute, empty, stream
 from runtime import log_reader
 from runtime.api import attach_session
 from runtime.api.long_requests import LongRequests
-from runtime.engine.containers.container import Container, PendingAttachment
+from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.options import detach_keys, log_options
 from runtime.paths import Paths
-from runtime.shim_client.supervisor import Attachment, Running
 
 
 class StreamRoutes:
@@ -57,14 +56,14 @@ class StreamRoutes:
         kind = attach_session.content_type(tty=config.tty, version=call.version, upgrade=upgrade)
         connection = await hijack(call, kind, {})
         self._containers.publish_event(container, "attach")
+        selected = selected_streams(call)
         with self._long_requests.session():
             if call.flag("logs"):
-                await self._replay(container, connection.writer, _selected_streams(call))
-            if (
-                call.flag("stream")
-                and (streams := await self._attach(container, call, options.stdin, connection)) is not None
-            ):
-                await attach_session.run(connection, streams, options)
+                await self._replay(container, connection.writer, selected)
+            if call.flag("stream"):
+                streams = await attach_session.join(container, selected, options.stdin, connection.gone)
+                if streams is not None:
+                    await attach_session.run(connection, streams, options)
         return connection
 
     async def _replay(self, container: Container, writer: asyncio.StreamWriter, streams: frozenset[int]) -> None:
@@ -72,29 +71,6 @@ class StreamRoutes:
             for line in lines:
                 writer.write(_encoded(line, tty=container.record.config.tty))
             await writer.drain()
-
-    async def _attach(self, container: Container, call: Call, stdin: bool, connection: Hijacked) -> Attachment | None:
-        """Return the streams of the running process or, if there is none, of the next one.
-
-        Returns None if the client disconnects, the container is removed, or the process ends first.
-        """
-        selected = _selected_streams(call)
-        connect = partial(_connect, stdin=stdin, stdout=1 in selected, stderr=2 in selected)
-        if container.running is not None:
-            with suppress(ProcessLookupError):
-                return await connect(container.running)
-            return None
-        if container.removed:
-            return None
-        attachment = PendingAttachment(connect, asyncio.get_running_loop().create_future())
-        container.pending_attachments.append(attachment)
-        try:
-            await asyncio.wait((attachment.ready, connection.gone), return_when=asyncio.FIRST_COMPLETED)
-            return attachment.ready.result() if attachment.ready.done() else None
-        finally:
-            attachment.ready.cancel()
-            with suppress(ValueError):
-                container.pending_attachments.remove(attachment)
 
     async def logs(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])
@@ -108,7 +84,7 @@ class StreamRoutes:
             tail=_tail(call.text("tail")),
             since=_time(call, "since"),
             until=_time(call, "until"),
-            streams=_selected_streams(call),
+            streams=selected_streams(call),
         )
         encode = partial(
             _encoded,
@@ -155,16 +131,13 @@ class StreamRoutes:
         return self._paths.container(container.id).log
 
 
-async def _connect(running: Running, *, stdin: bool, stdout: bool, stderr: bool) -> Attachment:
-    return await running.attach(stdin=stdin, stdout=stdout, stderr=stderr)
-
-
 def _encoded(line: log_reader.Line, *, tty: bool, timestamps: bool = False, details: bytes = b"") -> bytes:
     data = (line.timestamp() if timestamps else b"") + details + line.text
     return data if tty else attach_session.frame(line.stream, data)
 
 
-def _selected_streams(call: Call) -> frozenset[int]:
+def selected_streams(call: Call) -> frozenset[int]:
+    """Return the numbers of the output streams that the query selects."""
     return frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if call.flag(name))
 
 

@@ -47,7 +47,7 @@ def test_version_and_info_have_what_clients_read(raw, api, run):
         ("/nosuch", 404, "page not found"),
         ("/containers/x/nosuch", 404, "page not found"),
         ("/containers/x/start", 404, "page not found"),
-        ("/plugins/x/json", 404, "page not found"),
+        ("/plugins/x/json", 404, 'plugin "x" not found'),
     ],
 )
 def test_paths_that_lead_nowhere(raw, path, status, words):
@@ -57,15 +57,23 @@ def test_paths_that_lead_nowhere(raw, path, status, words):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/plugins/create"), ("GET", "/plugins/privileges"), ("POST", "/v1.45/plugins/pull")],
+    [("POST", "/plugins/create"), ("POST", "/v1.45/plugins/pull"), ("POST", "/session"), ("POST", "/v1.51/grpc")],
 )
 def test_calls_that_are_not_there_yet_name_themselves(raw, method, path):
     code, _, answer = raw.ask(method, path)
-    assert code == 501 and f"{method} {path} is not implemented by netd-runtime yet" == answer["message"]
+    assert code == 501 and answer["message"].startswith(f"{method} {path} is not implemented by netd-runtime: ")
 
 
 def test_swarm_is_refused_in_words(raw):
-    assert raw.ask("GET", "/services")[0] == 503 and raw.ask("GET", "/plugins")[2] == []
+    for method, path in (
+        ("GET", "/services"),
+        ("GET", "/nodes/x"),
+        ("POST", "/secrets/create"),
+        ("GET", "/swarm/unlockkey"),
+    ):
+        code, _, answer = raw.ask(method, path)
+        assert code == 503 and answer["message"].startswith("This node is not a swarm manager")
+    assert raw.ask("GET", "/plugins")[2] == []
 
 
 @pytest.mark.parametrize(

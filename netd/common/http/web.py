@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -190,6 +190,10 @@ class Front:
         self._routes: dict[str, list[tuple[re.Pattern[str], HttpRoute]]] = {}
         for route in routes:
             self._routes.setdefault(route.method, []).append((_compiled(route.pattern), route))
+
+    def patterns(self) -> Iterator[tuple[str, str]]:
+        """Yield (method, pattern) of every route."""
+        return ((route.method, route.pattern) for routes in self._routes.values() for _, route in routes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request.  Raises CancelledError and ConnectionError only."""
