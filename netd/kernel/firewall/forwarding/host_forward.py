@@ -16,8 +16,9 @@ from netd.host_protocol import Dropped
 from netd.kernel import sysctl
 from netd.kernel.firewall.forwarding import legacy_chains, nft_chains
 from netd.kernel.firewall.forwarding.chains import ForwardChain, Test, outcome
+from netd.kernel.firewall.forwarding.firewalld_zone import FirewalldZone
 from netd.kernel.firewall.forwarding.flows import OUTSIDE, Flow, bridged, samples
-from netd.kernel.firewall.forwarding.remedies import remedy
+from netd.kernel.firewall.forwarding.remedies import manager, remedy
 from netd.kernel.firewall.forwarding.uplink import uplink
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.portmap.rules import BridgeRules, ForwardPolicy
@@ -61,6 +62,7 @@ class HostForward:
         """The reason why the rule could not be added, by chain."""
         self._unneeded: dict[str, float] = {}
         """When the rule was first found not to be needed, by chain."""
+        self._zone = FirewalldZone()
         self._nft: Nft | None = None
         self.blocked: list[Blocked] = []
         """The traffic that is dropped, as of the last reading."""
@@ -92,6 +94,8 @@ class HostForward:
 
     def remove(self) -> None:
         """Delete netd's rules from the chains of other programs."""
+        if self._insert and any(chain.table == "firewalld" for chain in nft_chains.read()):
+            self._zone.remove()
         self._bridges, self._insert = (), False
         self._look(None, keep=0.0)
 
@@ -124,6 +128,8 @@ class HostForward:
     def _settle(self, chain: ForwardChain, uplinks: dict[Family, str], keep: float) -> list[Blocked]:
         """Add or delete netd's rule in the chain; return the traffic that it drops nevertheless."""
         dropped = self._dropped(chain, uplinks)
+        if dropped and self._insert and manager(chain) == "firewalld":
+            self._zone.request([bridge.name for bridge in self._bridges])
         usable = self._insert and (chain.family == "bridge" or chain.priority > self._mark_priority)
         wanted = usable and bool(dropped)
         if wanted and self._is_settled(chain, dropped):
