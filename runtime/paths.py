@@ -100,6 +100,9 @@ class Paths:
         """Return the folder that is mounted for a volume."""
         return self.volumes / name / "_data"
 
+    def volume_options(self, name: str) -> Path:
+        return self.volumes / name / "opts.json"
+
     def layer(self, chain_id: str) -> Path:
         return self.layers / chain_id.removeprefix("sha256:")
 

@@ -21,6 +21,7 @@ from runtime.kernel import linux, openat
 _MAX_OPEN = 32
 """The number of nested folders kept open; each takes at most two descriptors."""
 _DEEPEST = 1 << 22
+_MOST_LINKS = 1 << 20
 _BUFFER_SIZE = 1 << 15
 _UNKNOWN, _DIRECTORY, _OTHER = 0, 4, 8
 _RECORD = struct.Struct("=QqHB")
@@ -161,16 +162,26 @@ def walk(root: int) -> Iterator[Step]:
 
 
 def size(path: str | os.PathLike[str]) -> int:
-    """Return the size in bytes of all files below the folder *path*, 0 if it does not exist; blocking."""
+    """Return the size in bytes of all files below the folder *path*, 0 if it does not exist; blocking.
+
+    A file with several names counts once, up to _MOST_LINKS such files.
+    """
     try:
         root = openat.open_tree_root(path)
     except FileNotFoundError:
         return 0
     try:
         total = 0
+        linked: set[tuple[int, int]] = set()
         for step in walk(root):
-            if step.kind == "file" and (status := openat.lstat(step.folder, step.name)):
-                total += status.st_size
+            if step.kind != "file" or (status := openat.lstat(step.folder, step.name)) is None:
+                continue
+            inode = (status.st_dev, status.st_ino)
+            if status.st_nlink > 1 and len(linked) < _MOST_LINKS:
+                if inode in linked:
+                    continue
+                linked.add(inode)
+            total += status.st_size
         return total
     finally:
         os.close(root)

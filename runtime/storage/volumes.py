@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from netd.common import folders
 from netd.common.errors import BadRequest, Conflict, NoSpace, NotFound, ServerError
 from netd.common.events import Bus, event
 from netd.common.ids import new_id, now
 from netd.common.store.store import Drop, Put, Store
-from runtime.kernel import tree
+from runtime.kernel import openat, tree
 from runtime.paths import Paths
 from runtime.record import VolumeRecord
 from runtime.storage import copyup, local_volumes
@@ -28,6 +30,7 @@ from runtime.storage.local_volumes import LocalMount
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _LONGEST = 255
+_LARGEST_OPTIONS = 1 << 20
 _KIND = "volume"
 _log = logging.getLogger(__name__)
 
@@ -50,10 +53,14 @@ class Volumes:
         self._volumes = self._store.load(_KIND, VolumeRecord)
 
     async def restore(self) -> None:
-        """Create records for folders without one, as named volumes without labels: the lost fields are unknown."""
+        """Create records for folders without one, as named volumes without labels: the lost fields are unknown.
+
+        Options are restored from their copy, because without them the folder would be taken for the volume's content.
+        """
         for found in sorted(self._paths.volumes.iterdir()):
             if found.name not in self._volumes and _NAME.match(found.name) and self.folder(found.name).is_dir():
-                volume = VolumeRecord(name=found.name, created=now())
+                options = await asyncio.to_thread(self._read_options, found.name)
+                volume = VolumeRecord(name=found.name, created=now(), options=options)
                 await self._store.write(Put(_KIND, volume.name, volume))
                 self._volumes[volume.name] = volume
                 _log.warning("volume restored from its folder: volume=%s", volume.name)
@@ -96,6 +103,8 @@ class Volumes:
                 anonymous=anonymous,
             )
             await asyncio.to_thread(self._make, volume.name)
+            if volume.options:
+                await asyncio.to_thread(self._write_options, volume.name, volume.options)
             await self._store.write(Put(_KIND, volume.name, volume))
             self._volumes[volume.name] = volume
         self._publish(volume.name, "create")
@@ -184,6 +193,20 @@ class Volumes:
         self._make(name)
         if wanted is not None:
             local_volumes.mount(wanted, self.folder(name))
+
+    def _write_options(self, name: str, options: Mapping[str, str]) -> None:
+        openat.overwrite_path(self._paths.volume_options(name), msgspec.json.encode(options))
+
+    def _read_options(self, name: str) -> dict[str, str] | None:
+        try:
+            return msgspec.json.decode(
+                openat.read_path(self._paths.volume_options(name), _LARGEST_OPTIONS), type=dict[str, str]
+            )
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("options of volume not restored: volume=%s error=%s", name, error)
+            return None
 
     def _lock(self, name: str) -> asyncio.Lock:
         """Return the lock of one volume: a long copy or a mount that hangs delays nothing else."""

@@ -20,6 +20,7 @@ def installation():
         place.netctl("network", "create", "shop")
         run = ("run", "-d", "--name", "web", "--network", "shop", "-v", "goods:/goods", "busybox")
         place.netctl(*run, "sh", "-c", "echo ware > /goods/list; exec sleep 1000")
+        place.netctl("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory")
         yield place
     finally:
         place.destroy()
@@ -33,7 +34,7 @@ def kept(installation):
         "pid": web["State"]["Pid"],
         "address": web["NetworkSettings"]["Networks"]["shop"]["IPAddress"],
         "images": [image["RepoTags"] for image in api.images()],
-        "volumes": [volume["Name"] for volume in api.volumes()["Volumes"]],
+        "volumes": sorted((volume["Name"], str(volume["Options"])) for volume in api.volumes()["Volumes"]),
         "networks": sorted(network["Name"] for network in api.networks()),
         "folders": folders(installation),
     }

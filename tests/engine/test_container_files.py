@@ -1,5 +1,6 @@
 """Archives of files in containers, export and the list of changes."""
 
+import asyncio
 import base64
 import http.client
 import io
@@ -11,6 +12,8 @@ import time
 import pytest
 from docker.errors import APIError
 
+from netd.common.errors import RequestTimeout
+from runtime.engine.files import archives
 from tests.installation import busybox_tar, wait_until
 
 
@@ -232,3 +235,25 @@ def test_a_container_starts_while_its_files_are_read(api, make):
     api.start(made)
     assert api.logs(done(api, made)) == b"20971520\n"
     assert sum(map(len, chunks)) > 10 << 20
+
+
+def test_sizes_leave_out_what_the_runtime_creates_and_count_links_once(api, run):
+    made = done(api, run("sh", "-c", "head -c 1000 /dev/zero > /f; ln /f /g; ln -s target /link"))
+    assert api.containers(all=True, size=True)[0]["SizeRw"] == 1000 + len("target")
+    assert api.containers(all=True, size=True)[0]["Id"] == made
+
+
+def test_a_client_that_sends_nothing_does_not_lock_a_stopped_container_for_long(monkeypatch):
+    """Without the limit, the container could not be started or removed until the connection ends."""
+
+    async def attempt():
+        async def nothing():
+            await asyncio.Event().wait()
+            yield b""
+
+        with pytest.raises(RequestTimeout):
+            async for _ in archives._without_stalls(nothing()):
+                pass
+
+    monkeypatch.setattr(archives, "_STALL_SECONDS", 0.05)
+    asyncio.run(attempt())

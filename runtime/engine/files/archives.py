@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from netd.common.errors import BadRequest, NoSpace
+from netd.common.errors import BadRequest, NoSpace, RequestTimeout
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.files import container_paths
@@ -36,6 +36,7 @@ from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.root_changes import Change
 from runtime.storage.volumes import Volumes
 
+_STALL_SECONDS = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -112,17 +113,18 @@ class ContainerArchives:
         Raises NotFound, BadRequest, or NoSpace; what was extracted before stays.
         """
         path = container_paths.parse(given)
-        async with AsyncExitStack() as stack:
-            if container.running is None:
-                await stack.enter_async_context(container.lock)
+        async with AsyncExitStack() as stack, AsyncExitStack() as locked:
+            await locked.enter_async_context(container.lock)
             root = await self._open(container, writable=True)
             stack.callback(root.close)
+            if root.live:
+                await locked.aclose()
             target = await asyncio.to_thread(_open_target, root, path, container.record, shown)
             stack.callback(os.close, target)
             owner = await asyncio.to_thread(_owner, root, container.record) if options.own_user else None
             chosen = ExtractOptions(path=path.clean, owner=owner, first_id=root.first_id, keep_kinds=options.keep_kinds)
             with _write_errors(path):
-                await ToThread().run(archive, lambda source: _extract(source, target, chosen))
+                await ToThread().run(_without_stalls(archive), lambda source: _extract(source, target, chosen))
         self._containers.publish_event(container, "extract-to-dir")
 
     async def _open(self, container: Container, *, writable: bool = False) -> OpenRoot:
@@ -140,6 +142,21 @@ class ContainerArchives:
         if self._roots.lacks_targets(container):
             async with container.lock:
                 await asyncio.to_thread(self._roots.create_targets, container)
+
+
+async def _without_stalls(archive: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Raise RequestTimeout if the client sends nothing for a minute: the container may be locked meanwhile."""
+    while True:
+        try:
+            async with asyncio.timeout(_STALL_SECONDS):
+                data = await anext(archive, None)
+        except TimeoutError:
+            raise RequestTimeout(
+                f"the archive was not received: no data for {_STALL_SECONDS:g} seconds; send it again"
+            ) from None
+        if data is None:
+            return
+        yield data
 
 
 def _describe(root: int, path: ContainerPath, shown: str) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class OpenRoot:
 
     handle: int
     first_id: int = 0
+    live: bool = False
+    """Whether it is the root of a process."""
 
     def close(self) -> None:
         os.close(self.handle)
@@ -68,9 +70,11 @@ class ContainerRoots:
 
     def _of_process(self, pid: int, record: ContainerRecord, with_mounts: bool) -> OpenRoot:
         if record.userns:
-            return OpenRoot(_in_user_namespace(pid, record), record.userns.first)
+            return OpenRoot(_in_user_namespace(pid, record), record.userns.first, live=True)
         root = detached.root_of_process(pid)
-        return OpenRoot(self._with_mounts(root, self._binds(record), create=False) if with_mounts else root)
+        if with_mounts:
+            root = self._with_mounts(root, self._binds(record), create=False)
+        return OpenRoot(root, live=True)
 
     def _of_driver(self, record: ContainerRecord, writable: bool) -> int:
         layers = self._paths.layer_folders(record.layers)

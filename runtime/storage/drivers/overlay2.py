@@ -12,8 +12,10 @@ from runtime.init import idmapped_mounts
 from runtime.kernel import openat, tree
 from runtime.paths import ContainerPaths, Paths
 from runtime.spec import RootSource
-from runtime.storage import detached, root_changes
+from runtime.storage import detached, root_changes, runtime_files
 from runtime.storage.root_changes import Change
+
+_DOCKERS_NAMES = {"ext2": "extfs", "ext3": "extfs", "ext4": "extfs"}
 
 
 class Overlay2:
@@ -23,8 +25,9 @@ class Overlay2:
         self._paths = paths
 
     def status(self) -> list[tuple[str, str]]:
+        kind = idmapped_mounts.filesystem_of(str(self._paths.state))
         return [
-            ("Backing Filesystem", idmapped_mounts.filesystem_of(str(self._paths.state))),
+            ("Backing Filesystem", _DOCKERS_NAMES.get(kind, kind)),
             ("Supports d_type", "true"),
             ("Using metacopy", "false"),
             ("Native Overlay Diff", "true"),
@@ -76,7 +79,9 @@ class Overlay2:
             os.close(upper)
 
     def size(self, own: ContainerPaths, layers: Sequence[str]) -> int:
-        return tree.size(own.upper)
+        if not own.upper.exists():
+            return 0
+        return tree.size(own.upper) - _size_of_runtime_files(own.upper)
 
     def upper(self, own: ContainerPaths, layers: Sequence[str], scratch: Path) -> Path:
         return own.upper
@@ -86,3 +91,22 @@ class Overlay2:
 
     def sweep(self) -> None:
         """Nothing is kept for images."""
+
+
+def _size_of_runtime_files(upper: Path) -> int:
+    root = openat.open_tree_root(upper)
+    try:
+        return sum(_size(root, path) for path in runtime_files.FILES)
+    finally:
+        os.close(root)
+
+
+def _size(root: int, path: bytes) -> int:
+    try:
+        handle = openat.open_in(root, path, os.O_PATH | os.O_NOFOLLOW, links=False)
+    except OSError:
+        return 0
+    try:
+        return os.fstat(handle).st_size
+    finally:
+        os.close(handle)
