@@ -73,11 +73,11 @@ class Report:
 
 def bar(current: int, total: int) -> str:
     """Return the bar that Docker sends beside the numbers."""
-    if total <= 0 or current > total:
+    if total <= 0:
         return f"{human(current):>8}"
     done = min(_BAR, current * 100 // total // 2)
     drawn = "=" * done + ">" + " " * (_BAR - done)
-    return f"[{drawn}]  {human(current):>8}/{human(total)}"
+    return f"[{drawn}] {human(current):>8}" + (f"/{human(total)}" if current <= total else "")
 
 
 def human(size: float) -> str:

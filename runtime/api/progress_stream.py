@@ -43,7 +43,8 @@ async def run(call: Call, long_requests: LongRequests, job: Job) -> web.StreamRe
         finally:
             arrived.cancel()
             working.cancel()
-            await asyncio.wait((working,))
+            # Retrieves the error of a job that ends with another one than CancelledError, such as a cut archive.
+            await asyncio.gather(working, return_exceptions=True)
 
 
 async def _send(call: Call, response: web.StreamResponse | None, messages: list[Message]) -> web.StreamResponse:
