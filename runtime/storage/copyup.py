@@ -193,10 +193,29 @@ def _content(source: int, target: int, name: bytes) -> None:
     try:
         copy = openat.create(target, name)
         try:
-            while os.sendfile(copy, original, None, _CHUNK):
-                pass
+            _copy_data(original, copy)
             openat.copy_metadata(original, copy)
         finally:
             os.close(copy)
     finally:
         os.close(original)
+
+
+def _copy_data(original: int, copy: int) -> None:
+    """Copy the content of a file, and its holes as holes."""
+    size, position = os.fstat(original).st_size, 0
+    while position < size:
+        try:
+            position = os.lseek(original, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break  # the rest is a hole
+        end = os.lseek(original, position, os.SEEK_HOLE)
+        os.lseek(copy, position, os.SEEK_SET)
+        while position < end:
+            sent = os.sendfile(copy, original, position, min(end - position, _CHUNK))
+            if not sent:
+                raise OSError(errno.EIO, "a file of the image became shorter during the copy")
+            position += sent
+    os.ftruncate(copy, size)

@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import stat
+import struct
 import subprocess
 import tarfile
 import threading
@@ -211,6 +212,42 @@ def test_whiteouts_of_the_only_layer_are_no_devices_of_the_volume(tmp_path, tras
     os.mknod(layer / "data/shown", stat.S_IFCHR, os.makedev(1, 3))
     assert copyup.fill(volume, [str(layer)], "/data", trash)
     assert os.listdir(volume) == ["shown"]
+
+
+def test_a_volume_has_everything_that_the_files_of_the_image_have(tmp_path, trash):
+    layer, volume = tmp_path / "layer", tmp_path / "volume"
+    data = layer / "data"
+    (data / "sub").mkdir(parents=True), volume.mkdir()
+    (data / "tool").write_bytes(b"tool")
+    os.link(data / "tool", data / "sub/again")
+    os.chown(data / "tool", 3, 4), os.chmod(data / "tool", 0o4711)
+    os.setxattr(data / "tool", "user.note", b"\xff\n"), os.setxattr(data / "sub", "user.note", b"folder")
+    os.setxattr(data / "tool", "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0))
+    os.symlink("../etc", data / "link"), os.lchown(data / "link", 5, 6)
+    os.mkfifo(data / "pipe", 0o620), os.mknod(data / "null", stat.S_IFCHR | 0o640, os.makedev(1, 3))
+    with (data / "sparse").open("wb") as file:
+        file.seek(64 << 20)
+        file.write(b"end")
+    os.chown(data, 7, 8), os.chmod(data, 0o1750)
+    for name in ("tool", "link", "pipe", "sub"):
+        os.utime(data / name, ns=(10**18, 10**18 + 7), follow_symlinks=False)
+    assert copyup.fill(volume, [str(layer)], "/data", trash)
+
+    def facts(root):
+        found = {}
+        for path in [root, *sorted(root.rglob("*"))]:
+            status = path.lstat()
+            kept = {
+                key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)
+            }
+            fields = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, kept)
+            moment = status.st_mtime_ns if path.name in ("tool", "link", "pipe", "sub", "again") else 0
+            found[str(path.relative_to(root))] = (*fields, moment, path.is_file() and path.read_bytes())
+        return found
+
+    assert facts(volume) == facts(data) and os.readlink(volume / "link") == "../etc"
+    assert (volume / "tool").stat().st_ino == (volume / "sub/again").stat().st_ino
+    assert (volume / "sparse").stat().st_blocks * 512 < 1 << 20
 
 
 # Walks and removal

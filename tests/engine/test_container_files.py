@@ -227,6 +227,32 @@ def test_a_client_that_stops_reading_or_sending_leaves_nothing_behind(api, place
     wait_until(lambda: not (place.state / "containers" / made).exists())
 
 
+def test_no_call_leaves_descriptors_or_mounts(api, place, run, make):
+    process = f"/proc/{place.processes['runtime'].pid}"
+    made = [run("sleep", "1000", host={"Binds": ["kept:/v"]}), make(host={"Binds": ["kept:/v"]})]
+
+    def use_all():
+        for container in made:
+            fetch(api, container, "/etc")
+            refused(api.get_archive, container, "/nosuch")
+            refused(api.get_archive, container, "/etc/passwd/x")
+            api.put_archive(container, "/v", archive(("f", b"x")))
+            refused(api.put_archive, container, "/nosuch", b"")
+            refused(api.put_archive, container, "/v", b"junk" * 300)
+            b"".join(api.export(container))
+            api.diff(container)
+
+    def held():
+        with open(f"{process}/mountinfo") as table:
+            return len(os.listdir(f"{process}/fd")), len(table.readlines()), len(os.listdir(f"{process}/task"))
+
+    use_all()
+    before = held()
+    for _ in range(3):
+        use_all()
+    wait_until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
+
+
 def test_a_container_starts_while_its_files_are_read(api, make):
     made = make("sh", "-c", "cat /big | wc -c", host={})
     api.put_archive(made, "/", archive(("big", bytes(20 << 20))))
