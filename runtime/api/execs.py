@@ -79,8 +79,9 @@ class ExecRoutes:
         upgrade = "Upgrade" in call.request.headers
         kind = attach_session.content_type(tty=tty, version=call.version, upgrade=upgrade)
         connection = await hijack(call, kind, {})
+        attached = config.attach_stdin or config.attach_stdout or config.attach_stderr
         try:
-            streams = await self._execs.start(exec_, attached=True)
+            streams = await self._execs.start(exec_, attached=attached)
         except (StartError, Problem) as error:
             text = f"OCI runtime exec failed: {error.message}\r\n".encode()
             connection.writer.write(text if tty else attach_session.frame(1, text))
@@ -111,7 +112,7 @@ def _shape(exec_: Exec) -> dict[str, Any]:
             "entrypoint": command[0],
             "arguments": command[1:],
             "privileged": config.privileged,
-            "user": config.user,
+            **({"user": config.user} if config.user else {}),
         },
         "OpenStdin": config.attach_stdin,
         "OpenStdout": config.attach_stdout,

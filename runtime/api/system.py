@@ -148,6 +148,8 @@ class SystemRoutes:
         """Stream events: first past ones from ``since`` on, then new ones until ``until``."""
         filters = call.filters(FILTERS)
         since, until = _time(call, "since"), _time(call, "until")
+        if since is not None and until is not None and since > until:
+            raise BadRequest(f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})")
         legacy = call.version < _NO_LEGACY_FIELDS
         kind = _event_format(call)
         prefix = _RECORD_SEPARATOR if kind == _SEQUENCE else b""

@@ -128,6 +128,17 @@ def test_an_exec_that_was_not_started_ends_with_its_process(api, call, run):
     assert call("GET", f"/exec/{created}/json") == missing
 
 
+def test_an_exec_without_streams_sends_nothing_and_runs_on(api, raw, run):
+    made = run()
+    created = raw.ask("POST", f"/v1.47/containers/{made}/exec", {"Cmd": ["sleep", "1000"]})[2]["Id"]
+    status, _, body = raw.ask("POST", f"/v1.47/exec/{created}/start", {})
+    shown = api.exec_inspect(created)
+    assert (status, body) == (200, b"") and shown["Running"] and "user" not in shown["ProcessConfig"]
+    failed = api.exec_create(made, ["nosuch"])["Id"]
+    assert b"executable file not found" in api.exec_start(failed)
+    assert api.exec_inspect(failed)["Pid"] == 0 and api.exec_inspect(failed)["ExitCode"] == 127
+
+
 def test_pausing_a_container_that_ends_is_refused_as_for_a_stopped_one(call, make):
     for _ in range(8):
         made = make("sleep", "0.02")

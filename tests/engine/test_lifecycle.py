@@ -201,7 +201,7 @@ def test_out_of_memory_is_told(api, run):
 
 
 def test_events_tell_a_life_in_order(api, raw, run):
-    raw.request("GET", "/events?filters=" + '{"type":["container"]}')
+    raw.request("GET", "/v1.47/events?filters=" + '{"type":["container"]}')
     stream = raw.getresponse()
     made = run("sh", "-c", "exit 2", name="told", Labels={"a": "b"}, host={"AutoRemove": True})
 

@@ -247,4 +247,4 @@ def test_events_of_execs(api, raw, run):
     text = b""
     while b"exec_die" not in text:
         text += stream.read1(65536)
-    assert b'"exec_create: false"' in text and b'"exec_start: false"' in text
+    assert b'"exec_create: false "' in text and b'"exec_start: false "' in text

@@ -79,7 +79,7 @@ class Execs:
         self._drop_unstarted(container)
         self._execs[new_exec.id] = new_exec
         container.execs.add(new_exec.id)
-        self._containers.publish_event(container, f"exec_create: {' '.join(config.cmd)}", execID=new_exec.id)
+        self._publish(container, new_exec, "exec_create")
         return new_exec
 
     def find(self, identifier: str) -> Exec:
@@ -117,6 +117,9 @@ class Execs:
             container.exec_starts += 1
         try:
             return await self._start(container, exec_, attached)
+        except BaseException:
+            exec_.running = None
+            raise
         finally:
             container.exec_starts -= 1
             container.end_transition()
@@ -139,9 +142,14 @@ class Execs:
         except BaseException:
             self._record_exit(container, exec_, _NOT_STARTED)
             raise
-        self._containers.publish_event(container, f"exec_start: {' '.join(exec_.config.cmd or ())}", execID=exec_.id)
+        self._publish(container, exec_, "exec_start")
         self._tasks.start(self._watch(container, exec_, running), f"exec {exec_.id[:12]}")
         return streams
+
+    def _publish(self, container: Container, exec_: Exec, action: str) -> None:
+        """Publish an event with the command as Docker writes it: a space follows the program also without arguments."""
+        program, *arguments = exec_.config.cmd or [""]
+        self._containers.publish_event(container, f"{action}: {program} {' '.join(arguments)}", execID=exec_.id)
 
     async def _run(self, container: Container, exec_: Exec, attached: bool) -> tuple[Running, Attachment | None]:
         self._check_running(container)
@@ -176,7 +184,7 @@ class Execs:
     async def resize(self, exec_: Exec, rows: int, columns: int) -> None:
         """Set the size of the terminal; before the start, the size is kept for the start."""
         if exec_.code is not None:
-            raise Conflict(f"exec {exec_.id} is not running")
+            raise NotFound(f"NotFound: process does not exist {exec_.id}: not found")
         if exec_.running is None:
             exec_.size = (rows, columns)
             return

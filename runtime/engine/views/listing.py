@@ -23,6 +23,7 @@ KEYS = frozenset(_LIST_KEYS.split())
 PRUNE_KEYS = frozenset({"label", "label!", "until"})
 _STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
 _HEALTH = ("none", "starting", "healthy", "unhealthy")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(h|m|s)", re.ASCII)
 _SECONDS = re.compile(r"\d{1,12}(\.\d*)?\Z", re.ASCII)
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -57,7 +58,7 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
                 f"invalid filter 'health={health}': invalid value for health ({health}): must be one of "
                 + ", ".join(_HEALTH)
             )
-    filters.flag("is-task")
+    task = _is_task(filters)
     codes = _numbers(filters, "exited")
     return lambda record: (
         filters.prefix("id", record.id)
@@ -66,9 +67,17 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
         and filters.exact("status", record.state.status)
         and (not codes or (record.state.status == "exited" and record.state.exit_code in codes))
         and filters.exact("volume", *_mounted(record))
-        and filters.flag("is-task") is not True
+        and not task
         and filters.exact("isolation", "default", "")
     )
+
+
+def _is_task(filters: Filters) -> bool:
+    """Return whether tasks of a swarm are selected, of which there are none.  Raises BadRequest for other values."""
+    values = filters.get("is-task")
+    if values and (len(values) > 1 or values[0].lower() not in _BOOLEANS):
+        raise BadRequest(f"invalid filter 'is-task=[{' '.join(values)}]'")
+    return bool(values) and _BOOLEANS[values[0].lower()]
 
 
 def _mounted(record: ContainerRecord) -> Iterator[str]:
@@ -150,6 +159,8 @@ def _image(images: Images, text: str) -> ImageRecord | None:
 
 def prunable(containers: Containers, filters: Filters) -> Iterable[Container]:
     """Yield the containers that ``prune`` removes: none of them runs or waits for its restart."""
+    if len(filters.get("until")) > 1:
+        raise BadRequest("more than one until filter specified")
     until = [parse_until(text) for text in filters.get("until")]
     for container in containers.all():
         record = container.record
