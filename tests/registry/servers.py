@@ -37,8 +37,8 @@ class Certificates:
 
     def _issue(self, name: str, extension: str) -> None:
         (self.folder / f"{name}.ext").write_text(f"{extension}\n")
-        self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}",
-                      "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
+        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                      "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
         self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
                       "-days", "2", "-extfile", f"{name}.ext", "-out", f"{name}.crt")  # fmt: skip
 
