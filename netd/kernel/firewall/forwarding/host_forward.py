@@ -17,7 +17,7 @@ from netd.kernel import sysctl
 from netd.kernel.firewall.forwarding import legacy_chains, nft_chains
 from netd.kernel.firewall.forwarding.chains import ForwardChain, Test, outcome
 from netd.kernel.firewall.forwarding.firewalld_zone import FirewalldZone
-from netd.kernel.firewall.forwarding.flows import OUTSIDE, Flow, bridged, samples
+from netd.kernel.firewall.forwarding.flows import OUTSIDE, Flow, bridged, kinds, samples
 from netd.kernel.firewall.forwarding.remedies import manager, remedy
 from netd.kernel.firewall.forwarding.uplink import uplink
 from netd.kernel.firewall.nftables.nft import Nft
@@ -26,8 +26,8 @@ from netd.portmap.rules import BridgeRules, ForwardPolicy
 _log = logging.getLogger(__name__)
 _REST = 20
 """Seconds between two readings of other programs' chains per second that the previous reading took."""
-_RETRY = 5.0
-"""Seconds until a refused rule is tried again."""
+_RETRY = 1.0
+"""Seconds until a chain that could not be read or changed is tried again."""
 _KEEP = 3.0
 """Seconds for which a rule is kept that is not needed: a firewall permits everything while it reloads its rules."""
 _ALL = "all"
@@ -59,7 +59,11 @@ class HostForward:
         self._due = 0.0
         self._seen: object = None
         self._failures: dict[str, str] = {}
-        """The reason why the rule could not be added, by chain."""
+        """The reason why a chain could not be read or changed in the last look, by chain."""
+        self._noted: dict[str, str] = {}
+        """The same for the look before."""
+        self._changed = False
+        """Whether the last look changed a chain."""
         self._unneeded: dict[str, float] = {}
         """When the rule was first found not to be needed, by chain."""
         self._zone = FirewalldZone()
@@ -81,6 +85,14 @@ class HostForward:
             reason = f"{blocked.verdict}, {blocked.place}"
             found.append(Dropped(flow.traffic.value, flow.family, flow.bridge, str(chain), reason, command))
         return list(dict.fromkeys(found))
+
+    def note_networks(self, bridges: Iterable[BridgeRules]) -> None:
+        """Converge if there are networks of another kind than before, of which other packets are forwarded."""
+        bridges = frozenset(bridges)
+        same = kinds(bridges) == kinds(self._bridges) and not self._failures
+        self._bridges = bridges
+        if not same:
+            self._look(None, keep=0.0)
 
     def converge(self, bridges: Iterable[BridgeRules]) -> None:
         """Add, replace or delete netd's rule in each chain, as the networks require."""
@@ -106,16 +118,19 @@ class HostForward:
             found = (generation, legacy)
             if found == seen:
                 return
+            self._noted, self._failures, self._changed = self._failures, {}, False
             chains = [*legacy, *self._of_nftables()]
+            existing = {str(chain) for chain in chains}
+            self._unneeded = {name: since for name, since in self._unneeded.items() if name in existing}
             uplinks = {family: uplink(OUTSIDE[family]) for family in FAMILIES}
             self.blocked = [blocked for chain in chains for blocked in self._settle(chain, uplinks, keep)]
-            self._failures.pop(_ALL, None)
-            self._seen = None if self._failures or self._unneeded else (nft_chains.generation(), legacy_chains.read())
+            # After a change of netd, look once more: another program may have changed its rules meanwhile.
+            self._seen = None if self._failures or self._unneeded or self._changed else found
         except (KernelRefused, OSError) as problem:
             self._note(_ALL, str(getattr(problem, "message", problem)))
         finally:
             now = time.monotonic()
-            self._due = now + (_RETRY if self._failures else _REST * (now - began))
+            self._due = now + max(_RETRY if self._failures else 0.0, _REST * (now - began))
 
     def _of_nftables(self) -> list[ForwardChain]:
         found = nft_chains.read()
@@ -123,7 +138,14 @@ class HostForward:
             return []
         if self._nft is None:
             self._nft = Nft(json=True)
-        return [nft_chains.with_rules(self._nft, chain) for chain in found]
+        chains = []
+        for chain in found:
+            # A chain may be deleted meanwhile, or contain rules that this libnftables does not know.
+            try:
+                chains.append(nft_chains.with_rules(self._nft, chain))
+            except KernelRefused as problem:
+                self._note(str(chain), problem.message)
+        return chains
 
     def _settle(self, chain: ForwardChain, uplinks: dict[Family, str], keep: float) -> list[Blocked]:
         """Add or delete netd's rule in the chain; return the traffic that it drops nevertheless."""
@@ -136,15 +158,14 @@ class HostForward:
             self._unneeded.pop(str(chain), None)
             return []
         if not wanted and (not chain.own_rules or self._is_kept(chain, keep)):
-            self._failures.pop(str(chain), None)
             return dropped
         self._unneeded.pop(str(chain), None)
+        self._changed = True
         try:
             self._change(chain, insert=wanted)
         except (KernelRefused, OSError) as problem:
             self._note(str(chain), str(getattr(problem, "message", problem)))
             return dropped
-        self._failures.pop(str(chain), None)
         if wanted:
             first = dropped[0]
             _log.warning(
@@ -191,7 +212,7 @@ class HostForward:
         return nft_chains.insert(self._nft, chain, condition)
 
     def _note(self, what: str, reason: str) -> None:
-        if self._failures.get(what) != reason:
+        if self._noted.get(what) != reason:
             _log.warning("forwarding not permitted, will be retried: chain=%s error=%s", what, reason)
         self._failures[what] = reason
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from netd.kernel.firewall.forwarding import nft_json
-from netd.kernel.firewall.forwarding.chains import COMMENT, ForwardChain
+from netd.kernel.firewall.forwarding.chains import COMMENT, UNKNOWN, ForeignRule, ForwardChain
 from netd.kernel.firewall.nftables.nft import Nft
 from netd.kernel.netlink.messages import Message, Netlink, Request, attributes
 
@@ -28,6 +28,7 @@ _GENERATION = 1
 _FORWARD = 2
 """NF_INET_FORWARD and NF_BR_FORWARD."""
 _FAMILIES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
+_MOST_CHAINS = 256
 _OWN_TABLE = "netd"
 _POLICIES = {0: "drop", 1: "accept"}
 _BIG = struct.Struct(">i")
@@ -67,9 +68,20 @@ def _text(value: bytes) -> str:
 
 
 def with_rules(nft: Nft, found: ForwardChain) -> ForwardChain:
-    """Return the chain with the rules of its table.  Raises KernelRefused, also if the table no longer exists."""
-    listed = nft.run(_commands({"list": {"table": {"family": found.family, "name": found.table}}}))
-    return replace(found, chains=nft_json.chains(json.loads(listed)))
+    """Return the chain with its rules, and those of the chains to which it jumps under conditions that are known.
+
+    Lists chains one by one: listing a table of 10,000 rules takes a second.  Raises KernelRefused, also if the chain no
+    longer exists.
+    """
+    chains: dict[str, tuple[ForeignRule, ...]] = {}
+    wanted = [found.name]
+    while wanted and len(chains) < _MOST_CHAINS:
+        name = wanted.pop()
+        place = {"family": found.family, "table": found.table, "name": name}
+        chains |= nft_json.chains(json.loads(nft.run(_commands({"list": {"chain": place}}))))
+        rules = (rule for rule in chains.setdefault(name, ()) if rule.target and UNKNOWN not in rule.tests)
+        wanted += {rule.target for rule in rules} - chains.keys() - set(wanted)
+    return replace(found, chains=chains)
 
 
 def insert(nft: Nft, chain: ForwardChain, condition: Condition) -> None:

@@ -20,7 +20,7 @@ _DROPPING_TARGETS = {"REJECT": "reject", "NFQUEUE": "queue"}
 
 
 def chains(listed: Mapping[str, Any]) -> dict[str, tuple[ForeignRule, ...]]:
-    """Return the rules of each chain in the output of ``nft -j list table``."""
+    """Return the rules of each chain in the output of ``nft -j list chain``."""
     found: dict[str, list[ForeignRule]] = {}
     for item in listed.get("nftables", ()):
         if "chain" in item:
