@@ -45,6 +45,7 @@ def context(files: dict[str, object]) -> bytes:
             content, mode = value if isinstance(value, tuple) else (value, 0o755 if name.endswith("/") else 0o644)
             info = tarfile.TarInfo(name.rstrip("/"))
             info.mode = mode
+            info.uid = info.gid = 1234
             if isinstance(content, tarfile.TarInfo):
                 info.type, info.linkname = content.type, content.linkname
                 info.devmajor, info.devminor = content.devmajor, content.devminor

@@ -135,16 +135,18 @@ def test_unused_stages_are_not_built_and_targets_can_be_chosen(build):
 
 
 def test_independent_stages_are_built_side_by_side(build):
-    wait = "for i in $(seq 100); do [ -e /c/%s ] && exit 0; sleep 0.1; done; exit 1"
+    wait = "for i in $(seq 100); do [ -e /c/%s ] && break; sleep 0.1; done; [ -e /c/%s ]"
     mount = "RUN --mount=type=cache,id=meet,target=/c"
     text = (
-        f"FROM busybox AS a\n{mount} touch /c/a; {wait % 'b'}\nFROM busybox AS b\n{mount} touch /c/b; {wait % 'a'}\n"
+        f"FROM busybox AS a\n{mount} touch /c/a; {wait % ('b', 'b')} && echo printed last\n"
+        f"FROM busybox AS b\n{mount} echo printed first; touch /c/b; {wait % ('a', 'a')}\n"
         "FROM busybox\nCOPY --from=a /bin/busybox /a\nCOPY --from=b /bin/busybox /b\n"
     )
     found = build(text)
     assert not found.error
     numbers = [int(step.removeprefix("Step ").split("/")[0]) for step in found.steps]
     assert numbers == sorted(numbers), "the output is in the order of the file"
+    assert found.text.index("\nprinted last\n") < found.text.index("\nprinted first\n")
 
 
 def test_a_failing_step_names_place_and_code_and_leaves_nothing(build, place):
