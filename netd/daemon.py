@@ -15,6 +15,7 @@ from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_namespace, lock_state
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import store_damaged
+from netd.common.http.backup_routes import BackupRoutes
 from netd.common.http.listen import serve, serve_metrics
 from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
@@ -132,7 +133,8 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader
     )
     requests = RequestCounters()
     metrics = MetricsRoutes(partial(_metrics, context, requests))
-    routes = [route for group in (*groups, metrics) for route in group.routes()]
+    backup = BackupRoutes(context.store.snapshot)
+    routes = [route for group in (*groups, metrics, backup) for route in group.routes()]
     return Front(product, routes, requests)
 
 

@@ -17,6 +17,7 @@ from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_state
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import Bus, store_damaged
+from netd.common.http.backup_routes import BackupRoutes
 from netd.common.http.listen import serve, serve_metrics
 from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
@@ -248,7 +249,8 @@ class Daemon:
         )
         requests = RequestCounters()
         metrics = MetricsRoutes(partial(self._metrics, requests))
-        routes = [route for group in (*groups, metrics) for route in group.routes()]
+        backup = BackupRoutes(self.store.snapshot)
+        routes = [route for group in (*groups, metrics, backup) for route in group.routes()]
         return Front(self.product, [*routes, *not_implemented.routes()], requests)
 
     async def _metrics(self, requests: RequestCounters) -> list[MetricFamily]:

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SYSTEM = ("events", "info", "version", "reload", "doctor", "system df", "builder prune", "completion")
+_SYSTEM = ("events", "system backup", "info", "version", "reload", "doctor", "system df", "builder prune", "completion")
 _REGISTRIES = ("login", "logout", "search")
 _SHORTCUTS = ("build", "history", "images", "import", "load", "pull", "push", "rmi", "save", "tag")
 

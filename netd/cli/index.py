@@ -62,6 +62,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("logs", "Show events of the daemons as they occur"),
     "version": ("system", "Show the versions of netctl and the daemons"),
     "reload": ("system", "Make the daemons read their configuration again"),
+    "system backup": ("system", "Write the records of both daemons to a file"),
     "system df": ("disk_usage", "Show what images, containers, volumes and the build cache take on disk"),
     "doctor": ("doctor", "Find the rules of the host that drop traffic of containers, and the commands that permit it"),
     "info": ("system", "Show information about the daemons and the host"),

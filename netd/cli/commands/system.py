@@ -1,8 +1,8 @@
-"""``version`` and ``info``."""
+"""``version``, ``info``, ``reload`` and ``system backup``."""
 
 from __future__ import annotations
 
-from netd.cli.errors import Unreachable
+from netd.cli.errors import Fault, Unreachable
 from netd.cli.parse.common_flags import wants_json
 from netd.cli.parse.flags import Command, text
 from netd.cli.session import print_json, print_line, warn
@@ -110,8 +110,48 @@ def _print_server(server: Json | None) -> None:
 
 _FORMAT = text("format", "f", "json|table", "Output format", values="words:json table")
 
+
+def backup(session: Session, options: Options) -> int:
+    """Write the archive; it is complete or absent."""
+    import os
+
+    path = options.args[0]
+    stores = {
+        "netd.db": session.netd.call("GET", "/netd/v1/backup").read(),
+        "runtime.db": session.engine.call("GET", "/netd/v1/backup").read(),
+    }
+    fresh = f"{path}.{os.getpid()}"
+    try:
+        _write(fresh, stores)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise Fault(f"the backup cannot be written to {path}: {error.strerror}") from None
+    print_line(f"{path}: {', '.join(f'{name} ({len(data)} bytes)' for name, data in stores.items())}")
+    return 0
+
+
+def _write(path: str, files: dict[str, bytes]) -> None:
+    import io
+    import os
+    import tarfile
+
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
+            for name, data in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(data), 0o600
+                archive.addfile(entry, io.BytesIO(data))
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError:
+        os.unlink(path)
+        raise
+
+
 COMMANDS = {
     "version": Command("version [FLAGS]", version, (_FORMAT,), max_args=0),
     "reload": Command("reload", reload, (), max_args=0),
+    "system backup": Command("system backup FILE", backup, (), min_args=1, max_args=1),
     "info": Command("info [FLAGS]", info, (_FORMAT,), max_args=0),
 }

@@ -125,6 +125,10 @@ class Store:
             if not self._reserve.held:
                 self._reserve_missing.set()
 
+    async def snapshot(self) -> bytes:
+        """Return the store as an SQLite file, consistent between two transactions."""
+        return await asyncio.wrap_future(self._thread.submit(lambda: bytes(self._db.serialize())))
+
     async def write_best_effort(self, *changes: Put | Drop) -> None:
         """Record changes that the next start can derive again; a failure is logged and not raised."""
         try:
