@@ -529,7 +529,7 @@ USAGE = {
 
 def test_disk_usage_has_docker_s_columns(peer, netctl, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 7200.0)
-    peer.on("GET", "/system/df", USAGE)
+    peer.on("GET", "/v1.51/system/df", USAGE)
     assert netctl("system", "df").out == (
         "TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\n"
         "Images          2         1         1kB       200B (20%)\n"

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import itertools
 import os
 import socket
 import stat
@@ -73,6 +74,55 @@ ARCHIVES = {
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_the_exact_archive_is_given_back(place, name):
     assert given_back(place, ARCHIVES[name]) == ARCHIVES[name]
+
+
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+
+
+def test_set_ids_devices_and_capabilities_of_an_archive_are_kept(place):
+    text = CAPABILITY.decode("utf-8", "surrogateescape")
+    data = (
+        Archive()
+        .add("ping", data=b"x", mode=0o755, uid=3, pax_headers={"SCHILY.xattr.security.capability": text})
+        .add("su", data=b"x", mode=0o4755, uid=0)
+        .add("mail", data=b"x", mode=0o2755, uid=7, gid=8)
+        .directory("shared", mode=0o3777, uid=7, gid=8)
+        .add("disk", tarfile.BLKTYPE, devmajor=259, devminor=70_000, mode=0o660)
+        .bytes()
+    )
+    root = place.unpack(data)
+    assert os.getxattr(root / "ping", "security.capability") == CAPABILITY and (root / "ping").stat().st_uid == 3
+    modes = {name: stat.S_IMODE((root / name).stat().st_mode) for name in ("su", "mail", "shared", "disk")}
+    assert modes == {"su": 0o4755, "mail": 0o2755, "shared": 0o3777, "disk": 0o660}
+    assert (root / "disk").stat().st_rdev == os.makedev(259, 70_000)
+    assert b"".join(place.layers.archive(place.latest.chain, place.latest.diff)) == data
+
+
+WHITEOUTS = {
+    "d": lambda archive: archive.directory("d", mode=0o700),
+    "d/.wh..wh..opq": lambda archive: archive.add("d/.wh..wh..opq"),
+    "d/x": lambda archive: archive.add("d/x", data=b"x"),
+    "d/.wh.y": lambda archive: archive.add("d/.wh.y"),
+}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(WHITEOUTS)), ids=" ".join)
+def test_whiteouts_and_opaque_marks_work_in_every_order(place, order):
+    archive = Archive()
+    for name in order:
+        WHITEOUTS[name](archive)
+    root = place.unpack(data := archive.bytes())
+    assert os.getxattr(root / "d", "trusted.overlay.opaque") == b"y" and (root / "d/x").read_bytes() == b"x"
+    assert stat.S_ISCHR((root / "d/y").lstat().st_mode) and stat.S_IMODE((root / "d").stat().st_mode) == 0o700
+    assert sorted(path.name for path in (root / "d").iterdir()) == ["x", "y"]
+    assert b"".join(place.layers.archive(place.latest.chain, place.latest.diff)) == data
+
+
+def test_links_that_lead_out_by_several_hops_stay_inside(place):
+    archive = Archive().symlink("a", "..").symlink("b", "a/..").symlink("c", "b/../..").symlink("d", "/c/../../..")
+    root = place.unpack(archive.add("d/tmp/escaped", data=b"inside").add("c/secret", data=b"inside").bytes())
+    assert (root / "tmp/escaped").read_bytes() == b"inside" and (root / "secret").read_bytes() == b"inside"
+    assert place.canary.read_text() == "untouched" and not Path("/tmp/escaped").exists()
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _DIGITS = 4
+_PATH = "/v1.51/system/df"
+"""Later versions of the API have totals instead of lists."""
 _HEADERS = {
     "Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"
 }  # fmt: skip
 
 
 def usage(session: Session, options: Options) -> int:
-    found = session.engine.get("/system/df")
+    found = session.engine.get(_PATH)
     if options.on("verbose"):
         if options.text("format", "table") != "table":
             raise Fault("--format cannot be combined with --verbose here: leave one of them out")
