@@ -73,7 +73,7 @@ def parse(text: str) -> Reference:
             f"invalid repository name ({path.removeprefix('library/')}), cannot specify 64-byte hexadecimal strings"
         )
     if len(domain) + len(path) > 255:
-        raise BadRequest("invalid reference format: repository name must not be more than 255 characters")
+        raise BadRequest("repository name must not be more than 255 characters")
     return Reference(domain, path, tag or "", digest)
 
 
