@@ -217,7 +217,7 @@ def test_versions_and_the_handshake(place):
     assert place.get("/v1.51/networks") and place.get("/networks/")
     assert "too new" in place.refusal(400, "GET", "/v1.99/networks")
     assert place.refusal(404, "GET", "/nosuch") == "page not found"
-    assert place.get("/version")["ApiVersion"] == "1.52"
+    assert place.get("/version")["ApiVersion"] == "1.56"
     assert place.ask(404, "GET", "/networks/bridge?scope=swarm")
     assert "zork" in place.refusal(400, "GET", "/networks/bridge?verbose=zork")
 
