@@ -60,7 +60,10 @@ class Filters:
 
 
 def parse(text: str, allowed: frozenset[str]) -> Filters:
-    """Parse ``{"label":["a=b"]}`` or ``{"label":{"a=b":true}}``.  Raises BadRequest on other forms and unknown keys."""
+    """Parse ``{"label":["a=b"]}`` or ``{"label":{"a=b":true}}``; false counts as true, as in Docker.
+
+    Raises BadRequest on other forms and unknown keys.
+    """
     if not text:
         return Filters()
     try:
@@ -76,7 +79,7 @@ def parse(text: str, allowed: frozenset[str]) -> Filters:
 
 def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, dict):
-        value = [text for text, on in value.items() if on]
+        value = list(value)
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise BadRequest("invalid filter")
     return tuple(value)

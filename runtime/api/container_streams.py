@@ -125,6 +125,7 @@ class StreamRoutes:
         if container.running is None:
             raise Conflict(f"container {container.id} is not running")
         await container.running.resize(rows, columns)
+        self._containers.publish_event(container, "resize", height=str(rows), width=str(columns))
         return empty(200)
 
     def _log(self, container: Container) -> Path:

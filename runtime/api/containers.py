@@ -172,6 +172,7 @@ class ContainerRoutes:
         container.check_not_restarting()
         if container.running is None:
             raise Conflict(f"container {container.id} is not running")
+        self._containers.publish_event(container, "top")
         titles, rows = process_list.table(self._supervisor.pids(container.id), call.text("ps_args", "-ef"))
         return json({"Titles": titles, "Processes": rows})
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
 from netd.client import NetdClient
 from netd.common import codec
-from netd.common.errors import NotFound
+from netd.common.errors import BadRequest, NotFound
 from netd.common.http.web import Call, HttpRoute, empty
 from runtime.api import bodies
 from runtime.engine.containers.containers import Containers
@@ -36,12 +36,14 @@ class NetworkRoutes:
 
     async def connect(self, call: Call) -> web.StreamResponse:
         request = await bodies.read(call, ConnectRequest)
+        _check_container(request.container)
         container = self._containers.find(request.container)
         await self._network.connect(container, call.params["name"], request.endpoint_config or EndpointSettings())
         return empty(200)
 
     async def disconnect(self, call: Call) -> web.StreamResponse:
         request = await bodies.read(call, DisconnectRequest)
+        _check_container(request.container)
         try:
             container = self._containers.find(request.container)
         except NotFound:
@@ -60,3 +62,8 @@ class NetworkRoutes:
         path = quote(call.request.path, safe="/")
         response = await self._netd.forward(call.request.method, path, call.request.query, body, kind)
         return web.Response(status=response.status, body=response.body or None, content_type="application/json")
+
+
+def _check_container(name: str) -> None:
+    if not name:
+        raise BadRequest('invalid name or ID supplied: ""')

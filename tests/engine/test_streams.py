@@ -248,3 +248,10 @@ def test_events_of_execs(api, raw, run):
     while b"exec_die" not in text:
         text += stream.read1(65536)
     assert b'"exec_create: false "' in text and b'"exec_start: false "' in text
+
+
+def test_an_exec_without_streams_is_started_and_its_connection_ends_empty(raw, api, run):
+    created = api.exec_create(run(), ["touch", "/done"], stdout=False, stderr=False)["Id"]
+    code, _, body = raw.ask("POST", f"/exec/{created}/start", {"Detach": False})
+    assert (code, body) == (200, b"")
+    wait_until(lambda: api.exec_inspect(created)["ExitCode"] == 0)

@@ -231,6 +231,8 @@ class Front:
             if (found := pattern.match(path)) is not None:
                 request[_ROUTE] = route.pattern
                 return await route.handler(Call(request, found.groupdict(), version))
+        if request.method == "OPTIONS":
+            return empty(200)
         raise NotFound("page not found")
 
     def _versioned(self, path: str) -> tuple[str, Version]:

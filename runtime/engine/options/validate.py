@@ -62,6 +62,8 @@ def check(
 
 
 def _check_namespaces(config: Config, host: HostConfig) -> None:
+    if host.annotations and "" in host.annotations:
+        raise BadRequest("invalid Annotations: the empty string is not permitted as an annotation key")
     if host.cgroupns_mode not in ("", "private", "host"):
         raise BadRequest(f"invalid cgroup namespace mode: {host.cgroupns_mode}")
     if host.uts_mode not in ("", "host"):

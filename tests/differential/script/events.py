@@ -62,7 +62,7 @@ def events(recorder: Recorder) -> None:
     until = f"{time.time():.6f}"
     recorder.call("all", "GET", "/events", query={"since": since, "until": until}, show=_own)
     recorder.call(
-        "one in full",
+        "a start in full",
         "GET",
         "/events",
         query={"since": since, "until": until, "filters": {"event": ["start"], "container": ["dx-e"]}},

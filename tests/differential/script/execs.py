@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from tests.differential.recorder import PREFIX, Recorder
@@ -45,6 +46,7 @@ def execs(recorder: Recorder) -> None:
             recorder.call("inspect before start", "GET", f"{exec_path}/json")
         tty = bool(body.get("Tty"))
         recorder.call(f"{name} start", "POST", f"{exec_path}/start", {"Detach": False, "Tty": tty})
+        _wait_for_end(recorder, exec_path)
         recorder.call(f"{name} inspect", "GET", f"{exec_path}/json", show=_without_container)
         if name == "output":
             recorder.call("start again", "POST", f"{exec_path}/start", {"Detach": False})
@@ -81,6 +83,14 @@ def _started_otherwise(recorder: Recorder) -> None:
         if name == "wrong type":
             content = content["message"].partition(":")[0]
         recorder.keep(name, {"status": answer.status, "kind": answer.kind, "body": content})
+
+
+def _wait_for_end(recorder: Recorder, exec_path: str) -> None:
+    """Wait until the exec has ended: without attached streams, its start does not."""
+    deadline = time.monotonic() + 10
+    while recorder.send("GET", f"{exec_path}/json").body["Running"]:
+        assert time.monotonic() < deadline, "the exec did not end"
+        time.sleep(0.01)
 
 
 def _without_container(body: Any) -> Any:

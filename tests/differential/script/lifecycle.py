@@ -38,7 +38,7 @@ def runs(recorder: Recorder) -> None:
         "seccomp unconfined", "grep", "Seccomp:", "/proc/self/status", host={"SecurityOpt": ["seccomp=unconfined"]}
     )
     recorder.run(
-        "seccomp profile of one's own",
+        "own seccomp profile",
         "sh",
         "-c",
         "mkdir /tmp/x; echo $?; rmdir /tmp; chmod 700 /etc/passwd; echo $?",
