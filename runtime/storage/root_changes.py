@@ -26,6 +26,8 @@ _LONGEST_PATH = 3800
 """Bytes of a directory's path: with a name below it, it must fit into the kernel's 4,096."""
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _MOST = 1_000_000
+_LARGEST = 64 << 20
+"""Bytes of the paths of all changes."""
 
 
 class Change(NamedTuple):
@@ -50,12 +52,17 @@ def of_trees(root: int, image: int) -> list[Change]:
 def _sorted(changes: Iterable[Change]) -> list[Change]:
     """Return the changes by path, with the directories that contain them."""
     found: dict[bytes, Change] = {}
+    size = 0
     for change in changes:
         if change.path in runtime_files.FILES or (change.kind == ADDED and change.path in runtime_files.FOLDERS):
             continue
         found[change.path] = change
-        if len(found) > _MOST:
-            raise BadRequest(f"the container has more than {_MOST} changed files: use netctl export instead")
+        size += len(change.path)
+        if len(found) > _MOST or size > _LARGEST:
+            raise BadRequest(
+                f"the container has more than {_MOST} changed files, or {_LARGEST} bytes of their paths: use netctl"
+                " export instead"
+            )
     for path in list(found):
         above = path
         while (above := os.path.dirname(above)) != b"/" and above not in found:

@@ -12,8 +12,9 @@ import time
 import pytest
 from docker.errors import APIError
 
-from netd.common.errors import RequestTimeout
-from runtime.engine.files import archives
+from netd.common.errors import BadRequest, RequestTimeout
+from runtime.engine.files import archives, container_paths
+from runtime.storage import root_changes
 from tests.installation import busybox_tar, wait_until
 
 
@@ -283,3 +284,21 @@ def test_a_client_that_sends_nothing_does_not_lock_a_stopped_container_for_long(
 
     monkeypatch.setattr(archives, "_STALL_SECONDS", 0.05)
     asyncio.run(attempt())
+
+
+def test_the_list_of_changes_is_bounded(monkeypatch):
+    monkeypatch.setattr(root_changes, "_LARGEST", 1000)
+    changes = (root_changes.Change(b"/" + b"x" * 300 + bytes([65 + i]), root_changes.ADDED) for i in range(10))
+    with pytest.raises(BadRequest, match="use netctl"):
+        root_changes._sorted(changes)
+    assert [c.path for c in root_changes._sorted([root_changes.Change(b"/a/b/c", 1)])] == [b"/a", b"/a/b", b"/a/b/c"]
+
+
+def test_links_are_followed_as_often_as_the_kernel_does(tmp_path):
+    for number in range(60):
+        (tmp_path / f"l{number}").symlink_to(f"l{number + 1}")
+    (tmp_path / "loop").symlink_to("loop")
+    root = os.open(tmp_path, os.O_PATH)
+    assert container_paths.link_target(root, "/l50") == "/l60" and container_paths.link_target(root, "/l0") == "/l40"
+    assert container_paths.link_target(root, "/loop") == "/loop"
+    os.close(root)

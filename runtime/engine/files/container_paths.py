@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from netd.common.errors import BadRequest, NotFound
 from runtime.kernel import openat
 
-_MOST_LINKS = 255
+_MOST_LINKS = 40
+"""As in the kernel."""
 _FILE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # Bits of Go's os.FileMode (https://pkg.go.dev/io/fs#FileMode), in which Docker sends modes.
 _KINDS = {
@@ -105,14 +106,14 @@ def _rfc3339(nanoseconds: int) -> str:
 def link_target(root: int, path: str) -> str:
     """Return the path that the symbolic link *path* leads to in the container; components may be missing there."""
     left, found, links = deque(path.strip("/").split("/")), "", 0
-    while left and links <= _MOST_LINKS:
+    while left:
         part = left.popleft()
         if part in ("", "."):
             continue
         if part == "..":
             found = posixpath.dirname(found).rstrip("/")
             continue
-        target = _read_link(root, f"{found}/{part}")
+        target = _read_link(root, f"{found}/{part}") if links < _MOST_LINKS else None
         if target is None:
             found += f"/{part}"
             continue
