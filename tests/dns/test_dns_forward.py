@@ -11,12 +11,15 @@ from dataclasses import replace
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
+from dns.edns import GenericOption
 from dns_lab import DnsHost, fails, found, inside, says, upstream
 from dnslib import QTYPE, RR, A, DNSRecord
 
 from netd.dns.forwarding import forward
 from netd.dns.forwarding.probes import is_probe
+from netd.dns.messages.edns_options import without_hop_options
 from netd.dns.records import NetworkRecords, Patch, Upstream, View
 from netd.kernel.namespaces import netns
 
@@ -363,3 +366,61 @@ def test_a_denial_of_a_name_above_ours_becomes_an_empty_answer(on_host, tcp):
             assert asker.addresses("shop.test", "A", tcp=tcp, use_edns=0) == ["198.51.100.1"]
 
     on_host(scenario)
+
+
+HOP_OPTIONS = [GenericOption(10, b"12345678"), GenericOption(11, b"\0\1"), GenericOption(12, bytes(20))]
+OTHER_OPTIONS = [GenericOption(8, b"\0\1\x18\0\1\2\3"), GenericOption(15, b"\0\x12x")]
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_options_between_neighbours_are_not_forwarded_in_either_direction(on_host, tcp):
+    asked = []
+
+    def answer(packet):
+        query = dns.message.from_wire(packet)
+        asked.append([int(option.otype) for option in query.options])
+        reply = dns.message.make_response(query)
+        reply.use_edns(0, options=[*HOP_OPTIONS, *OTHER_OPTIONS])
+        reply.flags |= dns.flags.RA
+        reply.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "9.9.9.9"))
+        return reply.to_wire()
+
+    async def scenario(host):
+        asker = await host.container("asker", View(upstreams=inside("127.0.0.53")))
+        with upstream(asker.ns, "127.0.0.53", answer):
+            options = {"use_edns": 0, "options": [*HOP_OPTIONS, OTHER_OPTIONS[0]]}
+            reply = await asyncio.to_thread(asker.ask, "www.example", tcp=tcp, **options)
+        assert found(reply) == ["9.9.9.9"] and reply.edns == 0
+        assert [int(option.otype) for option in reply.options] == [8, 15]
+        assert asked[-1] == [8]
+
+    on_host(scenario)
+
+
+@pytest.mark.parametrize("code", [1, 4])
+def test_a_server_that_does_not_know_edns_is_asked_without_it(on_host, code):
+    def answer(packet):
+        if dns.message.from_wire(packet).edns < 0:
+            return says("5.6.7.8")(packet)
+        return packet[:2] + bytes((0x80, code)) + bytes(8)  # These servers return a header only.
+
+    async def scenario(host):
+        asker = await host.container("asker", View(upstreams=inside("127.0.0.53", "127.0.0.54")))
+        with upstream(asker.ns, "127.0.0.53", answer), upstream(asker.ns, "127.0.0.54", says("1.1.1.1")) as other:
+            reply = await asyncio.to_thread(asker.ask, "www.example", use_edns=0)
+        assert found(reply) == ["5.6.7.8"] and not other.asked
+
+    on_host(scenario)
+
+
+def test_records_after_the_options_stay_readable_when_options_are_removed():
+    """The last record's name points to that of the record before, which is after the removed bytes."""
+    query = dns.message.make_query("a.example", "A", use_edns=0, options=HOP_OPTIONS).to_wire()
+    first = b"\3ns1\7example\0" + b"\0\1\0\1" + bytes(4) + b"\0\4\1\2\3\4"
+    second = (0xC000 | len(query)).to_bytes(2) + b"\0\1\0\1" + bytes(4) + b"\0\4\5\6\7\x08"
+    packet = query[:2] + b"\x80\0" + query[4:10] + b"\0\3" + query[12:] + first + second
+    reply = dns.message.from_wire(without_hop_options(packet))
+    assert [(rrset.name.to_text(), rrset[0].address) for rrset in reply.additional] == [("ns1.example.", "1.2.3.4")]
+    assert [item.address for item in reply.additional[0]] == ["1.2.3.4", "5.6.7.8"] and not reply.options
+    assert without_hop_options(packet[:-5]) == packet[:-5]
+    assert without_hop_options(query[:12]) == query[:12]

@@ -1,10 +1,11 @@
 """Forwarding of queries for names that are not in the records.
 
-A query is forwarded unchanged except for its id and the case of its letters, over the protocol by which it was
-received, and the response is returned in the client's own spelling; TC and EDNS concern only the client and the
-upstream server.  Equal queries of a container that are pending at the same time are forwarded once; this also breaks
-the loop if an upstream server forwards to this one.  A response is cached for its TTL, for all sandboxes that would
-send the query to the same upstream servers from the same network namespace.  No call blocks.
+A query is forwarded unchanged except for its id, the case of its letters and EDNS options of one hop, over the
+protocol by which it was received, and the response is returned in the client's own spelling; TC and other EDNS
+options concern only the client and the upstream server.  Equal queries of a container that are pending at the same
+time are forwarded once; this also breaks the loop if an upstream server forwards to this one.  A response is cached
+for its TTL, for all sandboxes that would send the query to the same upstream servers from the same network namespace.
+No call blocks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from netd.dns.forwarding.probes import Probes, is_probe
 from netd.dns.forwarding.upstream_race import Deliver, Done, PendingQuery, UpstreamRace
 from netd.dns.forwarding.upstreams import HostFile, UpstreamHealth
 from netd.dns.messages.decide import Forward, Rcode
+from netd.dns.messages.edns_options import without_hop_options
 from netd.dns.messages.message import error_response
 from netd.dns.sandbox import ServedSandbox
 
@@ -64,6 +66,7 @@ class Forwarder:
         if not upstreams:
             self._counters.outcomes["records"] += 1
             return error_response(packet, forward.otherwise)
+        packet = without_hop_options(packet)
         if forward.exists:
             reply = self._forward(
                 PendingQuery(sandbox, upstreams, packet, stream), lambda late: deliver(_not_denied(late))

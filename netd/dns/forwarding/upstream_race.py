@@ -16,6 +16,7 @@ from netd.dns.forwarding.reply_checks import code, has_case_of, has_question, is
 from netd.dns.forwarding.upstream_attempts import Attempt, Datagram, Stream, is_shortage, socket_here
 from netd.dns.forwarding.upstreams import UpstreamHealth, server_key
 from netd.dns.messages.decide import Rcode
+from netd.dns.messages.edns_options import has_edns, without_edns, without_hop_options
 from netd.dns.messages.message import error_response, question_end
 from netd.dns.records import Upstream
 from netd.dns.sandbox import ServedSandbox
@@ -73,6 +74,9 @@ class UpstreamRace:
         self._remaining: deque[Upstream] = deque()
         self._mixed: set[Upstream] = set()
         """Servers that were queried in mixed case."""
+        self._without_edns = without_edns(pending.packet)
+        self._no_edns: set[Upstream] = set()
+        """Servers that do not know EDNS."""
         self._retried = pending.stream
         self._failure: bytes | None = None
         self._finished = False
@@ -128,7 +132,7 @@ class UpstreamRace:
         sandbox = self._pending.sandbox
         kind = Stream if self._pending.stream else Datagram
         open_socket = partial(socket_in, sandbox.netns) if upstream.inside else socket_here
-        question = self._question if plain else self._with_case(upstream)
+        question = self._question_for(upstream) if plain else self._with_case(upstream)
         try:
             attempt = kind(self._loop, open_socket, upstream, question, self._on_response)
         except OSError as problem:
@@ -143,10 +147,17 @@ class UpstreamRace:
         """Return the query in the case for this server; unchanged over TCP, which cannot be forged off-path."""
         key = server_key(self._pending.sandbox.id, upstream)
         retry = self._retried and not self._case_support.is_confirmed(key)
+        question = self._question_for(upstream)
         if self._pending.stream or retry or not self._case_support.is_enabled(key, time.monotonic()):
-            return self._question
+            return question
         self._mixed.add(upstream)
-        return mixed(self._question, self._name_end)
+        return mixed(question, self._name_end)
+
+    def _question_for(self, upstream: Upstream) -> bytes:
+        """Return the query without its id; without EDNS for a server that does not know it."""
+        if self._without_edns is not None and upstream in self._no_edns:
+            return self._without_edns[2:]
+        return self._question
 
     def _on_late(self) -> None:
         for attempt in self._attempts:
@@ -179,11 +190,18 @@ class UpstreamRace:
         self._next()
 
     def _accept(self, attempt: Attempt, reply: bytes, now: float) -> bool:
-        """Finish with the response, or query the same server in unchanged case; False if the response is unusable."""
+        """Finish with the response, or query the same server again, without EDNS or in unchanged case.
+
+        Returns False if the response is unusable.
+        """
+        if self._does_not_know_edns(attempt, reply):
+            self._no_edns.add(attempt.upstream)
+            return self._attempt(attempt.upstream)
         if self._needs_plain_case(attempt, reply, now):
             return self._attempt(attempt.upstream, plain=True)
         if not is_whole(reply):
             return False
+        reply = without_hop_options(reply)
         restored_reply = restored(reply[2:], attempt.query[2:], self._question, self._name_end)
         if not is_failure(reply):
             self.finish(restored_reply)
@@ -196,10 +214,15 @@ class UpstreamRace:
             self._failure = restored_reply
         return False
 
+    def _does_not_know_edns(self, attempt: Attempt, reply: bytes) -> bool:
+        """Return True for FORMERR or NOTIMP without an OPT record to a query with EDNS (RFC 6891, section 7)."""
+        refused = code(reply) in (Rcode.FORMERR, Rcode.NOTIMP) and not has_edns(reply)
+        return refused and self._without_edns is not None and attempt.upstream not in self._no_edns
+
     def _needs_plain_case(self, attempt: Attempt, reply: bytes, now: float) -> bool:
         """Update the server's support of mixed case; return True if it must be queried again in unchanged case."""
         key = server_key(self._pending.sandbox.id, attempt.upstream)
-        if attempt.query[2:] == self._question:
+        if attempt.query[2:] == self._question_for(attempt.upstream):
             if attempt.upstream in self._mixed and is_positive(reply) and not self._case_support.is_confirmed(key):
                 self._case_support.disable(key, now)
             return False
