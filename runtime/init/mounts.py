@@ -142,6 +142,9 @@ def new_overlay(lower: Sequence[str], upper: str = "", work: str = "") -> int:
         for path in lower:
             _add_directory(context, "lowerdir+", path)
         if upper:
+            # With references to lower layers, the writable layer could not become a layer of an image.
+            linux.fsconfig_string(context, "redirect_dir", "off")
+            linux.fsconfig_string(context, "metacopy", "off")
             _add_directory(context, "upperdir", upper)
             _add_directory(context, "workdir", work)
         linux.fsconfig_create(context)
