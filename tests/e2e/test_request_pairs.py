@@ -168,6 +168,8 @@ def _try(client: RawClient, first: str, second: str, status: str) -> str | None:
         if status != "created":
             assert client.call("POST", f"/containers/{container}/start")[0] == 204
             exec_id = client.call("POST", f"/containers/{container}/exec", {"Cmd": ["true"]})[1]["Id"]
+        if status == "paused":
+            assert client.call("POST", f"/containers/{container}/pause")[0] == 204
         if status == "exited":
             assert client.call("POST", f"/containers/{container}/kill")[0] == 204
         barrier = threading.Barrier(2)
@@ -182,7 +184,7 @@ def _try(client: RawClient, first: str, second: str, status: str) -> str | None:
     finally:
         client.call("DELETE", f"/containers/{container}?force=1")
     got = (answers[0][0], answers[1][0], left)
-    start = State(status, same_process=status == "running")
+    start = State(status, same_process=status != "exited")
     allowed = {(a, b, state.status) for a, b, state in outcomes(first, second, start)}
     odd = [text for code, text in answers if code >= 500 and not any(known in text["message"] for known in TEXTS)]
     if got in allowed and not odd:
@@ -190,9 +192,11 @@ def _try(client: RawClient, first: str, second: str, status: str) -> str | None:
     return f"{first} and {second} of a container that is {status}: {got}, not {sorted(allowed)}: {answers}"
 
 
+CHANGES = ("start", "stop", "kill", "remove", "pause", "unpause", "exec create", "exec start")
 PAIRS = [
     *((first, second, "running") for first, second in itertools.combinations_with_replacement(MODEL, 2)),
     *((first, second, "exited") for first in ("start", "restart", "remove") for second in MODEL),
+    *((first, second, "paused") for first in ("stop", "kill", "restart", "unpause") for second in CHANGES),
 ]
 
 

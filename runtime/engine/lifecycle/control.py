@@ -74,14 +74,14 @@ class Control:
         self, container: Container, number: int, seconds: float | None, exited: asyncio.Future[int]
     ) -> None:
         await self._signal(container, number)
-        await self._resume(container)
+        await self._thaw(container)
         if not await _within(exited, seconds):
             await self._kill_and_wait(container, exited)
 
     async def _kill_and_wait(self, container: Container, exited: asyncio.Future[int]) -> None:
         container.killing = True
         await self._signal(container, _KILL)
-        await self._resume(container)
+        await self._thaw(container)
         if await _within(exited, _KILL_TIMEOUT):
             return
         await self._supervisor.kill_all(container.id)
@@ -151,21 +151,17 @@ class Control:
 
     async def unpause(self, container: Container) -> None:
         async with container.hold():
-            if not await self._thaw(container):
+            if container.record.state.status != "paused":
                 raise ServerError(f"Container {container.id} is not paused")
+            await exits.unless_gone(self._supervisor.resume(container.id))
+            self._containers.update_state_deferred(container, status="running")
             self._containers.publish_event(container, "unpause")
 
-    async def _resume(self, container: Container) -> None:
+    async def _thaw(self, container: Container) -> None:
+        """Thaw the processes, which are to exit; until then the container stays paused for other requests."""
         async with container.lock:
-            await self._thaw(container)
-
-    async def _thaw(self, container: Container) -> bool:
-        """Return False if the container is not paused; the caller holds the lock."""
-        if container.record.state.status != "paused":
-            return False
-        await exits.unless_gone(self._supervisor.resume(container.id))
-        self._containers.update_state_deferred(container, status="running")
-        return True
+            if container.record.state.status == "paused":
+                await exits.unless_gone(self._supervisor.resume(container.id))
 
     def _require_running(self, container: Container, prefix: str = "") -> Running:
         if not prefix:
