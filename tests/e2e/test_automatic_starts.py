@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,18 +106,27 @@ def test_a_missing_address_a_busy_port_and_a_donor_are_waited_for(installation):
     donor = create(installation, "donor", PortBindings=port)
     other = create(installation, "other", NetworkMode=f"container:{donor}")
     bound = create(installation, "bound", Binds=[f"{installation.root}/mounted:/m"])
-    pids = [state(installation, made)["Pid"] for made in (donor, other, bound)]
+    busy = create(installation, "busy", PortBindings={"80/tcp": [{"HostPort": "8098"}]})
+    everyone = (donor, other, bound, busy)
+    pids = [state(installation, made)["Pid"] for made in everyone]
     installation.kill("runtime", signal.SIGTERM)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     installation.on_host("ip", "addr", "del", "10.99.0.1/32", "dev", "lo", check=True)
     os.rename(installation.root / "mounted", installation.root / "unmounted")
+    call_netd = RawClient(installation.run / "netd.sock").call
+    wait_until(lambda: call_netd("DELETE", f"/netd/v1/sandboxes/{busy}")[0] == 204)
+    listener = subprocess.Popen([*installation.within, "busybox", "nc", "-l", "-p", "8098"], stdin=subprocess.DEVNULL)
+    wait_until(lambda: "8098" in installation.on_host("ss", "-ltn").stdout)
     installation.start("runtime")
-    wait_until(lambda: all(state(installation, made)["Error"] for made in (donor, other, bound)))
-    assert {state(installation, made)["Status"] for made in (donor, other, bound)} == {"restarting"}
+    wait_until(lambda: all(state(installation, made)["Error"] for made in everyone))
+    assert {state(installation, made)["Status"] for made in everyone} == {"restarting"}
+    listener.kill()
+    listener.wait()
     os.rename(installation.root / "unmounted", installation.root / "mounted")
     installation.on_host("ip", "addr", "add", "10.99.0.1/32", "dev", "lo", check=True)
-    wait_until(lambda: all(runs(installation, made) for made in (donor, other, bound)))
+    wait_until(lambda: all(runs(installation, made) for made in everyone))
+    assert all(len(attempts_logged(installation, made)) <= 2 for made in everyone)
     installation.on_host("ip", "addr", "del", "10.99.0.1/32", "dev", "lo")
 
 
