@@ -198,6 +198,14 @@ def test_a_context_with_impossible_names_is_refused(place, name):
     assert status == 400 and "leaves its root" in answer["message"]
 
 
+def test_names_of_whiteouts_are_refused(build):
+    assert "reserve for deleted files" in build("FROM busybox\n", {".wh.f": ""}).error
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a/.wh..wh..opq"))
+    assert "reserve for deleted files" in build("FROM busybox\nADD t.tar /etc/\n", {"t.tar": out.getvalue()}).error
+
+
 def test_ignore_files_are_applied(build, output):
     files = {".dockerignore": "*\n!keep\n!sub/in\n", "keep": "", "drop": "", "sub/": "", "sub/in": "", "sub/out": ""}
     found = build("FROM busybox\nCOPY . /t\nCMD find /t -type f | sort", files)

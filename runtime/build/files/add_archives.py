@@ -10,12 +10,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from netd.common.errors import BadRequest
 from runtime.build.dockerfile.faults import shortened
+from runtime.build.files.plain_archive import PlainArchive
 from runtime.images.decompress import Inflated
-from runtime.images.tarstream import Entry, TarStream
+from runtime.images.tarstream import TarStream
 from runtime.images.unpack import unpack
 from runtime.kernel import openat
 
@@ -61,18 +60,6 @@ def unpack_into(file: BinaryIO, folder: int, owner: tuple[int, int] | None) -> N
 
     Raises BadArchive for entries that are not allowed in a layer.
     """
-    stream = _Owned(Inflated(file), owner) if owner else TarStream(Inflated(file))
+    stream = PlainArchive(Inflated(file), owner)
     unpack(stream, folder, private_root=False)
     stream.drain()
-
-
-class _Owned(TarStream):
-    """An archive whose entries all have one owner."""
-
-    def __init__(self, source: Inflated, owner: tuple[int, int]) -> None:
-        super().__init__(source)
-        self._owner = owner
-
-    def __iter__(self) -> Iterator[Entry]:
-        for entry in super().__iter__():
-            yield msgspec.structs.replace(entry, uid=self._owner[0], gid=self._owner[1])

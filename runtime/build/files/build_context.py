@@ -18,9 +18,9 @@ from netd.path_patterns import Pattern, PatternError
 from runtime.build.dockerfile.faults import shortened
 from runtime.build.dockerfile.logical_lines import LARGEST
 from runtime.build.files import plain_walk, source_selection, tree_digest
+from runtime.build.files.plain_archive import PlainArchive
 from runtime.build.files.source_selection import Source
 from runtime.images.decompress import Inflated
-from runtime.images.tarstream import TarStream
 from runtime.images.unpack import unpack
 from runtime.kernel import openat, tree
 
@@ -44,7 +44,7 @@ class BuildContext:
 
     def load(self, archive: BinaryIO) -> None:
         """Unpack the context.  Raises BadArchive, or OSError if writing fails."""
-        stream = TarStream(Inflated(archive))
+        stream = PlainArchive(Inflated(archive), (0, 0))
         unpack(stream, self._root, private_root=False)
         stream.drain()
 
