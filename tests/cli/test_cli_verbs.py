@@ -388,9 +388,12 @@ def test_version_without_a_daemon_tells_its_own_and_fails(netctl, run_dir):
 
 
 def test_info_tells_what_the_daemon_says(peer, netctl):
-    peer.on("GET", "/info", {"Name": "vm", "Containers": 0, "MemTotal": 1 << 30, "Plugins": {"Network": ["bridge"]}})
-    assert (
-        netctl("info").out == "Name: vm\nContainers: 0\nNetwork Drivers: bridge\nVolume Drivers: \nTotal Memory: 1GiB\n"
+    found = {"Name": "vm", "Containers": 0, "MemTotal": 1 << 30, "Plugins": {"Network": ["bridge"]}}
+    storage = {"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"], ["userxattr", "false"]]}
+    peer.on("GET", "/info", {**found, **storage})
+    assert netctl("info").out == (
+        "Name: vm\nContainers: 0\nStorage Driver: overlay2\n Backing Filesystem: extfs\n userxattr: false\n"
+        "Network Drivers: bridge\nVolume Drivers: \nTotal Memory: 1GiB\n"
     )
 
 

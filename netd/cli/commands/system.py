@@ -74,6 +74,9 @@ def info(session: Session, options: Options) -> int:
     for label, key in _INFO:
         if system_info.get(key) not in (None, ""):
             print_line(f"{label}: {system_info[key]}")
+        if key == "Driver":
+            for name, value in system_info.get("DriverStatus") or ():
+                print_line(f" {name}: {value}".rstrip())
     plugins = system_info.get("Plugins") or {}
     for kind in ("Network", "Volume"):
         print_line(f"{kind} Drivers: {' '.join(plugins.get(kind) or ())}")

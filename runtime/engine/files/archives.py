@@ -129,14 +129,13 @@ class ContainerArchives:
 
     async def _open(self, container: Container, *, writable: bool = False) -> OpenRoot:
         """Open the root with all mounts; what the options of volumes name is mounted meanwhile."""
-        names = [point.name for point in container.record.mounts if point.type == "volume"]
-        try:
-            for name in names:
-                await self._volumes.mount(name)
+        async with AsyncExitStack() as mounted:
+            for point in container.record.mounts:
+                if point.type == "volume":
+                    await self._volumes.mount(point.name)
+                    users = partial(self._containers.running_with_volume, point.name)
+                    mounted.push_async_callback(self._volumes.unmount, point.name, users)
             return await asyncio.to_thread(lambda: self._roots.open(container, writable=writable))
-        finally:
-            for name in names:
-                await self._volumes.unmount(name, partial(self._containers.running_with_volume, name))
 
     async def _create_targets(self, container: Container) -> None:
         if self._roots.lacks_targets(container):

@@ -65,8 +65,7 @@ class Starter:
             undo.push_async_callback(self._leave, container)
             spec = self._spec(container, attachment, namespaces.user)
             await asyncio.to_thread(self._prepare_files, container, attachment)
-            undo.push_async_callback(self.unmount_volumes, container)
-            await self._mount_volumes(container)
+            await self._mount_volumes(container, undo)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, container.id)
             await container.connect_pending_attachments(running)
@@ -82,20 +81,23 @@ class Starter:
                 alias = f"/{container.record.name}/{link.alias}"
                 raise kind(f"Cannot link to a non running container: /{link.target_name} AS {alias}")
 
-    async def _mount_volumes(self, container: Container) -> None:
+    async def _mount_volumes(self, container: Container, undo: AsyncExitStack) -> None:
         for point in container.record.mounts:
             if point.type == "volume":
                 await self._volumes.mount(point.name)
+                undo.push_async_callback(self._unmount_volume, point.name)
 
     async def unmount_volumes(self, container: Container) -> None:
         """Undo the mounts of volumes that no other running container uses; the container has no process."""
         for point in container.record.mounts:
-            if point.type != "volume":
-                continue
-            try:
-                await self._volumes.unmount(point.name, partial(self._containers.running_with_volume, point.name))
-            except OSError as error:
-                _log.warning("volume not unmounted: volume=%s error=%s", point.name, error)
+            if point.type == "volume":
+                await self._unmount_volume(point.name)
+
+    async def _unmount_volume(self, name: str) -> None:
+        try:
+            await self._volumes.unmount(name, partial(self._containers.running_with_volume, name))
+        except OSError as error:
+            _log.warning("volume not unmounted: volume=%s error=%s", name, error)
 
     async def _leave(self, container: Container) -> None:
         await self._network.leave(container)
