@@ -72,6 +72,8 @@ class EngineContext:
     """What has happened since the start, for metrics: repairs, repair_steps."""
     reported_conflicts: set[object] = field(default_factory=set)
     """Route conflicts that were reported and have not ended."""
+    unsettled: set[str] = field(default_factory=set)
+    """Ids of sandboxes whose last change is not complete or failed; repair clears it."""
     repair_needed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the kernel may differ from the desired state; the repair loop clears it."""
     stray_check_needed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -41,6 +41,20 @@ def test_a_network_works_again_within_a_second_of_its_damage(site):
     assert "route 10.90.0.0/24" in site.log()
 
 
+def test_the_route_that_a_container_chose_for_itself_stays(site):
+    """Of a VPN client, for example; also when netd repairs something else, and at its start."""
+    web = served(site)
+    web.node.ip("route replace default via 10.90.0.9")
+    site.machine.ip("route del 10.90.0.0/24")
+    wait_until(lambda: is_served(site) or "10.90.0.0/24" in site.machine.ip("route"))
+    assert web.gateway() == "10.90.0.9"
+    site.kill()
+    site.start()
+    assert web.gateway() == "10.90.0.9"
+    site.machine.ip(f"link del {next(link for link in site.links() if link.startswith('ndp'))}")
+    wait_until(lambda: web.gateway() == "10.90.0.1")
+
+
 def test_damage_while_netd_was_away_is_repaired_at_its_start(site):
     served(site)
     bridge = device(site)

@@ -58,9 +58,11 @@ class SandboxChange:
 async def apply_change(context: EngineContext, before: Sandbox | None, after: Sandbox) -> None:
     """Change a sandbox from *before* to *after*.  Raises the Problem that prevents it; the change is reverted then."""
     change = _begin(context, after.id, before, after)
+    context.unsettled.add(after.id)
     async with rollback(context.repair_needed, change.label, partial(_revert, context, change)):
         await _apply(context, change)
         await _confirm(context, change)
+    context.unsettled.discard(after.id)
     _finish(context, change)
 
 

@@ -14,6 +14,7 @@ from netd.common.store.store import Drop, Put
 from netd.engine.change import apply, plugin_calls
 from netd.engine.context import EngineContext
 from netd.engine.reconcile.convergence import Convergence, differences
+from netd.engine.reconcile.inside import left_alone
 from netd.engine.sandboxes.actions import release
 from netd.facts import DefaultRoute, Macvlan, Namespace, Pair, PluginLink, Step, Verb
 from netd.host_protocol import Host
@@ -41,6 +42,8 @@ async def reconcile(context: EngineContext, convergence: Convergence | None = No
         _log.info("repairing: steps=%s", ",".join(map(_describe, steps)))
         context.counts.update(repairs=1, repair_steps=len(steps))
     complete = await _apply(host, steps)
+    if complete:
+        context.unsettled.clear()
     if convergence is not None and convergence.repeated(steps):
         left = _steps(context, await host.observe())
         _report(context, convergence.without_effect(steps, left, time.monotonic()))
@@ -56,7 +59,7 @@ def _steps(context: EngineContext, have: facts.State) -> tuple[Step, ...]:
     if context.store.incidents:
         # An object without a record may belong to a record that the store lost.
         steps = tuple(step for step in steps if step.verb is not Verb.DEL)
-    return steps
+    return left_alone(steps, context.unsettled)
 
 
 def _report(context: EngineContext, steps: Sequence[Step]) -> None:
