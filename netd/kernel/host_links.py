@@ -120,8 +120,18 @@ class HostLinks:
         suspects = [link.name for link in self._host.bridges() if self._is_suspect(link)]
         return self.deviations(suspects, ()) if suspects else []
 
-    def all_bridges(self) -> list[str]:
-        return [name for name, fact in self.known.items() if isinstance(fact, Bridge)]
+    def bridges_at(self, destinations: Collection[tuple[bytes, int]]) -> list[str]:
+        """Return the bridges to whose addresses and subnets a route with one of these destinations leads."""
+        return [
+            name
+            for name, fact in self.known.items()
+            if isinstance(fact, Bridge)
+            and any(
+                (address.network.network_address.packed, address.network.prefixlen) in destinations
+                or (address.ip.packed, address.max_prefixlen) in destinations
+                for address in fact.addresses
+            )
+        ]
 
     def _is_suspect(self, link: rtnl.Link) -> bool:
         known = self.known.get(link.name)

@@ -200,8 +200,8 @@ class KernelHost:
         links = self._worker.links
         changes = [Change("lost")] if events.lost else []
         names = {name for name in events.links if links.is_known(name)}
-        if events.routes:
-            names.update(links.all_bridges())
+        if events.replaced:
+            names.update(links.bridges_at(events.replaced))
         if names or events.indices:
             changes += links.deviations(names, events.indices, neighbours=events.neighbours)
         if events.rules:

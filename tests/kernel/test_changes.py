@@ -12,7 +12,7 @@ from netd.facts import plan
 from netd.host_protocol import Change
 from netd.kernel.netlink import messages, notifications
 from netd.portmap.rules import RulesetChange
-from tests.kernel.conftest import Site, port
+from tests.kernel.conftest import BRIDGE_FILTER, Site, port, set_bridge_filter
 from tests.lab import PATIENCE
 
 
@@ -76,6 +76,18 @@ def test_damage_to_the_firewall_is_noticed(busy: Site, damage: str) -> None:
 @pytest.mark.parametrize("switch", ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"])
 def test_forwarding_switched_off_is_noticed(busy: Site, switch: str) -> None:
     noticed(busy, lambda: busy.machine.sysctl(switch, "0"), Change("firewall"))
+
+
+def test_br_netfilter_that_is_switched_later_is_noticed(backend: str, site: Site) -> None:
+    if not BRIDGE_FILTER.exists():
+        pytest.skip("this kernel has no br_netfilter")
+    set_bridge_filter(site, False)
+    web = site.container("web", site.network("front", "172.18.0.1/16", "fd00:18::1/64"), 2)
+    site.converge()
+    site.publish(port(8080, web, 80, address="::"))
+    for on in (True, False):
+        noticed(site, lambda on=on: set_bridge_filter(site, on), Change("firewall"))
+        site.do(site.host.reset_firewall(site.ruleset()))
 
 
 @pytest.mark.parametrize("damage", ["qdisc del dev nd-front clsact", "filter del dev nd-front egress"])

@@ -103,7 +103,7 @@ def faults(link: rtnl.Link, fact: Bridge, routes: Iterable[rtnl.RtnlRoute], forw
         for path, present, _ in bridge_settings.wrong_sysctls(link, fact, forwards)
     ]
     found += bridge_settings.wrong_attributes(link)
-    return found if link.mac == _mac(fact) else [*found, "address"]
+    return found if link.mac == _mac(fact) else [*found, "MAC"]
 
 
 def _loopback6(index: int, fact: Bridge) -> list[Request]:

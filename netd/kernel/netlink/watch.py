@@ -42,7 +42,7 @@ _INDEX = struct.Struct("=4xi")
 _DATAGRAM = 1 << 18
 _DATAGRAMS_AT_ONCE = 64
 _ALL_LINKS, _FORWARDING = -1, 2
-_OUT_LINK = 4
+_DESTINATION, _OUT_LINK = 1, 4
 _SETTLE = 0.05
 """Seconds for which events are collected: most are netd's own changes, and a check of each would delay the next."""
 
@@ -60,13 +60,13 @@ class KernelEvents:
     forwarding: bool = False
     neighbours: bool = False
     """A program set a neighbour entry; its link is in ``indices``."""
-    routes: bool = False
-    """A route was replaced by one of another link."""
+    replaced: set[tuple[bytes, int]] = field(default_factory=set)
+    """Destinations (packed, with prefix length) of routes that were replaced, perhaps by routes of other links."""
     lost: bool = False
 
     def __bool__(self) -> bool:
         return bool(
-            self.links or self.indices or self.table or self.rules or self.forwarding or self.routes or self.lost
+            self.links or self.indices or self.table or self.rules or self.forwarding or self.replaced or self.lost
         )
 
 
@@ -149,7 +149,9 @@ class KernelWatch:
         """Note the link of a deleted route; the kernel does not report the route that a new one replaces."""
         self.route_changed.set()
         if message.kind == rtnl.RTM_NEWROUTE:
-            self._events.routes = self._events.routes or bool(message.flags & REPLACE)
+            if message.flags & REPLACE:
+                destination = attributes(message.body, 12).get(_DESTINATION, b"")
+                self._events.replaced.add((destination, message.body[1]))
         elif (link := attributes(message.body, 12).get(_OUT_LINK)) is not None:
             self._events.indices.add(int.from_bytes(link, sys.byteorder))
 
