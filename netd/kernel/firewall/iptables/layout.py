@@ -15,7 +15,14 @@ from ipaddress import ip_address, ip_network
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
 from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Mark, Masquerade, Rule, Snat, Tee
-from netd.kernel.firewall.iptables.published import on_published, opened, published, source_checks, source_ports
+from netd.kernel.firewall.iptables.published import (
+    PROTOCOLS_WITH_PORTS,
+    on_published,
+    opened,
+    published,
+    source_checks,
+    source_ports,
+)
 from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_link, by_source
 from netd.kernel.links.egress_barrier import MARK
 from netd.kernel.links.recirculation import ARRIVAL, NEXT_HOP, NEXT_HOP6, OUT
@@ -301,8 +308,7 @@ def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bri
         own = (replace(masquerade, source=target, destination=target) for target in targets)
         themselves = by_source(f"{PREFIX}SELF", own)
     hidden = [rule for bridge in bridges for rule in _source_nat(bridge, family)]
-    other_port = Rule(target=f"{PREFIX}PORTS", goto=True)
-    clashing = source_ports(f"{PREFIX}SPORT", rules.published, family, other_port) if hidden else {}
+    clashing = source_ports(f"{PREFIX}SPORT", rules.published, family, f"{PREFIX}PORTS") if hidden else {}
     return {
         f"{PREFIX}POSTROUTING": [
             Rule(target=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
@@ -322,14 +328,19 @@ def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bri
 
 
 def _other_ports(hidden: list[Rule], block: nat_ports.Block) -> Chains:
-    """Return the chain for connections from a port that is published to another container: they get another port."""
-    targets = {rule: rule.target for rule in hidden}
-    moved = (
-        replace(rule, target=replace(target, ports=block))
-        for rule, target in targets.items()
-        if isinstance(target, Snat | Masquerade)
-    )
-    return by_source(f"{PREFIX}PORTS", moved)
+    """Return the chains for connections from a port that is published to another container: they get another port.
+
+    One chain per protocol, because iptables-restore refuses ports without a protocol.
+    """
+    chains: Chains = {}
+    for protocol in PROTOCOLS_WITH_PORTS:
+        moved = (
+            replace(rule, protocol=protocol, target=replace(rule.target, ports=block))
+            for rule in hidden
+            if isinstance(rule.target, Snat | Masquerade)
+        )
+        chains |= by_source(f"{PREFIX}PORTS-{protocol}", moved)
+    return chains
 
 
 def _all_links(bridges: list[BridgeRules]) -> list[str]:

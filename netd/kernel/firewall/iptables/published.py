@@ -16,7 +16,7 @@ from netd.kernel.firewall.iptables.trees import Chains, by_destination, by_port,
 from netd.portmap import nat_ports
 from netd.portmap.rules import Opened, Published
 
-_PROTOCOLS = ("tcp", "udp", "sctp")
+PROTOCOLS_WITH_PORTS = ("tcp", "udp", "sctp")
 _EVERY = (EVERY_IPV4, EVERY_IPV6)
 _DROP = Rule(target="DROP")
 P = TypeVar("P", Published, Opened)
@@ -32,15 +32,15 @@ def on_published(chain: str, rules: Iterable[Published], family: Family, action:
     return _by_protocol(chain, [_matching(rule, action) for rule in _sorted(rules, family)])
 
 
-def source_ports(chain: str, rules: Iterable[Published], family: Family, action: Rule) -> Chains:
-    """Return *chain*, which applies the target of *action* to packets from a port that another container has published.
+def source_ports(chain: str, rules: Iterable[Published], family: Family, target: str) -> Chains:
+    """Return *chain*, which passes packets from a port that another container has published to *target*-PROTOCOL.
 
     {} if no port is published where source NAT could take it.
     """
     found = []
     for rule in _sorted(filter(nat_ports.clashes, rules), family):
         ports = (rule.port, rule.port + rule.count - 1)
-        clashing = Rule(target=action.target, goto=action.goto, protocol=rule.protocol, source_ports=ports)
+        clashing = Rule(target=f"{target}-{rule.protocol}", goto=True, protocol=rule.protocol, source_ports=ports)
         if nat_ports.is_own(rule):
             found.append(replace(clashing, target="RETURN", goto=False, source=ip_network(rule.target)))
         found.append(clashing)
@@ -83,7 +83,7 @@ def _sorted(rules: Iterable[P], family: Family) -> list[P]:
     """Return the rules of the family in a stable order.  Raises BadRequest for a rule that cannot be applied."""
     found = []
     for rule in rules:
-        if rule.protocol not in _PROTOCOLS:
+        if rule.protocol not in PROTOCOLS_WITH_PORTS:
             raise BadRequest(f"protocol {rule.protocol!r} cannot be published: use tcp, udp or sctp")
         if isinstance(rule, Published) and rule.address.version != rule.target.version:
             raise BadRequest(f"{rule.target} cannot be published at {rule.address}: they are of different families")
@@ -117,7 +117,7 @@ def _matching(rule: Published, action: Rule) -> Rule:
 
 def _by_protocol(chain: str, rules: Iterable[Rule], otherwise: Rule | None = None) -> Chains:
     chains: Chains = {chain: []}
-    for protocol in _PROTOCOLS:
+    for protocol in PROTOCOLS_WITH_PORTS:
         if of_protocol := [rule for rule in rules if rule.protocol == protocol]:
             below = f"{chain}-{protocol}"
             chains[chain].append(Rule(target=below, goto=True, protocol=protocol))
