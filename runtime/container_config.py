@@ -231,6 +231,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     init: bool | None = None
+    umask: int | str | None = None
     mounts: list[Mount] | None = None
 
 

@@ -130,7 +130,7 @@ def host_config(host: HostConfig, version: Version) -> dict[str, Any]:
     if not host.privileged:
         shape["MaskedPaths"] = list(MASKED_PATHS) if host.masked_paths is None else host.masked_paths
         shape["ReadonlyPaths"] = list(READ_ONLY_PATHS) if host.readonly_paths is None else host.readonly_paths
-    for name in ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init"):
+    for name in ("Mounts", "Tmpfs", "Sysctls", "StorageOpt", "Annotations", "Init", "Umask"):
         if shape[name] is None:
             del shape[name]
     for name in ("KernelMemory", "KernelMemoryTCP"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _MASKED_SYS = ("firmware", "devices/virtual/powercap")
 _SYSTEM = ("/proc", "/sys", "/dev")
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_INSIDE = linux.IN_ROOT | linux.NO_MAGICLINKS
 
 PROC_FILES = frozenset(
     f"/proc/{name}" for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
@@ -121,17 +122,23 @@ def _fill_sys(sysfs: int, null: int, spec: ContainerSpec) -> None:
 
 
 def _restrict_paths(root: int, spec: ContainerSpec) -> None:
-    """Hide and protect the paths of the configuration.  Protected ones of /proc are protected by the skeleton already
-    unless the configuration names others."""
-    try:
-        if spec.masked_paths:
-            null = linux.openat2(root, "dev/null", os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
-            rootfs_skeleton.mask(root, tuple(path.lstrip("/") for path in spec.masked_paths), null)
-            os.close(null)
-        for path in spec.read_only_paths or ():
-            rootfs_skeleton.protect(root, path.lstrip("/"))
-    except OSError as problem:
-        raise RootfsError(f"cannot hide or protect a path of MaskedPaths or ReadonlyPaths: {problem}") from None
+    """Hide and protect the paths of the configuration; symbolic links of the image are resolved inside the root.
+
+    Without these, the default paths of /proc are hidden and protected by the skeleton already.
+    """
+    if spec.masked_paths:
+        null = linux.openat2(root, "dev/null", os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
+        for path in spec.masked_paths:
+            try:
+                rootfs_skeleton.mask(root, (path.lstrip("/"),), null, _INSIDE)
+            except OSError as problem:
+                raise RootfsError(f"cannot hide {path} of MaskedPaths: {problem.strerror}") from None
+        os.close(null)
+    for path in spec.read_only_paths or ():
+        try:
+            rootfs_skeleton.protect(root, path.lstrip("/"), resolve=_INSIDE)
+        except OSError as problem:
+            raise RootfsError(f"cannot protect {path} of ReadonlyPaths: {problem.strerror}") from None
 
 
 def _unprotect_groups() -> None:

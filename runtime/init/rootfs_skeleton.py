@@ -75,13 +75,19 @@ def restrict_proc(proc: int, null: int) -> None:
         protect(proc, name, mounts.RESTRICTED)
 
 
-def mask(directory: int, names: tuple[str, ...], null: int) -> None:
-    """Hide *names* below *directory*: *null* is mounted over files, an empty read-only tmpfs over directories."""
+_STRICT = linux.NO_SYMLINKS | linux.BENEATH
+
+
+def mask(directory: int, names: tuple[str, ...], null: int, resolve: int = _STRICT) -> None:
+    """Hide *names* below *directory*: *null* is mounted over files, an empty read-only tmpfs over directories.
+
+    *resolve* are the flags of openat2 with which *names* are resolved.
+    """
     empty = -1
     for name in names:
         try:
-            target = linux.openat2(directory, name, os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
-        except FileNotFoundError:
+            target = linux.openat2(directory, name, os.O_PATH, resolve)
+        except (FileNotFoundError, NotADirectoryError):
             continue
         if not stat.S_ISDIR(os.fstat(target).st_mode):
             mounts.attach(linux.open_tree(null, "", recursive=False), target)
@@ -122,11 +128,11 @@ def mount_version2(*, read_only: bool) -> None:
     _mount_at(mounts.filesystem("cgroup2", mounts.RESTRICTED | (linux.ATTR_RDONLY if read_only else 0)), "/cgroup")
 
 
-def protect(directory: int, name: str, attributes: int = 0) -> None:
+def protect(directory: int, name: str, attributes: int = 0, resolve: int = _STRICT) -> None:
     """Make *name* below *directory* read-only, with *attributes* in addition; nothing happens if it does not exist."""
     try:
-        target = linux.openat2(directory, name, os.O_PATH, linux.NO_SYMLINKS | linux.BENEATH)
-    except FileNotFoundError:
+        target = linux.openat2(directory, name, os.O_PATH, resolve)
+    except (FileNotFoundError, NotADirectoryError):
         return
     tree = linux.open_tree(target, "")
     linux.mount_setattr(tree, add=linux.ATTR_RDONLY | attributes)

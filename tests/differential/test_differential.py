@@ -16,7 +16,10 @@ from tests.installation import MAPPED, running_installation
 PEER = os.environ.get("NETD_DOCKER_PEER", "")
 """The socket of a Docker Engine to compare with; without it, the recorded answers are used."""
 
-pytestmark = pytest.mark.skipif(MAPPED, reason="the recorded answers are those of containers without user namespaces")
+pytestmark = [
+    pytest.mark.skipif(MAPPED, reason="the recorded answers are those of containers without user namespaces"),
+    pytest.mark.timeout(900 if PEER else 120),
+]
 
 
 @pytest.fixture(scope="module")

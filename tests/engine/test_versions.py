@@ -92,3 +92,15 @@ def test_info_by_version():
     }  # fmt: skip
     assert versions.info(shape, (1, 51)) == shape
     assert versions.info(shape, (1, 52)) == {"FirewallBackend": {}}
+
+
+def test_containers_are_listed_by_annotation(raw, make):
+    made = make(host={"Annotations": {"team": "a"}})
+    make()
+    for wanted in ("team", "team=a"):
+        code, _, rows = raw.ask("GET", f'/v1.56/containers/json?all=1&filters={{"annotation":["{wanted}"]}}')
+        assert code == 200 and [row["Id"] for row in rows] == [made]
+        assert rows[0]["HostConfig"]["Annotations"] == {"team": "a"}
+    assert raw.ask("GET", '/containers/json?all=1&filters={"annotation":["team=b"]}')[2] == []
+    row = raw.ask("GET", '/v1.45/containers/json?all=1&filters={"annotation":["team"]}')[2][0]
+    assert "Annotations" not in row["HostConfig"]

@@ -18,8 +18,8 @@ from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
 from runtime.record import ContainerRecord
 
-_LIST_KEYS = "ancestor before exited expose health id is-task isolation label name network publish since status volume"
-KEYS = frozenset(_LIST_KEYS.split())
+_LIST_KEYS = "ancestor annotation before exited expose health id is-task isolation label name network publish since"
+KEYS = frozenset(f"{_LIST_KEYS} status volume".split())
 PRUNE_KEYS = frozenset({"label", "label!", "until"})
 _STATES = ("created", "dead", "exited", "paused", "removing", "restarting", "running")
 _HEALTH = ("none", "starting", "healthy", "unhealthy")
@@ -64,6 +64,7 @@ def _by_record(filters: Filters) -> Callable[[ContainerRecord], bool]:
         filters.prefix("id", record.id)
         and filters.matches("name", record.name, f"/{record.name}")
         and filters.labels(record.config.labels or {})
+        and filters.labels(record.host.annotations or {}, "annotation")
         and filters.exact("status", record.state.status)
         and (not codes or (record.state.status == "exited" and record.state.exit_code in codes))
         and filters.exact("volume", *_mounted(record))
