@@ -204,7 +204,7 @@ class Daemon:
                 self.control,
                 self.execs,
                 images,
-                ports=PortPublisher(self.netd, containers),
+                ports=PortPublisher(self.netd, containers, self.network),
                 paths=paths,
                 supervisor=self.supervisor,
                 drivers=self.drivers,

@@ -96,3 +96,10 @@ def test_a_stopped_container_is_not_connected_with_what_its_start_refuses(call, 
     assert call("POST", f"/networks/{network}/connect", body)[0] == 400
     assert list(call("GET", f"/containers/{made}/json")[1]["NetworkSettings"]["Networks"]) == ["bridge"]
     assert call("POST", f"/containers/{made}/start")[0] == 204
+
+
+def test_a_stopped_container_gets_no_port_that_its_start_refuses(call, make):
+    made = make(host={"NetworkMode": "bridge"})
+    body = {"PortBindings": {"80/tcp": [{"HostIp": "fe80::1", "HostPort": "8706"}]}}
+    assert call("POST", f"/netd/v1/containers/{made}/ports", body)[0] == 400
+    assert not call("GET", f"/containers/{made}/json")[1]["HostConfig"]["PortBindings"]

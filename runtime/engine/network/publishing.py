@@ -14,6 +14,7 @@ from netd.common.errors import BadRequest, NotFound, Problem
 from runtime.container_config import HostConfig
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
+from runtime.engine.network.attachment import NetworkAttachments
 from runtime.engine.options import networking, port_bindings
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class _NetworkFamilies(msgspec.Struct, frozen=True):
 
 
 class PortPublisher:
-    def __init__(self, netd: NetdClient, containers: Containers) -> None:
+    def __init__(self, netd: NetdClient, containers: Containers, network: NetworkAttachments) -> None:
+        self._network = network
         self._netd = netd
         self._containers = containers
 
@@ -37,7 +39,9 @@ class PortPublisher:
         async with container.hold():
             host = port_bindings.add(container.record.host, bindings)
             view = None
-            if container.record.state.alive:
+            if not container.record.state.alive:
+                await self._network.check(msgspec.structs.replace(container.record, host=host))
+            else:
                 view = await self._netd.publish(container.id, PortsRequest(port_bindings=bindings))
             try:
                 await self._record(container, host, view)
