@@ -7,6 +7,7 @@ import secrets
 from datetime import UTC, datetime
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
+_WHOLE = re.compile(r"[0-9a-f]{64}\Z")
 NAME_RULE = "[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """Go's zero time, which Docker's API uses for a time that is not set."""
@@ -18,6 +19,11 @@ def new_id() -> str:
         found = secrets.token_hex(32)
         if not found[:12].isdigit():
             return found
+
+
+def is_id(text: str) -> bool:
+    """Return whether *text* has the form of a whole id."""
+    return _WHOLE.match(text) is not None
 
 
 def short(identifier: str) -> str:

@@ -12,7 +12,7 @@ from netd.common import allow
 from netd.common.addresses import Family, is_usable
 from netd.common.digits import unsigned
 from netd.common.errors import BadRequest, join_faults
-from netd.common.ids import short
+from netd.common.ids import is_id, short
 from netd.portmap import port_spec
 from netd.portmap.port_spec import HIGHEST
 from runtime.container_config import Config, HostConfig, NetworkingConfig, joined_container, legacy_links
@@ -215,7 +215,7 @@ def _is_address(text: str) -> bool:
 def _links(host: HostConfig) -> list[str] | None:
     """Return the links with the targets' short ids, which are DNS names that do not change, where they are known."""
     links = legacy_links(host)
-    return [f"{short(target)}:{alias}" for target, alias in links] if links else host.links
+    return [f"{short(target) if is_id(target) else target}:{alias}" for target, alias in links] or host.links
 
 
 def check_word(what: str, text: str) -> None:
