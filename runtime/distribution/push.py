@@ -44,8 +44,9 @@ UPLOADS = 5
 """Uploads at the same time, of all pushes together; Docker's default."""
 _MOST_TRIED = 4
 """Digests of a layer that the registry is asked for; Docker's number."""
-_LEVEL = 6
-_PIECE = 1 << 18
+_LEVEL = 4
+"""Of gzip; twice as fast as the usual 6 on programs and libraries, for 3 % more bytes."""
+_PIECE = 1 << 20
 _POOL = ThreadPoolExecutor(UPLOADS, thread_name_prefix="push")
 """A pool of its own, because compression takes long and other requests need the default one."""
 
@@ -222,6 +223,12 @@ def _same_registry(source: LayerSource, name: Reference) -> bool:
     return source.repository.startswith(f"{name.domain}/")
 
 
+def _ignore(step: asyncio.Future[tuple[bytes, bool]]) -> None:
+    """Retrieve the error of a step whose result is not needed any more."""
+    if not step.cancelled():
+        step.exception()
+
+
 async def _compressed(archive: Iterator[bytes], moved: Callable[[int], None]) -> AsyncIterator[bytes]:
     """Yield *archive* compressed by gzip; read and compressed in threads.  *moved* gets the bytes read so far."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
@@ -237,9 +244,17 @@ async def _compressed(archive: Iterator[bytes], moved: Callable[[int], None]) ->
                 return bytes(packed), False
         return bytes(packed + packer.flush()), True
 
-    at_end = False
-    while not at_end:
-        piece, at_end = await asyncio.get_running_loop().run_in_executor(_POOL, step)
-        moved(read)
-        if piece:
-            yield piece
+    loop = asyncio.get_running_loop()
+    next_step = loop.run_in_executor(_POOL, step)
+    try:
+        at_end = False
+        while not at_end:
+            piece, at_end = await next_step
+            moved(read)
+            if not at_end:
+                # The next piece is compressed while this one is sent.
+                next_step = loop.run_in_executor(_POOL, step)
+            if piece:
+                yield piece
+    finally:
+        next_step.add_done_callback(_ignore)
