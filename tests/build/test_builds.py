@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import random
 import socket
 import tarfile
 import time
@@ -474,3 +475,20 @@ def test_a_dockerfile_that_is_a_link_or_a_device_is_not_read(place, build):
 def test_values_that_double_with_every_line_are_refused(build):
     lines = ["FROM busybox", "ENV a=0123456789abcdef", *["ENV a=$a$a"] * 20]
     assert "longer than" in build("\n".join(lines)).error
+
+
+def test_builds_that_are_cancelled_at_any_moment_leave_nothing(place):
+    """A cancellation between the end of a step and the removal of its container once left the layer."""
+    moments = random.Random(5)
+    for number in range(8):
+        text = f"FROM busybox\nRUN echo {number} > /x\nCOPY f /f\nRUN echo again > /y\nRUN sleep 10\n"
+        body = context({"Dockerfile": text, "f": os.urandom(1 << 20)})
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(place.run / "docker.sock"))
+        head = f"POST /build?version=1&nocache=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        time.sleep(moments.uniform(0, 0.4))
+        connection.close()
+    wait_until(lambda: not place.docker.api.containers(all=True))
+    assert left_over(place) == []
+    assert not list((place.run / "netns").iterdir())

@@ -18,6 +18,22 @@ async def in_thread(function: Callable[P, T], *arguments: P.args, **options: P.k
     return await finished(asyncio.to_thread(function, *arguments, **options))
 
 
+async def in_thread_or_undo(function: Callable[[], T], undo: Callable[[T], object]) -> T:
+    """Call *function* in a thread; if the task is cancelled meanwhile, call *undo* with the result."""
+    results: list[T] = []
+
+    async def call() -> T:
+        results.append(await asyncio.to_thread(function))
+        return results[0]
+
+    try:
+        return await finished(call())
+    except asyncio.CancelledError:
+        for result in results:
+            undo(result)
+        raise
+
+
 async def finished(work: Coroutine[Any, Any, T]) -> T:
     """Await *work* to its end.  If the task is cancelled meanwhile, also more than once, raise CancelledError then."""
     task = asyncio.ensure_future(work)

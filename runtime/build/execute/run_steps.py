@@ -103,20 +103,33 @@ class _Run:
         self._argv = argv
         self._network = network
         self._sources = sources
+        self._container: Container | None = None
 
     async def run(self) -> Layer | None:
         await self._sources.prepare()
-        image = self._state.record_for_containers()
-        container, _ = await self._services.creator.create(self._request(), "", unfinished=image)
+        layer: Layer | None = None
         try:
+            container = await finished(self._create())
             await self._context.output.text(f" ---> Running in {container.record.short_id}\n")
             code = await self._execute(container)
             if code:
                 shown = " ".join(self._argv)
                 raise StepFailed(f"The command '{shown}' returned a non-zero code: {code}", status=500, code=code)
-            return await self._layer(container)
+            layer = await self._layer(container)
         finally:
-            await finished(self._remove(container))
+            if self._container is not None:
+                try:
+                    await finished(self._remove(self._container))
+                except BaseException:
+                    step_results.discard(self._context, layer)
+                    raise
+        return layer
+
+    async def _create(self) -> Container:
+        """Create the container; a cancelled build removes it also if the creation ended after the cancellation."""
+        image = self._state.record_for_containers()
+        self._container, _ = await self._services.creator.create(self._request(), "", unfinished=image)
+        return self._container
 
     def _request(self) -> CreateRequest:
         state, session = self._state, self._context.session
@@ -144,7 +157,7 @@ class _Run:
         attached: asyncio.Future[Attachment | None] = asyncio.get_running_loop().create_future()
         container.pending_attachments.append(PendingAttachment(_connect, attached))
         exited = container.exit_waiters.add()
-        await self._services.lifecycle.start(container)
+        await finished(self._services.lifecycle.start(container))
         streams = attached.result() if attached.done() else None
         if streams is not None:
             try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netd.common.errors import BadRequest
-from runtime.build.execute.blocking import in_thread
+from runtime.build.execute.blocking import finished, in_thread_or_undo
 from runtime.build.execute.build_session import MOST_LAYERS, StepContext
 from runtime.build.execute.stage_state import StageState
 from runtime.build.files import roots
@@ -58,7 +58,7 @@ async def result(
     if layer is not None:
         try:
             _check_depth(state)
-            await session.services.images.publish(layer, session.lease)
+            await finished(session.services.images.publish(layer, session.lease))
         except BaseException:
             session.services.layers.discard(layer)
             raise
@@ -91,4 +91,10 @@ async def layer_of(context: StepContext, state: StageState, upper: Path) -> Laye
             return None
         return layers.from_folder(upper, state.diffs, move=True)
 
-    return await in_thread(move)
+    return await in_thread_or_undo(move, lambda layer: discard(context, layer))
+
+
+def discard(context: StepContext, layer: Layer | None) -> None:
+    """Delete a layer that is not going to be published."""
+    if layer is not None:
+        context.session.services.layers.discard(layer)
