@@ -223,9 +223,12 @@ def _target(target: Target, family: Family) -> bytes:
         case Dnat():
             return _extension("DNAT", 2, _dnat(target))
         case Snat(source, ports):
-            flags = _MAP_ADDRESSES | (_MAP_PORTS if ports else 0)
-            span = struct.pack(">HHxxxx", *(ports or (0, 0)))
-            return _extension("SNAT", 2, struct.pack("<I", flags) + _sixteen_bytes(source) * 2 + span)
+            # The revisions that iptables-restore knows: struct nf_nat_ipv4_multi_range_compat with one range, and
+            # struct nf_nat_range.
+            flags, span = _MAP_ADDRESSES | (_MAP_PORTS if ports else 0), struct.pack(">HH", *(ports or (0, 0)))
+            if family == 4:
+                return _extension("SNAT", 0, struct.pack("<II", 1, flags) + source.packed * 2 + span)
+            return _extension("SNAT", 1, struct.pack("<I", flags) + source.packed * 2 + span)
         case Masquerade(ports) if family == 4:
             # struct nf_nat_ipv4_multi_range_compat with one range: flags, two addresses, two ports.
             flags, span = _MAP_PORTS if ports else 0, struct.pack(">HH", *(ports or (0, 0)))
