@@ -109,5 +109,11 @@ class Paths:
     def recipe(self, chain_id: str) -> Path:
         return self.recipes / chain_id.removeprefix("sha256:")
 
+    @property
+    def no_layers(self) -> Path:
+        """An empty folder that stands for the layers of an image that has none."""
+        return self.state / "no-layers"
+
     def layer_folders(self, chains: Iterable[str]) -> list[str]:
-        return [str(self.layer(chain)) for chain in chains]
+        """Return the folders of the layers, at least one."""
+        return [str(self.layer(chain)) for chain in chains] or [str(self.no_layers)]

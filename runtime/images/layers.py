@@ -58,6 +58,7 @@ class Layers:
         """Create the folders of all layers and recipes."""
         for folder in (self._paths.layers, self._paths.recipes):
             folders.make(folder, folders.PRIVATE)
+        folders.make(self._paths.no_layers, 0o755)
 
     def sweep(self, known: Iterable[str]) -> None:
         """Delete the folders and recipes of layers not in *known*, which a crash has left."""

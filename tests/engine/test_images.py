@@ -214,3 +214,14 @@ def test_a_container_for_another_platform(images, raw):
     raw.ask("POST", "/images/load?platform=linux/s390x", data, {"Content-Type": "application/x-tar"})
     code, _, answer = raw.ask("POST", "/containers/create", {**body, "Image": "foreign:1"})
     assert code == 201 and "does not match the detected host platform" in answer["Warnings"][0]
+
+
+def test_an_image_without_layers(images):
+    images.load_image(packed(docker_archive([], "empty:1")))
+    made = images.create_container("empty:1", ["true"])["Id"]
+    images.put_archive(made, "/", Archive().add("f", data=b"first").bytes())
+    image = images.commit(made, "filled", "1")["Id"]
+    assert members(images, "filled:1") == [["f"]] and images.inspect_image(image)["Size"] == 5
+    assert images.history("empty:1") == [] and members(images, "empty:1") == []
+    code, words = refused(images.start, made)
+    assert code == 404 or "true" in words
