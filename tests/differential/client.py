@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-_TIMEOUT = 30.0
+_TIMEOUT = 120.0
 _HEADER = 8
 
 

@@ -27,7 +27,7 @@ class Recorder:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.answers: dict[str, Any] = {}
-        self.sdk = docker.APIClient(base_url=f"unix://{engine.path}", version=VERSION, timeout=30)
+        self.sdk = docker.APIClient(base_url=f"unix://{engine.path}", version=VERSION, timeout=120)
         self._plain: dict[str, Any] | None = None
         self._octet = 0
         self.renew_subnets()

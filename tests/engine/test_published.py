@@ -88,7 +88,7 @@ def test_ports_are_found_by_what_is_published_and_exposed(api, run, make):
     assert found(expose="7777") == found(expose="53/udp") == ["/web"]
     assert found(expose="80") == found(expose="79-81/tcp") == ["/later", "/web"] and found(expose="8080") == []
     rows = {(row["PrivatePort"], row.get("PublicPort")): row for row in api.containers()[0]["Ports"]}
-    assert rows[7777, None] == {"IP": "", "PrivatePort": 7777, "Type": "tcp"}
+    assert rows[7777, None] == {"PrivatePort": 7777, "Type": "tcp"}
     assert rows[80, 8080] == {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"}
 
 
