@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
+from netd.common.tasks import start_awaited
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ async def in_thread_or_undo(function: Callable[[], T], undo: Callable[[T], objec
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:
     """Await *work* to its end.  If the task is cancelled meanwhile, also more than once, raise CancelledError then."""
-    task = asyncio.ensure_future(work)
+    task = start_awaited(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

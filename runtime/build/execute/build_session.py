@@ -63,7 +63,7 @@ class BuildSession:
     pulls: asyncio.Lock = field(default_factory=asyncio.Lock)
     pulled: set[str] = field(default_factory=set)
     """Names of images that this build has pulled."""
-    stages: dict[int, asyncio.Task[StageState]] = field(default_factory=dict)
+    stages: dict[int, asyncio.Future[StageState]] = field(default_factory=dict)
     """The needed stages, by index."""
 
     async def stage(self, index: int) -> StageState:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from netd.common.errors import NoSpace, Problem
 from netd.common.events import Bus, event
+from netd.common.tasks import start_awaited
 from runtime.build.dockerfile import document
 from runtime.build.dockerfile.instructions import Assignments, Instruction
 from runtime.build.execute.blocking import in_thread
@@ -69,7 +70,7 @@ class PreparedBuild:
             context = StepContext(session=session, output=output.stages[position], stage_index=index)
             builder = StageBuilder(session, planned, context, self.plan.steps)
             more = self._labels() if index == self.plan.target else ()
-            session.stages[index] = asyncio.ensure_future(_finished(builder, more, output))
+            session.stages[index] = start_awaited(_finished(builder, more, output))
         tasks = list(session.stages.values())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
