@@ -348,11 +348,16 @@ def test_what_cannot_be_built_is_refused_with_the_reason(build, query, fault):
         ("FROM busybox\nCOPY --from=127.0.0.1:1/nope /a /b\n", "invalid from flag value 127.0.0.1:1/nope: "),
         ('FROM busybox\nRUN ["nope"]\n', 'exec: "nope": executable file not found'),
         ("FROM busybox\nRUN --mount=type=ssh true\n", "type=ssh is not supported"),
-        ("FROM scratch\nCMD x\n", "the image has no files"),
+        ("FROM scratch\nRUN true\n", "no such file or directory"),
     ],
 )
 def test_a_step_that_cannot_be_done_fails_with_the_reason(build, text, fault):
     assert fault in build(text).error
+
+
+def test_an_image_may_have_no_files(build, place):
+    image = place.docker.api.inspect_image(build('FROM scratch\nCMD ["x"]\n').image)
+    assert image["Config"]["Cmd"] == ["x"] and not image["RootFS"].get("Layers")
 
 
 def test_metadata_instructions(build, place):

@@ -93,8 +93,6 @@ class PreparedBuild:
         session = self.session
         if not state.layers and not state.document.history:
             raise StepFailed("No image was generated. Is your Dockerfile empty?", status=400)
-        if not state.layers:
-            raise StepFailed("the image has no files: add COPY or ADD to the Dockerfile", status=400)
         names = session.request.tags
         image = await session.services.images.add_image(state.text, names)
         for name in names:
