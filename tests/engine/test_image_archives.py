@@ -21,6 +21,7 @@ from runtime.images.archives.importer import Importer
 from runtime.images.archives.load import Loader
 from runtime.images.archives.save import Saver
 from runtime.images.image_store import Images
+from runtime.images.interruptible import Interrupted
 from runtime.progress import Report
 from tests.engine.test_layers import Archive, Place
 
@@ -413,13 +414,18 @@ def test_an_import_that_is_cancelled_leaves_nothing(host):
 def test_a_load_that_is_cancelled_keeps_whole_layers_only(host, monkeypatch):
     async def body():
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
+        interrupted: list[list[str]] = []
         unpack = host.place.layers.unpack
 
         def watched(archive, below, **options):
             if below:
                 loop.call_soon_threadsafe(begun.set)
-                while archive.read(10):  # until it is interrupted
-                    time.sleep(0.001)
+                try:
+                    while archive.read(10):
+                        time.sleep(0.001)
+                except Interrupted:
+                    interrupted.append(below)
+                    raise
             return unpack(archive, below, **options)
 
         monkeypatch.setattr(host.place.layers, "unpack", watched)
@@ -429,6 +435,7 @@ def test_a_load_that_is_cancelled_keeps_whole_layers_only(host, monkeypatch):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        assert interrupted == [[digest(BASE)]]
         assert [path.name for path in host.place.paths.layers.iterdir()] == [digest(BASE)[7:]]
 
     host.run(body)
