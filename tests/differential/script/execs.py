@@ -8,7 +8,11 @@ from typing import Any
 from tests.differential.recorder import PREFIX, Recorder
 
 _CREATE: dict[str, dict[str, Any]] = {
-    "output": {"Cmd": ["sh", "-c", "echo out; echo err >&2"], "AttachStdout": True, "AttachStderr": True},
+    "output": {
+        "Cmd": ["sh", "-c", "echo out; usleep 100000; echo err >&2"],
+        "AttachStdout": True,
+        "AttachStderr": True,
+    },
     "stdout alone": {"Cmd": ["sh", "-c", "echo out; echo err >&2"], "AttachStdout": True},
     "tty": {"Cmd": ["echo", "out"], "AttachStdout": True, "Tty": True},
     "nothing attached": {"Cmd": ["echo", "out"]},
