@@ -137,7 +137,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     segment: int = 0
     """Number of the bridge segment to which the endpoint is attached; 0 is the network's first bridge."""
     announce: bool = True
-    """Whether a neighbour may have another MAC for the address in its cache, so that it must be announced."""
+    """Whether neighbours may know or look for the address, so that it must be announced to them."""
     join_info: JoinInfo | None = msgspec.field(default=None, name="joined")
     """Set if the network's driver is a plugin."""
 

@@ -146,18 +146,21 @@ def test_a_given_mac_that_was_derived_for_another_container_or_the_gateway_is_re
     assert join(made, on, sandbox("c"), mac_address=twice.mac).mac == twice.mac
 
 
-def test_an_address_is_announced_only_if_neighbours_may_know_another_mac_for_it():
+def test_an_address_is_announced_only_if_neighbours_may_know_or_look_for_it():
     on, joined = network("n"), network("joined", "10.1.0.0/24", segments=2)
     made = state(on, joined)
-    assert not join(made, on, sandbox("a")).announce
+    fresh = join(made, on, sandbox("a"))
+    assert not fresh.announce
     assert join(made, joined, sandbox("a")).announce
-    given = join(made, on, sandbox("b"), mac_address="02:00:00:00:00:01")
-    holder = sandbox("b", given)
-    assert given.announce
+    assert join(made, on, sandbox("b"), mac_address="02:00:00:00:00:01").announce
+    assert join(made, on, sandbox("c"), **static("10.0.0.77")).announce
+    holder = sandbox("a", fresh)
     made.put_sandbox(holder)
     made.drop_sandbox(holder.id)
-    allocation.release(made, [given])
-    assert join(made, on, sandbox("c"), **static(str(given.address.ip))).announce
+    allocation.release(made, [fresh])
+    made.address_history.record("a", [fresh])
+    again = join(made, on, sandbox("a"))
+    assert again.address == fresh.address and again.announce
     assert not join(made, on, sandbox("d")).announce
 
 

@@ -57,7 +57,7 @@ def allocate_endpoint(
         found,
         interface=interface,
         mac=own_mac,
-        announce=_must_announce(state, network, own_mac, address, address6),
+        announce=_must_announce(state, network, requested, own_mac, address, address6),
         address=address,
         address6=address6,
         gateway=_gateway(network, 4),
@@ -74,16 +74,22 @@ def _derived_mac(state: State, network: Network, packed: bytes, identifier: str)
 
 
 def _must_announce(
-    state: State, network: Network, own_mac: str, address: IPv4Interface | None, address6: IPv6Interface | None
+    state: State,
+    network: Network,
+    requested: EndpointSettings,
+    own_mac: str,
+    address: IPv4Interface | None,
+    address6: IPv6Interface | None,
 ) -> bool:
-    """Return whether neighbours may have cached another MAC for the address, or the MAC at another bridge.
+    """Return whether neighbours may have cached another MAC for the address, or wait for an answer to their requests.
 
-    They have not if each container that had the IPv4 address had the MAC that follows from it.  No MAC follows from an
-    IPv6 address, and bridges of a network remember MACs of one another.
+    They have not if netd chose an IPv4 address that no endpoint had before, and the MAC follows from it.  Bridges of a
+    network with several remember MACs of one another.
     """
     if address is None or address6 is not None or network.segments > 1:
         return True
-    return own_mac != mac.generate(address.ip.packed) or state.had_other_mac(network.id, address.ip)
+    given = requested.ipam_config is not None and bool(requested.ipam_config.ipv4_address)
+    return given or own_mac != mac.generate(address.ip.packed) or state.was_used(network.id, address.ip)
 
 
 def _check_mac(state: State, network: Network, requested: EndpointSettings) -> None:

@@ -117,8 +117,7 @@ def _restore_addresses(state: State, store: Store) -> None:
         for address in entry.addresses:
             if state.has_address(entry.network, address):
                 state.pool_containing(entry.network, address).mark_used(address)
-                if entry.mac:
-                    state.note_other_mac(entry.network, address)
+                state.note_used(entry.network, address)
 
 
 async def _is_same_boot(host: Host, store: Store) -> bool:

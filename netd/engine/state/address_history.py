@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from netd.common import mac
 from netd.common.addresses import Address
 from netd.common.store.store import Drop, Put
 from netd.model import Endpoint
@@ -26,8 +25,6 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     name: str
     """The container's name."""
     addresses: tuple[Address, ...]
-    mac: str = ""
-    """The MAC, if it did not follow from the IPv4 address: neighbours may have it in their caches."""
 
     @property
     def key(self) -> str:
@@ -59,9 +56,7 @@ class AddressHistory:
         for endpoint in released:
             if not endpoint.addresses:
                 continue
-            follows = endpoint.address is not None and endpoint.mac == mac.generate(endpoint.address.ip.packed)
-            addresses = tuple(address.ip for address in endpoint.addresses)
-            holder = HistoryEntry(endpoint.network, name, addresses, "" if follows else endpoint.mac)
+            holder = HistoryEntry(endpoint.network, name, tuple(address.ip for address in endpoint.addresses))
             self._holders[holder.key] = holder
             self._holders.move_to_end(holder.key)
             # Dropping the document first makes the store append it, so that documents stay in the order of release.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from netd.common import mac
 from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import BadRequest, NotFound
 from netd.common.ids import short
@@ -27,8 +26,8 @@ class State:
         self._by_short_id: dict[str, str] = {}
         self._members: dict[str, dict[str, Endpoint]] = {}
         self._segment_sizes: dict[str, Counter[int]] = {}
-        self._other_macs: dict[str, set[Address]] = {}
-        """IPv4 addresses that containers had with a MAC that does not follow from the address, by network."""
+        self._former_addresses: dict[str, set[Address]] = {}
+        """Addresses that endpoints had, by network: neighbours may have entries for them, or look for them."""
         self._macs: dict[str, Counter[str]] = {}
         """MACs of endpoints and of reservations, by network."""
         self._addresses: dict[str, tuple[AddressPool, ...]] = {}
@@ -87,7 +86,7 @@ class State:
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
         self._segment_sizes[network.id] = Counter()
-        self._other_macs[network.id] = set()
+        self._former_addresses[network.id] = set()
         self._macs[network.id] = Counter(
             found.macs[network.id] for found in self._reservations.values() if network.id in found.macs
         )
@@ -100,7 +99,7 @@ class State:
     def drop_network(self, network: Network) -> None:
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
         del self._addresses[network.id], self._segment_sizes[network.id], self._macs[network.id]
-        del self._other_macs[network.id]
+        del self._former_addresses[network.id]
         for pool in network.pools:
             self.subnets.drop(pool.subnet)
 
@@ -186,12 +185,12 @@ class State:
         """Return whether an endpoint of the network has the MAC, or a container that is stopped was given it."""
         return self._macs[network][address] > 0
 
-    def had_other_mac(self, network: str, address: Address) -> bool:
-        """Return whether a container had the address with a MAC that does not follow from it."""
-        return address in self._other_macs[network]
+    def was_used(self, network: str, address: Address) -> bool:
+        """Return whether an endpoint of the network had the address before."""
+        return address in self._former_addresses[network]
 
-    def note_other_mac(self, network: str, address: Address) -> None:
-        self._other_macs[network].add(address)
+    def note_used(self, network: str, address: Address) -> None:
+        self._former_addresses[network].add(address)
 
     def mac_holder(self, network: str, address: str) -> Sandbox | None:
         """Return a sandbox with an endpoint of this MAC on the network."""
@@ -206,8 +205,6 @@ class State:
             self._members[endpoint.network][sandbox.id] = endpoint
             self._segment_sizes[endpoint.network][endpoint.segment] += 1
             self._macs[endpoint.network][endpoint.mac] += 1
-            if endpoint.address and endpoint.mac != mac.generate(endpoint.address.ip.packed):
-                self.note_other_mac(endpoint.network, endpoint.address.ip)
 
     def drop_sandbox(self, identifier: str) -> None:
         self._remove_members(identifier)
@@ -239,6 +236,7 @@ class State:
             if self._members[endpoint.network].pop(identifier, None) is not None:
                 self._segment_sizes[endpoint.network][endpoint.segment] -= 1
                 self._count_mac(endpoint.network, endpoint.mac, -1)
+                self._former_addresses[endpoint.network].update(address.ip for address in endpoint.addresses)
 
     def _count_mac(self, network: str, address: str, by: int) -> None:
         if network in self._macs:
