@@ -45,8 +45,11 @@ def choose(rules: Iterable[Published]) -> Block:
     return next((block for block in BLOCKS if block[0] // _SIZE not in used), BLOCKS[0])
 
 
-def at_one_address(rule: Published) -> Iterator[tuple[int, str, int]]:
-    """Yield family, protocol and port of a rule at a single address of the host; others may have the same port."""
-    if clashes(rule) and rule.address not in (EVERY_IPV4, EVERY_IPV6):
+def single_ports(rule: Published) -> Iterator[tuple[int, str, int]]:
+    """Yield family, protocol and port of each port that several rules may have, at different addresses of the host.
+
+    A range at all addresses yields none, because no other rule has its ports.
+    """
+    if clashes(rule) and not (rule.count > 1 and rule.address in (EVERY_IPV4, EVERY_IPV6)):
         for port in range(rule.port, rule.port + rule.count):
             yield rule.address.version, rule.protocol, port

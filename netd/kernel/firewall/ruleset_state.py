@@ -24,8 +24,8 @@ class RulesetState:
         self._over_budget = set(rules.over_budget)
         self._targets = Counter(rule.target for rule in rules.published)
         """Number of published rules by the container's address."""
-        self._ports_at = Counter(port for rule in rules.published for port in nat_ports.at_one_address(rule))
-        """Number of rules at single host addresses by family, protocol and port."""
+        self._ports_at = Counter(port for rule in rules.published for port in nat_ports.single_ports(rule))
+        """Number of rules by family, protocol and host port, without ranges at all addresses."""
         self.nat_ports = nat_ports.choose(rules.published)
         """The source ports of connections that cannot keep theirs."""
         self.respect = rules.respect
@@ -67,10 +67,10 @@ class RulesetState:
         return last, [target for target, by in differences.items() if by > 0 and not self._targets[target]]
 
     def ports_at(self, change: RulesetChange) -> tuple[Collection[PortKey], Collection[PortKey]]:
-        """Return the ports at single host addresses whose last rule an effective change removes or first it adds."""
-        differences = Counter(port for rule in change.added.published for port in nat_ports.at_one_address(rule))
+        """Return the host ports whose last rule an effective change removes, and those whose first rule it adds."""
+        differences = Counter(port for rule in change.added.published for port in nat_ports.single_ports(rule))
         differences.subtract(
-            Counter(port for rule in change.removed.published for port in nat_ports.at_one_address(rule))
+            Counter(port for rule in change.removed.published for port in nat_ports.single_ports(rule))
         )
         last = [port for port, by in differences.items() if by < 0 and self._ports_at[port] + by == 0]
         return last, [port for port, by in differences.items() if by > 0 and not self._ports_at[port]]
@@ -85,8 +85,8 @@ class RulesetState:
         """Apply an effective change."""
         removed, added = change.removed, change.added
         self.nat_ports = self.nat_ports_after(change)
-        self._ports_at.subtract(port for rule in removed.published for port in nat_ports.at_one_address(rule))
-        self._ports_at.update(port for rule in added.published for port in nat_ports.at_one_address(rule))
+        self._ports_at.subtract(port for rule in removed.published for port in nat_ports.single_ports(rule))
+        self._ports_at.update(port for rule in added.published for port in nat_ports.single_ports(rule))
         _apply(self._bridges, removed.bridges, added.bridges)
         _apply(self._published, removed.published, added.published)
         _apply(self._opened, removed.opened, added.opened)

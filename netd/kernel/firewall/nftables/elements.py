@@ -35,7 +35,7 @@ _ENTERING = {
 
 def elements(rules: Ruleset) -> Elements:
     """Return all elements of a ruleset.  Raises BadRequest for values that must not be in a script."""
-    ports = {port for rule in rules.published for port in nat_ports.at_one_address(rule)}
+    ports = {port for rule in rules.published for port in nat_ports.single_ports(rule)}
     return {**parts(rules), **of_targets({rule.target for rule in rules.published}), **of_ports_at(ports)}
 
 
@@ -90,7 +90,7 @@ def of_targets(targets: Iterable[Address]) -> Elements:
 
 
 def of_ports_at(ports: Iterable[tuple[int, str, int]]) -> Elements:
-    """Return the elements of ports that are published at single addresses of the host."""
+    """Return the elements of ports that source NAT must not take, whatever host address they are published at."""
     return {
         ("host_ports6" if version == 6 else "host_ports", f"{protocol} . {port}"): ""
         for version, protocol, port in ports
@@ -118,10 +118,11 @@ def of_published(rule: Published) -> Iterator[Element]:
 
 
 def _host_ports(rule: Published) -> Iterator[Element]:
-    """Yield the ports that source NAT must not take, and those that the container itself keeps."""
+    """Yield a range that source NAT must not take, and the ports that the container itself keeps."""
     ending = ("spans" if rule.count > 1 else "ports") + suffix(rule.address)
     key = f"{rule.protocol} . {_span(rule.port, rule.count)}"
-    yield (f"host_{ending}", key), ""
+    if rule.count > 1:
+        yield (f"host_{ending}", key), ""
     if nat_ports.is_own(rule):
         yield (f"own_{ending}", f"{rule.target} . {key}"), ""
 
