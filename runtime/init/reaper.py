@@ -23,6 +23,8 @@ def run_as_child(*, terminal: bool) -> None:
     """Fork and return in the child, which executes the program; the parent runs the loop of pid 1 until it exits."""
     forwarded = set(range(1, 65)) - _NOT_FORWARDED - {32, 33}
     signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
+    # Before the fork, so that the program never sees another name of pid 1; its own name is set by execve.
+    linux.prctl(linux.PR_SET_NAME, b"init\0")
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -30,7 +32,6 @@ def run_as_child(*, terminal: bool) -> None:
             _take_foreground()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return
-    linux.prctl(linux.PR_SET_NAME, b"init\0")
     linux.close_range(3)
     os._exit(_serve(child, forwarded))
 

@@ -50,7 +50,10 @@ class Bus:
 
     def _serve(self) -> None:
         while True:
-            client, _ = self._server.accept()
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return  # closed
             with client, client.makefile("rwb") as stream:
                 assert stream.readline() == b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n"
                 stream.write(b"OK 0123\r\n")
