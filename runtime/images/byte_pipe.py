@@ -6,12 +6,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from runtime.images.tar_writer import FileSink, Sink
 
 _BATCHES = 16
 BATCH = 1 << 18
+_END_PAUSE = 0.01
+"""Seconds between attempts to end the data while the pipe is full."""
 
 
 class PipeClosed(Exception):
@@ -26,7 +28,7 @@ class BytePipe:
         self._batch = bytearray()
         self._data = memoryview(b"")
         self._ended = False
-        self._closed = False
+        self._closed = self._abandoned = False
         self._failure: BaseException | None = None
 
     # Writing
@@ -59,13 +61,23 @@ class BytePipe:
                 self._batch += chunk
                 if len(self._batch) >= BATCH:
                     await asyncio.to_thread(self._put_batch)
-            await asyncio.to_thread(self._put_batch)
+            if not self._closed:
+                await asyncio.to_thread(self._put_batch)
         except BaseException as error:
             failure = error if isinstance(error, Exception) else PipeClosed("the request was cancelled")
             raise
         finally:
             self._failure = failure
-            threading.Thread(target=self.end, args=(failure,), name="pipe-end", daemon=True).start()
+            self._end_soon(asyncio.get_running_loop())
+
+    def _end_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the data as soon as the queue has room, without a thread, which the system may refuse to start."""
+        try:
+            self._queue.put_nowait(b"")
+        except queue.Full:
+            if self._abandoned:
+                return
+            loop.call_later(_END_PAUSE, self._end_soon, loop)
 
     def _put_batch(self) -> None:
         if self._batch:
@@ -91,6 +103,13 @@ class BytePipe:
         self._closed = True
         while self._take():
             pass
+
+    def abandon(self) -> None:
+        """Nobody reads any more: release a writer that waits for room."""
+        self._closed = self._abandoned = True
+        with suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
 
     def _take(self) -> bytes:
         if self._ended:

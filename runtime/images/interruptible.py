@@ -51,7 +51,19 @@ async def run(work: Callable[[], T], interrupt: Callable[[], None], undo: Callab
 
     *undo* is then called in the thread with the result, if there is one.
     """
-    future = asyncio.get_running_loop().run_in_executor(_POOL, work)
+    abandoned = threading.Event()
+
+    def unless_abandoned() -> T:
+        if abandoned.is_set():
+            raise Interrupted
+        return work()
+
+    try:
+        future = asyncio.get_running_loop().run_in_executor(_POOL, unless_abandoned)
+    except BaseException:
+        # A thread could not be started, but the work is in the pool's queue: a later thread must not do it.
+        abandoned.set()
+        raise
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

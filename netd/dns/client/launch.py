@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import netd
@@ -114,7 +115,8 @@ class Process:
     async def kill(self) -> None:
         """Kill the process if it runs: without a connection it would keep answering with outdated records."""
         if not self._ended.is_set():
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # It has ended, and was not reaped yet.
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         try:
             async with asyncio.timeout(KILL_LIMIT):
                 await self._ended.wait()

@@ -65,6 +65,8 @@ class Importer:
     async def _unpack(self, archive: AsyncIterator[bytes]) -> Layer:
         pipe = BytePipe()
         unpacked = start_awaited(interruptible.run(lambda: self._read(pipe), lambda: None, self._layers.discard))
+        # Also if the work never began, for lack of a thread.
+        unpacked.add_done_callback(lambda _: pipe.abandon())
         try:
             await pipe.feed(archive)
         except BaseException:
