@@ -31,6 +31,7 @@ async def everything(socket: aiohttp.ClientWebSocketResponse) -> bytes:
 def test_output_input_and_end(place, api, make):
     made = make("sh", "-c", "echo ready; read word; echo got $word; echo err >&2", OpenStdin=True, StdinOnce=True)
     api.start(made)
+    wait_until(lambda: api.logs(made) == b"ready\n")
 
     async def conversation(socket: aiohttp.ClientWebSocketResponse) -> bytes:
         await socket.send_bytes(b"hello\n")

@@ -85,15 +85,25 @@ class SandboxNamespaces:
         self._records.joinpath(sandbox).unlink(missing_ok=True)
 
     def all(self) -> Iterator[Namespace]:
-        """Yield the existing namespaces; a namespace without a record has its short id."""
+        """Yield the existing namespaces; a namespace without a record has its short id.
+
+        Deletes files without a namespace, which a failed deletion has left.  Called by the thread that also creates
+        namespaces, so that none is half made.
+        """
         known = set()
         for record in sorted(self._records.iterdir()):
             if netns.exists(self.path(record.name)):
                 known.add(short(record.name))
                 yield self._read(record)
+            else:
+                _unlink(record)
         for mount in sorted(self._mounts.iterdir()):
-            if mount.name not in known and netns.exists(mount):
+            if mount.name in known:
+                continue
+            if netns.exists(mount):
                 yield Namespace(sandbox=mount.name)
+            else:
+                _unlink(mount)
 
     def find(self, sandbox: str) -> Namespace | None:
         if not netns.exists(self.path(sandbox)):
