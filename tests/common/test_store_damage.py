@@ -10,7 +10,7 @@ import sys
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netd.common.store.store import Drop, Put, Store
@@ -100,6 +100,7 @@ def test_any_change_or_cut_in_any_file_loses_nothing(damage, name, where, mask):
 
 
 @settings(max_examples=25)
+@example([("s.db", 4022, 128), ("s.db-wal", 0, 0)])
 @given(st.lists(st.tuples(st.sampled_from(FILES), OFFSETS, st.integers(0, 255)), min_size=2, max_size=6))
 def test_several_damages_are_repaired_or_reported(damage, damages):
     folder = damage()

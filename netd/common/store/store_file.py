@@ -68,6 +68,10 @@ def connect(path: Path, migrations: Sequence[Migration] = ()) -> sqlite3.Connect
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY and _is_of_later_format(path):
             raise Damaged("its header is damaged") from error
         raise damage(error) from error
+    except UnicodeDecodeError as error:
+        # The text of SQLite's error quotes damaged bytes.
+        db.close()
+        raise Damaged("its schema is damaged") from error
     except BaseException:
         db.close()
         raise
