@@ -1,6 +1,6 @@
 """Manifests and indexes of images: OCI image specification 1.1, and their Docker twins (schema 2).  Pure.
 
-Everything in them comes from others: numbers and digests are checked here, sizes of documents by whoever reads them.
+Their content is untrusted: numbers and digests are checked here, the sizes of documents by the callers.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _text(value: bytes) -> str:
 def with_rules(nft: Nft, found: ForwardChain) -> ForwardChain:
     """Return the chain with its rules, and those of the chains to which it jumps under conditions that are known.
 
-    Lists chains one by one: listing a table of 10,000 rules takes a second.  Raises KernelRefused, also if the chain no
+    Lists each chain alone: listing a table of 10,000 rules takes a second.  Raises KernelRefused, also if the chain no
     longer exists.
     """
     chains: dict[str, tuple[ForeignRule, ...]] = {}
