@@ -36,6 +36,7 @@ from netd.engine.reconcile.restore import restore
 from netd.engine.sandboxes.actions import Sandboxes
 from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
+from netd.engine.topology import TopologySource
 from netd.engine.views import network_metrics
 from netd.engine.views.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
@@ -53,6 +54,7 @@ from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
 from netd.server.sandboxes import SandboxRoutes
 from netd.server.system import SystemRoutes
+from netd.server.topology_routes import TopologyRoutes
 from netd.settings.command_line import Loaded
 from netd.settings.reloading import Reloader
 
@@ -129,6 +131,7 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader
             partial(doctor.dropped, context),
         ),
         DoctorRoutes(context),
+        TopologyRoutes(TopologySource(context), context.bus, closing),
         reloader,
     )
     requests = RequestCounters()

@@ -210,6 +210,9 @@ class Host(Protocol):
     async def mtu(self, link: str = "") -> int:
         """Return the MTU of a link, or the smallest MTU of the links with default routes; 0 if no such link exists."""
 
+    async def uplinks(self) -> Mapping[Family, Sequence[str]]:
+        """Return the links of the host's default routes with the lowest metric, by family."""
+
     async def dropped_traffic(self, *, read_again: bool = False) -> list[Dropped]:
         """Return the traffic that other programs' forward chains drop, as of the last look, or *read_again* now."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from netd.common import resource_errors
-from netd.common.addresses import Address, Subnet
+from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import State, Step
 from netd.host_protocol import (
@@ -162,6 +162,9 @@ class KernelHost:
 
     async def mtu(self, link: str = "") -> int:
         return await self._threads.run(lambda: self._worker.mtu(link))
+
+    async def uplinks(self) -> Mapping[Family, Sequence[str]]:
+        return await self._threads.run(self._worker.uplinks)
 
     async def dropped_traffic(self, *, read_again: bool = False) -> list[Dropped]:
         return await self._threads.run(lambda: self._worker.firewall.dropped_traffic(read_again=read_again))

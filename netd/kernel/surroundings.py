@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pyroute2.netlink import rtnl as numbers
 
-from netd.common.addresses import Subnet
+from netd.common.addresses import FAMILIES, Family, Subnet
 from netd.host_protocol import RouteEntry
 from netd.kernel.links import bridges
 from netd.kernel.netlink import rtnl
@@ -39,6 +39,7 @@ _INDEX = struct.Struct("=4xi")
 _OWN_NAME = re.compile(r"nd-[0-9a-f]{12}|ndp[0-9a-f]{10}|nds[0-9a-f]{8}-\d+|ndj[0-9a-f]{8}-\d+[ab]|ndx\d+")
 """Names that netd chooses; links of networks with another bridge name are known by their facts."""
 _DATAGRAM = 1 << 18
+_MAIN_TABLE = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class _Contents:
     routes: tuple[RouteEntry, ...]
     default_links: frozenset[int]
     """The links of default routes."""
+    uplinks: Mapping[Family, tuple[str, ...]]
+    """The links of the default routes that the host uses, by family."""
 
 
 class Surroundings:
@@ -85,6 +88,10 @@ class Surroundings:
             self._default_mtu = min(found, default=0)
         return self._default_mtu
 
+    def uplinks(self) -> Mapping[Family, tuple[str, ...]]:
+        """Return the links of the default routes with the lowest metric of the main table, by family."""
+        return self._current().uplinks
+
     def changed(self) -> bool:
         """Return whether anything has changed since the last call."""
         self._drain()
@@ -118,6 +125,7 @@ class Surroundings:
             frozenset(
                 link for route in routes if rtnl.is_default(route) for link in (route.link, *route.further_links)
             ),
+            {family: _uplinks(routes, names, family) for family in FAMILIES},
         )
 
     def _drain(self) -> None:
@@ -162,3 +170,14 @@ class Surroundings:
         changed = self._links.get(index) != properties
         self._links[index] = properties
         return changed
+
+
+def _uplinks(routes: Iterable[rtnl.RtnlRoute], names: Mapping[int, str], family: Family) -> tuple[str, ...]:
+    found = [
+        route
+        for route in routes
+        if rtnl.is_default(route) and route.destination.version == family and route.table == _MAIN_TABLE
+    ]
+    best = min((route.metric for route in found), default=0)
+    indexes = (link for route in found if route.metric == best for link in (route.link, *route.further_links))
+    return tuple(dict.fromkeys(names[index] for index in indexes if index in names))

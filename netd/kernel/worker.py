@@ -6,13 +6,13 @@ Must be used in one thread, whose network namespace is the host; :mod:`netd.kern
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from netd import facts
-from netd.common.addresses import Subnet
+from netd.common.addresses import Family, Subnet
 from netd.common.errors import KernelRefused
 from netd.facts import (
     Bridge,
@@ -91,6 +91,9 @@ class Worker:
 
     def routes(self) -> list[RouteEntry]:
         return self.surroundings.routes()
+
+    def uplinks(self) -> Mapping[Family, tuple[str, ...]]:
+        return self.surroundings.uplinks()
 
     def mtu(self, name: str) -> int:
         """Return the MTU of a link, or the smallest of the links with default routes; 0 if there is none."""

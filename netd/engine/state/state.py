@@ -35,6 +35,8 @@ class State:
         """The subnets of all networks."""
         self.address_history = AddressHistory()
         self._reservations: dict[str, Reservation] = {}
+        self.revision = 0
+        """Incremented by each change of a network, a sandbox or a reservation."""
         self.over_budget: Mapping[str, frozenset[Address]] = {}
         """Sandboxes with more tracked connections than their budget, by id, with the addresses that are dropped."""
 
@@ -82,6 +84,7 @@ class State:
         return any(address in pool.subnet for pool in self._addresses[network])
 
     def put_network(self, network: Network) -> None:
+        self.revision += 1
         self._networks[network.id] = network
         self._ids_by_name[network.name] = network.id
         self._members[network.id] = {}
@@ -97,6 +100,7 @@ class State:
             self._declare(reservation, (network.id,))
 
     def drop_network(self, network: Network) -> None:
+        self.revision += 1
         del self._networks[network.id], self._ids_by_name[network.name], self._members[network.id]
         del self._addresses[network.id], self._segment_sizes[network.id], self._macs[network.id]
         del self._former_addresses[network.id]
@@ -105,6 +109,7 @@ class State:
 
     def replace_network(self, network: Network) -> None:
         """Replace the network's record by one with the same name and pools."""
+        self.revision += 1
         self._networks[network.id] = network
 
     def segment_with_room(self, network: Network, size: int) -> int | None:
@@ -135,6 +140,7 @@ class State:
 
     def put_reservation(self, reservation: Reservation) -> None:
         """Reserve these addresses for a container, instead of those reserved for it before."""
+        self.revision += 1
         before = self._reservations.get(reservation.id)
         self._reservations[reservation.id] = reservation
         for network, given in reservation.macs.items():
@@ -145,6 +151,7 @@ class State:
 
     def drop_reservation(self, container: str) -> bool:
         """Delete a container's reservation; return whether it had one."""
+        self.revision += 1
         before = self._reservations.pop(container, None)
         if before is not None:
             self._renounce(before, None)
@@ -198,6 +205,7 @@ class State:
         return next((self._sandboxes[owner] for owner, endpoint in members if endpoint.mac == address), None)
 
     def put_sandbox(self, sandbox: Sandbox) -> None:
+        self.revision += 1
         self._remove_members(sandbox.id)
         self._sandboxes[sandbox.id] = sandbox
         self._by_short_id[short(sandbox.id)] = sandbox.id
@@ -207,6 +215,7 @@ class State:
             self._macs[endpoint.network][endpoint.mac] += 1
 
     def drop_sandbox(self, identifier: str) -> None:
+        self.revision += 1
         self._remove_members(identifier)
         self._sandboxes.pop(identifier, None)
         self._by_short_id.pop(short(identifier), None)

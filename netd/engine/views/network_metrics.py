@@ -12,6 +12,7 @@ from netd.engine.state.state import State
 from netd.facts import Pair
 from netd.host_protocol import ConnectionTable, LinkCounters
 from netd.metrics.metric_families import Buckets, MetricFamily, single
+from netd.model import Endpoint, Sandbox
 
 _TRAFFIC = (
     # A packet that a container receives is sent by the host's side of its pair.
@@ -47,7 +48,11 @@ def of_state(state: State) -> Iterator[MetricFamily]:
 
 def of_links(state: State, drivers: Drivers, counters: Mapping[str, LinkCounters]) -> Iterator[MetricFamily]:
     """Yield the traffic of each endpoint that has a link on the host."""
-    found = dict(_endpoint_counters(state, drivers, counters))
+    found = {
+        (sandbox.name, state.network(endpoint.network).name): counters[link]
+        for sandbox, endpoint, link in endpoint_links(state, drivers)
+        if link in counters
+    }
     for name, meaning, field in _TRAFFIC:
         samples = {labels: float(getattr(numbers, field)) for labels, numbers in found.items()}
         yield MetricFamily(
@@ -81,12 +86,11 @@ def of_counts(counts: Mapping[str, int]) -> Iterator[MetricFamily]:
         yield single(f"netd_{name}_total", "counter", meaning, counts.get(name, 0))
 
 
-def _endpoint_counters(
-    state: State, drivers: Drivers, counters: Mapping[str, LinkCounters]
-) -> Iterator[tuple[tuple[str, str], LinkCounters]]:
+def endpoint_links(state: State, drivers: Drivers) -> Iterator[tuple[Sandbox, Endpoint, str]]:
+    """Yield the endpoints that have a link on the host, each with the link's name."""
     for sandbox in state.sandboxes:
         for endpoint in sandbox.endpoints:
             network = state.network(endpoint.network)
             for fact in drivers.get(network.driver).endpoint_facts(network, sandbox, endpoint):
-                if isinstance(fact, Pair) and (numbers := counters.get(fact.host)) is not None:
-                    yield (sandbox.name, network.name), numbers
+                if isinstance(fact, Pair):
+                    yield sandbox, endpoint, fact.host

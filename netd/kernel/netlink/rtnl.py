@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
 from pyroute2.netlink import rtnl
@@ -96,6 +96,7 @@ class RtnlRoute:
     """The preferred source address, if the route has one."""
     further_links: tuple[int, ...] = ()
     """The other links of a multipath route."""
+    metric: int = field(default=0, compare=False)
 
 
 def _link(
@@ -429,6 +430,7 @@ def read_route(message: Message) -> RtnlRoute:
         static=protocol == _PROTO_STATIC,
         source=ip_address(attrs[_SOURCE]) if _SOURCE in attrs else None,
         further_links=hops[1:],
+        metric=_number(attrs.get(_PRIORITY)),
     )
 
 
