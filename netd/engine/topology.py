@@ -13,9 +13,6 @@ from netd.engine.views import network_metrics
 from netd.engine.views import topology as views
 from netd.topology.values import TopologyView
 
-_TRAFFIC_AGE = 0.5
-"""Seconds for which counters that were read are used for further clients."""
-
 
 class TopologySource:
     def __init__(self, context: EngineContext) -> None:
@@ -42,10 +39,10 @@ class TopologySource:
             self._computed_from = inputs
         return self._found
 
-    async def traffic(self) -> dict[str, list[int]]:
-        """Return the counters of the endpoints of the last topology, by endpoint id, at most half a second old."""
+    async def traffic(self, age: float = 0.0) -> dict[str, list[int]]:
+        """Return the counters of the endpoints of the last topology, by endpoint id, at most *age* seconds old."""
         async with self._lock:
-            if time.monotonic() - self._traffic_time > _TRAFFIC_AGE:
+            if time.monotonic() - self._traffic_time > age:
                 self._traffic = views.traffic(self._links, await self._context.host.link_counters())
                 self._traffic_time = time.monotonic()
         return self._traffic

@@ -20,6 +20,8 @@ from netd.topology.values import TopologyView
 PATH, STREAM_PATH = "/netd/v1/topology", "/netd/v1/topology/stream"
 _INTERVAL = 2.0
 """Seconds between two messages with traffic."""
+_TRAFFIC_AGE = 0.5
+"""Seconds for which counters that were read for a stream are used for the others."""
 _SETTLE = 0.2
 """Seconds from an event to the message about it: changes usually come in groups."""
 _WRITE_SECONDS = 30.0
@@ -78,7 +80,7 @@ class TopologyRoutes:
 
     async def _send_traffic(self, response: web.StreamResponse, known: dict[str, list[int]]) -> dict[str, list[int]]:
         """Send the counters that have changed, with the time at which they were read."""
-        found = await self._source.traffic()
+        found = await self._source.traffic(_TRAFFIC_AGE)
         changed = {key: numbers for key, numbers in found.items() if known.get(key) != numbers}
         message = codec.encode({"Time": time.time(), "Traffic": changed})
         await self._write(response, b"event: traffic\ndata: " + message + b"\n\n")
