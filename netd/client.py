@@ -14,7 +14,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from netd import request_id
+from netd import request_id, service_manager
 from netd.api import (
     ConnectRequest,
     DisconnectRequest,
@@ -163,10 +163,12 @@ class NetdClient:
     def _unavailable(self, problem: Exception) -> Unavailable:
         if isinstance(problem, TimeoutError):
             return Unavailable(f"netd on {self.socket} does not answer")
-        reason = getattr(problem, "os_error", problem)
-        reason = getattr(reason, "strerror", "") or reason or type(problem).__name__
-        start = f"netd --run-dir {self.socket.parent}"
-        return Unavailable(f"cannot reach netd at {self.socket}: {reason}; is it running? Start it with '{start}'")
+        cause = getattr(problem, "os_error", problem)
+        reason = getattr(cause, "strerror", "") or cause or type(problem).__name__
+        if isinstance(cause, FileNotFoundError | ConnectionRefusedError):
+            start = service_manager.start_command(self.socket.parent)
+            return Unavailable(f"netd is not running ({self.socket}: {reason}): start it with '{start}'")
+        return Unavailable(f"netd on {self.socket} ended the connection ({reason}): try again, or see its log")
 
 
 def _part(text: str) -> str:

@@ -38,7 +38,7 @@ from netd.engine.sandboxes.connections import Connections
 from netd.engine.sandboxes.port_changes import PortChanges
 from netd.engine.topology import TopologySource
 from netd.engine.views import network_metrics
-from netd.engine.views.host_files import HostFileReader
+from netd.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
 from netd.ipam.pools import avoided
 from netd.kernel.kernel_host import KernelHost

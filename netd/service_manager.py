@@ -10,7 +10,10 @@ import os
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 
+START_COMMAND = "NETD_START_COMMAND"
+"""The environment variable in which tools/quickstart passes the command that starts missing daemons."""
 _FIRST_PASSED = 3
 """SD_LISTEN_FDS_START"""
 
@@ -26,6 +29,13 @@ def reloading() -> None:
 
 def stopping() -> None:
     _notify("STOPPING=1")
+
+
+def start_command(run_dir: Path) -> str:
+    """Return the command by which the user starts netd, in the way in which this daemon was started."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        return "systemctl start netd"
+    return os.environ.get(START_COMMAND) or f"netd --run-dir {run_dir}"
 
 
 async def keep_watchdog() -> None:

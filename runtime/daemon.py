@@ -70,6 +70,7 @@ from runtime.engine.lifecycle.restore import Restore
 from runtime.engine.lifecycle.start import Starter
 from runtime.engine.lifecycle.update import Updater
 from runtime.engine.network.attachment import NetworkAttachments
+from runtime.engine.network.offline_sandboxes import OfflineSandboxes
 from runtime.engine.network.publishing import PortPublisher
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.network.user_namespaces import UserNamespaces
@@ -122,19 +123,22 @@ class Daemon:
         self.blob_files = BlobFiles(self.deferred_delete)
         self.volumes = Volumes(self.store, paths, self.deferred_delete, self.bus)
         self.static_addresses = StaticAddresses(self.netd, self.containers)
+        offline = OfflineSandboxes(self.netd, self.containers, paths, settings)
         self.removal = ContainerRemoval(
             self.containers, self.volumes, paths, self.deferred_delete, self.static_addresses, self.drivers, self.images
         )
-        self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, tasks)
+        self.network = NetworkAttachments(self.netd, self.containers, paths, self.static_addresses, offline, tasks)
         starter = Starter(
             self.containers, self.supervisor, self.network, paths, self.user_namespaces, self.drivers, self.volumes
         )
         health = HealthChecks(self.containers, self.supervisor)
-        self.lifecycle = Lifecycle(self.containers, self.supervisor, self.network, starter, self.removal, health, tasks)
+        self.lifecycle = Lifecycle(
+            self.containers, self.supervisor, self.network, offline, starter, self.removal, health, tasks
+        )
         self.control = Control(self.containers, self.supervisor, self.lifecycle, self.removal, self.network)
         self.execs = Execs(self.containers, self.supervisor, tasks)
         self.restore = Restore(
-            self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, tasks
+            self.containers, self.supervisor, self.lifecycle, self.netd, self.static_addresses, offline, tasks
         )
         self.watch = NetdWatch(self.netd, self.bus, self.restore, self.lifecycle.restarts, self.network)
         self.creator = Creator(

@@ -48,8 +48,11 @@ def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
         return False
     place.state.mkdir(parents=True, exist_ok=True, mode=0o710)
     command = [*within, str(BIN / name), "--state-dir", str(place.state), "--run-dir", str(place.run)]
+    environment = {**os.environ, "NETD_START_COMMAND": start_command(place)}
     with open(place.log(name), "ab", opener=_private) as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+        )
     deadline = time.monotonic() + PATIENCE
     while not answers(place.socket(name)):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -58,6 +61,14 @@ def start(place: Place, name: str, within: Sequence[str] = ()) -> bool:
             raise DaemonError(f"{name} does not answer; the end of {place.log(name)}:\n{tail(place.log(name))}")
         time.sleep(0.02)
     return True
+
+
+def start_command(place: Place) -> str:
+    """Return the command that starts missing daemons, which the daemons name in errors."""
+    usual = Place()
+    folders = [("NETD_STATE_DIR", place.state, usual.state), ("NETD_RUN_DIR", place.run, usual.run)]
+    variables = "".join(f"{name}={path} " for name, path, default in folders if path != default)
+    return f"sudo {variables}{ROOT / 'tools/quickstart'} --start"
 
 
 def stop(place: Place, name: str) -> bool:

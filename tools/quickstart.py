@@ -30,6 +30,9 @@ def main(option: str = "", *words: str) -> int:
         return check(place)
     with reported():
         show = Show(place)
+        if option == "--start":
+            start_daemons(show, place, [])
+            return 0
         start_daemons(show, place, [])
         demonstrate(show)
         print(GO_ON.format(netctl=BIN / "netctl", root=ROOT, place=place, network=NETWORK, image=IMAGE))

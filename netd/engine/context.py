@@ -22,7 +22,7 @@ from netd.engine.state.sandbox_request import parse_links
 from netd.engine.state.state import State
 from netd.engine.views import files
 from netd.engine.views.dns_records import NetworkNames
-from netd.engine.views.host_files import HostFileReader
+from netd.host_files import HostFileReader
 from netd.host_protocol import Host
 from netd.ipam.drivers import IpamDrivers
 from netd.ipam.pools import DEFAULT, SubnetSource

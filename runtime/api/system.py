@@ -32,8 +32,7 @@ from runtime.api.long_requests import LongRequests
 from runtime.engine.containers.containers import Containers
 from runtime.images import compatibility
 from runtime.images.image_store import Images
-from runtime.kernel import host_info
-from runtime.kernel.host_support import host_support
+from runtime.kernel.host_support import has_unified_cgroups, host_support, hostname
 from runtime.paths import Paths
 from runtime.storage.drivers.selection import StorageDrivers
 from runtime.storage.volumes import Volumes
@@ -114,7 +113,7 @@ class SystemRoutes:
         support = host_support()
         shape = {
             "ID": await asyncio.to_thread(_machine_id),
-            "Name": host_info.hostname(),
+            "Name": hostname(),
             "ServerVersion": self._product.version,
             "Containers": len(states),
             "ContainersRunning": sum(state in ("running", "restarting") for state in states),
@@ -222,7 +221,7 @@ def _host() -> dict[str, Any]:
         "Architecture": platform.machine(),
         "KernelVersion": platform.release(),
         "OperatingSystem": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
-        "CgroupVersion": "2" if host_info.has_unified_cgroups() else "1",
+        "CgroupVersion": "2" if has_unified_cgroups() else "1",
     }
 
 

@@ -1,9 +1,13 @@
-"""Which options of containers this host's kernel honours: files of its control groups, AppArmor, SELinux."""
+"""Properties of the host: its name, and the options of containers that its kernel honours.
+
+These follow from files of its control groups, of AppArmor and of SELinux.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +21,7 @@ MASKED_PATHS = (
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 """Docker's defaults, in its order; :mod:`runtime.init.rootfs_skeleton` hides and protects the same paths."""
 
+_UNIFIED_CONTROLLERS = "/sys/fs/cgroup/cgroup.controllers"
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
 _SELINUX = "/sys/fs/selinux/enforce"
 
@@ -78,3 +83,13 @@ def _text(path: str) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def hostname() -> str:
+    """Return the hostname of this process's UTS namespace."""
+    return socket.gethostname()
+
+
+def has_unified_cgroups() -> bool:
+    """Return whether control groups of version 2 are mounted at the usual path."""
+    return os.path.exists(_UNIFIED_CONTROLLERS)

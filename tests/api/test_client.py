@@ -5,10 +5,12 @@ import json
 import secrets
 import time
 from contextlib import aclosing
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from netd import service_manager
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, PortBinding, SandboxRequest
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, Forbidden, NotFound, ServerError, Unavailable
@@ -91,14 +93,30 @@ def test_calls_of_others_are_handed_on_as_they_are(place):
 def test_a_missing_netd_is_named(tmp_path):
     async def play():
         client = NetdClient(tmp_path / "netd.sock")
-        with pytest.raises(Unavailable, match="is it running"):
+        with pytest.raises(Unavailable, match=r"netd is not running .*: start it with"):
             await client.sandboxes()
-        with pytest.raises(Unavailable, match="is it running"):
+        with pytest.raises(Unavailable, match=r"netd is not running .*: start it with"):
             async for _ in client.events():
                 pass
         await client.close()
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({}, "netd --run-dir /r"),
+        ({"NETD_START_COMMAND": "sudo tools/quickstart --start"}, "sudo tools/quickstart --start"),
+        ({"NETD_START_COMMAND": "x", "NOTIFY_SOCKET": "/run/systemd/notify"}, "systemctl start netd"),
+    ],
+)
+def test_the_command_that_starts_netd_is_that_of_the_installation(monkeypatch, environment, command):
+    for name in ("NETD_START_COMMAND", "NOTIFY_SOCKET"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert service_manager.start_command(Path("/r")) == command
 
 
 def test_events_tell_what_happens_in_order(place):

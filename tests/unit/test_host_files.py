@@ -5,8 +5,8 @@ from ipaddress import IPv6Interface
 import pytest
 from msgspec.structs import replace
 
+from netd.container_files import HostFiles
 from netd.engine.views import files
-from netd.engine.views.files import HostFiles
 from tests.unit.builders import endpoint, network, sandbox
 
 HOST = HostFiles(

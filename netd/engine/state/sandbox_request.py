@@ -10,6 +10,7 @@ from netd.api import EndpointSettings, SandboxRequest
 from netd.common import allow
 from netd.common.errors import BadRequest
 from netd.common.ids import NAME, NAME_RULE, short
+from netd.container_files import HOST_GATEWAY
 from netd.model import Sandbox
 from netd.portmap.requests import exposed, port_requests
 
@@ -18,7 +19,6 @@ _SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+){2,}\Z")
 _PER_INTERFACE = re.compile(r"net\.\w+\.(conf|neigh)\.(?!all\.|default\.|lo\.)")
 _LONGEST_NAME = 253
 _LONGEST_HOSTNAME = 64
-HOST_GATEWAY = "host-gateway"
 
 
 def read(request: SandboxRequest) -> Sandbox:

@@ -68,6 +68,8 @@ class Container:
     running: Running | None = None
     netns: str | None = None
     """The path of its network namespace while it runs; None in the host's network namespace."""
+    offline: bool = False
+    """It was started while netd was away, and netd does not have its sandbox."""
     hosts: str = ""
     """The text last written to its hosts file."""
     exit_waiters: Waiters = field(default_factory=Waiters)

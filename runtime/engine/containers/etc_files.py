@@ -43,6 +43,17 @@ def rewrite_hosts(own: ContainerPaths, before: str, after: str) -> bool:
     return True
 
 
+def rewrite_resolv_conf(own: ContainerPaths, before: str, after: str) -> None:
+    """Replace the contents *before* of resolv.conf; contents that the container has changed stay."""
+    if before == after:
+        return
+    try:
+        if openat.read_path(own.resolv_conf, _MAX_HOSTS_SIZE).decode(errors="surrogateescape") == before:
+            overwrite(own.resolv_conf, after)
+    except OSError as error:
+        _log.warning("resolv.conf not updated: container=%s error=%s", own.folder.name[:12], error.strerror)
+
+
 def with_line_changes(text: str, before: str, after: str) -> str:
     """Return *text* with the line changes from *before* to *after* applied."""
     old, new = Counter(_lines(before)), Counter(_lines(after))

@@ -40,8 +40,7 @@ from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import MountRequest
 from runtime.images.image_config import ImageRecord
 from runtime.images.image_store import Images
-from runtime.kernel import host_info
-from runtime.kernel.host_support import host_support
+from runtime.kernel.host_support import host_support, hostname
 from runtime.paths import Paths
 from runtime.record import ContainerRecord, MountPoint, MountPointOptions
 from runtime.storage.deferred_delete import DeferredDelete
@@ -294,7 +293,7 @@ def _hostname(config: Config, host: HostConfig, identifier: str) -> str:
     if config.hostname or networking.shares_network(host):
         return config.hostname
     shared = networking.mode(host) == "host" or host.uts_mode == "host"
-    return host_info.hostname() if shared else identifier[:12]
+    return hostname() if shared else identifier[:12]
 
 
 def _with_mac(endpoints: dict[str, EndpointSettings], config: Config, host: HostConfig) -> dict[str, EndpointSettings]:

@@ -24,8 +24,10 @@ from runtime.engine.lifecycle.remove import ContainerRemoval
 from runtime.engine.lifecycle.restarts import Restarts, StartFailure
 from runtime.engine.lifecycle.start import Starter, start_problem
 from runtime.engine.network.attachment import NetworkAttachments, SandboxAttachment
+from runtime.engine.network.offline_sandboxes import OfflineSandboxes
 from runtime.engine.options import networking, restart_policy
 from runtime.engine.views.status import seconds_since
+from runtime.kernel import proc
 from runtime.record import State, Status
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ExitStatus, StartError
@@ -45,6 +47,7 @@ class Lifecycle:
         containers: Containers,
         supervisor: Supervisor,
         network: NetworkAttachments,
+        offline: OfflineSandboxes,
         starter: Starter,
         removal: ContainerRemoval,
         health: HealthChecks,
@@ -55,6 +58,7 @@ class Lifecycle:
         self._supervisor = supervisor
         self._network = network
         self._starter = starter
+        self._offline = offline
         self._removal = removal
         self._health = health
         self.restarts = Restarts(containers, self._start, self._record_start_failure, tasks)
@@ -96,6 +100,8 @@ class Lifecycle:
         self, container: Container, running: Running, attachment: SandboxAttachment, restarts: int
     ) -> None:
         container.running, container.netns, container.hosts = running, attachment.netns, attachment.hosts
+        if attachment.netns is not None and attachment.offline:
+            container.netns = proc.namespace_path(running.pid, "net")
         endpoints = container.record.endpoints
         if attachment.settings is not None:
             endpoints = networking.resolved_endpoints(endpoints, attachment.settings.networks)
@@ -107,6 +113,8 @@ class Lifecycle:
         container.killing = False
         self.restarts.wake_dependents(container)
         self.watch(container, running)
+        if attachment.offline:
+            self._tasks.start(self._offline.register_started(container), f"register {container.id[:12]}")
         await container.connect_pending_attachments(running)
 
     async def _record_start_failure(self, container: Container, failure: StartFailure) -> None:
@@ -184,7 +192,7 @@ class Lifecycle:
         return not container.manual_restarts and decide(record.host.restart_policy, stopped=record.stopped, **counts)
 
     async def _record_exit(self, container: Container, status: ExitStatus, name: Status, run_time: float) -> None:
-        container.running = container.netns = None
+        container.running, container.netns, container.offline = None, None, False
         state = State(
             status=name,
             exit_code=status.code,

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from functools import partial
 
+from netd.api import SandboxView
 from netd.client import NetdClient
 from netd.common.errors import Problem
 from netd.common.ids import now
@@ -17,6 +18,7 @@ from netd.common.tasks import Tasks
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.lifecycle import Lifecycle
+from runtime.engine.network.offline_sandboxes import OfflineSandboxes
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.options import networking
 from runtime.kernel import proc
@@ -36,6 +38,7 @@ class Restore:
         lifecycle: Lifecycle,
         netd: NetdClient,
         static_addresses: StaticAddresses,
+        offline: OfflineSandboxes,
         tasks: Tasks,
     ) -> None:
         self._tasks = tasks
@@ -44,6 +47,7 @@ class Restore:
         self._supervisor = supervisor
         self._lifecycle = lifecycle
         self._netd = netd
+        self._offline = offline
 
     async def restore_all(self) -> None:
         """Update every container's record from its process; to be called before requests are served.
@@ -106,6 +110,8 @@ class Restore:
     async def reconcile(self) -> None:
         """Delete netd's sandboxes of containers that do not run; update the records of containers from the others.
 
+        Creates those of running containers that need no network and were started without netd.
+
         Sandboxes of unknown containers stay if records may be missing.  Raises Unavailable while netd is down.
         """
         await self._static_addresses.synchronize()
@@ -122,14 +128,20 @@ class Restore:
         for container in self._containers.all():
             if container.running is None or networking.shares_network(container.record.host):
                 continue
-            if (view := views.get(container.id)) is None:
+            if self._offline.is_unknown(container, view := views.get(container.id)):
+                async with container.lock:
+                    await self._offline.register(container)
+            elif view is None:
                 _log.warning(
                     "sandbox is missing, restart the container to recreate it: container=%s", container.id[:12]
                 )
-                continue
-            container.hosts, container.netns = view.hosts, view.netns
-            if container.record.network != view.network_settings:
-                self._containers.update_deferred(container, network=view.network_settings)
+            else:
+                self._apply_view(container, view)
+
+    def _apply_view(self, container: Container, view: SandboxView) -> None:
+        container.hosts, container.netns = view.hosts, view.netns
+        if container.record.network != view.network_settings:
+            self._containers.update_deferred(container, network=view.network_settings)
 
     async def _delete(self, identifier: str) -> None:
         try:

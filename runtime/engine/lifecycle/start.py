@@ -59,9 +59,15 @@ class Starter:
 
     async def start(self, container: Container) -> tuple[Running, SandboxAttachment]:
         """Return the running process and its networking.  Raises a Problem or StartError after the rollback."""
-        async with self._user_namespaces.namespaces(container) as namespaces, AsyncExitStack() as undo:
+        async with (
+            self._user_namespaces.namespaces(container) as namespaces,
+            AsyncExitStack() as opened,
+            AsyncExitStack() as undo,
+        ):
             self._check_links(container)
             attachment = await self._network.join(container, namespaces.network)
+            opened.callback(attachment.close)
+            container.offline = attachment.offline
             undo.push_async_callback(self._leave, container)
             spec = self._spec(container, attachment, namespaces.user)
             await asyncio.to_thread(self._prepare_files, container, attachment)

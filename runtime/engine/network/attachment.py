@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from dataclasses import dataclass, field
 
 import msgspec
 
-from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxRequest, SandboxSettings, SandboxView
+from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, SandboxSettings, SandboxView
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError, Unavailable
 from netd.common.events import Event
@@ -21,6 +22,7 @@ from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
+from runtime.engine.network.offline_sandboxes import OfflineSandboxes, create_sandbox
 from runtime.engine.network.static_addresses import StaticAddresses
 from runtime.engine.options import networking
 from runtime.paths import ContainerPaths, Paths
@@ -45,6 +47,14 @@ class SandboxAttachment:
     """None if the container shares files and network of another container."""
     hosts: str = ""
     resolv_conf: str = ""
+    offline: bool = False
+    """netd was away; *netns* is the path of *descriptor*."""
+    descriptor: int = -1
+
+    def close(self) -> None:
+        """Close the descriptor; a container that has been started keeps the namespace."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
 
 class DonorRemoved(ServerError):
@@ -61,8 +71,15 @@ class _ExpectedEvents:
 
 class NetworkAttachments:
     def __init__(
-        self, netd: NetdClient, containers: Containers, paths: Paths, static_addresses: StaticAddresses, tasks: Tasks
+        self,
+        netd: NetdClient,
+        containers: Containers,
+        paths: Paths,
+        static_addresses: StaticAddresses,
+        offline: OfflineSandboxes,
+        tasks: Tasks,
     ) -> None:
+        self._offline = offline
         self._tasks = tasks
         self._netd = netd
         self._static_addresses = static_addresses
@@ -80,19 +97,29 @@ class NetworkAttachments:
     async def join(self, container: Container, netns: str = "") -> SandboxAttachment:
         """Create the container's sandbox, in the namespace at *netns* if given, or join that of another container.
 
-        Raises netd's Problem with Docker's prefix, and then leaves no sandbox.
+        Without netd, a container that needs no network is attached all the same.  Raises netd's Problem with Docker's
+        prefix, and then leaves no sandbox.  The caller closes the attachment.
         """
         if networking.shares_network(container.record.host):
             return self._share(container)
         hostname = container.record.config.hostname
         await self.wait_for_leaves()
         request = networking.sandbox_request(container.record, hostname, netns)
+        descriptor, offline = -1, False
         try:
-            view = await self._create(container, request)
+            try:
+                view = await create_sandbox(self._netd, request)
+            except Unavailable:
+                if not networking.needs_no_network(container.record):
+                    raise
+                offline = True
+                view, descriptor = await self._offline.prepare(container, request)
         except Problem as problem:
             raise _prefixed(problem) from problem
         own = self._paths.container(container.id)
-        return SandboxAttachment(view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf)
+        return SandboxAttachment(
+            view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf, offline, descriptor
+        )
 
     async def check(self, record: ContainerRecord) -> None:
         """Raise the Problem with which every start of the container would be refused; nothing while netd is away."""
@@ -104,14 +131,6 @@ class NetworkAttachments:
             _log.warning("networking not checked: container=%s error=%s", record.short_id, problem.message)
         except NotFound as problem:
             raise BadRequest(problem.message) from None
-
-    async def _create(self, container: Container, request: SandboxRequest) -> SandboxView:
-        try:
-            return await self._netd.create_sandbox(request)
-        except Conflict:
-            # The container has no process, so a sandbox of it is left from a start or an exit that netd did not answer.
-            await self._netd.delete_sandbox(container.id)
-            return await self._netd.create_sandbox(request)
 
     def _share(self, container: Container) -> SandboxAttachment:
         name = joined_container(container.record.host.network_mode) or ""
@@ -147,7 +166,7 @@ class NetworkAttachments:
         expected = _ExpectedEvents(len(container.record.network.networks) if container.record.network else 0)
         self._expected_events[container.id] = expected
         try:
-            if not await self._try_delete(container):
+            if not await self._try_delete(container) and not container.offline:
                 self._tasks.start(self._delete_later(container), f"delete-sandbox {container.id[:12]}")
             elif expected.count > 0:
                 await asyncio.wait({expected.arrived}, timeout=_EVENT_SECONDS)
@@ -184,7 +203,7 @@ class NetworkAttachments:
     async def rename(self, container: Container, name: str) -> None:
         """Rename the container in netd, so that DNS resolves its new name."""
         await self._static_addresses.reserve(container)
-        if not container.record.state.alive or networking.shares_network(container.record.host):
+        if not container.record.state.alive or container.offline or networking.shares_network(container.record.host):
             return
         view = await self._netd.rename_sandbox(container.id, name)
         endpoints = networking.resolved_endpoints(container.record.endpoints, view.network_settings.networks)
@@ -200,6 +219,7 @@ class NetworkAttachments:
         async with container.hold():
             _check_mode(container.record, network)
             endpoints = container.record.endpoints
+            await self._register(container)
             if container.record.state.alive:
                 view = await self._netd.connect(
                     network, ConnectRequest(container=container.id, endpoint_config=settings)
@@ -223,6 +243,7 @@ class NetworkAttachments:
             name = networking.endpoint_key(container.record.endpoints, network)
             if not container.record.state.alive and name is None:
                 raise ServerError(f"container {container.id} is not connected to the network {network}")
+            await self._register(container)
             remaining = {key: endpoint for key, endpoint in container.record.endpoints.items() if key != name}
             if container.record.state.alive:
                 request = DisconnectRequest(container=container.id, force=force)
@@ -230,6 +251,11 @@ class NetworkAttachments:
             else:
                 await self._containers.update(container, endpoints=remaining)
             await self._static_addresses.reserve(container)
+
+    async def _register(self, container: Container) -> None:
+        """Create the sandbox of a container that was started without netd.  Raises Unavailable while netd is away."""
+        if container.offline:
+            await self._offline.register(container)
 
     async def _apply_view(
         self, container: Container, view: SandboxView, endpoints: dict[str, EndpointSettings]

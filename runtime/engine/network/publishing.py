@@ -10,7 +10,7 @@ import msgspec
 from netd.api import PortBindings, PortsRequest, SandboxView
 from netd.client import NetdClient
 from netd.common import allow, codec
-from netd.common.errors import BadRequest, NotFound, Problem
+from netd.common.errors import BadRequest, NotFound, Problem, Unavailable
 from runtime.container_config import HostConfig
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -97,7 +97,10 @@ class PortPublisher:
 
     async def _families(self, network: str) -> set[str]:
         """Return the families of a network; both if the network cannot be inspected."""
-        response = await self._netd.forward("GET", f"/networks/{quote(network, safe='')}", {}, b"")
+        try:
+            response = await self._netd.forward("GET", f"/networks/{quote(network, safe='')}", {}, b"")
+        except Unavailable:
+            return {"IPv4", "IPv6"}
         if response.status != 200:
             return {"IPv4", "IPv6"}
         network_families = codec.decode(response.body, _NetworkFamilies)

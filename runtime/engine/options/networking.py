@@ -34,6 +34,14 @@ def owns_network(host: HostConfig) -> bool:
     return not shares_network(host) and mode(host) != "host"
 
 
+def needs_no_network(record: ContainerRecord) -> bool:
+    """Return whether the container has only loopback or the host's network: nothing that netd must create."""
+    if shares_network(record.host):
+        return False
+    names = set(record.endpoints) or {mode(record.host)}
+    return record.config.network_disabled or names == {"none"} or names == {"host"}
+
+
 def endpoints(config: NetworkingConfig | None, host: HostConfig) -> dict[str, EndpointSettings]:
     """Return the requested endpoints by network, without fields that a client copied from an inspect response.
 

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from netd.engine.views.files import HostFiles
+from netd.container_files import HostFiles
 
 _log = logging.getLogger(__name__)
 _HOSTS = Path("/etc/hosts")
