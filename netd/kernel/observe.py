@@ -48,10 +48,9 @@ class BridgeState:
     """Permanent neighbour entries by the bridge that contradict the containers' MACs."""
 
 
-def read_namespace() -> SandboxContents:
-    """Read links, addresses and routes of the calling thread's namespace."""
-    with Rtnl() as rtnl:
-        return rtnl.links(), rtnl.addresses(), rtnl.routes(MAIN_TABLE)
+def read_namespace(inside: Rtnl) -> SandboxContents:
+    """Read links, addresses and routes of the socket's namespace."""
+    return inside.links(), inside.addresses(), inside.routes(MAIN_TABLE)
 
 
 def is_pair(link: Link) -> bool:

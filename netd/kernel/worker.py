@@ -74,7 +74,7 @@ class Worker:
         lookups = replace(self._lookups, link=links.get)
         found: list[Fact] = [*segments.facts(links.values()), *self._macvlans.facts(links)]
         for namespace in self.sandboxes.all():
-            contents = self.sandboxes.run_in(namespace.sandbox, observe.read_namespace)
+            contents = observe.read_namespace(self.sandboxes.rtnl(namespace.sandbox))
             found += [namespace, *observe.sandbox_facts(namespace.sandbox, contents, lookups)]
         self._macvlans.remember(found)
         pairs = [fact for fact in found if isinstance(fact, Pair)]

@@ -12,12 +12,12 @@ from netd.common.addresses import Family
 from netd.facts import Bridge
 from netd.kernel import sysctl
 from netd.kernel.netlink import rtnl
-from netd.kernel.netlink.link_reading import Link, conf_value, number
+from netd.kernel.netlink.link_reading import DISABLE_IPV6, Link, conf_value, number
 from netd.kernel.netlink.messages import Request, attribute
 
 # Positions in Link.conf4 (IPV4_DEVCONF_* of linux/ip.h, less one) and in Link.conf6 (DEVCONF_* of linux/ipv6.h).
 _POSITIONS4 = {"forwarding": 0, "proxy_arp": 2, "accept_redirects": 3, "route_localnet": 25}
-_POSITIONS6 = {"forwarding": 0, "accept_ra": 3, "accept_redirects": 4, "disable_ipv6": 26, "accept_dad": 27}
+_POSITIONS6 = {"forwarding": 0, "accept_ra": 3, "accept_redirects": 4, "disable_ipv6": DISABLE_IPV6, "accept_dad": 27}
 # linux/if_link.h
 _BRIDGE = {
     "stp_state": (5, struct.Struct("=I"), 0),

@@ -21,6 +21,7 @@ from netd.kernel.links import antispoof, bridge_settings, link_reaper
 from netd.kernel.namespaces import netns
 from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl, tc
+from netd.kernel.netlink.link_reading import DISABLE_IPV6, conf_value
 from netd.kernel.netlink.messages import Request
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
 
@@ -62,16 +63,21 @@ def _create_on_free_port(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, f
 
 
 def _create(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, fd: int) -> None:
-    host.talk(rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu))
+    pair = rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu)
+    _, found = host.exchange(pair, rtnl.find_link(fact.host))
+    port, peer = rtnl.read_ends(found[0])
     try:
         host.talk(
             rtnl.without_ipv6(fact.host),
             rtnl.set_port(fact.host, isolated=fact.isolated),
             *_names(fact),
-            *_antispoof(fact),
-            rtnl.set_link(fact.host, up=True),
+            *_antispoof(fact, port),
+            rtnl.set_link(port, up=True),
         )
-        netns.run_in_fd(fd, lambda: configure_inside(fact))
+        if _has_ipv6(fact) or fact.sysctls:
+            netns.run_in_fd(fd, lambda: configure_inside(fact))
+        else:
+            _configure_new(sandboxes, fact, peer, fd)
     except BaseException:
         delete(host, sandboxes, fact)
         raise
@@ -92,7 +98,7 @@ def _configured(host: Rtnl, fact: Pair, previous: Pair | None, fd: int) -> bool:
         rtnl.set_link(port.index, mtu=fact.mtu, master=_bridge(fact)),
         rtnl.set_port(fact.host, isolated=fact.isolated),
         *bridge_settings.restored_port(port, hairpin=True),
-        *_antispoof(fact),
+        *_antispoof(fact, port.index),
         rtnl.set_link(port.index, up=True),
     )
     netns.run_in_fd(fd, lambda: reconfigure_inside(fact))
@@ -108,7 +114,7 @@ def delete(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, *, inside_too: 
     names = [rtnl.delete_alternative_name(index, _truncated(fact.alias))] if fact.alias else []
     host.talk(*link_reaper.retire(index), *names, *link_reaper.rename(index))
     if inside_too and fact.sandbox and netns.exists(sandboxes.path(fact.sandbox)):
-        sandboxes.run_in(fact.sandbox, lambda: _retire_inside(peer, index, fact.addresses))
+        _retire_inside(sandboxes.rtnl(fact.sandbox), peer, index, fact.addresses)
 
 
 def _bridge(fact: Pair) -> int:
@@ -128,8 +134,7 @@ def _names(fact: Pair) -> list[Request]:
     return [*alternative, rtnl.set_link(fact.host, alias=_truncated(fact.alias))]
 
 
-def _antispoof(fact: Pair) -> tuple[Request, ...]:
-    port = socket.if_nametoindex(fact.host)
+def _antispoof(fact: Pair, port: int) -> tuple[Request, ...]:
     if not fact.antispoof:
         return (tc.detach(port),)
     return tc.attach(port, antispoof.program(fact.mac, fact.addresses))
@@ -160,6 +165,20 @@ def configure_inside(fact: End) -> None:
         sysctl.write(arp_notify, "1")
 
 
+def _configure_new(sandboxes: SandboxNamespaces, fact: Pair, index: int, fd: int) -> None:
+    """Do what ``configure_inside`` does for a new end without IPv6 and sysctls, by netlink only: without a thread."""
+    found, *_ = sandboxes.rtnl(fact.sandbox).exchange(
+        rtnl.find_link(index),
+        rtnl.set_arp_notify(index, on=fact.announce),
+        *(rtnl.add_address(index, address) for address in fact.addresses),
+        rtnl.set_link(index, up=True),
+        *(() if fact.announce else (rtnl.set_arp_notify(index, on=True),)),
+    )
+    if conf_value(rtnl.read_link(found[0]).conf6, DISABLE_IPV6) == 0:
+        # The container's own settings, or those of an older netd, enable IPv6 on new links.
+        netns.run_in_fd(fd, lambda: _set_ipv6(fact))
+
+
 def _has_ipv6(fact: End) -> bool:
     return any(address.version == 6 for address in fact.addresses)
 
@@ -185,9 +204,8 @@ def reconfigure_inside(fact: End) -> None:
     configure_inside(fact)
 
 
-def _retire_inside(index: int, peer: int, addresses: Sequence[Interface]) -> None:
-    with Rtnl() as inside:
-        # The end may have been moved to another namespace, and another link have its index here.
-        if inside.ends(index) == (index, peer):
-            own = [rtnl.delete_address(index, address) for address in addresses]
-            inside.talk(*link_reaper.retire(index), *own, *link_reaper.rename(index))
+def _retire_inside(inside: Rtnl, index: int, peer: int, addresses: Sequence[Interface]) -> None:
+    # The end may have been moved to another namespace, and another link have its index here.
+    if inside.ends(index) == (index, peer):
+        own = [rtnl.delete_address(index, address) for address in addresses]
+        inside.talk(*link_reaper.retire(index), *own, *link_reaper.rename(index))

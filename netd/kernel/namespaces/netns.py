@@ -36,35 +36,37 @@ def in_new_thread(body: Callable[[], T]) -> T:
     return outcome.result()
 
 
-def create(path: Path, prepare: Callable[[], None]) -> None:
-    """Create a namespace, run *prepare* in it and mount it on *path*.
+def create(path: Path, prepare: Callable[[], T]) -> T:
+    """Create a namespace, run *prepare* in it, mount it on *path*, and return the result of *prepare*.
 
     The mount is the last step, so that a mounted namespace is complete.
     """
     path.touch()
 
-    def body() -> None:
+    def body() -> T:
         libc.unshare(libc.CLONE_NEWNET)
-        prepare()
+        prepared = prepare()
         libc.bind_mount("/proc/thread-self/ns/net", str(path))
+        return prepared
 
-    in_new_thread(body)
+    return in_new_thread(body)
 
 
-def adopt(source: Path, path: Path, prepare: Callable[[], None]) -> None:
-    """Mount the namespace at *source* on *path* too, after *prepare* has run in it.
+def adopt(source: Path, path: Path, prepare: Callable[[], T]) -> T:
+    """Mount the namespace at *source* on *path* too, after *prepare* has run in it; return its result.
 
     Raises OSError if it is not a network namespace, or the caller's own.
     """
     if not exists(source) or source.stat().st_ino == os.stat("/proc/self/ns/net").st_ino:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    def body() -> None:
-        prepare()
+    def body() -> T:
+        prepared = prepare()
         path.touch()
         libc.bind_mount("/proc/thread-self/ns/net", str(path))
+        return prepared
 
-    run_in(source, body)
+    return run_in(source, body)
 
 
 def exists(path: Path) -> bool:

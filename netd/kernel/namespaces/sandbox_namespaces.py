@@ -19,9 +19,9 @@ from netd.common.ids import short
 from netd.facts import DefaultRoute, Namespace
 from netd.kernel import sysctl, sysctl_journal
 from netd.kernel.namespaces import netns
+from netd.kernel.namespaces.sandbox_sockets import SandboxSockets
 from netd.kernel.netlink import rtnl
-from netd.kernel.netlink.messages import Request
-from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
+from netd.kernel.netlink.rtnl_socket import Rtnl
 
 T = TypeVar("T")
 _LOOPBACK = 1
@@ -32,6 +32,7 @@ class SandboxNamespaces:
     def __init__(self, run_dir: Path) -> None:
         self._mounts = run_dir / "netns"
         self._records = run_dir / "sandboxes"
+        self._sockets = SandboxSockets()
 
     def open(self) -> None:
         """Create the folders, and delete entries without a namespace, which a killed daemon or a reboot leaves."""
@@ -45,7 +46,8 @@ class SandboxNamespaces:
                 _unlink(mount)
 
     def close(self) -> None:
-        """Remove the folders if they are empty."""
+        """Close the sockets, and remove the folders if they are empty."""
+        self._sockets.close()
         for folder in (self._mounts, self._records):
             with suppress(OSError):
                 folder.rmdir()
@@ -53,25 +55,34 @@ class SandboxNamespaces:
     def path(self, sandbox: str) -> Path:
         return self._mounts / short(sandbox)
 
-    def run_in(self, sandbox: str, body: Callable[[], T]) -> T:
-        """Run *body* in the sandbox's namespace and return its result.  Raises KernelRefused if there is none."""
+    def rtnl(self, sandbox: str) -> Rtnl:
+        """Return a socket in the sandbox's namespace, which stays open.  Raises KernelRefused if there is none."""
+        return self._sockets.get(self._existing(sandbox))
+
+    def _existing(self, sandbox: str) -> Path:
         path = self.path(sandbox)
         if not netns.exists(path):
             raise KernelRefused(f"sandbox {short(sandbox)} has no network namespace at {path}", errno.ENOENT)
-        return netns.run_in(path, body)
+        return path
+
+    def run_in(self, sandbox: str, body: Callable[[], T]) -> T:
+        """Run *body* in the sandbox's namespace and return its result.  Raises KernelRefused if there is none."""
+        return netns.run_in(self._existing(sandbox), body)
 
     def put(self, fact: Namespace) -> None:
         """Create the namespace with ``lo`` up; in an existing namespace only set the sysctls."""
         self._records.joinpath(fact.sandbox).write_text("".join(f"{name}={value}\n" for name, value in fact.sysctls))
-        if netns.exists(self.path(fact.sandbox)):
+        path = self.path(fact.sandbox)
+        if netns.exists(path):
             self.run_in(fact.sandbox, lambda: sysctl.write_all(fact.sysctls))
         else:
-            netns.create(self.path(fact.sandbox), lambda: _configure(fact))
+            self._sockets.keep(path, netns.create(path, lambda: _prepare(fact.sysctls)))
 
     def adopt(self, sandbox: str, source: str) -> None:
         """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if there is none."""
         try:
-            netns.adopt(Path(source), self.path(sandbox), lambda: _talk(rtnl.set_link(_LOOPBACK, up=True)))
+            path = self.path(sandbox)
+            self._sockets.keep(path, netns.adopt(Path(source), path, _prepare))
         except OSError as problem:
             raise KernelRefused(
                 f"{source} cannot be used for sandbox {short(sandbox)}: {problem.strerror or problem}; name a network"
@@ -81,6 +92,7 @@ class SandboxNamespaces:
 
     def delete(self, sandbox: str) -> None:
         """Unmount the namespace; the kernel deletes it and its links after its last process."""
+        self._sockets.forget(self.path(sandbox))
         netns.remove(self.path(sandbox))
         self._records.joinpath(sandbox).unlink(missing_ok=True)
 
@@ -115,16 +127,14 @@ class SandboxNamespaces:
         return Namespace(sandbox=record.name, sysctls=sysctl_journal.read(record))
 
     def put_default_route(self, fact: DefaultRoute) -> None:
-        def put() -> None:
-            link = index_of(fact.interface) if fact.gateway.is_link_local and fact.interface else None
-            _talk(rtnl.put_default_route(fact.gateway, link or 0))
-
-        self.run_in(fact.sandbox, put)
+        inside = self.rtnl(fact.sandbox)
+        ends = inside.ends(fact.interface) if fact.gateway.is_link_local and fact.interface else None
+        inside.talk(rtnl.put_default_route(fact.gateway, ends[0] if ends else 0))
 
     def delete_default_route(self, fact: DefaultRoute) -> None:
         """Delete the default route; without the namespace it does not exist."""
         if netns.exists(self.path(fact.sandbox)):
-            self.run_in(fact.sandbox, lambda: _talk(rtnl.delete_default_route(fact.gateway)))
+            self.rtnl(fact.sandbox).talk(rtnl.delete_default_route(fact.gateway))
 
 
 def _unlink(path: Path) -> None:
@@ -134,11 +144,17 @@ def _unlink(path: Path) -> None:
         _log.warning("stale file not deleted: path=%s error=%s", path, error.strerror)
 
 
-def _configure(fact: Namespace) -> None:
-    _talk(rtnl.set_link(_LOOPBACK, up=True))
-    sysctl.write_all(fact.sysctls)
+def _prepare(settings: sysctl_journal.Settings = ()) -> Rtnl:
+    """Configure the calling thread's namespace before it gets links, and return a socket in it.
 
-
-def _talk(*requests: Request) -> None:
-    with Rtnl() as inside:
-        inside.talk(*requests)
+    New links have no IPv6, as in Docker: netd enables it on links with an IPv6 address.
+    """
+    inside = Rtnl()
+    try:
+        inside.talk(rtnl.set_link(_LOOPBACK, up=True))
+        sysctl.write_optional("net/ipv6/conf/default/disable_ipv6", "1")
+        sysctl.write_all(settings)
+    except BaseException:
+        inside.close()
+        raise
+    return inside

@@ -120,20 +120,30 @@ class Netlink:
 
         Raises OSError for the first that failed with an error it does not tolerate, with the kernel's message.
         """
+        self.exchange(*requests)
+
+    def exchange(self, *requests: Request) -> list[list[Message]]:
+        """Do what ``talk`` does, and return the messages that answer each request; [] for changes."""
         if not requests:
-            return
+            return []
         first = self._number + 1
         self._number += len(requests)
         self._socket.send(b"".join(_pack(request, _ACK, number) for number, request in enumerate(requests, first)))
         outcomes: dict[int, OSError | None] = {}
+        found: list[list[Message]] = [[] for _ in requests]
         while len(outcomes) < len(requests):
             for reply in messages(self._socket.recv(_REPLY_SIZE)):
-                if reply.kind == _ERROR and reply.number >= first:
+                if reply.number < first:
+                    continue
+                if reply.kind == _ERROR:
                     outcomes[reply.number] = _problem(reply)
+                else:
+                    found[reply.number - first].append(reply)
         for number, request in enumerate(requests, first):
             problem = outcomes[number]
             if problem is not None and problem.errno not in request.tolerate:
                 raise problem
+        return found
 
     def get(self, request: Request) -> list[Message]:
         """Return the reply to a request about a single object.  Raises OSError if it does not exist."""

@@ -46,6 +46,8 @@ _AF_SPEC, _GROUP, _NET_NS_FD, _EXT_MASK = 26, 27, 28, 29
 _ADDR_GEN_MODE, _ADDR_GEN_NONE = 8, 1
 _PROP_LIST, _ALT_IFNAME = 52, 53
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
+_INET_CONF, _CONF_ARP_NOTIFY = 1, 22
+"""IFLA_INET_CONF of linux/if_link.h, IPV4_DEVCONF_ARP_NOTIFY of linux/ip.h."""
 _VETH_INFO_PEER, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 4, 33
 _MACVLAN_MODE = 1
 _SKIP_STATS = 8
@@ -206,6 +208,12 @@ def without_ipv6(host: str) -> Request:
     """Do not generate an IPv6 link-local address when the link is set up; tolerates a kernel without IPv6."""
     mode = nest(_AF_SPEC, nest(_AF_INET6, u8(_ADDR_GEN_MODE, _ADDR_GEN_NONE)))
     return _link(rtnl.RTM_SETLINK, text(_IFNAME, host), mode, tolerate=(errno.EAFNOSUPPORT, errno.EOPNOTSUPP))
+
+
+def set_arp_notify(index: int, *, on: bool) -> Request:
+    """Set the sysctl ``arp_notify`` of a link: whether gratuitous ARP is sent when it gets up or an address."""
+    conf = nest(_INET_CONF, u32(_CONF_ARP_NOTIFY, int(on)))
+    return _link(rtnl.RTM_SETLINK, nest(_AF_SPEC, nest(_AF_INET, conf)), index=index)
 
 
 def set_port(host: str, *, isolated: bool, hairpin: bool = True) -> Request:

@@ -45,6 +45,9 @@ _ALL_LINKS, _FORWARDING = -1, 2
 _DESTINATION, _OUT_LINK = 1, 4
 _SETTLE = 0.05
 """Seconds for which events are collected: most are netd's own changes, and a check of each would delay the next."""
+_REST = 0.02
+"""Seconds for which a socket is not read after its first notification: a change causes a dozen, and each wake-up of
+the loop would take the interpreter from the thread that makes the change."""
 
 
 @dataclass(slots=True)
@@ -84,15 +87,17 @@ class KernelWatch:
         """Set when any route changes; the consumer clears it."""
         self._closed = False
         self._table_touched = False
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
-        loop = asyncio.get_running_loop()
         for sock in (self._links, self._rules, self._neighbours):
-            loop.add_reader(sock, self._read, sock)
+            self._await(sock)
 
     def close(self) -> None:
         """Close the sockets; ``wait`` returns None."""
         loop = asyncio.get_running_loop()
+        for timer in self._resting.values():
+            timer.cancel()
         for sock in (self._links, self._rules, self._neighbours):
             loop.remove_reader(sock)
             sock.close()
@@ -110,21 +115,41 @@ class KernelWatch:
         events, self._events = self._events, KernelEvents()
         return events
 
-    def _read(self, source: socket.socket) -> None:
+    def _await(self, source: socket.socket) -> None:
+        self._resting.pop(source, None)
+        asyncio.get_running_loop().add_reader(source, self._rest, source)
+
+    def _rest(self, source: socket.socket) -> None:
+        """Let notifications collect in the socket's buffer, then read all of them."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(source)
+        self._resting[source] = loop.call_later(_REST, self._read_and_await, source)
+
+    def _read_and_await(self, source: socket.socket) -> None:
+        if self._read(source):
+            self._await(source)
+        else:
+            self._resting[source] = asyncio.get_running_loop().call_later(0, self._read_and_await, source)
+
+    def _read(self, source: socket.socket) -> bool:
+        """Note the notifications in the buffer; return False if there may be more than are read at once."""
+        drained = False
         for _ in range(_DATAGRAMS_AT_ONCE):
             try:
                 data = source.recv(_DATAGRAM)
             except BlockingIOError:
+                drained = True
                 break
             except OSError:
                 # Messages were lost, in a full buffer (ENOBUFS) or otherwise.
-                self._events.lost = True
+                self._events.lost = drained = True
                 break
             # The transaction is known to touch netd's table: skip its elements, which may be thousands.
             for message in messages(data, _ELEMENTS if self._table_touched else ()):
                 self._note(message)
         if self._events:
             self._changed.set()
+        return drained
 
     def _note(self, message: Message) -> None:
         if message.kind >> 8 == _NFTABLES:

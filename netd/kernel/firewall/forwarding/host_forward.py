@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
 from netd.common.addresses import FAMILIES, Family
@@ -68,10 +68,14 @@ class HostForward:
         """When the rule was first found not to be needed, by chain."""
         self._zone = FirewalldZone()
         self._nft: Nft | None = None
+        self._reader = nft_chains.NftReader()
+        self._looked_kinds: Set[object] = frozenset()
+        """The kinds of networks of which packets were tried at the last reading."""
         self.blocked: list[Blocked] = []
         """The traffic that is dropped, as of the last reading."""
 
     def close(self) -> None:
+        self._reader.close()
         if self._nft is not None:
             self._nft.close()
             self._nft = None
@@ -87,11 +91,12 @@ class HostForward:
         return list(dict.fromkeys(found))
 
     def note_networks(self, bridges: Iterable[BridgeRules]) -> None:
-        """Converge if there are networks of another kind than before, of which other packets are forwarded."""
-        bridges = frozenset(bridges)
-        same = kinds(bridges) == kinds(self._bridges) and not self._failures
-        self._bridges = bridges
-        if not same:
+        """Converge if there are networks of a new kind, of which other packets are forwarded.
+
+        Rules that are not needed any more are deleted by ``look``.
+        """
+        self._bridges = frozenset(bridges)
+        if self._failures or not kinds(self._bridges) <= self._looked_kinds:
             self._look(None, keep=0.0)
 
     def converge(self, bridges: Iterable[BridgeRules]) -> None:
@@ -106,7 +111,7 @@ class HostForward:
 
     def remove(self) -> None:
         """Delete netd's rules from the chains of other programs."""
-        if self._insert and any(chain.table == "firewalld" for chain in nft_chains.read()):
+        if self._insert and any(chain.table == "firewalld" for chain in self._reader.read()):
             self._zone.remove()
         self._bridges, self._insert = (), False
         self._look(None, keep=0.0)
@@ -114,11 +119,12 @@ class HostForward:
     def _look(self, seen: object, *, keep: float) -> None:
         began = time.monotonic()
         try:
-            generation, legacy = nft_chains.generation(), legacy_chains.read()
+            generation, legacy = self._reader.generation(), legacy_chains.read()
             found = (generation, legacy)
             if found == seen:
                 return
             self._noted, self._failures, self._changed = self._failures, {}, False
+            self._looked_kinds = kinds(self._bridges)
             chains = [*legacy, *self._of_nftables()]
             existing = {str(chain) for chain in chains}
             self._unneeded = {name: since for name, since in self._unneeded.items() if name in existing}
@@ -133,7 +139,7 @@ class HostForward:
             self._due = now + max(_RETRY if self._failures else 0.0, _REST * (now - began))
 
     def _of_nftables(self) -> list[ForwardChain]:
-        found = nft_chains.read()
+        found = self._reader.read()
         if not found:
             return []
         if self._nft is None:
