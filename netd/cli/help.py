@@ -9,7 +9,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SYSTEM = ("events", "system backup", "info", "version", "reload", "doctor", "system df", "builder prune", "completion")
+_SYSTEM = (
+    "events",
+    "system backup",
+    "info",
+    "version",
+    "reload",
+    "doctor",
+    "system df",
+    "system prune",
+    "builder prune",
+    "completion",
+)
 _REGISTRIES = ("login", "logout", "search")
 _SHORTCUTS = ("build", "history", "images", "import", "load", "pull", "push", "rmi", "save", "tag")
 
@@ -51,16 +62,22 @@ def unknown(words: list[str]) -> str:
     """Return the error message for *words* that do not start with a verb, with the closest verb if there is one."""
     from difflib import get_close_matches
 
+    from netd.cli.left_out import COMMANDS
+
+    for length in (2, 1):
+        if reason := COMMANDS.get(" ".join(words[:length])):
+            return f"netctl has no '{' '.join(words[:length])}': {reason}"
     grouped = words[0] in GROUPS
     name = " ".join(words[:2]) if grouped else words[0]
     known = {found if grouped else found.partition(" ")[0] for found in (*VERBS, *ALIASES)}
-    near = get_close_matches(name, sorted(known), 1)
+    known = {found for found in known if not found.startswith("__")}
+    near = get_close_matches(name, sorted(known), 1, 0.75 if grouped else 0.65)
     hint = f"; did you mean 'netctl {near[0]}'?" if near else "; 'netctl --help' lists all verbs"
     return f"unknown verb '{name}'{hint}"
 
 
 def _is_container_verb(verb: str) -> bool:
-    return verb == "inspect" or verb in CONTAINER_VERBS
+    return verb in ("inspect", "container prune") or verb in CONTAINER_VERBS
 
 
 def _summary(verb: str) -> str:

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 SECRETS_HEADER = "X-Netd-Build-Secrets"
 """Secrets of ``netctl build``: base64url of a JSON object of base64 texts by id; Docker's API has no call for them."""
-_CACHE_FILTERS = frozenset({"all", "id", "until", "unused-for", "type", "inuse", "description", "private", "shared"})
+CACHE_KEYS = frozenset({"all", "id", "until", "unused-for", "type", "inuse", "description", "private", "shared"})
 _LONGEST_PARAMETER = 1 << 20
 
 
@@ -56,7 +56,7 @@ class BuildRoutes:
                 await prepared.close()
 
     async def prune(self, call: Call) -> web.StreamResponse:
-        filters = call.filters(_CACHE_FILTERS)
+        filters = call.filters(CACHE_KEYS)
         texts = [*filters.get("until"), *filters.get("unused-for")]
         unused_since = min(map(listing.parse_until, texts), default="")
         dropped, freed = await self._builder.prune(unused_since=unused_since, every=call.flag("all"))

@@ -27,6 +27,7 @@ from runtime.registry.registry_client import RegistryClient
 
 _MOST_RESULTS = 100
 _FEWEST_RESULTS = 25
+SEARCH_KEYS = frozenset({"is-automated", "is-official", "stars"})
 
 
 class _AuthBody(msgspec.Struct):
@@ -112,7 +113,7 @@ class RegistryRoutes:
         limit = call.number("limit", _FEWEST_RESULTS) or _FEWEST_RESULTS
         if not 1 <= limit <= _MOST_RESULTS:
             raise BadRequest(f"limit {limit} is outside the range of [1, {_MOST_RESULTS}]")
-        filters = call.filters(frozenset({"is-automated", "is-official", "stars"}))
+        filters = call.filters(SEARCH_KEYS)
         host, slash, rest = term.partition("/")
         if slash and ("." in host or ":" in host or host == "localhost"):
             domain, term = auth_config.server_host(host), rest

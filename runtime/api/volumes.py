@@ -18,8 +18,8 @@ from runtime.engine.containers.containers import Containers
 from runtime.record import VolumeRecord
 from runtime.storage.volumes import Volumes
 
-_LIST_KEYS = frozenset({"dangling", "driver", "label", "label!", "name"})
-_PRUNE_KEYS = frozenset({"all", "label", "label!"})
+LIST_KEYS = frozenset({"dangling", "driver", "label", "label!", "name"})
+PRUNE_KEYS = frozenset({"all", "label", "label!"})
 _PRUNE_ANONYMOUS_ONLY = (1, 42)
 """From this API version on, prune removes named volumes only with the filter ``all``."""
 
@@ -48,7 +48,7 @@ class VolumeRoutes:
         ]
 
     async def list(self, call: Call) -> web.StreamResponse:
-        filters = call.filters(_LIST_KEYS)
+        filters = call.filters(LIST_KEYS)
         dangling = filters.flag("dangling")
         selected = [
             volume
@@ -87,7 +87,7 @@ class VolumeRoutes:
         raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
 
     async def prune(self, call: Call) -> web.StreamResponse:
-        filters = call.filters(_PRUNE_KEYS)
+        filters = call.filters(PRUNE_KEYS)
         everything = bool(filters.flag("all")) or call.version < _PRUNE_ANONYMOUS_ONLY
         removed, freed = [], 0
         for volume in self._volumes.all():

@@ -212,3 +212,60 @@ def test_a_network_may_say_all_about_itself():
 )
 def test_networks_that_contradict_are_refused(words, part):
     assert part in refusal(*words)
+
+
+def test_health_labels_attached_streams_and_more(tmp_path):
+    """Flags whose fields no other test of this module has."""
+    labels = tmp_path / "labels"
+    labels.write_text("# comment\n\na=1\nb\n")
+    found = body(
+        "--health-cmd", "true", "--health-interval=1m30s", "--health-timeout", "500ms", "--health-retries", "4",
+        "--health-start-period=0", "--label-file", str(labels), "--label", "a=2", "--annotation", "x=y=z", "-a",
+        "STDOUT", "--runtime", "netd", "--volume-driver", "local", "--link-local-ip", "169.254.1.1", "--network", "n",
+        "--gpus", 'count=2,"capabilities=utility,compute"',
+    )  # fmt: skip
+    assert found["Healthcheck"] == {
+        "Test": ["CMD-SHELL", "true"], "Interval": 90 * 10**9, "Timeout": 5 * 10**8, "StartPeriod": 0,
+        "StartInterval": 0, "Retries": 4,
+    }  # fmt: skip
+    assert found["Labels"] == {"a": "2", "b": ""}
+    assert (found["AttachStdout"], found["AttachStderr"], found["AttachStdin"]) == (True, False, False)
+    fields = found["HostConfig"]
+    assert (fields["Annotations"], fields["Runtime"], fields["VolumeDriver"]) == ({"x": "y=z"}, "netd", "local")
+    assert fields["DeviceRequests"][0]["Count"] == 2
+    assert fields["DeviceRequests"][0]["Capabilities"] == [["utility", "compute", "gpu"]]
+    assert found["NetworkingConfig"]["EndpointsConfig"]["n"]["IPAMConfig"] == {"LinkLocalIPs": ["169.254.1.1"]}
+    assert body("--no-healthcheck")["Healthcheck"] == {"Test": ["NONE"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--no-healthcheck", "--health-retries=3"], "--no-healthcheck conflicts with --health-* options"),
+        (["--health-retries=-1"], "--health-retries cannot be negative"),
+        (["--health-interval", "-1s"], "--health-interval cannot be negative"),
+        (["--health-timeout", "soon"], 'invalid argument "soon" for "--health-timeout" flag'),
+        (["-a", "zork"], "valid streams are STDIN, STDOUT and STDERR"),
+        (["-d", "-a", "stdout"], "cannot specify both --attach and --detach"),
+        (["--gpus", "foo"], 'value must be either "all" or an integer'),
+        (["--kernel-memory", "1g"], "--kernel-memory is refused"),
+        (["--use-api-socket"], "--use-api-socket is refused"),
+        (["--disable-content-trust=false"], "does not verify signatures"),
+        (["--annotation", "x"], "use KEY=VALUE"),
+    ],
+)
+def test_flags_that_are_refused(peer, netctl, words, part):
+    said = netctl("run", *words, "image")
+    assert said.code == 125 and part in said.err and not peer.asked
+
+
+def test_the_id_goes_to_a_file_that_must_not_exist(peer, netctl, tmp_path):
+    peer.on("POST", "/containers/create", (201, {"Id": "f00", "Warnings": None}))
+    path = tmp_path / "id"
+    assert netctl("create", "--cidfile", str(path), "--platform", "linux/amd64", "image").out == "f00\n"
+    assert path.read_text() == "f00" and peer.asked[-1].query["platform"] == "linux/amd64"
+    said = netctl("create", "--cidfile", str(path), "image")
+    assert said.code == 125 and f"make sure the other container isn't running or delete {path}" in said.err
+    peer.on("POST", "/containers/create", (400, {"message": "no"}))
+    assert netctl("run", "--cidfile", str(tmp_path / "other"), "image").code == 125
+    assert not (tmp_path / "other").exists()

@@ -40,7 +40,7 @@ def test_listing_networks_imports_only_what_it_needs(peer):
         "output.list_output",
         "commands.network",
     )
-    modules += ("commands.inspect", "parse.flags", "parse.common_flags", "parse.network_flags")
+    modules += ("commands.inspect", "parse.flags", "parse.common_flags", "parse.filter_flags", "parse.network_flags")
     assert ours == {"netd", "netd.cli"} | packages | {f"netd.cli.{name}" for name in modules}
 
 

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 from container_peer import PATH, Container
+from recorded import STATS, listed
 
 
 @pytest.fixture
@@ -179,3 +180,38 @@ def test_following_ends_quietly_with_ctrl_c(peer, shell, terminal, words):
     at.read_until(b"\n")
     at.type(b"\x03")
     assert at.wait() == 130 and at.shown in (b"", b"^C")
+
+
+def test_statistics_are_refreshed_in_place_and_fit_the_terminal(peer, terminal):
+    """The second table has the CPU usage since the first, and a container that is created meanwhile."""
+    names = ["web"]
+    peer.on("GET", "/containers/json", lambda request: [listed(name, Id=name * 8) for name in names])
+
+    def sample(request):
+        now = len(peer.seen("GET", request.path)) * 10**9
+        cpu = {"cpu_usage": {"total_usage": now // 4}, "system_cpu_usage": now, "online_cpus": 2}
+        return {**STATS, "id": request.path.split("/")[2], "cpu_stats": cpu}
+
+    peer.on("GET", "/containers/.*/stats", sample)
+    at = terminal("stats", columns=70)
+    first = at.read_until(b"\x1b[J")
+    assert first.startswith(b"\x1b[HCONTAINER ID") and b"--" in first
+    assert all(len(line.replace(b"\x1b[H", b"").replace(b"\x1b[K", b"")) <= 70 for line in first.split(b"\r\n"))
+    names.append("new")
+    second = at.read_until(b"newnewnewnew")
+    assert b"50.00%" in second
+    assert peer.seen("GET", "/containers/webwebwebwebwebwebwebweb/stats")[0].query == {
+        "stream": "false",
+        "one-shot": "1",
+    }
+    at.type(b"\x03")
+
+
+def test_a_table_is_cut_to_the_width_of_the_terminal(peer, terminal):
+    long = [listed("web", Image="registry.example.org/a/very/long/name/of/an/image:with-a-tag", Command="x" * 40)]
+    peer.on("GET", "/containers/json", long)
+    at = terminal("ps", columns=100)
+    row = at.read_until(b"web\r\n").splitlines()[-1].decode()
+    assert len(row) <= 100 and "…" in row and "registry.exa" in row
+    at = terminal("ps", "--no-trunc", columns=100)
+    assert b"registry.example.org/a/very/long/name/of/an/image:with-a-tag" in at.read_until(b"web\r\n")

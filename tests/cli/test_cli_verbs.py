@@ -119,7 +119,7 @@ def test_pruning_asks_first(peer, start, answer, asked):
     process = start("network", "prune")
     out, _ = process.communicate(answer.encode(), timeout=10)
     assert process.returncode == 0 and len(peer.asked) == asked
-    assert out.startswith(b"WARNING! This will remove all networks") and (b"old\n" in out) == bool(asked)
+    assert out.startswith(b"WARNING! This will remove all custom networks") and (b"old\n" in out) == bool(asked)
 
 
 def test_volumes(peer, netctl):
@@ -138,7 +138,7 @@ def test_volumes(peer, netctl):
         "Labels": {"x": ""},
     }
     assert netctl("volume", "rm", "-f", "a").out == "a\n" and peer.asked[-1].query == {"force": "1"}
-    assert netctl("volume", "prune", "-af").out == "Deleted Volumes:\na\nTotal reclaimed space: 1.5kB\n"
+    assert netctl("volume", "prune", "-af").out == "Deleted Volumes:\na\n\nTotal reclaimed space: 1.5kB\n"
     assert json.loads(peer.asked[-1].query["filters"]) == {"all": {"true": True}}
 
 
@@ -208,10 +208,20 @@ def test_top_and_stats_are_tables(peer, netctl):
     assert netctl("top", "web", "-o", "pid,cmd").out == "PID       CMD\n7         sleep 9\n"
     assert peer.asked[-1].query == {"ps_args": "-o pid,cmd"}
     for words in ((), ("web",)):
-        assert netctl("stats", *words).out.splitlines()[1] == (
+        assert netctl("stats", "--no-stream", *words).out.splitlines()[1] == (
             "8285dcf41249   web       40.00%    2MiB / 100MiB       2.00%     1.99kB / 252B   5kB / 7B    2"
         )
     assert peer.asked[-1].query == {"stream": "false"}
+    found = json.loads(netctl("stats", "--no-stream", "--format", "json").out)
+    assert (found["Name"], found["CPUPerc"], found["MemUsage"], found["PIDs"]) == (
+        "web",
+        "40.00%",
+        "2MiB / 100MiB",
+        "2",
+    )
+    assert netctl("stats", "--no-stream", "--format", "{{.Container}}: {{.NetIO}}", "web").out == "web: 1.99kB / 252B\n"
+    assert netctl("stats", "-a", "--no-stream").code == 0
+    assert [asked.query for asked in peer.asked if asked.path == "/containers/json"][-1] == {"all": "1"}
 
 
 def test_life_cycle_verbs_post_and_print_names(peer, netctl):
@@ -352,6 +362,10 @@ def test_events_are_one_line_each_and_harmless_to_a_terminal(peer, netctl, monke
     )
     assert peer.asked[0].query["since"] == "1700000000"
     assert len([json.loads(line) for line in netctl("events", "--format=json").out.splitlines()]) == 2
+    form = "{{.Type}} {{.Actor.Attributes.name}} {{.TimeNano}} {{.ID}} {{.Status}}"
+    assert netctl("events", "--format", form).out.splitlines()[0] == "container w3 1795475114072225069 474b kill"
+    said = netctl("events", "--format", "{{.Zork}}")
+    assert said.code == 1 and "can't evaluate field Zork" in said.err
 
 
 def test_logs_are_spread_over_output_and_error(peer, netctl):
@@ -548,3 +562,34 @@ def test_disk_usage_has_docker_s_columns(peer, netctl, monkeypatch):
         and "v             0         5B" in shown
     )
     assert netctl("system", "df", "--format", "{{.Type}} {{.Size}}").out.splitlines()[3] == "Build Cache 30B"
+
+
+def test_everything_unused_is_removed_in_one_go(peer, netctl):
+    peer.on("POST", "/containers/prune", {"ContainersDeleted": ["c1"], "SpaceReclaimed": 500})
+    peer.on("POST", "/networks/prune", {"NetworksDeleted": ["n1"]})
+    peer.on("POST", "/volumes/prune", {"VolumesDeleted": ["v1"], "SpaceReclaimed": 1000})
+    peer.on(
+        "POST", "/images/prune", {"ImagesDeleted": [{"Untagged": "x:1"}, {"Deleted": "sha256:5"}], "SpaceReclaimed": 0}
+    )
+    peer.on("POST", "/build/prune", {"CachesDeleted": None, "SpaceReclaimed": 0})
+    assert netctl("container", "prune", "-f", "--filter", "until=1h").out.endswith(
+        "c1\n\nTotal reclaimed space: 500B\n"
+    )
+    assert json.loads(peer.asked[-1].query["filters"]) == {"until": {"1h": True}}
+    assert netctl("system", "prune", "-af", "--volumes").out == (
+        "Deleted Containers:\nc1\n\nDeleted Networks:\nn1\n\nDeleted Volumes:\nv1\n\n"
+        "Deleted Images:\nuntagged: x:1\ndeleted: sha256:5\n\nTotal reclaimed space: 1.5kB\n"
+    )
+    assert peer.asked[-1].query == {"all": "1"}
+    peer.asked.clear()
+    assert netctl("system", "prune", "-f", "--filter", "label=a").code == 0
+    assert [asked.path for asked in peer.asked] == ["/containers/prune", "/networks/prune", "/images/prune"]
+    said = netctl("system", "prune", "--volumes", "--filter", "until=1h")
+    assert said.code == 125 and '"until" filter is not supported with "--volumes"' in said.err
+
+
+def test_a_missing_network_is_no_error_with_force(peer, netctl):
+    peer.on("DELETE", "/networks/a", (404, {"message": "network a not found"}))
+    peer.on("DELETE", "/networks/b", (204, None))
+    said = netctl("network", "rm", "-f", "a", "b")
+    assert (said.code, said.out) == (0, "b\n") and "network a not found" in said.err

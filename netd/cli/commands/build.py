@@ -6,12 +6,12 @@ import os
 import sys
 
 from netd.cli.errors import Fault
-from netd.cli.output.human import size
 from netd.cli.output.progress_display import Lines
 from netd.cli.parse import units
-from netd.cli.parse.common_flags import confirmed
+from netd.cli.parse.common_flags import NO_CONTENT_TRUST, check_content_trust, confirmed, selected_filters
+from netd.cli.parse.filter_flags import BUILD_CACHE, filter_flag
 from netd.cli.parse.flags import Command, many, switch, text
-from netd.cli.session import print_line
+from netd.cli.parse.resource_flags import ULIMIT, ulimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
 
+_RESERVED = ("reserved-space",)
 _LARGEST_SECRETS = 4 << 10
 """Bytes of all secrets: they travel in a header of the request."""
 
@@ -29,6 +30,7 @@ def build(session: Session, options: Options) -> int:
     """Build an image from the folder ``args[0]``, or from the archive on standard input (``-``)."""
     from netd.cli.files import context_archive
 
+    check_content_trust(options)
     where = options.args[0]
     dockerfile = options.text("file")
     if "://" in where or where.startswith("git@"):
@@ -76,17 +78,31 @@ def _query(options: Options, dockerfile: str) -> list[tuple[str, str]]:
     arguments = dict(_argument(word) for word in options.many("build-arg"))
     labels = dict(word.partition("=")[::2] for word in options.many("label"))
     switches = (("nocache", "no-cache"), ("pull", "pull"), ("q", "quiet"))
+    texts = (
+        ("networkmode", "network"),
+        ("platform", "platform"),
+        ("cgroupparent", "cgroup-parent"),
+        ("cpusetcpus", "cpuset-cpus"),
+        ("cpusetmems", "cpuset-mems"),
+        ("cpushares", "cpu-shares"),
+        ("cpuquota", "cpu-quota"),
+        ("cpuperiod", "cpu-period"),
+        ("isolation", "isolation"),
+    )
+    lists = (
+        ("cachefrom", options.many("cache-from")),
+        ("ulimits", ulimits(options)),
+        ("securityopt", options.many("security-opt")),
+    )
     query = [("version", "1"), ("dockerfile", dockerfile), ("target", options.text("target"))]
     query += [("t", tag) for tag in options.many("tag")]
     query += [(key, "1") for key, flag in switches if options.on(flag)]
-    query += [("networkmode", options.text("network")), ("platform", options.text("platform"))]
+    query += [(key, options.text(flag)) for key, flag in texts]
     query += [("extrahosts", host) for host in options.many("add-host")]
     sizes = (("memory", "memory"), ("shmsize", "shm-size"))
     query += [(key, str(options.converted(flag, units.memory) or "")) for key, flag in sizes]
     query += [("memswap", str(options.converted("memory-swap", units.memory_or_none) or ""))]
-    query += [("cpusetcpus", options.text("cpuset-cpus")), ("cpushares", options.text("cpu-shares"))]
-    query += [("cpuquota", options.text("cpu-quota")), ("cpuperiod", options.text("cpu-period"))]
-    for key, value in (("buildargs", arguments), ("labels", labels), ("cachefrom", options.many("cache-from"))):
+    for key, value in (("buildargs", arguments), ("labels", labels), *lists):
         query.append((key, dumps(value) if value else ""))
     return query
 
@@ -133,15 +149,14 @@ def _secret(options: Options, word: str) -> tuple[str, bytes]:
 
 
 def prune(session: Session, options: Options) -> int:
-    everything = options.on("all")
+    from netd.cli.commands.prune.reports import build_cache, print_reports
+
+    selected, everything = selected_filters(options), options.on("all")
+    kept = options.converted("keep-storage", units.memory)
     what = "all build cache" if everything else "all build cache that no image uses"
-    if not confirmed(options, f"This will remove {what}."):
+    if not confirmed(options, f"WARNING! This will remove {what}."):
         return 0
-    report = session.engine.post("/build/prune", query=(("all", "1" if everything else ""),))
-    for key in report["CachesDeleted"] or ():
-        print_line(key)
-    print_line(f"Total reclaimed space: {size(report['SpaceReclaimed'])}")
-    return 0
+    return print_reports([build_cache(session, selected, everything=everything, kept=kept)])
 
 
 COMMANDS = {
@@ -152,13 +167,18 @@ COMMANDS = {
             many("add-host", "", "NAME:ADDRESS", "Add a line to /etc/hosts of RUN"),
             many("build-arg", "", "NAME[=VALUE]", "Set an ARG; without value, that of this environment"),
             many("cache-from", "", "IMAGE", "Use the steps of this image as a cache"),
+            text("cgroup-parent", "", "PATH", "Control group above those of RUN"),
+            switch("compress", "", "Accepted for Docker's sake: the context goes through a local socket"),
             text("cpu-period", "", "MICROSECONDS", "CPU period of RUN"),
             text("cpu-quota", "", "MICROSECONDS", "CPU quota of RUN"),
             text("cpu-shares", "c", "NUMBER", "CPU weight of RUN"),
             text("cpuset-cpus", "", "LIST", "CPUs of RUN"),
+            text("cpuset-mems", "", "LIST", "Memory nodes of RUN"),
+            NO_CONTENT_TRUST,
             text("file", "f", "FILE", "The Dockerfile, - for standard input (default: FOLDER/Dockerfile)"),
             switch("force-rm", "", "Accepted for Docker's sake: containers of RUN are always removed"),
             text("iidfile", "", "FILE", "Write the id of the image to this file"),
+            text("isolation", "", "KIND", "Isolation technology: 'default' only", values="words:default"),
             many("label", "", "NAME=VALUE", "Set a label of the image"),
             text("memory", "m", "SIZE", "Memory limit of RUN"),
             text("memory-swap", "", "SIZE", "Limit of memory and swap of RUN; -1 for no limit"),
@@ -169,9 +189,11 @@ COMMANDS = {
             switch("quiet", "q", "Print the id of the image only"),
             switch("rm", "", "Accepted for Docker's sake: containers of RUN are always removed"),
             many("secret", "", "id=NAME[,src=FILE|,env=VARIABLE]", "Give RUN --mount=type=secret a secret"),
+            many("security-opt", "", "OPTION", "Refused: steps are confined as containers are"),
             text("shm-size", "", "SIZE", "Size of /dev/shm of RUN"),
             many("tag", "t", "NAME[:TAG]", "Name the image"),
             text("target", "", "STAGE", "Build this stage and those that it needs"),
+            ULIMIT,
         ),
         min_args=1,
         max_args=1,
@@ -180,7 +202,12 @@ COMMANDS = {
     "builder prune": Command(
         "builder prune [FLAGS]",
         prune,
-        (switch("all", "a", "Remove cache that images use as well"), switch("force", "f", "Do not ask")),
+        (
+            switch("all", "a", "Remove cache that images use as well"),
+            filter_flag(BUILD_CACHE, short="", what="Filter the cache to remove"),
+            switch("force", "f", "Do not ask for confirmation"),
+            text("keep-storage", "", "SIZE", "Keep this much cache, that used most recently", aliases=_RESERVED),
+        ),
         max_args=0,
     ),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from netd.cli.commands.inspect import FORMAT, inspect_kind
 from netd.cli.output.columns import short_id, truncate
-from netd.cli.parse.common_flags import confirmed, filters, list_format, show_list
-from netd.cli.parse.flags import Command, many, switch
+from netd.cli.parse.common_flags import confirmed, encoded_filters, list_format, selected_filters, show_list
+from netd.cli.parse.filter_flags import IMAGE_PRUNE, IMAGES, filter_flag
+from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.session import print_line, request_each
 
 TYPE_CHECKING = False
@@ -35,12 +36,11 @@ _PRUNE_ALL = "WARNING! This will remove all images without at least one containe
 
 
 def ls(session: Session, options: Options) -> int:
-    filter_json = filters(options)
+    selected = selected_filters(options)
     if options.args:
-        from json import dumps, loads
-
-        filter_json = dumps({**loads(filter_json or "{}"), "reference": {options.args[0]: True}})
-    images = session.engine.get("/images/json", (("all", "1" if options.on("all") else ""), ("filters", filter_json)))
+        selected["reference"] = {options.args[0]: True}
+    query = (("all", "1" if options.on("all") else ""), ("filters", encoded_filters(selected)))
+    images = session.engine.get("/images/json", query)
     full, digests = options.on("no-trunc"), options.on("digests")
     if options.on("quiet"):
         for id in dict.fromkeys(image["Id"] for image in images):
@@ -54,6 +54,7 @@ def ls(session: Session, options: Options) -> int:
 
 def remove(session: Session, options: Options) -> int:
     query = [(key, "1") for key, name in (("force", "force"), ("noprune", "no-prune")) if options.on(name)]
+    query += [("platforms", word) for word in options.many("platform")]
 
     def show(name: str, found: list[dict[str, str]]) -> None:
         for entry in found or ():
@@ -71,7 +72,7 @@ def tag(session: Session, options: Options) -> int:
 
 
 def history(session: Session, options: Options) -> int:
-    layers = session.engine.get(f"/images/{options.args[0]}/history")
+    layers = session.engine.get(f"/images/{options.args[0]}/history", (("platform", options.text("platform")),))
     full = options.on("no-trunc")
     human = options.text("human", "true") in ("true", "1")
     columns = ("ID", "CreatedSince" if human else "CreatedAt", "CreatedBy", "Size", "Comment")
@@ -79,23 +80,12 @@ def history(session: Session, options: Options) -> int:
 
 
 def prune(session: Session, options: Options) -> int:
-    from json import dumps, loads
+    from netd.cli.commands.prune.reports import images, print_reports
 
-    from netd.cli.output.human import size
-
-    everything = options.on("all")
-    if not confirmed(options, _PRUNE_ALL if everything else _PRUNE):
+    selected = selected_filters(options)
+    if not confirmed(options, _PRUNE_ALL if options.on("all") else _PRUNE):
         return 0
-    selected = {**loads(filters(options) or "{}"), "dangling": {"false" if everything else "true": True}}
-    report = session.engine.post("/images/prune", query=(("filters", dumps(selected)),))
-    if removed := report["ImagesDeleted"] or []:
-        print_line("Deleted Images:")
-        for entry in removed:
-            for what, reference in entry.items():
-                print_line(f"{what.lower()}: {reference}")
-        print_line("")
-    print_line(f"Total reclaimed space: {size(report['SpaceReclaimed'], 4)}")
-    return 0
+    return print_reports([images(session, selected, everything=options.on("all"))])
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -170,6 +160,8 @@ def _layer(layer: Json, full: bool, human: bool) -> Row:
     }
 
 
+_PLATFORM = text("platform", "", "OS/ARCHITECTURE", "Fail if the image is for another platform")
+
 COMMANDS = {
     "image ls": Command(
         "image ls [FLAGS] [REPOSITORY[:TAG]]",
@@ -177,7 +169,7 @@ COMMANDS = {
         (
             switch("all", "a", "Show images without a name as well"),
             switch("digests", "", "Show digests"),
-            many("filter", "f", "KEY=VALUE", "Filter the list: reference, label, dangling, before, since, until"),
+            filter_flag(IMAGES),
             list_format(),
             switch("no-trunc", "", "Print ids in full"),
             switch("quiet", "q", "Print ids only"),
@@ -191,13 +183,18 @@ COMMANDS = {
         (
             switch("force", "f", "Remove names of images in use, and images that stopped containers use"),
             switch("no-prune", "", "Keep untagged parent images"),
+            many("platform", "", "OS/ARCHITECTURE", "Remove the image only if it is for this platform"),
         ),
         min_args=1,
         completions=("image",),
     ),
     "image tag": Command("image tag IMAGE NAME[:TAG]", tag, min_args=2, max_args=2, completions=("image",)),
     "image inspect": Command(
-        "image inspect [FLAGS] IMAGE [IMAGE...]", inspect_kind("image"), (FORMAT,), min_args=1, completions=("image",)
+        "image inspect [FLAGS] IMAGE [IMAGE...]",
+        inspect_kind("image", "platform"),
+        (FORMAT, _PLATFORM),
+        min_args=1,
+        completions=("image",),
     ),
     "image history": Command(
         "image history [FLAGS] IMAGE",
@@ -206,6 +203,7 @@ COMMANDS = {
             list_format(),
             switch("human", "H", "Print sizes and dates for people (default true)"),
             switch("no-trunc", "", "Print everything in full"),
+            _PLATFORM,
             switch("quiet", "q", "Print ids only"),
         ),
         min_args=1,
@@ -217,7 +215,7 @@ COMMANDS = {
         prune,
         (
             switch("all", "a", "Remove all images without a container, not only those without a name"),
-            many("filter", "", "KEY=VALUE", "Remove only images that match: until, label, label!"),
+            filter_flag(IMAGE_PRUNE, short="", what="Filter the images to remove"),
             switch("force", "f", "Do not ask for confirmation"),
         ),
         max_args=0,

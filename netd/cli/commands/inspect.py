@@ -31,11 +31,12 @@ def inspect(session: Session, options: Options) -> int:
     return show(session.engine, options, [kind] if kind else list(_PATHS), query)
 
 
-def inspect_kind(kind: str) -> Callable[[Session, Options], int]:
-    """Return the function of the verb that inspects objects of *kind* only."""
+def inspect_kind(kind: str, *parameters: str) -> Callable[[Session, Options], int]:
+    """Return the function of the verb that inspects objects of *kind* only; it passes the flags *parameters* on."""
 
     def run(session: Session, options: Options) -> int:
-        return show(session.networks if kind == "network" else session.engine, options, [kind])
+        client = session.networks if kind == "network" else session.engine
+        return show(client, options, [kind], [(name, options.text(name)) for name in parameters if options.given(name)])
 
     return run
 
@@ -74,13 +75,15 @@ def _find(client: Client, kinds: list[str], name: str, query: tuple[tuple[str, s
 
 FORMAT = text("format", "f", "TEMPLATE", "Format with a template: '{{.Name}}', '{{json .State}}'")
 
+_SIZE = switch("size", "s", "Include the sizes of containers")
+
 COMMANDS = {
     "inspect": Command(
         "inspect [FLAGS] NAME [NAME...]",
         inspect,
         (
             FORMAT,
-            switch("size", "s", "Include the sizes of containers"),
+            _SIZE,
             text(
                 "type", "", "KIND", "container, image, network or volume", values="words:container image network volume"
             ),
@@ -90,8 +93,8 @@ COMMANDS = {
     ),
     "container inspect": Command(
         "container inspect [FLAGS] CONTAINER [CONTAINER...]",
-        inspect_kind("container"),
-        (FORMAT,),
+        inspect_kind("container", "size"),
+        (FORMAT, _SIZE),
         min_args=1,
         completions=("container",),
     ),

@@ -57,7 +57,8 @@ def rename(session: Session, options: Options) -> int:
 
 
 def remove(session: Session, options: Options) -> int:
-    query = [(key, "1") for key, name in (("force", "force"), ("v", "volumes")) if options.on(name)]
+    flags = (("force", "force"), ("v", "volumes"), ("link", "link"))
+    query = [(key, "1") for key, name in flags if options.on(name)]
     return request_each(options.args, lambda name: session.engine.send("DELETE", f"/containers/{name}", query=query))
 
 
@@ -155,6 +156,7 @@ COMMANDS = {
         "rm [FLAGS]",
         remove,
         switch("force", "f", "Kill running containers first"),
+        switch("link", "l", "Remove the link CONTAINER/ALIAS instead of a container"),
         switch("volumes", "v", "Remove anonymous volumes of the container as well"),
         completions="container",
     ),

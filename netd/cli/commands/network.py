@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from netd.cli.commands.inspect import FORMAT, inspect_kind
+from netd.cli.errors import ApiFault
 from netd.cli.output.columns import short_id
-from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, show_list
+from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, selected_filters, show_list
+from netd.cli.parse.filter_flags import NETWORK_PRUNE, NETWORKS, filter_flag
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.parse.network_flags import settings
-from netd.cli.session import print_line, request_each
+from netd.cli.session import print_line, request_each, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ _HEADERS = {
     "CreatedAt": "CREATED AT",
 }
 _COLUMNS = ("ID", "Name", "Driver", "Scope", "Subnets", "Containers")
-_PRUNE = "WARNING! This will remove all networks not used by at least one container."
+_PRUNE = "WARNING! This will remove all custom networks not used by at least one container."
 
 
 def create(session: Session, options: Options) -> int:
@@ -54,9 +56,12 @@ def create(session: Session, options: Options) -> int:
         "Options": pairs(options.many("opt")),
         "Labels": labels(options),
     }
-    for name, field in (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6")):
-        if options.given(name):
-            body[field] = options.on(name)
+    if source := options.text("config-from"):
+        body["ConfigFrom"] = {"Network": source}
+    if scope := options.text("scope"):
+        body["Scope"] = scope
+    switches = (("ipv4", "EnableIPv4"), ("ipv6", "EnableIPv6"), ("ingress", "Ingress"), ("config-only", "ConfigOnly"))
+    body |= {field: options.on(name) for name, field in switches if options.given(name)}
     response = session.networks.post("/networks/create", body)
     if response.get("Warning"):
         sys.stderr.write(f"netctl: warning: {response['Warning']}\n")
@@ -91,19 +96,32 @@ def _row(network: Json, full: bool) -> Row:
 
 
 def remove(session: Session, options: Options) -> int:
+    """Remove networks; with ``--force``, missing ones are no error, as for docker."""
+    code = 0
+    for name in options.args if options.on("force") else ():
+        code |= _remove_if_present(session, name)
+    if options.on("force"):
+        return code
     return request_each(options.args, lambda name: session.networks.send("DELETE", f"/networks/{name}"))
 
 
+def _remove_if_present(session: Session, name: str) -> int:
+    try:
+        session.networks.call("DELETE", f"/networks/{name}").close()
+    except ApiFault as fault:
+        warn(fault.message)
+        return 0 if fault.status == 404 else 1
+    print_line(name)
+    return 0
+
+
 def prune(session: Session, options: Options) -> int:
+    from netd.cli.commands.prune.reports import networks, print_reports
+
+    selected = selected_filters(options)
     if not confirmed(options, _PRUNE):
         return 0
-    response = session.networks.post("/networks/prune", query=(("filters", filters(options)),))
-    removed = response["NetworksDeleted"] or []
-    if removed:
-        print_line("Deleted Networks:")
-    for name in removed:
-        print_line(name)
-    return 0
+    return print_reports([networks(session, selected)], total=False)
 
 
 def connect(session: Session, options: Options) -> int:
@@ -142,6 +160,10 @@ COMMANDS = {
             many("label", "", "KEY[=VALUE]", "Label"),
             many("opt", "o", "KEY=VALUE", "Option of the driver"),
             switch("attachable", "", "Accepted for compatibility; every network is attachable"),
+            text("config-from", "", "NETWORK", "Take the settings from this network", values="network"),
+            switch("config-only", "", "Create settings for --config-from, not a network"),
+            switch("ingress", "", "Refused: swarm mode is not part of netd"),
+            text("scope", "", "SCOPE", "local; swarm is refused", values="words:local"),
             switch("ipv4", "", "Enable IPv4 (true)"),
             switch("ipv6", "", "Enable IPv6"),
             text("ipam-driver", "", "NAME", "IPAM driver (default)"),
@@ -155,7 +177,7 @@ COMMANDS = {
         "network ls [FLAGS]",
         ls,
         (
-            many("filter", "f", "KEY=VALUE", "Filter the list: name, id, label, driver, type, dangling"),
+            filter_flag(NETWORKS),
             list_format(),
             switch("no-trunc", "", "Print ids in full"),
             switch("quiet", "q", "Print ids only"),
@@ -164,17 +186,23 @@ COMMANDS = {
     ),
     "network inspect": Command(
         "network inspect [FLAGS] NETWORK [NETWORK...]",
-        inspect_kind("network"),
-        (FORMAT,),
+        inspect_kind("network", "verbose"),
+        (FORMAT, switch("verbose", "v", "Accepted for compatibility; networks of one host have no more to show")),
         min_args=1,
         completions=("network",),
     ),
-    "network rm": Command("network rm NETWORK [NETWORK...]", remove, min_args=1, completions=("network",)),
+    "network rm": Command(
+        "network rm [FLAGS] NETWORK [NETWORK...]",
+        remove,
+        (switch("force", "f", "A missing network is no error"),),
+        min_args=1,
+        completions=("network",),
+    ),
     "network prune": Command(
         "network prune [FLAGS]",
         prune,
         (
-            many("filter", "", "KEY=VALUE", "Filter the networks to remove: until, label, label!"),
+            filter_flag(NETWORK_PRUNE, short="", what="Filter the networks to remove"),
             switch("force", "f", "Do not ask for confirmation"),
         ),
         max_args=0,

@@ -6,7 +6,8 @@ import sys
 
 from netd.cli.output.columns import short_id, table, truncate
 from netd.cli.parse.common_flags import filters, list_format, show_list
-from netd.cli.parse.flags import Command, many, switch, text
+from netd.cli.parse.filter_flags import CONTAINERS, filter_flag
+from netd.cli.parse.flags import Command, switch, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ COMMANDS = {
         ps,
         (
             switch("all", "a", "Show stopped containers as well"),
-            many("filter", "f", "KEY=VALUE", "Filter the list: name, id, label, status, network, publish …"),
+            filter_flag(CONTAINERS),
             list_format(),
             text("last", "n", "NUMBER", "Show the NUMBER containers created last, running or stopped"),
             switch("latest", "l", "Show the container created last"),

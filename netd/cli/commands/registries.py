@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 from netd.cli.errors import ApiFault, Fault
-from netd.cli.output.columns import escape_control, table, truncate
+from netd.cli.output.columns import escape_control, truncate
 from netd.cli.output.progress_display import show
-from netd.cli.parse.common_flags import filters
-from netd.cli.parse.flags import Command, many, switch, text
+from netd.cli.parse.common_flags import NO_CONTENT_TRUST, check_content_trust, filters, list_format, show_list
+from netd.cli.parse.filter_flags import SEARCH, filter_flag
+from netd.cli.parse.flags import Command, switch, text
 from netd.cli.session import print_line, warn
 from netd.cli.transport import docker_config
 from netd.cli.transport.docker_config import DockerConfig
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 _DESCRIPTION_LENGTH = 45
 _LONGEST_PASSWORD = 1 << 16
+_SEARCH = {
+    "Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL",
+    "IsAutomated": "AUTOMATED",
+}  # fmt: skip
 
 
 def pull(session: Session, options: Options) -> int:
     """Pull one image, or all tags of a repository."""
+    check_content_trust(options)
     name = options.args[0]
     everything = options.on("all-tags")
     if everything and tag_or_digest(name):
@@ -58,6 +64,7 @@ def pull_image(
 
 def push(session: Session, options: Options) -> int:
     """Push one image, or all tags of a repository; with -q, print the name only."""
+    check_content_trust(options)
     name = options.args[0]
     everything, quiet = options.on("all-tags"), options.on("quiet")
     tag = tag_or_digest(name)
@@ -70,9 +77,8 @@ def push(session: Session, options: Options) -> int:
         tag = "latest"
         if not quiet:
             print_line("Using default tag: latest")
-    request = session.engine.send(
-        "POST", f"/images/{repository}/push", query=(("tag", tag),), headers=auth_header(repository)
-    )
+    query = (("tag", tag), ("platform", options.text("platform")))
+    request = session.engine.send("POST", f"/images/{repository}/push", query=query, headers=auth_header(repository))
     show(request.response().lines(), quiet=quiet)
     if quiet:
         print_line(name)
@@ -167,32 +173,38 @@ def search(session: Session, options: Options) -> int:
     found = session.engine.send("GET", "/images/search", query=query, headers=auth_header(term)).response().json()
     full = options.on("no-trunc")
     rows = [
-        [
-            entry["name"],
-            entry["description"] if full else truncate(entry["description"], _DESCRIPTION_LENGTH),
-            str(entry["star_count"]),
-            "[OK]" if entry["is_official"] else "",
-        ]
+        {
+            "Name": entry["name"],
+            "Description": entry["description"] if full else truncate(entry["description"], _DESCRIPTION_LENGTH),
+            "StarCount": str(entry["star_count"]),
+            "IsOfficial": "[OK]" if entry["is_official"] else "",
+            "IsAutomated": "[OK]" if entry.get("is_automated") else "",
+        }
         for entry in found or ()
     ]
-    sys.stdout.write(table(("NAME", "DESCRIPTION", "STARS", "OFFICIAL"), rows))
-    return 0
+    return show_list(options, _SEARCH, ("Name", "Description", "StarCount", "IsOfficial"), rows, "Name")
 
 
 _QUIET = switch("quiet", "q", "Show no progress")
 _ALL = switch("all-tags", "a", "All tags of the repository")
+_PLATFORM = text("platform", "", "OS/ARCHITECTURE", "Platform of the image, such as linux/arm64")
 
 COMMANDS = {
     "image pull": Command(
         "image pull [FLAGS] NAME[:TAG|@DIGEST]",
         pull,
-        (_ALL, text("platform", "", "OS/ARCHITECTURE", "Platform of the image, such as linux/arm64"), _QUIET),
+        (_ALL, _PLATFORM, _QUIET, NO_CONTENT_TRUST),
         min_args=1,
         max_args=1,
         completions=("image",),
     ),
     "image push": Command(
-        "image push [FLAGS] NAME[:TAG]", push, (_ALL, _QUIET), min_args=1, max_args=1, completions=("image",)
+        "image push [FLAGS] NAME[:TAG]",
+        push,
+        (_ALL, _PLATFORM, _QUIET, NO_CONTENT_TRUST),
+        min_args=1,
+        max_args=1,
+        completions=("image",),
     ),
     "login": Command(
         "login [FLAGS] [REGISTRY]",
@@ -209,7 +221,8 @@ COMMANDS = {
         "search [FLAGS] [REGISTRY/]TERM",
         search,
         (
-            many("filter", "f", "KEY=VALUE", "Filter the list: stars, is-official"),
+            filter_flag(SEARCH),
+            list_format(),
             text("limit", "", "NUMBER", "Maximum number of results (25)"),
             switch("no-trunc", "", "Print descriptions in full"),
         ),

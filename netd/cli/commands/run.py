@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from netd.cli.errors import ApiFault, Fault, UsageFault
-from netd.cli.parse.create_body import create_body
+from netd.cli.parse.create_body import attached_streams, create_body
 from netd.cli.parse.flags import Command
 from netd.cli.parse.run_flags import CREATE, RUN
 from netd.cli.session import print_line, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TextIO
 
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
@@ -43,6 +46,8 @@ def start_code(message: str) -> int:
 
 
 def _detached(session: Session, options: Options) -> int:
+    if options.given("attach"):
+        raise UsageFault("conflicting options: cannot specify both --attach and --detach")
     id = _created(session, options, create_body(options, attached=False, size=None))
     print_line(id)
     _start(session, id)
@@ -53,12 +58,17 @@ def _attached(session: Session, options: Options) -> int:
     from netd.cli.transport import terminal
     from netd.cli.transport.attach import Target, exit_code, require_terminal, stream
 
-    tty, stdin = options.on("tty"), options.on("interactive")
+    attached = attached_streams(options)
+    tty, stdin = options.on("tty"), "stdin" in attached
     require_terminal(tty, stdin)
     keys = detach_keys_of(options)
     id = _created(session, options, create_body(options, attached=True, size=terminal.size() if tty else None))
     path, engine = f"/containers/{id}", session.engine
-    streams = [(name, "1") for name in ("stderr", "stdin", "stdout", "stream") if name != "stdin" or stdin]
+    if not attached & {"stdout", "stderr"}:
+        print_line(id)
+        sys.stdout.flush()
+    names = [*(name for name in ("stderr", "stdin", "stdout") if name in attached), "stream"]
+    streams = [(name, "1") for name in names]
     response = engine.hijack(f"{path}/attach", query=streams)
     condition = "removed" if options.on("rm") else "next-exit"
     waiting = engine.call("POST", f"{path}/wait", query=(("condition", condition),))
@@ -92,7 +102,33 @@ def detach_keys_of(options: Options) -> bytes:
 
 
 def _created(session: Session, options: Options, body: dict[str, Any]) -> str:
-    query = (("name", options.text("name")),)
+    query = (("name", options.text("name")), ("platform", options.text("platform")))
+    id_file = _open_id_file(options)
+    try:
+        id = _create(session, options, body, query)
+    except BaseException:
+        if id_file:
+            os.unlink(options.text("cidfile"))
+        raise
+    if id_file:
+        with id_file:
+            id_file.write(id)
+    return id
+
+
+def _open_id_file(options: Options) -> TextIO | None:
+    """Create the file of ``--cidfile`` before the container.  Raises Fault if the file exists."""
+    if not (path := options.text("cidfile")):
+        return None
+    try:
+        return open(path, "x", encoding="ascii")
+    except FileExistsError:
+        raise Fault(
+            f"container ID file found, make sure the other container isn't running or delete {path}", 125
+        ) from None
+
+
+def _create(session: Session, options: Options, body: dict[str, Any], query: tuple[tuple[str, str], ...]) -> str:
     policy = options.text("pull", "missing")
     if policy not in ("always", "missing", "never"):
         raise options.refuse("pull", policy, "use always, missing or never")
@@ -113,11 +149,10 @@ def _created(session: Session, options: Options, body: dict[str, Any]) -> str:
 
 def _pull(session: Session, options: Options) -> None:
     """Pull the image of the command line; the progress goes to standard error."""
-    import sys
-
     from netd.cli.commands.registries import pull_image
 
-    pull_image(session, options.args[0], quiet=options.on("quiet"), output=sys.stderr)
+    platform = options.text("platform")
+    pull_image(session, options.args[0], platform=platform, quiet=options.on("quiet"), output=sys.stderr)
 
 
 def _full_name(image: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from netd.cli.commands.inspect import FORMAT, inspect_kind
-from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, show_list
+from netd.cli.errors import UsageFault
+from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, selected_filters, show_list
+from netd.cli.parse.filter_flags import VOLUME_PRUNE, VOLUMES, filter_flag
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.session import print_line, request_each
 
@@ -28,7 +30,7 @@ _HEADERS = {
     "Size": "SIZE",
 }
 
-_PRUNE = "WARNING! This will remove {} volumes not used by at least one container."
+_PRUNE = "WARNING! This will remove {} local volumes not used by at least one container."
 
 
 def create(session: Session, options: Options) -> int:
@@ -61,24 +63,16 @@ def remove(session: Session, options: Options) -> int:
 
 
 def prune(session: Session, options: Options) -> int:
-    from json import dumps, loads
+    from netd.cli.commands.prune.reports import print_reports, volumes
 
-    from netd.cli.output.human import size
-
-    everything = options.on("all")
-    if not confirmed(options, _PRUNE.format("all" if everything else "nameless")):
-        return 0
-    selected = loads(filters(options) or "{}")
-    if everything:
+    selected = selected_filters(options)
+    if options.on("all"):
+        if "all" in selected:
+            raise UsageFault("conflicting options: cannot specify both --all and --filter all=…")
         selected["all"] = {"true": True}
-    response = session.engine.post("/volumes/prune", query=(("filters", dumps(selected) if selected else ""),))
-    removed = response["VolumesDeleted"] or []
-    if removed:
-        print_line("Deleted Volumes:")
-    for name in removed:
-        print_line(name)
-    print_line(f"Total reclaimed space: {size(response['SpaceReclaimed'], 4)}")
-    return 0
+    if not confirmed(options, _PRUNE.format("all" if options.on("all") else "anonymous")):
+        return 0
+    return print_reports([volumes(session, selected)])
 
 
 COMMANDS = {
@@ -97,7 +91,7 @@ COMMANDS = {
         "volume ls [FLAGS]",
         ls,
         (
-            many("filter", "f", "KEY=VALUE", "Filter the list: name, label, driver, dangling"),
+            filter_flag(VOLUMES),
             list_format(),
             switch("quiet", "q", "Print names only"),
         ),
@@ -122,7 +116,7 @@ COMMANDS = {
         prune,
         (
             switch("all", "a", "Remove named volumes as well"),
-            many("filter", "", "KEY=VALUE", "Filter the volumes to remove: label, label!"),
+            filter_flag(VOLUME_PRUNE, short="", what="Filter the volumes to remove"),
             switch("force", "f", "Do not ask for confirmation"),
         ),
         max_args=0,

@@ -5,34 +5,37 @@ A row maps the field names that Docker's command documents to texts; ``Label`` m
 
 from __future__ import annotations
 
-import sys
-
 from netd.cli.output.columns import table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
+    from typing import TextIO, TypeAlias
 
     Row: TypeAlias = Mapping[str, str | Callable[[str], str]]
 
 
-def show(form: str, headers: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print *rows* in the form *form*; a table without template has *columns*.  Raises ValueError for a template."""
+def show(
+    form: str, headers: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row], output: TextIO, width: int
+) -> None:
+    """Write *rows* in the form *form*; a table without template has *columns*.  Raises ValueError for a template.
+
+    Tables are made to fit *width* characters; 0 is unlimited.
+    """
     form = form.replace("\\t", "\t").replace("\\n", "\n")
     if form in ("", "table"):
         cells = [[str(row[name]) for name in columns] for row in rows]
-        sys.stdout.write(table([headers[name] for name in columns], cells))
+        output.write(table([headers[name] for name in columns], cells, width))
     elif form == "json":
-        sys.stdout.write("".join(_json(row) + "\n" for row in rows))
+        output.write("".join(_json(row) + "\n" for row in rows))
     elif form.startswith(("table ", "table\t")):
-        _table(form[6:].strip(" "), headers, rows)
+        output.write(_table(form[6:].strip(" "), headers, rows, width))
     else:
         from netd.cli.output.template import render
         from netd.cli.output.template_parser import parse
 
         parse(form)  # Faults of the template are errors also if there are no rows.
-        sys.stdout.write("".join(render(form, row) + "\n" for row in rows))
+        output.write("".join(render(form, row) + "\n" for row in rows))
 
 
 def labels(found: Mapping[str, str] | None) -> dict[str, str | Callable[[str], str]]:
@@ -51,9 +54,9 @@ def _json(row: Row) -> str:
     return dumps(texts, ensure_ascii=False, separators=(",", ":"))
 
 
-def _table(template: str, headers: Mapping[str, str], rows: Sequence[Row]) -> None:
+def _table(template: str, headers: Mapping[str, str], rows: Sequence[Row], width: int) -> str:
     from netd.cli.output.template import render
 
     titles = {**headers, "Label": lambda name: name.rpartition(".")[2]}
     head, *cells = (render(template, row).split("\t") for row in (titles, *rows))
-    sys.stdout.write(table(head, [(row + [""] * len(head))[: len(head)] for row in cells]))
+    return table(head, [(row + [""] * len(head))[: len(head)] for row in cells], width)

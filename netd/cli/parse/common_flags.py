@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from netd.cli.errors import Fault
-from netd.cli.parse.flags import Flag, text
+from netd.cli.parse.flags import Flag, switch, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import TextIO
 
     from netd.cli.output.list_output import Row
     from netd.cli.parse.flags import Options
@@ -17,17 +18,29 @@ if TYPE_CHECKING:
 
 def filters(options: Options) -> str:
     """Return the query parameter ``filters`` from all ``--filter key=value``, or "" if there are none."""
+    return encoded_filters(selected_filters(options))
+
+
+def selected_filters(options: Options) -> dict[str, dict[str, bool]]:
+    """Return the values of ``--filter`` by key.  Raises UsageFault, which lists the known keys, for an unknown key."""
     result: dict[str, dict[str, bool]] = {}
     for word in options.many("filter"):
         key, equals, value = word.partition("=")
         if not equals:
             raise options.refuse("filter", word, "use key=value")
-        result.setdefault(key.strip().lower(), {})[value.strip()] = True
-    if not result:
+        key = key.strip().lower()
+        if key not in options.keys("filter"):
+            raise options.refuse("filter", word, f"unknown filter '{key}'; use {', '.join(options.keys('filter'))}")
+        result.setdefault(key, {})[value.strip()] = True
+    return result
+
+
+def encoded_filters(selected: dict[str, dict[str, bool]]) -> str:
+    if not selected:
         return ""
     from json import dumps
 
-    return dumps(result)
+    return dumps(selected)
 
 
 def wants_json(options: Options) -> bool:
@@ -39,19 +52,39 @@ def wants_json(options: Options) -> bool:
 
 
 def show_list(
-    options: Options, headers: Mapping[str, str], columns: Sequence[str], rows: Sequence[Row], quiet: str
+    options: Options,
+    headers: Mapping[str, str],
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    quiet: str,
+    *,
+    output: TextIO | None = None,
 ) -> int:
-    """Print a list in the form of ``--format``, or with ``--quiet`` the field *quiet* of each row."""
+    """Print a list in the form of ``--format``, or with ``--quiet`` the field *quiet* of each row.
+
+    A table on a terminal is made to fit it, unless ``--no-trunc`` is given.
+    """
     from netd.cli.output.list_output import show
 
     form = options.text("format")
     if options.on("quiet"):
         form = f"{{{{.{quiet}}}}}"
     try:
-        show(form, headers, columns, rows)
+        width = 0 if options.on("no-trunc") else _terminal_width()
+        show(form, headers, columns, rows, output or sys.stdout, width)
     except ValueError as error:
         raise Fault(str(error)) from None
     return 0
+
+
+def _terminal_width() -> int:
+    """Return the columns of the terminal on standard output, 0 if there is none."""
+    import os
+
+    try:
+        return os.get_terminal_size(1).columns
+    except OSError:
+        return 0
 
 
 def list_format() -> Flag:
@@ -83,3 +116,12 @@ def pairs(words: Iterable[str]) -> dict[str, str]:
     """Return ``key=value`` words as a mapping; without ``=`` the value is empty, later words override earlier ones."""
     split = (word.partition("=") for word in words)
     return {key: value for key, _, value in split}
+
+
+NO_CONTENT_TRUST = switch("disable-content-trust", "", "Do not verify signatures of the image (true); false is refused")
+
+
+def check_content_trust(options: Options) -> None:
+    """Raise Fault for ``--disable-content-trust=false``, because images would not be verified."""
+    if not options.on("disable-content-trust", default=True):
+        raise Fault("--disable-content-trust=false is refused: netd does not verify signatures of images", 125)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from netd.cli.errors import Fault, UsageFault
-from netd.cli.parse.common_flags import labels, pairs
+from netd.cli.parse.common_flags import check_content_trust, labels, pairs
+from netd.cli.parse.health_flags import healthcheck
 from netd.cli.parse.mount_flags import mount, tmpfs, volume
 from netd.cli.parse.network_flags import networking
 from netd.cli.parse.port_flags import bindings, expose, publish
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 def create_body(options: Options, *, attached: bool, size: list[int] | None) -> Json:
     """Return the request body; *attached* is False with ``-d``; *size* is rows and columns of the terminal, if any."""
+    _refuse(options)
     mode, endpoints = networking(options)
     body = _config(options, attached)
     body["HostConfig"] = {
@@ -55,8 +57,32 @@ def environment(options: Options) -> list[str]:
     return variables + [_variable(options, word) for word in options.many("env")]
 
 
+def attached_streams(options: Options, attached: bool = True) -> set[str]:
+    """Return the streams to attach: those of ``--attach``, else both outputs, and the input with ``--interactive``."""
+    given = {word.lower() for word in options.many("attach")}
+    if unknown := given - {"stdin", "stdout", "stderr"}:
+        raise options.refuse("attach", unknown.pop(), "valid streams are STDIN, STDOUT and STDERR")
+    if given:
+        return given
+    return {"stdout", "stderr", *(["stdin"] if options.on("interactive") else [])} if attached else set()
+
+
+def _refuse(options: Options) -> None:
+    """Raise Fault for flags of docker that cannot be honoured, with the remedy."""
+    check_content_trust(options)
+    if options.given("kernel-memory"):
+        raise Fault("--kernel-memory is refused: kernels no longer have this limit; use --memory", 125)
+    if options.on("use-api-socket"):
+        raise Fault(
+            "--use-api-socket is refused: mount the socket with -v /run/netd/docker.sock:/var/run/docker.sock, which"
+            " gives the container control of the host",
+            125,
+        )
+
+
 def _config(options: Options, attached: bool) -> Json:
     interactive = options.on("interactive")
+    streams = attached_streams(options, attached)
     body: Json = {
         "Image": options.args[0],
         "Cmd": options.args[1:] or None,
@@ -65,14 +91,16 @@ def _config(options: Options, attached: bool) -> Json:
         "User": options.text("user"),
         "WorkingDir": options.text("workdir"),
         "Env": environment(options),
-        "Labels": labels(options),
+        "Labels": {**_file_labels(options), **labels(options)},
         "Tty": options.on("tty"),
         "OpenStdin": interactive,
         "StdinOnce": interactive and attached,
-        "AttachStdin": interactive and attached,
-        "AttachStdout": attached,
-        "AttachStderr": attached,
+        "AttachStdin": "stdin" in streams,
+        "AttachStdout": "stdout" in streams,
+        "AttachStderr": "stderr" in streams,
     }
+    if check := healthcheck(options):
+        body["Healthcheck"] = check
     if options.given("entrypoint"):
         body["Entrypoint"] = [options.text("entrypoint")]
     if options.given("stop-signal"):
@@ -93,7 +121,17 @@ def _storage(options: Options) -> Json:
         "ReadonlyRootfs": options.on("read-only"),
         "Devices": convert_each(options, "device", _device),
         "ShmSize": options.converted("shm-size", memory),
+        "VolumeDriver": options.text("volume-driver"),
+        "DeviceRequests": _gpus(options),
     }
+
+
+def _gpus(options: Options) -> list[Json]:
+    if not options.given("gpus"):
+        return []
+    from netd.cli.parse.device_flags import gpus
+
+    return convert_each(options, "gpus", gpus)
 
 
 def _security(options: Options) -> Json:
@@ -109,6 +147,7 @@ def _security(options: Options) -> Json:
         "UTSMode": options.text("uts"),
         "UsernsMode": options.text("userns"),
         "CgroupnsMode": options.text("cgroupns"),
+        "Runtime": options.text("runtime"),
     }
 
 
@@ -118,6 +157,7 @@ def _lifecycle(options: Options) -> Json:
     fields: Json = {
         "AutoRemove": options.on("rm"),
         "RestartPolicy": restart_policy(options),
+        "Annotations": dict(convert_each(options, "annotation", _annotation)),
         "LogConfig": {"Type": options.text("log-driver"), "Config": pairs(options.many("log-opt"))},
     }
     if options.given("init"):
@@ -180,6 +220,28 @@ def _extra_host(word: str) -> str:
     if not name or not mark or not address:
         raise ValueError(f'bad format for add-host: "{word}"')
     return f"{name}:{address.removeprefix('[').removesuffix(']')}"
+
+
+def _annotation(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not key or not equals:
+        raise ValueError("use KEY=VALUE")
+    return key, value
+
+
+def _file_labels(options: Options) -> dict[str, str]:
+    """Return the labels of the files of ``--label-file``: one in a line; empty lines and comments are skipped."""
+    found: list[str] = []
+    for path in options.many("label-file"):
+        with open(path, encoding="utf-8") as lines:
+            texts = [line.lstrip("\ufeff").strip("\r\n").lstrip() for line in lines]
+        for text in texts:
+            name = text.partition("=")[0]
+            if text and not text.startswith("#"):
+                if not name or any(c.isspace() for c in name):
+                    raise Fault(f"{path}: '{name}' is not a valid name of a label", 125)
+                found.append(text)
+    return pairs(found)
 
 
 def _env_line(line: str, path: str) -> str:

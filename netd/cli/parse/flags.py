@@ -10,7 +10,7 @@ from netd.cli.errors import UsageFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from netd.cli.session import Session
 
@@ -19,9 +19,13 @@ _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
 class Flag:
-    """One flag.  ``values`` is the kind of its completions: ``network`` and others, or ``words:`` and a list."""
+    """One flag.
 
-    __slots__ = ("aliases", "help", "kind", "metavar", "name", "short", "values")
+    ``values`` is the kind of its completions: ``network`` and others, or ``words:`` and a list.  ``keys`` are the known
+    keys of values ``key=value``, with the kind of completion of each; empty if every key is accepted.
+    """
+
+    __slots__ = ("aliases", "help", "keys", "kind", "metavar", "name", "short", "values")
 
     def __init__(
         self,
@@ -33,9 +37,10 @@ class Flag:
         kind: str = "text",
         aliases: tuple[str, ...] = (),
         values: str = "",
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.short, self.help, self.metavar = name, short, help, metavar
-        self.kind, self.aliases, self.values = kind, aliases, values
+        self.kind, self.aliases, self.values, self.keys = kind, aliases, values, keys or {}
 
     @property
     def display_name(self) -> str:
@@ -118,6 +123,10 @@ class Options:
             return convert(value) if value else 0
         except ValueError as error:
             raise self._flags[name].refuse(value, str(error)) from None
+
+    def keys(self, name: str) -> Mapping[str, str]:
+        """Return the known keys of a flag with values ``key=value``."""
+        return self._flags[name].keys
 
     def refuse(self, name: str, value: str, reason: str) -> UsageFault:
         return self._flags[name].refuse(value, reason)

@@ -109,7 +109,7 @@ def _apply_endpoint_flags(options: Options, name: str, endpoint: Json) -> None:
         {"ip": options.text("ip"), "ip6": options.text("ip6")},
         aliases=options.many("network-alias"),
         links=options.many("link") if user_defined else [],
-        link_local=[],
+        link_local=options.many("link-local-ip"),
         options={},
     )
     if options.text("mac-address"):

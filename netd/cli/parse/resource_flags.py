@@ -34,9 +34,11 @@ LIMITS = (
 )
 """Limits that can also be updated."""
 
+ULIMIT = many("ulimit", "", "NAME=SOFT[:HARD]", "Resource limit of the processes")
+
 OTHER_LIMITS = (
     text("oom-score-adj", "", "NUMBER", "Score for the kernel's out-of-memory killer (-1000 to 1000)"),
-    many("ulimit", "", "NAME=SOFT[:HARD]", "Resource limit of the processes"),
+    ULIMIT,
     many("storage-opt", "", "size=SIZE", "Limit of the data of the root, with the storage driver btrfs"),
     many("sysctl", "", "NAME=VALUE", "Kernel parameter of the container's namespaces"),
     switch("oom-kill-disable", "", "Do not kill processes when the memory limit is reached"),
@@ -93,7 +95,7 @@ def other_limits(options: Options) -> Json:
         "BlkioDeviceWriteIOps": convert_each(options, "device-write-iops", lambda word: _device(word, "Rate", integer)),
         "DeviceCgroupRules": options.many("device-cgroup-rule"),
         "CgroupParent": options.text("cgroup-parent"),
-        "Ulimits": convert_each(options, "ulimit", _ulimit),
+        "Ulimits": ulimits(options),
         "StorageOpt": pairs(options.many("storage-opt")),
         "Sysctls": pairs(options.many("sysctl")),
     }
@@ -108,6 +110,11 @@ def restart_policy(options: Options) -> Json:
         return {"Name": name, "MaximumRetryCount": integer(times) if colon else 0}
     except ValueError:
         raise options.refuse("restart", f"{name}:{times}", "maximum retry count must be a whole number") from None
+
+
+def ulimits(options: Options) -> list[Json]:
+    """Return the limits of ``--ulimit``."""
+    return convert_each(options, "ulimit", _ulimit)
 
 
 def _ulimit(word: str) -> Json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from netd.cli.parse.common_flags import NO_CONTENT_TRUST
 from netd.cli.parse.flags import many, switch, text
+from netd.cli.parse.health_flags import HEALTH
 from netd.cli.parse.resource_flags import LIMITS, OTHER_LIMITS, RESTART
 
 NETWORK = (
@@ -18,6 +20,7 @@ NETWORK = (
     text("ip6", "", "ADDRESS", "IPv6 address on the first network"),
     text("mac-address", "", "MAC", "MAC address on the first network"),
     many("network-alias", "", "NAME", "Alias of the container on the first network", aliases=("net-alias",)),
+    many("link-local-ip", "", "ADDRESS", "Link-local address on the first network"),
     many("link", "", "CONTAINER[:ALIAS]", "Link to another container, optionally with an alias", values="running"),
     many("publish", "p", "PORTS", "Publish ports: [ADDRESS:][HOST:]PORT[/PROTOCOL], ranges as 8000-8010"),
     many("allow", "", "CIDR", "Accept connections to published ports only from this network"),
@@ -41,9 +44,12 @@ STORAGE = (
     ),
     many("mount", "", "KEY=VALUE,…", "Add a mount: type=bind|volume|tmpfs|image,source=…,target=…,readonly"),
     many("tmpfs", "", "TARGET[:OPTIONS]", "Mount a tmpfs"),
+    text("volume-driver", "", "NAME", "Driver of the volumes of -v", values="words:local"),
     many("volumes-from", "", "CONTAINER", "Mount the volumes of another container", values="container"),
     switch("read-only", "", "Make the root file system read-only"),
     many("device", "", "SOURCE[:TARGET[:rwm]]", "Add a device of the host", values="file"),
+    many("gpus", "", "all|NUMBER|KEY=VALUE,…", "Refused: netd has no driver for GPUs"),
+    switch("use-api-socket", "", "Refused: mount the daemon's socket with -v"),
     text("shm-size", "", "BYTES", "Size of /dev/shm, such as 64m"),
 )
 
@@ -52,6 +58,7 @@ PROCESS = (
         "env", "e", "NAME[=VALUE]", "Set an environment variable; without VALUE, to its value in netctl's environment"
     ),
     many("env-file", "", "FILE", "Read environment variables from a file", values="file"),
+    many("attach", "a", "STREAM", "Attach stdin, stdout or stderr only", values="words:stdin stdout stderr"),
     text("workdir", "w", "PATH", "Working directory"),
     text("user", "u", "USER[:GROUP]", "User and group, by name or number"),
     many("group-add", "", "GROUP", "Supplementary group"),
@@ -79,11 +86,18 @@ SECURITY = (
     text("uts", "", "MODE", "UTS namespace: host"),
     text("userns", "", "MODE", "User namespace: host (none), auto (a separate range of ids)"),
     text("cgroupns", "", "MODE", "Control group namespace: private, host"),
+    text("runtime", "", "NAME", "Runtime: netd; runc means the same", values="words:netd runc"),
+    text("kernel-memory", "", "BYTES", "Refused: kernels no longer have this limit"),
+    NO_CONTENT_TRUST,
 )
 
 LIFECYCLE = (
     text("name", "", "NAME", "Name of the container"),
+    text("cidfile", "", "FILE", "Write the container's id to this file, which must not exist", values="file"),
     many("label", "l", "KEY[=VALUE]", "Label"),
+    many("label-file", "", "FILE", "Read labels from a file, one in a line", values="file"),
+    many("annotation", "", "KEY=VALUE", "Annotation"),
+    text("platform", "", "OS/ARCHITECTURE", "Platform of the image, such as linux/amd64"),
     switch("rm", "", "Remove the container when it exits"),
     RESTART,
     text("log-driver", "", "NAME", "Log driver"),
@@ -98,7 +112,7 @@ LIFECYCLE = (
     many("log-opt", "", "NAME=VALUE", "Option of the log driver"),
 )
 
-CREATE = (*NETWORK, *STORAGE, *PROCESS, *LIMITS, *OTHER_LIMITS, *SECURITY, *LIFECYCLE)
+CREATE = (*NETWORK, *STORAGE, *PROCESS, *HEALTH, *LIMITS, *OTHER_LIMITS, *SECURITY, *LIFECYCLE)
 
 RUN = (
     *CREATE,

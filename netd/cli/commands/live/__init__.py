@@ -1,0 +1,1 @@
+"""The verbs that show what changes, as it changes: ``stats`` and ``events``."""
