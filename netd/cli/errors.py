@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Fault(Exception):
     """An error to print as ``netctl: <message>``.
@@ -14,6 +18,10 @@ class Fault(Exception):
         self.message = message
         self.code = code
 
+    def explained(self) -> str:
+        """Return the message for the user, with what is known beyond the message itself."""
+        return self.message
+
 
 class UsageFault(Fault):
     """The command line is invalid; no request was sent."""
@@ -25,9 +33,14 @@ class UsageFault(Fault):
 class ApiFault(Fault):
     """The daemon answered with an error status; the message is the daemon's."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, explain: Callable[[str], str] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self._explain = explain
+
+    def explained(self) -> str:
+        """Return the message, with the nearest name if there is no object of the given name."""
+        return self._explain(self.message) if self._explain and self.status == 404 else self.message
 
 
 class Unreachable(Fault):

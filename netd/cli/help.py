@@ -60,9 +60,8 @@ def verb(command: Command, summary: str) -> str:
 
 def unknown(words: list[str]) -> str:
     """Return the error message for *words* that do not start with a verb, with the closest verb if there is one."""
-    from difflib import get_close_matches
-
     from netd.cli.left_out import COMMANDS
+    from netd.nearest_names import nearest
 
     for length in (2, 1):
         if reason := COMMANDS.get(" ".join(words[:length])):
@@ -71,8 +70,8 @@ def unknown(words: list[str]) -> str:
     name = " ".join(words[:2]) if grouped else words[0]
     known = {found if grouped else found.partition(" ")[0] for found in (*VERBS, *ALIASES)}
     known = {found for found in known if not found.startswith("__")}
-    near = get_close_matches(name, sorted(known), 1, 0.75 if grouped else 0.65)
-    hint = f"; did you mean 'netctl {near[0]}'?" if near else "; 'netctl --help' lists all verbs"
+    near = nearest(name, known)
+    hint = f"; did you mean 'netctl {near}'?" if near else "; 'netctl --help' lists all verbs"
     return f"unknown verb '{name}'{hint}"
 
 

@@ -29,7 +29,7 @@ def main(words: list[str] | None = None) -> int:
     except SessionInterrupted as interrupted:
         code = interrupted.code
     except Fault as fault:
-        code = _print_error(fault.message, fault.code)
+        code = _print_error(fault.explained(), fault.code)
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
@@ -88,7 +88,15 @@ def _call(name: str, command: Command, words: list[str], global_options: Options
 
 
 def _session(options: Options) -> Session:
-    return Session(options.text("run-dir") or os.environ.get("NETD_RUN_DIR") or "/run/netd")
+    session = Session(options.text("run-dir") or os.environ.get("NETD_RUN_DIR") or "/run/netd")
+
+    def explain(message: str) -> str:
+        from netd.cli.missing_objects import with_nearest_name
+
+        return with_nearest_name(session, message)
+
+    session.engine.explain = session.networks.explain = explain
+    return session
 
 
 def _check_argument_count(name: str, command: Command, given: int) -> None:

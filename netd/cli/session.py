@@ -55,7 +55,7 @@ def request_each(
             try:
                 body = request.response().json()
             except ApiFault as fault:
-                warn(fault.message)
+                warn(fault.explained())
                 code = 1
             else:
                 show(name, body) if show else print_line(name)

@@ -8,7 +8,8 @@ the fault, and the remedy if there is one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+
+from netd.nearest_names import nearest
 
 
 def join_faults(faults: Sequence[str]) -> str:
@@ -101,6 +102,6 @@ class ReadOnly(Unavailable):
 def no_driver(name: str, known: Iterable[str]) -> NotFound:
     """Return Docker's error for a driver that is not installed, with the names of those that are."""
     names = sorted(known)
-    near = get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name, names)
+    hint = f"did you mean {near}? " if near else ""
     return NotFound(f'plugin "{name}" not found: {hint}the drivers are {", ".join(names)}')

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from netd.common.addresses import Address, Family
 from netd.common.digits import signed
 from netd.common.errors import BadRequest
+from netd.nearest_names import nearest
 
 PREFIX = "com.docker.network."
 OWN_PREFIX = "netd."
@@ -58,8 +58,8 @@ def _is_foreign(name: str) -> bool:
 
 
 def _unknown(name: str, known: Collection[str], what: str) -> BadRequest:
-    near = [text for text in known if text.endswith(f".{name}")] or get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else "remove it"
+    near = next((text for text in known if text.endswith(f".{name}")), "") or nearest(name, known)
+    hint = f"did you mean {near}?" if near else "remove it"
     return BadRequest(f"option {name} is not an option of {what}; {hint}")
 
 

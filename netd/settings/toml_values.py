@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from netd.common.config import Definition, definitions, types
 from netd.common.errors import BadRequest
+from netd.nearest_names import nearest
 
 USUAL_PATH = Path("/etc/netd/netd.toml")
 
@@ -31,9 +31,9 @@ def read(path: Path, *, required: bool) -> dict[str, Any]:
 
 def _value(where: str, known: dict[str, Definition], key: str, value: object) -> Any:
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
+        near = nearest(key, known)
         raise BadRequest(
-            f"{where.removesuffix(f': {key}')}: unknown setting {key}" + (f"; did you mean {near[0]}?" if near else "")
+            f"{where.removesuffix(f': {key}')}: unknown setting {key}" + (f"; did you mean {near}?" if near else "")
         )
     wanted, definition = types()[key], known[key]
     if wanted.startswith("dict"):

@@ -6,8 +6,9 @@ Pure, except :func:`all_of_host`.  A set is an integer with a bit per capability
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
+
+from netd.nearest_names import nearest
 
 NAMES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -68,6 +69,6 @@ def _name(text: str) -> str:
     name = text.upper().removeprefix("CAP_")
     if name == "ALL" or name in BIT:
         return name
-    near = get_close_matches(name, NAMES, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = nearest(name, NAMES)
+    hint = f"; did you mean {near}?" if near else ""
     raise ValueError(f"there is no capability {text!r}{hint}")

@@ -17,6 +17,13 @@ def daemon(peer):
     peer.on("GET", "/networks", NETWORKS)
     peer.on("GET", "/containers/json", containers)
     peer.on("GET", "/images/json", IMAGES)
+    peer.on("GET", "/info", {"Plugins": {"Network": ["bridge", "host", "macvlan", "null"], "Volume": ["local"]}})
+    ports = {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}],
+        "53/udp": [{"HostIp": "127.0.0.1", "HostPort": "53"}],
+        "99/tcp": None,
+    }
+    peer.on("GET", "/containers/web/json", {"NetworkSettings": {"Ports": ports}})
     peer.on("GET", "/volumes", {"Volumes": [{"Name": "data"}]})
     return peer
 
@@ -47,6 +54,13 @@ def daemon(peer):
         (["--run-dir", ""], [":dir"]),
         (["image", "import", ""], [":file"]),
         (["completion", "z"], ["zsh"]),
+        (["ps", "--filter", "st"], ["status="]),
+        (["ps", "-f", "status=re"], ["status=restarting", "status=removing"]),
+        (["ps", "--filter=network=b"], ["--filter=network=bridge"]),
+        (["network", "ls", "-f", "driver=m"], ["driver=macvlan"]),
+        (["network", "create", "-d", "b"], ["bridge"]),
+        (["port", "rm", "web", ""], ["127.0.0.1:53:53/udp", "8080:80"]),
+        (["port", "rm", "web", "8080:80", ""], ["127.0.0.1:53:53/udp"]),
         (["zork", ""], []),
         (["--r"], ["--run-dir"]),
     ],
@@ -92,6 +106,8 @@ def test_scripts_are_sound(netctl, shell, tmp_path):
         (b"netctl run --network=bri", b"--network=bridge "),
         (b"netctl run localhost:5", b"run localhost:5000/x/bb:t "),
         (b"netctl image import HERE/arch", b"/archive.tar "),
+        (b"netctl ps -f stat", b"ps -f status="),
+        (b"netctl ps -f status=runn", b"status=running "),
     ],
 )
 def test_bash_completes_a_line(daemon, tmp_path, typed, line):

@@ -106,7 +106,7 @@ def test_run_pulls_a_missing_image_and_creates_again(peer, netctl):
 def test_run_does_not_pull_after_other_answers_404(peer, netctl):
     peer.on("POST", "/containers/create", (404, {"message": "No such container: x"}))
     assert netctl("create", "busybox").err == "netctl: No such container: x\n"
-    assert len(peer.asked) == 1
+    assert [request.path for request in peer.asked if request.method == "POST"] == ["/containers/create"]
 
 
 def test_pull_always_asks_the_registry_first(peer, netctl):
@@ -225,3 +225,11 @@ def test_a_terminal_shows_a_bar_for_each_layer(peer, tmp_path):
     text = os.read(master, 1 << 16).decode()
     assert "0123456789ab:" in text and "━" in text and "Status: Downloaded newer image" in text
     os.close(master)
+
+
+def test_a_pull_that_fails_offers_the_local_image_of_nearly_that_name(peer, netctl):
+    peer.on("POST", "/containers/create", (404, {"message": "No such image: bsybox:latest"}))
+    peer.on("POST", "/images/create", (404, {"message": "pull access denied for bsybox"}))
+    peer.on("GET", "/images/json", [{"RepoTags": ["busybox:latest"]}])
+    said = netctl("run", "bsybox")
+    assert said.code == 125 and said.err.endswith("netctl: pull access denied for bsybox; did you mean busybox?\n")

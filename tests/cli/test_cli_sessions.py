@@ -152,7 +152,7 @@ def test_a_missing_image_is_told_with_the_remedy(peer, netctl):
     assert said.err == (
         "netctl: No such image: nosuch:latest; pull it with 'netctl pull nosuch'; 'netctl image ls' lists the images\n"
     )
-    assert [request.path for request in peer.asked] == ["/containers/create"]
+    assert [request.path for request in peer.asked if request.method == "POST"] == ["/containers/create"]
 
 
 def test_run_without_a_daemon_is_125(netctl, run_dir):

@@ -593,3 +593,27 @@ def test_a_missing_network_is_no_error_with_force(peer, netctl):
     peer.on("DELETE", "/networks/b", (204, None))
     said = netctl("network", "rm", "-f", "a", "b")
     assert (said.code, said.out) == (0, "b\n") and "network a not found" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "message", "near"),
+    [
+        (["stop", "wbe"], "/containers/wbe/stop", "No such container: wbe", "web"),
+        (["logs", "wbe"], "/containers/wbe/json", "No such container: wbe", "web"),
+        (["network", "rm", "birdge"], "/networks/birdge", "network birdge not found", "bridge"),
+        (["volume", "rm", "dtaa"], "/volumes/dtaa", "get dtaa: no such volume", "data"),
+        (["image", "tag", "bsybox", "x"], "/images/bsybox/tag", "No such image: bsybox:latest", "busybox"),
+        (["inspect", "buzybox"], "/(containers|images|networks|volumes)/buzybox(/json)?", "gone", "busybox"),
+        (["stop", "zork"], "/containers/zork/stop", "No such container: zork", None),
+    ],
+)
+def test_a_name_that_is_misspelled_is_answered_with_the_nearest(peer, netctl, words, path, message, near):
+    peer.on("GET", "/networks", NETWORKS)
+    peer.on("GET", "/containers/json", [listed("web")])
+    peer.on("GET", "/images/json", IMAGES)
+    peer.on("GET", "/volumes", {"Volumes": [{"Name": "data"}]})
+    for method in ("GET", "POST", "DELETE"):
+        peer.on(method, path, (404, {"message": message}))
+    said = netctl(*words)
+    assert said.code == 1
+    assert said.err.endswith(f"; did you mean {near}?\n") if near else said.err == f"netctl: {message}\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from netd.cli.errors import Fault, UsageFault
 from netd.cli.index import ALIASES, GROUPS, VERBS, find
+from netd.cli.missing_objects import SOURCES, containers
 from netd.cli.parse.flags import Command, Flag
 from netd.cli.session import print_line
 
@@ -56,10 +57,13 @@ def candidates(session: Session, words: list[str], last: str) -> list[str]:
     flags = (*command.flags, *GLOBAL)
     pending, args, flags_over = _scan_words(rest, flags, command.flags_first)
     if pending is not None:
-        return _complete_values(session, pending.values, last)
+        return _flag_values(session, pending, last)
     if last.startswith("-") and not flags_over:
         return _complete_flags(session, flags, last)
-    return _complete_values(session, _completion_kind(command, args), last)
+    kind = _completion_kind(command, len(args))
+    if kind == "published":
+        return [port for port in _published_ports(session, args[0]) if port.startswith(last) and port not in args]
+    return _complete_values(session, kind, last)
 
 
 def _complete_verbs(words: Sequence[str], last: str, flags: Iterable[Flag]) -> list[str]:
@@ -77,14 +81,16 @@ def _complete_verbs(words: Sequence[str], last: str, flags: Iterable[Flag]) -> l
     return [f"{name}\t{summary}" for name, summary in found.items() if name.startswith(last)]
 
 
-def _scan_words(words: Sequence[str], flags: Sequence[Flag], flags_first: bool) -> tuple[Flag | None, int, bool]:
-    """Return the flag that takes the next word, the number of arguments, and whether no more flags are accepted."""
-    pending, args, over = None, 0, False
+def _scan_words(words: Sequence[str], flags: Sequence[Flag], flags_first: bool) -> tuple[Flag | None, list[str], bool]:
+    """Return the flag that takes the next word, the arguments, and whether no more flags are accepted."""
+    pending: Flag | None = None
+    args: list[str] = []
+    over = False
     for word in words:
         if pending is not None:
             pending = None
         elif over or not word.startswith("-") or word == "-":
-            args += 1
+            args.append(word)
             over = over or flags_first
         elif word == "--":
             over = True
@@ -117,11 +123,13 @@ def _complete_flags(session: Session, flags: Sequence[Flag], last: str) -> list[
     if equals:
         for flag in flags:
             if name[2:] in (flag.name, *flag.aliases):
-                return [
-                    f"{name}={found}" for found in _complete_values(session, flag.values, value) if found[:1] != ":"
-                ]
+                return [f"{name}={found}" for found in _flag_values(session, flag, value) if found[:1] != ":"]
         return []
     return [f"--{flag.name}\t{flag.help}" for flag in flags if f"--{flag.name}".startswith(last)]
+
+
+def _flag_values(session: Session, flag: Flag, last: str) -> list[str]:
+    return _filters(session, flag, last) if flag.keys else _complete_values(session, flag.values, last)
 
 
 def _completion_kind(command: Command, args: int) -> str:
@@ -134,7 +142,7 @@ def _complete_values(session: Session, kind: str, last: str) -> list[str]:
     """Return the values of *kind* that begin with *last*."""
     if kind in ("file", "dir"):
         return [f":{kind}"]
-    if kind == "volume" and last[:1] in ("/", "."):
+    if kind == "volume" and last[:1] in ("/", ".", "~"):
         return [":file"]
     if kind.startswith("words:"):
         found: Iterable[str] = kind.removeprefix("words:").split(" ")
@@ -143,41 +151,48 @@ def _complete_values(session: Session, kind: str, last: str) -> list[str]:
     return [value for value in found if value.startswith(last)]
 
 
-def _containers(*states: str) -> Callable[[Session], list[str]]:
-    def names(session: Session) -> list[str]:
-        found = session.engine.get("/containers/json", (("all", "1"),))
-        return [entry["Names"][0][1:] for entry in found if not states or entry["State"] in states]
-
-    return names
-
-
-def _networks(session: Session) -> list[str]:
-    return [network["Name"] for network in session.networks.get("/networks")]
+def _filters(session: Session, flag: Flag, last: str) -> list[str]:
+    """Return the keys of ``key=value`` that begin with *last*, or after ``=`` the values of the key."""
+    key, equals, value = last.partition("=")
+    if not equals:
+        return [f"{name}=" for name in flag.keys if name.startswith(last)]
+    return [f"{key}={found}" for found in _complete_values(session, flag.keys.get(key, ""), value)]
 
 
-def _volumes(session: Session) -> list[str]:
-    return [volume["Name"] for volume in session.engine.get("/volumes")["Volumes"] or ()]
+def _published_ports(session: Session, container: str) -> list[str]:
+    """Return the published ports of a container in the form that ``port rm`` takes."""
+    from netd.cli.commands.ps import host_port
 
-
-def _images(session: Session) -> list[str]:
-    names = [name for image in session.engine.get("/images/json") for name in image["RepoTags"] or ()]
-    return [name.removesuffix(":latest") for name in names]
+    found = session.engine.get(f"/containers/{container}/json")["NetworkSettings"]["Ports"] or {}
+    words = []
+    for port, bindings in sorted(found.items()):
+        for binding in bindings or ():
+            outside = binding["HostPort"]
+            if binding["HostIp"] not in ("", "0.0.0.0", "::"):
+                outside = host_port(binding["HostIp"], outside)
+            words.append(f"{outside}:{port.removesuffix('/tcp')}")
+    return list(dict.fromkeys(words))
 
 
 def _port_verbs(_: Session) -> list[str]:
     return ["add", "ls", "rm"]
 
 
-_ALL = _containers()
+def _drivers(kind: str) -> Callable[[Session], list[str]]:
+    def names(session: Session) -> list[str]:
+        return list((session.engine.get("/info").get("Plugins") or {}).get(kind) or ())
+
+    return names
+
+
 _SOURCES: dict[str, tuple[Callable[[Session], list[str]], ...]] = {
-    "container": (_ALL,),
-    "running": (_containers("running", "paused", "restarting"),),
-    "stopped": (_containers("created", "exited"),),
-    "port": (_port_verbs, _containers("running", "paused", "restarting")),
-    "network": (_networks,),
-    "volume": (_volumes,),
-    "image": (_images,),
-    "any": (_ALL, _images, _networks, _volumes),
+    **SOURCES,
+    "running": (containers("running", "paused", "restarting"),),
+    "stopped": (containers("created", "exited"),),
+    "port": (_port_verbs, containers("running", "paused", "restarting")),
+    "network-driver": (_drivers("Network"),),
+    "volume-driver": (_drivers("Volume"),),
+    "log-driver": (_drivers("Log"),),
 }
 
 COMMANDS = {

@@ -48,7 +48,7 @@ def show(client: Client, options: Options, kinds: list[str], query: Iterable[tup
         try:
             objects.append(_find(client, kinds, name, tuple(query)))
         except ApiFault as fault:
-            warn(fault.message)
+            warn(fault.explained())
             code = 1
     if options.text("format", "json") == "json":
         print_json(objects, indent=4)
@@ -70,7 +70,7 @@ def _find(client: Client, kinds: list[str], name: str, query: tuple[tuple[str, s
         except ApiFault as fault:
             if fault.status != 404 or len(kinds) == 1:
                 raise
-    raise ApiFault(f"no such object: {name}; there is no container, image, network or volume of that name", 404)
+    raise ApiFault(f"no such object: {name}", 404, client.explain)
 
 
 FORMAT = text("format", "f", "TEMPLATE", "Format with a template: '{{.Name}}', '{{json .State}}'")

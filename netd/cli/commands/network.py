@@ -109,7 +109,7 @@ def _remove_if_present(session: Session, name: str) -> int:
     try:
         session.networks.call("DELETE", f"/networks/{name}").close()
     except ApiFault as fault:
-        warn(fault.message)
+        warn(fault.explained())
         return 0 if fault.status == 404 else 1
     print_line(name)
     return 0
@@ -151,7 +151,7 @@ COMMANDS = {
         "network create [FLAGS] NETWORK",
         create,
         (
-            text("driver", "d", "NAME", "Driver of the network (bridge)", aliases=("drive",), values="words:bridge"),
+            text("driver", "d", "NAME", "Driver of the network (bridge)", aliases=("drive",), values="network-driver"),
             many("subnet", "", "CIDR", "Subnet, such as 172.18.0.0/16"),
             many("gateway", "", "ADDRESS", "Gateway in the subnet (its first address)"),
             many("ip-range", "", "CIDR", "Part of the subnet from which addresses are allocated"),

@@ -95,6 +95,9 @@ COMMANDS = {
         completions=("container", "none"),
     ),
     "port rm": Command(
-        "port rm CONTAINER [ADDRESS:][HOST:]PORT[/PROTOCOL]...", remove, min_args=2, completions=("container", "none")
+        "port rm CONTAINER [ADDRESS:][HOST:]PORT[/PROTOCOL]...",
+        remove,
+        min_args=2,
+        completions=("container", "published"),
     ),
 }

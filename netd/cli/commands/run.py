@@ -35,7 +35,7 @@ def run(session: Session, options: Options) -> int:
     except UsageFault:
         raise
     except Fault as fault:
-        raise Fault(fault.message, max(fault.code, 125)) from None
+        raise Fault(fault.explained(), max(fault.code, 125)) from None
 
 
 def start_code(message: str) -> int:
@@ -140,7 +140,10 @@ def _create(session: Session, options: Options, body: dict[str, Any], query: tup
         if policy != "missing" or not _is_missing(fault):
             raise Fault(_with_remedy(fault, options.args[0]), 125) from None
         warn(f"unable to find image '{_full_name(options.args[0])}' locally")
-        _pull(session, options)
+        try:
+            _pull(session, options)
+        except Fault as failed:
+            raise Fault(failed.message + fault.explained().removeprefix(fault.message), failed.code) from None
         response = session.engine.post("/containers/create", body, query=query)
     for warning in response.get("Warnings") or ():
         warn(f"warning: {warning}")
@@ -167,8 +170,8 @@ def _is_missing(fault: ApiFault) -> bool:
 
 def _with_remedy(fault: ApiFault, image: str) -> str:
     if _is_missing(fault):
-        return f"{fault.message}; pull it with 'netctl pull {image}'; 'netctl image ls' lists the images"
-    return fault.message
+        return f"{fault.explained()}; pull it with 'netctl pull {image}'; 'netctl image ls' lists the images"
+    return fault.explained()
 
 
 def _start(session: Session, id: str) -> None:

@@ -80,7 +80,7 @@ COMMANDS = {
         "volume create [FLAGS] [VOLUME]",
         create,
         (
-            text("driver", "d", "NAME", "Driver of the volume (local)"),
+            text("driver", "d", "NAME", "Driver of the volume (local)", values="volume-driver"),
             many("label", "", "KEY[=VALUE]", "Label"),
             many("opt", "o", "KEY=VALUE", "Option of the driver"),
         ),

@@ -20,6 +20,7 @@ _netctl() {
             :dir) compopt -o dirnames -o nospace; return ;;
         esac
         candidate=${candidate%%$'\t'*}
+        [[ $candidate == *[=:] ]] && compopt -o nospace
         COMPREPLY+=("${candidate#"$head"}")
     done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
 }
@@ -31,7 +32,7 @@ _ZSH = r"""
 # zsh completion for netctl; load it with:  source <(netctl completion zsh)
 _netctl() {
     local line name
-    local -a shown
+    local -a shown unfinished
     for line in "${(@f)$(${words[1]} __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
         case $line in
             :file) _files; return ;;
@@ -39,13 +40,16 @@ _netctl() {
             "") continue ;;
         esac
         name=${line%%$'\t'*}
-        if [[ $line == *$'\t'* ]]; then
+        if [[ $name == *[=:] ]]; then
+            unfinished+=("$name")
+        elif [[ $line == *$'\t'* ]]; then
             shown+=("${name//:/\\:}:${line#*$'\t'}")
         else
             shown+=("${name//:/\\:}")
         fi
     done
-    _describe netctl shown
+    (( $#unfinished )) && compadd -S '' -a unfinished
+    (( $#shown )) && _describe netctl shown
 }
 if [ "$funcstack[1]" = "_netctl" ]; then _netctl "$@"; else compdef _netctl netctl; fi
 """

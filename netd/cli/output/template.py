@@ -209,12 +209,12 @@ def _field(path: FieldPath, dot: Any, variables: Variables) -> Any:
 
 
 def _missing(name: str, value: Any) -> str:
-    from difflib import get_close_matches
+    from netd.nearest_names import nearest
 
     if not isinstance(value, dict):
         return f"can't evaluate field {name} in {'nil' if value is None else text(value)[:40]}"
-    near = get_close_matches(name, value, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(value))}"
+    near = nearest(name, value)
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(value))}"
     return f"can't evaluate field {name}; {hint}"
 
 

@@ -206,7 +206,7 @@ def _is_flag(word: str) -> bool:
 
 
 def _suggestion(name: str, known: dict[str, Flag]) -> str:
-    from difflib import get_close_matches
+    from netd.nearest_names import nearest
 
-    found = get_close_matches(name, known, 1)
-    return f" (did you mean --{found[0]}?)" if found else ""
+    found = nearest(name, known)
+    return f" (did you mean --{found}?)" if found else ""

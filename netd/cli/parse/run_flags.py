@@ -44,7 +44,7 @@ STORAGE = (
     ),
     many("mount", "", "KEY=VALUE,…", "Add a mount: type=bind|volume|tmpfs|image,source=…,target=…,readonly"),
     many("tmpfs", "", "TARGET[:OPTIONS]", "Mount a tmpfs"),
-    text("volume-driver", "", "NAME", "Driver of the volumes of -v", values="words:local"),
+    text("volume-driver", "", "NAME", "Driver of the volumes of -v", values="volume-driver"),
     many("volumes-from", "", "CONTAINER", "Mount the volumes of another container", values="container"),
     switch("read-only", "", "Make the root file system read-only"),
     many("device", "", "SOURCE[:TARGET[:rwm]]", "Add a device of the host", values="file"),
@@ -100,7 +100,7 @@ LIFECYCLE = (
     text("platform", "", "OS/ARCHITECTURE", "Platform of the image, such as linux/amd64"),
     switch("rm", "", "Remove the container when it exits"),
     RESTART,
-    text("log-driver", "", "NAME", "Log driver"),
+    text("log-driver", "", "NAME", "Log driver", values="log-driver"),
     text(
         "pull",
         "",

@@ -11,7 +11,7 @@ from netd.cli.errors import ApiFault, Fault, Unreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/:@")
@@ -135,15 +135,18 @@ class HttpResponse:
 class HttpRequest:
     """A request that was sent; several can be outstanding at the same time."""
 
-    def __init__(self, sock: _socket.socket, *, has_body: bool = True) -> None:
+    def __init__(
+        self, sock: _socket.socket, *, has_body: bool = True, explain: Callable[[str], str] | None = None
+    ) -> None:
         self._sock = sock
         self._has_body = has_body
+        self._explain = explain
 
     def response(self) -> HttpResponse:
         """Wait for the head of the response.  Raises ApiFault with the daemon's message for a status from 400 on."""
         response = HttpResponse(self._sock, has_body=self._has_body)
         if response.status >= 400:
-            raise ApiFault(_message(response), response.status)
+            raise ApiFault(_message(response), response.status, self._explain)
         return response
 
 
@@ -152,6 +155,8 @@ class Client:
 
     def __init__(self, daemon: str, *paths: str) -> None:
         self._daemon, self._paths = daemon, paths
+        self.explain: Callable[[str], str] | None = None
+        """Adds what the user may have meant to messages of the status 404."""
 
     def send(
         self,
@@ -177,7 +182,7 @@ class Client:
             lines.append(f"Content-Length: {len(data)}")
         sock = self._connect()
         _send(sock, ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + data)
-        return HttpRequest(sock, has_body=method != "HEAD")
+        return HttpRequest(sock, has_body=method != "HEAD", explain=self.explain)
 
     def upload(
         self,
@@ -198,7 +203,7 @@ class Client:
                 break
         else:
             _send(sock, b"0\r\n\r\n")
-        return HttpRequest(sock).response()
+        return HttpRequest(sock, explain=self.explain).response()
 
     def call(
         self, method: str, path: str, *, query: Iterable[tuple[str, str]] = (), body: object = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from netd.common.digits import unsigned
+from netd.nearest_names import nearest
 from runtime.build.dockerfile.faults import DockerfileError
 
 KNOWN: Mapping[str, frozenset[str]] = {
@@ -40,8 +40,8 @@ def take(keyword: str, rest: str, escape: str) -> tuple[Flags, str]:
 def _check(keyword: str, name: str, equals: str, value: str, flags: Flags) -> None:
     known = KNOWN.get(keyword, frozenset())
     if name not in known:
-        close = difflib.get_close_matches(name, sorted(known), 1, 0.3)
-        raise DockerfileError(f"unknown flag: --{name}" + (f" (did you mean {close[0]}?)" if close else ""))
+        close = nearest(name, known)
+        raise DockerfileError(f"unknown flag: --{name}" + (f" (did you mean {close}?)" if close else ""))
     if name in flags and name not in _REPEATED:
         raise DockerfileError(f"duplicate flag specified: --{name}")
     if not equals and name not in _BOOLEAN:

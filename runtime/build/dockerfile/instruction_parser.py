@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from netd.nearest_names import nearest
 from runtime.build.dockerfile import instruction_flags as flag_parser
 from runtime.build.dockerfile import instructions as values
 from runtime.build.dockerfile.faults import DockerfileError, shortened
@@ -38,8 +38,8 @@ def parse(line: LogicalLine, escape: str) -> Instruction:
     keyword = word.upper()
     try:
         if keyword not in _PARSERS:
-            close = difflib.get_close_matches(keyword, sorted(_PARSERS), 1, 0.3)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            close = nearest(keyword, _PARSERS)
+            hint = f" (did you mean {close}?)" if close else ""
             raise DockerfileError(f"unknown instruction: {shortened(word)}{hint}")
         flags, arguments = flag_parser.take(keyword, rest, escape) if keyword != "ONBUILD" else ({}, rest)
         parts = _Parts(keyword, line.line, line.text, arguments, flags, line.here_documents, escape)
