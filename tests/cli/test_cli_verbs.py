@@ -617,3 +617,28 @@ def test_a_name_that_is_misspelled_is_answered_with_the_nearest(peer, netctl, wo
     said = netctl(*words)
     assert said.code == 1
     assert said.err.endswith(f"; did you mean {near}?\n") if near else said.err == f"netctl: {message}\n"
+
+
+def test_a_network_is_shown_to_people_as_lines_and_a_table(peer, netctl, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1_700_000_120.0)
+    shop = {
+        "Name": "shop", "Id": "f04c", "Driver": "bridge", "Created": "2023-11-14T22:13:20.5Z", "Internal": True,
+        "EnableIPv6": False, "Labels": {"tier": "front\n"}, "Options": {},
+        "IPAM": {"Driver": "default", "Config": [{"Subnet": "10.1.0.0/24", "Gateway": "10.1.0.1"}]},
+        "Status": {"IPAM": {"Subnets": {"10.1.0.0/24": {"IPsInUse": 4, "DynamicIPsAvailable": 252}}}},
+        "Containers": {"x": {"Name": "web", "IPv4Address": "10.1.0.2/24", "IPv6Address": "", "MacAddress": "02:42"}},
+    }  # fmt: skip
+    peer.on("GET", "/networks/shop", shop)
+    assert netctl("network", "inspect", "--format", "pretty", "shop").out == (
+        "Name:        shop\n"
+        "Id:          f04c\n"
+        "Driver:      bridge\n"
+        "Created:     About a minute ago (2023-11-14T22:13:20.5Z)\n"
+        "Subnet:      10.1.0.0/24 (gateway 10.1.0.1)\n"
+        "Addresses:   4 in use, 252 free in 10.1.0.0/24\n"
+        "Properties:  internal\n"
+        "Label:       tier=front\\n\n"
+        "Containers:  1\n"
+        "  CONTAINER   IPV4 ADDRESS   IPV6 ADDRESS   MAC ADDRESS\n"
+        "  web         10.1.0.2/24                   02:42\n"
+    )

@@ -53,6 +53,11 @@ def show(client: Client, options: Options, kinds: list[str], query: Iterable[tup
     if options.text("format", "json") == "json":
         print_json(objects, indent=4)
         return code
+    if options.text("format") == "pretty" and kinds == ["network"]:
+        from netd.cli.output.network_details import pretty
+
+        print_line("\n".join(map(pretty, objects)).rstrip("\n"))
+        return code
     from netd.cli.output.template import render
 
     for value in objects:

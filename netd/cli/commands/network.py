@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from netd.cli.commands.inspect import FORMAT, inspect_kind
+from netd.cli.commands.inspect import inspect_kind
 from netd.cli.errors import ApiFault
 from netd.cli.output.columns import short_id
 from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, selected_filters, show_list
@@ -146,6 +146,10 @@ def disconnect(session: Session, options: Options) -> int:
     return 0
 
 
+_DETAILS = text(
+    "format", "f", "FORMAT", "pretty (for people), json, or a template: '{{.Name}}'", values="words:pretty json"
+)
+
 COMMANDS = {
     "network create": Command(
         "network create [FLAGS] NETWORK",
@@ -187,7 +191,7 @@ COMMANDS = {
     "network inspect": Command(
         "network inspect [FLAGS] NETWORK [NETWORK...]",
         inspect_kind("network", "verbose"),
-        (FORMAT, switch("verbose", "v", "Accepted for compatibility; networks of one host have no more to show")),
+        (_DETAILS, switch("verbose", "v", "Accepted for compatibility; networks of one host have no more to show")),
         min_args=1,
         completions=("network",),
     ),
