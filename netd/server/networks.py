@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 from msgspec.structs import replace
 
 from netd.api import ConnectRequest, DisconnectRequest
 from netd.common.errors import BadRequest, NotFound
+from netd.common.http.deletion_stream import Deleted, respond
 from netd.common.http.web import Call, HttpRoute, empty, json
 from netd.engine.networks import network_filters
 from netd.engine.networks.actions import Networks
@@ -88,8 +90,13 @@ class NetworkRoutes:
         return empty(200)
 
     async def prune(self, call: Call) -> web.StreamResponse:
-        removed = await self._networks.prune(call.filters(network_filters.PRUNE_FILTERS))
-        return json({"NetworksDeleted": removed or None})
+        filters = call.filters(network_filters.PRUNE_FILTERS)
+
+        async def work(deleted: Deleted) -> dict[str, Any]:
+            removed = await self._networks.prune(filters, deleted)
+            return {"NetworksDeleted": removed or None}
+
+        return await respond(call, work)
 
 
 def _check_verbose(text: str) -> None:

@@ -7,17 +7,19 @@ import base64
 import binascii
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from netd.common import codec, resource_errors
 from netd.common.errors import BadRequest, NotImplementedYet, Problem
-from netd.common.http.web import Call, HttpRoute, empty, json, stream
+from netd.common.http.deletion_stream import Deleted, respond
+from netd.common.http.web import Call, HttpRoute, empty, stream
 from runtime.api.long_requests import LongRequests
 from runtime.build.execute.build_request import BuildRequest, StepFailed
 from runtime.build.execute.builder import Builder, PreparedBuild
+from runtime.build.execute.prune_selection import PruneSelection
 from runtime.container_config import HostConfig, Ulimit
 from runtime.engine.views import listing
 from runtime.images import reference
@@ -57,10 +59,23 @@ class BuildRoutes:
 
     async def prune(self, call: Call) -> web.StreamResponse:
         filters = call.filters(CACHE_KEYS)
+        if call.text("min-free-space"):
+            raise NotImplementedYet("min-free-space is not supported by netd-runtime: use reserved-space")
         texts = [*filters.get("until"), *filters.get("unused-for")]
-        unused_since = min(map(listing.parse_until, texts), default="")
-        dropped, freed = await self._builder.prune(unused_since=unused_since, every=call.flag("all"))
-        return json({"CachesDeleted": [step.key for step in dropped] or None, "SpaceReclaimed": freed})
+        selection = PruneSelection(
+            filters,
+            unused_since=min(map(listing.parse_until, texts), default=""),
+            every=call.flag("all") or bool(filters.flag("all")),
+            kept=max(call.number(name, 0) for name in ("keep-storage", "reserved-space", "max-used-space")),
+        )
+
+        async def work(deleted: Deleted) -> dict[str, Any]:
+            dropped, freed = await self._builder.prune(selection)
+            for step in dropped:
+                await deleted(step.key)
+            return {"CachesDeleted": [step.key for step in dropped] or None, "SpaceReclaimed": freed}
+
+        return await respond(call, work)
 
     async def cancel(self, call: Call) -> web.StreamResponse:
         if not (identifier := call.text("id")):

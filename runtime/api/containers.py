@@ -10,6 +10,7 @@ from aiohttp import web
 
 from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
+from netd.common.http.deletion_stream import Deleted, respond
 from netd.common.http.web import Call, HttpRoute, Version, json
 from runtime import platforms
 from runtime.api import bodies, shapes, versions
@@ -156,16 +157,23 @@ class ContainerRoutes:
         return json(_published(container))
 
     async def prune(self, call: Call) -> web.StreamResponse:
-        removed, freed = [], 0
-        for container in list(listing.prunable(self._containers, call.filters(listing.PRUNE_KEYS))):
-            size = (await self._sizes(container))["SizeRw"]
-            try:
-                await self._control.remove(container)
-            except Problem:
-                continue
-            removed.append(container.id)
-            freed += size
-        return json({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
+        unused = list(listing.prunable(self._containers, call.filters(listing.PRUNE_KEYS)))
+
+        async def work(deleted: Deleted) -> dict[str, Any]:
+            removed, freed = [], 0
+            for container in unused:
+                size = (await self._sizes(container))["SizeRw"]
+                try:
+                    await self._control.remove(container)
+                except Problem:
+                    continue
+                removed.append(container.id)
+                freed += size
+                await deleted(container.id)
+            self._containers.publish_prune(freed)
+            return {"ContainersDeleted": removed or None, "SpaceReclaimed": freed}
+
+        return await respond(call, work)
 
     async def top(self, call: Call) -> web.StreamResponse:
         container = self._containers.find(call.params["name"])

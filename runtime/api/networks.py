@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
-from netd.client import NetdClient
+from netd.client import Answer, NetdClient
 from netd.common import codec
 from netd.common.errors import BadRequest, NotFound
 from netd.common.http.web import Call, HttpRoute, empty
@@ -61,7 +61,11 @@ class NetworkRoutes:
         kind = call.request.headers.get("Content-Type", "")
         path = quote(call.request.path, safe="/")
         response = await self._netd.forward(call.request.method, path, call.request.query, body, kind)
-        return web.Response(status=response.status, body=response.body or None, content_type="application/json")
+        return web.Response(status=response.status, body=response.body or None, content_type=_media_type(response))
+
+
+def _media_type(response: Answer) -> str:
+    return response.headers.get("Content-Type", "application/json").partition(";")[0]
 
 
 def _check_container(name: str) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from netd.common.errors import Conflict, NotFound, Unavailable
 from netd.common.filters import Filters
+from netd.common.http.deletion_stream import Deleted, respond
 from netd.common.http.web import Call, HttpRoute, empty, json
 from runtime.api import bodies
 from runtime.engine.containers.containers import Containers
@@ -89,21 +90,30 @@ class VolumeRoutes:
     async def prune(self, call: Call) -> web.StreamResponse:
         filters = call.filters(PRUNE_KEYS)
         everything = bool(filters.flag("all")) or call.version < _PRUNE_ANONYMOUS_ONLY
-        removed, freed = [], 0
-        for volume in self._volumes.all():
-            if not (volume.anonymous or everything) or not _matches(volume, filters):
-                continue
-            users = partial(self._containers.ids_with_volume, volume.name)
-            if users():
-                continue
-            size = await asyncio.to_thread(self._volumes.size, volume.name)
-            try:
-                await self._volumes.remove(volume.name, users)
-            except (Conflict, NotFound):
-                continue  # it is used, or was removed, since the list was made
-            freed += size
-            removed.append(volume.name)
-        return json({"VolumesDeleted": removed or None, "SpaceReclaimed": freed})
+        selected = [
+            volume.name
+            for volume in self._volumes.all()
+            if (volume.anonymous or everything) and _matches(volume, filters)
+        ]
+
+        async def work(deleted: Deleted) -> dict[str, Any]:
+            removed, freed = [], 0
+            for name in selected:
+                users = partial(self._containers.ids_with_volume, name)
+                if users():
+                    continue
+                try:
+                    size = await asyncio.to_thread(self._volumes.size, name)
+                    await self._volumes.remove(name, users)
+                except (Conflict, NotFound):
+                    continue  # it is used, or was removed, since the list was made
+                freed += size
+                removed.append(name)
+                await deleted(name)
+            self._volumes.publish_prune(freed)
+            return {"VolumesDeleted": removed or None, "SpaceReclaimed": freed}
+
+        return await respond(call, work)
 
     def _shape(self, volume: VolumeRecord) -> dict[str, Any]:
         return {

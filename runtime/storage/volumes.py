@@ -216,6 +216,18 @@ class Volumes:
         """Return the size in bytes of all files; blocking, walks the volume, to be called in a thread."""
         return tree.size(self.folder(name))
 
+    def publish_mount(self, name: str, container: str, destination: str, *, writable: bool, mode: str) -> None:
+        """Publish Docker's event for a volume that a starting container mounts."""
+        more = {"destination": destination, "propagation": mode, "read/write": str(writable).lower()}
+        self._publish(name, "mount", container=container, **more)
+
+    def publish_unmount(self, name: str, container: str) -> None:
+        """Publish Docker's event for a volume of a container that has ended."""
+        self._publish(name, "unmount", container=container)
+
+    def publish_prune(self, freed: int) -> None:
+        self._bus.publish(event("volume", "prune", "", {"reclaimed": str(freed)}))
+
     def _publish(self, name: str, action: str, **attributes: str) -> None:
         self._bus.publish(event("volume", action, name, {"driver": "local", **attributes}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -166,8 +167,11 @@ class Networks:
         if changes:
             await self._context.store.write(*changes, durable=False)
 
-    async def prune(self, filters: Filters) -> list[str]:
-        """Delete all unused networks and return their names.  Raises Conflict while another prune runs."""
+    async def prune(self, filters: Filters, deleted: Callable[[str], Awaitable[None]]) -> list[str]:
+        """Delete all unused networks and return their names.  Raises Conflict while another prune runs.
+
+        *deleted* is called with each name.
+        """
         if self._pruning:
             raise Conflict("a prune operation is already running")
         self._pruning = True
@@ -177,6 +181,7 @@ class Networks:
                 try:
                     await self._remove(network.id)
                     removed.append(network.name)
+                    await deleted(network.name)
                 except Problem as problem:
                     _log.info("network not pruned: network=%s error=%s", network.name, problem.message)
         finally:

@@ -10,6 +10,7 @@ from aiohttp import web
 from netd.common.errors import BadRequest
 from netd.common.events import Bus, event
 from netd.common.filters import Filters
+from netd.common.http.deletion_stream import Deleted, respond
 from netd.common.http.web import Call, Handler, HttpRoute, json
 from runtime.api import versions
 from runtime.api.images import image_shapes
@@ -101,12 +102,12 @@ class ImageRoutes:
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         image = self._images.find(call.params["name"])
-        if (platform := compatibility.requested(call.text("platform"))) is not None:
-            compatibility.check(compatibility.platform_of(image), call.params["name"], platform)
+        _check_platform(image, call.params["name"], [call.text("platform")])
         return json(versions.image(image_shapes.inspect(image, self._images, _graph(image, self._paths)), call.version))
 
     async def history(self, call: Call) -> web.StreamResponse:
         image = self._images.find(call.params["name"])
+        _check_platform(image, call.params["name"], [call.text("platform")])
         return json(image_shapes.history(image, self._images, await self._images.layer_sizes()))
 
     async def create(self, call: Call) -> web.StreamResponse:
@@ -128,6 +129,8 @@ class ImageRoutes:
         return web.Response(status=201)
 
     async def remove(self, call: Call) -> web.StreamResponse:
+        if platforms := call.texts("platforms"):
+            _check_platform(self._images.find(call.params["name"]), call.params["name"], platforms)
         return json(
             await self._removal.remove(call.params["name"], force=call.flag("force"), prune=not call.flag("noprune"))
         )
@@ -136,13 +139,26 @@ class ImageRoutes:
         filters = call.filters(image_filters.PRUNE_KEYS)
         dangling = filters.flag("dangling")
         until = [image_filters.moment(listing.parse_until(text)) for text in filters.get("until")]
-        report, freed = await self._removal.prune(
-            lambda image: self._matches(image, filters, until), dangling=dangling is None or dangling
-        )
-        return json({"ImagesDeleted": report or None, "SpaceReclaimed": freed})
+
+        async def work(deleted: Deleted) -> dict[str, Any]:
+            report, freed = await self._removal.prune(
+                lambda image: self._matches(image, filters, until),
+                dangling=dangling is None or dangling,
+                deleted=deleted,
+            )
+            return {"ImagesDeleted": report or None, "SpaceReclaimed": freed}
+
+        return await respond(call, work)
 
     def _publish_event(self, action: str, image: ImageRecord, name: str) -> None:
         self._bus.publish(event("image", action, image.id, {"name": name}))
+
+
+def _check_platform(image: ImageRecord, name: str, texts: Sequence[str]) -> None:
+    """Raise an error if the image is for another platform than each of *texts*; "" is any."""
+    for text in texts:
+        if (platform := compatibility.requested(text)) is not None:
+            compatibility.check(compatibility.platform_of(image), name, platform)
 
 
 def _graph(image: ImageRecord, paths: Paths) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from runtime.build.execute.build_cache import CachedStep
 from runtime.build.execute.build_output import BuildOutput, Send
 from runtime.build.execute.build_request import BuildRequest, StepFailed
 from runtime.build.execute.build_session import BuildSession, Services, StepContext
+from runtime.build.execute.prune_selection import PruneSelection, is_shared
 from runtime.build.execute.stage_builder import StageBuilder
 from runtime.build.execute.stage_state import StageState
 from runtime.build.files.build_context import BuildContext
@@ -194,23 +195,19 @@ class Builder:
         if (task := self._running.get(identifier)) is not None:
             task.cancel()
 
-    async def prune(self, *, unused_since: str, every: bool) -> tuple[list[CachedStep], int]:
-        """Drop cache entries that were not used after *unused_since* (RFC 3339, empty: all), and the cache mounts.
+    async def prune(self, selection: PruneSelection) -> tuple[list[CachedStep], int]:
+        """Drop the selected cache entries, and the cache mounts if nothing limits the selection.
 
-        Return the entries and the freed bytes.  Unless *every*, entries whose layers an image uses are kept: they take
-        no space of their own.
+        Return the entries and the freed bytes.
         """
         services = self.services
         in_images = {chain for image in services.images.all() for chain in image.layers}
-
-        def selected(step: CachedStep) -> bool:
-            is_old = not unused_since or step.used_text <= unused_since
-            return is_old and (every or not in_images.issuperset(step.layers))
-
-        dropped = await services.cache.prune(selected)
-        freed = sum(step.size for step in dropped if step.layers and step.layers[-1] not in in_images)
-        if not unused_since:
+        chosen = {step.key for step in selection.chosen(services.cache.all(), in_images)}
+        dropped = await services.cache.prune(lambda step: step.key in chosen)
+        freed = sum(step.size for step in dropped if not is_shared(step, in_images))
+        if selection.is_everything:
             freed += await services.cache_mounts.prune()
+        self._bus.publish(event("builder", "prune", "", {"reclaimed": str(freed)}))
         return dropped, freed
 
     async def sweep(self) -> None:

@@ -233,6 +233,10 @@ class Containers:
         container.removed = True
         self.release_name(container.record.name)
 
+    def publish_prune(self, freed: int) -> None:
+        """Publish Docker's event for a prune that freed this many bytes."""
+        self._bus.publish(event("container", "prune", "", {"reclaimed": str(freed)}))
+
     def publish_event(self, container: Container, action: str, **attributes: str) -> None:
         """Publish an event of the container on the event bus."""
         record = container.record

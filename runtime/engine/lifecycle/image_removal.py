@@ -7,7 +7,7 @@ with the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from netd.common.errors import Conflict, NotFound, Problem
 from netd.common.events import Bus, event
@@ -128,10 +128,17 @@ class ImageRemoval:
         self._publish_event("untag", image, name.short)
         report.append({"Untagged": name.short})
 
-    async def prune(self, matches: Callable[[ImageRecord], bool], *, dangling: bool) -> tuple[Report, int]:
+    async def prune(
+        self,
+        matches: Callable[[ImageRecord], bool],
+        *,
+        dangling: bool,
+        deleted: Callable[[str], Awaitable[None]],
+    ) -> tuple[Report, int]:
         """Remove the unused images for which *matches* is true; with *dangling*, only those without a tag.
 
-        Return the report, and the bytes of the layers that were deleted.
+        Return the report, and the bytes of the layers that were deleted.  *deleted* is called with each name, id of an
+        image or id of a layer that was removed.
         """
         report: Report = []
         sizes = await self._images.layer_sizes()
@@ -143,9 +150,12 @@ class ImageRemoval:
                 continue
             for text in [name.full for name in names] or [image.id]:
                 try:
-                    report += await self.remove(text, force=False)
+                    removed = await self.remove(text, force=False)
                 except Problem:  # it is used, or was removed meanwhile
                     continue
+                report += removed
+                for entry in removed:
+                    await deleted(next(iter(entry.values())))
         freed = sum(sizes.get(entry.get("Deleted", ""), 0) for entry in report)
         self._bus.publish(event("image", "prune", "", {"reclaimed": str(freed)}))
         return report, freed

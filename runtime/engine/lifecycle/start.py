@@ -91,15 +91,19 @@ class Starter:
         for point in container.record.mounts:
             if point.type == "volume":
                 await self._volumes.mount(point.name)
-                undo.push_async_callback(self._unmount_volume, point.name)
+                undo.push_async_callback(self._unmount_volume, point.name, container.id)
+                self._volumes.publish_mount(
+                    point.name, container.id, point.destination, writable=point.rw, mode=point.propagation
+                )
 
     async def unmount_volumes(self, container: Container) -> None:
         """Undo the mounts of volumes that no other running container uses; the container has no process."""
         for point in container.record.mounts:
             if point.type == "volume":
-                await self._unmount_volume(point.name)
+                await self._unmount_volume(point.name, container.id)
 
-    async def _unmount_volume(self, name: str) -> None:
+    async def _unmount_volume(self, name: str, container: str) -> None:
+        self._volumes.publish_unmount(name, container)
         try:
             await self._volumes.unmount(name, partial(self._containers.running_with_volume, name))
         except OSError as error:
