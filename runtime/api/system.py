@@ -175,7 +175,7 @@ _CONSTANT_FIELDS: dict[str, Any] = {
         "Volume": ["local"],
         "Network": [*NETWORK_DRIVERS],
         "Authorization": None,
-        "Log": ["json-file", "none"],
+        "Log": ["json-file", "local", "none"],
     },
     "MemoryLimit": True,
     "SwapLimit": True,

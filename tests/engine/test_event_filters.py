@@ -54,6 +54,17 @@ def test_until_alone_gives_past_events_and_the_network_is_left_before_the_exit_i
             if made in (entry["Actor"]["ID"], entry["Actor"]["Attributes"].get("container"))
         ]
         assert actions == ["create", "connect", "start", "kill", "kill", "disconnect", "die", "stop"]
+        api.start(made)
+        api.restart(made, timeout=0)
+        again = f"{time.time() + 0.001:.6f}"
+        restarted = [
+            entry["Action"]
+            for entry in api.events(since=now, until=again, decode=True)
+            if made in (entry["Actor"]["ID"], entry["Actor"]["Attributes"].get("container"))
+        ]
+        assert restarted == [
+            "connect", "start", "kill", "kill", "disconnect", "die", "stop", "connect", "start", "restart",
+        ]  # fmt: skip
         found = api.events(until=now, filters={"network": network[:12]}, decode=True)
         assert [entry["Action"] for entry in found] == ["create", "connect", "disconnect"]
     finally:

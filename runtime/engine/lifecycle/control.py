@@ -128,6 +128,7 @@ class Control:
         try:
             if exited is not None:
                 await self._stop(container, number, self._timeout(container, seconds), exited)
+                self._containers.publish_event(container, "stop")
             with suppress(NotModified):
                 await self._lifecycle.start(container, restarting=True)
         finally:

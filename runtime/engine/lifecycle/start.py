@@ -74,6 +74,7 @@ class Starter:
             await self._mount_volumes(container, undo)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, container.id)
+            await self._network.wait_for_connects(container)
             await container.connect_pending_attachments(running)
             await self._supervisor.release(running)
             undo.pop_all()

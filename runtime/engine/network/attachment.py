@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _RETRY_DELAYS = (0.5, 3.0, 15.0)
 """Seconds before each further attempt of a deletion."""
 _EVENT_SECONDS = 0.25
-"""How long an exit waits for the events of its sandbox, which Docker publishes before those of the exit."""
+"""How long a start or an exit waits for the events of its sandbox, which Docker publishes before its own."""
 _PREFIX = "failed to set up container networking: "
 
 
@@ -63,9 +63,10 @@ class DonorRemoved(ServerError):
 
 @dataclass(slots=True)
 class _ExpectedEvents:
-    """The events ``disconnect`` of a sandbox; they arrive by another connection than the response to the deletion."""
+    """The events of a sandbox; they arrive by another connection than the response to its creation or deletion."""
 
     count: int
+    action: str
     arrived: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -87,6 +88,8 @@ class NetworkAttachments:
         self._paths = paths
         self._pending_leaves: set[asyncio.Task[None]] = set()
         self._expected_events: dict[str, _ExpectedEvents] = {}
+        self._expected_connects: dict[str, _ExpectedEvents] = {}
+        """Those of containers that are being started, whose number may not be known yet."""
         """By container id, the events of netd about a deleted sandbox that have not arrived yet."""
 
     async def wait_for_leaves(self) -> None:
@@ -107,19 +110,32 @@ class NetworkAttachments:
         request = networking.sandbox_request(container.record, hostname, netns)
         descriptor, offline = -1, False
         try:
+            expected = self._expected_connects[container.id] = _ExpectedEvents(0, "connect")
             try:
                 view = await create_sandbox(self._netd, request)
+                expected.count += len(view.network_settings.networks or ())
             except Unavailable:
                 if not networking.needs_no_network(container.record):
                     raise
                 offline = True
                 view, descriptor = await self._offline.prepare(container, request)
         except Problem as problem:
+            self._expected_connects.pop(container.id, None)
             raise _prefixed(problem) from problem
         own = self._paths.container(container.id)
         return SandboxAttachment(
             view.netns, hostname, own, view.network_settings, view.hosts, view.resolv_conf, offline, descriptor
         )
+
+    async def wait_for_connects(self, container: Container) -> None:
+        """Wait until netd's events about the sandbox that :meth:`join` created have been passed on."""
+        expected = self._expected_connects.pop(container.id, None)
+        if expected is not None and expected.count > 0:
+            self._expected_events[container.id] = expected
+            try:
+                await asyncio.wait({expected.arrived}, timeout=_EVENT_SECONDS)
+            finally:
+                del self._expected_events[container.id]
 
     async def check(self, record: ContainerRecord) -> None:
         """Raise the Problem with which every start of the container would be refused; nothing while netd is away."""
@@ -163,7 +179,10 @@ class NetworkAttachments:
     async def _delete(self, container: Container) -> None:
         if networking.shares_network(container.record.host):
             return
-        expected = _ExpectedEvents(len(container.record.network.networks) if container.record.network else 0)
+        expected = _ExpectedEvents(
+            len(container.record.network.networks) if container.record.network else 0, "disconnect"
+        )
+        self._expected_connects.pop(container.id, None)
         self._expected_events[container.id] = expected
         try:
             if not await self._try_delete(container) and not container.offline:
@@ -175,11 +194,13 @@ class NetworkAttachments:
 
     def on_netd_event(self, event: Event) -> None:
         """Note an event that netd has published and the runtime has passed on."""
-        expected = self._expected_events.get(event.actor.attributes.get("container", ""))
-        if expected is not None and event.action == "disconnect":
+        identifier = event.actor.attributes.get("container", "")
+        awaited = self._expected_events.get(identifier)
+        expected = awaited or self._expected_connects.get(identifier)
+        if expected is not None and event.action == expected.action:
             expected.count -= 1
-            if expected.count <= 0 and not expected.arrived.done():
-                expected.arrived.set_result(None)
+            if awaited is not None and awaited.count <= 0 and not awaited.arrived.done():
+                awaited.arrived.set_result(None)
 
     async def _delete_later(self, container: Container) -> None:
         """Retry a failed deletion; after the last attempt the sandbox stays until reconciliation deletes it."""
