@@ -1,0 +1,96 @@
+"""Loads a project: from compose files, flags and variables to the canonical document.
+
+The document is what ``docker compose config --format json`` prints, except that ``$`` stands for itself (that command
+writes ``$$``).  Files are read by ``files.disk`` only, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netd.compose.errors import ComposeError
+from netd.compose.files import consistency, normalization, project_files, relative_paths, selection, service_files
+from netd.compose.files.assembly import Assembler, Shared
+from netd.compose.files.rendering import render
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedProject:
+    """A project as it is to be run."""
+
+    document: Json
+    """``name``, ``services``, ``networks``, ``volumes``, ``secrets``, ``configs``; only what is enabled and used."""
+    warnings: list[str]
+    """Sentences for the user, in order, each once."""
+    files: tuple[Path, ...]
+    working_dir: Path
+    disabled: Json = field(default_factory=dict)
+    """Services whose profiles are off, or that were not selected, in the canonical form."""
+    profiles: tuple[str, ...] = ()
+    """All profiles that the services name, sorted."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The caller's variables with those of ``.env``; secrets and configs with ``environment`` take values from it."""
+
+
+def load_project(
+    files: Sequence[Path],
+    *,
+    project_name: str | None,
+    project_directory: Path | None,
+    profiles: Sequence[str],
+    env_files: Sequence[Path],
+    environment: Mapping[str, str],
+    services: Sequence[str] = (),
+    interpolate: bool = True,
+) -> LoadedProject:
+    """Return the project of *files*, or of the files that are found from the current folder upwards.
+
+    *environment* has the caller's variables.  With *services*, those and what they depend on are enabled, whatever
+    their profiles.  Raises ComposeError.
+    """
+    cwd = Path.cwd()
+    found = project_files.find(files, project_directory, env_files, environment, cwd)
+    shared = Shared(interpolate=interpolate)
+    name = project_files.project_name(project_name, found, shared)
+    variables = {**found.environment, "COMPOSE_PROJECT_NAME": name}
+    home = environment.get("HOME") or "/root"
+    folder = str(found.folder)
+    document = Assembler(shared, folder, variables, home).assemble(found.files)
+    document = normalization.normalize(document, name, variables if interpolate else {})
+    document = relative_paths.resolve(document, folder, home)
+    chosen = profiles or [word for word in variables.get("COMPOSE_PROFILES", "").split(",") if word]
+    document, disabled = selection.select(document, chosen, services)
+    if not interpolate:
+        return _result(document, disabled, shared, found, variables)
+    positions = shared.positions
+    document["services"] = {
+        key: service_files.resolve(key, service, variables, positions) for key, service in document["services"].items()
+    }
+    canonical = render(document, positions)
+    off = render({"name": name, "services": disabled}, positions)["services"]
+    consistency.check(canonical, {**canonical["services"], **off}, positions)
+    return _result(canonical, off, shared, found, variables)
+
+
+def _result(
+    document: Json, disabled: Json, shared: Shared, found: project_files.ProjectFiles, variables: Mapping[str, str]
+) -> LoadedProject:
+    unset = [f'The "{name}" variable is not set. Defaulting to a blank string.' for name in shared.unset]
+    everything = [*document["services"].values(), *disabled.values()]
+    return LoadedProject(
+        document=document,
+        warnings=list(dict.fromkeys([*unset, *shared.warnings])),
+        files=tuple(Path(file) for file in found.files),
+        working_dir=found.folder,
+        disabled=disabled,
+        profiles=tuple(sorted({profile for service in everything for profile in service.get("profiles") or ()})),
+        environment=variables,
+    )
+
+
+__all__ = ["ComposeError", "LoadedProject", "load_project"]
