@@ -1,7 +1,7 @@
 """Loads a project: from compose files, flags and variables to the canonical document.
 
 The document is what ``docker compose config --format json`` prints, except that ``$`` stands for itself (that command
-writes ``$$``).  Files are read by ``files.disk`` only, and nothing is written.
+writes ``$$``).  Files are read by ``reading.bounded_files`` only, and nothing is written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from netd.compose.errors import ComposeError
-from netd.compose.files import consistency, normalization, project_files, relative_paths, selection, service_files
+from netd.compose.files import (
+    consistency,
+    normalization,
+    project_files,
+    relative_paths,
+    service_files,
+    service_selection,
+)
 from netd.compose.files.assembly import Assembler, Shared
 from netd.compose.files.rendering import render
 
@@ -64,7 +71,7 @@ def load_project(
     document = normalization.normalize(document, name, variables if interpolate else {})
     document = relative_paths.resolve(document, folder, home)
     chosen = profiles or [word for word in variables.get("COMPOSE_PROFILES", "").split(",") if word]
-    document, disabled = selection.select(document, chosen, services)
+    document, disabled = service_selection.select(document, chosen, services)
     if not interpolate:
         return _result(document, disabled, shared, found, variables)
     positions = shared.positions

@@ -20,6 +20,7 @@ SAME_ROLE = {
     "dns_redirect": "the redirect of DNS, by each firewall backend",
     "errors": "the errors of the daemons and of netctl",
     "event_loop": "the epoll loop of netd-dns and of a shim",
+    "load": "reading an archive of images, and reading a project",
     "main": "the start of a process",
     "publishing": "publishing ports, in netd and for a container",
     "restore": "the start of each daemon from its records",

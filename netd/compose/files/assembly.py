@@ -1,6 +1,6 @@
 """Reads the files of a project one after another and merges them into one document, with ``include`` and ``extends``.
 
-Reads by ``disk`` only.  The result is canonical, validated, and all its paths are absolute.
+Reads by ``bounded_files`` only.  The result is canonical, validated, and all its paths are absolute.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netd.compose.files import normalization, older_versions, relative_paths, sh
 from netd.compose.files.casts import interpolate
 from netd.compose.files.merging import extend, merge, remove
 from netd.compose.files.schema import validate
-from netd.compose.reading import disk, env_files
+from netd.compose.reading import bounded_files, env_files
 from netd.compose.reading.interpolation import Variables
 from netd.compose.reading.positions import Positions
 from netd.compose.reading.yaml_reader import YamlDocument, read
@@ -49,9 +49,9 @@ class Shared:
             if len(self.documents) >= FILES:
                 raise ComposeError(f"the project has more than {FILES} files: merge some of them")
             if file == "-":
-                text = disk.read_standard_input()
+                text = bounded_files.read_standard_input()
             else:
-                text = disk.read_text(Path(file), disk.COMPOSE_FILE, "the compose file")
+                text = bounded_files.read_text(Path(file), bounded_files.COMPOSE_FILE, "the compose file")
             documents = read(text, file)
             for document in documents:
                 if not isinstance(document.value, dict):
@@ -211,7 +211,7 @@ class Assembler:
 
     def _include_variables(self, names: list[Any], folder: str) -> Mapping[str, str]:
         files = [Path(relative_paths.absolute(str(name), self.folder, self.home)) for name in names]
-        if not files and disk.is_file(Path(folder, ".env")):
+        if not files and bounded_files.is_file(Path(folder, ".env")):
             files = [Path(folder, ".env")]
         return with_env_files(self.environment, files)
 
@@ -230,7 +230,7 @@ def with_env_files(environment: Mapping[str, str], files: Sequence[Path]) -> dic
     """Return *environment* with the variables of *files* that it does not have; later files take precedence."""
     found: dict[str, str] = {}
     for file in files:
-        text = disk.read_text(file, disk.ENV_FILE, "the environment file")
+        text = bounded_files.read_text(file, bounded_files.ENV_FILE, "the environment file")
         values = env_files.parse(text, str(file), {**found, **environment})
         found.update({key: value for key, value in values.items() if value is not None})
     return {**found, **environment}

@@ -1,6 +1,6 @@
 """Which files belong to a project, its folder, its variables and its name.
 
-Looks at the file system by ``disk`` only.
+Looks at the file system by ``bounded_files`` only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netd.compose.errors import ComposeError
 from netd.compose.files.assembly import Shared, with_env_files
-from netd.compose.reading import disk
+from netd.compose.reading import bounded_files
 from netd.compose.reading.interpolation import InvalidTemplate, MissingVariable, Variables, substitute
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -63,7 +63,7 @@ def _variables(folder: Path, named: Sequence[Path], environment: Mapping[str, st
         files = [cwd / file for file in environment.get("COMPOSE_ENV_FILES", "").split(",") if file]
     if not files:
         disabled = environment.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "t", "true")
-        files = [folder / ".env"] if not disabled and disk.is_file(folder / ".env") else []
+        files = [folder / ".env"] if not disabled and bounded_files.is_file(folder / ".env") else []
     return with_env_files(environment, files)
 
 
@@ -75,9 +75,9 @@ def _named(environment: Mapping[str, str]) -> list[Path]:
 
 def _search(start: Path) -> list[str]:
     for folder in (_clean(start), *_clean(start).parents):
-        main = [str(folder / name) for name in NAMES if disk.is_file(folder / name)]
+        main = [str(folder / name) for name in NAMES if bounded_files.is_file(folder / name)]
         if main:
-            overrides = [str(folder / name) for name in OVERRIDES if disk.is_file(folder / name)]
+            overrides = [str(folder / name) for name in OVERRIDES if bounded_files.is_file(folder / name)]
             return [main[0], *overrides[:1]]
     raise ComposeError(f"no configuration file provided: not found: create {NAMES[0]} or name a file with -f")
 

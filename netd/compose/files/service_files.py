@@ -1,6 +1,6 @@
 """Variables and labels that services take from files: ``env_file`` and ``label_file``.
 
-Reads by ``disk`` only.
+Reads by ``bounded_files`` only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from netd.compose.errors import ComposeError
 from netd.compose.files.field_types import pairs
 from netd.compose.files.normalization import resolve_variables
-from netd.compose.reading import disk, env_files
+from netd.compose.reading import bounded_files, env_files
 from netd.compose.reading.positions import Positions
 
 Json = dict[str, Any]
@@ -39,7 +39,9 @@ def resolve(name: str, service: Json, environment: Mapping[str, str], positions:
     labels: dict[str, str | None] = {}
     for index, file in enumerate(service.get("label_file") or ()):
         try:
-            labels.update(env_files.parse(disk.read_text(Path(file), disk.ENV_FILE, "the label file"), file, {}))
+            labels.update(
+                env_files.parse(bounded_files.read_text(Path(file), bounded_files.ENV_FILE, "the label file"), file, {})
+            )
         except ComposeError as error:
             raise positions.error(("services", name, "label_file", index), error.reason) from None
     if labels:
@@ -53,9 +55,9 @@ def _set(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _variables(entry: Json, environment: Mapping[str, str]) -> dict[str, str | None]:
     file = Path(entry["path"])
-    if not entry.get("required", True) and not disk.is_file(file):
+    if not entry.get("required", True) and not bounded_files.is_file(file):
         return {}
-    text = disk.read_text(file, disk.ENV_FILE, "the env file")
+    text = bounded_files.read_text(file, bounded_files.ENV_FILE, "the env file")
     if entry.get("format") == "raw":
         return _raw(text)
     return env_files.parse(text, str(file), environment)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netd.compose.errors import Path
-from netd.compose.files import mounts
+from netd.compose.files import mount_syntax
 from netd.compose.reading.patterns import PathTable, children
 from netd.compose.reading.positions import Positions
 
@@ -71,20 +71,20 @@ def _networks(value: Any) -> Any:
 
 
 def _volume(value: Any) -> Any:
-    return mounts.volume(value) if isinstance(value, str) else value
+    return mount_syntax.volume(value) if isinstance(value, str) else value
 
 
 def _device(value: Any) -> Any:
-    return mounts.device(value) if isinstance(value, str) else value
+    return mount_syntax.device(value) if isinstance(value, str) else value
 
 
 def _ports(value: Any) -> Any:
     found: list[Any] = []
     for entry in value:
         if isinstance(entry, str):
-            found += mounts.ports(entry)
+            found += mount_syntax.ports(entry)
         elif isinstance(entry, int):
-            found += mounts.ports(str(entry))
+            found += mount_syntax.ports(str(entry))
         else:
             found.append({"mode": "ingress", "protocol": "tcp", **entry} if isinstance(entry, dict) else entry)
     return found
