@@ -15,6 +15,7 @@ _SYSTEM = (
     "info",
     "version",
     "reload",
+    "graph",
     "doctor",
     "system df",
     "system prune",

@@ -66,6 +66,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "system backup": ("system", "Write the records of both daemons to a file"),
     "system prune": ("prune.unused", "Remove stopped containers, and unused networks, images and build cache"),
     "system df": ("disk_usage", "Show what images, containers, volumes and the build cache take on disk"),
+    "graph": ("topology.graph", "Show networks, containers, ports and ways out as a picture"),
     "doctor": ("doctor", "Find the rules of the host that drop traffic of containers, and the commands that permit it"),
     "info": ("system", "Show information about the daemons and the host"),
     "completion": ("completion", "Print the completion script for a shell"),
