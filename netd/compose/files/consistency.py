@@ -7,6 +7,7 @@ from typing import Any
 
 from netd.compose.errors import Path
 from netd.compose.reading.positions import Positions
+from netd.nearest_names import nearest
 
 Json = dict[str, Any]
 Fault = tuple[Path, str]
@@ -124,10 +125,8 @@ _RULES: tuple[Callable[[str, Json, Json, Json], Iterator[Fault]], ...] = (
 
 
 def _near(name: str, document: Json, section: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, document.get(section) or {}, 1)
-    return f"did you mean {near[0]!r}?" if near else f"define it below {section}"
+    near = nearest(name, document.get(section) or {})
+    return f"did you mean {near!r}?" if near else f"define it below {section}"
 
 
 def _check_file_object(section: str, name: str, entry: Json, positions: Positions) -> None:

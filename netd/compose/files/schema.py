@@ -13,6 +13,7 @@ from typing import Any
 
 from netd.compose.errors import Path
 from netd.compose.reading.positions import Positions
+from netd.nearest_names import nearest
 
 Json = dict[str, Any]
 
@@ -96,14 +97,12 @@ def _object_faults(rule: Json, value: Json, path: Path) -> Iterator[tuple[Path, 
 
 
 def _unknown_key(key: str, known: Json, patterns: Json) -> str:
-    from difflib import get_close_matches
-
     if not known:
         return (
             f"{key!r} is no valid name: use letters, digits and the characters . _ -" if patterns else "is not allowed"
         )
-    near = get_close_matches(key, known, 1)
-    return f"the key is not known: did you mean {near[0]!r}?" if near else "the key is not known: delete or correct it"
+    near = nearest(key, known)
+    return f"the key is not known: did you mean {near!r}?" if near else "the key is not known: delete or correct it"
 
 
 def _list_faults(rule: Json, value: list[Any], path: Path) -> Iterator[tuple[Path, str]]:

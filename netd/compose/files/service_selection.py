@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from netd.compose.errors import ComposeError
+from netd.nearest_names import nearest
 
 Json = dict[str, Any]
 
@@ -81,7 +82,5 @@ def used_only(document: Json) -> Json:
 
 
 def _unknown(name: str, services: Json) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, services, 1)
-    return f"no such service: {name}" + (f": did you mean {near[0]!r}?" if near else "")
+    near = nearest(name, services)
+    return f"no such service: {name}" + (f": did you mean {near!r}?" if near else "")
