@@ -174,8 +174,30 @@ def _entry(section: str, name: str, value: Json, fields: dict[str, t.Convert], p
         where = tuple(int(key) if key.isdigit() else key for key in error.where.split("."))
         raise positions.error((section, name, *where), error.reason) from None
     if section == "services":
+        _complete_deploy(converted)
         converted.setdefault("command", None)
         converted.setdefault("entrypoint", None)
     if section == "networks":
         converted.setdefault("ipam", {})
     return converted
+
+
+def _complete_deploy(service: Json) -> None:
+    """Add the fields of ``deploy`` that are never left out, and the number of replicas that ``scale`` sets."""
+    deploy = service.get("deploy")
+    if deploy is not None:
+        deploy.setdefault("resources", {})
+        deploy.setdefault("placement", {})
+        if "scale" in service:
+            deploy.setdefault("replicas", service["scale"])
+
+
+def escaped(value: Any) -> Any:
+    """Return *value* with ``$`` as ``$$`` in all texts, as a compose file needs it that is read again."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [escaped(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: escaped(entry) for key, entry in value.items()}
+    return value

@@ -25,15 +25,15 @@ def resolve(name: str, service: Json, environment: Mapping[str, str], positions:
     does not exist.
     """
     found = {key: value for key, value in service.items() if key not in ("env_file", "label_file")}
+    own = resolve_variables(service.get("environment"), environment)
     values: dict[str, str | None] = {}
     for index, entry in enumerate(service.get("env_file") or ()):
         try:
-            values.update(_variables(entry, {**environment, **_set(values)}))
+            values.update(_variables(entry, {**_set(values), **_set(own), **environment}))
         except ComposeError as error:
             if error.position:
                 raise
             raise positions.error(("services", name, "env_file", index), error.reason) from None
-    own = resolve_variables(service.get("environment"), environment)
     if values or own:
         found["environment"] = {**values, **own}
     labels: dict[str, str | None] = {}
@@ -60,7 +60,7 @@ def _variables(entry: Json, environment: Mapping[str, str]) -> dict[str, str | N
     text = bounded_files.read_text(file, bounded_files.ENV_FILE, "the env file")
     if entry.get("format") == "raw":
         return _raw(text)
-    return env_files.parse(text, str(file), environment)
+    return dict(_set(env_files.parse(text, str(file), environment)))
 
 
 def _raw(text: str) -> dict[str, str | None]:

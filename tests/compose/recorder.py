@@ -1,0 +1,84 @@
+"""Records what Docker's compose makes of the corpus, as golden data for ``test_corpus``.
+
+    .venv/bin/python -m tests.compose.recorder /path/of/docker-compose
+
+Each folder of ``corpus`` is copied to a temporary one, so that no other file influences the result.  Files that Docker's
+compose refuses are recorded from an equivalent file, which ``recorded_from`` in ``flags.json`` names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CORPUS = HERE / "corpus"
+GOLDEN = HERE / "golden"
+FOLDER = "/PROJECT"
+"""Stands for the folder of the project in golden data."""
+HOME = "/home/user"
+
+
+def names() -> list[str]:
+    return sorted(folder.name for folder in CORPUS.iterdir() if folder.is_dir())
+
+
+def flags(name: str) -> dict:
+    """Return the files, profiles and variables that a project of the corpus is loaded with."""
+    file = CORPUS / name / "flags.json"
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def environment(name: str) -> dict[str, str]:
+    return {"HOME": HOME, "PATH": "/usr/bin:/bin", **flags(name).get("environment", {})}
+
+
+def run(compose: str, folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    given = flags(name)
+    chosen = given.get("recorded_from") or given.get("files", ())
+    files = [word for file in chosen for word in ("-f", file)]
+    profiles = [word for profile in given.get("profiles", ()) for word in ("--profile", profile)]
+    command = [compose, *files, *profiles, *words]
+    return subprocess.run(command, cwd=folder, env=environment(name), capture_output=True, text=True, timeout=60)
+
+
+def copied(name: str, below: Path) -> Path:
+    return Path(shutil.copytree(CORPUS / name, below / name))
+
+
+def with_placeholder(text: str, folder: Path) -> str:
+    return text.replace(str(folder), FOLDER)
+
+
+def golden(name: str) -> dict:
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def answer(compose: str, folder: Path, name: str) -> dict:
+    """Return what Docker's compose makes of a copied project.  Raises CalledProcessError if it refuses the files."""
+    done = run(compose, folder, name, "config", "--format", "json")
+    done.check_returncode()
+    hashes = run(compose, folder, name, "config", "--hash", "*").stdout
+    return {
+        "document": json.loads(with_placeholder(done.stdout, folder)),
+        "hashes": dict(line.split() for line in hashes.splitlines()),
+    }
+
+
+def record(compose: str) -> None:
+    version = subprocess.run([compose, "version", "--short"], capture_output=True, text=True).stdout.strip()
+    GOLDEN.mkdir(exist_ok=True)
+    for name in names():
+        with tempfile.TemporaryDirectory() as scratch:
+            found = {"version": version, **answer(compose, copied(name, Path(scratch)), name)}
+        (GOLDEN / f"{name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        print(name)
+
+
+if __name__ == "__main__":
+    record(os.path.abspath(sys.argv[1]))
