@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.compose.recorder /path/of/docker-compose
 
-Each folder of ``corpus`` is copied to a temporary one, so that no other file influences the result.  Files that Docker's
-compose refuses are recorded from an equivalent file, which ``recorded_from`` in ``flags.json`` names.
+Each folder of ``corpus`` is copied to a temporary one, so that no other file influences the result.  Files that
+Docker's compose refuses are recorded from an equivalent file, which ``recorded_from`` in ``flags.json`` names.
 """
 
 from __future__ import annotations
