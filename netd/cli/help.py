@@ -38,6 +38,7 @@ def overview() -> str:
         ("image", "Images"),
     ):
         parts.append(_section(title, _members(name)))
+    parts.append(_section("Projects", (("compose", f"{GROUPS['compose']} (see: netctl compose --help)"),)))
     parts.append(_section("Registries", ((verb, _summary(verb)) for verb in _REGISTRIES)))
     parts.append(_section("Shortcuts", ((name, f"netctl {ALIASES[name]}") for name in _SHORTCUTS)))
     parts.append(_section("Other", ((verb, _summary(verb)) for verb in _SYSTEM)))
@@ -52,6 +53,11 @@ def group(name: str) -> str:
     members = list(_members(name))
     if name == "container":
         members += [(f"container {verb}", _summary(verb)) for verb in CONTAINER_VERBS]
+    if name == "compose":
+        from netd.cli.compose.global_flags import FLAGS
+
+        usage = "netctl compose [FLAGS] VERB [FLAGS OF THE VERB] [ARGUMENTS]"
+        return f"Usage:  {usage}\n\n{GROUPS[name]}\n" + _section("Verbs", members) + _flags(FLAGS)
     return f"Usage:  netctl {name} VERB [FLAGS] [ARGUMENTS]\n\n{GROUPS[name]}\n" + _section("Verbs", members)
 
 

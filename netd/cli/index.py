@@ -2,6 +2,42 @@
 
 from __future__ import annotations
 
+COMPOSE_VERBS = {
+    "up": ("up", "Create and start the containers of services"),
+    "down": ("down", "Stop and remove the containers and networks of a project"),
+    "ps": ("ps", "List the containers of a project"),
+    "logs": ("logs", "Show the output of services"),
+    "config": ("config", "Check the compose files, and print the project in canonical form"),
+    "build": ("build", "Build the images of services"),
+    "pull": ("build", "Pull the images of services"),
+    "push": ("build", "Push the images of services"),
+    "create": ("up", "Create the containers of services without starting them"),
+    "run": ("run", "Run a command in a new container of a service"),
+    "exec": ("execute", "Run a command in a running container of a service"),
+    "start": ("lifecycle", "Start the existing containers of services"),
+    "stop": ("lifecycle", "Stop the containers of services"),
+    "restart": ("lifecycle", "Restart the containers of services"),
+    "kill": ("lifecycle", "Send a signal to the containers of services"),
+    "pause": ("lifecycle", "Suspend the containers of services"),
+    "unpause": ("lifecycle", "Resume the containers of services"),
+    "rm": ("lifecycle", "Remove stopped containers of services"),
+    "wait": ("lifecycle", "Wait until the containers of services have stopped, and print their exit codes"),
+    "scale": ("up", "Change how many containers services have"),
+    "attach": ("execute", "Attach the terminal to a running container of a service"),
+    "cp": ("files", "Copy files between a container of a service and the disk"),
+    "export": ("files", "Write the files of a container of a service as a tar archive"),
+    "commit": ("files", "Create an image from the changes of a container of a service"),
+    "top": ("listing", "List the processes of services"),
+    "port": ("listing", "Print the published port of a service"),
+    "images": ("listing", "List the images of the containers of a project"),
+    "volumes": ("listing", "List the volumes of a project"),
+    "stats": ("listing", "Show the resource usage of services"),
+    "events": ("listing", "Show events of the containers of a project as they occur"),
+    "ls": ("listing", "List the projects that have containers"),
+    "version": ("listing", "Show the version of compose"),
+}
+"""The verbs of ``compose``: the module in ``netd.cli.compose`` of each, and its summary."""
+
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "Create a container from an image and run it"),
     "exec": ("execute", "Run a command in a running container"),
@@ -69,12 +105,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "graph": ("topology.graph", "Show networks, containers, ports and ways out as a picture"),
     "doctor": ("doctor", "Find the rules of the host that drop traffic of containers, and the commands that permit it"),
     "info": ("system", "Show information about the daemons and the host"),
+    **{f"compose {verb}": (f"compose.{module}", summary) for verb, (module, summary) in COMPOSE_VERBS.items()},
     "completion": ("completion", "Print the completion script for a shell"),
     "__complete": ("completion", "Print the completions of a command line"),
 }
 
 GROUPS = {
     "builder": "Builds",
+    "compose": "Projects of several containers, described in compose files",
     "container": "Containers (the verbs below also work without 'container')",
     "image": "Images",
     "network": "Networks",
@@ -126,6 +164,7 @@ ALIASES = {
     "network remove": "network rm",
     "volume list": "volume ls",
     "volume remove": "volume rm",
+    "compose convert": "compose config",
     "container ls": "ps",
     "container list": "ps",
     "container remove": "rm",

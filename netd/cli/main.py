@@ -42,7 +42,8 @@ def main(words: list[str] | None = None) -> int:
 
 def load(name: str) -> Command:
     """Import the module of the verb *name*, a key of VERBS, and return its command."""
-    module = __import__(f"netd.cli.commands.{VERBS[name][0]}", fromlist=["COMMANDS"])
+    package = "netd.cli" if name.startswith("compose ") else "netd.cli.commands"
+    module = __import__(f"{package}.{VERBS[name][0]}", fromlist=["COMMANDS"])
     found: Command = module.COMMANDS[name]
     return found
 
@@ -64,6 +65,10 @@ def _run(words: list[str]) -> int:
     options = parse_global_options(words).options
     if options.on("version"):
         options.args = ["version", *options.args]
+    if options.args[:1] == ["compose"]:
+        from netd.cli.compose.global_flags import split
+
+        options.outer, options.args = split(options.args)
     name, rest = find(options.args)
     if not name:
         return _no_verb(options)
@@ -81,6 +86,7 @@ def _call(name: str, command: Command, words: list[str], global_options: Options
         if options.on("help") or global_options.on("help"):
             return _help(name, command)
         _check_argument_count(name, command, len(options.args))
+        options.outer = global_options.outer
         return command.run(_session(options if options.given("run-dir") else global_options), options)
     except UsageFault as fault:
         hint = "" if fault.message.endswith("?)") else f" (see: netctl {name} --help)"

@@ -11,7 +11,7 @@ from netd.cli.files import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from netd.path_patterns import Pattern
 
@@ -26,9 +26,10 @@ class ContextArchive:
 
     __slots__ = ("_given", "_ignore", "_patterns", "dockerfile", "folder")
 
-    def __init__(self, folder: str, dockerfile: str) -> None:
+    def __init__(self, folder: str, dockerfile: str, given: bytes | None = None) -> None:
         """*dockerfile* is a path on the disk, ``-`` for standard input, or empty for the one in the folder.
 
+        *given* is the content of a Dockerfile that is no file.
         Raises Fault if the folder or the Dockerfile cannot be read, or if the ignore file is invalid.
         """
         if not os.path.isdir(folder):
@@ -36,7 +37,7 @@ class ContextArchive:
         self.folder = folder
         self._given: bytes | None = None
         path = dockerfile or os.path.join(folder, "Dockerfile")
-        inside = dockerfile != "-" and _inside(folder, path)
+        inside = given is None and dockerfile != "-" and _inside(folder, path)
         if inside:
             self.dockerfile = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
             if not os.path.exists(path):
@@ -45,7 +46,7 @@ class ContextArchive:
             from secrets import token_hex
 
             self.dockerfile = f".dockerfile.{token_hex(10)}"
-            self._given = _read_given(path)
+            self._given = _read_given(path) if given is None else given
         self._ignore = self._read_ignore(path)
         try:
             self._patterns: Sequence[Pattern] = path_patterns.read_ignore_file(self._ignore)
@@ -64,8 +65,8 @@ class ContextArchive:
                 continue
         return b""
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the archive.  Raises OSError if a file cannot be read."""
+    def chunks(self, more: Mapping[str, str] | None = None) -> Iterator[bytes]:
+        """Yield the archive; *more* are further folders by their names in it.  Raises OSError."""
         links: dict[tuple[int, int], str] = {}
         if self._given is not None:
             # The daemon deletes the file after reading it, because the ignore file names it.
@@ -74,6 +75,8 @@ class ContextArchive:
         for path, name in self._files():
             if self._given is None or name != _IGNORE:
                 yield from pack.member_of(path, name, links, as_root=True)
+        for name, folder in (more or {}).items():
+            yield from pack.members(folder, name, links)
         yield pack.end()
 
     def _files(self) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,12 @@ def archive(path: str, name: str) -> Iterator[bytes]:
     yield end()
 
 
+def members(path: str, name: str, links: dict[tuple[int, int], str]) -> Iterator[bytes]:
+    """Yield the members for a folder and its content, which belong to root, under *name*."""
+    for source, member in _walk(path, name):
+        yield from member_of(source, member, links, as_root=True)
+
+
 def _walk(path: str, name: str) -> Iterator[tuple[str, str]]:
     """Yield (path, name in the archive), a directory before its content."""
     left = [(path, name)]

@@ -87,12 +87,16 @@ class Command:
 
 
 class Options:
-    """A parsed command line: arguments in ``args``, flags by their long names."""
+    """A parsed command line: arguments in ``args``, flags by their long names.
 
-    __slots__ = ("_flags", "_values", "args")
+    ``outer`` holds the flags of ``compose``, which stand before its verb.
+    """
+
+    __slots__ = ("_flags", "_values", "args", "outer")
 
     def __init__(self, flags: dict[str, Flag], values: dict[str, list[str]], args: list[str]) -> None:
         self._flags, self._values, self.args = flags, values, args
+        self.outer: Options | None = None
 
     def given(self, name: str) -> bool:
         return name in self._values

@@ -1,0 +1,1 @@
+"""The verbs of ``compose``: projects of several containers, through the Engine API."""

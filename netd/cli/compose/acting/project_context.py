@@ -1,0 +1,158 @@
+"""What a call of ``compose`` works on: the project of its files, or the one that its containers name."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from netd.cli.compose.acting.event_display import MODES, EventDisplay
+from netd.cli.compose.acting.ordered_jobs import DEFAULT_LIMIT, Cancellation
+from netd.cli.compose.acting.project_containers import project_of_containers
+from netd.cli.errors import Fault, UsageFault
+from netd.compose.model import ComposeProject, decode_project
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netd.cli.parse.flags import Options
+    from netd.cli.session import Session
+
+_INVALID = re.compile(r"[^a-z0-9_-]")
+_YES = ("1", "true", "yes", "on", "y", "t")
+
+
+class ActiveProject:
+    """A project that was loaded; ``files`` is empty for one that only its containers name."""
+
+    def __init__(
+        self, project: ComposeProject, working_dir: str, files: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self.project, self.working_dir, self.files = project, working_dir, tuple(files)
+        self.environment = environment
+
+    @property
+    def name(self) -> str:
+        return self.project.name
+
+    def services(self, wanted: Sequence[str]) -> list[str]:
+        """Return *wanted*, or all services.  Raises Fault for a name that the project does not have."""
+        for key in wanted:
+            if key not in self.project.services:
+                raise Fault(f"no such service: {key}{_suggestion(key, self.project.services)}")
+        return list(dict.fromkeys(wanted)) or sorted(self.project.services)
+
+
+class ComposeContext:
+    """One call: its session, the flags before the verb, and the settings that they and the environment select."""
+
+    def __init__(self, session: Session, options: Options) -> None:
+        outer = options.outer
+        if outer is None:
+            raise AssertionError("the verb was called without the flags of compose")
+        self.engine, self.session, self.options, self.outer = session.engine, session, options, outer
+        self.cancellation = Cancellation()
+        self.dry_run = outer.on("dry-run")
+        self.compatibility = outer.on("compatibility", environment_switch("COMPOSE_COMPATIBILITY"))
+        self.between = "_" if self.compatibility else "-"
+        self.limit = self._limit()
+
+    def colours(self) -> bool:
+        """Return whether escape sequences may be written to standard output."""
+        wanted = self.outer.text("ansi") or os.environ.get("COMPOSE_ANSI") or "auto"
+        if wanted not in ("never", "always", "auto"):
+            raise UsageFault(f"invalid value {wanted!r} for --ansi: use never, always or auto")
+        if wanted == "auto":
+            return not os.environ.get("NO_COLOR") and os.isatty(1)
+        return wanted == "always"
+
+    def display(self) -> EventDisplay:
+        mode = self.outer.text("progress") or os.environ.get("COMPOSE_PROGRESS") or "auto"
+        if mode not in MODES:
+            raise UsageFault(f'unsupported --progress value "{mode}": use {", ".join(MODES)}')
+        ansi = self.outer.text("ansi") or os.environ.get("COMPOSE_ANSI") or "auto"
+        if mode == "auto" and ansi == "never":
+            mode = "plain"
+        return EventDisplay(mode, colours=not os.environ.get("NO_COLOR"))
+
+    def load(self, services: Sequence[str] = ()) -> ActiveProject:
+        """Load the compose files; *services* enables the profiles of those.  Raises Fault."""
+        from netd.compose.errors import ComposeError
+        from netd.compose.load import load_project
+
+        try:
+            loaded = load_project(
+                self.outer.many("file"),
+                project_name=self._given_name() or None,
+                project_directory=self.outer.text("project-directory") or None,
+                profiles=self.outer.many("profile") or _words("COMPOSE_PROFILES"),
+                env_files=self.outer.many("env-file") or _words("COMPOSE_ENV_FILES"),
+                environment=dict(os.environ),
+                services=list(services),
+            )
+            project = decode_project(loaded.document)
+        except (ComposeError, ValueError) as error:
+            raise Fault(str(error)) from None
+        with self.display() as display:
+            for warning in loaded.warnings:
+                display.warn(str(warning))
+        environment = getattr(loaded, "environment", os.environ)
+        return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], environment)
+
+    def find(self, services: Sequence[str] = ()) -> ActiveProject:
+        """Load the compose files; without any, and with a name of the project, return what its containers tell."""
+        name = self._given_name()
+        if (
+            name
+            and not self.outer.many("file")
+            and not os.environ.get("COMPOSE_FILE")
+            and not has_compose_file(self.outer.text("project-directory") or os.getcwd())
+        ):
+            return ActiveProject(project_of_containers(self.engine, name), "", (), os.environ)
+        return self.load(services)
+
+    def _given_name(self) -> str:
+        name = self.outer.text("project-name") or os.environ.get("COMPOSE_PROJECT_NAME") or ""
+        if name and (_INVALID.search(name) or not name[0].isalnum()):
+            raise Fault(
+                f"invalid project name {name!r}: must consist only of lowercase alphanumeric characters, hyphens, and "
+                "underscores as well as start with a letter or number"
+            )
+        return name
+
+    def _limit(self) -> int:
+        text = self.outer.text("parallel") or os.environ.get("COMPOSE_PARALLEL_LIMIT") or ""
+        if not text:
+            return DEFAULT_LIMIT
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 10) or text == "0":
+            raise UsageFault(f"invalid value {text!r} for --parallel: use a number of jobs, or -1 for no limit")
+        return int(text)
+
+
+def environment_switch(name: str) -> bool:
+    """Return whether a variable of the environment is set to yes."""
+    return os.environ.get(name, "").lower() in _YES
+
+
+def has_compose_file(folder: str) -> bool:
+    """Return whether *folder* or one above it has a compose file with one of the default names."""
+    names = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+    folder = os.path.abspath(folder)
+    while True:
+        if any(os.path.exists(os.path.join(folder, name)) for name in names):
+            return True
+        if folder == os.path.dirname(folder):
+            return False
+        folder = os.path.dirname(folder)
+
+
+def _words(variable: str) -> list[str]:
+    return [word.strip() for word in os.environ.get(variable, "").split(",") if word.strip()]
+
+
+def _suggestion(key: str, known: Mapping[str, object]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(key, known, 1)
+    return f"; did you mean {near[0]}?" if near else f"; the services are {', '.join(sorted(known)) or 'none'}"
