@@ -116,4 +116,18 @@ def test_the_overview_names_every_verb(netctl, words):
     said = netctl(*words)
     assert said.code == 0
     for name in VERBS:
-        assert name in said.out or name.startswith("__") or name == "container inspect"
+        assert name in said.out or name.startswith(("__", "compose ")) or name == "container inspect"
+
+
+def test_the_help_of_compose_names_its_verbs_and_the_flags_before_them(netctl):
+    for words in (["compose"], ["compose", "--help"], ["compose", "-f", "x.yaml"]):
+        said = netctl(*words)
+        assert said.code == 0 and "--project-directory" in said.out
+        assert all(f"  {name} " in said.out for name in VERBS if name.startswith("compose "))
+
+
+def test_a_verb_of_docker_that_compose_does_not_have_is_refused_with_the_reason(netctl):
+    said = netctl("compose", "-p", "x", "watch")
+    assert said.code == 1 and "compose watch is not supported: run 'compose up --build'" in said.err
+    said = netctl("compose", "upp")
+    assert said.code == 1 and "did you mean 'netctl compose up'?" in said.err

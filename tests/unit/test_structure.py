@@ -22,12 +22,21 @@ SAME_ROLE = {
     "event_loop": "the epoll loop of netd-dns and of a shim",
     "load": "reading an archive of images, and reading a project",
     "main": "the start of a process",
+    "model": "the values that a part is about",
     "publishing": "publishing ports, in netd and for a container",
     "restore": "the start of each daemon from its records",
     "shapes": "Docker's JSON of each daemon",
 }
 """Module names that are used more than once, with the role that all modules of the name have."""
-LAYERS = ("netd.cli.commands", "netd.server", "netd.engine", "runtime.api", "runtime.engine", "runtime.storage")
+LAYERS = (
+    "netd.cli.commands",
+    "netd.cli.compose",
+    "netd.server",
+    "netd.engine",
+    "runtime.api",
+    "runtime.engine",
+    "runtime.storage",
+)
 """Verbs of netctl, routes and engines name their modules after the same objects of Docker's API."""
 PROCESSES = {
     "netd": "netd.__main__",

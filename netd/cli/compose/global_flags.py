@@ -28,6 +28,7 @@ _REFUSED = {
     "watch": "run 'compose up --build' after changes",
     "publish": "projects are not stored in registries",
     "bridge": "compose files are not converted to other models",
+    "convert": "it is an old name of compose config",
     "alpha": "experimental verbs of Docker's compose do not exist",
 }
 

@@ -17,7 +17,7 @@ from netd.cli.errors import ApiFault, Fault
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.session import print_line, warn
 from netd.cli.transport.terminal import STDIN, STDOUT, is_terminal
-from netd.compose.create.container import ContainerIdentity
+from netd.compose.create.container_body import ContainerIdentity
 from netd.compose.model import ComposeService, ServicePort, ServiceVolume
 from netd.compose.plan import references
 from netd.compose.plan.dependencies import dependencies

@@ -10,7 +10,7 @@ from netd.cli.compose.acting.service_images import ImageProvider
 from netd.cli.compose.acting.start_phase import Starter
 from netd.cli.compose.acting.stop_phase import Stopper
 from netd.cli.errors import Fault
-from netd.compose.create.container import refuse_unsupported
+from netd.compose.create.container_body import refuse_unsupported
 from netd.compose.plan.dependencies import closure, edges
 from netd.compose.plan.existing import orphans
 from netd.compose.plan.service_plan import DIVERGED

@@ -9,7 +9,7 @@ from netd.cli.compose.acting.stop_phase import Stopper
 from netd.cli.errors import ApiFault, Fault
 from netd.compose import project_names as names
 from netd.compose.config_hash import service_hash
-from netd.compose.create.container import ContainerIdentity, CreationContext, container_body
+from netd.compose.create.container_body import ContainerIdentity, CreationContext, container_body
 from netd.compose.plan import references
 from netd.compose.plan.dependencies import dependencies
 from netd.compose.plan.existing import ExistingContainer, existing

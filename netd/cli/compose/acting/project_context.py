@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from netd.cli.compose.acting.event_display import MODES, EventDisplay
 from netd.cli.compose.acting.ordered_jobs import DEFAULT_LIMIT, Cancellation
@@ -82,11 +83,11 @@ class ComposeContext:
 
         try:
             loaded = load_project(
-                self.outer.many("file"),
-                project_name=self._given_name() or None,
-                project_directory=self.outer.text("project-directory") or None,
-                profiles=self.outer.many("profile") or _words("COMPOSE_PROFILES"),
-                env_files=self.outer.many("env-file") or _words("COMPOSE_ENV_FILES"),
+                [Path(file) for file in self.outer.many("file")],
+                project_name=self.outer.text("project-name") or None,
+                project_directory=Path(folder) if (folder := self.outer.text("project-directory")) else None,
+                profiles=self.outer.many("profile"),
+                env_files=[Path(file) for file in self.outer.many("env-file")],
                 environment=dict(os.environ),
                 services=list(services),
             )
@@ -96,8 +97,7 @@ class ComposeContext:
         with self.display() as display:
             for warning in loaded.warnings:
                 display.warn(str(warning))
-        environment = getattr(loaded, "environment", os.environ)
-        return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], environment)
+        return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], loaded.environment)
 
     def find(self, services: Sequence[str] = ()) -> ActiveProject:
         """Load the compose files; without any, and with a name of the project, return what its containers tell."""
@@ -137,7 +137,8 @@ def environment_switch(name: str) -> bool:
 
 def has_compose_file(folder: str) -> bool:
     """Return whether *folder* or one above it has a compose file with one of the default names."""
-    names = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+    from netd.compose.files.project_files import NAMES as names
+
     folder = os.path.abspath(folder)
     while True:
         if any(os.path.exists(os.path.join(folder, name)) for name in names):
@@ -147,12 +148,8 @@ def has_compose_file(folder: str) -> bool:
         folder = os.path.dirname(folder)
 
 
-def _words(variable: str) -> list[str]:
-    return [word.strip() for word in os.environ.get(variable, "").split(",") if word.strip()]
-
-
 def _suggestion(key: str, known: Mapping[str, object]) -> str:
-    from difflib import get_close_matches
+    from netd.nearest_names import nearest
 
-    near = get_close_matches(key, known, 1)
-    return f"; did you mean {near[0]}?" if near else f"; the services are {', '.join(sorted(known)) or 'none'}"
+    near = nearest(key, known)
+    return f"; did you mean {near}?" if near else f"; the services are {', '.join(sorted(known)) or 'none'}"

@@ -10,7 +10,7 @@ from netd.compose import project_names as names
 from netd.compose.config_hash import service_hash
 from netd.compose.create.container_mounts import mounts
 from netd.compose.create.engine_units import nanoseconds, whole_seconds
-from netd.compose.create.limits import limits, restart_policy
+from netd.compose.create.service_limits import limits, restart_policy
 from netd.compose.model import ComposeProject, ComposeService, HealthTest, Json, ServiceNetwork
 
 _UNSUPPORTED = ("credential_spec", "provider", "models", "use_api_socket")
@@ -250,6 +250,7 @@ def _endpoint(wanted: ServiceNetwork | None, aliases: Iterable[str], context: Cr
     }
     fields: Json = {
         "IPAMConfig": {name: value for name, value in addresses.items() if value},
+        "IPAddress": wanted.ipv4_address,
         "MacAddress": wanted.mac_address,
         "DriverOpts": wanted.driver_opts,
         "GwPriority": wanted.gw_priority,
