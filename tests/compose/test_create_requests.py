@@ -44,13 +44,9 @@ def filled(value):
 def comparable(body):
     body = filled(body)
     host = body.get("HostConfig", {})
-    for name, key in (
-        ("Mounts", lambda mount: mount["Target"]),
-        ("Binds", str),
-        ("Ulimits", lambda limit: limit["Name"]),
-    ):
+    for name in ("Mounts", "Binds", "Ulimits", "ExtraHosts"):
         if name in host:
-            host[name] = sorted(host[name], key=key)
+            host[name] = sorted(host[name], key=lambda entry: json.dumps(entry, sort_keys=True))
     if "Env" in body:
         body["Env"] = sorted(body["Env"])
     if names.DEPENDS_ON in body.get("Labels", {}):
