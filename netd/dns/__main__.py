@@ -24,6 +24,8 @@ from netd.dns.server.service import DnsServer
 
 _PR_SET_NAME = 15
 _BACKLOG = 128
+_GC_THRESHOLD = 20_000
+"""Allocations between two collections: queries create no reference cycles."""
 _MAX_LOG_LINES = 60
 """Per minute."""
 
@@ -45,6 +47,7 @@ def main() -> int:
     ControlSocket(loop, listener, DnsServer(loop, flags.resolv_conf), version())
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     logging.getLogger("netd.dns").info("started: pid=%d", os.getpid())
     loop.run()
     return 0

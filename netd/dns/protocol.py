@@ -144,8 +144,8 @@ def _services(data: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, tuple[Se
     return {name: tuple(Service(*service) for service in services) for name, services in data.items()}
 
 
-def _upstreams(data: Sequence[Mapping[str, Any]]) -> tuple[Upstream, ...]:
-    return tuple(Upstream(**upstream) for upstream in data)
+def _upstreams(data: Sequence[Sequence[Any]]) -> tuple[Upstream, ...]:
+    return tuple(Upstream(*upstream) for upstream in data)
 
 
 def _view(data: dict[str, Any]) -> View:

@@ -62,12 +62,15 @@ class NetworkRecords:
     by port number, ``_80._tcp.<name>``."""
     ancestors: Counter[str] = field(init=False, compare=False, repr=False)
     """Ancestors of the names above → number of names below: they exist too (RFC 8020).  Computed."""
+    zone: str = field(init=False, compare=False, repr=False)
+    """The network's name, folded.  Computed."""
 
     def __post_init__(self) -> None:
         found = Counter(
             ancestor for entries in (self.names, self.services) for name in entries for ancestor in ancestors(name)
         )
         object.__setattr__(self, "ancestors", found)
+        object.__setattr__(self, "zone", fold(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,7 @@ class Patch:
         return bool(self.names or self.pointers or self.services)
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
+class Upstream(NamedTuple):
     """An upstream server, queried on port 53."""
 
     address: str

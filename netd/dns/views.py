@@ -25,13 +25,15 @@ Prepared: TypeAlias = dict[bytes, "bytes | RoundRobin | Forward"]
 class SharedView:
     """One view, for all sandboxes with an equal one."""
 
-    __slots__ = ("prepared", "streamed", "users", "view")
+    __slots__ = ("forwarded", "prepared", "streamed", "users", "view")
 
     def __init__(self, view: View) -> None:
         self.view = view
         self.prepared: Prepared = {}
         self.streamed: Prepared = {}
         """The same for TCP, where responses are not truncated."""
+        self.forwarded: dict[bytes, Forward] = {}
+        """The bytes of a plain query without its id and the first label of its name → decision (``decide.py``)."""
         self.users = 0
 
     def prepare(self, query: bytes, response: bytes | RoundRobin | Forward, stream: bool = False) -> None:
@@ -40,8 +42,14 @@ class SharedView:
             responses.clear()
         responses[query] = response
 
+    def prepare_forward(self, siblings: bytes, decision: Forward) -> None:
+        if len(self.forwarded) >= MAX_PREPARED:
+            self.forwarded.clear()
+        self.forwarded[siblings] = decision
+
     def forget(self) -> None:
-        """Drop all prepared responses."""
+        """Drop all prepared responses and decisions."""
+        self.forwarded.clear()
         self.prepared.clear()
         self.streamed.clear()
 

@@ -10,7 +10,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netd.dns.messages import special_names
-from netd.dns.messages.decide import Answer, EmptyResponse, Forward, QueryType, Question, Rcode, decide
+from netd.dns.messages.decide import (
+    Answer,
+    EmptyResponse,
+    Forward,
+    QueryType,
+    Question,
+    Rcode,
+    decide,
+    holds_for_siblings,
+)
 from netd.dns.messages.name_lookup import ServicePort
 from netd.dns.messages.reverse import Zones, parse
 from netd.dns.records import MutableRecords, NetworkRecords, Service, Upstream, View, difference, fold
@@ -38,6 +47,26 @@ views = st.builds(
     st.booleans(),
 )
 types = st.sampled_from([*QueryType, 15, 16, 33, 65, 0])
+
+
+dotted = st.lists(labels | st.sampled_from(["*", "_tcp", "internal", "host", "docker"]), min_size=1, max_size=4).map(
+    ".".join
+)
+
+
+@given(dotted, labels, types, views, networks, st.booleans(), st.lists(dotted, max_size=2), st.data())
+def test_a_decision_to_forward_that_is_kept_for_a_domain_is_that_of_each_name_in_it(
+    name, sibling, kind, view, known, has_gateway, domains, data
+):
+    domain_servers = tuple((domain, (Upstream("192.0.2.9"),)) for domain in domains)
+    view = replace(view, gateways=("10.0.0.1",) if has_gateway else (), domains=domain_servers)
+    wild = {data.draw(dotted): ("10.0.0.2",) for _ in range(data.draw(st.integers(0, 2)))}
+    known = {**known, "n1": NetworkRecords(data.draw(dotted), wild)}
+    question = Question(name, kind)
+    decision = decide(question, view, known)
+    assume(isinstance(decision, Forward) and holds_for_siblings(question, view, known))
+    other = Question(".".join((sibling, *name.split(".")[1:])), kind)
+    assert decide(other, view, known) == decision
 
 
 @given(names, types, views, networks)

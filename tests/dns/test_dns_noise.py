@@ -103,7 +103,7 @@ def test_noise_leaves_nothing_behind(on_host, stream):
         asker = await dns_host.container("a", View(("n1",), upstreams=inside("127.0.0.1")))
         vitals = Vitals(dns_host.server_pid())
         with upstream(asker.ns, "127.0.0.1", nonsense) as server:
-            held = vitals.descriptors()
+            held = vitals.descriptors() + 1  # A disconnected socket stays open in the container for later queries.
             shout(asker, stream, NOISE / 4)
             memory = vitals.memory()
             assert shout(asker, stream, NOISE) > 100

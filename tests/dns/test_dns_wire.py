@@ -20,6 +20,7 @@ from netd.dns.messages.message import (
     error_response,
     header_response,
     parse_query,
+    plain_question,
     question_end,
 )
 
@@ -107,6 +108,20 @@ def test_no_bytes_raise_and_none_but_queries_are_answered(packet, data):
     else:
         body = build_response(message, Answer(("10.0.0.1", "10.0.0.2")), False)
         assert (body.next() if isinstance(body, RoundRobin) else body)[:1]
+
+
+@given(queries(), st.binary(max_size=3), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=3))
+def test_the_short_way_to_a_question_leads_to_the_same_question(query, rest, changes):
+    packet = bytearray(query.to_wire())
+    found = plain_question(bytes(packet))
+    assert found == understood(query).question
+    for at, octet in changes:
+        packet[at % len(packet)] = octet
+    for spoiled in (bytes(packet), bytes(packet) + rest, bytes(packet)[: -len(rest) or None], packet[: 12 + len(rest)]):
+        found, message = plain_question(bytes(spoiled)), parse_query(bytes(spoiled))
+        if found is not None:
+            assert isinstance(message, DnsMessage) and message.question == found
+            assert message.edns is None or not (message.edns.rdata or message.edns.edns_ver)
 
 
 @pytest.mark.parametrize("counts", ["0000000000000000", "0002000000000000", "0001000100000000", "0001000000010000"])

@@ -7,25 +7,25 @@ received, with reduced TTLs.  Responses that are not answers (SERVFAIL, TC, deni
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
-from netd.dns.messages.message import HEADER, question_end
-from netd.dns.messages.rr_scan import RecordPosition, RecordType, records
+from netd.dns.messages.message import HEADER, PLAIN_OPT, question_end
+from netd.dns.messages.rr_scan import RecordPosition, RecordType, all_records
 
 MAX_BYTES = 2 << 20
 MAX_ENTRIES = 4096
 MAX_TTL = 3600
 """Seconds; upper limit of the time for which a response is stored."""
 _ENTRY = MAX_BYTES // MAX_ENTRIES
+_EVICTIONS = 16
+_NO_LIMIT = 1 << 31
+"""Seconds; more than any TTL."""
 _TRUNCATED = 0x02
 _NOERROR, _NXDOMAIN = 0, 3
-_PLAIN_OPT = 11
-"""Bytes of an OPT record without options."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     reply: bytes
     """Without its id."""
     ttl_offsets: tuple[int, ...]
@@ -48,6 +48,9 @@ class Cache:
         """Sandbox → keys of its entries, the oldest first."""
         self._weights: Counter[str] = Counter()
         """Sandbox → bytes of its entries, with a fixed amount per entry."""
+        self._heaviest = ""
+        self._evictions = 0
+        """Evictions from the heaviest sandbox since it was determined."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,9 +65,22 @@ class Cache:
             return None
         return _aged(entry, int(now - entry.since))
 
-    def put(self, key: Hashable, query: bytes, reply: bytes, now: float, owner: str = "") -> None:
-        """Store the *reply* to a *query*, both without their ids, if it is cacheable; *owner* is the sandbox."""
-        if not is_cacheable_query(query) or (found := lifetime(reply)) is None:
+    def put(
+        self,
+        key: Hashable,
+        query: bytes,
+        reply: bytes,
+        now: float,
+        owner: str = "",
+        positions: Sequence[RecordPosition] | None = None,
+        is_plain: bool = False,
+    ) -> None:
+        """Store the *reply* to a *query*, both without their ids, if it is cacheable; *owner* is the sandbox.
+
+        *positions* are those of the reply's records, if the caller knows them, in the reply with its id.
+        *is_plain*: the query is known to have at most an OPT record without options.
+        """
+        if not (is_plain or is_cacheable_query(query)) or (found := lifetime(reply, positions)) is None:
             return
         seconds, ttl_offsets = found
         if key in self._entries:
@@ -75,8 +91,15 @@ class Cache:
         self._weights[owner] += size + _ENTRY
         self._bytes += size
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            heaviest = max(self._weights, key=self._weights.__getitem__)
-            self._drop(next(iter(self._owned[heaviest])))
+            self._evict()
+
+    def _evict(self) -> None:
+        """Drop the oldest entry of the heaviest sandbox, which is determined anew every few evictions."""
+        self._evictions += 1
+        if self._evictions >= _EVICTIONS or self._heaviest not in self._owned:
+            self._evictions = 0
+            self._heaviest = max(self._weights, key=self._weights.__getitem__)
+        self._drop(next(iter(self._owned[self._heaviest])))
 
     def _drop(self, key: Hashable) -> None:
         entry = self._entries.pop(key)
@@ -101,34 +124,36 @@ def _aged(entry: _Entry, seconds: int) -> bytes:
 def is_cacheable_query(query: bytes) -> bool:
     """Return True if *query* (without its id) has no EDNS options: options such as cookies differ in each query."""
     end = question_end(b"\0\0" + query) - 2
-    return len(query) == end or (len(query) == end + _PLAIN_OPT and query[end : end + 3] == b"\0\0\x29")
+    return len(query) == end or (len(query) == end + PLAIN_OPT and query[end : end + 3] == b"\0\0\x29")
 
 
-def lifetime(reply: bytes) -> tuple[int, tuple[int, ...]] | None:
+def lifetime(reply: bytes, positions: Sequence[RecordPosition] | None = None) -> tuple[int, tuple[int, ...]] | None:
     """Return for how many seconds a response, without its id, is valid, and the offsets of its TTLs.
 
     None if it is not cacheable.  A denial is valid for the minimum of its SOA record (RFC 2308); without an SOA it is
-    not cacheable.
+    not cacheable.  *positions*: as in ``Cache.put``.
     """
     packet = b"\0\0" + reply
-    if (
-        len(packet) < HEADER
-        or packet[4:6] != b"\0\1"
-        or packet[2] & _TRUNCATED
-        or packet[3] & 15 not in (_NOERROR, _NXDOMAIN)
-    ):
+    if len(packet) < HEADER or packet[4:6] != b"\0\1" or packet[2] & _TRUNCATED:
         return None
-    counts = [int.from_bytes(packet[at : at + 2]) for at in (6, 8, 10)]
-    positions = list(records(packet, question_end(packet), sum(counts)))
-    if len(positions) < sum(counts):
+    code, answers = packet[3] & 15, int.from_bytes(packet[6:8])
+    if code not in (_NOERROR, _NXDOMAIN):
         return None
-    soas = [record for record in positions[counts[0] : counts[0] + counts[1]] if record.type == RecordType.SOA]
-    if not soas and (not counts[0] or packet[3] & 15 == _NXDOMAIN):
+    if positions is None and (positions := all_records(packet, question_end(packet))) is None:
         return None
-    timed = [record for record in positions if record.type != RecordType.OPT]
-    seconds = min(_seconds(packet, record) for record in timed)
-    seconds = min(seconds, *(int.from_bytes(packet[soa.end - 4 : soa.end]) for soa in soas)) if soas else seconds
-    return (seconds, tuple(record.ttl - 2 for record in timed)) if seconds > 0 else None
+    seconds = _NO_LIMIT
+    offsets = []
+    is_denial = not answers or code == _NXDOMAIN
+    authority = answers + int.from_bytes(packet[8:10])
+    for at, record in enumerate(positions):
+        if record.type == RecordType.OPT:
+            continue
+        offsets.append(record.ttl - 2)
+        seconds = min(seconds, _seconds(packet, record))
+        if record.type == RecordType.SOA and answers <= at < authority:
+            is_denial = False
+            seconds = min(seconds, int.from_bytes(packet[record.end - 4 : record.end]))
+    return (seconds, tuple(offsets)) if offsets and seconds > 0 and not is_denial else None
 
 
 def _seconds(packet: bytes, record: RecordPosition) -> int:

@@ -6,13 +6,15 @@ sensitively, gets queries in the case of the container.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Iterable
+
+from netd.dns.forwarding.random_bytes import RANDOM
 
 _CASE = 0x20
 NAME = 10
 """Offset of the name in a query without its id."""
-_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_CASE_BITS = bytes(_CASE if chr(octet).isascii() and chr(octet).isalpha() else 0 for octet in range(256))
+"""Octet → its bit that differs between capitals and small letters; 0 if the octet is no letter."""
 PLAIN_TIME = 600.0
 """Seconds for which a server gets unchanged case before mixed case is tried again."""
 
@@ -23,9 +25,9 @@ def mixed(query: bytes, end: int) -> bytes:
     Length bytes of labels have values below all letters and stay unchanged.
     """
     name = query[NAME:end]
-    chance = os.urandom(len(name))
-    drawn = (octet ^ (bit & _CASE) if octet in _LETTERS else octet for octet, bit in zip(name, chance, strict=True))
-    return query[:NAME] + bytes(drawn) + query[end:]
+    size = len(name)
+    flips = int.from_bytes(name.translate(_CASE_BITS)) & int.from_bytes(RANDOM.take(size))
+    return query[:NAME] + (int.from_bytes(name) ^ flips).to_bytes(size) + query[end:]
 
 
 def folded(query: bytes, end: int) -> bytes:

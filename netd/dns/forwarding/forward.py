@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -20,12 +21,13 @@ from netd.dns.event_loop import Loop
 from netd.dns.forwarding.cache import Cache
 from netd.dns.forwarding.case_randomization import folded, spelled
 from netd.dns.forwarding.fair_shares import Shares
-from netd.dns.forwarding.probes import Probes, is_probe
-from netd.dns.forwarding.upstream_race import Deliver, Done, PendingQuery, UpstreamRace
-from netd.dns.forwarding.upstreams import HostFile, UpstreamHealth
+from netd.dns.forwarding.probes import is_probe
+from netd.dns.forwarding.upstream_race import Deliver, PendingQuery, RaceContext, UpstreamRace
+from netd.dns.forwarding.upstreams import HostFile
 from netd.dns.messages.decide import Forward, Rcode
 from netd.dns.messages.edns_options import without_hop_options
 from netd.dns.messages.message import error_response
+from netd.dns.messages.rr_scan import RecordPosition
 from netd.dns.sandbox import ServedSandbox
 
 FAILURE_TTL = 1.0
@@ -47,10 +49,8 @@ class Forwarder:
 
     def __init__(self, loop: Loop, host: HostFile, counters: DnsCounters) -> None:
         self._counters = counters
-        self._loop = loop
         self._host = host
-        self._health = UpstreamHealth()
-        self._probes = Probes(loop, self._health)
+        self._context = RaceContext(loop)
         self._races: dict[str, dict[_Key, UpstreamRace]] = {}
         """Sandbox → its pending queries, the oldest first."""
         self._shares = Shares(_max_clients(), MAX_CLIENTS_PER_SANDBOX)
@@ -59,38 +59,49 @@ class Forwarder:
         """Query → the response to a failed one."""
 
     def forward(
-        self, sandbox: ServedSandbox, forward: Forward, packet: bytes, stream: bool, deliver: Deliver
+        self,
+        sandbox: ServedSandbox,
+        forward: Forward,
+        packet: bytes,
+        stream: bool,
+        deliver: Deliver,
+        is_plain: bool = False,
     ) -> bytes | None:
-        """Forward a query of *sandbox*; *deliver* gets the response without its id, unless it is returned at once."""
+        """Forward a query of *sandbox*; *deliver* gets the response without its id, unless it is returned at once.
+
+        *is_plain*: the packet is known to be a query with at most an OPT record without options.
+        """
         upstreams = forward.upstreams or self._host.upstreams()
         if not upstreams:
             self._counters.outcomes["records"] += 1
             return error_response(packet, forward.otherwise)
-        packet = without_hop_options(packet)
+        if not is_plain:
+            packet = without_hop_options(packet)
+        pending = PendingQuery(sandbox, upstreams, packet, stream, is_plain)
         if forward.exists:
-            reply = self._forward(
-                PendingQuery(sandbox, upstreams, packet, stream), lambda late: deliver(_not_denied(late))
-            )
+            reply = self._forward(pending, lambda late: deliver(_not_denied(late)))
             return None if reply is None else _not_denied(reply)
-        return self._forward(PendingQuery(sandbox, upstreams, packet, stream), deliver)
+        return self._forward(pending, deliver)
 
     def _forward(self, pending: PendingQuery, deliver: Deliver) -> bytes | None:
         if (cached := self._cache.get(pending.cache_key, time.monotonic())) is not None:
             self._counters.outcomes["cache"] += 1
             return cached
         sandbox = pending.sandbox
-        key = (sandbox.id, pending.stream, folded(pending.packet[2:], pending.name_end))
-        if (failure := self._failures.get(key)) is not None:
+        key = (sandbox.id, pending.stream, folded(pending.question, pending.name_end))
+        if self._failures and (failure := self._failures.get(key)) is not None:
             self._counters.outcomes["failed"] += 1
-            return spelled(failure, pending.packet[2:], pending.name_end)
+            return spelled(failure, pending.question, pending.name_end)
         self._make_room(sandbox)
         self._shares.begin(sandbox.id)
-        races = self._races.setdefault(sandbox.id, {})
+        races = self._races.get(sandbox.id)
+        if races is None:
+            races = self._races[sandbox.id] = {}
         race = races.get(key)
         if race is not None:
             race.join(pending.packet, deliver)
             return None
-        race = races[key] = UpstreamRace(self._loop, self._health, self._probes, pending, self._done(key, pending))
+        race = races[key] = UpstreamRace(self._context, pending, partial(self._done, key, pending, time.monotonic()))
         race.join(pending.packet, deliver)
         race.start()
         return None
@@ -104,28 +115,33 @@ class Forwarder:
         for race in tuple(self._races.get(sandbox.id, {}).values()):
             race.finish(None)
         self._races.pop(sandbox.id, None)
-        self._probes.forget(sandbox.id)
-        self._health.forget(sandbox.id)
+        self._context.forget(sandbox.id)
 
-    def _done(self, key: _Key, pending: PendingQuery) -> Done:
-        begun = time.monotonic()
-
-        def done(reply: bytes | None, is_failure: bool) -> None:
-            race = self._races[key[0]].pop(key)
-            self._shares.end(key[0], len(race.waiting))
-            outcome = "dropped" if reply is None else "failed" if is_failure else "upstream"
-            self._counters.outcomes[outcome] += len(race.waiting)
-            if reply is None:
-                return
-            self._counters.observe(time.monotonic() - begun)
-            if is_failure:
-                self._failures[key] = reply
-                seconds = PROBE_FAILURE_TTL if is_probe(pending.packet[2:]) else FAILURE_TTL
-                self._loop.call_later(seconds, partial(self._failures.__delitem__, key))
-            else:
-                self._cache.put(pending.cache_key, pending.packet[2:], reply, time.monotonic(), key[0])
-
-        return done
+    def _done(
+        self,
+        key: _Key,
+        pending: PendingQuery,
+        begun: float,
+        race: UpstreamRace,
+        reply: bytes | None,
+        is_failure: bool,
+        positions: Sequence[RecordPosition] | None,
+    ) -> None:
+        del self._races[key[0]][key]
+        clients = len(race.waiting)
+        self._shares.end(key[0], clients)
+        outcome = "dropped" if reply is None else "failed" if is_failure else "upstream"
+        self._counters.outcomes[outcome] += clients
+        if reply is None:
+            return
+        now = time.monotonic()
+        self._counters.observe(now - begun)
+        if is_failure:
+            self._failures[key] = reply
+            seconds = PROBE_FAILURE_TTL if is_probe(pending.question) else FAILURE_TTL
+            self._context.loop.call_later(seconds, partial(self._failures.__delitem__, key))
+        else:
+            self._cache.put(pending.cache_key, pending.question, reply, now, key[0], positions, pending.is_plain)
 
 
 def _max_clients() -> int:

@@ -12,11 +12,12 @@ from functools import partial
 
 from netd.dns.event_loop import Loop
 from netd.dns.forwarding.case_randomization import NAME
-from netd.dns.forwarding.upstream_attempts import Attempt, Datagram, is_shortage, socket_here
+from netd.dns.forwarding.port_table import PortTable
+from netd.dns.forwarding.udp_ports import is_shortage
+from netd.dns.forwarding.upstream_attempts import Attempt, Datagram
 from netd.dns.forwarding.upstreams import UpstreamHealth, server_key
 from netd.dns.records import Upstream
 from netd.dns.sandbox import ServedSandbox
-from netd.kernel.namespaces.netns import socket_in
 
 STEP = 0.2
 """Seconds without a response after which the next upstream server is queried too; a late response still counts."""
@@ -34,8 +35,9 @@ def is_probe(query: bytes) -> bool:
 class Probes:
     """Sends probes, one at a time per upstream server, and reports the results to *health*."""
 
-    def __init__(self, loop: Loop, health: UpstreamHealth) -> None:
+    def __init__(self, loop: Loop, health: UpstreamHealth, ports: PortTable) -> None:
         self._loop = loop
+        self._ports = ports
         self._health = health
         self._running: dict[object, tuple[str, Attempt]] = {}
 
@@ -45,10 +47,9 @@ class Probes:
         responded = self._health.has_responded(sandbox.id, upstream, since)
         if responded or key in self._running or self._health.is_suspect(sandbox.id, upstream):
             return
-        open_socket = partial(socket_in, sandbox.netns) if upstream.inside else socket_here
         on_response = partial(self._on_response, sandbox.id)
         try:
-            probe = Datagram(self._loop, open_socket, upstream, _ROOT, on_response)
+            probe = Datagram(self._ports.of(sandbox, upstream), upstream, _ROOT, len(_ROOT) + 2, on_response)
         except OSError as problem:
             if not is_shortage(problem):
                 self._record_silence(sandbox.id, upstream, since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netd.dns.messages.decide import Rcode
 from netd.dns.messages.message import HEADER, question_end
-from netd.dns.messages.rr_scan import records
+from netd.dns.messages.rr_scan import all_records
 
 _AUTHORITATIVE = 0x04
 _TRUNCATED = 0x02
@@ -58,7 +58,9 @@ def is_positive(reply: bytes) -> bool:
 
 def is_whole(reply: bytes) -> bool:
     """Return True if all records of the header's counts are present, or TC is set."""
-    if reply[2] & _TRUNCATED or not has_question(reply):
-        return True
-    count = sum(int.from_bytes(reply[at : at + 2]) for at in (6, 8, 10))
-    return sum(1 for _ in records(reply, question_end(reply), count)) == count
+    return is_partial(reply) or all_records(reply, question_end(reply)) is not None
+
+
+def is_partial(reply: bytes) -> bool:
+    """Return True if records may be missing: TC is set, or there is no question."""
+    return bool(reply[2] & _TRUNCATED) or not has_question(reply)

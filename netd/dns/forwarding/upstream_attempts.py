@@ -1,7 +1,7 @@
 """One query to one upstream server, over UDP or TCP.
 
-Each attempt has its own connected socket, on a random port chosen by the kernel, and a random id: a response is
-accepted only from that address, to that port, with that id and that question.
+A response is accepted only from the address that was queried, to the port and with the id of the query, which are
+random, and with its question.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Protocol, TypeAlias
 
 from netd.dns.event_loop import READ, WRITE, Loop
 from netd.dns.forwarding.reply_checks import is_reply
+from netd.dns.forwarding.udp_ports import PORT, Port, UdpPorts, family_of
+from netd.dns.messages.message import HEADER
 from netd.dns.records import Upstream
 
-PORT = 53
 _MAX_SIZE = 65535
-_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EADDRNOTAVAIL))
-"""Errors of the local host: no free descriptors, memory or ports."""
-
+_ONE = b"\0\1"
+_RESPONSE = 0x80
+"""QR in the third byte of the header."""
 OnResponse: TypeAlias = Callable[["Attempt", bytes | None], None]
 """Called with the response, including its id, or with None if the attempt has failed."""
-OpenSocket: TypeAlias = Callable[[int, int], socket.socket]
-"""Opens a non-blocking socket of a family and type, in the network namespace from which the query is sent."""
+OpenStream: TypeAlias = Callable[[int], socket.socket]
+"""Opens a non-blocking TCP socket of a family, in the network namespace from which the query is sent."""
 
 
 class Attempt(Protocol):
@@ -36,6 +37,8 @@ class Attempt(Protocol):
     """The bytes that were sent, with the id."""
     begun: float
     """Monotonic seconds."""
+    is_exact: bool
+    """The response is known to have the question in identical case."""
 
     def close(self) -> None: ...
 
@@ -43,54 +46,51 @@ class Attempt(Protocol):
 class Datagram:
     """A query over UDP.  Raises OSError if it cannot be sent."""
 
-    def __init__(
-        self, loop: Loop, open_socket: OpenSocket, upstream: Upstream, question: bytes, on_response: OnResponse
-    ) -> None:
+    __slots__ = ("_end", "_on_response", "_port", "_ports", "begun", "is_exact", "query", "upstream")
+
+    def __init__(self, ports: UdpPorts, upstream: Upstream, question: bytes, end: int, on_response: OnResponse) -> None:
+        """*end*: the offset after the question in the packet with its id."""
+        self._end = end
+        self.is_exact = False
         self.upstream = upstream
         self.begun = time.monotonic()
-        self._loop = loop
         self._on_response = on_response
-        self.query = os.urandom(2) + question
-        self._sock = open_socket(_family(upstream), socket.SOCK_DGRAM)
-        try:
-            self._sock.connect((upstream.address, PORT))
-            self._sock.send(self.query)
-        except OSError:
-            self._sock.close()
-            raise
-        loop.watch(self._sock.fileno(), READ, self._readable)
+        self._ports = ports
+        self._port: Port | None
+        self._port, self.query = ports.send(upstream, question, self)
 
     def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._loop.unwatch(self._sock.fileno())
-            self._sock.close()
+        port, self._port = self._port, None
+        if port is not None:
+            self._ports.end(port, self.query[:2], self)
 
-    def _readable(self, events: int) -> None:
-        try:
-            reply = self._sock.recv(_MAX_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
+    def received(self, packet: bytes) -> None:
+        if packet[4:6] == _ONE and packet[2] & _RESPONSE and packet.startswith(self.query[HEADER : self._end], HEADER):
+            self.is_exact = True
+            self._on_response(self, packet)
+        elif is_reply(self.query, packet):
+            self._on_response(self, packet)
+
+    def refused(self) -> None:
+        if self._port is not None:
             self._on_response(self, None)
-            return
-        if is_reply(self.query, reply):
-            self._on_response(self, reply)
 
 
 class Stream:
     """A query over TCP.  Raises OSError if connect(2) fails at once."""
 
     def __init__(
-        self, loop: Loop, open_socket: OpenSocket, upstream: Upstream, question: bytes, on_response: OnResponse
+        self, loop: Loop, open_stream: OpenStream, upstream: Upstream, question: bytes, on_response: OnResponse
     ) -> None:
         self.upstream = upstream
         self.begun = time.monotonic()
+        self.is_exact = False
         self._loop = loop
         self._on_response = on_response
         self.query = os.urandom(2) + question
         self._unsent = (len(self.query)).to_bytes(2) + self.query
         self._received = bytearray()
-        self._sock = open_socket(_family(upstream), socket.SOCK_STREAM)
+        self._sock = open_stream(family_of(upstream))
         try:
             self._sock.connect((upstream.address, PORT))
         except BlockingIOError:
@@ -131,14 +131,5 @@ class Stream:
             self._on_response(self, None)
 
 
-def _family(upstream: Upstream) -> int:
-    return socket.AF_INET6 if ":" in upstream.address else socket.AF_INET
-
-
-def socket_here(family: int, kind: int) -> socket.socket:
-    return socket.socket(family, kind | socket.SOCK_NONBLOCK)
-
-
-def is_shortage(problem: OSError) -> bool:
-    """Return True if a query was not sent for lack of resources of the local host."""
-    return problem.errno in _SHORTAGES
+def stream_here(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from netd.dns import resolv_conf
+from netd.dns.event_loop import Loop
 from netd.dns.forwarding.case_randomization import CaseSupport
+from netd.dns.forwarding.file_watch import FileWatch
 from netd.dns.records import Upstream
 
 log = logging.getLogger(__name__)
 
 MAX_SERVERS = 3
 """The number of name servers that the C library uses of a resolv.conf (MAXNS)."""
+CHECK = 1.0
+"""Seconds."""
 RETRY = 10.0
 """Seconds after which a server that did not respond is queried again, in parallel to one that does."""
 
 
 class HostFile:
-    """The host's resolv.conf: checked with stat(2) on each use and read after a change."""
+    """The host's resolv.conf, read after a change.
 
-    def __init__(self, path: Path) -> None:
+    With a loop, changes are reported by inotify(7), and the file is checked with stat(2) once in ``CHECK`` while it is
+    used: file systems of other hosts report no changes.  Without a loop, it is checked on each use.
+    """
+
+    def __init__(self, path: Path, loop: Loop | None = None) -> None:
         self._path = path
+        self._watch = FileWatch(path, loop) if loop is not None else None
+        self._checked_until = 0.0
         self._seen: tuple[int, ...] = ()
         self._upstreams: tuple[Upstream, ...] = ()
 
     def upstreams(self) -> tuple[Upstream, ...]:
         """Return the name servers; empty if the file is missing or has none."""
+        watch = self._watch
+        if watch is not None:
+            now = time.monotonic()
+            if now < self._checked_until and not watch.has_changed:
+                return self._upstreams
+            self._checked_until = now + CHECK
+            if watch.has_changed and not watch.renew():
+                self._checked_until = 0.0
+        return self._read()
+
+    def _read(self) -> tuple[Upstream, ...]:
         try:
             status = os.stat(self._path)
             seen = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -58,8 +80,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class QueryPlan:
+class QueryPlan(NamedTuple):
     """Servers to query: ``order`` one after the other, ``probes`` at once and in parallel."""
 
     order: tuple[Upstream, ...]
@@ -78,6 +99,8 @@ class UpstreamHealth:
 
     def plan(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> QueryPlan:
         """Return the servers with those that did not respond lately last; those due for a new try are probes."""
+        if not self._suspects:
+            return QueryPlan(tuple(upstreams))
         healthy = [upstream for upstream in upstreams if server_key(sandbox, upstream) not in self._suspects]
         suspect = [upstream for upstream in upstreams if upstream not in healthy]
         due = [upstream for upstream in suspect if healthy and self._suspects[server_key(sandbox, upstream)] <= now]
@@ -98,8 +121,10 @@ class UpstreamHealth:
         return server_key(sandbox, upstream) in self._suspects
 
     def record_response(self, sandbox: str, upstream: Upstream, now: float) -> None:
-        self._responses[server_key(sandbox, upstream)] = now
-        self._suspects.pop(server_key(sandbox, upstream), None)
+        key = server_key(sandbox, upstream)
+        self._responses[key] = now
+        if self._suspects:
+            self._suspects.pop(key, None)
 
     def forget(self, sandbox: str) -> None:
         gone = {key for key in (*self._suspects, *self._responses) if isinstance(key, tuple) and key[0] == sandbox}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from netd.dns.messages import name_lookup, reverse, special_names
 from netd.dns.messages.name_lookup import ServicePort
@@ -18,6 +18,8 @@ from netd.dns.messages.reverse import ReverseRange, Zones
 from netd.dns.records import NetworkRecords, Upstream, View, ancestors
 
 RESOLVER = "127.0.0.11"
+_DECIDED_BY_NAME = (".arpa", ".internal", ".localhost", ".invalid")
+"""Endings of names for which the whole name matters, or that are never forwarded."""
 
 
 class QueryType(IntEnum):
@@ -43,8 +45,7 @@ class Rcode(IntEnum):
     REFUSED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     name: str
     """Folded; a dot inside a label is written ``\\.``, so that the name matches no record."""
     type: int
@@ -99,6 +100,25 @@ def decide(
     found = None if question.name == special_names.LOCALHOST else _by_name(question, view, known)
     found = found or _by_special_use(question)
     return found or _forward(question, view, name_lookup.is_ancestor(question.name, view, known))
+
+
+def holds_for_siblings(question: Question, view: View, networks: Mapping[str, NetworkRecords]) -> bool:
+    """Return True if ``Forward``, decided for *question*, holds for all names with its parent that begin with no ``_``.
+
+    This is so if the records, links, special names and configured domains have no name at or below the parent, and no
+    wildcard or network name above it.
+    """
+    parent = question.name.partition(".")[2]
+    below = f".{parent}"
+    if not parent or view.links or below.endswith(_DECIDED_BY_NAME):
+        return False
+    if any(domain.endswith(below) for domain, _ in view.domains):
+        return False
+    above = (parent, *ancestors(parent))
+    for network in (networks[name] for name in view.networks if name in networks):
+        if network.zone in above or network.zone.endswith(below) or any(name in network.ancestors for name in above):
+            return False
+    return True
 
 
 def _by_name(question: Question, view: View, networks: Sequence[NetworkRecords]) -> Decision | None:

@@ -26,6 +26,8 @@ def without_hop_options(packet: bytes) -> bytes:
 
     The message is unchanged too if it is malformed, or if signed data follows (TSIG), which a change would invalidate.
     """
+    if packet[6:12] == bytes(6):
+        return packet
     opt, later = _opt(packet)
     if opt is None:
         return packet

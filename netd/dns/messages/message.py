@@ -50,6 +50,13 @@ HEADER = 12
 _QUERY = 0
 _ONE_QUESTION = bytes((0, 1, 0, 0, 0, 0))
 """QDCOUNT 1, ANCOUNT 0, NSCOUNT 0."""
+_QUESTION_ONLY = bytes((0, 1, 0, 0, 0, 0, 0, 0))
+_QUESTION_AND_OPT = bytes((0, 1, 0, 0, 0, 0, 0, 1))
+_QUERY_BITS = 0xF8
+"""QR and OPCODE in the third byte of the header."""
+PLAIN_OPT = 11
+"""Bytes of an OPT record without options."""
+_MAX_NAME_END = HEADER + 255
 _MAX_QUERY_SIZE = 4096
 _OPT = bytes((0, 0, 41))
 """The first bytes of an OPT record: the root name and the type."""
@@ -120,6 +127,33 @@ def parse_query(packet: bytes) -> DnsMessage | Rcode | None:
         return DnsMessage(DNSRecord(header, q=parsed), _question(parsed), edns)
     except (DNSError, DNSBufferError, struct.error):
         return Rcode.FORMERR
+
+
+def plain_question(packet: bytes) -> Question | None:
+    """Return the question of a query with no other records, or with an OPT record without options; else None.
+
+    Most queries are of this form.  The result is that of ``parse_query``, without the parts for a response.
+    """
+    counts = packet[4:12]
+    if (counts != _QUESTION_ONLY and counts != _QUESTION_AND_OPT) or packet[2] & _QUERY_BITS or len(packet) == HEADER:
+        return None
+    labels, at, size = [], HEADER, len(packet)
+    while (length := packet[at]) and length < 64:
+        end = at + 1 + length
+        labels.append(packet[at + 1 : end])
+        at = end
+        if at >= size:
+            return None
+    end = at + 5
+    if length or at >= _MAX_NAME_END or size != (end if counts == _QUESTION_ONLY else end + PLAIN_OPT):
+        return None
+    if size != end and (packet[end : end + 3] != _OPT or packet[end + 6] or packet[end + 9 : size] != b"\0\0"):
+        return None
+    name = b".".join(labels)
+    if not name.isascii() or name.count(b".") >= len(labels) > 0:
+        return None
+    kind, in_class = struct.unpack_from("!HH", packet, at + 1)
+    return Question(name.decode().lower(), kind if in_class in _CLASSES else 0)
 
 
 def _parse_question(packet: bytes, end: int) -> DNSQuestion:

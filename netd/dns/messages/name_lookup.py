@@ -37,7 +37,7 @@ def is_service(name: str) -> bool:
 
 def exact(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | None:
     """Return the addresses of a name or of ``name.network``, with links resolved; None if unknown."""
-    target = fold(view.links.get(name, name))
+    target = fold(view.links[name]) if name in view.links else name
     for network in networks:
         if (found := network.names.get(target)) is not None:
             return found
@@ -49,6 +49,8 @@ def exact(name: str, view: View, networks: Sequence[NetworkRecords]) -> tuple[st
 
 def wildcard(name: str, networks: Sequence[NetworkRecords]) -> tuple[str, ...] | None:
     """Return the addresses of the longest wildcard that matches a name; None if there is none."""
+    if not any(network.ancestors for network in networks):
+        return None
     for ancestor in ancestors(name):
         for network in networks:
             if (found := network.names.get(f"*.{ancestor}")) is not None:
@@ -105,7 +107,7 @@ def is_ancestor(name: str, view: View, networks: Sequence[NetworkRecords]) -> bo
     if view.gateways and name in _HOST_ANCESTORS:
         return True
     for network in networks:
-        zone = fold(network.name)
+        zone = network.zone
         if name in network.ancestors or zone == name or zone.endswith(f".{name}"):
             return True
         if name.endswith(f".{zone}") and name[: -len(zone) - 1] in network.ancestors:
@@ -122,11 +124,10 @@ def is_container_service(name: str, view: View, networks: Sequence[NetworkRecord
 
 def _with_network(name: str, networks: Sequence[NetworkRecords]) -> Iterator[tuple[str, NetworkRecords]]:
     """Split ``a.b.c`` into (a.b, network c) and (a, network b.c), as both may hold dots; yield existing networks."""
-    zones: dict[str, list[NetworkRecords]] = {}
-    for network in networks:
-        zones.setdefault(fold(network.name), []).append(network)
-    at = name.rfind(".")
+    candidates = [network for network in networks if name.endswith(network.zone)]
+    at = name.rfind(".") if candidates else 0
     while at > 0:
-        for network in zones.get(name[at + 1 :], ()):
-            yield name[:at], network
+        for network in candidates:
+            if network.zone == name[at + 1 :]:
+                yield name[:at], network
         at = name.rfind(".", 0, at)

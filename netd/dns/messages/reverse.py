@@ -43,6 +43,8 @@ class ReverseRange:
 
 def parse(name: str) -> ReverseRange | None:
     """Return the addresses of a folded name under in-addr.arpa or ip6.arpa; None for other names."""
+    if not name.endswith(".arpa"):
+        return None
     for ending, version, most, step, base in _ZONES:
         if name.endswith(ending):
             labels = name.removesuffix(ending).split(".")

@@ -6,6 +6,7 @@ that does not point backwards: a parser that follows such a pointer may loop wit
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
@@ -45,6 +46,27 @@ def records(packet: bytes, at: int, count: int) -> Iterator[RecordPosition]:
             return
         yield RecordPosition(int.from_bytes(packet[at : at + 2]), at + 4, end)
         at = end
+
+
+def all_records(packet: bytes, at: int) -> list[RecordPosition] | None:
+    """Return all records of a message, which begin at offset *at*; None if some are missing or malformed."""
+    answers, authority, additional = struct.unpack_from("!3H", packet, 6)
+    count = answers + authority + additional
+    found = []
+    size = len(packet)
+    try:
+        for _ in range(count):
+            # The owner name of most records is a pointer to the question.
+            at = at + 2 if packet[at] == _POINTER and packet[at + 1] < at else _after_name(packet, at)
+            kind, length = packet[at] << 8 | packet[at + 1], packet[at + 8] << 8 | packet[at + 9]
+            end = at + _FIXED + length
+            if end > size:
+                return None
+            found.append(RecordPosition(kind, at + 4, end))
+            at = end
+    except IndexError:
+        return None
+    return found
 
 
 def _after_name(packet: bytes, at: int) -> int:

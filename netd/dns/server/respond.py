@@ -7,13 +7,24 @@ from collections.abc import Callable
 
 from netd.dns.dns_counters import DnsCounters
 from netd.dns.forwarding.forward import Forwarder
-from netd.dns.messages.decide import Forward, Rcode, decide
-from netd.dns.messages.message import DnsMessage, RoundRobin, build_response, header_response, parse_query
+from netd.dns.messages.decide import Forward, Rcode, decide, holds_for_siblings
+from netd.dns.messages.message import (
+    HEADER,
+    DnsMessage,
+    RoundRobin,
+    build_response,
+    header_response,
+    parse_query,
+    plain_question,
+)
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.views import SharedView, ViewTable
 
 log = logging.getLogger(__name__)
 
+_UNDERSCORE = ord("_")
+_MAX_PLAIN_SIZE = 255
+"""Bytes of a query below which its name cannot be too long."""
 _MAX_PREPARED_SIZE = 300
 """Bytes of a query: the longest name, and an OPT record without options."""
 
@@ -32,8 +43,11 @@ class Responder:
         """Return the response to *packet* without its id; None if there is none or *deliver* gets it later."""
         if sandbox.shared_view is None:
             return None
+        siblings = _siblings(packet)
+        if (decision := sandbox.shared_view.forwarded.get(siblings)) is not None:
+            return self._forwarder.forward(sandbox, decision, packet, stream, deliver, is_plain=True)
         try:
-            response = self._local(sandbox.shared_view, packet, stream)
+            response = self._local(sandbox.shared_view, packet, stream, siblings)
         except Exception:
             # An exception here would lose the other queries of the batch.
             log.exception("query failed: sandbox=%s packet=%s", sandbox.id[:12], packet[:80].hex())
@@ -44,10 +58,17 @@ class Responder:
         self._outcomes["dropped" if response is None else "records"] += 1
         return response
 
-    def _local(self, shared_view: SharedView, packet: bytes, stream: bool) -> bytes | Forward | None:
+    def _local(self, shared_view: SharedView, packet: bytes, stream: bool, siblings: bytes) -> bytes | Forward | None:
         response = (shared_view.streamed if stream else shared_view.prepared).get(packet[2:])
         if response is not None:
             return response.next() if isinstance(response, RoundRobin) else response
+        question = plain_question(packet)
+        if question is not None:
+            decision = decide(question, shared_view.view, self._views.networks, self._views.zones)
+            if isinstance(decision, Forward):
+                if siblings and holds_for_siblings(question, shared_view.view, self._views.networks):
+                    shared_view.prepare_forward(siblings, decision)
+                return decision
         message = parse_query(packet)
         if message is None:
             return None
@@ -58,6 +79,16 @@ class Responder:
         if _is_plain(message, packet):
             shared_view.prepare(packet[2:], found, stream)
         return found.next() if isinstance(found, RoundRobin) else found
+
+
+def _siblings(packet: bytes) -> bytes:
+    """Return the bytes that *packet* shares with queries for all names with the same parent; "" if they matter.
+
+    A packet with the first label inserted again is a valid query: the label and the name are short enough.
+    """
+    if HEADER + 1 < len(packet) < _MAX_PLAIN_SIZE and 0 < (length := packet[HEADER]) < 64:
+        return packet[2:HEADER] + packet[HEADER + 1 + length :] if packet[HEADER + 1] != _UNDERSCORE else b""
+    return b""
 
 
 def _is_plain(message: DnsMessage, packet: bytes) -> bool:

@@ -30,7 +30,7 @@ class DnsServer:
         self.views = ViewTable()
         self._sandboxes: dict[str, ServedSandbox] = {}
         self.counters = DnsCounters()
-        self._forwarder = Forwarder(loop, HostFile(resolv_conf), self.counters)
+        self._forwarder = Forwarder(loop, HostFile(resolv_conf, loop), self.counters)
         responder = Responder(self.views, self._forwarder, self.counters)
         self._udp = UdpServer(loop, responder, self.counters)
         self._tcp = TcpServer(loop, responder)
