@@ -19,6 +19,7 @@ from netd.compose.files import (
     relative_paths,
     service_files,
     service_selection,
+    support,
 )
 from netd.compose.files.assembly import Assembler, Shared
 from netd.compose.files.rendering import render
@@ -54,11 +55,13 @@ def load_project(
     environment: Mapping[str, str],
     services: Sequence[str] = (),
     interpolate: bool = True,
+    allow_unsupported: bool = False,
 ) -> LoadedProject:
     """Return the project of *files*, or of the files that are found from the current folder upwards.
 
     *environment* has the caller's variables.  With *services*, those and what they depend on are enabled, whatever
-    their profiles.  Raises ComposeError.
+    their profiles.  Settings that netd cannot honour are refused, or with *allow_unsupported* become warnings.
+    Raises ComposeError.
     """
     cwd = Path.cwd()
     found = project_files.find(files, project_directory, env_files, environment, cwd)
@@ -81,6 +84,11 @@ def load_project(
     canonical = render(document, positions)
     off = render({"name": name, "services": disabled}, positions)["services"]
     consistency.check(canonical, {**canonical["services"], **off}, positions)
+    for refusal in support.refusals(canonical, positions):
+        if not allow_unsupported:
+            raise refusal
+        shared.warnings.append(str(refusal))
+    shared.warnings += support.warnings(canonical)
     return _result(canonical, off, shared, found, variables)
 
 

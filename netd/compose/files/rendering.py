@@ -9,10 +9,17 @@ from typing import Any
 
 from netd.compose.files import field_types as t
 from netd.compose.files.field_types import FieldError, each, mapping, record
-from netd.compose.files.quantities import duration, mode, mode_number, size
+from netd.compose.files.quantities import duration, mode, mode_number
+from netd.compose.files.quantities import size as size_or_zero
 from netd.compose.reading.positions import Positions
 
 Json = dict[str, Any]
+
+
+def size(value: Any) -> Any:
+    """Return a size in bytes as text; 0 is left out."""
+    found = size_or_zero(value)
+    return None if found == "0" else found
 
 
 def _ulimit(value: Any) -> Any:
@@ -116,7 +123,7 @@ _SERVICE: dict[str, t.Convert] = {
     "devices": each(record({"source": t.text, "target": t.text, "permissions": t.text})), "dns": t.texts,
     "dns_opt": t.texts, "dns_search": t.texts, "domainname": t.text, "entrypoint": t.command,
     "environment": t.variables, "env_file": t.anything, "expose": t.texts, "external_links": t.texts,
-    "extra_hosts": t.hosts, "group_add": t.texts, "gpus": t.anything, "hostname": t.text, "healthcheck": _HEALTHCHECK,
+    "extra_hosts": t.hosts, "group_add": t.texts, "gpus": lambda value: [{"count": -1}] if value == "all" else t.anything(value), "hostname": t.text, "healthcheck": _HEALTHCHECK,
     "image": t.text, "init": t.either, "ipc": t.text, "isolation": t.text, "labels": t.pairs, "label_file": t.texts,
     "links": t.texts, "logging": record({"driver": t.text, "options": t.pairs}), "mem_limit": size,
     "mem_reservation": size, "memswap_limit": size, "mem_swappiness": size, "mac_address": t.text, "models": t.anything,

@@ -40,11 +40,11 @@ IGNORED: dict[str, str] = {
 _VALUES: dict[str, tuple[tuple[str, ...], str]] = {
     "services.*.volumes.*.type": (
         ("npipe", "cluster"),
-        "mounts of this type need Windows or a swarm: use another type",
+        "mounts of this type need Windows or a swarm",
     ),
     "services.*.isolation": (
         ("hyperv", "process"),
-        "isolation of containers by Hyper-V needs a Windows host: remove it",
+        "it needs a Windows host: remove it",
     ),
     "services.*.deploy.mode": (("global-job", "replicated-job"), "jobs need a swarm: use replicated"),
 }
