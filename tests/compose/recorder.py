@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.compose.cases import CASES, VARIABLES
+
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 GOLDEN = HERE / "golden"
@@ -70,6 +72,36 @@ def answer(compose: str, folder: Path, name: str) -> dict:
     }
 
 
+def write_case(name: str, below: Path) -> Path:
+    """Write the files of a small project and return its folder."""
+    folder = below / "project"
+    folder.mkdir()
+    for file, text in CASES[name].items():
+        (folder / file).write_text(text)
+    return folder
+
+
+def case_environment() -> dict[str, str]:
+    return {"HOME": HOME, "PATH": "/usr/bin:/bin", **VARIABLES}
+
+
+def case_answer(compose: str, folder: Path) -> dict:
+    """Return the document that Docker's compose makes of a small project, or its error."""
+    command = [compose, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=folder, env=case_environment(), capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        return {"error": with_placeholder(done.stderr.strip().splitlines()[-1], folder)}
+    return {"document": json.loads(with_placeholder(done.stdout, folder))}
+
+
+def record_cases(compose: str) -> None:
+    found = {}
+    for name in CASES:
+        with tempfile.TemporaryDirectory() as scratch:
+            found[name] = case_answer(compose, write_case(name, Path(scratch)))
+    (GOLDEN / "cases.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
 def record(compose: str) -> None:
     version = subprocess.run([compose, "version", "--short"], capture_output=True, text=True).stdout.strip()
     GOLDEN.mkdir(exist_ok=True)
@@ -82,3 +114,4 @@ def record(compose: str) -> None:
 
 if __name__ == "__main__":
     record(os.path.abspath(sys.argv[1]))
+    record_cases(os.path.abspath(sys.argv[1]))

@@ -25,9 +25,8 @@ def check(document: Json, services: Json, positions: Positions) -> None:
     for section in ("secrets", "configs"):
         for name, entry in (document.get(section) or {}).items():
             _check_file_object(section, name, entry, positions)
-    for section in ("volumes", "networks"):
-        for name, entry in (document.get(section) or {}).items():
-            _check_external(section, name, entry, positions)
+    for name, entry in (document.get("volumes") or {}).items():
+        _check_external(name, entry, positions)
     _check_cycles(document["services"], positions)
 
 
@@ -43,19 +42,21 @@ def _networks(name: str, service: Json, document: Json, _services: Json) -> Iter
     if service.get("network_mode") and service.get("networks"):
         yield ("networks",), f"service {name} declares mutually exclusive `network_mode` and `networks`"
     for network in service.get("networks") or ():
-        if network not in document["networks"]:
+        if network not in (document.get("networks") or {}):
             yield (
                 ("networks", network),
                 f"service {name!r} refers to undefined network {network}: {_near(network, document, 'networks')}",
             )
 
 
-def _dependencies(name: str, service: Json, _document: Json, services: Json) -> Iterator[Fault]:
+def _dependencies(name: str, service: Json, document: Json, services: Json) -> Iterator[Fault]:
     for other, settings in (service.get("depends_on") or {}).items():
         if other == name:
             yield ("depends_on", other), f"service {name!r} depends on itself: delete the entry"
-        if other not in services and settings.get("required", True):
-            near = _near(other, {"services": services}, "services")
+        if other not in document["services"] and settings.get("required", True):
+            profiles = (services.get(other) or {}).get("profiles")
+            enable = f"enable its profile with --profile {profiles[0]}" if profiles else ""
+            near = enable or _near(other, document, "services")
             yield ("depends_on", other), f"service {name!r} depends on undefined service {other!r}: {near}"
 
 
@@ -140,13 +141,13 @@ def _check_file_object(section: str, name: str, entry: Json, positions: Position
         raise positions.error((section, name, "content"), "content is not allowed for secrets: use file or environment")
 
 
-def _check_external(section: str, name: str, entry: Json, positions: Positions) -> None:
+def _check_external(name: str, entry: Json, positions: Positions) -> None:
     if not entry.get("external"):
         return
     extra = sorted(key for key, value in entry.items() if key not in ("name", "external") and value not in (None, {}))
     if extra:
         raise positions.error(
-            (section, name, extra[0]), f'conflicting parameters "external" and {extra[0]!r} specified: delete one'
+            ("volumes", name, extra[0]), f'conflicting parameters "external" and {extra[0]!r} specified: delete one'
         )
 
 

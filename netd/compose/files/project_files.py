@@ -112,4 +112,4 @@ def _name_in_files(project: ProjectFiles, shared: Shared) -> str:
                     found = substitute(name, Variables(project.environment, shared.unset))
                 except (InvalidTemplate, MissingVariable) as error:
                     raise ComposeError(str(error), ("name",), document.positions.get(("name",))) from None
-    return found
+    return normalized(found)

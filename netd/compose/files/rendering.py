@@ -16,6 +16,10 @@ from netd.compose.reading.positions import Positions
 Json = dict[str, Any]
 
 
+def _gpus(value: Any) -> Any:
+    return [{"count": -1}] if value == "all" else t.anything(value)
+
+
 def size(value: Any) -> Any:
     """Return a size in bytes as text; 0 is left out."""
     found = size_or_zero(value)
@@ -123,7 +127,7 @@ _SERVICE: dict[str, t.Convert] = {
     "devices": each(record({"source": t.text, "target": t.text, "permissions": t.text})), "dns": t.texts,
     "dns_opt": t.texts, "dns_search": t.texts, "domainname": t.text, "entrypoint": t.command,
     "environment": t.variables, "env_file": t.anything, "expose": t.texts, "external_links": t.texts,
-    "extra_hosts": t.hosts, "group_add": t.texts, "gpus": lambda value: [{"count": -1}] if value == "all" else t.anything(value), "hostname": t.text, "healthcheck": _HEALTHCHECK,
+    "extra_hosts": t.hosts, "group_add": t.texts, "gpus": _gpus, "hostname": t.text, "healthcheck": _HEALTHCHECK,
     "image": t.text, "init": t.either, "ipc": t.text, "isolation": t.text, "labels": t.pairs, "label_file": t.texts,
     "links": t.texts, "logging": record({"driver": t.text, "options": t.pairs}), "mem_limit": size,
     "mem_reservation": size, "memswap_limit": size, "mem_swappiness": size, "mac_address": t.text, "models": t.anything,
@@ -168,7 +172,7 @@ def render(document: Json, positions: Positions) -> Json:
             name: _entry(section, name, value or {}, fields, positions)
             for name, value in sorted((document.get(section) or {}).items())
         }
-        if entries or section in ("services", "networks"):
+        if entries or section == "services":
             found[section] = entries
     found.update({key: value for key, value in document.items() if key.startswith("x-")})
     return found
@@ -206,5 +210,5 @@ def escaped(value: Any) -> Any:
     if isinstance(value, list):
         return [escaped(entry) for entry in value]
     if isinstance(value, dict):
-        return {key: escaped(entry) for key, entry in value.items()}
+        return {key.replace("$", "$$"): escaped(entry) for key, entry in value.items()}
     return value

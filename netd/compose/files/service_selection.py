@@ -26,7 +26,7 @@ def select(document: Json, profiles: Sequence[str], names: Sequence[str]) -> tup
     if names:
         wanted = _with_dependencies(names, enabled)
         enabled = {name: entry for name, entry in enabled.items() if name in wanted}
-    enabled = {name: _without_disabled(entry, enabled, services) for name, entry in enabled.items()}
+    enabled = {name: _without_disabled(entry, enabled) for name, entry in enabled.items()}
     disabled = {name: entry for name, entry in services.items() if name not in enabled}
     return used_only({**document, "services": enabled}), disabled
 
@@ -48,16 +48,12 @@ def _with_dependencies(names: Sequence[str], services: Json) -> set[str]:
     return found
 
 
-def _without_disabled(service: Json, enabled: Json, services: Json) -> Json:
+def _without_disabled(service: Json, enabled: Json) -> Json:
     """Drop dependencies on disabled services that are not required."""
     dependencies = service.get("depends_on")
     if not dependencies:
         return service
-    kept = {
-        name: entry
-        for name, entry in dependencies.items()
-        if name in enabled or (entry.get("required", True) and name in services)
-    }
+    kept = {name: entry for name, entry in dependencies.items() if name in enabled or entry.get("required", True)}
     return {**service, "depends_on": kept}
 
 

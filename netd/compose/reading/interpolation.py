@@ -1,6 +1,7 @@
 """Interpolation: ``$X``, ``${X}``, ``${X:-d}``, ``${X-d}``, ``${X:?e}``, ``${X?e}``, ``${X:+r}``, ``${X+r}``, ``$$``.
 
-Pure.  Defaults, messages and replacements are interpolated themselves, to a bounded depth.
+Pure.  A ``$`` before anything else stands for itself.  Defaults, messages and replacements are interpolated
+themselves, to a bounded depth.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
 
 
 class InvalidTemplate(ValueError):
-    """The text has a ``$`` that begins no valid reference; the message is Docker's."""
+    """The text has a ``${`` that begins no valid reference; the message is Docker's."""
 
 
 class MissingVariable(ValueError):
@@ -71,9 +72,7 @@ def _reference(text: str, dollar: int, variables: Variables, depth: int) -> tupl
     if following == "{":
         return _braced(text, dollar, variables, depth)
     found = _NAME.match(text, dollar + 1)
-    if not found:
-        raise _invalid(text)
-    return _value(found[0], variables), found.end()
+    return (_value(found[0], variables), found.end()) if found else ("$", dollar + 1)
 
 
 def _braced(text: str, dollar: int, variables: Variables, depth: int) -> tuple[str, int]:

@@ -42,7 +42,8 @@ def _integer(found: re.Match[str], text: str) -> Scalar:
     for group, base in ((2, 2), (3, 16), (4, 8), (5, 10)):
         digits = (found[group] or "").replace("_", "")
         if digits:
-            return sign * int(digits, base)
+            number = sign * int(digits, base)
+            return number if -(2**63) <= number < 2**64 else float(number)
     return 0 if found[4] is not None or text.lstrip("+-") == "0" else text
 
 
