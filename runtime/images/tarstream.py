@@ -44,6 +44,23 @@ _NANOSECONDS = 10**9
 _LATEST = (1 << 62) * _NANOSECONDS
 _NEWLINE = 0x0A
 _ZEROS = bytes(BLOCK)
+_SHOWN_TEXT = 40
+COMPRESSIONS = "gzip, bzip2, xz or zstd"
+_OTHER_KINDS = {
+    b"PK\x03\x04": "a zip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"!<arch>": "an ar archive, such as a Debian package",
+    b"070701": "a cpio archive",
+    b"\xed\xab\xee\xdb": "an RPM package",
+    b"hsqs": "a squashfs file system",
+    b"QFI\xfb": "a qcow2 disk image",
+    b"\x7fELF": "an ELF program",
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"SQLite format 3": "an SQLite database",
+}
+"""Kinds of files by their first bytes."""
 _SPARSE_PAIR = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 
 
@@ -86,6 +103,17 @@ class BadArchive(BadRequest):
     """The archive is no tar archive, is cut short, or has entries that are not allowed in a layer."""
 
 
+class NotAnArchive(BadArchive):
+    """The data does not begin as a tar archive does.
+
+    *found* says what it is, *remedy* what to do instead; the message names the compressions that are understood.
+    """
+
+    def __init__(self, found: str, remedy: str = "send a tar archive") -> None:
+        self.found = found
+        super().__init__(f"the data is {found}, not a tar archive: {remedy}, plain or compressed with {COMPRESSIONS}")
+
+
 class TarStream:
     """Iterating yields the entries; :meth:`content` yields the bytes of the latest entry, once."""
 
@@ -95,6 +123,7 @@ class TarStream:
         self._left = 0
         self._padding = 0
         self._sparse: tuple[int, Regions] | None = None
+        self._begun = False
 
     def __iter__(self) -> Iterator[Entry]:
         defaults: dict[str, bytes] = {}
@@ -152,6 +181,9 @@ class TarStream:
         block = block[padding:]
         if not block or block == _ZEROS:
             return None
+        if not self._begun:
+            _recognize(block)
+            self._begun = True
         if len(block) < BLOCK:
             raise _cut_short()
         _verify(block)
@@ -285,6 +317,29 @@ def _split(name: bytes) -> tuple[bytes, ...]:
 
 def _cut_short() -> BadArchive:
     return BadArchive("the archive is cut short")
+
+
+def _recognize(block: bytes) -> None:
+    """Raise NotAnArchive if *block*, the first of the data, is no header, or the beginning of one that is cut short."""
+    try:
+        if len(block) == BLOCK:
+            _verify(block)
+            return
+    except BadArchive:
+        pass
+    if found := next((kind for start, kind in _OTHER_KINDS.items() if block.startswith(start)), ""):
+        raise NotAnArchive(found)
+    if text := _beginning(block):
+        raise NotAnArchive(f"text that begins with {text}")
+    if len(block) == BLOCK:
+        raise NotAnArchive("of an unknown kind")
+
+
+def _beginning(block: bytes) -> str:
+    """Return the first words of a text in quotes; empty for other data."""
+    text = block.decode(errors="ignore")
+    plain = all(c.isprintable() or c in "\t\r\n\f" for c in text) and len(text.encode()) > len(block) - 4
+    return repr(text.strip().partition("\n")[0][:_SHOWN_TEXT]) if plain else ""
 
 
 def _verify(block: bytes) -> None:

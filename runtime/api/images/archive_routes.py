@@ -45,7 +45,7 @@ class ImageArchiveRoutes:
         repository = call.text("repo")
         name = reference.with_tag(repository, call.text("tag")) if repository else None
         if not call.request.can_read_body:
-            raise BadRequest("the request has no archive: send it as the body")
+            raise BadRequest("the archive is empty: send a tar archive as the body of the request")
         platform = compatibility.requested(call.text("platform"))
 
         async def work(report: Report) -> None:
@@ -58,7 +58,7 @@ class ImageArchiveRoutes:
 
     async def load(self, call: Call) -> web.StreamResponse:
         if not call.request.can_read_body:
-            raise BadRequest("the request has no archive: send it as the body")
+            raise BadRequest("the archive is empty: send a tar archive as the body of the request")
 
         async def work(report: Report) -> None:
             images = await self._loader.run(

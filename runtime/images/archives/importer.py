@@ -18,6 +18,7 @@ from runtime.images.image_config import History, ImageDocument, ImageRecord, Roo
 from runtime.images.image_store import Images
 from runtime.images.layers import Layer, Layers
 from runtime.images.reference import Reference
+from runtime.images.tarstream import NotAnArchive
 from runtime.kernel import openat
 from runtime.platforms import Platform
 
@@ -82,6 +83,8 @@ class Importer:
         try:
             # Docker ignores the entry of the root itself, which often is a private temporary folder.
             layer = self._layers.unpack(pipe, private_root=False)
+        except NotAnArchive as problem:
+            raise NotAnArchive(problem.found, "import an archive of a root file system") from None
         finally:
             pipe.close()
         if _is_of_images(layer):

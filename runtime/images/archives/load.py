@@ -22,7 +22,7 @@ from runtime.images.image_store import Images
 from runtime.images.interruptible import WatchedFile
 from runtime.images.layer_leases import Lease
 from runtime.images.layers import Layer, Layers
-from runtime.images.tarstream import BadArchive
+from runtime.images.tarstream import BadArchive, NotAnArchive
 from runtime.manifests import LARGEST_DOCUMENT
 from runtime.platforms import Platform
 from runtime.progress import Report
@@ -135,7 +135,10 @@ class _Hashed:
 
 
 def _images(file: BinaryIO, wanted: Platform | None) -> tuple[ArchiveFile, list[ArchivedImage]]:
-    archive = ArchiveFile(file)
+    try:
+        archive = ArchiveFile(file)
+    except NotAnArchive as problem:
+        raise NotAnArchive(problem.found, "load an archive that was written by save") from None
 
     def read(name: str) -> bytes:
         return archive.document(name, LARGEST_DOCUMENT)

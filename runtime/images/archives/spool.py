@@ -48,7 +48,7 @@ class Spool:
         except OSError as error:
             raise self._full(error) from error
         if not size:
-            raise BadRequest("the request has no archive: send it as the body")
+            raise BadRequest("the archive is empty: send a tar archive as the body of the request")
 
     def open_plain(self) -> BinaryIO:
         """Open the archive, uncompressed; blocking.  Raises BadArchive, NoSpace."""
