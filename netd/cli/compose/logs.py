@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from netd.cli.compose.acting.log_follow import ContainerEvent, LogFollower, LogLine
+from netd.cli.compose.acting.log_follow import ContainerEvent, LogEnd, LogFollower, LogLine
 from netd.cli.compose.acting.log_printer import LogPrinter, display_name
 from netd.cli.compose.acting.project_containers import label_filter, project_containers
 from netd.cli.compose.acting.project_context import ComposeContext
@@ -82,8 +82,10 @@ def _follow(
             raise Fault("lost the connection to the daemon")
         if isinstance(message, LogLine):
             printer.line(display_name(by_id[message.container].name, active.name), message.data, error=message.error)
-        elif not isinstance(message, ContainerEvent):
+        elif isinstance(message, LogEnd):
             reading.discard(message.container)
+        elif not isinstance(message, ContainerEvent):
+            continue
         elif message.action == "die":
             running.discard(message.container)
         elif message.container in by_id or message.attributes.get(names.SERVICE) in services:

@@ -91,21 +91,16 @@ def _attached(context: ComposeContext, active: ActiveProject, options: Options, 
         abort=abort or ("failure" if options.on("abort-on-container-failure") else ""),
         code_from=code_from,
     )
-    try:
-        bring_up.create()
-        session.begin()
-        bring_up.start(on_start=session.add)
-    except KeyboardInterrupt:
-        bring_up.display.finish()
-        _stop_all(context, active, bring_up.all_containers(), options.number("timeout"))
-        return 130
-    for container in bring_up.all_containers():
-        if container.running and container.id not in bring_up.started:
-            session.add(container)
-    bring_up.display.finish()
+    bring_up.create()
     containers = bring_up.all_containers()
+    session.begin(containers)
+
+    def start() -> None:
+        bring_up.start(session.expect, session.follow)
+        bring_up.display.finish()
 
     def stop() -> None:
+        bring_up.display.finish()
         _stop_all(context, active, containers, options.number("timeout"))
 
     def kill() -> None:
@@ -115,7 +110,7 @@ def _attached(context: ComposeContext, active: ActiveProject, options: Options, 
             except ApiFault:
                 continue  # It does not run any more.
 
-    return session.run(stop, kill)
+    return session.run(start, stop, kill)
 
 
 def _shown_services(active: ActiveProject, options: Options, bring_up: BringUp) -> list[str]:

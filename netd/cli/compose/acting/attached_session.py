@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
-from netd.cli.compose.acting.log_follow import ContainerEvent, LogEnd, LogFollower, LogLine
+from netd.cli.compose.acting.log_follow import ContainerEvent, LogEnd, LogFollower, LogLine, StartEnd
 from netd.cli.compose.acting.log_printer import LogPrinter, display_name
 from netd.cli.compose.acting.project_containers import label_filter
 from netd.cli.errors import ApiFault, Fault
@@ -51,75 +52,127 @@ class AttachedSession:
         self._announced: set[str] = set()
         self._code = 0
         self._aborted = False
+        self._starting = True
+        self._interruptions = 0
+        self._since: dict[str, float] = {}
+        """Unix times from which the output of containers is printed."""
+        self._followed: set[str] = set()
+        self._stop: Callable[[], None] = lambda: None
+        self._stopping: threading.Thread | None = None
 
-    def begin(self) -> None:
-        """Start to receive events; to be called before the first container is started."""
+    def begin(self, containers: Iterable[ExistingContainer]) -> None:
+        """Start to receive events, before the first container is started; follow those that run already."""
+        from json import dumps, loads
+
+        containers = list(containers)
+        shown = [self._name(container) for container in containers if container.service in self._attached]
+        self._printer.register(shown)
+        self._printer.output(f"Attaching to {', '.join(shown)}")
         words = [f"{names.PROJECT}={self._active.name}", f"{names.ONE_OFF}=False"]
-        import json
+        filters = loads(label_filter(words)) | {"type": {"container": True}}
+        self._follower.watch(dumps(filters))
+        for container in containers:
+            if container.running:
+                self.follow(container)
 
-        filters = json.loads(label_filter(words)) | {"type": {"container": True}}
-        self._follower.watch(json.dumps(filters))
-
-    def add(self, container: ExistingContainer, since: float | None = None) -> None:
-        """Follow a container from *since* (Unix seconds) on; from now on without."""
+    def expect(self, container: ExistingContainer) -> None:
+        """Take note of a container that is about to be started."""
         self._containers[container.id] = container
+        self._since[container.id] = time.time()
+
+    def follow(self, container: ExistingContainer) -> None:
+        """Print the output of a container that runs: from the start that was expected, else from now on."""
+        self._containers[container.id] = container
+        self._followed.add(container.id)
         if container.service in self._attached:
             service = self._active.project.services[container.service]
-            self._printer.register((self._name(container),))
             self._open.add(container.id)
-            moment = f"{time.time() if since is None else since:.9f}"
+            moment = f"{self._since.pop(container.id, time.time()):.9f}"
             self._follower.follow(container, service.tty, (*self._query, ("since", moment)))
 
-    def run(self, stop: Callable[[], None], kill: Callable[[], None]) -> int:
-        """Print until all containers have ended; return the exit code.
+    def run(self, start: Callable[[], None], stop: Callable[[], None], kill: Callable[[], None]) -> int:
+        """Call *start* in a thread, print until all containers have ended, and return the exit code.
 
         *stop* is called in a thread after the first interruption, or when the session is aborted, *kill* after the
-        second interruption.
+        second interruption.  Raises what *start* raises, unless the user has interrupted.
         """
-        interruptions = 0
-        while not self._finished():
+        self._stop = stop
+        _in_thread(lambda: self._start(start))
+        while self._starting or not self._finished():
             try:
-                self._handle(self._follower.next(), stop)
+                self._handle(self._follower.next())
             except KeyboardInterrupt:
-                interruptions += 1
-                self._printer.note("Gracefully stopping... (press Ctrl+C again to force)" * (interruptions == 1))
-                _in_thread(stop if interruptions == 1 else kill)
-        if interruptions:
-            return 130
-        return self._code
+                self._interrupt(kill)
+        if self._stopping is not None:
+            self._stopping.join()
+        return 130 if self._interruptions else self._code
+
+    def _start(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except BaseException as error:
+            self._follower.messages.put(StartEnd(error))
+        else:
+            self._follower.messages.put(StartEnd(None))
+
+    def _interrupt(self, kill: Callable[[], None]) -> None:
+        self._interruptions += 1
+        if self._interruptions > 1:
+            _in_thread(kill)
+            return
+        self._printer.note("Gracefully stopping... (press Ctrl+C again to force)")
+        self._stop_all()
+
+    def _stop_all(self) -> None:
+        """Stop all containers in a thread, after the end of the thread that starts them."""
+        self._context.cancellation.request()
+        if self._stopping is None and not self._starting:
+            self._stopping = _in_thread(self._stop)
+
+    def _on_start_end(self, error: BaseException | None) -> None:
+        self._starting = False
+        for id in self._containers.keys() - self._followed:
+            del self._containers[id]  # Its start has failed or was not tried.
+        if self._interruptions or self._aborted:
+            self._stop_all()
+        elif error is not None:
+            raise error
 
     def _finished(self) -> bool:
         return not self._open and all(id in self._ended for id in self._containers)
 
-    def _handle(self, message: LogLine | LogEnd | ContainerEvent | None, stop: Callable[[], None]) -> None:
-        if message is None:
+    def _handle(self, message: LogLine | LogEnd | ContainerEvent | StartEnd | None) -> None:
+        if isinstance(message, StartEnd):
+            self._on_start_end(message.error)
+        elif message is None:
             raise Fault("lost the connection to the daemon; the containers keep running, see netctl compose ps")
-        if isinstance(message, LogLine):
+        elif isinstance(message, LogLine):
             container = self._containers[message.container]
             self._printer.line(self._name(container), message.data, error=message.error)
         elif isinstance(message, LogEnd):
             self._open.discard(message.container)
             if message.fault:
                 self._printer.status(self._name(self._containers[message.container]), f"has no log: {message.fault}")
-            self._announce(message.container, stop)
+            self._announce(message.container)
         elif message.container in self._containers:
-            self._on_event(message, stop)
+            self._on_event(message)
 
-    def _on_event(self, event: ContainerEvent, stop: Callable[[], None]) -> None:
+    def _on_event(self, event: ContainerEvent) -> None:
         if event.action == "start" and event.container in self._announced:
             self._ended.pop(event.container, None)
             self._announced.discard(event.container)
-            self.add(self._containers[event.container], since=event.nanoseconds / 1e9)
+            self._since[event.container] = event.nanoseconds / 1e9
+            self.follow(self._containers[event.container])
         elif event.action == "start":
             self._ended.pop(event.container, None)
         elif event.action == "die":
             code = event.attributes.get("exitCode", "0")
             self._ended[event.container] = int(code) if code.isascii() and code.isdigit() and len(code) < 5 else 1
-            self._announce(event.container, stop)
+            self._announce(event.container)
         elif event.action == "destroy":
             self._ended.setdefault(event.container, 0)
 
-    def _announce(self, id: str, stop: Callable[[], None]) -> None:
+    def _announce(self, id: str) -> None:
         """Print the exit code of a container that has ended and whose output has been printed."""
         if id in self._open or id not in self._ended or id in self._announced:
             return
@@ -136,7 +189,7 @@ class AttachedSession:
             self._aborted = True
             self._code = self._code if self._code_from else code
             self._printer.note("Aborting on container exit...")
-            _in_thread(stop)
+            self._stop_all()
 
     def _will_restart(self, id: str) -> bool:
         if self._aborted:
@@ -151,7 +204,7 @@ class AttachedSession:
         return display_name(container.name, self._active.name)
 
 
-def _in_thread(act: Callable[[], None]) -> None:
-    import threading
-
-    threading.Thread(target=act, daemon=True).start()
+def _in_thread(act: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    return thread

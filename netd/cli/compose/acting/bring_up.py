@@ -64,8 +64,6 @@ class BringUp:
         self.selected = active.services(settings.services)
         self._edges = self._needed()
         self._convergence: Convergence | None = None
-        self.started: set[str] = set()
-        """Ids of the containers that this call has started."""
 
     def _needed(self) -> Edges:
         services = self._project.services
@@ -136,15 +134,17 @@ class BringUp:
         by_id = {container.id: container for container in found}
         run_all(list(by_id), lambda id: stopper.stop_and_remove(by_id[id], None), self._context.cancellation)
 
-    def start(self, on_start: Callable[[ExistingContainer], None] | None = None) -> None:
-        """Start the containers that do not run, after what they depend on; with ``wait``, until they are up."""
+    def start(
+        self,
+        on_starting: Callable[[ExistingContainer], None] | None = None,
+        on_started: Callable[[ExistingContainer], None] | None = None,
+    ) -> None:
+        """Start the containers that do not run, after what they depend on; with ``wait``, until they are up.
+
+        The functions are called by several threads, before and after each container is started.
+        """
         if self._convergence is None:
             raise AssertionError("containers are started before they are created")
-
-        def started(container: ExistingContainer) -> None:
-            self.started.add(container.id)
-            if on_start is not None:
-                on_start(container)
 
         context = self._context
         starter = Starter(
@@ -152,7 +152,8 @@ class BringUp:
             self._active,
             self.display,
             self._convergence.containers,
-            on_start=started,
+            on_starting=on_starting,
+            on_started=on_started,
             stopped=frozenset(self._convergence.stopped),
             wait_seconds=self._settings.wait_timeout if self._settings.wait else None,
         )

@@ -6,7 +6,7 @@ The main thread prints, so that lines never mix, and reacts to signals while it 
 from __future__ import annotations
 
 import threading
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from netd.cli.errors import Fault
 
@@ -55,12 +55,21 @@ class ContainerEvent:
         self.nanoseconds: int = event.get("timeNano") or 0
 
 
+class StartEnd:
+    """The end of the thread that starts containers."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
 class LogFollower:
-    """``messages`` are LogLine, LogEnd and ContainerEvent, or None for the end of the events."""
+    """``messages`` are of the classes above, or None for the end of the events."""
 
     def __init__(self, engine: Client) -> None:
         self._engine = engine
-        self.messages: SimpleQueue[LogLine | LogEnd | ContainerEvent | None] = SimpleQueue()
+        self.messages: SimpleQueue[LogLine | LogEnd | ContainerEvent | StartEnd | None] = SimpleQueue()
 
     def follow(self, container: ExistingContainer | str, tty: bool, query: Sequence[tuple[str, str]]) -> None:
         """Read the log of a container in a thread; *query* are the parameters of ``GET /containers/ID/logs``."""
@@ -83,12 +92,9 @@ class LogFollower:
 
         threading.Thread(target=read, daemon=True).start()
 
-    def next(self, seconds: float | None = None) -> LogLine | LogEnd | ContainerEvent | None:
-        """Return the next message.  Raises TimeoutError after *seconds*."""
-        try:
-            return self.messages.get(timeout=seconds)
-        except Empty:
-            raise TimeoutError from None
+    def next(self) -> LogLine | LogEnd | ContainerEvent | StartEnd | None:
+        """Wait for the next message."""
+        return self.messages.get()
 
     def _read(self, id: str, tty: bool, query: Sequence[tuple[str, str]]) -> None:
         try:

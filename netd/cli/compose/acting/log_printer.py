@@ -38,6 +38,11 @@ class LogPrinter:
         shown = f"\x1b[{self._colours[name]}m{name} {text}\x1b[0m" if self._coloured else f"{name} {text}"
         _write(1, f"{shown}\n".encode())
 
+    @staticmethod
+    def output(text: str) -> None:
+        """Print a line about the whole session to standard output."""
+        _write(1, f"{text}\n".encode())
+
     def note(self, text: str) -> None:
         """Print a line about the whole session to standard error."""
         if text:

@@ -43,7 +43,7 @@ def run_ordered(
 ) -> None:
     """Run *job* for each key of *edges* after those that it needs, at most *limit* (if positive) at a time.
 
-    Raises the first exception of a job, or KeyboardInterrupt.
+    Raises the first exception of a job, or KeyboardInterrupt, also if the cancellation is requested elsewhere.
     """
     results: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
     waiting = sorted(edges)
@@ -51,6 +51,8 @@ def run_ordered(
     running = 0
     failure: BaseException | None = None
     while waiting or running:
+        if cancellation.requested and failure is None:
+            failure = KeyboardInterrupt()
         if failure is None:
             ready = [key for key in waiting if edges[key] <= done]
             for key in ready[: max(0, limit - running) if limit > 0 else None]:

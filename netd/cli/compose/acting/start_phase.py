@@ -29,7 +29,7 @@ RUNNING_OR_HEALTHY = "running_or_healthy"
 class Starter:
     """The state of one call; ``containers`` are those of each service.
 
-    *on_start* is called with each container immediately before it is started.
+    *on_starting* and *on_started* are called with each container immediately before and after it is started.
     """
 
     def __init__(
@@ -39,13 +39,14 @@ class Starter:
         display: EventDisplay,
         containers: Mapping[str, Sequence[ExistingContainer]],
         *,
-        on_start: Callable[[ExistingContainer], None] | None = None,
+        on_starting: Callable[[ExistingContainer], None] | None = None,
+        on_started: Callable[[ExistingContainer], None] | None = None,
         stopped: frozenset[str] = frozenset(),
         wait_seconds: float | None = None,
     ) -> None:
         self._context, self._active, self._display = context, active, display
         self._engine, self._containers, self._stopped = context.engine, containers, stopped
-        self._on_start = on_start
+        self._on_starting, self._on_started = on_starting, on_started
         self._deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
 
     def start(self, key: str) -> None:
@@ -74,9 +75,11 @@ class Starter:
         subject = f"Container {container.name}"
         self._display.event(subject, "Starting")
         inject(self._engine, container.id, self._active.project, service, self._active.environment)
-        if self._on_start is not None:
-            self._on_start(container)
+        if self._on_starting is not None:
+            self._on_starting(container)
         self._engine.call("POST", f"/containers/{container.id}/start").close()
+        if self._on_started is not None:
+            self._on_started(container)
         for hook in service.post_start:
             run_hook(self._engine, container.id, container.name, hook, self._display.line)
         self._display.event(subject, "Started", DONE)
