@@ -70,21 +70,21 @@ def nanoseconds(time: str) -> int:
 
 
 class Reader:
-    """Reads the last *tail* lines and all later ones, oldest file first; :meth:`batch` continues where it stopped."""
+    """Reads the last *tail* lines and all later ones, oldest file first; :meth:`batch` continues where it stopped.
+
+    The file is kept open, and its successor is found by inodes, so that rotations between two reads skip no file.
+    """
 
     def __init__(self, path: Path, tail: int | None) -> None:
         self._path = path
         self._rest = b""
-        self._next_files, position = _start_position(path, tail)
-        self._file = _open(self._next_files.pop(0))
-        if self._file is not None:
-            os.lseek(self._file, position, os.SEEK_SET)
+        self._file = _start(path, tail)
 
     def batch(self) -> list[Line]:
         """Return the next lines, none at the current end of the log.  Blocks only for the disk."""
         while True:
             if self._file is None:
-                self._file = _open(self._path)
+                self._file = _start(self._path, None)
             if self._file is None:
                 return []
             if data := os.read(self._file, _BLOCK):
@@ -105,23 +105,24 @@ class Reader:
         return [line for text in complete if text and (line := _line(text))]
 
     def _open_next(self) -> bool:
-        """Open the next file, or seek to the start of a truncated one; return False if there is none."""
+        """Open the next newer file, or seek to the start of a truncated one; return False if there is none."""
         assert self._file is not None
-        if self._next_files:
-            self.close()
-            self._file = _open(self._next_files.pop(0))
-            return True
+        newest = 0
+        with suppress(FileNotFoundError):
+            newest = os.stat(self._path).st_ino
         status = os.fstat(self._file)
-        if status.st_size < os.lseek(self._file, 0, os.SEEK_CUR):
+        position = os.lseek(self._file, 0, os.SEEK_CUR)
+        if status.st_size < position:
             os.lseek(self._file, 0, os.SEEK_SET)
             self._rest = b""
             return True
-        with suppress(FileNotFoundError):
-            if os.stat(self._path).st_ino != status.st_ino:
-                self.close()
-                self._file = _open(self._path)
-                return True
-        return False
+        if status.st_size > position:  # It was written after the last read, and before a rotation.
+            return True
+        if newest == status.st_ino or (newer := _newer(self._path, status.st_ino)) is None:
+            return False
+        self.close()
+        self._file = newer
+        return True
 
 
 def _open(path: Path) -> int | None:
@@ -180,49 +181,73 @@ def _line(text: bytes) -> Line | None:
     return Line(_STREAMS.get(entry.stream, 1), entry.log.encode(errors="replace"), entry.time)
 
 
-def _start_position(path: Path, tail: int | None) -> tuple[list[Path], int]:
-    """Return (files to read, oldest first; offset of the first line in the first file)."""
-    files = [path, *_rotated(path)]
+def _start(path: Path, tail: int | None) -> int | None:
+    """Open the file with the first of the last *tail* lines, at that line; the oldest if there are fewer lines."""
+    chosen: int | None = None
     remaining = tail
-    for place, file in enumerate(files):
-        if remaining is None:
+    for file in _newest_first(path):
+        if chosen is not None:
+            os.close(chosen)
+        chosen = file
+        if remaining is not None:
+            position, found = _last_lines(file, remaining)
+            remaining -= found
+            if not remaining:
+                os.lseek(file, position, os.SEEK_SET)
+                break
+    return chosen
+
+
+def _newer(path: Path, inode: int) -> int | None:
+    """Open the file that was begun after that of *inode*; the oldest if that has been deleted, None if it is newest."""
+    chosen: int | None = None
+    for file in _newest_first(path):
+        if os.fstat(file).st_ino == inode:
+            os.close(file)
             break
-        position, found = _last_lines(file, remaining)
-        remaining -= found
-        if not remaining:
-            return files[place::-1], position
-    return files[::-1], 0
+        if chosen is not None:
+            os.close(chosen)
+        chosen = file
+    return chosen
 
 
-def _rotated(path: Path) -> Iterator[Path]:
-    number = 1
-    while (older := path.with_name(f"{path.name}.{number}")).exists():
-        yield older
+def _newest_first(path: Path) -> Iterator[int]:
+    """Open the files of a log, each once; the caller closes them.
+
+    Rotations meanwhile move files to higher numbers, so that none is missed, and leave a gap of one number for a while.
+    """
+    seen: set[int] = set()
+    number = missing = 0
+    while missing < 2:
+        file = _open(path.with_name(f"{path.name}.{number}") if number else path)
         number += 1
+        if file is None:
+            missing += 1
+            continue
+        missing = 0
+        inode = os.fstat(file).st_ino
+        if inode in seen:
+            os.close(file)
+            continue
+        seen.add(inode)
+        yield file
 
 
-def _last_lines(path: Path, count: int) -> tuple[int, int]:
+def _last_lines(handle: int, count: int) -> tuple[int, int]:
     """Return (offset of the last *count* lines of a file, number of lines from there on)."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return 0, 0
-    with file:
-        position = end = file.seek(0, os.SEEK_END)
-        if not count:
-            return end, 0
-        found = 0
-        while position:
-            size = min(_BLOCK, position)
-            position -= size
-            file.seek(position)
-            block = file.read(size)
-            for place in _newlines_reversed(block):
-                if position + place + 1 == end:
-                    continue
-                found += 1
-                if found == count:
-                    return position + place + 1, count
+    position = end = os.fstat(handle).st_size
+    if not count:
+        return end, 0
+    found = 0
+    while position:
+        size = min(_BLOCK, position)
+        position -= size
+        for place in _newlines_reversed(os.pread(handle, size, position)):
+            if position + place + 1 == end:
+                continue
+            found += 1
+            if found == count:
+                return position + place + 1, count
     return 0, min(found + 1, count) if end else 0
 
 

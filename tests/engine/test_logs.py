@@ -1,13 +1,14 @@
 """Reading the json-file logs that shims write."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.log_reader import LogFilter, nanoseconds, read
+from runtime.log_reader import LogFilter, Reader, nanoseconds, read
 from runtime.shim.jsonlog import JsonLog
 
 
@@ -90,3 +91,60 @@ def test_following_sees_every_line_until_the_end(tmp_path, bounds):
         return found
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [b"%d\n" % number for number in range(40)]
+
+
+def test_a_follower_that_falls_behind_several_rotations_skips_no_file(tmp_path):
+    """The reader has read the first file when four rotations happen, of which each file is still there."""
+    path = tmp_path / "log"
+    log = JsonLog(str(path), max_size=200, max_files=20)
+    for number in range(3):
+        log.write(1, b"%d\n" % number)
+    reader = Reader(path, None)
+    found = [line.text for line in reader.batch()]
+    for number in range(3, 30):
+        log.write(1, b"%d\n" % number)
+    while lines := reader.batch():
+        found += [line.text for line in lines]
+    assert path.with_name("log.4").exists()
+    assert found == [b"%d\n" % number for number in range(30)]
+    reader.close()
+
+
+def test_rotations_while_older_files_are_read_skip_no_file(tmp_path):
+    path = tmp_path / "log"
+    log = JsonLog(str(path), max_size=200, max_files=30)
+    for number in range(12):
+        log.write(1, b"%d\n" % number)
+    reader = Reader(path, 10)
+    found = [line.text for line in reader.batch()]
+    for number in range(12, 40):
+        log.write(1, b"%d\n" % number)
+    while lines := reader.batch():
+        found += [line.text for line in lines]
+    assert found == [b"%d\n" % number for number in range(2, 40)]
+    reader.close()
+
+
+def test_a_line_that_is_written_between_the_last_read_and_the_rotation_is_read(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b'{"log":"a\\n"}\n')
+    reader = Reader(path, None)
+    assert [line.text for line in reader.batch()] == [b"a\n"]
+    os.read(reader._file, 1)  # the reader is at the end of the file
+    with path.open("ab") as file:
+        file.write(b'{"log":"b\\n"}\n')
+    path.rename(path.with_name("log.1"))
+    path.write_bytes(b'{"log":"c\\n"}\n')
+    assert reader._open_next()
+    assert [line.text for line in reader.batch() + reader.batch()] == [b"b\n", b"c\n"]
+    reader.close()
+
+
+def test_a_file_of_which_only_the_successor_is_gone_for_a_moment_is_found(tmp_path):
+    """Between two renames of a rotation, one number is missing."""
+    path = tmp_path / "log"
+    for name, text in (("log.2", "a"), ("log", "b")):
+        (tmp_path / name).write_text(f'{{"log":"{text}"}}\n')
+    reader = Reader(path, None)
+    assert [line.text for line in reader.batch() + reader.batch()] == [b"a", b"b"]
+    reader.close()
