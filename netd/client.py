@@ -1,10 +1,12 @@
-"""The asynchronous HTTP client of netd, for runtimes.
+"""The asynchronous client of netd, for runtimes.
 
-One session with persistent connections.  An error response is raised as the Problem class of its HTTP status.
+Calls are messages on one connection (:mod:`netd.calls`), and HTTP requests in a session with persistent connections
+where netd does not know the messages.  An error response is raised as the Problem class of its HTTP status.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from netd.api import (
     SandboxView,
     SystemView,
 )
+from netd.calls.connection import CallConnection
 from netd.common import codec
 from netd.common.errors import (
     BadRequest,
@@ -42,7 +45,9 @@ from netd.common.events import Event
 
 T = TypeVar("T")
 _ROOT = "/netd/v1"
-_TIMEOUT = aiohttp.ClientTimeout(total=60.0, sock_connect=5.0)
+_SECONDS = 60.0
+"""How long a call may take."""
+_TIMEOUT = aiohttp.ClientTimeout(total=_SECONDS, sock_connect=5.0)
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 _MAX_LINE = 1 << 20
 _PROBLEMS: Mapping[int, type[Problem]] = {
@@ -68,8 +73,10 @@ class NetdClient:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
         self._session: aiohttp.ClientSession | None = None
+        self._calls = CallConnection(socket)
 
     async def close(self) -> None:
+        self._calls.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -124,6 +131,18 @@ class NetdClient:
         self, method: str, path: str, query: Mapping[str, str], body: bytes, kind: str = "application/json"
     ) -> Answer:
         """Forward a client's request, with *kind* as content type, and return the response, also an error response."""
+        try:
+            async with asyncio.timeout(_SECONDS):
+                content_type = kind if body else ""
+                reply = await self._calls.call(request_id.current(), method, path, query.items(), content_type, body)
+        except (TimeoutError, OSError) as problem:
+            raise self._unavailable(problem) from problem
+        if reply is None:
+            return await self._request(method, path, query, body, kind)
+        return Answer(reply.status, {"Content-Type": reply.content_type}, reply.body)
+
+    async def _request(self, method: str, path: str, query: Mapping[str, str], body: bytes, kind: str) -> Answer:
+        """Do what ``forward`` does, by HTTP."""
         headers = {request_id.HEADER: request_id.current(), **({"Content-Type": kind} if body else {})}
         try:
             async with self._open().request(

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from netd import service_manager
+from netd.calls.serve import CallRoutes
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
 from netd.common.daemon_locks import lock, lock_namespace, lock_state
@@ -137,8 +138,10 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader
     requests = RequestCounters()
     metrics = MetricsRoutes(partial(_metrics, context, requests))
     backup = BackupRoutes(context.store.snapshot)
-    routes = [route for group in (*groups, metrics, backup) for route in group.routes()]
-    return Front(product, routes, requests)
+    calls = CallRoutes(lambda: served, tasks, closing)
+    routes = [route for group in (*groups, metrics, backup, calls) for route in group.routes()]
+    served = Front(product, routes, requests)
+    return served
 
 
 async def _metrics(context: EngineContext, requests: RequestCounters) -> list[MetricFamily]:

@@ -12,10 +12,12 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
+from multidict import MultiDict
 
 from netd import request_id
 from netd.common import codec, json_keys, resource_errors
@@ -91,24 +93,37 @@ class Call:
         found = self.texts(key)
         return found[0] if found else default
 
+    @property
+    def content_type(self) -> tuple[str, str]:
+        """The type of the body without parameters, and the header as it was given."""
+        return self.request.content_type, self.request.headers.get("Content-Type", "")
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query
+
     def texts(self, key: str) -> list[str]:
         """Return all values of a repeatable query parameter."""
-        found: list[str] = self.request.query.getall(key, [])
+        found: list[str] = self._values(key)
         if any("\0" in text for text in found):
             raise BadRequest(f"the query parameter {key} holds a NUL character: remove it")
         return found
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Return a query boolean by Docker's rule: empty, 0, no, false and none are false, all other values true."""
-        found = self.request.query.get(key)
+        found = self.query.get(key)
         return default if found is None else found.strip().lower() not in _FALSE
 
     def number(self, key: str, default: int) -> int:
-        found = self.request.query.get(key, "")
+        found = self.query.get(key, "")
         number = signed(found) if found else default
         if number is None:
             raise BadRequest(f"{key} must be a number, not {found!r}")
         return number
+
+    def _values(self, key: str) -> list[str]:
+        found: list[str] = self.request.query.getall(key, [])
+        return found
 
     def filters(self, allowed: frozenset[str]) -> Filters:
         return parse_filters(self.text("filters"), allowed)
@@ -121,8 +136,8 @@ class Call:
         data = await self.raw()
         if not data.strip():
             data = b"{}"
-        elif self.request.content_type != "application/json":
-            given = self.request.headers.get("Content-Type", "")
+        elif (found := self.content_type)[0] != "application/json":
+            given = found[1]
             raise BadRequest(f"unsupported Content-Type header ({given}): must be 'application/json'")
         try:
             if (place := codec.find_nul(data)) is not None:
@@ -162,6 +177,50 @@ class Call:
             ) from None
         except web.RequestPayloadError as error:
             raise BadRequest(f"the request body cannot be read: {' '.join(str(error).split())}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRequest:
+    """A request that did not arrive by HTTP, with its whole body."""
+
+    method: str
+    path: str
+    """Percent-encoded, without the query."""
+    query: Sequence[tuple[str, str]]
+    content_type: str
+    body: bytes
+    request_id: str
+
+
+class MessageCall(Call):
+    """The call of a MessageRequest, which has no connection to stream to."""
+
+    def __init__(self, message: MessageRequest, params: Mapping[str, str], version: Version) -> None:
+        self._message = message
+        self._query = MultiDict(message.query)
+        self.params = params
+        self.version = version
+
+    @property
+    def request(self) -> NoReturn:  # type: ignore[override]
+        raise BadRequest(f"{self._message.method} {self._message.path} needs an HTTP connection of its own")
+
+    @property
+    def content_type(self) -> tuple[str, str]:
+        given = self._message.content_type
+        return given.partition(";")[0].strip().lower() or "application/octet-stream", given
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self._query
+
+    def _values(self, key: str) -> list[str]:
+        return self._query.getall(key, [])
+
+    async def raw(self) -> bytes:
+        if len(self._message.body) > _BODY_LIMIT:
+            raise BadRequest("the request body is larger than 4 MiB")
+        return self._message.body
 
 
 def json(value: object, status: int = 200) -> web.Response:
@@ -205,34 +264,55 @@ class Front:
         seconds = time.monotonic() - begun
         self._requests.observe(request.method, request.get(_ROUTE, "unknown"), response.status, seconds)
         if _log.isEnabledFor(logging.DEBUG):
-            _log_request(request, response.status, seconds)
+            client = request.headers.get("User-Agent", "")[:64]
+            _log_request(request.method, request.path, client, response.status, seconds)
+        return response
+
+    async def answer_message(self, message: MessageRequest) -> web.Response:
+        """Answer a request that did not arrive by HTTP."""
+        request_id.begin(message.request_id)
+        begun, method, path = time.monotonic(), message.method, unquote(message.path)
+        pattern = "unknown"
+        try:
+            route, params, version = self._find(method, path)
+            pattern = route.pattern
+            found = await route.handler(MessageCall(message, params, version))
+            if not isinstance(found, web.Response):
+                raise BadRequest(f"{method} {path} needs an HTTP connection of its own")
+            response = found
+        except Exception as error:
+            response = _error_response(method, path, error)
+        seconds = time.monotonic() - begun
+        self._requests.observe(method, pattern, response.status, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log_request(method, path, "message", response.status, seconds)
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        response: web.StreamResponse
         try:
-            response = await self._dispatch(request)
-        except NotModified:
-            response = empty(304)
-        except Problem as problem:
-            response = _refusal(problem)
+            return await self._dispatch(request)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            response = _unexpected(request, error)
-            if (hijacked := request.get(HIJACKED)) is not None:
-                # The client reads a raw stream: the error cannot be sent as a response.
-                response = hijacked
-        return response
+            response = _error_response(request.method, request.path, error)
+            hijacked = request.get(HIJACKED)
+            # The client of a hijacked connection reads a raw stream: the error cannot be sent as a response.
+            return response if hijacked is None or isinstance(error, Problem) else hijacked
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, version = self._versioned(request.path)
-        for pattern, route in self._routes.get(request.method, ()):
-            if (found := pattern.match(path)) is not None:
-                request[_ROUTE] = route.pattern
-                return await route.handler(Call(request, found.groupdict(), version))
         if request.method == "OPTIONS":
+            self._versioned(request.path)
             return empty(200)
+        route, params, version = self._find(request.method, request.path)
+        request[_ROUTE] = route.pattern
+        return await route.handler(Call(request, params, version))
+
+    def _find(self, method: str, path: str) -> tuple[HttpRoute, Mapping[str, str], Version]:
+        """Return the route of a path, its parameters and the version of the API.  Raises NotFound."""
+        path, version = self._versioned(path)
+        for pattern, route in self._routes.get(method, ()):
+            if (found := pattern.match(path)) is not None:
+                return route, found.groupdict(), version
         raise NotFound("page not found")
 
     def _versioned(self, path: str) -> tuple[str, Version]:
@@ -256,28 +336,27 @@ class Front:
         return web.Response(text="OK" if call.request.method == "GET" else "", headers=headers)
 
 
-def _log_request(request: web.BaseRequest, status: int, seconds: float) -> None:
+def _log_request(method: str, path: str, client: str, status: int, seconds: float) -> None:
     """Log who called what, the status, and the time until the response began or, for streams, ended."""
-    _log.debug(
-        "request: method=%s path=%s status=%d ms=%.1f client=%s",
-        request.method,
-        request.path,
-        status,
-        seconds * 1000,
-        request.headers.get("User-Agent", "")[:64],
-    )
+    _log.debug("request: method=%s path=%s status=%d ms=%.1f client=%s", method, path, status, seconds * 1000, client)
+
+
+def _error_response(method: str, path: str, error: Exception) -> web.Response:
+    if isinstance(error, NotModified):
+        return empty(304)
+    return _refusal(error) if isinstance(error, Problem) else _unexpected(method, path, error)
 
 
 def _refusal(problem: Problem) -> web.Response:
     return json({"message": problem.message}, problem.status)
 
 
-def _unexpected(request: web.BaseRequest, error: Exception) -> web.Response:
-    what = f"{request.method} {request.path} failed"
+def _unexpected(method: str, path: str, error: Exception) -> web.Response:
+    what = f"{method} {path} failed"
     if (problem := resource_errors.problem(error, what)) is not None:
-        _log.error("request failed: method=%s path=%s error=%s", request.method, request.path, error)
+        _log.error("request failed: method=%s path=%s error=%s", method, path, error)
         return _refusal(problem)
-    _log.error("request failed: method=%s path=%s", request.method, request.path, exc_info=error)
+    _log.error("request failed: method=%s path=%s", method, path, exc_info=error)
     return _refusal(ServerError(f"{what}; the daemon's log has the cause (request {request_id.current()})"))
 
 
