@@ -61,7 +61,8 @@ def load_project(
 
     *environment* has the caller's variables.  With *services*, those and what they depend on are enabled, whatever
     their profiles.  Settings that netd cannot honour are refused, or with *allow_unsupported* become warnings.
-    Raises ComposeError.
+    Without *interpolate* references stay, and the document is not canonical: it has all services and objects, with
+    the values of the files.  Raises ComposeError.
     """
     cwd = Path.cwd()
     found = project_files.find(files, project_directory, env_files, environment, cwd)
@@ -71,12 +72,12 @@ def load_project(
     home = environment.get("HOME") or "/root"
     folder = str(found.folder)
     document = Assembler(shared, folder, variables, home).assemble(found.files)
-    document = normalization.normalize(document, name, variables if interpolate else {})
+    document = normalization.normalize(document, name, variables if interpolate else None)
     document = relative_paths.resolve(document, folder, home)
     chosen = profiles or [word for word in variables.get("COMPOSE_PROFILES", "").split(",") if word]
-    document, disabled = service_selection.select(document, chosen, services)
     if not interpolate:
-        return _result(document, disabled, shared, found, variables)
+        return _result({key: value for key, value in document.items() if value}, {}, shared, found, variables)
+    document, disabled = service_selection.select(document, chosen, services)
     positions = shared.positions
     document["services"] = {
         key: service_files.resolve(key, service, variables, positions) for key, service in document["services"].items()

@@ -119,17 +119,32 @@ class DeployRestart(Canonical):
     window: str | None = None
 
 
+class UpdateSettings(Canonical):
+    parallelism: int | None = None
+    delay: str = ""
+    failure_action: str = ""
+    monitor: str = ""
+    max_failure_ratio: int | float = 0
+    order: str = ""
+
+
+class PlacementRules(Canonical):
+    constraints: list[str] = []
+    preferences: list[Any] = []
+    max_replicas_per_node: int = 0
+
+
 class Deployment(Canonical):
     """``deploy``; structs that Go embeds by value are written also if they are empty."""
 
     mode: str = ""
     replicas: int | None = None
     labels: dict[str, str] = {}
-    update_config: Any = None
-    rollback_config: Any = None
+    update_config: UpdateSettings | None = None
+    rollback_config: UpdateSettings | None = None
     resources: DeployResources = field(default_factory=DeployResources)
     restart_policy: DeployRestart | None = None
-    placement: Json = field(default_factory=dict[str, Any])
+    placement: PlacementRules = field(default_factory=PlacementRules)
     endpoint_mode: str = ""
 
 
@@ -222,6 +237,24 @@ class LifecycleHook(Canonical):
     environment: dict[str, str | None] = {}
 
 
+class WatchCommand(LifecycleHook):
+    command: list[str] | None
+
+
+class WatchRule(Canonical):
+    path: str = ""
+    action: str = ""
+    target: str = ""
+    exec: WatchCommand | None = None
+    include: list[str] = []
+    ignore: list[str] = []
+    initial_sync: bool = False
+
+
+class DevelopSettings(Canonical):
+    watch: list[WatchRule] = []
+
+
 class ComposeService(Canonical):
     """A service.  ``command`` and ``entrypoint`` are None without one, and empty to clear that of the image."""
 
@@ -229,7 +262,7 @@ class ComposeService(Canonical):
     annotations: dict[str, str] = {}
     attach: bool | None = None
     build: BuildSettings | None = None
-    develop: Any = None
+    develop: DevelopSettings | None = None
     blkio_config: BlockIo | None = None
     cap_add: list[str] = []
     cap_drop: list[str] = []

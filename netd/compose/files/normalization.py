@@ -12,8 +12,11 @@ Json = dict[str, Any]
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
-def normalize(document: Json, name: str, environment: Mapping[str, str]) -> Json:
-    """Return *document* with implicit settings; *environment* has the values of variables that are only named."""
+def normalize(document: Json, name: str, environment: Mapping[str, str] | None) -> Json:
+    """Return *document* with implicit settings.
+
+    *environment* has the values of variables that are only named; with None they stay as they are written.
+    """
     services = {key: _service(value or {}, environment) for key, value in (document.get("services") or {}).items()}
     networks = dict(document.get("networks") or {})
     if any("default" in (service.get("networks") or {}) for service in services.values()):
@@ -30,7 +33,7 @@ def _named(key: str, value: Json, project: str) -> Json:
     return {**value, "name": key if value.get("external") else f"{project}_{key}"}
 
 
-def _service(service: Json, environment: Mapping[str, str]) -> Json:
+def _service(service: Json, environment: Mapping[str, str] | None) -> Json:
     found = dict(service)
     if not found.get("networks") and not found.get("network_mode") and "provider" not in found:
         found["networks"] = {"default": None}
@@ -38,7 +41,7 @@ def _service(service: Json, environment: Mapping[str, str]) -> Json:
         found["pull_policy"] = "missing"
     if found.get("build") is not None:
         found["build"] = _build(found["build"], environment)
-    if "environment" in found:
+    if "environment" in found and environment is not None:
         found["environment"] = resolve_variables(found["environment"], environment)
     for secret in found.get("secrets") or ():
         secret.setdefault("target", f"/run/secrets/{secret.get('source')}")
@@ -50,11 +53,11 @@ def _service(service: Json, environment: Mapping[str, str]) -> Json:
     return found
 
 
-def _build(build: Json, environment: Mapping[str, str]) -> Json:
+def _build(build: Json, environment: Mapping[str, str] | None) -> Json:
     found = {**build, "context": build.get("context") or "."}
     if not found.get("dockerfile") and not found.get("dockerfile_inline"):
         found["dockerfile"] = "Dockerfile"
-    if "args" in found:
+    if "args" in found and environment is not None:
         args = resolve_variables(found["args"], environment)
         found["args"] = {key: value for key, value in args.items() if value is not None}
     return found

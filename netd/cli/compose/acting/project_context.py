@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
+    from netd.compose.load import LoadedProject
 
 _INVALID = re.compile(r"[^a-z0-9_-]")
 _YES = ("1", "true", "yes", "on", "y", "t")
@@ -78,6 +79,17 @@ class ComposeContext:
 
     def load(self, services: Sequence[str] = ()) -> ActiveProject:
         """Load the compose files; *services* enables the profiles of those.  Raises Fault."""
+        loaded = self.load_document(services)
+        try:
+            project = decode_project(loaded.document)
+        except ValueError as error:
+            raise Fault(str(error)) from None
+        return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], loaded.environment)
+
+    def load_document(
+        self, services: Sequence[str] = (), *, interpolate: bool = True, allow_unsupported: bool = False
+    ) -> LoadedProject:
+        """Load the compose files and show the warnings.  Raises Fault."""
         from netd.compose.errors import ComposeError
         from netd.compose.load import load_project
 
@@ -90,14 +102,15 @@ class ComposeContext:
                 env_files=[Path(file) for file in self.outer.many("env-file")],
                 environment=dict(os.environ),
                 services=list(services),
+                interpolate=interpolate,
+                allow_unsupported=allow_unsupported,
             )
-            project = decode_project(loaded.document)
-        except (ComposeError, ValueError) as error:
+        except ComposeError as error:
             raise Fault(str(error)) from None
         with self.display() as display:
             for warning in loaded.warnings:
                 display.warn(str(warning))
-        return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], loaded.environment)
+        return loaded
 
     def find(self, services: Sequence[str] = ()) -> ActiveProject:
         """Load the compose files; without any, and with a name of the project, return what its containers tell."""
