@@ -5,7 +5,7 @@ from __future__ import annotations
 COMPOSE_VERBS = {
     "up": ("up", "Create and start the containers of services"),
     "down": ("down", "Stop and remove the containers and networks of a project"),
-    "config": ("config", "Check the compose files, and print the project in canonical form"),
+    "config": ("project_config", "Check the compose files, and print the project in canonical form"),
     "ps": ("ps", "List the containers of a project"),
     "logs": ("logs", "Show the output of services"),
     "build": ("build", "Build the images of services"),
