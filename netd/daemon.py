@@ -159,7 +159,8 @@ async def _metrics(context: EngineContext, requests: RequestCounters) -> list[Me
 
 
 def _apply_settings(context: EngineContext, settings: Settings) -> None:
-    """Apply reloaded settings: the name servers of all containers."""
+    """Apply reloaded settings: the name servers of all containers, and the latency of netd-dns."""
+    context.dns.configure(settings.dns_low_latency == "auto")
     context.name_servers.servers, context.name_servers.domains = settings.dns, settings.dns_domains
     for sandbox in context.state.sandboxes:
         if sandbox.id in context.dns.held:
@@ -175,7 +176,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
     stack.callback(store.close)
     if settings.discard_unknown:
         store.accept_incidents()
-    dns = DnsClient(settings.run_dir, settings.resolv_conf, tasks)
+    dns = DnsClient(settings.run_dir, settings.resolv_conf, tasks, settings.dns_low_latency == "auto")
     host = await KernelHost.open(
         settings.run_dir,
         firewall=settings.firewall,

@@ -11,6 +11,7 @@ FIREWALLS = ("auto", "nftables", "iptables")
 LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 HOST_FORWARD = ("open", "leave")
+DNS_LOW_LATENCY = ("auto", "off")
 HOST_FIREWALL = ("ignore", "respect")
 USERNS = ("none", "remap", "auto")
 _KEY = "definition"
@@ -168,6 +169,17 @@ class Settings:
         "Name servers by domain, subdomains included, queried from the host; the longest matching domain applies.",
         example='{ "corp.example" = ["192.0.2.53"] }',
         section="Names",
+        reload=True,
+    )
+    dns_low_latency: str = _setting(
+        "auto",
+        "With `auto`, netd-dns keeps all processors out of idle states (`/dev/cpu_dma_latency`) while queries arrive"
+        " within a millisecond of each other and for 5 ms afterwards, unless a battery is discharging: an answer takes"
+        " a fraction of the time, and the processors use the power, and on a virtual machine the host's time, of busy"
+        " ones meanwhile. With `off`, it does not.",
+        example='"off"',
+        section="Names",
+        choices=DNS_LOW_LATENCY,
         reload=True,
     )
     plugin_dirs: tuple[str, ...] = _setting(

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from netd.dns.low_latency import HOLD_TIME, LowLatency
+
 log = logging.getLogger(__name__)
 
 READ = select.EPOLLIN
@@ -59,6 +61,7 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._deferred: deque[Callable[[], None]] = deque()
+        self.low_latency = LowLatency()
         self._running = False
         self._may_spin = False
         self._no_spin_until = 0.0 if len(os.sched_getaffinity(0)) > 1 else math.inf
@@ -109,6 +112,7 @@ class Loop:
         begin = time.monotonic()
         ready = self._epoll.poll(self._poll_timeout(), _EVENTS_PER_ROUND)
         end = time.monotonic()
+        self.low_latency.waited(begin, end, has_events=bool(ready))
         self._may_spin = end - begin < 2 * SPIN_TIME and end > self._no_spin_until
         return ready
 
@@ -122,6 +126,7 @@ class Loop:
         begin = now = time.monotonic()
         while now < begin + SPIN_TIME:
             if ready := self._epoll.poll(0, _EVENTS_PER_ROUND):
+                self.low_latency.waited(begin, now, has_events=True)
                 return ready
             os.sched_yield()
             before, now = now, time.monotonic()
@@ -136,8 +141,9 @@ class Loop:
         if self._deferred:
             return 0
         if not self._timers:
-            return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+            return HOLD_TIME if self.low_latency.is_held else None
+        seconds = max(0.0, self._timers[0][0] - time.monotonic())
+        return min(seconds, HOLD_TIME) if self.low_latency.is_held else seconds
 
     def _run_deferred(self) -> None:
         for _ in range(len(self._deferred)):

@@ -105,6 +105,14 @@ class DropNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class Configure:
+    """Settings of the server."""
+
+    low_latency: bool
+    """Keep idle processors awake while queries arrive quickly (``netd/dns/low_latency.py``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sync:
     """Request Synced once all earlier messages are applied."""
 
@@ -131,6 +139,7 @@ Message: TypeAlias = (
     | SetNetwork
     | PatchNetwork
     | DropNetwork
+    | Configure
     | Sync
     | Synced
 )
@@ -177,6 +186,7 @@ _DECODERS: Mapping[str, Callable[[dict[str, Any]], Message]] = {
     "SetNetwork": lambda data: SetNetwork(data["network"], _records(data["records"])),
     "PatchNetwork": lambda data: PatchNetwork(data["network"], _patch(data["patch"])),
     "DropNetwork": lambda data: DropNetwork(**data),
+    "Configure": lambda data: Configure(**data),
     "Sync": lambda data: Sync(**data),
     "Synced": lambda data: Synced(**data),
 }

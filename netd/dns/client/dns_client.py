@@ -42,9 +42,16 @@ class DnsClient:
     ``held`` are the sandboxes that are served: after ``start``, those of a server that outlived the last netd.
     """
 
-    def __init__(self, run_dir: Path, resolv_conf: Path = Path("/etc/resolv.conf"), tasks: Tasks | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        resolv_conf: Path = Path("/etc/resolv.conf"),
+        tasks: Tasks | None = None,
+        low_latency: bool = False,
+    ) -> None:
         self._tasks = tasks or Tasks()
         self._servers = Servers(run_dir / "dns.sock", run_dir / "dns.log", resolv_conf)
+        self._settings = protocol.Configure(low_latency)
         self._networks: dict[str, MutableRecords] = {}
         self._views: dict[str, View] = {}
         self._sandboxes: dict[str, Resolver] = {}
@@ -90,6 +97,13 @@ class DnsClient:
             self._send(protocol.CloseSandbox(sandbox))
         self._views.pop(sandbox, None)
         self._close_sockets(sandbox)
+
+    def configure(self, low_latency: bool) -> None:
+        """Change the settings of the server."""
+        settings = protocol.Configure(low_latency)
+        if settings != self._settings:
+            self._settings = settings
+            self._send(settings)
 
     def set_network(self, network: str, records: NetworkRecords) -> None:
         """Replace the records of a network; only the difference is sent."""
@@ -289,6 +303,7 @@ class DnsClient:
 
     def _resend_state(self, handshake: Handshake, adopt: bool) -> None:
         """Send all state to a server that may have a part of it."""
+        self._send(self._settings)
         unknown = set(handshake.networks) - self._networks.keys()
         if adopt:
             self._unconfirmed = unknown

@@ -121,6 +121,8 @@ class ControlSocket:
                 service.open(sandbox, descriptors)
             case protocol.CloseSandbox(sandbox):
                 service.close(sandbox)
+            case protocol.Configure(low_latency):
+                self._loop.low_latency.enable(low_latency)
             case protocol.Sync(number):
                 self._send(protocol.Synced(number, service.counters.snapshot()))
             case protocol.Stop():
