@@ -10,12 +10,12 @@ from netd.common.config import Settings
 from netd.common.errors import Problem
 from netd.settings.command_line import Loaded, load
 
-_DESCRIPTION = "container networks, addresses, published ports and names, on RUN/netd.sock"
+DESCRIPTION = "container networks, addresses, published ports and names, on RUN/netd.sock"
 
 
 def main() -> None:
     try:
-        loaded = load("netd", _DESCRIPTION, check=_check)
+        loaded = load("netd", DESCRIPTION, check=_check)
     except Problem as problem:
         sys.exit(f"netd: {problem.message}")
     log_output.start("netd", loaded.settings.log_level, loaded.settings.log_format)

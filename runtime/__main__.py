@@ -10,12 +10,12 @@ from netd.common.config import Settings
 from netd.common.errors import Problem
 from netd.settings.command_line import Loaded, load
 
-_DESCRIPTION = "containers, images and volumes, with Docker's API on RUN/docker.sock"
+DESCRIPTION = "containers, images and volumes, with Docker's API on RUN/docker.sock"
 
 
 def main() -> None:
     try:
-        loaded = load("netd-runtime", _DESCRIPTION, check=_check)
+        loaded = load("netd-runtime", DESCRIPTION, check=_check)
     except Problem as error:
         sys.exit(f"netd-runtime: {error.message}")
     log_output.start("netd-runtime", loaded.settings.log_level, loaded.settings.log_format)

@@ -99,7 +99,7 @@ def _section(title: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _flags(flags: Iterable[Flag]) -> str:
-    rows = [(_left(flag), _right(flag)) for flag in sorted(flags, key=lambda flag: flag.name)]
+    rows = [(_left(flag), flag_text(flag)) for flag in sorted(flags, key=lambda flag: flag.name)]
     if not rows:
         return ""
     width = max(len(left) for left, _ in rows)
@@ -111,6 +111,7 @@ def _left(flag: Flag) -> str:
     return f"{letter}--{flag.name} {flag.metavar}".rstrip()
 
 
-def _right(flag: Flag) -> str:
+def flag_text(flag: Flag) -> str:
+    """Return the text of a flag, with its other names and whether it may be repeated."""
     aliases = f" (also --{', --'.join(flag.aliases)})" if flag.aliases else ""
     return flag.help + (" (may be repeated)" if flag.kind == "many" else "") + aliases

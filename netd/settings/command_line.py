@@ -36,7 +36,7 @@ def load(program: str, description: str, argv: Sequence[str] | None = None, chec
     Ends the process for ``--version``, ``--help``, ``--check-config`` and ``--print-config``.
     """
     argv = sys.argv[1:] if argv is None else argv
-    flags = vars(_parser(program, description).parse_args(argv))
+    flags = vars(parser(program, description).parse_args(argv))
     path = flags.pop("config") or toml_values.USUAL_PATH
     checking, printing = flags.pop("check_config"), flags.pop("print_config")
     found = toml_values.read(path, required=path != toml_values.USUAL_PATH)
@@ -93,9 +93,10 @@ def _check(settings: Settings, sources: Mapping[str, str], check: Check | None) 
         check(settings)
 
 
-def _parser(program: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=description)
-    add = parser.add_argument
+def parser(program: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a daemon's flags; ``None`` stands for flags that are not given."""
+    built = argparse.ArgumentParser(prog=program, description=description)
+    add = built.add_argument
     add("--version", action="version", version=f"{program} {VERSION}")
     add("--config", type=Path, metavar="FILE", help=f"configuration file (default {toml_values.USUAL_PATH})")
     add("--check-config", action="store_true", help="check the configuration and exit; exit code 1 if it is invalid")
@@ -110,4 +111,4 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
         default=None,
         help="for one start after damage to the store: delete the objects of which the store has no record",
     )
-    return parser
+    return built
