@@ -105,7 +105,7 @@ def test_always_means_also_after_a_stop_when_the_daemon_starts(installation):
 def test_without_netd_containers_run_on_and_starts_say_what_to_do(installation):
     made = start(installation, "sleep", "1000", name="running")
     api = installation.docker.api
-    stopped = api.create_container_from_config({"Image": IMAGE, "Cmd": ["true"], "HostConfig": NONE}, "stopped")["Id"]
+    stopped = api.create_container_from_config({"Image": IMAGE, "Cmd": ["true"]}, "stopped")["Id"]
     installation.kill("netd")
     with pytest.raises(APIError) as error:
         api.start(stopped)

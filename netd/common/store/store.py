@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +92,7 @@ class Store:
         self._incidents: list[str] = []
         self._number = 0
         self._changes = Changes(path)
+        self._sync_pending = False
         self._copying: Future[None] | None = None
         self._copy_again = 0.0
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="store-copy")
@@ -110,8 +112,11 @@ class Store:
         """Return all values of a kind by id.  An unreadable record is quarantined and recorded as an incident."""
         return self._thread.submit(self._load, kind, of).result()
 
-    async def write(self, *changes: Put | Drop, durable: bool = True) -> None:
+    async def write(self, *changes: Put | Drop, durable: bool = True, sync_after: bool = False) -> None:
         """Apply all changes in one transaction.
+
+        With *sync_after*, which is for changes that are not durable, it is synced to disk right after the return: only
+        a failure of the machine itself within these milliseconds loses it.
 
         Raises NoSpace if the disk is full, ReadOnly if it is not writable; nothing is changed then.  Transactions with
         a Drop may use the reserved disk space.  Values are encoded at the call, so later changes to them have no
@@ -121,9 +126,28 @@ class Store:
         done = self._thread.submit(self._write, rows, durable)
         try:
             await asyncio.shield(asyncio.wrap_future(done))
+            if sync_after:
+                self._sync_soon()
         finally:
             if not self._reserve.held:
                 self._reserve_missing.set()
+
+    def _sync_soon(self) -> None:
+        """Sync the write-ahead log after the transactions that are queued now; one sync serves all of them."""
+        if not self._sync_pending:
+            self._sync_pending = True
+            self._thread.submit(self._sync)
+
+    def _sync(self) -> None:
+        self._sync_pending = False
+        try:
+            handle = os.open(self.path.with_name(f"{self.path.name}-wal"), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            _log.warning("record not synced: path=%s error=%s", self.path, error.strerror)
 
     async def snapshot(self) -> bytes:
         """Return the store as an SQLite file, consistent between two transactions."""

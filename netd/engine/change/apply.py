@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from netd import facts
 from netd.common.errors import Unavailable
 from netd.common.store.store import Drop, Put
+from netd.common.tasks import start_awaited
 from netd.dns.client.dns_client import DnsClient
 from netd.engine.background import BackgroundJobs
 from netd.engine.change.rollback import left_to_repair, rollback
@@ -60,8 +61,13 @@ async def apply_change(context: EngineContext, before: Sandbox | None, after: Sa
     change = _begin(context, after.id, before, after)
     context.unsettled.add(after.id)
     async with rollback(context.repair_needed, change.label, partial(_revert, context, change)):
-        await _apply(context, change)
-        await _confirm(context, change)
+        flushing = _flush_early(context, change)
+        try:
+            await _apply(context, change)
+        finally:
+            if flushing is not None:
+                await flushing
+        await _confirm(context, change, flushed=flushing is not None)
     context.unsettled.discard(after.id)
     _finish(context, change)
 
@@ -183,14 +189,25 @@ def _delete_flows(host: Host, background: BackgroundJobs, change: SandboxChange)
         background.start(job, f"delete-flows {change.id[:12]}", topics)
 
 
-async def _confirm(context: EngineContext, change: SandboxChange) -> None:
-    """Store the record and wait until netd-dns serves the names."""
+def _flush_early(context: EngineContext, change: SandboxChange) -> asyncio.Future[None] | None:
+    """Begin to flush the names beside the kernel's work, if netd-dns serves the sandbox already.
+
+    Until the links are there, the new names lead to addresses that do not answer yet.
+    """
+    if change.after is None or change.id not in context.dns.held:
+        return None
+    context.dns.set_view(change.id, context.dns_view(change.after))
+    return start_awaited(_flush(context.dns))
+
+
+async def _confirm(context: EngineContext, change: SandboxChange, *, flushed: bool = False) -> None:
+    """Store the record and wait until netd-dns serves the names, unless they are *flushed* already."""
     if change.after is None:
         await context.dns.close_sandbox(change.id)
     elif change.id in context.dns.held:
         context.dns.set_view(change.id, context.dns_view(change.after))
     stored = context.store.write(*_records(context.state, change), durable=False)
-    await asyncio.gather(stored, _flush(context.dns))
+    await asyncio.gather(stored, *(() if flushed else (_flush(context.dns),)))
 
 
 def _records(state: State, change: SandboxChange) -> list[Put | Drop]:

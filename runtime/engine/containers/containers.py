@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,6 +51,10 @@ class Containers:
         self._names: dict[str, str] = {}
         self._random = random.Random()
         self._pending_writes: set[asyncio.Task[None]] = set()
+        self._pending_copies: set[str] = set()
+        """Ids of the containers whose copies will be written by a job that has not begun."""
+        self._copying = asyncio.Lock()
+        """Copies are written in order."""
 
     def load(self) -> list[Container]:
         """Read all records from the store, and return the containers, without processes."""
@@ -163,24 +168,36 @@ class Containers:
 
     async def add(self, record: ContainerRecord) -> Container:
         """Add a new container, whose name is already reserved."""
-        await asyncio.to_thread(self._copies.write, record)
-        await self._store.write(Put(_KIND, record.id, record))
+        stored = self._store.write(Put(_KIND, record.id, record))
+        await asyncio.gather(asyncio.to_thread(self._copies.write, record), stored)
         container = self._containers[record.id] = Container(record)
         return container
 
-    async def update(self, container: Container, **fields: Any) -> None:
-        """Set fields of the record and write it; if that fails, restore the former values and raise the Problem."""
+    async def update(self, container: Container, *, durable: bool = True, **fields: Any) -> None:
+        """Set fields of the record and write it; if that fails, restore the former values and raise the Problem.
+
+        A change that is not *durable* is synced to disk right after the return.
+        """
         before = container.record
         container.record = msgspec.structs.replace(before, **fields)
         if container.id not in self._containers:
             return
         try:
-            await self._store.write(Put(_KIND, container.id, container.record))
+            await self._store.write(Put(_KIND, container.id, container.record), durable=durable, sync_after=not durable)
         except Problem:
             old = {name: getattr(before, name) for name in fields}
             container.record = msgspec.structs.replace(container.record, **old)
             raise
-        await asyncio.to_thread(self._copies.write, container.record)
+        if container.id not in self._pending_copies:
+            self._pending_copies.add(container.id)
+            self._write_later(self._write_copy(container), f"copy {container.id[:12]}")
+
+    async def _write_copy(self, container: Container) -> None:
+        """Write the copy of the record as it is when this job begins; nothing reads the copies of this daemon."""
+        self._pending_copies.discard(container.id)
+        if container.id in self._containers:
+            async with self._copying:
+                await asyncio.to_thread(self._copies.write, container.record)
 
     def update_deferred(self, container: Container, **fields: Any) -> None:
         """Set fields that describe past events, such as a start or an exit, and write the record in the background.
@@ -188,7 +205,10 @@ class Containers:
         If the write fails, the values stay: a restarted daemon reads them from the kernel and the shims again.
         """
         container.record = msgspec.structs.replace(container.record, **fields)
-        task = self._tasks.start(self._write_deferred(container), f"write {container.id[:12]}")
+        self._write_later(self._write_deferred(container), f"write {container.id[:12]}")
+
+    def _write_later(self, job: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._tasks.start(job, name)
         self._pending_writes.add(task)
         task.add_done_callback(self._pending_writes.discard)
 
@@ -204,7 +224,7 @@ class Containers:
             _log.warning("state not recorded: container=%s error=%s", container.id[:12], problem.message)
 
     async def flush(self) -> None:
-        """Wait until all deferred updates are written."""
+        """Wait until all deferred updates and copies are written."""
         if self._pending_writes:
             await asyncio.wait(set(self._pending_writes))
 

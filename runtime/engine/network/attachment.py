@@ -17,7 +17,7 @@ from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings, Sandbo
 from netd.client import NetdClient
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError, Unavailable
 from netd.common.events import Event
-from netd.common.tasks import Tasks
+from netd.common.tasks import Tasks, start_awaited
 from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
@@ -281,10 +281,13 @@ class NetworkAttachments:
     async def _apply_view(
         self, container: Container, view: SandboxView, endpoints: dict[str, EndpointSettings]
     ) -> None:
-        await self._containers.update(container, endpoints=endpoints, network=view.network_settings)
         own = self._paths.container(container.id)
-        if await asyncio.to_thread(etc_files.rewrite_hosts, own, container.hosts, view.hosts):
-            container.hosts = view.hosts
+        rewriting = start_awaited(asyncio.to_thread(etc_files.rewrite_hosts, own, container.hosts, view.hosts))
+        try:
+            await self._containers.update(container, durable=False, endpoints=endpoints, network=view.network_settings)
+        finally:
+            if await rewriting:
+                container.hosts = view.hosts
 
 
 def _check_mode(record: ContainerRecord, network: str) -> None:
