@@ -98,6 +98,8 @@ class Installation:
         self.config.write_text(config)
         self.flags: list[str] = []
         """Additional flags for daemons that are started from now on."""
+        self.source: Path | None = None
+        """Folder with the code of daemons that are started from now on; None for that of the tests."""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._clients: list[docker.DockerClient] = []
 
@@ -125,6 +127,7 @@ class Installation:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    cwd=self.source,
                 )
             self.wait_for(name)
 
