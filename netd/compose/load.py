@@ -77,6 +77,7 @@ def load_project(
     chosen = profiles or [word for word in variables.get("COMPOSE_PROFILES", "").split(",") if word]
     if not interpolate:
         return _result({key: value for key, value in document.items() if value}, {}, shared, found, variables)
+    declared = document
     document, disabled = service_selection.select(document, chosen, services)
     positions = shared.positions
     document["services"] = {
@@ -84,7 +85,7 @@ def load_project(
     }
     canonical = render(document, positions)
     off = render({"name": name, "services": disabled}, positions)["services"]
-    consistency.check(canonical, {**canonical["services"], **off}, positions)
+    consistency.check(canonical, {**canonical["services"], **off}, declared, positions)
     for refusal in support.refusals(canonical, positions):
         if not allow_unsupported:
             raise refusal

@@ -154,6 +154,7 @@ class Assembler:
             origin = relative_paths.absolute(
                 str(other), os.path.dirname(file) if file != "-" else self.folder, self.home
             )
+            self._checked(origin, path)
             known = self._services_of(origin)
         if ref not in known:
             raise self.shared.positions.error(
@@ -194,6 +195,15 @@ class Assembler:
                 found = self._import(found, imported, section)
         return found
 
+    def _checked(self, file: str, path: tuple[str | int, ...]) -> None:
+        """Read a file that another names at *path*; the error has that place."""
+        try:
+            self.shared.parsed(file)
+        except ComposeError as error:
+            if error.position:
+                raise
+            raise self.shared.positions.error(path, error.reason) from None
+
     def _include(self, entry: Any, index: int, file: str) -> Json:
         path = ("include", index)
         settings = {"path": entry} if isinstance(entry, str) else entry
@@ -204,6 +214,8 @@ class Assembler:
         chain = (*self.included, file)
         if found[0] in chain or len(chain) > INCLUDES:
             raise self.shared.positions.error(path, f"include cycle detected: {' includes '.join([*chain, found[0]])}")
+        for name in found:
+            self._checked(name, path)
         directory = settings.get("project_directory")
         folder = relative_paths.absolute(directory, self.folder, self.home) if directory else os.path.dirname(found[0])
         env = self._include_variables(_as_list(settings.get("env_file")), folder)

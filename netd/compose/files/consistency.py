@@ -13,11 +13,13 @@ Json = dict[str, Any]
 Fault = tuple[Path, str]
 
 
-def check(document: Json, services: Json, positions: Positions) -> None:
+def check(document: Json, services: Json, declared: Json, positions: Positions) -> None:
     """Raise ComposeError for the first fault.
 
-    *document* is canonical and has the enabled services; *services* also has the disabled ones.
+    *document* is canonical and has the enabled services and what they use; *services* also has the disabled ones, and
+    *declared* all objects of the files.
     """
+    document = {**document, **{key: declared.get(key) or {} for key in ("networks", "volumes", "secrets", "configs")}}
     for name, service in document["services"].items():
         for rule in _RULES:
             for path, reason in rule(name, service, document, services):
@@ -113,6 +115,8 @@ def _limits(_name: str, service: Json, _document: Json, _services: Json) -> Iter
 
 def _container_name(name: str, service: Json, _document: Json, _services: Json) -> Iterator[Fault]:
     replicas = service.get("scale", (service.get("deploy") or {}).get("replicas", 1))
+    if replicas < 0:
+        yield ("scale",), f"the number of containers must be 0 or more, not {replicas}"
     if service.get("container_name") and replicas > 1:
         yield (
             ("container_name",),

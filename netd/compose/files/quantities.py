@@ -76,7 +76,10 @@ def mode(value: Any) -> str:
     text = f"{value:04o}" if isinstance(value, int) else str(value)
     if not re.fullmatch(r"0?o?[0-7]{1,5}", text, re.ASCII):
         raise ValueError(f"invalid file mode {value!r}: use octal digits, such as 0440")
-    return f"{int(text.replace('o', ''), 8):04o}"
+    number = int(text.replace("o", ""), 8)
+    if number > 0o7777:
+        raise ValueError(f"invalid file mode {value!r}: use at most 07777")
+    return f"{number:04o}"
 
 
 def mode_number(value: Any) -> int:

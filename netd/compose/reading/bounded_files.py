@@ -22,14 +22,17 @@ def read_text(path: Path, largest: int, what: str) -> str:
         raise ComposeError(f"{what} {path} does not exist: correct the path") from None
     except OSError as error:
         raise ComposeError(f"{what} {path} cannot be read ({error.strerror}): correct path or permissions") from None
-    with os.fdopen(handle, "rb") as file:
+    try:
         mode = os.fstat(handle).st_mode
         if stat.S_ISDIR(mode):
             raise ComposeError(f"{what} {path} is a directory: name a file")
         if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
             raise ComposeError(f"{what} {path} is no regular file: name another")
         os.set_blocking(handle, True)
-        return _decode(file.read(largest + 1), path, largest, what)
+        with open(handle, "rb", closefd=False) as file:
+            return _decode(file.read(largest + 1), path, largest, what)
+    finally:
+        os.close(handle)
 
 
 def read_standard_input() -> str:
