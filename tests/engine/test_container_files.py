@@ -128,6 +128,23 @@ def test_files_written_to_a_stopped_container_are_there_when_it_starts(api, make
     assert list(found) == ["v", "v/g"]
 
 
+@pytest.mark.parametrize(("user", "owner"), [("", b"7 8\n"), ("1000:1001", b"1000 1001\n")])
+def test_files_belong_to_the_user_of_the_container_if_it_has_one(api, make, user, owner):
+    made = make("stat", "-c", "%u %g", "/f", User=user)
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        member = tarfile.TarInfo("f")
+        member.uid, member.gid = 7, 8
+        tar.addfile(member)
+    api.put(
+        f"{api.base_url}/v1.51/containers/{made}/archive",
+        params={"path": "/", "copyUIDGID": "1"},
+        data=content.getvalue(),
+    )
+    api.start(made)
+    assert api.logs(done(api, made)) == owner
+
+
 def test_what_is_read_only_is_not_written(api, make):
     made = make(host={"Binds": ["locked:/v:ro"], "ReadonlyRootfs": True})
     data = archive(("f", b"x"))

@@ -31,14 +31,13 @@ def build(session: Session, options: Options) -> int:
         if not keys:
             display.warn("No services to build")
         for key in keys:
-            if not context.dry_run:
-                provider.build(
-                    key,
-                    no_cache=options.on("no-cache"),
-                    pull=options.on("pull"),
-                    arguments=arguments,
-                    memory=options.converted("memory", units.memory),
-                )
+            provider.build(
+                key,
+                no_cache=options.on("no-cache"),
+                pull=options.on("pull"),
+                arguments=arguments,
+                memory=options.converted("memory", units.memory),
+            )
         if options.on("push"):
             for key in keys:
                 _push(context, provider.name(key))

@@ -43,7 +43,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
     own_user: bool = False
-    """Give all files to the user of the container, not to the owners in the archive."""
+    """Give all files to the user of the container, if it has one, not to the owners in the archive."""
     keep_kinds: bool = False
     """Refuse to replace a directory by another file, or another file by a directory."""
 
@@ -121,7 +121,8 @@ class ContainerArchives:
                 await locked.aclose()
             target = await asyncio.to_thread(_open_target, root, path, container.record, shown)
             stack.callback(os.close, target)
-            owner = await asyncio.to_thread(_owner, root, container.record) if options.own_user else None
+            own_user = options.own_user and container.record.config.user != ""
+            owner = await asyncio.to_thread(_owner, root, container.record) if own_user else None
             chosen = ExtractOptions(path=path.clean, owner=owner, first_id=root.first_id, keep_kinds=options.keep_kinds)
             with _write_errors(path):
                 await ToThread().run(_without_stalls(archive), lambda source: _extract(source, target, chosen))

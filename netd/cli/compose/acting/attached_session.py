@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
-from netd.cli.compose.acting.log_follow import ContainerEvent, LogEnd, LogFollower, LogLine, StartEnd
+from netd.cli.compose.acting.log_follow import ContainerEvent, Interruption, LogEnd, LogFollower, LogLine, StartEnd
 from netd.cli.compose.acting.log_printer import LogPrinter, display_name
 from netd.cli.compose.acting.project_containers import label_filter
 from netd.cli.errors import ApiFault, Fault
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from netd.cli.compose.acting.log_follow import Message
     from netd.cli.compose.acting.project_context import ActiveProject, ComposeContext
     from netd.compose.plan.existing import ExistingContainer
 
@@ -58,6 +60,7 @@ class AttachedSession:
         """Unix times from which the output of containers is printed."""
         self._followed: set[str] = set()
         self._stop: Callable[[], None] = lambda: None
+        self._kill: Callable[[], None] = lambda: None
         self._stopping: threading.Thread | None = None
 
     def begin(self, containers: Iterable[ExistingContainer]) -> None:
@@ -96,15 +99,16 @@ class AttachedSession:
         *stop* is called in a thread after the first interruption, or when the session is aborted, *kill* after the
         second interruption.  Raises what *start* raises, unless the user has interrupted.
         """
-        self._stop = stop
-        _in_thread(lambda: self._start(start))
-        while self._starting or not self._finished():
-            try:
+        self._stop, self._kill = stop, kill
+        former = signal.signal(signal.SIGINT, lambda number, frame: self._follower.messages.put(Interruption()))
+        try:
+            _in_thread(lambda: self._start(start))
+            while self._starting or not self._finished():
                 self._handle(self._follower.next())
-            except KeyboardInterrupt:
-                self._interrupt(kill)
-        if self._stopping is not None:
-            self._stopping.join()
+            if self._stopping is not None:
+                self._stopping.join()
+        finally:
+            signal.signal(signal.SIGINT, former)
         return 130 if self._interruptions else self._code
 
     def _start(self, start: Callable[[], None]) -> None:
@@ -115,10 +119,10 @@ class AttachedSession:
         else:
             self._follower.messages.put(StartEnd(None))
 
-    def _interrupt(self, kill: Callable[[], None]) -> None:
+    def _interrupt(self) -> None:
         self._interruptions += 1
         if self._interruptions > 1:
-            _in_thread(kill)
+            _in_thread(self._kill)
             return
         self._printer.note("Gracefully stopping... (press Ctrl+C again to force)")
         self._stop_all()
@@ -141,8 +145,10 @@ class AttachedSession:
     def _finished(self) -> bool:
         return not self._open and all(id in self._ended for id in self._containers)
 
-    def _handle(self, message: LogLine | LogEnd | ContainerEvent | StartEnd | None) -> None:
-        if isinstance(message, StartEnd):
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Interruption):
+            self._interrupt()
+        elif isinstance(message, StartEnd):
             self._on_start_end(message.error)
         elif message is None:
             raise Fault("lost the connection to the daemon; the containers keep running, see netctl compose ps")

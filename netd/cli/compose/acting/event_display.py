@@ -24,11 +24,14 @@ MODES = ("auto", "tty", "plain", "json", "quiet")
 class EventDisplay:
     """Context manager; ``mode`` is one of MODES, ``colours`` whether escape sequences may be used."""
 
-    def __init__(self, mode: str = "auto", *, colours: bool = True, output: TextIO | None = None) -> None:
+    def __init__(
+        self, mode: str = "auto", *, colours: bool = True, dry_run: bool = False, output: TextIO | None = None
+    ) -> None:
         self._output = output or sys.stderr
         if mode == "auto":
             mode = "tty" if self._output.isatty() else "plain"
         self._mode, self._colours = mode, colours
+        self._head = "DRY-RUN MODE - " if dry_run else ""
         self._lock = threading.Lock()
         self._lines: dict[str, _Line] = {}
         self._live: Live | None = None
@@ -42,7 +45,7 @@ class EventDisplay:
 
     def event(self, subject: str, text: str, kind: str = WORKING, detail: str = "") -> None:
         """Show that *subject*, such as ``Container web-1``, is *text*, such as ``Creating``."""
-        subject, detail = escape_control(subject), escape_control(detail)
+        subject, detail = f"{self._head}{escape_control(subject)}", escape_control(detail)
         with self._lock:
             if self._mode == "tty":
                 self._update(subject, text, kind, detail)

@@ -64,12 +64,19 @@ class StartEnd:
         self.error = error
 
 
+class Interruption:
+    """The user has pressed Ctrl-C."""
+
+
+Message = LogLine | LogEnd | ContainerEvent | StartEnd | Interruption | None
+
+
 class LogFollower:
     """``messages`` are of the classes above, or None for the end of the events."""
 
     def __init__(self, engine: Client) -> None:
         self._engine = engine
-        self.messages: SimpleQueue[LogLine | LogEnd | ContainerEvent | StartEnd | None] = SimpleQueue()
+        self.messages: SimpleQueue[Message] = SimpleQueue()
 
     def follow(self, container: ExistingContainer | str, tty: bool, query: Sequence[tuple[str, str]]) -> None:
         """Read the log of a container in a thread; *query* are the parameters of ``GET /containers/ID/logs``."""
@@ -92,7 +99,7 @@ class LogFollower:
 
         threading.Thread(target=read, daemon=True).start()
 
-    def next(self) -> LogLine | LogEnd | ContainerEvent | StartEnd | None:
+    def next(self) -> Message:
         """Wait for the next message."""
         return self.messages.get()
 

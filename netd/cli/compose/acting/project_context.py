@@ -53,11 +53,19 @@ class ComposeContext:
         if outer is None:
             raise AssertionError("the verb was called without the flags of compose")
         self.engine, self.session, self.options, self.outer = session.engine, session, options, outer
+        if outer.on("dry-run"):
+            self._simulate(session)
         self.cancellation = Cancellation()
         self.dry_run = outer.on("dry-run")
         self.compatibility = outer.on("compatibility", environment_switch("COMPOSE_COMPATIBILITY"))
         self.between = "_" if self.compatibility else "-"
         self.limit = self._limit()
+
+    def _simulate(self, session: Session) -> None:
+        """Replace the session's client by one that changes nothing."""
+        from netd.cli.compose.acting.dry_run import DryRunClient
+
+        self.engine = session.engine = DryRunClient("netd-runtime", f"{session.run_dir}/docker.sock")
 
     def colours(self) -> bool:
         """Return whether escape sequences may be written to standard output."""
@@ -75,7 +83,7 @@ class ComposeContext:
         ansi = self.outer.text("ansi") or os.environ.get("COMPOSE_ANSI") or "auto"
         if mode == "auto" and ansi == "never":
             mode = "plain"
-        return EventDisplay(mode, colours=not os.environ.get("NO_COLOR"))
+        return EventDisplay(mode, colours=not os.environ.get("NO_COLOR"), dry_run=self.dry_run)
 
     def load(self, services: Sequence[str] = ()) -> ActiveProject:
         """Load the compose files; *services* enables the profiles of those.  Raises Fault."""

@@ -24,7 +24,7 @@ def inject(
         return
     from netd.cli.files import pack
 
-    query = (("path", "/"), ("noOverwriteDirNonDir", "true"), ("copyUIDGID", "true"))
+    query = (("path", "/"), ("noOverwriteDirNonDir", "true"))
     engine.upload(f"/containers/{container}/archive", query, (members, pack.end()), method="PUT").read()
 
 

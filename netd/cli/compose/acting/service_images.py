@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from netd.cli.compose.acting.event_display import DONE, ERROR, WARNING
+from netd.cli.compose.acting.event_display import DONE, ERROR
 from netd.cli.compose.acting.image_build import build_service
 from netd.cli.compose.acting.ordered_jobs import run_all
 from netd.cli.errors import ApiFault, Fault
@@ -148,14 +148,12 @@ class ImageProvider:
 
     def _available(self, key: str, found: Json | None, failure: Fault | None) -> ServiceImage:
         name = self.name(key)
-        policy = self._pull or self._active.project.services[key].pull_policy
-        if found is not None and (failure is None or policy not in _PULLING):
-            return ServiceImage(name, found)
-        if failure is not None and found is None:
+        if failure is not None and (found is None or self._active.project.services[key].build is None):
             raise Fault(f'service "{key}": {failure.message}')
-        if failure is not None and found is not None:
-            self._display.event(f"Image {name}", "Used as it is on this host", WARNING, failure.message)
+        if found is not None:
             return ServiceImage(name, found)
+        if self._context.dry_run:
+            return ServiceImage(name, {"Id": ""})
         raise Fault(f"service \"{key}\": No such image: {name}; pull it with 'netctl pull {name}' or build it")
 
 

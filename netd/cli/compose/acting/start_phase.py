@@ -60,7 +60,10 @@ class Starter:
         if not idle:
             return
         for name, wanted in dependencies(service).items():
-            self._wait_for(key, name, wanted)
+            try:
+                self._wait_for(key, name, wanted)
+            except Fault as fault:
+                raise Fault(f'service "{key}": {fault.message}', fault.code) from None
         for container in idle:
             if self._context.cancellation.requested:
                 raise Fault(f'service "{key}" was not started, because the user interrupted', 130)
@@ -114,6 +117,8 @@ class Starter:
     def _wait(self, container: ExistingContainer, condition: str) -> None:
         subject = f"Container {container.name}"
         self._display.event(subject, "Waiting")
+        if self._context.dry_run:
+            return
         pause = _SHORTEST_PAUSE
         while True:
             state = self._engine.get(f"/containers/{container.id}/json")
