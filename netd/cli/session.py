@@ -25,6 +25,8 @@ class Session:
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
+        self.compose_flags: list[str] = []
+        """The words between ``compose`` and its verb in the command line that is completed."""
         self.engine = Client("netd-runtime", f"{run_dir}/docker.sock")
         self.netd = Client("netd", f"{run_dir}/netd.sock")
         self.networks = Client("netd-runtime", f"{run_dir}/docker.sock", f"{run_dir}/netd.sock")

@@ -70,6 +70,27 @@ def test_candidates_are_what_may_come_next(daemon, netctl, words, found):
     assert [line.partition("\t")[0] for line in said.out.splitlines()] == found and said.err == ""
 
 
+def test_verbs_flags_and_services_of_compose(netctl, tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("services: {web: {image: x}, worker: {image: x, profiles: [p]}, db: {image: x}}")
+
+    def offered(*words):
+        return [line.partition("\t")[0] for line in netctl("__complete", "compose", *words).out.split("\n") if line]
+
+    assert offered("st") == ["start", "stop", "stats"]
+    assert offered("-f", "") == [":file"] and offered("--pro") == [
+        "--project-name",
+        "--profile",
+        "--project-directory",
+        "--progress",
+    ]
+    assert offered("-f", str(file), "up", "w") == ["web", "worker"]
+    assert offered("-f", str(file), "up", "--exit-code-from", "d") == ["db"]
+    assert offered("-f", str(file), "run", "web", "") == [":file"]
+    file.write_text("services: [")
+    assert offered("-f", str(file), "logs", "") == []
+
+
 def test_no_daemon_is_no_reason_to_complain(netctl):
     said = netctl("__complete", "network", "rm", "")
     assert (said.code, said.out, said.err) == (1, "", "")

@@ -43,16 +43,32 @@ def complete(session: Session, options: Options) -> int:
 
 def candidates(session: Session, words: list[str], last: str) -> list[str]:
     """Return the completions of *last* after *words*.  Raises Fault if they come from a daemon that does not answer."""
-    from netd.cli.main import GLOBAL, load, parse_global_options
+    from netd.cli.main import parse_global_options
 
     try:
         global_options = parse_global_options(words)
     except UsageFault:
         return [":dir"]
     session = global_options.session if global_options.options.given("run-dir") else session
-    name, rest = find(global_options.options.args)
+    verb = global_options.options.args
+    if verb[:1] == ["compose"]:
+        from netd.cli.compose.global_flags import FLAGS
+
+        pending, rest, _ = _scan_words(verb[1:], FLAGS, True)
+        if pending is not None:
+            return _flag_values(session, pending, last)
+        if not rest and last.startswith("-"):
+            return _complete_flags(session, FLAGS, last)
+        session.compose_flags, verb = verb[1 : len(verb) - len(rest)], ["compose", *rest]
+    return _complete_verb(session, verb, last)
+
+
+def _complete_verb(session: Session, words: list[str], last: str) -> list[str]:
+    from netd.cli.main import GLOBAL, load
+
+    name, rest = find(words)
     if not name:
-        return _complete_verbs(global_options.options.args, last, GLOBAL)
+        return _complete_verbs(words, last, GLOBAL)
     command = load(name)
     flags = (*command.flags, *GLOBAL)
     pending, args, flags_over = _scan_words(rest, flags, command.flags_first)
@@ -185,10 +201,18 @@ def _drivers(kind: str) -> Callable[[Session], list[str]]:
     return names
 
 
+def _services(session: Session) -> list[str]:
+    """Return the services of the compose files; no daemon is asked."""
+    module = __import__("netd.cli.compose.service_names", fromlist=["service_names"])
+    found: list[str] = module.service_names(session.compose_flags)
+    return found
+
+
 _SOURCES: dict[str, tuple[Callable[[Session], list[str]], ...]] = {
     **SOURCES,
     "running": (containers("running", "paused", "restarting"),),
     "stopped": (containers("created", "exited"),),
+    "service": (_services,),
     "port": (_port_verbs, containers("running", "paused", "restarting")),
     "network-driver": (_drivers("Network"),),
     "volume-driver": (_drivers("Volume"),),

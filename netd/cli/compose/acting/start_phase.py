@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.05
 RUNNING_OR_HEALTHY = "running_or_healthy"
 
 
