@@ -6,13 +6,13 @@ import pytest
 from netd.common.errors import BadRequest, NotImplementedYet, Problem
 from runtime import spec
 from runtime.api.bodies import convert
+from runtime.build.plan.change_instructions import apply
 from runtime.container_config import Config, CreateRequest, HostConfig, LogConfig
 from runtime.engine.options import log_options, networking, validate
 from runtime.engine.options.image_defaults import with_image_defaults
 from runtime.engine.options.mount_options import mount_requests
 from runtime.engine.options.process import environment, exec_process
 from runtime.engine.options.runtime_spec import StartContext, container
-from runtime.images.changes import apply
 from runtime.images.image_config import ImageConfig
 from runtime.kernel.capabilities import BIT, DEFAULT
 from runtime.kernel.host_support import HostSupport
@@ -274,11 +274,32 @@ def test_changes_of_an_import():
 
 
 @pytest.mark.parametrize(
-    "change", ["RUN x", "CMD", "ENV =x", "EXPOSE 0", "EXPOSE a", "VOLUME rel", "WORKDIR rel", "CMD [1", "ENV 'a"]
+    ("change", "message"),
+    [
+        ("RUN x", "RUN is not a valid change command"),
+        ("ARG x", "ARG is not a valid change command"),
+        ("FOO bar", "FOO is not a valid change command"),
+        ("USER", "USER requires exactly one argument"),
+        ("ENV =x", ""),
+        ("ENV 'a", ""),
+        ("EXPOSE 80 x", "Invalid containerPort: x"),
+        ("VOLUME rel", ""),
+        ("STOPSIGNAL nope", "invalid signal: nope"),
+        ("ONBUILD FROM x", "FROM isn't allowed as an ONBUILD trigger"),
+        ("# comment", "file with no instructions"),
+        ("", "file with no instructions"),
+    ],
 )
-def test_changes_that_cannot_be_applied_are_refused(change):
-    with pytest.raises(BadRequest):
+def test_changes_that_cannot_be_applied_are_refused(change, message):
+    """The messages are Docker's."""
+    with pytest.raises(BadRequest) as refused:
         apply([change])
+    assert refused.value.message == message or not message
+
+
+def test_changes_use_variables_of_the_image_and_may_hold_several_lines():
+    made = apply(["ENV A=1 B=$A", "LABEL x=$A", "WORKDIR rel", "ENV C=2\nUSER u$C"])
+    assert (made.env, made.labels, made.working_dir, made.user) == (["A=1", "B=", "C=2"], {"x": "1"}, "/rel", "u2")
 
 
 def test_refusals_of_what_is_missing_say_so():

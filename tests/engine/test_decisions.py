@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from netd.api import NETWORK_DRIVERS, EndpointSettings
 from netd.common.errors import BadRequest
 from netd.drivers import registry
+from runtime import signal_numbers
 from runtime.container_config import Config, Healthcheck, RestartPolicy
 from runtime.engine.containers import health_state
 from runtime.engine.containers.names import check_name, free_name
-from runtime.engine.options import networking, restart_policy, signals
+from runtime.engine.options import networking, restart_policy
 from runtime.engine.options.detach_keys import DetachKeyDetector, parse
 from runtime.engine.views.listing import parse_until
 from runtime.engine.views.status import human_duration, status_column
@@ -108,13 +109,13 @@ def test_a_name_may_come_with_dockers_slash():
      ("RTMAX-1", signal.SIGRTMAX - 1)],
 )  # fmt: skip
 def test_signals_are_read(words, number):
-    assert signals.number(words) == number
+    assert signal_numbers.number(words) == number
 
 
 @pytest.mark.parametrize("words", ["NOPE", "0", "65", "-9", "RTMIN+99", "", "1.5", "٣"])
 def test_signals_that_are_none_are_refused(words):
     with pytest.raises(BadRequest, match="invalid signal"):
-        signals.number(words)
+        signal_numbers.number(words)
 
 
 def test_detach_keys_are_read():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 
+from runtime import signal_numbers
 from runtime.build.dockerfile.instructions import (
     Arg,
     Assignments,
@@ -21,7 +22,6 @@ from runtime.build.execute.stage_state import StageState, no_operation
 from runtime.build.execute.step_results import BuildStep
 from runtime.build.files import roots, tree_copy
 from runtime.build.plan import cache_keys, config_changes, variables
-from runtime.engine.options import signals
 from runtime.images.layers import Layer
 
 Metadata = Assignments | HealthcheckInstruction | OnBuild | Program | Word | Words
@@ -33,7 +33,7 @@ async def run(context: StepContext, state: StageState, instruction: Metadata) ->
     before = state.settings
     after = config_changes.apply(before, instruction, state.variables.all(), escape)
     if instruction.keyword == "STOPSIGNAL":
-        signals.number(after.config.stop_signal or "")
+        signal_numbers.number(after.config.stop_signal or "")
     text = no_operation(_shown(instruction, after.config.working_dir or ""))
     key = cache_keys.metadata_key(state.key, instruction.keyword, before.config, after.config, f"{text}{after.author}")
     step = BuildStep(key=key, created_by=text, settings=after)

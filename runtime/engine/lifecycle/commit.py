@@ -14,12 +14,12 @@ import msgspec
 from netd.common.errors import Conflict, NotFound, Problem
 from netd.common.ids import now
 from netd.common.version import VERSION
+from runtime.build.plan import change_instructions
 from runtime.container_config import Config, str_list
 from runtime.engine.containers.container import Container as EngineContainer
 from runtime.engine.containers.containers import Containers
 from runtime.engine.lifecycle.control import Control
 from runtime.engine.options.image_defaults import with_image_defaults
-from runtime.images import changes
 from runtime.images.image_config import History, ImageConfig, ImageDocument, ImageRecord, RootFS
 from runtime.images.image_store import Images
 from runtime.images.layers import Layer, Layers
@@ -138,7 +138,7 @@ def _with_changes(config: Config, request: CommitRequest) -> ImageConfig:
     given = request.config
     if given is not None:
         config = with_image_defaults(given, _image_config(config))
-    return changes.apply(request.changes, _image_config(config))
+    return change_instructions.apply(request.changes, _image_config(config))
 
 
 def _image_config(config: Config) -> ImageConfig:

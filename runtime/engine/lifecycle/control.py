@@ -9,6 +9,7 @@ from contextlib import suppress
 import msgspec
 
 from netd.common.errors import BadRequest, Conflict, NotModified, Problem, ServerError
+from runtime import signal_numbers
 from runtime.container_config import split_link
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
@@ -17,7 +18,6 @@ from runtime.engine.lifecycle import exits
 from runtime.engine.lifecycle.lifecycle import Lifecycle
 from runtime.engine.lifecycle.remove import ContainerRemoval
 from runtime.engine.network.attachment import NetworkAttachments
-from runtime.engine.options import signals
 from runtime.shim_client.supervisor import Running, Supervisor
 
 _KILL = int(os_signal.SIGKILL)
@@ -63,7 +63,7 @@ class Control:
         self._containers.publish_event(container, "stop")
 
     def _stop_signal(self, container: Container, signal: str) -> int:
-        return signals.number(signal or container.record.config.stop_signal or str(_TERM))
+        return signal_numbers.number(signal or container.record.config.stop_signal or str(_TERM))
 
     def _timeout(self, container: Container, seconds: int | None) -> float | None:
         configured = container.record.config.stop_timeout
@@ -103,7 +103,7 @@ class Control:
         If the container waits for its restart, any signal cancels the restart.
         """
         try:
-            number = signals.number(signal or str(_KILL))
+            number = signal_numbers.number(signal or str(_KILL))
         except BadRequest as problem:
             raise BadRequest(f"cannot kill container: {container.record.name}: {problem.message}") from None
         async with container.hold():

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from netd.api import EndpointSettings
 from netd.common.errors import BadRequest
+from runtime import signal_numbers
 from runtime.container_config import Config, Healthcheck, HostConfig, joined_container, str_list
 from runtime.engine.options import (
     links,
@@ -20,7 +21,6 @@ from runtime.engine.options import (
     restart_policy,
     runtime_spec,
     security,
-    signals,
     sysctls,
     unsupported_options,
 )
@@ -39,7 +39,7 @@ def check(
     process.check(config, [*(str_list(config.entrypoint) or ()), *(str_list(config.cmd) or ())])
     process.check_user(config.user, host.group_add or ())
     if config.stop_signal:
-        signals.number(config.stop_signal)
+        signal_numbers.number(config.stop_signal)
     restart_policy.check(host)
     _check_namespaces(config, host)
     networking.check(config, host, endpoints)

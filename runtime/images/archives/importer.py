@@ -12,7 +12,8 @@ import msgspec
 from netd.common.errors import BadRequest
 from netd.common.ids import now
 from netd.common.tasks import start_awaited
-from runtime.images import changes, compatibility, interruptible
+from runtime.build.plan import change_instructions
+from runtime.images import compatibility, interruptible
 from runtime.images.byte_pipe import BytePipe
 from runtime.images.image_config import History, ImageDocument, ImageRecord, RootFS
 from runtime.images.image_store import Images
@@ -42,7 +43,7 @@ class Importer:
 
         Raises BadRequest or NoSpace after removing everything.
         """
-        config = changes.apply(applied)
+        config = change_instructions.apply(applied)
         platform = platform or compatibility.host()
         if platform.os != "linux":
             compatibility.check(platform, name.short if name else "", platform)
