@@ -17,7 +17,7 @@ from netd.common.daemon_locks import lock, lock_namespace, lock_state
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import store_damaged
 from netd.common.http.backup_routes import BackupRoutes
-from netd.common.http.listen import serve, serve_metrics
+from netd.common.http.listen import serve, serve_metrics, serve_tcp
 from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
@@ -50,6 +50,7 @@ from netd.metrics.request_counters import RequestCounters
 from netd.portmap.ports import Ports
 from netd.portmap.rules import ForwardPolicy
 from netd.remote.plugins import Plugins
+from netd.server import ui_routes
 from netd.server.doctor import DoctorRoutes
 from netd.server.networks import NetworkRoutes
 from netd.server.reservations import ReservationRoutes
@@ -97,6 +98,9 @@ async def run(loaded: Loaded) -> None:
         if settings.metrics_address:
             over_tcp = await serve_metrics(served, settings.metrics_address, tasks)
             stack.push_async_callback(over_tcp.cleanup)
+        if settings.ui_address:
+            over_tcp = await serve_tcp(served, settings.ui_address, "the page", ui_routes.refusal, tasks)
+            stack.push_async_callback(over_tcp.cleanup)
         server = await serve(served, settings.run_dir / "netd.sock", settings.group, tasks=tasks)
         _ready(settings, context)
         await stop.wait()
@@ -133,6 +137,7 @@ def front(context: EngineContext, tasks: Tasks, closing: asyncio.Event, reloader
         ),
         DoctorRoutes(context),
         TopologyRoutes(TopologySource(context), context.bus, closing),
+        ui_routes.UiRoutes(),
         reloader,
     )
     requests = RequestCounters()

@@ -89,6 +89,10 @@ def tcp_address(text: str) -> tuple[str, int]:
     """Return address and port of ``192.0.2.1:80`` or ``[2001:db8::1]:80``.  Raises ValueError."""
     host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if (":" in bare) != host.startswith("[") or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{text!r} is no address with a port, as 127.0.0.1:9750 or [::1]:9750")
-    return str(ip_address(bare)), int(port)
+    right = (":" in bare) == host.startswith("[") and port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    try:
+        if right:
+            return str(ip_address(bare)), int(port)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no address with a port, as 127.0.0.1:9750 or [::1]:9750")

@@ -96,6 +96,13 @@ class Settings:
         example='"127.0.0.1:9751"',
         section="Logs and metrics",
     )
+    ui_address: str = _setting(
+        "",
+        "TCP address, of loopback only, at which netd serves the page `/netd/v1/ui` and its data, and nothing else;"
+        " empty: only on its socket. There is no authentication: all users of the machine can see the networks.",
+        example='"127.0.0.1:9752"',
+        section="Logs and metrics",
+    )
     default_address_pools: tuple[str, ...] = _setting(
         (),
         "Pools from which subnets are assigned to networks that name none, each with the prefix length of the subnets;"

@@ -7,6 +7,7 @@ import grp
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,17 @@ def _values(settings: Settings) -> dict[str, Any]:
 
 
 def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
-    for name in ("metrics_address", "runtime_metrics_address"):
+    for name in ("metrics_address", "runtime_metrics_address", "ui_address"):
         if text := getattr(settings, name):
             try:
-                tcp_address(text)
+                host, _ = tcp_address(text)
             except ValueError as error:
                 raise BadRequest(f"{sources[name]}: {name}: {error}") from None
+            if name == "ui_address" and not ip_address(host).is_loopback:
+                raise BadRequest(
+                    f"{sources[name]}: {name}: {host} is not a loopback address, and the page has no authentication:"
+                    " use 127.0.0.1 or [::1], and ssh -L to see the page from another machine"
+                )
 
 
 def _check(settings: Settings, sources: Mapping[str, str], check: Check | None) -> None:

@@ -43,6 +43,13 @@ def test_check_config_names_what_the_daemon_would_refuse(tmp_path):
         ('avoid = ["zork"]', "zork"),
         ('group = "no-such-group"', f"{file}: group: there is no group no-such-group; create it with groupadd"),
         ('dns = ["foo"]', f"{file}: dns: 'foo' is not an IP address"),
+        ('ui_address = "0.0.0.0:9752"', f"{file}: ui_address: 0.0.0.0 is not a loopback address"),
+        (
+            'ui_address = "[2001:db8::1]:9752"',
+            "2001:db8::1 is not a loopback address, and the page has no authentication",
+        ),
+        ('ui_address = "9752"', f"{file}: ui_address: '9752' is no address with a port"),
+        ('metrics_address = "localhost:1"', "metrics_address: 'localhost:1' is no address with a port"),
         ('host_firewall = "maybe"', f"{file}: host_firewall must be one of ignore, respect"),
     ):
         file.write_text(text)

@@ -10,6 +10,7 @@ import grp
 import os
 import resource
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from netd.common.http.web import Front
 from netd.common.tasks import Tasks
 
 _BACKLOG = 512
-_METRICS_CLIENTS = 64
+_TCP_CLIENTS = 64
 _SHUTDOWN_SECONDS = 2.0
 """How long running requests may take after the daemon was asked to stop."""
 
@@ -70,10 +71,24 @@ async def serve(
 async def serve_metrics(front: Front, address: str, tasks: Tasks) -> Serving:
     """Serve ``GET /metrics`` of *front* at a TCP address.  Raises BadRequest if it cannot be bound."""
 
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+    def refusal(request: web.BaseRequest) -> web.Response | None:
         if (request.method, request.path) != ("GET", "/metrics"):
             return web.Response(status=404, text="only GET /metrics is served here\n")
-        return await front.handle(request)
+        return None
+
+    return await serve_tcp(front, address, "metrics", refusal, tasks)
+
+
+async def serve_tcp(
+    front: Front, address: str, what: str, refusal: Callable[[web.BaseRequest], web.Response | None], tasks: Tasks
+) -> Serving:
+    """Serve *front* at a TCP address, except requests for which *refusal* returns a response.
+
+    Raises BadRequest, in which *what* names the purpose, if the address cannot be bound.
+    """
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return refusal(request) or await front.handle(request)
 
     host, port = tcp_address(address)
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -82,9 +97,9 @@ async def serve_metrics(front: Front, address: str, tasks: Tasks) -> Serving:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise BadRequest(f"metrics cannot be served at {address}: {error.strerror}; choose another address") from None
+        raise BadRequest(f"{what} cannot be served at {address}: {error.strerror}; choose another address") from None
     listener.listen(_BACKLOG)
-    server = Server(handle, Bounds(connections=_METRICS_CLIENTS), access_log=None, keepalive_timeout=75)
+    server = Server(handle, Bounds(connections=_TCP_CLIENTS), access_log=None, keepalive_timeout=75)
     return Serving(server, Acceptor(listener, server, tasks), None)
 
 

@@ -22,8 +22,26 @@ def graph(session: Session, options: Options) -> int:
     form = options.text("format", "tree")
     if form not in ("tree", "dot", "mermaid", "json"):
         raise options.refuse("format", form, "use tree, dot, mermaid or json")
-    sys.stdout.write(_rendered(form, selected(_topology(session), options.args)))
+    topology = selected(_topology(session), options.args)
+    if options.given("html"):
+        _write_page(options.text("html"), topology)
+    if options.given("format") or not options.given("html"):
+        sys.stdout.write(_rendered(form, topology))
     return 0
+
+
+def _write_page(path: str, topology: dict[str, Any]) -> None:
+    """Write the page to a file, or to standard output for ``-``."""
+    from json import dumps
+
+    from netd.ui import page
+
+    document = page.snapshot(dumps(topology))
+    if path == "-":
+        sys.stdout.write(document)
+        return
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(document)
 
 
 def _topology(session: Session) -> dict[str, Any]:
@@ -57,7 +75,18 @@ COMMANDS = {
     "graph": Command(
         "graph [FLAGS] [NETWORK...]",
         graph,
-        (text("format", "f", "FORMAT", "tree, dot (Graphviz), mermaid or json", values="words:tree dot mermaid json"),),
+        (
+            text(
+                "format", "f", "FORMAT", "tree, dot (Graphviz), mermaid or json", values="words:tree dot mermaid json"
+            ),
+            text(
+                "html",
+                "",
+                "FILE",
+                "Write the topology as a page that needs no server (-: standard output)",
+                values="file",
+            ),
+        ),
         completions=("network",),
     )
 }

@@ -1,0 +1,1 @@
+"""The page that shows the topology: its files, and one HTML document made of them."""
