@@ -43,12 +43,16 @@ def warn(line: str) -> None:
 
 
 def request_each(
-    names: Sequence[str], send: Callable[[str], HttpRequest], show: Callable[[str, Any], None] | None = None
+    names: Sequence[str],
+    send: Callable[[str], HttpRequest],
+    show: Callable[[str, Any], None] | None = None,
+    *,
+    tolerant: bool = False,
 ) -> int:
     """Send one request per name, up to 40 concurrently, and print each name, or call *show* with each body, in order.
 
     Error responses are printed to standard error, and the remaining names are still processed.  Return the exit code: 1
-    after an error response, else 0.
+    after an error response, else 0; with *tolerant*, that an object is missing is printed, but is no error.
     """
     code = 0
     for begin in range(0, len(names), _BATCH_SIZE):
@@ -58,7 +62,7 @@ def request_each(
                 body = request.response().json()
             except ApiFault as fault:
                 warn(fault.explained())
-                code = 1
+                code = code if tolerant and fault.status == 404 else 1
             else:
                 show(name, body) if show else print_line(name)
     return code

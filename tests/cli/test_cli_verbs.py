@@ -394,6 +394,9 @@ def test_version_tells_what_is_there(peer, netctl):
     out = netctl("version").out
     assert out.startswith("netctl ") and "Engine 28.5.2\nAPI 1.51 (from 1.24)\nlinux/amd64, kernel 6.18\n" in out
     assert json.loads(netctl("version", "--format", "json").out)["Server"]["ApiVersion"] == "1.51"
+    assert netctl("version", "-f", "{{.Server.APIVersion}}").out == "1.51\n"
+    said = netctl("version", "-f", "{{.Zork}}")
+    assert said.code == 1 and "can't evaluate field Zork" in said.err
 
 
 def test_version_without_a_daemon_tells_its_own_and_fails(netctl, run_dir):
@@ -588,11 +591,13 @@ def test_everything_unused_is_removed_in_one_go(peer, netctl):
     assert said.code == 125 and '"until" filter is not supported with "--volumes"' in said.err
 
 
-def test_a_missing_network_is_no_error_with_force(peer, netctl):
-    peer.on("DELETE", "/networks/a", (404, {"message": "network a not found"}))
-    peer.on("DELETE", "/networks/b", (204, None))
-    said = netctl("network", "rm", "-f", "a", "b")
-    assert (said.code, said.out) == (0, "b\n") and "network a not found" in said.err
+@pytest.mark.parametrize("words", [["network", "rm"], ["rm"], ["image", "rm"]])
+def test_a_missing_object_is_no_error_with_force(peer, netctl, words):
+    peer.on("DELETE", "/.*/a", (404, {"message": "a is not found"}))
+    peer.on("DELETE", "/.*/b", (200, [{"Deleted": "b"}]))
+    said = netctl(*words, "-f", "a", "b")
+    assert said.code == 0 and said.out.endswith("b\n") and "a is not found" in said.err
+    assert netctl(*words, "a", "b").code == 1
 
 
 @pytest.mark.parametrize(

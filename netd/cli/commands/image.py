@@ -61,7 +61,12 @@ def remove(session: Session, options: Options) -> int:
             for what, reference in entry.items():
                 print_line(f"{what}: {reference}")
 
-    return request_each(options.args, lambda name: session.engine.send("DELETE", f"/images/{name}", query=query), show)
+    return request_each(
+        options.args,
+        lambda name: session.engine.send("DELETE", f"/images/{name}", query=query),
+        show,
+        tolerant=options.on("force"),
+    )
 
 
 def tag(session: Session, options: Options) -> int:

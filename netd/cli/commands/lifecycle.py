@@ -59,7 +59,11 @@ def rename(session: Session, options: Options) -> int:
 def remove(session: Session, options: Options) -> int:
     flags = (("force", "force"), ("v", "volumes"), ("link", "link"))
     query = [(key, "1") for key, name in flags if options.on(name)]
-    return request_each(options.args, lambda name: session.engine.send("DELETE", f"/containers/{name}", query=query))
+    return request_each(
+        options.args,
+        lambda name: session.engine.send("DELETE", f"/containers/{name}", query=query),
+        tolerant=options.on("force"),
+    )
 
 
 def wait(session: Session, options: Options) -> int:
@@ -155,7 +159,7 @@ COMMANDS = {
     "rm": _command(
         "rm [FLAGS]",
         remove,
-        switch("force", "f", "Kill running containers first"),
+        switch("force", "f", "Kill running containers first; a missing container is no error"),
         switch("link", "l", "Remove the link CONTAINER/ALIAS instead of a container"),
         switch("volumes", "v", "Remove anonymous volumes of the container as well"),
         completions="container",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 
 from netd.cli.commands.inspect import inspect_kind
-from netd.cli.errors import ApiFault
 from netd.cli.output.columns import short_id
 from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, selected_filters, show_list
 from netd.cli.parse.filter_flags import NETWORK_PRUNE, NETWORKS, filter_flag
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.parse.network_flags import settings
-from netd.cli.session import print_line, request_each, warn
+from netd.cli.session import print_line, request_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,23 +95,10 @@ def _row(network: Json, full: bool) -> Row:
 
 
 def remove(session: Session, options: Options) -> int:
-    """Remove networks; with ``--force``, missing ones are no error, as for docker."""
-    code = 0
-    for name in options.args if options.on("force") else ():
-        code |= _remove_if_present(session, name)
-    if options.on("force"):
-        return code
-    return request_each(options.args, lambda name: session.networks.send("DELETE", f"/networks/{name}"))
-
-
-def _remove_if_present(session: Session, name: str) -> int:
-    try:
-        session.networks.call("DELETE", f"/networks/{name}").close()
-    except ApiFault as fault:
-        warn(fault.explained())
-        return 0 if fault.status == 404 else 1
-    print_line(name)
-    return 0
+    tolerant = options.on("force")
+    return request_each(
+        options.args, lambda name: session.networks.send("DELETE", f"/networks/{name}"), tolerant=tolerant
+    )
 
 
 def prune(session: Session, options: Options) -> int:

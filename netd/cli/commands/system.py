@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from netd.cli.errors import Fault, Unreachable
-from netd.cli.parse.common_flags import wants_json
+from netd.cli.parse.common_flags import show_document
 from netd.cli.parse.flags import Command, text
-from netd.cli.session import print_json, print_line, warn
+from netd.cli.session import print_line, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,12 +42,11 @@ def version(session: Session, options: Options) -> int:
     versions: Json = {"Client": {"Version": own_version()}, "Server": None}
     unreachable = None
     try:
-        versions["Server"] = session.networks.get("/version")
+        server = session.networks.get("/version")
+        versions["Server"] = {**server, "APIVersion": server["ApiVersion"]}
     except Unreachable as fault:
         unreachable = fault
-    if wants_json(options):
-        print_json(versions)
-    else:
+    if not show_document(options, versions):
         print_line(f"netctl {versions['Client']['Version']}")
         _print_server(versions["Server"])
     if unreachable:
@@ -68,8 +67,7 @@ def reload(session: Session, _: Options) -> int:
 
 def info(session: Session, options: Options) -> int:
     system_info = session.engine.get("/info")
-    if wants_json(options):
-        print_json(system_info)
+    if show_document(options, system_info):
         return 0
     for label, key in _INFO:
         if system_info.get(key) not in (None, ""):
@@ -111,7 +109,7 @@ def _print_server(server: Json | None) -> None:
     print_line(f"{server['Os']}/{server['Arch']}, kernel {server['KernelVersion']}")
 
 
-_FORMAT = text("format", "f", "json|table", "Output format", values="words:json table")
+_FORMAT = text("format", "f", "FORMAT", "table, json, or a template: '{{.ServerVersion}}'", values="words:json table")
 
 
 def backup(session: Session, options: Options) -> int:

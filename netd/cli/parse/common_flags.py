@@ -51,6 +51,25 @@ def wants_json(options: Options) -> bool:
     return value == "json"
 
 
+def show_document(options: Options, document: Mapping[str, object]) -> bool:
+    """Print *document* in the form of ``--format``, json or a template; return False if that is table or not given."""
+    form = options.text("format", "table")
+    if form == "table":
+        return False
+    if form == "json":
+        from json import dumps
+
+        sys.stdout.write(dumps(document, ensure_ascii=False) + "\n")
+        return True
+    from netd.cli.output.template import render
+
+    try:
+        sys.stdout.write(render(form, document) + "\n")
+    except ValueError as error:
+        raise Fault(str(error)) from None
+    return True
+
+
 def show_list(
     options: Options,
     headers: Mapping[str, str],
