@@ -231,7 +231,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
     init: bool | None = None
-    umask: int | str | None = None
+    umask: Int64 | None = None
+    """Since API version 1.56: the umask of the container's processes; 18 is 0o022."""
     mounts: list[Mount] | None = None
 
 

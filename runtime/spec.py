@@ -39,6 +39,7 @@ class Process:
     stdin_once: bool = False
     """Close standard input when the first client attached to it disconnects."""
     oom_score_adj: int = 0
+    umask: int = 0o022
     root: int = 0
     """The host's id of user and group 0 of the container's user namespace; 0 without a user namespace."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from netd.api import PortsRequest
 from netd.common.errors import BadRequest, Conflict, Problem
@@ -72,6 +73,8 @@ class ContainerRoutes:
             raise BadRequest("config cannot be empty in order to create a container")
         request = bodies.convert(body, CreateRequest)
         _check_version(request, call.version)
+        if call.version < versions.UMASK_SINCE and request.host_config is not None:
+            request = replace(request, host_config=replace(request.host_config, umask=None))
         noticed = self._check_platform(request.image, call.text("platform"))
         container, warnings = await self._creator.create(request, call.text("name"))
         warnings = [*noticed, *warnings, *await self._ports.warnings(container), *await self._ports.dropped(container)]

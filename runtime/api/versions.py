@@ -22,6 +22,7 @@ USAGE_SINCE = (1, 52)
 """From this version on: brief disk usage, no address of the default network in NetworkSettings itself, no
 container-wide MAC address, no unset fields of images, os_type in stats."""
 LEGACY_USAGE_UNTIL = (1, 53)
+UMASK_SINCE = (1, 56)
 
 _PROGRAM_FIELDS: Mapping[str, object] = {
     "Hostname": "",

@@ -170,9 +170,9 @@ def _chown_stdio(identity: users.Identity) -> None:
 
 
 def _reset(process: Process) -> None:
-    """Set the resource limits and the umask, which were inherited from the daemon."""
+    """Set the resource limits and the umask of the process; those of the daemon were inherited."""
     set_limits(process)
-    os.umask(0o022)
+    os.umask(process.umask)
 
 
 def _set_identity(capabilities: int, identity: users.Identity) -> None:

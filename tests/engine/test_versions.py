@@ -104,3 +104,19 @@ def test_containers_are_listed_by_annotation(raw, make):
     assert raw.ask("GET", '/containers/json?all=1&filters={"annotation":["team=b"]}')[2] == []
     row = raw.ask("GET", '/v1.45/containers/json?all=1&filters={"annotation":["team"]}')[2][0]
     assert "Annotations" not in row["HostConfig"]
+
+
+def test_the_umask_of_a_containers_processes_since_version_1_56(raw, api):
+    body = {"Image": "busybox", "Cmd": ["sh", "-c", "umask; exec sleep 1000"]}
+    body["HostConfig"] = {"NetworkMode": "none", "Umask": 0o077}
+    shown = {}
+    for version in ("1.55", "1.56"):
+        code, _, answer = raw.ask("POST", f"/v{version}/containers/create", body)
+        assert code == 201 and raw.ask("POST", f"/containers/{answer['Id']}/start")[0] == 204
+        executed = api.exec_create(answer["Id"], ["sh", "-c", "umask"])["Id"]
+        shown[version] = (api.exec_start(executed), api.logs(answer["Id"]))
+    assert shown == {"1.55": (b"0022\n", b"0022\n"), "1.56": (b"0077\n", b"0077\n")}
+    assert api.inspect_container(answer["Id"])["HostConfig"]["Umask"] == 63
+    body["HostConfig"]["Umask"] = 512
+    code, _, answer = raw.ask("POST", "/containers/create", body)
+    assert code == 400 and answer["message"] == "invalid Umask 512: use 0 to 511, in decimal; 18 is 0022 in octal"

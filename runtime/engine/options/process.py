@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netd.common.errors import BadRequest
-from runtime.container_config import Config
+from runtime.container_config import Config, HostConfig
 from runtime.engine.options import resources
 from runtime.engine.options.security import privileges
 from runtime.init import users
 from runtime.record import ContainerRecord, ExecConfig
 from runtime.spec import Process
 
+_UMASK = 0o022
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -82,6 +83,7 @@ def main_process(record: ContainerRecord, hostname: str, links: Sequence[str] = 
         stdin=config.open_stdin,
         stdin_once=config.stdin_once,
         oom_score_adj=host.oom_score_adj,
+        umask=umask(host),
         root=record.userns.first if record.userns else 0,
     )
 
@@ -106,8 +108,18 @@ def exec_process(record: ContainerRecord, request: ExecConfig, hostname: str, li
         stdin=request.attach_stdin,
         stdin_once=True,
         oom_score_adj=record.host.oom_score_adj,
+        umask=umask(record.host),
         root=record.userns.first if record.userns else 0,
     )
+
+
+def umask(host: HostConfig) -> int:
+    """Return the umask of the container's processes.  Raises BadRequest."""
+    if host.umask is None:
+        return _UMASK
+    if not 0 <= host.umask <= 0o777:
+        raise BadRequest(f"invalid Umask {host.umask}: use 0 to 511, in decimal; 18 is 0022 in octal")
+    return host.umask
 
 
 def console_size(size: Sequence[int] | None) -> tuple[int, int] | None:

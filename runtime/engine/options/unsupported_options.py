@@ -12,7 +12,6 @@ from runtime.container_config import Config, HostConfig
 
 _FIELDS: Mapping[str, tuple[str, Callable[[HostConfig], object]]] = {
     "Cgroup": ("the cgroup of another container", lambda h: h.cgroup),
-    "Umask": ("the umask of API version 1.56", lambda h: h.umask is not None),
     "DeviceRequests": ("--gpus", lambda h: h.device_requests),
 }
 _USERNS_MODES = ("", "host", "auto")

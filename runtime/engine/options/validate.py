@@ -38,6 +38,7 @@ def check(
     unsupported_options.check(config, host)
     process.check(config, [*(str_list(config.entrypoint) or ()), *(str_list(config.cmd) or ())])
     process.check_user(config.user, host.group_add or ())
+    process.umask(host)
     if config.stop_signal:
         signal_numbers.number(config.stop_signal)
     restart_policy.check(host)
