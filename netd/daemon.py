@@ -22,7 +22,6 @@ from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
-from netd.common.version import VERSION
 from netd.dns.client.dns_client import DnsClient
 from netd.drivers.registry import discover
 from netd.engine import doctor
@@ -59,6 +58,7 @@ from netd.server.system import SystemRoutes
 from netd.server.topology_routes import TopologyRoutes
 from netd.settings.command_line import Loaded
 from netd.settings.reloading import Reloader
+from netd.version import VERSION
 
 _log = logging.getLogger(__name__)
 

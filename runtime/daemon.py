@@ -23,11 +23,11 @@ from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
 from netd.common.tasks import Tasks
-from netd.common.version import VERSION
 from netd.metrics.metric_families import MetricFamily
 from netd.metrics.request_counters import RequestCounters
 from netd.settings.command_line import Loaded
 from netd.settings.reloading import Reloader
+from netd.version import VERSION
 from runtime.api import not_implemented
 from runtime.api.attach_websocket import AttachWebSocketRoutes
 from runtime.api.build import BuildRoutes

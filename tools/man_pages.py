@@ -17,9 +17,9 @@ from netd.cli.index import ALIASES, GROUPS, VERBS  # noqa: E402
 from netd.cli.main import GLOBAL, load  # noqa: E402
 from netd.cli.parse.flags import Command, Flag  # noqa: E402
 from netd.common.config import Definition, defaults, definitions, sections  # noqa: E402
-from netd.common.version import VERSION  # noqa: E402
 from netd.settings.command_line import parser  # noqa: E402
 from netd.settings.documentation import toml_value  # noqa: E402
+from netd.version import VERSION  # noqa: E402
 from runtime.__main__ import DESCRIPTION as RUNTIME  # noqa: E402
 
 _SPECIAL = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"}

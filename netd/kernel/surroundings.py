@@ -15,14 +15,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pyroute2.netlink import rtnl as numbers
-
 from netd.common.addresses import FAMILIES, Family, Subnet
 from netd.host_protocol import RouteEntry
 from netd.kernel.links import bridges
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.messages import Message, attributes, messages
 from netd.kernel.netlink.notifications import listen
+from netd.kernel.netlink.pyroute2_parts import rtnl as numbers
 from netd.kernel.netlink.rtnl_socket import Rtnl
 
 _GROUPS = (

@@ -14,9 +14,9 @@ from typing import Any
 from netd.common.addresses import tcp_address
 from netd.common.config import LEVELS, LOG_FORMATS, Settings, definitions
 from netd.common.errors import BadRequest
-from netd.common.version import VERSION
 from netd.settings import toml_values
 from netd.settings.documentation import toml_text
+from netd.version import VERSION
 
 Check = Callable[[Settings], None]
 """Raises BadRequest for settings that the daemon cannot start with."""

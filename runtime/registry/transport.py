@@ -22,7 +22,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from netd.common.digits import unsigned
-from netd.common.version import VERSION
+from netd.version import VERSION
 from runtime.registry import connect_errors
 from runtime.registry.access_policy import AccessPolicy, address_of, bracketed, is_same_origin
 from runtime.registry.connect_errors import NETWORK_ERRORS, plain

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from netd.common.version import VERSION
+from netd.version import VERSION
 from tests.installation import IMAGE
 
 ID = "0" * 64

@@ -90,14 +90,10 @@ def info(session: Session, options: Options) -> int:
 
 
 def own_version() -> str:
-    """Return the version of the installed package, or "unknown" when netctl runs from a source tree."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    """Return the version of this netctl."""
+    from netd.version import VERSION
 
-    try:
-        return installed("netd")
-    except PackageNotFoundError:
-        return "unknown"
+    return VERSION
 
 
 def _print_server(server: Json | None) -> None:

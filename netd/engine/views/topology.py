@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from netd.common.addresses import FAMILIES, Family
-from netd.common.version import VERSION
 from netd.drivers import Driver, macvlan, options
 from netd.drivers.registry import Drivers
 from netd.engine.state.routes import egress_endpoint
@@ -17,6 +16,7 @@ from netd.model import Endpoint, Network, Publication, Sandbox
 from netd.portmap.rules import BridgeRules, GatewayMode
 from netd.topology import reach
 from netd.topology.values import ContainerNode, EndpointNode, NetworkNode, PoolView, PortNode, TopologyView, WayOut
+from netd.version import VERSION
 
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _LONGEST_LABEL = 128

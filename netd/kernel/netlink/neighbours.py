@@ -11,11 +11,9 @@ import struct
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from pyroute2.netlink import rtnl
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-
 from netd.common.addresses import Address
 from netd.kernel.netlink.messages import Message, Request, attribute, attributes
+from netd.kernel.netlink.pyroute2_parts import ndmsg, rtnl
 
 _HEADER = struct.Struct("=BxxxiHBB")
 _DESTINATION = 1

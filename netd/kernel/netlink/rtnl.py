@@ -12,8 +12,6 @@ import sys
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
-from pyroute2.netlink import rtnl
-
 from netd.common.addresses import Address, Family, Interface, Subnet
 from netd.kernel.netlink.link_reading import IFF_UP
 from netd.kernel.netlink.link_reading import Link as Link
@@ -31,6 +29,7 @@ from netd.kernel.netlink.messages import (
     u8,
     u32,
 )
+from netd.kernel.netlink.pyroute2_parts import rtnl
 
 _IFF_NOARP = 0x80
 NETD_ADDRESS_PROTOCOL = 0x6E

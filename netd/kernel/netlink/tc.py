@@ -8,9 +8,8 @@ from __future__ import annotations
 import errno
 import struct
 
-from pyroute2.netlink import rtnl
-
 from netd.kernel.netlink.messages import CREATE, REPLACE, Message, Request, attribute, attributes, nest, text, u32
+from netd.kernel.netlink.pyroute2_parts import rtnl
 
 # linux/pkt_sched.h, linux/pkt_cls.h
 _TCMSG = struct.Struct("=BxxxiIII")

@@ -13,11 +13,10 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pyroute2.netlink import rtnl
-
 from netd.kernel.netlink.messages import REPLACE, Message, Netlink, Request, attributes, messages
 from netd.kernel.netlink.neighbours import link_of
 from netd.kernel.netlink.notifications import listen, permanent_neighbours
+from netd.kernel.netlink.pyroute2_parts import rtnl
 
 _NETFILTER, _NFTABLES, _TABLE = 12, 10, b"netd\0"
 _FAMILIES = (1, 2, 10)

@@ -13,7 +13,7 @@ import msgspec
 
 from netd.common.errors import Conflict, NotFound, Problem
 from netd.common.ids import now
-from netd.common.version import VERSION
+from netd.version import VERSION
 from runtime.build.plan import change_instructions
 from runtime.container_config import Config, str_list
 from runtime.engine.containers.container import Container as EngineContainer

@@ -6,14 +6,13 @@ import socket
 import struct
 from contextlib import suppress
 
-from pyroute2.netlink import rtnl
-
 from netd.common.addresses import Address
-from netd.kernel.netlink.messages import Netlink, Request, attribute, attributes
+from netd.kernel.netlink.messages import Netlink, Request, attribute
+from netd.kernel.netlink.pyroute2_parts import rtmsg, rtnl
 from netd.kernel.netlink.rtnl_socket import name_of
 
-_DESTINATION, _LINK = 1, 4
-"""RTA_DST and RTA_OIF of linux/rtnetlink.h."""
+_DESTINATION = 1
+"""RTA_DST of linux/rtnetlink.h."""
 
 
 def uplink(address: Address) -> str:
@@ -22,6 +21,8 @@ def uplink(address: Address) -> str:
     header = struct.pack("=BBBBBBBBI", family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     with suppress(OSError), Netlink(socket.NETLINK_ROUTE) as netlink:
         found = netlink.get(Request(rtnl.RTM_GETROUTE, header + attribute(_DESTINATION, address.packed)))
-        index = attributes(found[0].body, 12).get(_LINK) if found else None
-        return (name_of(int.from_bytes(index, "little")) or "") if index else ""
+        if found:
+            route = rtmsg(found[0].data)
+            route.decode()
+            return name_of(route.get_attr("RTA_OIF") or 0)
     return ""
