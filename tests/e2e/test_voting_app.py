@@ -131,6 +131,24 @@ def test_the_app_goes_away_and_comes_back_with_its_votes(voting_app):
     assert voting_app.counts() == before
 
 
+def test_compose_brings_up_the_same_app(voting_app):
+    """The compose file, with the images that are at hand; the second ``up`` changes nothing."""
+    voting_app.app("down")
+    compose = ("compose", "--project-directory", str(APP), "-f", str(APP / "compose.yaml"))
+    voting_app.netctl(*compose, "up", "-d", "--wait")
+    wait_until(lambda: voting_app.visit(f"http://{HOST}:5000/") and voting_app.visit(f"http://{HOST}:5001/counts"))
+    voting_app.vote("a", "dan")
+    wait_until(lambda: voting_app.counts() == {"a": 1, "b": 0})
+    again = voting_app.netctl(*compose, "up", "-d").stderr
+    assert again.count("Running") == again.count("\n") == len(SERVICES)
+    networks = {
+        name: set(voting_app.inspect(f"voting-app-{name}-1")["NetworkSettings"]["Networks"]) for name in SERVICES
+    }
+    assert networks["vote"] == {"voting-app_front-end"} and networks["db"] == {"voting-app_back-end"}
+    voting_app.netctl(*compose, "down", "-v", "-t", "5")
+    assert voting_app.visit(f"http://{HOST}:5000/") == ""
+
+
 def test_down_with_all_leaves_nothing(voting_app):
     voting_app.app("down", "--all")
     assert voting_app.holds() == voting_app.before
