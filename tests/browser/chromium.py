@@ -1,31 +1,48 @@
-"""Headless Chromium (Debian's package chromium-headless-shell), driven by the DevTools protocol over a websocket."""
+"""Headless Chromium (Debian's package chromium-headless-shell), driven by the DevTools protocol over pipes.
+
+Pipes work from any network namespace.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
+import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-
-import aiohttp
+from typing import Any, BinaryIO
 
 PROGRAM = "chromium-headless-shell"
-_LISTENING = re.compile(rb"DevTools listening on (ws://\S+)")
+_MOST = 64 << 20
+"""Bytes of the longest message: a screenshot."""
+
+
+class Pipes:
+    """Messages of the protocol, each ended by a zero byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, out: BinaryIO) -> None:
+        self._reader = reader
+        self._out = out
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._out.write(json.dumps(message).encode() + b"\0")
+
+    async def receive(self) -> dict[str, Any]:
+        data = await asyncio.wait_for(self._reader.readuntil(b"\0"), 30)
+        return json.loads(data[:-1])
 
 
 class Tab:
     """One page of the browser."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, session: str) -> None:
-        self._socket = socket
+    def __init__(self, pipes: Pipes, session: str) -> None:
+        self._pipes = pipes
         self._session = session
         self._number = 0
         self.problems: list[str] = []
@@ -34,9 +51,9 @@ class Tab:
     async def command(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
         body = {"id": self._number, "method": method, "params": params}
-        await self._socket.send_json(body | ({"sessionId": self._session} if self._session else {}))
+        self._pipes.send(body | ({"sessionId": self._session} if self._session else {}))
         while True:
-            message = await self._socket.receive_json(timeout=30)
+            message = await self._pipes.receive()
             if message.get("id") == self._number:
                 assert "error" not in message, f"{method}: {message['error']}"
                 return message["result"]
@@ -113,32 +130,32 @@ class Tab:
 async def browser(within: tuple[str, ...] = ()) -> AsyncIterator[Tab]:
     """Yield a tab of a new browser; *within* is the prefix of a command that runs it in another network namespace."""
     profile = tempfile.mkdtemp(prefix="ndt-chromium-")
-    words = [*within, PROGRAM, "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--hide-scrollbars"]
-    words += ["--remote-allow-origins=*", f"--user-data-dir={profile}", "about:blank"]
-    process = await asyncio.create_subprocess_exec(
-        *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
+    # The browser reads descriptor 3 and writes descriptor 4.
+    words = ["bash", "-c", f'exec "$@" 3<&{its_in} 4>&{its_out}', "bash", *within, PROGRAM, "--no-sandbox"]
+    words += ["--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars", f"--user-data-dir={profile}"]
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(its_in, its_out), start_new_session=True
+    )
+    os.close(its_in)
+    os.close(its_out)
+    reader = asyncio.StreamReader(limit=_MOST)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(our_in, "rb", buffering=0)
     )
     try:
-        assert process.stderr is not None
-        address = b""
-        while not address:
-            line = await asyncio.wait_for(process.stderr.readline(), 30)
-            assert line, "Chromium ended"
-            if found := _LISTENING.search(line):
-                address = found[1]
-        drain = asyncio.create_task(process.stderr.read())
-        async with aiohttp.ClientSession() as http, http.ws_connect(address.decode(), max_msg_size=0) as socket:
-            root = Tab(socket, "")
+        with os.fdopen(our_out, "wb", buffering=0) as out:
+            pipes = Pipes(reader, out)
+            root = Tab(pipes, "")
             target = (await root.command("Target.createTarget", url="about:blank"))["targetId"]
             session = (await root.command("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-            tab = Tab(socket, session)
+            tab = Tab(pipes, session)
             for domain in ("Page", "Runtime", "Log"):
                 await tab.command(f"{domain}.enable")
             yield tab
-        drain.cancel()
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            # Its helper processes hold its standard error, for whose end asyncio waits.
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        transport.close()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         shutil.rmtree(profile, ignore_errors=True)
