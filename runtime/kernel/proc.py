@@ -23,9 +23,20 @@ def descriptor_path(descriptor: int) -> str:
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def process_files(pid: int) -> tuple[str, bytes, str]:
-    """Return (stat, cmdline up to 4,096 bytes, status).  Raises FileNotFoundError or ProcessLookupError."""
-    folder = f"/proc/{pid}"
+def threads(pid: int) -> list[int]:
+    """Return the ids of a process's threads; none if it has ended."""
+    try:
+        return sorted(map(int, os.listdir(f"/proc/{pid}/task")))
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def process_files(pid: int, thread: int = 0) -> tuple[str, bytes, str]:
+    """Return (stat, cmdline up to 4,096 bytes, status) of a process, or of its *thread*.
+
+    Raises FileNotFoundError or ProcessLookupError.
+    """
+    folder = f"/proc/{pid}/task/{thread}" if thread else f"/proc/{pid}"
     with open(f"{folder}/stat", errors="replace") as file:
         stat = file.read()
     with open(f"{folder}/cmdline", "rb") as file:

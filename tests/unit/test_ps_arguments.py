@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 
 import pytest
 
@@ -39,6 +40,11 @@ def titles(arguments):
         ("-elf", "F S UID PID PPID C PRI NI ADDR SZ WCHAN STIME TTY TIME CMD"),
         ("-F", "UID PID PPID C SZ RSS PSR STIME TTY TIME CMD"),
         ("axjf", "PPID PID PGID SID TTY TPGID STAT UID TIME COMMAND"),
+        ("-L", "PID LWP TTY TIME CMD"),
+        ("-eLf", "UID PID PPID LWP C NLWP STIME TTY TIME CMD"),
+        ("-eLl", "F S UID PID PPID LWP C PRI NI ADDR SZ WCHAN TTY TIME CMD"),
+        ("-T", "PID SPID TTY TIME CMD"),
+        ("-Lo pid,lwp", "PID LWP"),
         ("-o pid,nlwp,psr,etime,lstart,wchan,netns,label", None),
         ("-eo nosuch", None),
         ("-eo", None),
@@ -74,6 +80,22 @@ def test_processes_are_sorted_selected_and_indented():
     finally:
         child.kill()
         child.wait()
+
+
+def test_each_thread_has_a_row():
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        head, rows = top.table([os.getpid()], "-eLf")
+        lwp, count = head.index("LWP"), head.index("NLWP")
+        assert {str(os.getpid()), str(thread.native_id)} <= {row[lwp] for row in rows}
+        assert {row[1] for row in rows} == {str(os.getpid())} and {row[count] for row in rows} == {str(len(rows))}
+        assert len(top.table([os.getpid()], "-T -o spid")[1]) == len(rows)
+        assert len(top.table([os.getpid()], "-ef")[1]) == 1
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_every_column_has_a_value():

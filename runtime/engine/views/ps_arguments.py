@@ -43,6 +43,8 @@ class Selection:
     pids: set[int] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
+    threads: str = ""
+    """``L`` or ``T`` if each thread has a row, which differ in the added columns."""
 
     def accepts(self, process: ProcessEntry) -> bool:
         """Return whether the process is selected; without a selection all are."""
@@ -75,7 +77,7 @@ class _Parser:
             else:
                 self._unix_letters(word[1:], word)
         if not self._selection.columns:
-            self._add_columns(self._format())
+            self._add_columns(self._with_thread_columns(self._format()))
         return self._selection
 
     def _long(self, word: str) -> None:
@@ -97,6 +99,8 @@ class _Parser:
                 return
             if letter == "H":
                 self._selection.forest = "H"
+            elif letter in "LT":
+                self._selection.threads = letter
             elif letter == "x":
                 self._bsd = True
             elif letter in "fFlj":
@@ -152,6 +156,18 @@ class _Parser:
             column = _column(name.partition(":")[0])
             self._selection.columns.append((title if equals and title else column.title, column))
 
+    def _with_thread_columns(self, columns: str) -> str:
+        """Add the columns of ``-L`` (LWP, and NLWP in full formats) or ``-T`` (SPID) where procps has them."""
+        words = columns.split()
+        if self._selection.threads == "T":
+            words.insert(words.index("pid") + 1, "spid")
+        elif self._selection.threads == "L":
+            words.insert(words.index("ppid" if "ppid" in words else "pid") + 1, "lwp")
+            full = "pcpu" if "pcpu" in words else "c" if self._formats & {"f", "F"} else ""
+            if full:
+                words.insert(words.index(full) + 1, "nlwp")
+        return " ".join(words)
+
     def _format(self) -> str:
         for letter, columns in _BSD_FORMATS.items():
             if f"B{letter}" in self._formats:
@@ -188,5 +204,5 @@ def _pid(text: str) -> int:
 
 def _unsupported(word: str) -> BadRequest:
     return BadRequest(
-        f'ps: the option "{word}" is not supported; use -ef, aux, -o COLUMNS, --sort, -H, -l, -j, -p, -C or -u'
+        f'ps: the option "{word}" is not supported; use -ef, aux, -o COLUMNS, --sort, -H, -L, -T, -l, -j, -p, -C or -u'
     )

@@ -30,6 +30,8 @@ class ProcessEntry:
     status: Mapping[str, str]
     booted: float
     """The time of the host's boot, in seconds since the epoch."""
+    thread: int = 0
+    """The id of the thread that the entry is about; 0 for the whole process."""
 
     def field(self, number: int) -> int:
         """Return a numeric field by its number in the manual; 0 if the kernel does not have it."""
@@ -57,10 +59,10 @@ class ProcessEntry:
         return [int(text) for text in self.status.get(key, "0 0 0 0").split()]
 
 
-def read(pid: int) -> ProcessEntry | None:
-    """Return a process; None if it has ended."""
+def read(pid: int, thread: int = 0) -> ProcessEntry | None:
+    """Return a process, or one *thread* of it; None if it has ended."""
     try:
-        stat, command, status = proc.process_files(pid)
+        stat, command, status = proc.process_files(pid, thread)
     except (FileNotFoundError, ProcessLookupError):
         return None
     head, _, tail = stat.rpartition(")")
@@ -74,6 +76,7 @@ def read(pid: int) -> ProcessEntry | None:
         stat=tuple(tail.split()),
         status={key: value.strip() for key, _, value in pairs},
         booted=time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
+        thread=thread,
     )
 
 
@@ -244,9 +247,9 @@ _COLUMNS: tuple[tuple[str, str, Callable[[ProcessEntry], str], Callable[[Process
     ("pri", "PRI", lambda process: str(39 - process.field(18)), None),
     ("priority", "PRI", _number(18), None),
     ("opri", "PRI", lambda process: str(60 + process.field(18)), None),
-    ("lwp", "LWP", lambda process: str(process.pid), None),
-    ("tid", "TID", lambda process: str(process.pid), None),
-    ("spid", "SPID", lambda process: str(process.pid), None),
+    ("lwp", "LWP", lambda process: str(process.thread or process.pid), None),
+    ("tid", "TID", lambda process: str(process.thread or process.pid), None),
+    ("spid", "SPID", lambda process: str(process.thread or process.pid), None),
     ("nlwp", "NLWP", _number(20), None),
     ("thcount", "THCNT", _number(20), None),
     ("psr", "PSR", _number(39), None),

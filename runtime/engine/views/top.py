@@ -7,24 +7,35 @@ from collections.abc import Iterable, Iterator, Sequence
 from runtime.engine.views import ps_arguments, ps_columns
 from runtime.engine.views.ps_arguments import Selection
 from runtime.engine.views.ps_columns import ProcessEntry
+from runtime.kernel import proc
 
+_MOST_THREADS = 10_000
 _COMMANDS = frozenset(("args", "cmd", "comm", "command", "fname", "ucmd", "ucomm"))
 
 
 def table(pids: Iterable[int], arguments: str) -> tuple[list[str], list[list[str]]]:
     """Return (titles, rows) as ``ps`` prints them for *arguments*.  Raises BadRequest for unsupported arguments."""
     selection = ps_arguments.parse(arguments or "-ef")
-    processes = [process for pid in pids if (process := ps_columns.read(pid)) and selection.accepts(process)]
+    processes = [process for process in _entries(pids, selection.threads != "") if selection.accepts(process)]
     rows = [_row(process, depth, selection) for process, depth in _ordered(processes, selection)]
     return [title for title, _ in selection.columns], rows
 
 
+def _entries(pids: Iterable[int], threads: bool) -> Iterator[ProcessEntry]:
+    """Yield the processes, or their threads, of which there are at most ``_MOST_THREADS``."""
+    left = _MOST_THREADS
+    for pid in pids:
+        rows = proc.threads(pid)[:left] if threads else [0]
+        left -= len(rows) if threads else 0
+        yield from (entry for thread in rows if (entry := ps_columns.read(pid, thread)))
+
+
 def _ordered(processes: list[ProcessEntry], selection: Selection) -> Iterable[tuple[ProcessEntry, int]]:
     """Return the processes in order, each with its depth in the tree, 0 without a tree."""
-    processes.sort(key=lambda process: process.pid)
+    processes.sort(key=lambda process: (process.pid, process.thread))
     for column, descending in reversed(selection.sort):
         processes.sort(key=column.key, reverse=descending)
-    return _tree(processes) if selection.forest else [(process, 0) for process in processes]
+    return _tree(processes) if selection.forest and not selection.threads else [(process, 0) for process in processes]
 
 
 def _tree(processes: Sequence[ProcessEntry]) -> Iterator[tuple[ProcessEntry, int]]:
