@@ -92,15 +92,14 @@ def _attached(context: ComposeContext, active: ActiveProject, options: Options, 
         code_from=code_from,
     )
     bring_up.create()
+    bring_up.display.become_plain()
     containers = bring_up.all_containers()
     session.begin(containers)
 
     def start() -> None:
         bring_up.start(session.expect, session.follow)
-        bring_up.display.finish()
 
     def stop() -> None:
-        bring_up.display.finish()
         _stop_all(context, active, containers, options.number("timeout"))
 
     def kill() -> None:
@@ -135,6 +134,7 @@ def _stop_all(
 
     context.cancellation = Cancellation()
     with context.display() as display:
+        display.become_plain()
         stopper = Stopper(context, display, timeout)
         running = [msgspec.structs.replace(container, state="running") for container in containers]
         stopper.in_reverse_order(active.project, running, stopper.stop)

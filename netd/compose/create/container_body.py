@@ -180,7 +180,8 @@ def _host_config(project: ComposeProject, service: ComposeService, context: Crea
         **_security(service),
         **limits(service),
     }
-    return {name: value for name, value in fields.items() if value not in ("", None, [], {})}
+    given = {name: value for name, value in fields.items() if value not in ("", None, [], {})}
+    return {"ExtraHosts": [], "PortBindings": {}, **given}  # Docker's compose sends these two also if they are empty.
 
 
 def _log_config(service: ComposeService) -> Json:

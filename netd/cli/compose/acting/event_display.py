@@ -65,6 +65,12 @@ class EventDisplay:
             if self._mode != "quiet":
                 self._print(escape_control(text))
 
+    def become_plain(self) -> None:
+        """Print plain lines from now on, because the output of programs would destroy live lines."""
+        self.finish()
+        if self._mode == "tty":
+            self._mode = "plain"
+
     def finish(self) -> None:
         """Leave the lines as they are; later events begin new ones."""
         with self._lock:
