@@ -55,7 +55,8 @@ class StoreContent(NamedTuple):
 def connect(path: Path, migrations: Sequence[Migration] = ()) -> sqlite3.Connection:
     """Open the file, create it if it is missing, and migrate it to the current schema.
 
-    Raises Damaged, and ServerError for a file with a newer schema.
+    Before a migration the file is copied to PATH.schema-N, for a return to the former version.  Raises Damaged, and
+    ServerError for a file with a newer schema, which is not changed.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     if stat.S_IMODE(path.stat().st_mode) != 0o600:
@@ -194,12 +195,12 @@ def _begin(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) 
     if recorded != version:
         raise Damaged(f"its schema is {version} in one place and {recorded} in another")
     if version > current:
-        raise ServerError(
-            f"{path} was written by a newer netd (schema {version}, this one knows {current}); upgrade netd"
-        )
+        raise _newer(path, version, current)
     columns = set(_names(db, "SELECT name FROM pragma_table_info('documents')"))
     if version == current and "progress" in tables and "checksum" in columns:
         return
+    if 0 < version < current:
+        _keep(path.with_name(f"{path.name}.schema-{version}"), db.serialize())
     db.execute("BEGIN IMMEDIATE")
     if not columns:
         db.execute(
@@ -215,6 +216,28 @@ def _begin(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) 
     db.execute("UPDATE progress SET schema = ?", (current,))
     db.execute(f"PRAGMA user_version = {current}")
     db.execute("COMMIT")
+
+
+def _newer(path: Path, version: int, current: int) -> ServerError:
+    """Return the refusal of a file whose schema is *version*, with the way back that its migration has left."""
+    former = path.with_name(f"{path.name}.schema-{current}")
+    way = f"upgrade netd, or restore {former.name} as docs/recovery.md says" if former.exists() else "upgrade netd"
+    return ServerError(f"{path} was written by a newer netd (schema {version}, this one knows {current}); {way}")
+
+
+def _keep(target: Path, data: bytes) -> None:
+    """Write *data* to *target* atomically and synced, unless it exists.  Raises OSError."""
+    if target.exists():
+        return
+    fresh = target.with_name(f"{target.name}.new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(handle)
+    fresh.rename(target)
+    _sync(target.parent)
 
 
 def _is_of_later_format(path: Path) -> bool:
