@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import json
 import socket
 import subprocess
 import tarfile
@@ -94,6 +95,24 @@ def test_tag_push_pull_and_run_by_localhost(place):
     assert "Status: Downloaded newer image for localhost:5000/my-image:latest" in ran.stderr
     assert "Image is up to date" in place.netctl("pull", "localhost:5000/my-image").stdout
     assert "localhost:5000/my-image" in place.netctl("search", "localhost:5000/my").stdout
+
+
+def test_compose_builds_pushes_and_pulls_the_images_of_services(place, tmp_path):
+    image = "localhost:5000/composed"
+    build = {"context": ".", "dockerfile_inline": "FROM busybox\nLABEL a=b\n"}
+    service = {"image": image, "build": build, "command": "sleep 1000", "stop_grace_period": "0s"}
+    (tmp_path / "compose.yaml").write_text(json.dumps({"name": "composed", "services": {"web": service}}))
+    place.netctl("compose", "build", cwd=tmp_path)
+    assert f"Image {image}  Pushed" in place.netctl("compose", "push", cwd=tmp_path).stderr
+    place.netctl("rmi", image)
+    assert f"Image {image}  Pulled" in place.netctl("compose", "pull", cwd=tmp_path).stderr
+    assert "Building" not in place.netctl("compose", "up", "-d", cwd=tmp_path).stderr
+    again = place.netctl("compose", "up", "-d", "--pull", "always", cwd=tmp_path).stderr
+    assert f"Image {image}  Pulled" in again and "web-1  Running" in again
+    place.netctl("compose", "down", "--rmi", "all", cwd=tmp_path)
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: 'localhost:5000/absent'}}")
+    failed = place.netctl("compose", "up", "-d", cwd=tmp_path, check=False)
+    assert failed.returncode == 1 and 'netctl: service "web": ' in failed.stderr
 
 
 def test_another_host_pulls_by_address_if_the_registry_is_named_in_its_configuration(place, elsewhere):
