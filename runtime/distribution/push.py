@@ -7,12 +7,12 @@ Others are mounted from another repository of the registry, or compressed while 
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
+from isal import isal_zlib
 
 from netd.common.errors import BadRequest, NotFound
 from netd.common.tasks import AwaitedGroup
@@ -44,8 +44,8 @@ UPLOADS = 5
 """Uploads at the same time, of all pushes together; Docker's default."""
 _MOST_TRIED = 4
 """Digests of a layer that the registry is asked for; Docker's number."""
-_LEVEL = 4
-"""Of gzip; twice as fast as the usual 6 on programs and libraries, for 3 % more bytes."""
+_LEVEL = 3
+"""Of ISA-L's deflate; five times as fast as zlib's level 4 on programs and libraries, for 5 % more bytes."""
 _PIECE = 1 << 20
 _POOL = ThreadPoolExecutor(UPLOADS, thread_name_prefix="push")
 """A pool of its own, because compression takes long and other requests need the default one."""
@@ -231,7 +231,7 @@ def _ignore(step: asyncio.Future[tuple[bytes, bool]]) -> None:
 
 async def _compressed(archive: Iterator[bytes], moved: Callable[[int], None]) -> AsyncIterator[bytes]:
     """Yield *archive* compressed by gzip; read and compressed in threads.  *moved* gets the bytes read so far."""
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
+    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 31)
     read = 0
 
     def step() -> tuple[bytes, bool]:
