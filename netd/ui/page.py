@@ -18,6 +18,7 @@ _STYLE = "style.css"
 _UNSAFE = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
+@cache
 def live() -> str:
     """Return the document that follows netd's stream."""
     return _document("", "")
