@@ -124,9 +124,10 @@ def measured(tmp_path_factory):
             yield least
 
 
-def _least(one, other):
+def _least(first, second):
     return {
-        daemon: {key: min(count, other[daemon][key]) for key, count in counts.items()} for daemon, counts in one.items()
+        daemon: {key: min(count, second[daemon][key]) for key, count in counts.items()}
+        for daemon, counts in first.items()
     }
 
 
