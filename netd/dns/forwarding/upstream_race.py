@@ -21,7 +21,7 @@ from netd.dns.forwarding.upstreams import UpstreamHealth, server_key
 from netd.dns.messages.decide import Rcode
 from netd.dns.messages.edns_options import has_edns, without_edns, without_hop_options
 from netd.dns.messages.message import PLAIN_OPT, error_response, question_end
-from netd.dns.messages.rr_scan import RecordPosition, all_records
+from netd.dns.messages.rr_scan import RecordPosition, RecordType, all_records
 from netd.dns.records import Upstream
 from netd.dns.sandbox import ServedSandbox
 from netd.kernel.namespaces.netns import socket_in
@@ -30,6 +30,7 @@ RETRY_AFTER = 1.0
 """Seconds without a response after which all servers are queried again, in case a datagram was lost."""
 DEADLINE = 4.5
 """Seconds after which the client gets SERVFAIL: before the timeout of five seconds of C libraries."""
+_NO_RECORDS = bytes(2)
 _PASSED_ON = (Rcode.SERVFAIL, Rcode.FORMERR, Rcode.NOTIMP, Rcode.NOERROR)
 """Upstream error responses that are passed on to the client; C libraries would ignore REFUSED and keep waiting."""
 
@@ -93,7 +94,7 @@ class UpstreamRace:
     """Queries upstream servers until one answers, all have failed, or ``DEADLINE`` has passed."""
 
     __slots__ = (
-        "_attempts", "_context", "_done", "_failure", "_finished", "_mixed", "_no_edns", "_order", "_pending",
+        "_attempts", "_context", "_done", "_failure", "_finished", "_mixed", "_no_edns", "_order", "_pending", "_queue",
         "_remaining", "_retried", "_without_edns", "waiting",
     )  # fmt: skip
 
@@ -114,6 +115,8 @@ class UpstreamRace:
         self._retried = pending.stream
         self._failure: bytes | None = None
         self._finished = False
+        self._queue: DelayQueue[UpstreamRace] | None = None
+        """The queue of the current step."""
         context.deadlines.add(self)
 
     def join(self, packet: bytes, deliver: Deliver) -> None:
@@ -157,14 +160,16 @@ class UpstreamRace:
         self._cancel_step()
         while self._remaining:
             if self._attempt(self._remaining.popleft()):
-                (self._context.steps if self._remaining else self._context.retries).add(self)
+                self._queue = self._context.steps if self._remaining else self._context.retries
+                self._queue.add(self)
                 return
         if not self._attempts:
             self.fail()
 
     def _cancel_step(self) -> None:
-        self._context.steps.remove(self)
-        self._context.retries.remove(self)
+        if self._queue is not None:
+            self._queue.remove(self)
+            self._queue = None
 
     def _attempt(self, upstream: Upstream, plain: bool = False) -> bool:
         sandbox = self._pending.sandbox
@@ -225,6 +230,8 @@ class UpstreamRace:
         attempt.close()
         sandbox, now = self._pending.sandbox, time.monotonic()
         if reply is not None:
+            if attempt.is_exact and self._accept_answer(attempt, reply, now):
+                return
             self._context.health.record_response(sandbox.id, attempt.upstream, now)
             if self._accept(attempt, reply, now):
                 return
@@ -234,6 +241,25 @@ class UpstreamRace:
         else:
             self._context.health.record_silence(sandbox.id, attempt.upstream, now, now)
         self._next()
+
+    def _accept_answer(self, attempt: Attempt, reply: bytes, now: float) -> bool:
+        """Finish with the most frequent response: whole, with answer records, and from a server known to keep case.
+
+        Returns False for all others.
+        """
+        if reply[3] & 15 or reply[6:8] == _NO_RECORDS or is_partial(reply):
+            return False
+        key = server_key(self._pending.sandbox.id, attempt.upstream)
+        if not self._context.health.case_support.is_confirmed(key):
+            return False
+        pending = self._pending
+        positions = all_records(reply, pending.name_end + 6)
+        if positions is None or any([record[0] == RecordType.OPT for record in positions]):
+            return False
+        self._context.health.record_response_of(key, now)
+        reply = restored(reply[2:], attempt.query[2:], pending.question, pending.name_end)
+        self.finish(reply, positions=positions)
+        return True
 
     def _accept(self, attempt: Attempt, reply: bytes, now: float) -> bool:
         """Finish with the response, or query the same server again, without EDNS or in unchanged case.

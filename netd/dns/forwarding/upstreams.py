@@ -121,7 +121,10 @@ class UpstreamHealth:
         return server_key(sandbox, upstream) in self._suspects
 
     def record_response(self, sandbox: str, upstream: Upstream, now: float) -> None:
-        key = server_key(sandbox, upstream)
+        self.record_response_of(server_key(sandbox, upstream), now)
+
+    def record_response_of(self, key: Hashable, now: float) -> None:
+        """Do the same as ``record_response``, for the key of a server."""
         self._responses[key] = now
         if self._suspects:
             self._suspects.pop(key, None)

@@ -14,7 +14,7 @@ from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.batch import SLOTS, Address, Batch
 from netd.dns.server.respond import Responder
 
-_SMALL_BURST = 4
+_SMALL_BURST = 6
 """Queries per round of a container whose last ones were not all answered from prepared responses."""
 
 
