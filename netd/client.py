@@ -152,6 +152,13 @@ class NetdClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise self._unavailable(problem) from problem
 
+    async def prune_networks(self, filters: str) -> list[str]:
+        """Delete unused networks that match the query parameter *filters* of Docker's API; return their names."""
+        answer = await self.forward("POST", "/networks/prune", {"filters": filters}, b"")
+        if answer.status >= 400:
+            raise _problem(answer)
+        return codec.decode(answer.body, dict[str, list[str] | None])["NetworksDeleted"] or []
+
     async def events(self) -> AsyncIterator[Event]:
         """Yield events from now on.  Raises Unavailable when the connection ends; events after that may be missed."""
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
 from netd.api import ConnectRequest, DisconnectRequest, EndpointSettings
-from netd.client import Answer, NetdClient
+from netd.client import NetdClient
 from netd.common import codec
 from netd.common.errors import BadRequest, NotFound
+from netd.common.http.deletion_stream import Deleted, respond
 from netd.common.http.web import Call, HttpRoute, empty
 from runtime.api import bodies
 from runtime.engine.containers.containers import Containers
@@ -29,7 +31,7 @@ class NetworkRoutes:
             HttpRoute("POST", "/networks/{name}/disconnect", self.disconnect),
             HttpRoute("GET", "/networks", self.forward),
             HttpRoute("POST", "/networks/create", self.forward),
-            HttpRoute("POST", "/networks/prune", self.forward),
+            HttpRoute("POST", "/networks/prune", self.prune),
             HttpRoute("GET", "/networks/{name}", self.forward),
             HttpRoute("DELETE", "/networks/{name}", self.forward),
         ]
@@ -53,6 +55,18 @@ class NetworkRoutes:
         await self._network.disconnect(container, call.params["name"], request.force)
         return empty(200)
 
+    async def prune(self, call: Call) -> web.StreamResponse:
+        """Forward the request; netd deletes all networks before the lines of a stream are sent."""
+
+        async def work(deleted: Deleted) -> dict[str, Any]:
+            await self._network.wait_for_leaves()
+            names = await self._netd.prune_networks(call.text("filters"))
+            for name in names:
+                await deleted(name)
+            return {"NetworksDeleted": names or None}
+
+        return await respond(call, work)
+
     async def forward(self, call: Call) -> web.StreamResponse:
         return await self._forward(call, await call.raw())
 
@@ -61,11 +75,7 @@ class NetworkRoutes:
         kind = call.request.headers.get("Content-Type", "")
         path = quote(call.request.path, safe="/")
         response = await self._netd.forward(call.request.method, path, call.request.query, body, kind)
-        return web.Response(status=response.status, body=response.body or None, content_type=_media_type(response))
-
-
-def _media_type(response: Answer) -> str:
-    return response.headers.get("Content-Type", "application/json").partition(";")[0]
+        return web.Response(status=response.status, body=response.body or None, content_type="application/json")
 
 
 def _check_container(name: str) -> None:

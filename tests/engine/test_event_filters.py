@@ -53,7 +53,7 @@ def test_until_alone_gives_past_events_and_the_network_is_left_before_the_exit_i
             for entry in seen
             if made in (entry["Actor"]["ID"], entry["Actor"]["Attributes"].get("container"))
         ]
-        assert actions == ["create", "connect", "start", "kill", "kill", "disconnect", "die", "stop"]
+        assert actions == ["create", "connect", "start", "kill", "kill", "disconnect", "stop", "die"]
         api.start(made)
         api.restart(made, timeout=0)
         again = f"{time.time() + 0.001:.6f}"
@@ -63,7 +63,7 @@ def test_until_alone_gives_past_events_and_the_network_is_left_before_the_exit_i
             if made in (entry["Actor"]["ID"], entry["Actor"]["Attributes"].get("container"))
         ]
         assert restarted == [
-            "connect", "start", "kill", "kill", "disconnect", "die", "stop", "connect", "start", "restart",
+            "connect", "start", "kill", "kill", "disconnect", "stop", "die", "connect", "start", "restart",
         ]  # fmt: skip
         found = api.events(until=now, filters={"network": network[:12]}, decode=True)
         assert [entry["Action"] for entry in found] == ["create", "connect", "disconnect"]

@@ -87,6 +87,8 @@ class Container:
     """Execs that are being started, which would hang in a frozen control group."""
     transition_waiters: list[asyncio.Future[None]] = field(default_factory=list)
     """Requests that wait until a restart, a removal or the start of an exec has ended."""
+    stop_requests: int = 0
+    """Requests that wait for the exit to stop or restart the container; each is an event ``stop`` before the exit's."""
     killing: bool = False
     """SIGKILL was sent to the process, which must not be frozen any more."""
     removed: bool = False

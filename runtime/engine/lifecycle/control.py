@@ -60,7 +60,6 @@ class Control:
             self._containers.update_deferred(container, stopped=True)
             exited = container.exit_waiters.add()
         await self._stop(container, number, self._timeout(container, seconds), exited)
-        self._containers.publish_event(container, "stop")
 
     def _stop_signal(self, container: Container, signal: str) -> int:
         return signal_numbers.number(signal or container.record.config.stop_signal or str(_TERM))
@@ -73,10 +72,15 @@ class Control:
     async def _stop(
         self, container: Container, number: int, seconds: float | None, exited: asyncio.Future[int]
     ) -> None:
-        await self._signal(container, number)
-        await self._thaw(container)
-        if not await _within(exited, seconds):
-            await self._kill_and_wait(container, exited)
+        container.stop_requests += 1
+        try:
+            await self._signal(container, number)
+            await self._thaw(container)
+            if not await _within(exited, seconds):
+                await self._kill_and_wait(container, exited)
+        finally:
+            # An exit has set it to zero; a stop that failed is no event of a later exit.
+            container.stop_requests = max(container.stop_requests - 1, 0)
 
     async def _kill_and_wait(self, container: Container, exited: asyncio.Future[int]) -> None:
         container.killing = True
@@ -128,7 +132,6 @@ class Control:
         try:
             if exited is not None:
                 await self._stop(container, number, self._timeout(container, seconds), exited)
-                self._containers.publish_event(container, "stop")
             with suppress(NotModified):
                 await self._lifecycle.start(container, restarting=True)
         finally:

@@ -150,6 +150,7 @@ class Lifecycle:
         remove = container.record.host.auto_remove and not container.manual_restarts
         leaving = self._network.leave(container)
         await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
+        self._starter.publish_unmounts(container)
         await self._record_exit(container, status, "restarting" if restart else "exited", run_time)
         await asyncio.gather(leaving, self._discard(container))
         await self._starter.unmount_volumes(container)
@@ -204,6 +205,9 @@ class Lifecycle:
         self._containers.update_deferred(container, state=state, network=None)
         if status.oom_killed:
             self._containers.publish_event(container, "oom")
+        for _ in range(container.stop_requests):
+            self._containers.publish_event(container, "stop")
+        container.stop_requests = 0
         self._containers.publish_event(container, "die", exitCode=str(status.code), execDuration=str(int(run_time)))
         container.exit_waiters.complete(status.code)
 

@@ -65,13 +65,13 @@ class Starter:
             AsyncExitStack() as undo,
         ):
             self._check_links(container)
+            await self._mount_volumes(container, undo)
             attachment = await self._network.join(container, namespaces.network)
             opened.callback(attachment.close)
             container.offline = attachment.offline
             undo.push_async_callback(self._leave, container)
             spec = self._spec(container, attachment, namespaces.user)
             await asyncio.to_thread(self._prepare_files, container, attachment)
-            await self._mount_volumes(container, undo)
             running = await self._supervisor.prepare(spec)
             undo.push_async_callback(self._supervisor.discard, container.id)
             await self._network.wait_for_connects(container)
@@ -92,19 +92,25 @@ class Starter:
         for point in container.record.mounts:
             if point.type == "volume":
                 await self._volumes.mount(point.name)
-                undo.push_async_callback(self._unmount_volume, point.name, container.id)
+                undo.push_async_callback(self._unmount_volume, point.name)
+                undo.callback(self._volumes.publish_unmount, point.name, container.id)
                 self._volumes.publish_mount(
                     point.name, container.id, point.destination, writable=point.rw, mode=point.propagation
                 )
+
+    def publish_unmounts(self, container: Container) -> None:
+        """Publish the events of :meth:`unmount_volumes`, which precede that of the exit."""
+        for point in container.record.mounts:
+            if point.type == "volume":
+                self._volumes.publish_unmount(point.name, container.id)
 
     async def unmount_volumes(self, container: Container) -> None:
         """Undo the mounts of volumes that no other running container uses; the container has no process."""
         for point in container.record.mounts:
             if point.type == "volume":
-                await self._unmount_volume(point.name, container.id)
+                await self._unmount_volume(point.name)
 
-    async def _unmount_volume(self, name: str, container: str) -> None:
-        self._volumes.publish_unmount(name, container)
+    async def _unmount_volume(self, name: str) -> None:
         try:
             await self._volumes.unmount(name, partial(self._containers.running_with_volume, name))
         except OSError as error:

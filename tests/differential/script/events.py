@@ -42,6 +42,8 @@ def events(recorder: Recorder) -> None:
     )
     exec_id = recorder.send("POST", "/containers/dx-e/exec", {"Cmd": ["true"]}).body["Id"]
     recorder.send("POST", f"/exec/{exec_id}/start", {"Detach": False})
+    while recorder.send("GET", f"/exec/{exec_id}/json").body["Running"]:
+        time.sleep(0.01)  # its end is not known yet, although its output has ended
     for verb in (
         "pause",
         "unpause",
