@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from netd.cli.compose.acting.attached_session import AttachedSession
 from netd.cli.compose.acting.bring_up import BringUp, UpSettings
-from netd.cli.compose.acting.log_printer import LogPrinter
 from netd.cli.compose.acting.project_context import ComposeContext, environment_switch
 from netd.cli.compose.acting.stop_phase import Stopper
 from netd.cli.errors import ApiFault, Fault, UsageFault
@@ -76,6 +74,9 @@ def scale(session: Session, options: Options) -> int:
 
 
 def _attached(context: ComposeContext, active: ActiveProject, options: Options, bring_up: BringUp) -> int:
+    from netd.cli.compose.acting.attached_session import AttachedSession
+    from netd.cli.compose.acting.log_printer import LogPrinter
+
     shown = _shown_services(active, options, bring_up)
     colours = context.colours() and not options.on("no-color")
     code_from = options.text("exit-code-from")
