@@ -134,9 +134,8 @@ class ContainerRoutes:
             call.version,
             driver=self._drivers.of(container.record.driver),
         )
-        if found := self._containers.links(container):
-            names = ((link.target_name, link.alias) for link in found)
-            shape["HostConfig"]["Links"] = links.shown(container.record.name, names)
+        names = [(link.target_name, link.alias) for link in self._containers.links(container)]
+        shape["HostConfig"]["Links"] = links.shown(container.record.name, names) if names else None
         if call.flag("size"):
             shape.update(await self._sizes(container))
         return json(shape)

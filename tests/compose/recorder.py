@@ -62,13 +62,20 @@ def golden(name: str) -> dict:
 
 
 def answer(compose: str, folder: Path, name: str) -> dict:
-    """Return what Docker's compose makes of a copied project.  Raises CalledProcessError if it refuses the files."""
+    """Return what Docker's compose makes of a copied project, with the hashes that do not depend on the folder.
+
+    Raises CalledProcessError if it refuses the files.
+    """
     done = run(compose, folder, name, "config", "--format", "json")
     done.check_returncode()
     hashes = run(compose, folder, name, "config", "--hash", "*").stdout
+    document = json.loads(with_placeholder(done.stdout, folder))
+    recorded = dict(line.split() for line in hashes.splitlines())
     return {
-        "document": json.loads(with_placeholder(done.stdout, folder)),
-        "hashes": dict(line.split() for line in hashes.splitlines()),
+        "document": document,
+        "hashes": {
+            key: recorded[key] for key, entry in document["services"].items() if FOLDER not in json.dumps(entry)
+        },
     }
 
 

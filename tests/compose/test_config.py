@@ -40,9 +40,8 @@ WITH_ENV_FILES = {"grafana"}
 def test_the_hashes_of_services_equal_those_of_docker(name, tmp_path, monkeypatch):
     loaded = load_corpus(name, recorder.copied(name, tmp_path), monkeypatch)
     services = decode_project(loaded.document).services
-    compared = {key for key, service in loaded.document["services"].items() if str(tmp_path) not in json.dumps(service)}
-    compared -= WITH_ENV_FILES
     recorded = recorder.golden(name)["hashes"]
+    compared = recorded.keys() - WITH_ENV_FILES
     assert {key: service_hash(services[key]) for key in compared} == {key: recorded[key] for key in compared}
 
 

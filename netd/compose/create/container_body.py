@@ -129,8 +129,6 @@ def _exposed(service: ComposeService) -> Json:
 
 
 def _health(wanted: HealthTest) -> Json:
-    if wanted.disable or wanted.test == ["NONE"]:
-        return {"Test": ["NONE"]}
     times = {
         "Interval": wanted.interval,
         "Timeout": wanted.timeout,
@@ -138,7 +136,8 @@ def _health(wanted: HealthTest) -> Json:
         "StartInterval": wanted.start_interval,
     }
     found = {name: nanoseconds(text) for name, text in times.items() if text}
-    return {"Test": wanted.test, **found, "Retries": wanted.retries or 0}
+    test = ["NONE"] if wanted.disable else wanted.test
+    return {"Test": test, **found, "Retries": wanted.retries or 0}
 
 
 def _host_config(project: ComposeProject, service: ComposeService, context: CreationContext) -> Json:
@@ -249,8 +248,8 @@ def _endpoint(wanted: ServiceNetwork | None, aliases: Iterable[str], context: Cr
         "IPv6Address": wanted.ipv6_address,
         "LinkLocalIPs": wanted.link_local_ips,
     }
+    endpoint["IPAMConfig"] = {name: value for name, value in addresses.items() if value}
     fields: Json = {
-        "IPAMConfig": {name: value for name, value in addresses.items() if value},
         "IPAddress": wanted.ipv4_address,
         "MacAddress": wanted.mac_address,
         "DriverOpts": wanted.driver_opts,

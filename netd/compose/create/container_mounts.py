@@ -75,7 +75,8 @@ def _files(project: ComposeProject, service: ComposeService) -> Iterable[tuple[s
             wanted = check_file(kind, reference.source, known.get(reference.source))
             if wanted.file:
                 target = file_target(reference, folder)
-                yield target, {"Type": "bind", "Source": wanted.file, "Target": target, "ReadOnly": True}
+                fields = {"Type": "bind", "Source": wanted.file, "Target": target, "ReadOnly": True}
+                yield target, fields | ({"BindOptions": {}} if kind == "secret" else {})
 
 
 def _anonymous(service: ComposeService, inherited: Iterable[Json], image_volumes: frozenset[str]) -> dict[str, Json]:
