@@ -37,6 +37,15 @@ def test_the_tour_prints_what_the_readme_shows_and_leaves_nothing(host):
     assert host.netctl("network", "ls", "-q", "--filter", "type=custom").stdout == ""
 
 
+def test_the_commands_of_the_networking_page_print_what_it_shows(host):
+    page = list(commands(ROOT / "docs/networking.md"))
+    assert len(page) >= 30
+    for command, expected in page:
+        found = on_host(host, "sh", "-c", command).stdout
+        assert shows(expected, found), f"# {command}\n{found}"
+    assert host.netctl("ps", "-a", "-q").stdout == ""
+
+
 def test_the_voting_app_names_what_is_in_its_way_before_it_makes_anything(host):
     host.netctl("run", "-d", "--name", "db", "busybox", "sleep", "1000")
     refused = on_host(host, ROOT / "examples/voting-app/up")

@@ -1,4 +1,4 @@
-"""The pictures of the documentation: they are linked, small, well-formed, and load nothing from elsewhere."""
+"""Links and pictures of the documentation: pictures are small, well-formed, and load nothing from elsewhere."""
 
 import re
 from pathlib import Path
@@ -30,3 +30,8 @@ def test_a_drawing_has_text_as_text_and_no_references_to_other_files(picture):
     assert sum(element.tag.endswith("}text") for element in root.iter()) > 10
     assert not re.search(r"href=|@import|@font-face|<script|url\((?!#)|(?<!xmlns=\")https?://", text)
     assert root.attrib["role"] == "img" and "viewBox" in root.attrib
+
+
+def test_the_index_names_every_page():
+    index = set(_LINK.findall((ROOT / "docs/README.md").read_text()))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= index
