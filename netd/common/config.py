@@ -13,6 +13,7 @@ LOG_FORMATS = ("text", "json")
 HOST_FORWARD = ("open", "leave")
 DNS_LOW_LATENCY = ("auto", "off")
 HOST_FIREWALL = ("ignore", "respect")
+DIRECT_DELIVERY = ("auto", "off")
 USERNS = ("none", "remap", "auto")
 _KEY = "definition"
 
@@ -147,6 +148,15 @@ class Settings:
         section="Firewall",
         least=0,
         most=0xFFFFFFFF,
+    )
+    direct_delivery: str = _setting(
+        "auto",
+        "With `auto`, containers of one network send each other frames without the bridge where the kernel can (6.7 or"
+        " later); the host's rules for bridged packets (br_netfilter, netdev chains) do not see them. `off`: all frames"
+        " go through the bridge.",
+        example='"off"',
+        section="Firewall",
+        choices=DIRECT_DELIVERY,
     )
     connection_budget: int | None = _setting(
         None,

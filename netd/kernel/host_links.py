@@ -18,7 +18,7 @@ from netd.kernel import observe
 from netd.kernel.links import bridge_routes, bridge_settings, macvlans, segments
 from netd.kernel.netlink import rtnl, tc
 from netd.kernel.netlink.neighbours import Neighbour
-from netd.kernel.netlink.rtnl_socket import Rtnl, name_of
+from netd.kernel.netlink.rtnl_socket import Rtnl, index_of, name_of
 from netd.portmap.rules import BridgeRules
 
 OnHost: TypeAlias = Bridge | Segment | HostLink | Pair
@@ -73,6 +73,13 @@ class HostLinks:
     def is_known(self, name: str) -> bool:
         return name in self.known or self._macvlans.is_parent(name)
 
+    def first_bridge(self, bridge: str) -> int:
+        """Return the index of the first bridge of a bridge's network; 0 if the bridges are not netd's own."""
+        known = self.known.get(bridge)
+        if isinstance(known, Segment):
+            known = self.known.get(known.bridge)
+        return (index_of(known.name) or 0) if isinstance(known, Bridge) and known.owned else 0
+
     # Comparison
 
     def bridge_facts(self, links: Collection[rtnl.Link], pairs: Collection[Pair]) -> list[Bridge]:
@@ -98,7 +105,7 @@ class HostLinks:
             return observe.BridgeState(
                 addresses.get(link.index, []),
                 routes.get(link.index, []),
-                self._host.program(link.index, tc.EGRESS),
+                self._host.programs(link.index, tc.EGRESS).first,
                 self.forwards(link.name),
                 _described(wrong.get(link.index, [])),
             )
@@ -172,7 +179,7 @@ class HostLinks:
         return observe.BridgeState(
             self._host.addresses(link.index).get(link.index, []),
             self._host.routes(link=link.index),
-            self._host.program(link.index, tc.EGRESS),
+            self._host.programs(link.index, tc.EGRESS).first,
             self.forwards(link.name),
             unchanged if wrong is None else _described(found for found in wrong if found.link == link.index),
         )

@@ -68,16 +68,24 @@ class KernelHost:
 
     @classmethod
     async def open(
-        cls, run_dir: Path, *, netns: int | None = None, firewall: str = "auto", policy: ForwardPolicy = _LEAVE
+        cls,
+        run_dir: Path,
+        *,
+        netns: int | None = None,
+        firewall: str = "auto",
+        policy: ForwardPolicy = _LEAVE,
+        direct: bool = True,
     ) -> Self:
         """Bind to the network namespace of the process, or to that of the descriptor *netns*.
+
+        *direct* is whether ports of one network deliver frames to each other directly, where the kernel can.
 
         Creates the folders of sandboxes in *run_dir*, and deletes stale files in them and the links that a killed netd
         had retired; changes nothing else.  Raises KernelRefused if the kernel lacks a feature that netd needs.
         """
         threads = _Threads(netns)
         try:
-            worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall, policy))
+            worker = await threads.run(lambda: Worker(run_dir, threads.reaper, firewall, policy, direct=direct))
             conntrack = await threads.run_in_parallel(Conntrack)
             watch = await threads.run(KernelWatch)
         except BaseException:
@@ -135,7 +143,7 @@ class KernelHost:
         return await self._threads.run_in_parallel(conntrack_count.table)
 
     async def link_counters(self) -> Mapping[str, LinkCounters]:
-        return await self._threads.run_in_parallel(link_counters.read)
+        return await self._threads.run_in_parallel(lambda: link_counters.read(self._worker.delivery.counters()))
 
     async def sample_connections(self, entries: int) -> ConnectionCounts:
         return await self._threads.run_in_parallel(lambda: conntrack_count.sample(entries))
@@ -208,6 +216,7 @@ class KernelHost:
         if names or events.indices:
             changes += links.deviations(names, events.indices, neighbours=events.neighbours)
         if events.rules:
+            self._worker.delivery.look()
             self._worker.firewall.host_forward.look()
         damaged = events.table or (events.forwarding and self._worker.forwarding_lost())
         if time.monotonic() >= self._next_look:

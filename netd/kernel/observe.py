@@ -15,6 +15,7 @@ from netd.facts import Bridge, DefaultRoute, Fact, Pair
 from netd.kernel.links import antispoof, bridge_settings, bridges, egress_barrier, macvlans, plugin_links, segments
 from netd.kernel.netlink.rtnl import MAIN_TABLE, Link, RtnlRoute
 from netd.kernel.netlink.rtnl_socket import Rtnl
+from netd.kernel.netlink.tc import Programs
 from netd.kernel.sysctl_journal import Settings
 
 PREFIX = "nd"
@@ -29,10 +30,14 @@ class HostLookups:
 
     link: Callable[[int], Link | None]
     """Returns a link by its index."""
-    program: Callable[[int], bytes]
-    """Returns the BPF program on the ingress of a port, by the port's index; b"" if there is none."""
+    named: Callable[[str], Link | None]
+    """Returns a link by its name."""
+    programs: Callable[[int], Programs]
+    """Returns the BPF programs on the ingress of a port, by the port's index."""
     sysctls: Callable[[str], Settings]
     """Returns the sysctls that were set on the inside of a pair, by the name of its host side."""
+    delivery_faults: Callable[[Link, int, str, Programs], list[str]]
+    """Returns what a port lacks of direct delivery, by the port, its scope, the MAC inside, and the port's programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +94,19 @@ def bridge_facts(
     ]
 
 
+def _port(lookups: HostLookups, link: Link, mac: str, addresses: Sequence[Interface]) -> tuple[bool, tuple[str, ...]]:
+    """Return whether a port has the antispoof program, which direct delivery needs, and the port's faults."""
+    programs = lookups.programs(link.index)
+    has_antispoof = programs.first == antispoof.program(mac, addresses)
+    bridge = lookups.link(link.master) if has_antispoof and not link.isolated else None
+    scope = segments.first_bridge(bridge, lookups.named) if bridge else 0
+    faults = lookups.delivery_faults(link, scope, mac, programs)
+    return has_antispoof, (*bridge_settings.wrong_port_attributes(link, hairpin=True), *faults)
+
+
 def _pair_fact(lookups: HostLookups, host: Link, sandbox: str, inside: Link, addresses: tuple[Interface, ...]) -> Pair:
     bridge = lookups.link(host.master) if host.master else None
+    has_antispoof, faults = _port(lookups, host, inside.mac, addresses)
     return Pair(
         host=host.name,
         bridge=bridge.name if bridge and host.up and inside.up else "",
@@ -102,16 +118,15 @@ def _pair_fact(lookups: HostLookups, host: Link, sandbox: str, inside: Link, add
         mtu=min(host.mtu, inside.mtu),
         isolated=host.isolated,
         sysctls=lookups.sysctls(host.name),
-        antispoof=lookups.program(host.index) == antispoof.program(inside.mac, addresses),
-        faults=tuple(bridge_settings.wrong_port_attributes(host, hairpin=True)),
+        antispoof=has_antispoof,
+        faults=faults,
     )
 
 
 def port_is(known: Pair, link: Link, lookups: HostLookups) -> bool:
     """Return whether the host side of a pair is still as in *known*."""
     bridge = lookups.link(link.master)
-    has_antispoof = lookups.program(link.index) == antispoof.program(known.mac, known.addresses)
-    faults = tuple(bridge_settings.wrong_port_attributes(link, hairpin=True))
+    has_antispoof, faults = _port(lookups, link, known.mac, known.addresses)
     found = (link.up, bridge.name if bridge else "", link.mtu, link.isolated, has_antispoof, faults)
     return found == (True, known.bridge, known.mtu, known.isolated, known.antispoof, known.faults)
 

@@ -31,6 +31,7 @@ from netd.facts import (
 )
 from netd.host_protocol import Resolver, RouteEntry
 from netd.kernel import observe, sysctl
+from netd.kernel.delivery.direct import DirectDelivery
 from netd.kernel.firewall.backend_selection import select
 from netd.kernel.host_links import ON_HOST, HostLinks
 from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
@@ -44,14 +45,19 @@ from netd.portmap.rules import BridgeRules, ForwardPolicy, Ruleset, RulesetChang
 
 
 class Worker:
-    def __init__(self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str, policy: ForwardPolicy) -> None:
+    def __init__(
+        self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str, policy: ForwardPolicy, *, direct: bool
+    ) -> None:
         self._reaper = reaper
         self._retired_bridges: list[int] = []
         self.sandboxes = SandboxNamespaces(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
         self._sysctl_journal = SysctlJournal(run_dir / "ports")
-        self._lookups = observe.HostLookups(self._host.find, self._host.program, self._sysctl_journal.get)
+        self.delivery = DirectDelivery(self._host, enabled=direct)
+        self._lookups = observe.HostLookups(
+            self._host.find, self._host.find, self._host.programs, self._sysctl_journal.get, self.delivery.faults
+        )
         self.forwarding = sysctl.Forwarding(run_dir)
         self._selection = select(firewall, self.forwarding, policy)
         self.firewall = self._selection.firewall
@@ -62,6 +68,7 @@ class Worker:
 
     def close(self) -> None:
         self.surroundings.close()
+        self.delivery.close()
         self._host.close()
         self.firewall.close()
         self.sandboxes.close()
@@ -70,6 +77,7 @@ class Worker:
     # Reading
 
     def observe(self) -> State:
+        self.delivery.look()
         links = {link.index: link for link in self._host.links()}
         lookups = replace(self._lookups, link=links.get)
         found: list[Fact] = [*segments.facts(links.values()), *self._macvlans.facts(links)]
@@ -79,6 +87,7 @@ class Worker:
         self._macvlans.remember(found)
         pairs = [fact for fact in found if isinstance(fact, Pair)]
         paired = {pair.host for pair in pairs}
+        self.delivery.retain(paired)
         found += [
             observe.lone_pair(link) for link in links.values() if observe.is_pair(link) and link.name not in paired
         ]
@@ -166,12 +175,17 @@ class Worker:
             case Namespace():
                 self.sandboxes.put(fact)
             case Pair():
-                pairs.put(self._host, self.sandboxes, fact, previous if isinstance(previous, Pair) else None)
+                self._put_pair(fact, previous if isinstance(previous, Pair) else None)
                 self._sysctl_journal.put(fact.host, fact.sysctls)
             case PluginLink():
                 plugin_links.put(self._host, self.sandboxes, fact)
             case DefaultRoute():
                 self.sandboxes.put_default_route(fact)
+
+    def _put_pair(self, fact: Pair, previous: Pair | None) -> None:
+        permitted = fact.antispoof and not fact.isolated
+        scope = self.links.first_bridge(fact.bridge) if permitted else 0
+        pairs.put(self._host, self.sandboxes, self.delivery, fact, scope, previous)
 
     def _put_bridge(self, fact: Bridge, previous: Bridge | None) -> None:
         bridges.put(self._host, fact, previous, self.links.forwards(fact.name))
@@ -190,7 +204,8 @@ class Worker:
             case Namespace():
                 self.sandboxes.delete(fact.sandbox)
             case Pair():
-                pairs.delete(self._host, self.sandboxes, fact, inside_too=fact.sandbox not in deleted_sandboxes)
+                inside_too = fact.sandbox not in deleted_sandboxes
+                pairs.delete(self._host, self.sandboxes, self.delivery, fact, inside_too=inside_too)
                 self._sysctl_journal.delete(fact.host)
             case PluginLink():
                 plugin_links.delete(self.sandboxes, fact)

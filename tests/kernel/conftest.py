@@ -25,7 +25,9 @@ UPLINK6, OUTSIDE6 = "2001:db8:51::1", "2001:db8:51::2"
 class Site:
     """A host with a neighbour ``outside``; holds the desired facts and rules, and applies them."""
 
-    def __init__(self, lab: Lab, run_dir: Path, backend: str, policy: ForwardPolicy = LEAVE) -> None:
+    def __init__(
+        self, lab: Lab, run_dir: Path, backend: str, policy: ForwardPolicy = LEAVE, *, direct: bool = True
+    ) -> None:
         self.lab = lab
         self.backend = backend
         self.policy = policy
@@ -39,13 +41,22 @@ class Site:
         self.published: set[Published] = set()
         self.opened: set[Opened] = set()
         self.respect = False
+        self.direct = direct
         self.host = self.open()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
     def open(self) -> KernelHost:
-        return self.do(KernelHost.open(self.run_dir, netns=self.machine.fd, firewall=self.backend, policy=self.policy))
+        return self.do(
+            KernelHost.open(
+                self.run_dir,
+                netns=self.machine.fd,
+                firewall=self.backend,
+                policy=self.policy,
+                direct=self.direct,
+            )
+        )
 
     def reopen(self) -> None:
         """Replace the host object, as a restart of the daemon does; only the kernel's state and RUN are kept."""

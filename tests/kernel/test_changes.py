@@ -97,7 +97,9 @@ def test_a_barrier_that_was_taken_away_is_noticed_and_put_back(busy: Site, damag
     busy.converge()
 
 
-@pytest.mark.parametrize("damage", ["qdisc del dev {} clsact", "filter del dev {} ingress"])
+@pytest.mark.parametrize(
+    "damage", ["qdisc del dev {} clsact", "filter del dev {} ingress", "filter del dev {} ingress pref 65535"]
+)
 def test_a_guard_that_was_taken_away_is_noticed_and_put_back(busy: Site, damage: str) -> None:
     words = damage.format("ndpwebront").split()
     noticed(busy, lambda: busy.machine.command("tc", *words), Change("link", "ndpwebront"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from netd.host_protocol import LinkCounters
@@ -12,9 +13,16 @@ _RECEIVED, _SENT = 0, 8
 """Positions of the counters of each direction: bytes, packets, errors, dropped."""
 
 
-def read() -> Mapping[str, LinkCounters]:
-    """Return the counters of all links of the network namespace by name."""
-    return dict(map(_parsed, _FILE.read_text().splitlines()[2:]))
+def read(delivered: Mapping[str, tuple[int, int]]) -> Mapping[str, LinkCounters]:
+    """Return the counters of all links of the network namespace by name.
+
+    *delivered* are packets and bytes that reached the peer of a link directly, counted at the peer only.
+    """
+    found = dict(map(_parsed, _FILE.read_text().splitlines()[2:]))
+    for name, (packets, size) in delivered.items():
+        if (link := found.get(name)) is not None:
+            found[name] = replace(link, sent_packets=link.sent_packets + packets, sent_bytes=link.sent_bytes + size)
+    return found
 
 
 def _parsed(line: str) -> tuple[str, LinkCounters]:

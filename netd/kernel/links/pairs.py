@@ -6,7 +6,9 @@ Owns both ends; must not change links in a sandbox that are not an end of netd's
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import secrets
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv6Interface
@@ -17,76 +19,109 @@ from netd.common.errors import KernelRefused
 from netd.common.mac import link_local
 from netd.facts import Macvlan, Pair
 from netd.kernel import sysctl
+from netd.kernel.delivery.direct import DirectDelivery
 from netd.kernel.links import antispoof, bridge_settings, link_reaper
 from netd.kernel.namespaces import netns
 from netd.kernel.namespaces.sandbox_namespaces import SandboxNamespaces
 from netd.kernel.netlink import rtnl, tc
 from netd.kernel.netlink.link_reading import DISABLE_IPV6, conf_value
 from netd.kernel.netlink.messages import Request
-from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
+from netd.kernel.netlink.rtnl_socket import Rtnl, index_of, name_of
 
 _LONGEST_NAME = 127
 End: TypeAlias = Pair | Macvlan
 """Links whose end inside a sandbox is configured in the same way."""
 
 
-def put(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, previous: Pair | None = None) -> None:
+_indices = itertools.count((1 << 24) + secrets.randbelow(1 << 29))
+"""Indices of host sides.  Those that the kernel chooses may be used again, for instance by links that another program
+moves to the host; an element of direct delivery that has outlived its port must not lead to another link."""
+
+
+def put(
+    host: Rtnl,
+    sandboxes: SandboxNamespaces,
+    delivery: DirectDelivery,
+    fact: Pair,
+    scope: int,
+    previous: Pair | None = None,
+) -> None:
     """Create the pair: a port of its bridge, MAC and addresses inside, both ends up.
 
-    An existing pair of this name is configured, or replaced if its peer is another link.
+    An existing pair of this name is configured, or replaced if its peer is another link.  *scope* is that of direct
+    delivery, 0 for none.
     """
     path = sandboxes.path(fact.sandbox)
     if not netns.exists(path):
         raise KernelRefused(f"sandbox {fact.sandbox[:12]} has no network namespace at {path}", errno.ENOENT)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _create_on_free_port(host, sandboxes, fact, fd)
+        _create_on_free_port(host, sandboxes, delivery, fact, scope, fd)
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise
-        if not _configured(host, fact, previous, fd):
-            delete(host, sandboxes, previous or fact)
-            _create(host, sandboxes, fact, fd)
+        if not _configured(host, delivery, fact, scope, previous, fd):
+            delete(host, sandboxes, delivery, previous or fact)
+            _create(host, sandboxes, delivery, fact, scope, fd)
     finally:
         os.close(fd)
 
 
-def _create_on_free_port(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, fd: int) -> None:
+def _create_on_free_port(
+    host: Rtnl, sandboxes: SandboxNamespaces, delivery: DirectDelivery, fact: Pair, scope: int, fd: int
+) -> None:
     """Create the pair; if the bridge has no free port, delete the retired links first."""
     try:
-        _create(host, sandboxes, fact, fd)
+        _create(host, sandboxes, delivery, fact, scope, fd)
     except OSError as problem:
         if problem.errno != errno.EXFULL:
             raise
         link_reaper.delete_all(host)
-        _create(host, sandboxes, fact, fd)
+        _create(host, sandboxes, delivery, fact, scope, fd)
 
 
-def _create(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, fd: int) -> None:
-    pair = rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu)
-    _, found = host.exchange(pair, rtnl.find_link(fact.host))
-    port, peer = rtnl.read_ends(found[0])
+def _create(
+    host: Rtnl, sandboxes: SandboxNamespaces, delivery: DirectDelivery, fact: Pair, scope: int, fd: int
+) -> None:
+    port, peer = _created(host, fact, fd)
     try:
         host.talk(
             rtnl.without_ipv6(fact.host),
             rtnl.set_port(fact.host, isolated=fact.isolated),
             *_names(fact),
-            *_antispoof(fact, port),
+            *_programs(port, delivery, fact, scope, created=True),
             rtnl.set_link(port, up=True),
         )
         if _has_ipv6(fact) or fact.sysctls:
             netns.run_in_fd(fd, lambda: configure_inside(fact))
         else:
             _configure_new(sandboxes, fact, peer, fd)
+        delivery.add(fact.host, scope, fact.mac, created=True)
     except BaseException:
-        delete(host, sandboxes, fact)
+        delete(host, sandboxes, delivery, fact)
         raise
 
 
-def _configured(host: Rtnl, fact: Pair, previous: Pair | None, fd: int) -> bool:
-    """Configure the existing pair of this name; return false if its peer is another link."""
+def _created(host: Rtnl, fact: Pair, fd: int) -> tuple[int, int]:
+    """Create the links and return the indices of the host side and of its peer."""
+    while True:
+        index = next(_indices)
+        pair = rtnl.new_pair(fact.host, fact.inside, fd, _bridge(fact), fact.mac, fact.mtu, index)
+        try:
+            _, found = host.exchange(pair, rtnl.find_link(fact.host))
+        except OSError as problem:
+            if problem.errno != errno.EEXIST or name_of(index) in ("", fact.host):
+                raise
+            continue
+        return rtnl.read_ends(found[0])
+
+
+def _configured(host: Rtnl, delivery: DirectDelivery, fact: Pair, scope: int, previous: Pair | None, fd: int) -> bool:
+    """Configure the existing pair of this name; return false if its peer is another link, or it was just deleted."""
     port = host.find(fact.host)
     inside = netns.run_in_fd(fd, lambda: _find(fact.inside))
+    if port is None and inside is None:
+        return False
     if port is None:
         raise KernelRefused(f"sandbox {fact.sandbox[:12]} has another interface {fact.inside}", errno.EEXIST)
     if not (inside and (inside.peer, inside.index) == (port.index, port.peer)):
@@ -98,15 +133,19 @@ def _configured(host: Rtnl, fact: Pair, previous: Pair | None, fd: int) -> bool:
         rtnl.set_link(port.index, mtu=fact.mtu, master=_bridge(fact)),
         rtnl.set_port(fact.host, isolated=fact.isolated),
         *bridge_settings.restored_port(port, hairpin=True),
-        *_antispoof(fact, port.index),
+        *_programs(port.index, delivery, fact, scope, created=False),
         rtnl.set_link(port.index, up=True),
     )
     netns.run_in_fd(fd, lambda: reconfigure_inside(fact))
+    delivery.add(fact.host, scope, fact.mac, created=False)
     return True
 
 
-def delete(host: Rtnl, sandboxes: SandboxNamespaces, fact: Pair, *, inside_too: bool = True) -> None:
+def delete(
+    host: Rtnl, sandboxes: SandboxNamespaces, delivery: DirectDelivery, fact: Pair, *, inside_too: bool = True
+) -> None:
     """Retire both ends; *inside_too* is false if the whole namespace is deleted next."""
+    delivery.remove(fact.host)
     ends = host.ends(fact.host)
     if ends is None:
         return
@@ -134,10 +173,14 @@ def _names(fact: Pair) -> list[Request]:
     return [*alternative, rtnl.set_link(fact.host, alias=_truncated(fact.alias))]
 
 
-def _antispoof(fact: Pair, port: int) -> tuple[Request, ...]:
+def _programs(port: int, delivery: DirectDelivery, fact: Pair, scope: int, *, created: bool) -> list[Request]:
+    """Return the requests for the antispoof program and, after it, direct delivery, which needs it."""
     if not fact.antispoof:
-        return (tc.detach(port),)
-    return tc.attach(port, antispoof.program(fact.mac, fact.addresses))
+        return [tc.detach(port)]
+    guard = tc.attach(port, antispoof.program(fact.mac, fact.addresses))
+    # A port with the program has one MAC: its frames are not sent to other ports, however long it was silent.
+    entry = rtnl.static_forwarding(port, fact.mac)
+    return [*guard, entry, *delivery.requests(port, scope, created=created)]
 
 
 def _find(name: str) -> rtnl.Link | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from netd.common.errors import KernelRefused
 from netd.facts import Segment
 from netd.kernel import sysctl
-from netd.kernel.links import bridge_settings, link_reaper
+from netd.kernel.links import bridge_settings, bridges, link_reaper
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.messages import Request
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
@@ -28,6 +28,14 @@ def names(segment: str) -> tuple[str, str, str]:
     """Return the names of the bridge and of the uplink's ends: at the network's first bridge, and at this bridge."""
     stem = _UPLINK + segment.removeprefix(PREFIX)
     return segment, f"{stem}a", f"{stem}b"
+
+
+def first_bridge(bridge: rtnl.Link, named: Find) -> int:
+    """Return the index of the first bridge of the network of *bridge*; 0 for bridges that are not netd's."""
+    if bridge.alias != MARK:
+        return bridge.index if bridges.is_own(bridge) else 0
+    upper = named(names(bridge.name)[1])
+    return upper.master if upper else 0
 
 
 def is_uplink(name: str) -> bool:

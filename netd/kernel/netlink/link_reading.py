@@ -15,7 +15,18 @@ from netd.kernel.netlink.messages import Message, attributes
 
 IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _HEADER = struct.Struct("=BxHiII")
-_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC, _GROUP = 1, 3, 4, 5, 10, 18, 20, 26, 27
+_ADDRESS, _IFNAME, _MTU, _LINK, _QDISC, _MASTER, _LINKINFO, _IFALIAS, _AF_SPEC, _GROUP = (
+    1,
+    3,
+    4,
+    5,
+    6,
+    10,
+    18,
+    20,
+    26,
+    27,
+)
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5
 _AF_INET, _AF_INET6, _INET_CONF, _INET6_CONF = 2, 10, 1, 2
 _MACVLAN_MODE = 1
@@ -40,6 +51,8 @@ class Link:
     group: int
     mode: int = 0
     """MACVLAN_MODE_* of a macvlan; 0 for other links."""
+    qdisc: str = ""
+    """The kind of the root qdisc: ``noqueue`` for a veth, unless a program shapes its traffic."""
     running: bool = False
     """The link is up and has a carrier."""
     data: Mapping[int, bytes] = field(default_factory=dict)
@@ -74,6 +87,7 @@ def read_link(message: Message) -> Link:
         isolated=bool(number(port.get(_BRPORT_ISOLATED))),
         group=number(attrs.get(_GROUP)),
         mode=number(data.get(_MACVLAN_MODE)) if kind == "macvlan" else 0,
+        qdisc=_text(attrs.get(_QDISC)),
         running=bool(flags & _IFF_RUNNING),
         data=data if kind == "bridge" else {},
         port=port,

@@ -55,6 +55,8 @@ _FAMILIES = {4: _AF_INET, 6: _AF_INET6}
 _IFINFO = struct.Struct("=BxHiII")
 _IFADDR = struct.Struct("=xBxxI")
 _NEXT_HOP = struct.Struct("=HxxI")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_AF_BRIDGE, _NUD_NOARP, _NTF_MASTER, _NEIGHBOUR_MAC = 7, 0x40, 0x04, 2
 _RTMSG = struct.Struct("=xBxxBBxB4x")
 # linux/if_addr.h, linux/rtnetlink.h
 _IFA_PROTO, _IFA_F_NODAD = 11, 0x02
@@ -123,8 +125,11 @@ def new_bridge(name: str, mtu: int, mac: str) -> Request:
     )
 
 
-def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int) -> Request:
-    """Create a veth pair, down; *inside* is created in the namespace *netns* with its name and MAC."""
+def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int, index: int) -> Request:
+    """Create a veth pair, down; *inside* is created in the namespace *netns* with its name and MAC.
+
+    *index* is the index of *host*; if another link has it, the request fails with EBUSY.
+    """
     peer = _IFINFO.pack(0, 0, 0, 0, 0) + b"".join(
         (text(_IFNAME, inside), u32(_MTU, mtu), attribute(_ADDRESS, _mac(mac)), u32(_NET_NS_FD, netns))
     )
@@ -135,6 +140,7 @@ def new_pair(host: str, inside: str, netns: int, master: int, mac: str, mtu: int
         u32(_MTU, mtu),
         u32(_MASTER, master),
         info,
+        index=index,
         flags=CREATE | EXCL,
     )
 
@@ -234,6 +240,12 @@ def set_port_attributes(host: str, data: bytes) -> Request:
     """Set attributes of a bridge port (IFLA_BRPORT_*); *data* contains them encoded."""
     info = nest(_LINKINFO, text(_INFO_SLAVE_KIND, "bridge"), nest(_INFO_SLAVE_DATA, data))
     return _link(rtnl.RTM_NEWLINK, text(_IFNAME, host), info)
+
+
+def static_forwarding(port: int, mac: str) -> Request:
+    """Make the bridge send the frames for a MAC to *port*, also if it has not seen a frame from there."""
+    header = _NEIGHBOUR.pack(_AF_BRIDGE, port, _NUD_NOARP, _NTF_MASTER, 0)
+    return Request(rtnl.RTM_NEWNEIGH, header + attribute(_NEIGHBOUR_MAC, _mac(mac)), CREATE | REPLACE)
 
 
 def add_alternative_name(host: str, alternative: str) -> Request:

@@ -102,15 +102,18 @@ class Rtnl(Netlink):
         found = self.dump(neighbours.list_neighbours())
         return [neighbours.read_neighbour(message) for message in found if neighbours.is_permanent(message)]
 
-    def program(self, link: int, direction: int = tc.INGRESS) -> bytes:
-        """Return the first BPF program on a link's ingress or egress; b"" if there is none."""
+    def programs(self, link: int, direction: int = tc.INGRESS) -> tc.Programs:
+        """Return the BPF programs on a link's ingress or egress."""
+        return tc.read_programs(self.filters(link, direction))
+
+    def filters(self, link: int, direction: int = tc.INGRESS) -> list[Message]:
+        """Return the filters (tc(8)) on a link's ingress or egress."""
         try:
-            found = map(tc.read_program, self.dump(tc.list_programs(link, direction)))
+            return self.dump(tc.list_programs(link, direction))
         except OSError as problem:
             if problem.errno not in (errno.ENODEV, errno.EINVAL):
                 raise
-            return b""
-        return next(filter(None, found), b"")
+            return []
 
 
 def index_of(name: str) -> int | None:

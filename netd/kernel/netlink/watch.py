@@ -36,6 +36,14 @@ _GROUPS_OF_LINKS = (
     rtnl.RTNLGRP_IPV4_NETCONF,
     rtnl.RTNLGRP_IPV6_NETCONF,
 )
+_WITH_INDEX = (
+    rtnl.RTM_NEWADDR,
+    rtnl.RTM_DELADDR,
+    rtnl.RTM_NEWQDISC,
+    rtnl.RTM_DELQDISC,
+    rtnl.RTM_NEWTFILTER,
+    rtnl.RTM_DELTFILTER,
+)
 _INDEX = struct.Struct("=4xi")
 """The position of the link's index in messages about addresses, qdiscs and filters."""
 _DATAGRAM = 1 << 18
@@ -155,7 +163,7 @@ class KernelWatch:
             self._note_rules(message)
         elif message.kind in (rtnl.RTM_NEWLINK, rtnl.RTM_DELLINK):
             self._note_link(attributes(message.body, 16).get(3))
-        elif message.kind in (rtnl.RTM_NEWADDR, rtnl.RTM_DELADDR, rtnl.RTM_DELQDISC, rtnl.RTM_DELTFILTER):
+        elif message.kind in _WITH_INDEX:
             self._events.indices.add(_INDEX.unpack_from(message.body)[0])
         elif message.kind in (rtnl.RTM_NEWROUTE, rtnl.RTM_DELROUTE):
             self._note_route(message)

@@ -1,0 +1,1 @@
+"""Direct delivery of frames between the ports of one network, by an eBPF program on the ports."""

@@ -1,0 +1,298 @@
+"""Containers of one network send each other frames without the bridge, where nothing forbids it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+
+from netd.facts import Bridge, DefaultRoute, Pair, Segment
+from netd.host_protocol import Change
+from netd.kernel.delivery import bpf_calls, program
+from tests.kernel.conftest import Site, make_pair
+from tests.kernel.test_changes import noticed
+from tests.lab import reach
+
+BRIDGE_TABLE = "add table bridge operator\nadd chain bridge operator forward { type filter hook forward priority 0; }"
+
+
+@pytest.fixture
+def front(site: Site) -> Bridge:
+    bridge = site.network("front", "172.18.0.1/16", "fd00:18::1/64")
+    site.container("web", bridge, 2)
+    site.container("pal", bridge, 3)
+    site.converge()
+    return bridge
+
+
+def send(site: Site, sender: str, receiver: Pair) -> None:
+    """Send a datagram by a raw socket; the frame needs no ARP."""
+    inside = site.inside(sender)
+    source = inside.json("addr show dev eth0")[0]["addr_info"][0]["local"]
+    tap = site.lab.tap(inside, "eth0")
+    address = str(receiver.addresses[0].ip)
+    tap.send(Ether(dst=receiver.mac) / IP(src=source, dst=address) / UDP(sport=9, dport=9))
+    tap.close()
+
+
+def bridged(site: Site, sender: str, receiver: Pair) -> bool:
+    """Return whether a frame of *sender* leaves by the port of *receiver*; it must arrive in either case."""
+    outer = site.lab.tap(site.machine, receiver.host)
+    inner = site.lab.tap(site.inside(receiver.sandbox), receiver.inside)
+
+    def is_it(packet: Packet) -> bool:
+        return IP in packet and UDP in packet and packet[UDP].dport == 9
+
+    send(site, sender, receiver)
+    inner.expect(is_it)
+    found = outer.find(is_it, 0.1) is not None
+    inner.close()
+    outer.close()
+    return found
+
+
+def pair(site: Site, sandbox: str) -> Pair:
+    return next(fact for fact in site.wanted.values() if isinstance(fact, Pair) and fact.sandbox == sandbox)
+
+
+def programs(site: Site, link: str) -> set[str]:
+    """Return the ids of the programs of direct delivery on a port."""
+    listed = site.machine.command("tc", "filter", "show", "dev", link, "ingress")
+    return set(re.findall(rf"{program.NAME}.* id (\d+)", listed))
+
+
+@pytest.fixture
+def elements(site: Site, front: Bridge) -> Iterator[int]:
+    """The descriptor of the map, as another program of the host opens it."""
+    (identifier,) = programs(site, "ndpwebront")
+    opened = bpf_calls.program_by_id(int(identifier))
+    held = bpf_calls.map_by_id(bpf_calls.program_info(opened).maps[0])
+    yield held
+    os.close(opened)
+    os.close(held)
+
+
+def test_frames_between_containers_do_not_pass_the_bridge_and_are_counted(site: Site, front: Bridge) -> None:
+    pal = pair(site, "pal")
+    before = site.do(site.host.link_counters())[pal.host]
+    assert not bridged(site, "web", pal)
+    for _ in range(50):
+        send(site, "web", pal)
+    after = site.do(site.host.link_counters())[pal.host]
+    assert 51 <= after.sent_packets - before.sent_packets < 80
+    assert after.sent_bytes - before.sent_bytes >= 51 * (14 + 20 + 8)
+    inside = site.inside("pal").json("-s link show dev eth0")[0]["stats64"]["rx"]
+    assert inside["packets"] >= 51
+    for address in ("172.18.0.3", "fd00:18::3"):
+        site.lab.echo(site.inside("pal"), 80, address=address)
+        assert reach(site.inside("web"), address, 80) is not None
+
+
+def test_the_host_and_a_port_itself_are_reached_by_the_bridge(site: Site, front: Bridge) -> None:
+    site.publish()
+    site.lab.echo(site.inside("pal"), 80)
+    assert reach(site.machine, "172.18.0.3", 80) == "172.18.0.1"
+    web = pair(site, "web")
+    tap = site.lab.tap(site.machine, web.host)
+    send(site, "web", web)
+    frames = tap.until(lambda packet: UDP in packet and packet.dst == web.mac and packet[UDP].dport == 9)
+    assert not any(UDP in frame for frame in frames)
+
+
+@pytest.mark.parametrize("kind", ["isolated", "unguarded", "foreign"])
+def test_only_ports_that_the_network_lets_reach_each_other_deliver_directly(site: Site, kind: str) -> None:
+    bridge = site.network("front", "172.18.0.1/16", isolated=kind == "isolated")
+    if kind == "foreign":
+        site.machine.ip(f"link add {bridge.name} type bridge")
+        site.want(replace(bridge, owned=False, egress_barrier=True))
+    for last, sandbox in enumerate(("web", "pal"), 2):
+        made = site.container(sandbox, bridge, last)
+        site.want(replace(made, antispoof=kind != "unguarded"))
+    site.converge()
+    assert programs(site, "ndpwebront") == programs(site, "ndppalront") == set()
+    if kind != "isolated":
+        assert bridged(site, "web", pair(site, "pal"))
+
+
+def test_a_port_without_the_antispoof_program_is_reached_by_the_bridge(site: Site, front: Bridge) -> None:
+    pal = replace(pair(site, "pal"), antispoof=False)
+    site.want(pal)
+    site.converge()
+    assert bridged(site, "web", pal)
+    site.want(replace(pal, antispoof=True))
+    site.converge()
+    assert not bridged(site, "web", pal)
+
+
+def test_networks_are_apart_also_for_frames_to_a_known_mac(site: Site, front: Bridge) -> None:
+    back = site.network("back", "172.19.0.1/16")
+    shop = site.container("shop", back, 2)
+    site.converge()
+    tap = site.lab.tap(site.inside("shop"), "eth0")
+    send(site, "web", shop)
+    send(site, "web", pair(site, "pal"))
+    site.converge()
+    tap.refuse(lambda packet: UDP in packet)
+
+
+def test_segments_of_a_network_deliver_to_each_other(site: Site, front: Bridge) -> None:
+    segment = Segment(name="nds12345678-1", bridge=front.name, mtu=1500)
+    far = replace(make_pair("far", front, 9), bridge=segment.name)
+    site.container("far", front, 9)
+    site.want(segment, far)
+    site.converge()
+    assert not bridged(site, "web", far)
+    assert not bridged(site, "far", pair(site, "web"))
+
+
+def test_a_restarted_daemon_takes_over_program_and_map(site: Site, front: Bridge) -> None:
+    before = programs(site, "ndpwebront")
+    site.do(site.host.close())
+    assert not bridged(site, "web", pair(site, "pal"))
+    site.host = site.open()
+    assert site.have() == site.wanted
+    site.container("late", front, 4)
+    site.converge()
+    assert programs(site, "ndpwebront") == programs(site, "ndplateront") == before
+    assert not bridged(site, "web", pair(site, "late"))
+
+
+def test_an_element_of_a_port_that_died_with_the_daemon_is_deleted(site: Site, front: Bridge, elements: int) -> None:
+    assert len(list(bpf_calls.keys(elements, program.KEY.size))) == 2
+    site.do(site.host.close())
+    site.machine.ip("link del ndppalront")
+    site.host = site.open()
+    site.have()
+    assert len(list(bpf_calls.keys(elements, program.KEY.size))) == 1
+
+
+def test_a_deleted_port_has_no_element_and_its_index_is_not_given_again(
+    site: Site, front: Bridge, elements: int
+) -> None:
+    former = site.machine.json("link show dev ndppalront")[0]["ifindex"]
+    pal = pair(site, "pal")
+    site.unwant(
+        pal, *(fact for fact in site.wanted.values() if isinstance(fact, DefaultRoute) and fact.sandbox == "pal")
+    )
+    site.converge()
+    assert len(list(bpf_calls.keys(elements, program.KEY.size))) == 1
+    site.container("pal", front, 3)
+    site.converge()
+    site.machine.ip("link add other type veth peer name other-peer")
+    assert site.machine.json("link show dev ndppalront")[0]["ifindex"] == former + 1 > 1 << 24
+    assert site.machine.json("link show dev other")[0]["ifindex"] < 1 << 20
+
+
+def test_a_damaged_map_is_found_and_repaired(site: Site, front: Bridge, elements: int) -> None:
+    for key in list(bpf_calls.keys(elements, program.KEY.size)):
+        bpf_calls.delete(elements, key)
+    assert bridged(site, "web", pair(site, "pal"))
+    assert site.have() != site.wanted
+    site.converge()
+    assert not bridged(site, "web", pair(site, "pal"))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "qdisc add dev {} root tbf rate 1gbit burst 32k latency 50ms",
+        "filter add dev {} egress bpf da bytecode 1,6\t0\t0\t4294967295",
+    ],
+)
+def test_a_port_that_the_operator_shapes_or_filters_is_reached_by_the_bridge(
+    site: Site, front: Bridge, rule: str
+) -> None:
+    pal = pair(site, "pal")
+    words = [word.replace("\t", " ") for word in rule.format(pal.host).split(" ")]
+    noticed(site, lambda: site.machine.command("tc", *words), Change("link", pal.host))
+    site.converge()
+    assert bridged(site, "web", pal)
+    assert site.have() == site.wanted
+    if "egress" in words:
+        site.machine.command("tc", "filter", "del", "dev", pal.host, "egress")
+    else:
+        site.machine.command("tc", "qdisc", "del", "dev", pal.host, "root")
+    site.converge()
+    assert not bridged(site, "web", pal)
+
+
+def test_filters_of_the_operator_precede_delivery(site: Site, front: Bridge) -> None:
+    web, pal = pair(site, "web"), pair(site, "pal")
+    tap = site.lab.tap(site.inside("pal"), "eth0")
+    site.machine.command(*f"tc filter add dev {web.host} ingress bpf da bytecode".split(), "1,6 0 0 2")
+    send(site, "web", pal)
+    site.machine.command(*f"tc filter del dev {web.host} ingress pref 49152".split(), check=False)
+    tap.refuse(lambda packet: UDP in packet)
+
+
+def test_delivery_pauses_while_nftables_filters_bridges(site: Site, front: Bridge) -> None:
+    pal = pair(site, "pal")
+    site.machine.nft(BRIDGE_TABLE)
+    assert site.have() == site.wanted
+    assert bridged(site, "web", pal)
+    late = site.container("late", front, 4)
+    site.converge()
+    assert bridged(site, "web", late)
+    site.machine.nft("delete table bridge operator")
+    assert site.have() == site.wanted
+    assert not bridged(site, "web", pal)
+    assert not bridged(site, "web", late)
+
+
+def test_containers_that_were_given_one_mac_are_reached_by_the_bridge(site: Site, front: Bridge, elements: int) -> None:
+    twin = replace(site.container("twin", front, 4), mac=pair(site, "pal").mac)
+    site.want(twin)
+    site.converge()
+    assert site.have() == site.wanted
+    (left,) = bpf_calls.keys(elements, program.KEY.size)
+    assert program.KEY.unpack(left)[1].hex(":") == pair(site, "web").mac
+    twins = [fact for fact in site.wanted.values() if isinstance(fact, DefaultRoute) and fact.sandbox == "twin"]
+    site.unwant(twin, *twins)
+    site.converge()
+    assert not bridged(site, "web", pair(site, "pal"))
+
+
+def test_it_can_be_switched_off_and_on(site: Site, front: Bridge) -> None:
+    for direct in (False, True):
+        site.direct = direct
+        site.reopen()
+        assert site.have() != site.wanted
+        site.converge()
+        assert bool(programs(site, "ndpwebront")) is direct
+        assert bridged(site, "web", pair(site, "pal")) is not direct
+
+
+def test_a_bridge_knows_the_port_of_each_container(site: Site, front: Bridge) -> None:
+    pal = pair(site, "pal")
+    entry = f"{pal.mac} dev {pal.host} master {front.name} static"
+    assert entry in site.machine.command("bridge", "fdb", "show", "br", front.name)
+    site.unwant(pal)
+    site.do(site.host.apply(site.steps()))
+    site.want(pal)
+    site.converge()
+    assert entry in site.machine.command("bridge", "fdb", "show", "br", front.name)
+
+
+@pytest.mark.parametrize("refused", [1, 38])
+def test_a_kernel_that_refuses_the_program_keeps_the_bridge(
+    site: Site, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    def fail(name: str, instructions: bytes) -> int:
+        raise OSError(refused, os.strerror(refused))
+
+    monkeypatch.setattr(bpf_calls, "load_classifier", fail)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    site.reopen()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
+    front = site.network("front", "172.18.0.1/16")
+    site.container("web", front, 2)
+    pal = site.container("pal", front, 3)
+    site.converge()
+    assert bridged(site, "web", pal)
