@@ -19,6 +19,13 @@ def host():
         yield made
 
 
+@pytest.fixture
+def fresh_host():
+    """An installation without former addresses: those that a page shows are the first of their subnets."""
+    with running_installation() as made:
+        yield made
+
+
 def on_host(host, *words):
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "NETD_RUN_DIR": str(host.run), "PATH": path, "NETCTL": f"{path.split(':')[0]}/netctl"}
@@ -37,13 +44,13 @@ def test_the_tour_prints_what_the_readme_shows_and_leaves_nothing(host):
     assert host.netctl("network", "ls", "-q", "--filter", "type=custom").stdout == ""
 
 
-def test_the_commands_of_the_networking_page_print_what_it_shows(host):
+def test_the_commands_of_the_networking_page_print_what_it_shows(fresh_host):
     page = list(commands(ROOT / "docs/networking.md"))
     assert len(page) >= 30
     for command, expected in page:
-        found = on_host(host, "sh", "-c", command).stdout
+        found = on_host(fresh_host, "sh", "-c", command).stdout
         assert shows(expected, found), f"# {command}\n{found}"
-    assert host.netctl("ps", "-a", "-q").stdout == ""
+    assert fresh_host.netctl("ps", "-a", "-q").stdout == ""
 
 
 def test_the_voting_app_names_what_is_in_its_way_before_it_makes_anything(host):
