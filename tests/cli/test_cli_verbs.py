@@ -565,6 +565,12 @@ def test_disk_usage_has_docker_s_columns(peer, netctl, monkeypatch):
         and "v             0         5B" in shown
     )
     assert netctl("system", "df", "--format", "{{.Type}} {{.Size}}").out.splitlines()[3] == "Build Cache 30B"
+    found = json.loads(netctl("system", "df", "-v", "--format", "json").out)
+    assert {"Images", "Containers", "Volumes", "BuildCache"} == set(found) and found["BuildCache"][0][
+        "Type"
+    ] == "regular"
+    form = "{{range .Volumes}}{{.Name}} {{.Size}};{{end}}"
+    assert ";" in netctl("system", "df", "-v", "--format", form).out
 
 
 def test_everything_unused_is_removed_in_one_go(peer, netctl):

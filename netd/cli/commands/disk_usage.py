@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from netd.cli.errors import Fault
 from netd.cli.output.columns import short_id, table
 from netd.cli.output.human import ago, seconds_of, size
-from netd.cli.parse.common_flags import list_format, show_list
+from netd.cli.parse.common_flags import list_format, show_document, show_list
 from netd.cli.parse.flags import Command, switch
 
 TYPE_CHECKING = False
@@ -32,9 +31,8 @@ _HEADERS = {
 def usage(session: Session, options: Options) -> int:
     found = session.engine.get(_PATH)
     if options.on("verbose"):
-        if options.text("format", "table") != "table":
-            raise Fault("--format cannot be combined with --verbose here: leave one of them out")
-        sys.stdout.write(_details(found))
+        if not show_document(options, _texts(_rows(found, True))):
+            sys.stdout.write(_details(found))
         return 0
     rows = [_images(found), _containers(found), _volumes(found), _build_cache(found)]
     return show_list(options, _HEADERS, list(_HEADERS), rows, "Type")
@@ -96,32 +94,51 @@ _CACHE = {
 }  # fmt: skip
 
 
-def _details(found: Json) -> str:
+def _rows(found: Json, full: bool) -> dict[str, list[Row]]:
+    """Return the rows of each kind of object; *full* shows ids and commands in full."""
     from netd.cli.commands.image import image_rows
     from netd.cli.commands.ps import container_row
 
-    images = [row for image in found["Images"] or () for row in image_rows(image, False, digests=False)]
-    text = "Images space usage:\n\n" + _table(_IMAGES, images)
-    containers = []
-    for entry in found["Containers"] or ():
-        containers.append({**container_row(entry, False), "Size": size(entry.get("SizeRw", 0))})
-    text += "\nContainers space usage:\n\n" + _table(_CONTAINERS, containers)
-    volumes = [
-        {"Name": volume["Name"], "Links": str(usage_["RefCount"]), "Size": size(usage_["Size"])}
-        for volume in found["Volumes"] or ()
-        if (usage_ := volume["UsageData"])
-    ]
-    text += "\nLocal Volumes space usage:\n\n"
-    text += _table(_VOLUMES, volumes)
-    entries = found.get("BuildCache") or []
-    text += f"\nBuild cache usage: {_build_cache(found)['Size']}\n\n"
-    return text + _table(_CACHE, [_cache_row(entry) for entry in entries])
+    return {
+        "Images": [row for image in found["Images"] or () for row in image_rows(image, full, digests=False)],
+        "Containers": [
+            {**container_row(entry, full), "Size": size(entry.get("SizeRw", 0))} for entry in found["Containers"] or ()
+        ],
+        "Volumes": [
+            {
+                **{name: str(volume.get(name) or "") for name in ("Name", "Driver", "Mountpoint", "Scope")},
+                "Links": str(usage_["RefCount"]),
+                "Size": size(usage_["Size"]),
+            }
+            for volume in found["Volumes"] or ()
+            if (usage_ := volume["UsageData"])
+        ],
+        "BuildCache": [_cache_row(entry, full) for entry in found.get("BuildCache") or ()],
+    }
 
 
-def _cache_row(entry: Json) -> Row:
+def _texts(rows: dict[str, list[Row]]) -> dict[str, list[dict[str, str]]]:
+    """Return the rows without the functions that templates of lists may call."""
+    return {
+        kind: [{name: text for name, text in row.items() if isinstance(text, str)} for row in found]
+        for kind, found in rows.items()
+    }
+
+
+def _details(found: Json) -> str:
+    rows = _rows(found, False)
+    return (
+        f"Images space usage:\n\n{_table(_IMAGES, rows['Images'])}"
+        f"\nContainers space usage:\n\n{_table(_CONTAINERS, rows['Containers'])}"
+        f"\nLocal Volumes space usage:\n\n{_table(_VOLUMES, rows['Volumes'])}"
+        f"\nBuild cache usage: {_build_cache(found)['Size']}\n\n{_table(_CACHE, rows['BuildCache'])}"
+    )
+
+
+def _cache_row(entry: Json, full: bool) -> Row:
     used = entry.get("LastUsedAt")
     return {
-        "ID": short_id(entry["ID"]),
+        "ID": entry["ID"] if full else short_id(entry["ID"]),
         "Type": entry["Type"],
         "Size": size(entry["Size"]),
         "Created": ago(seconds_of(entry["CreatedAt"])),
