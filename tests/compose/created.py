@@ -3,7 +3,8 @@
     .venv/bin/python -m tests.compose.created /path/of/docker.sock /path/of/docker-compose [/root/of/engine]
 
 Images are replaced by a busybox image that both engines get from one archive, and paths of the host by folders of the
-project; all other settings are those of the files.  The containers are created and not started.
+project; all other settings are those of the files.  The containers are created; those of some projects are also
+started, with a command that sleeps, without health checks and without fixed ports of the host.
 """
 
 from __future__ import annotations
@@ -40,8 +41,12 @@ Json = dict[str, Any]
 Compose = Callable[[Path, list[str]], subprocess.CompletedProcess[str]]
 
 
-def prepared(name: str, below: Path) -> Path:
-    """Return the folder of a copied project whose ``compose.yaml`` can be created on any machine."""
+STARTED = ("extends-include", "many-files", "redis-sentinel", "version-1", "voting-version-2", "gitea")
+"""Projects that are also started."""
+
+
+def prepared(name: str, below: Path, *, start: bool = False) -> Path:
+    """Return the folder of a copied project whose ``compose.yaml`` can be created on any machine, or started."""
     folder = recorder.copied(name, below)
     given = recorder.flags(name)
     found = [file for file in (*NAMES, *OVERRIDES) if (folder / file).exists()]
@@ -58,6 +63,8 @@ def prepared(name: str, below: Path) -> Path:
     for service in document["services"].values():
         _replace_image(service)
         service["volumes"] = [_replace_path(volume, folder) for volume in service.get("volumes", ())]
+        if start:
+            _make_startable(service)
         if "container_name" in service:
             service["container_name"] = f"dx-{service['container_name']}"
     for section in ("networks", "volumes", "secrets", "configs"):
@@ -82,6 +89,15 @@ def _replace_image(service: Json) -> None:
     for key in ("build", "develop", "platform", "pull_policy"):
         service.pop(key, None)
     service["image"] = IMAGE
+
+
+def _make_startable(service: Json) -> None:
+    for key in ("healthcheck", "devices", "logging", "ulimits", "post_start", "pre_stop", "restart"):
+        service.pop(key, None)
+    service.update({"entrypoint": ["sleep"], "command": ["600"], "stop_grace_period": "0s"})
+    service["ports"] = [{**port, "published": ""} for port in service.get("ports", ())]
+    for dependency in (service.get("depends_on") or {}).values():
+        dependency["condition"] = "service_started"
 
 
 def _replace_path(volume: Json, folder: Path) -> Json:
@@ -118,6 +134,8 @@ def inspected(socket: str, name: str, folder: Path) -> Json:
             found["networks"][network["Name"]] = client.inspect_network(network["Id"])
         for volume in client.volumes(filters=mine)["Volumes"] or ():
             found["volumes"][volume["Name"]] = client.inspect_volume(volume["Name"])
+    for network in found["networks"].values():
+        network["Containers"] = sorted(endpoint["Name"] for endpoint in network["Containers"].values())
     found["containers"] = {key: _container(value) for key, value in found["containers"].items()}
     return normalized(json.loads(json.dumps(found).replace(str(folder), FOLDER)))
 
@@ -141,6 +159,12 @@ def _container(document: Json) -> Json:
     for mount in found["Mounts"]:
         if mount["Type"] == "volume" and len(mount.get("Name", "")) == 64:
             mount["Name"] = "<id>"
+    for bindings in found["NetworkSettings"]["Ports"].values():
+        for binding in bindings or ():
+            binding["HostPort"] = "<port>"
+    for endpoint in found["NetworkSettings"]["Networks"].values():
+        if not (endpoint["IPAMConfig"] or {}).get("IPv4Address"):
+            endpoint["IPAddress"] = "<address>" if endpoint["IPAddress"] else ""
     found["Mounts"].sort(key=lambda mount: mount["Destination"])
     for key in ("Binds", "Mounts", "ExtraHosts", "Ulimits"):
         entries = found["HostConfig"].get(key)
@@ -148,17 +172,17 @@ def _container(document: Json) -> Json:
     return found
 
 
-def created(socket: str, compose: Compose, name: str, root: str = "") -> Json:
-    """Create a project with *compose*, inspect it, and remove it.
+def created(socket: str, compose: Compose, name: str, root: str = "", *, start: bool = False) -> Json:
+    """Create a project with *compose*, or with *start* bring it up, inspect it, and remove it.
 
     *root* is the root of the engine's file system on this machine, if it has one of its own.
     """
     with tempfile.TemporaryDirectory(prefix="dx-", dir="/var/tmp") as scratch:
-        folder = prepared(name, Path(scratch))
+        folder = prepared(name, Path(scratch), start=start)
         if root:
             shutil.copytree(scratch, root + scratch)
         try:
-            done = compose(folder, ["create", "--no-build"])
+            done = compose(folder, ["up", "-d", "--no-build"] if start else ["create", "--no-build"])
             if done.returncode:
                 return {"error": done.stderr.strip().replace(str(folder), FOLDER)}
             return inspected(socket, name, folder)
@@ -201,12 +225,13 @@ def record(socket: str, program: str, root: str) -> None:
     prepare_engine(socket)
     try:
         projects = {name: created(socket, compose, name, root) for name in recorder.names()}
+        started = {name: created(socket, compose, name, root, start=True) for name in STARTED}
     finally:
         clean_engine(socket)
-    for name, answer in projects.items():
+    for name, answer in [*projects.items(), *started.items()]:
         print(name, answer.get("error", "created"))
     head = {"compose": version, "recorded": time.strftime("%Y-%m-%d", time.gmtime())}
-    FILE.write_text(json.dumps({**head, "projects": projects}, indent=1, sort_keys=True) + "\n")
+    FILE.write_text(json.dumps({**head, "projects": projects, "started": started}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

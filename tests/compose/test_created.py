@@ -23,14 +23,20 @@ pytestmark = pytest.mark.skipif(MAPPED, reason="the recorded documents are those
 
 
 @pytest.fixture(scope="module")
-def ours():
+def engine():
+    """Return the socket of netd-runtime, and the call of the compose that is tested."""
     with running_installation() as installation:
         socket = str(installation.run / "docker.sock")
         created.prepare_engine(socket)
-        compose = created.docker_compose(COMPOSE, socket) if COMPOSE else _netctl(str(installation.run))
-        with ThreadPoolExecutor(2) as pool:
-            found = pool.map(lambda name: created.created(socket, compose, name), recorder.names())
-            yield dict(zip(recorder.names(), found, strict=True))
+        yield socket, created.docker_compose(COMPOSE, socket) if COMPOSE else _netctl(str(installation.run))
+
+
+@pytest.fixture(scope="module")
+def ours(engine):
+    socket, compose = engine
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda name: created.created(socket, compose, name), recorder.names())
+        return dict(zip(recorder.names(), found, strict=True))
 
 
 def _netctl(run_dir: str) -> created.Compose:
@@ -60,13 +66,19 @@ def _matches(place: str, path: str) -> bool:
 @pytest.mark.parametrize("name", recorder.names())
 def test_a_created_project_is_inspected_as_that_of_docker(ours, name):
     docker = json.loads(created.FILE.read_text())["projects"][name]
+    assert _new_differences(docker, ours[name]) == ""
+
+
+@pytest.mark.parametrize("name", created.STARTED)
+def test_a_started_project_is_inspected_as_that_of_docker(engine, name):
+    docker = json.loads(created.FILE.read_text())["started"][name]
+    assert _new_differences(docker, created.created(*engine, name, start=True)) == ""
+
+
+def _new_differences(docker: created.Json, ours: created.Json) -> str:
     known = _known()
-    found = [
-        str(entry)
-        for entry in differences(_dotless(docker), _dotless(ours[name]))
-        if not _is_known(f"{entry.call}.{entry.path}", known)
-    ]
-    assert not found, "\n".join(found)
+    found = differences(_dotless(docker), _dotless(ours))
+    return "\n".join(str(entry) for entry in found if not _is_known(f"{entry.call}.{entry.path}", known))
 
 
 def _dotless(value):
