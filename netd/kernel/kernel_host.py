@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from netd.common import resource_errors
 from netd.common.addresses import Address, Family, Subnet
 from netd.common.errors import KernelRefused
+from netd.common.tasks import Tasks
 from netd.facts import State, Step
 from netd.host_protocol import (
     Change,
@@ -51,6 +52,8 @@ _REAP_TIMEOUT = 2.0
 _LOOK, _LOOK_FACTOR = 0.5, 30
 """Pause between two looks at settings without notifications: at least ``_LOOK`` seconds and ``_LOOK_FACTOR`` times the
 duration of the last look, which is 0.2 ms with ten networks and 20 ms with a thousand."""
+_SPARE_PAUSE = 0.03
+"""Seconds after the creation of a sandbox, without another one, until a spare namespace is made."""
 _ROUTES_SETTLE = 0.5
 """Seconds between two checks whether changed routes are foreign."""
 
@@ -65,6 +68,9 @@ class KernelHost:
         self._conntrack = conntrack
         self._watch = watch
         self._next_look = 0.0
+        self._tasks = Tasks()
+        self._spare_timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     @classmethod
     async def open(
@@ -96,6 +102,10 @@ class KernelHost:
 
     async def close(self) -> None:
         """Stop the watch, wait for pending deletions and end the threads.  Objects in the kernel stay."""
+        self._closed = True
+        if self._spare_timer is not None:
+            self._spare_timer.cancel()
+        await self._tasks.close()
         self._watch.close()
         await self._threads.run_in_parallel(self._conntrack.close)
         await self._threads.run(self._worker.close)
@@ -122,7 +132,23 @@ class KernelHost:
         await self._threads.run(lambda: self._worker.reset_firewall(rules))
 
     async def open_resolver(self, sandbox: str) -> Resolver:
+        self._make_spare_later()
         return _with_high_descriptors(await self._threads.run(lambda: self._worker.open_resolver(sandbox)))
+
+    def _make_spare_later(self) -> None:
+        """Make spare namespaces when no sandbox has been created for a moment, because other calls wait for that."""
+        if self._spare_timer is not None:
+            self._spare_timer.cancel()
+        self._spare_timer = asyncio.get_running_loop().call_later(_SPARE_PAUSE, self._start_spare)
+
+    def _start_spare(self) -> None:
+        self._spare_timer = None
+        if not self._closed:
+            self._tasks.start(self._make_spare(), "spare-namespace")
+
+    async def _make_spare(self) -> None:
+        if await self._threads.run(self._worker.make_spare) and self._spare_timer is None:
+            self._make_spare_later()
 
     async def move_resolver(self, sandbox: str) -> Resolver | None:
         if await self._threads.run(lambda: self._worker.has_dns_redirect(sandbox)):

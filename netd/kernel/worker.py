@@ -50,6 +50,8 @@ class Worker:
     ) -> None:
         self._reaper = reaper
         self._retired_bridges: list[int] = []
+        self._linked: set[str] = set()
+        """The sandboxes with links in the steps that are applied."""
         self.sandboxes = SandboxNamespaces(run_dir)
         self.sandboxes.open()
         self._host = Rtnl()
@@ -145,6 +147,7 @@ class Worker:
 
     def apply(self, steps: Sequence[Step]) -> None:
         deleted = {step.fact.sandbox for step in steps if step.verb is Verb.DEL and isinstance(step.fact, Namespace)}
+        self._linked = {step.fact.sandbox for step in steps if isinstance(step.fact, Pair | Macvlan)}
         try:
             for step in steps:
                 with _errors_of(step):
@@ -173,7 +176,7 @@ class Worker:
             case HostLink() | Macvlan() | HostRoute():
                 self._macvlans.put(fact)
             case Namespace():
-                self.sandboxes.put(fact)
+                self.sandboxes.put(fact, with_links=fact.sandbox in self._linked)
             case Pair():
                 self._put_pair(fact, previous if isinstance(previous, Pair) else None)
                 self._sysctl_journal.put(fact.host, fact.sysctls)
@@ -213,7 +216,13 @@ class Worker:
                 self.sandboxes.delete_default_route(fact)
 
     def open_resolver(self, sandbox: str) -> Resolver:
+        if (ready := self.sandboxes.take_resolver(sandbox)) is not None:
+            return ready
         return self.sandboxes.run_in(sandbox, lambda: dns_sockets.open_here(self._selection.redirect_dns))
+
+    def make_spare(self) -> bool:
+        """Make a namespace for a later sandbox; return whether further ones are missing."""
+        return self.sandboxes.make_spare(self._selection.redirect_dns)
 
     def has_dns_redirect(self, sandbox: str) -> bool:
         """Return whether the DNS redirect in the sandbox is by the selected backend."""

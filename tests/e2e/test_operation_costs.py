@@ -43,7 +43,7 @@ CEILINGS: dict[str, dict[str, dict[str, int]]] = {
         "runtime": {"handovers": 3, "durable": 1, "http": 1},
     },
     "container start": {
-        "netd": {"netlink": 5, "nft": 1, "sysctl": 3, "threads": 2, "handovers": 4, "messages": 1},
+        "netd": {"netlink": 4, "handovers": 4, "messages": 1},
         "runtime": {"handovers": 2, "http": 1},
     },
     "container stop": {
@@ -59,7 +59,7 @@ CEILINGS: dict[str, dict[str, dict[str, int]]] = {
         "runtime": {"handovers": 3, "durable": 1, "http": 1},
     },
     "start with a port": {
-        "netd": {"netlink": 5, "nft": 2, "sysctl": 3, "threads": 2, "handovers": 5, "messages": 1},
+        "netd": {"netlink": 4, "nft": 1, "handovers": 5, "messages": 1},
         "runtime": {"handovers": 2, "http": 1},
     },
     "stop with a port": {

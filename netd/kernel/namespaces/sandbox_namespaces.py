@@ -17,9 +17,12 @@ from netd.common import folders
 from netd.common.errors import KernelRefused
 from netd.common.ids import short
 from netd.facts import DefaultRoute, Namespace
+from netd.host_protocol import Resolver
 from netd.kernel import sysctl, sysctl_journal
 from netd.kernel.namespaces import netns
+from netd.kernel.namespaces.dns_sockets import RedirectDns
 from netd.kernel.namespaces.sandbox_sockets import SandboxSockets
+from netd.kernel.namespaces.spare_namespaces import SpareNamespace, SpareNamespaces
 from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.rtnl_socket import Rtnl
 
@@ -33,6 +36,9 @@ class SandboxNamespaces:
         self._mounts = run_dir / "netns"
         self._records = run_dir / "sandboxes"
         self._sockets = SandboxSockets()
+        self._spares = SpareNamespaces(_prepare)
+        self._resolvers: dict[str, Resolver] = {}
+        """DNS sockets in namespaces that were spares, by the sandbox's short id, until they are taken."""
 
     def open(self) -> None:
         """Create the folders, and delete entries without a namespace, which a killed daemon or a reboot leaves."""
@@ -48,6 +54,9 @@ class SandboxNamespaces:
     def close(self) -> None:
         """Close the sockets, and remove the folders if they are empty."""
         self._sockets.close()
+        self._spares.close()
+        for sandbox in list(self._resolvers):
+            self._close_resolver(sandbox)
         for folder in (self._mounts, self._records):
             with suppress(OSError):
                 folder.rmdir()
@@ -69,14 +78,41 @@ class SandboxNamespaces:
         """Run *body* in the sandbox's namespace and return its result.  Raises KernelRefused if there is none."""
         return netns.run_in(self._existing(sandbox), body)
 
-    def put(self, fact: Namespace) -> None:
-        """Create the namespace with ``lo`` up; in an existing namespace only set the sysctls."""
+    def put(self, fact: Namespace, *, with_links: bool = False) -> None:
+        """Create the namespace with ``lo`` up; in an existing namespace only set the sysctls.
+
+        If the sandbox gets links next, a spare namespace is used.
+        """
         self._records.joinpath(fact.sandbox).write_text("".join(f"{name}={value}\n" for name, value in fact.sysctls))
         path = self.path(fact.sandbox)
         if netns.exists(path):
             self.run_in(fact.sandbox, lambda: sysctl.write_all(fact.sysctls))
+        elif with_links and (spare := self._spares.take(fact.sysctls)) is not None:
+            self._use_spare(fact.sandbox, path, spare)
         else:
             self._sockets.keep(path, netns.create(path, lambda: _prepare(fact.sysctls)))
+
+    def _use_spare(self, sandbox: str, path: Path, spare: SpareNamespace) -> None:
+        try:
+            spare.mount(path)
+        except BaseException:
+            spare.close()
+            raise
+        self._sockets.keep(path, spare.rtnl)
+        self._close_resolver(sandbox)
+        self._resolvers[short(sandbox)] = spare.resolver
+
+    def take_resolver(self, sandbox: str) -> Resolver | None:
+        """Return the DNS sockets that are open in the sandbox, which the caller owns from then on; None without."""
+        return self._resolvers.pop(short(sandbox), None)
+
+    def _close_resolver(self, sandbox: str) -> None:
+        if (left := self.take_resolver(sandbox)) is not None:
+            left.close()
+
+    def make_spare(self, redirect: RedirectDns) -> bool:
+        """Make a spare namespace; return whether further ones are missing."""
+        return self._spares.fill(redirect)
 
     def adopt(self, sandbox: str, source: str) -> None:
         """Mount the namespace at *source* as the sandbox's, with ``lo`` up.  Raises KernelRefused if there is none."""
@@ -92,6 +128,7 @@ class SandboxNamespaces:
 
     def delete(self, sandbox: str) -> None:
         """Unmount the namespace; the kernel deletes it and its links after its last process."""
+        self._close_resolver(sandbox)
         self._sockets.forget(self.path(sandbox))
         netns.remove(self.path(sandbox))
         self._records.joinpath(sandbox).unlink(missing_ok=True)

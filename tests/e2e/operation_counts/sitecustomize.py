@@ -1,7 +1,7 @@
 """Counts expensive steps of a daemon in a shared file.  Python loads it at the start, before the daemon's own modules.
 
 What follows later, for several operations at once, is not counted: comparisons of the kernel with the known facts,
-after notifications and every half second, the deletion of retired links, and samples of connections.
+after notifications and every half second, the deletion of retired links, spare namespaces, and samples of connections.
 
 The file (``OPERATION_COUNTS``.netd or .runtime) holds one 64-bit number for each name of ``NAMES``.
 """
@@ -92,7 +92,9 @@ def _install(name: str) -> None:
         from netd.kernel.firewall.nftables.nft import Nft
         from netd.kernel.kernel_host import KernelHost
         from netd.kernel.links.link_reaper import Reaper
+        from netd.kernel.namespaces.spare_namespaces import SpareNamespaces
         from netd.kernel.netlink.messages import Netlink
+        from netd.kernel.worker import Worker
 
         for owner, attribute in (
             (KernelHost, "_changes_of"),
@@ -101,6 +103,9 @@ def _install(name: str) -> None:
             (KernelHost, "connection_table"),
             (KernelHost, "sample_connections"),
             (KernelHost, "count_connections"),
+            (KernelHost, "_make_spare"),
+            (Worker, "make_spare"),
+            (SpareNamespaces, "_make"),
             (Reaper, "_delete"),
         ):
             leave_out(owner, attribute)
