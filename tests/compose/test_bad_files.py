@@ -70,6 +70,11 @@ PLACES = {
         "include: [nowhere.yaml]\n",
         "compose.yaml:1:11: include[0]: the compose file nowhere.yaml does not exist: correct the path",
     ),
+    "an included file that is elsewhere": (
+        "include: ['https://example.org/compose.yaml']\n",
+        "compose.yaml:1:11: include[0]: https://example.org/compose.yaml is not on this host:"
+        " download it, and name the file",
+    ),
     "what netd does not have": (
         WEB + "    gpus: all\n",
         "compose.yaml:4:5: services.web.gpus:"

@@ -151,6 +151,7 @@ class Assembler:
         other = source.get("file") if isinstance(source, dict) else None
         known, origin = services, file
         if other is not None:
+            self._refuse_remote([str(other)], path)
             origin = relative_paths.absolute(
                 str(other), os.path.dirname(file) if file != "-" else self.folder, self.home
             )
@@ -204,12 +205,18 @@ class Assembler:
                 raise
             raise self.shared.positions.error(path, error.reason) from None
 
+    def _refuse_remote(self, files: Sequence[str], path: tuple[str | int, ...]) -> None:
+        for file in files:
+            if relative_paths.is_remote(file):
+                raise self.shared.positions.error(path, f"{file} is not on this host: download it, and name the file")
+
     def _include(self, entry: Any, index: int, file: str) -> Json:
         path = ("include", index)
         settings = {"path": entry} if isinstance(entry, str) else entry
         files = _as_list(settings.get("path")) if isinstance(settings, dict) else []
         if not files or not all(isinstance(name, str) for name in files):
             raise self.shared.positions.error(path, "an entry of include needs the path of a file: add `path: FILE`")
+        self._refuse_remote(files, path)
         found = [relative_paths.absolute(name, self.folder, self.home) for name in files]
         chain = (*self.included, file)
         if found[0] in chain or len(chain) > INCLUDES:

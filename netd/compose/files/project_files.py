@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netd.compose.errors import ComposeError
+from netd.compose.files import relative_paths
 from netd.compose.files.assembly import Shared, with_env_files
 from netd.compose.reading import bounded_files
 from netd.compose.reading.interpolation import InvalidTemplate, MissingVariable, Variables, substitute
@@ -39,6 +40,9 @@ def find(
 
     Raises ComposeError if there is none.
     """
+    for file in files:
+        if relative_paths.is_remote(str(file)):
+            raise ComposeError(f"{file} is not on this host: download it, and name the file with -f")
     start = (cwd / directory) if directory else (cwd / files[0]).parent if files and str(files[0]) != "-" else cwd
     found = _variables(start, env_files, environment, cwd)
     chosen = [str(file) if str(file) == "-" else str(_clean(cwd / file)) for file in files or _named(found)]

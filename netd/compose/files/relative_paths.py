@@ -39,7 +39,7 @@ def absolute(path: str, folder: str, home: str) -> str:
 
 def is_remote(context: str) -> bool:
     """Return whether a build context is an address: a repository, an archive, an image or another service."""
-    return "://" in context or context.startswith(_REMOTE) or context.startswith(("service:", "target:"))
+    return "://" in context or context.startswith(_REMOTE) or context.startswith(("service:", "target:", "oci:"))
 
 
 def _file(value: Any, folder: str, home: str) -> Any:
