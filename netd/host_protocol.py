@@ -159,7 +159,8 @@ class Host(Protocol):
     async def move_resolver(self, sandbox: str) -> Resolver | None:
         """Replace the sandbox's redirect if it was set by the other firewall backend; return None if it was not.
 
-        The former redirect is deleted after the new redirect is in place.
+        The former redirect is deleted after the new redirect is in place.  A redirect that an earlier version of netd
+        set with the backend in use is replaced, for the same sockets.
         """
 
     async def delete_flows(self, flows: Flows) -> None:

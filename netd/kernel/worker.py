@@ -225,8 +225,15 @@ class Worker:
         return self.sandboxes.make_spare(self._selection.redirect_dns)
 
     def has_dns_redirect(self, sandbox: str) -> bool:
-        """Return whether the DNS redirect in the sandbox is by the selected backend."""
-        return self.sandboxes.run_in(sandbox, self._selection.has_dns_redirect)
+        """Return whether the DNS redirect in the sandbox is by the selected backend, which is then upgraded."""
+
+        def look() -> bool:
+            if not self._selection.has_dns_redirect():
+                return False
+            self._selection.upgrade_redirect()
+            return True
+
+        return self.sandboxes.run_in(sandbox, look)
 
     def move_resolver(self, sandbox: str) -> Resolver:
         def move() -> Resolver:

@@ -84,6 +84,118 @@ def test_a_container_may_run_its_own_server_on_port_53(site: Site, resolver: Res
         asks_by_tcp(site.inside("web"), resolver)
 
 
+def tracked(node: Node) -> int:
+    """Return how many connections the namespace tracks."""
+    return int(node.sysctl("net/netfilter/nf_conntrack_count"))
+
+
+def test_nftables_redirects_without_connection_tracking(backend: str, site: Site, resolver: Resolver) -> None:
+    if backend == "iptables":
+        pytest.skip("legacy tables redirect by NAT")
+    inside = site.inside("web")
+    asks_by_udp(inside, resolver)
+    asks_by_tcp(inside, resolver)
+    assert tracked(inside) == 0
+
+
+TRACKING = """
+table ip own {
+  chain in { type filter hook input priority 0; policy drop
+    ct state established accept
+    ct state new accept
+  }
+  chain out { type filter hook output priority 0; policy accept
+    ct state invalid drop
+  }
+  chain nat { type nat hook postrouting priority 100; policy accept
+    oifname "eth0" masquerade
+  }
+}
+"""
+
+
+def test_a_container_that_tracks_its_connections_may_ask_too(site: Site, resolver: Resolver) -> None:
+    inside = site.inside("web")
+    inside.nft(TRACKING)
+    for _ in range(2):
+        asks_by_udp(inside, resolver)
+        asks_by_tcp(inside, resolver)
+    assert tracked(inside) > 0
+
+
+def test_a_container_may_redirect_its_questions_itself(site: Site, resolver: Resolver) -> None:
+    inside = site.inside("web")
+    inside.nft(
+        "table ip own {\nchain out { type nat hook output priority -150; policy accept\n"
+        "udp dport 53 redirect to :5353\n}\n}"
+    )
+    with client(inside, socket.SOCK_DGRAM) as own, client(inside, socket.SOCK_DGRAM) as asking:
+        own.bind(("127.0.0.1", 5353))
+        asking.connect(PLACE)
+        asking.send(QUESTION)
+        asked, whom = own.recvfrom(512)
+        assert asked == QUESTION
+        own.sendto(ANSWER, whom)
+        assert asking.recv(512) == ANSWER
+
+
+def test_a_large_answer_comes_from_port_53(site: Site, resolver: Resolver) -> None:
+    answer = bytes(range(256)) * 200
+    with client(site.inside("web"), socket.SOCK_DGRAM) as asking:
+        asking.connect(PLACE)
+        asking.send(QUESTION)
+        resolver.udp.settimeout(2)
+        _, whom = resolver.udp.recvfrom(512)
+        resolver.udp.sendto(answer, whom)
+        assert asking.recv(1 << 16) == answer
+    with client(site.inside("web"), socket.SOCK_STREAM) as asking:
+        asking.connect(PLACE)
+        resolver.tcp.settimeout(2)
+        served, _ = resolver.tcp.accept()
+        with served:
+            served.sendall(answer)
+            assert asking.recv(len(answer), socket.MSG_WAITALL) == answer
+
+
+FORMER = """
+add table ip netd
+delete table ip netd
+add table ip netd
+add chain ip netd resolver {{ type nat hook output priority -100; policy accept; }}
+add rule ip netd resolver ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:{udp}
+add rule ip netd resolver ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:{tcp}
+"""
+
+
+def test_the_redirect_of_an_earlier_version_is_replaced_and_loses_no_question(
+    backend: str, site: Site, resolver: Resolver
+) -> None:
+    if backend == "iptables":
+        pytest.skip("legacy tables have had one redirect")
+    inside = site.inside("web")
+    inside.nft(FORMER.format(udp=resolver.udp.getsockname()[1], tcp=resolver.tcp.getsockname()[1]))
+    with client(inside, socket.SOCK_DGRAM) as asking, client(inside, socket.SOCK_STREAM) as talking:
+        asking.connect(PLACE)
+        asking.send(QUESTION)
+        resolver.udp.settimeout(2)
+        _, whom = resolver.udp.recvfrom(512)
+        talking.connect(PLACE)
+        resolver.tcp.settimeout(2)
+        served, _ = resolver.tcp.accept()
+        assert site.do(site.host.move_resolver("web")) is None
+        resolver.udp.sendto(ANSWER, whom)
+        assert asking.recv(512) == ANSWER
+        with served:
+            talking.sendall(QUESTION)
+            assert served.recv(512) == QUESTION
+            served.sendall(ANSWER)
+            assert talking.recv(512) == ANSWER
+    assert "dnat" not in inside.command("nft", "list", "ruleset")
+    asks_by_udp(inside, resolver)
+    asks_by_tcp(inside, resolver)
+    assert site.do(site.host.move_resolver("web")) is None
+
+
 def test_opening_again_replaces_the_lead(site: Site, resolver: Resolver) -> None:
     with opened(site) as second:
         asks_by_udp(site.inside("web"), second)

@@ -50,6 +50,8 @@ class BackendSelection:
 
     With nftables, that is assumed if the iptables backend does not redirect it there.
     """
+    upgrade_redirect: Callable[[], None]
+    """Replaces a DNS redirect that an earlier version of netd made with the same backend."""
     delete_other_redirect: Callable[[], None]
     """Deletes the other backend's DNS redirect in the calling thread's namespace."""
 
@@ -63,15 +65,23 @@ def select(setting: str, forwarding: Forwarding, host_forward: ForwardPolicy) ->
     if name == "iptables":
         firewall = SelectedFirewall(iptables.Iptables(forwarding, host_forward.mark), _delete_nftables, host_forward)
         selection = BackendSelection(
-            firewall, iptables_redirect.put, iptables_redirect.exists, nftables_redirect.delete
+            firewall, iptables_redirect.put, iptables_redirect.exists, _nothing, nftables_redirect.delete
         )
     else:
         firewall = SelectedFirewall(Nftables(forwarding, host_forward.mark), _delete_iptables, host_forward)
         selection = BackendSelection(
-            firewall, nftables_redirect.put, lambda: not iptables_redirect.exists(), iptables_redirect.delete
+            firewall,
+            nftables_redirect.put,
+            lambda: not iptables_redirect.exists(),
+            nftables_redirect.upgrade,
+            iptables_redirect.delete,
         )
     _log.info("firewall selected: firewall=%s reason=%s", name, reason)
     return selection
+
+
+def _nothing() -> None:
+    """The iptables backend's DNS redirect has had one form."""
 
 
 def _best() -> tuple[str, str]:
