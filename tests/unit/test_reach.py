@@ -145,6 +145,7 @@ def test_every_change_of_a_record_changes_the_revision():
     web = builders.sandbox("web", builders.endpoint(shop, 2))
     seen = [state.revision]
     for change in (
+        lambda: state.put_network(builders.network("other", "10.0.1.0/24")),
         lambda: state.put_sandbox(web),
         lambda: state.replace_network(shop),
         lambda: state.drop_sandbox(web.id),

@@ -217,7 +217,8 @@ def test_folded_networks_and_searches_leave_the_others():
     [
         ("web", "db", "all", "on back at 172.19.0.4: containers of one network reach all ports of each other"),
         ("tools", "proxy", "published", "published: 0.0.0.0:8080 → 80/tcp"),
-        ("proxy", "tools", "none", "tools publishes none"),
+        ("proxy", "web", "all", "on front at 172.18.0.3"),
+        ("proxy", "tools", "none", "tools publishes none for it"),
         ("db", "proxy", "none", "the client's network is internal"),
         ("tools", "db", "none", "the server's network is internal"),
     ],
@@ -226,6 +227,35 @@ def test_the_page_says_why_a_container_reaches_another(client, server, access, w
     find = "[...model.containers.values()].find((found) => found.Name === {!r})"
     found = run(SHOP, f"Model.reach(model, {find.format(client)}, {find.format(server)})")
     assert found["access"] == access and any(words in line["text"] for line in found["lines"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "reached"),
+    [
+        ({}, {"tools": "published", "on-host": "published"}),
+        ({"Ports": {"Address": "127.0.0.1"}}, {"tools": "none", "on-host": "published"}),
+        ({"Egress": {}}, {"tools": "none"}),
+        ({"Ports": {"Address": "::"}}, {"tools": "none"}),
+        ({"Ports": {"Port": 0}}, {"tools": "published"}),
+    ],
+)
+def test_published_ports_are_reached_from_where_the_table_of_packets_says(changed, reached):
+    """As the rows for published ports in tests/matrix/tables.py: at loopback addresses from the host only."""
+    topology = json.loads(json.dumps(SHOP))
+    names = {container["Name"]: container for container in topology["Containers"]}
+    proxy, tools = names["proxy"], names["tools"]
+    proxy["Ports"][0] |= changed.get("Ports", {})
+    proxy["Egress"] = changed.get("Egress", proxy["Egress"])
+    host = next(network for network in topology["Networks"] if network["Name"] == "host")
+    endpoint = {**tools["Endpoints"][0], "Network": host["Id"], "Id": "e", "Addresses": []}
+    on_host = {"Id": "h", "Name": "on-host", "OnHost": True, "Endpoints": [endpoint], "Egress": {}}
+    topology["Containers"].append({**tools, **on_host})
+    find = "[...model.containers.values()].find((found) => found.Name === {!r})"
+    for client, access in reached.items():
+        found = run(topology, f"Model.published({find.format(client)}, {find.format('proxy')}).length")
+        assert (found > 0) == (access == "published" and proxy["Ports"][0]["Port"] > 0)
+        if client == "tools":
+            assert run(topology, f"Model.reach(model, {find.format(client)}, {find.format('proxy')}).access") == access
 
 
 def test_rates_follow_the_counters():

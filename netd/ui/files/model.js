@@ -66,8 +66,12 @@ const Model = {
       }
     }
     const shared = this.shared(model, client, server);
-    const lines = [...(shared.length ? shared : this.routed(model, client, server)),
-      ...this.published(model, client, server)];
+    const published = this.published(client, server);
+    const isPublished = published.length > 0 || server.Ports.some((port) => !port.Port);
+    const lines = (shared.length ? shared : this.routed(model, client, server)).map((line) =>
+      (line.access === "published" || line.access === "opened") && !isPublished
+        ? { access: "none", text: `${line.text}; ${server.Name} publishes none for it` } : line);
+    lines.push(...published);
     lines.sort((a, b) => ORDER.indexOf(a.access) - ORDER.indexOf(b.access));
     const first = lines[0] || { access: "none", text: "neither has a network" };
     return { access: first.access, lines: lines.length ? lines : [first] };
@@ -115,16 +119,18 @@ const Model = {
         }
       }
     }
-    const lines = [...found.values()];
-    const ports = server.Ports.length > 0;
-    return lines.map((line) => (line.access === "published" || line.access === "opened") && !ports
-      ? { access: "none", text: `${line.text}; ${server.Name} publishes none` } : line);
+    return [...found.values()];
   },
 
-  // Return a line for the server's ports at host addresses, if packets of the client leave its network.
-  published(model, client, server) {
-    const leaves = client.OnHost || Object.keys(client.Egress).length > 0;
-    const open = server.Ports.filter((port) => port.Port && leaves && !this.isLoopback(port.Address));
+  // Return a line for each port of the server at a host address that the client reaches.  Packets to ports at loopback
+  // addresses, and to ports of a server without a default route, come from the host only.
+  published(client, server) {
+    const open = server.Ports.filter((port) => {
+      const family = port.Address.includes(":") ? "6" : "4";
+      const forwarded = family in server.Egress && !this.isLoopback(port.Address);
+      const local = this.isLoopback(port.Address) && client.OnHost;
+      return port.Port && (local || (forwarded && (client.OnHost || family in client.Egress)));
+    });
     return open.map((port) => ({ access: "published", text: `published: ${Texts.port(port)}` }));
   },
 
