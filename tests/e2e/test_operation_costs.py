@@ -23,7 +23,7 @@ _ROUNDS, _QUIET = 2, 0.04
 
 CEILINGS: dict[str, dict[str, dict[str, int]]] = {
     "network create": {
-        "netd": {"netlink": 3, "nft": 1, "sysctl": 6, "handovers": 8, "durable": 1, "messages": 1},
+        "netd": {"netlink": 2, "nft": 1, "sysctl": 6, "handovers": 7, "durable": 1, "messages": 1},
         "runtime": {"http": 1},
     },
     "network remove": {

@@ -130,7 +130,7 @@ class Networks:
         )
         device = driver.device(network)
         self._check_device_unused(network, device)
-        return replace(network, adopted=await self._is_foreign(device))
+        return replace(network, adopted=await self._is_foreign(network, device))
 
     async def remove(self, term: str) -> None:
         """Delete a network without endpoints; its links are down and renamed.  Raises NotFound, Forbidden."""
@@ -217,9 +217,11 @@ class Networks:
             raise BadRequest(f"invalid option {driver.traits.parent}: the host has no link {parent}; see ip link")
         return found
 
-    async def _is_foreign(self, device: str | None) -> bool:
-        """Return whether the link exists and was not created by netd."""
-        if device is None or not await self._context.host.has_link(device):
+    async def _is_foreign(self, network: Network, device: str | None) -> bool:
+        """Return whether the link exists and was not created by netd.  A name with the network's new id is unused."""
+        if device is None or device.endswith(short(network.id)):
+            return False
+        if not await self._context.host.has_link(device):
             return False
         found = (await self._context.host.observe()).get(("bridge", device))
         return not (isinstance(found, Bridge) and found.owned)

@@ -46,9 +46,9 @@ def put(host: Rtnl, fact: Bridge, previous: Bridge | None = None, forwards: Coll
 
     *forwards* are the families whose packets the firewall lets the bridge forward.
     """
-    created = fact.owned and _create(host, fact)
+    created = _create(host, fact) if fact.owned else None
     try:
-        _configure(host, fact, previous, forwards)
+        _configure(host, fact, previous, forwards, created)
         if not created:
             _restore(host, fact)
     except BaseException:
@@ -57,8 +57,10 @@ def put(host: Rtnl, fact: Bridge, previous: Bridge | None = None, forwards: Coll
         raise
 
 
-def _configure(host: Rtnl, fact: Bridge, previous: Bridge | None, forwards: Collection[Family]) -> None:
-    link = host.find(fact.name)
+def _configure(
+    host: Rtnl, fact: Bridge, previous: Bridge | None, forwards: Collection[Family], created: rtnl.Link | None
+) -> None:
+    link = created or host.find(fact.name)
     if link is None:
         raise KernelRefused(f"bridge {fact.name} does not exist", errno.ENODEV)
     if not fact.owned and link.kind != "bridge":
@@ -113,10 +115,11 @@ def _loopback6(index: int, fact: Bridge) -> list[Request]:
     return [rtnl.add_loopback6_route(index) if fact.localnet else rtnl.delete_loopback6_route(index)]
 
 
-def _create(host: Rtnl, fact: Bridge) -> bool:
-    """Create the bridge; return false if it exists."""
+def _create(host: Rtnl, fact: Bridge) -> rtnl.Link | None:
+    """Create the bridge and return it; None if it exists."""
     try:
-        host.talk(rtnl.new_bridge(fact.name, _INITIAL_MTU, _mac(fact)))
+        new = rtnl.new_bridge(fact.name, _INITIAL_MTU, _mac(fact))
+        _, found = host.exchange(new, rtnl.find_link(fact.name))
     except OSError as problem:
         if problem.errno != errno.EEXIST:
             raise
@@ -124,8 +127,8 @@ def _create(host: Rtnl, fact: Bridge) -> bool:
         if link and not is_own(link):
             message = f"a link named {fact.name} exists already and is not netd's"
             raise KernelRefused(message, errno.EEXIST) from problem
-        return False
-    return True
+        return None
+    return rtnl.read_link(found[0])
 
 
 def _mac(fact: Bridge) -> str:
