@@ -269,3 +269,12 @@ def test_the_id_goes_to_a_file_that_must_not_exist(peer, netctl, tmp_path):
     peer.on("POST", "/containers/create", (400, {"message": "no"}))
     assert netctl("run", "--cidfile", str(tmp_path / "other"), "image").code == 125
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("flag", ["--env-file", "--label-file"])
+def test_files_that_cannot_be_read_are_docker_s_exit_code(peer, netctl, tmp_path, flag):
+    said = netctl("run", flag, str(tmp_path / "none"), "image")
+    assert (said.code, said.err) == (125, f"netctl: {tmp_path}/none: No such file or directory\n")
+    (tmp_path / "binary").write_bytes(b"a=\xff\n")
+    said = netctl("run", flag, str(tmp_path / "binary"), "image")
+    assert (said.code, said.err) == (125, f"netctl: {tmp_path}/binary is not text in UTF-8\n")

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 def create_body(options: Options, *, attached: bool, size: list[int] | None) -> Json:
-    """Return the request body; *attached* is False with ``-d``; *size* is rows and columns of the terminal, if any."""
+    """Return the request body; *attached* is False with ``-d``; *size* is rows and columns of the terminal, if any.
+
+    Raises Fault for a file that cannot be read.
+    """
     _refuse(options)
     mode, endpoints = networking(options)
     body = _config(options, attached)
@@ -52,8 +55,7 @@ def environment(options: Options) -> list[str]:
     """Return ``NAME=value`` for the variables of the files, then of the flags; ``NAME`` alone removes the variable."""
     variables: list[str] = []
     for path in options.many("env-file"):
-        with open(path, encoding="utf-8") as lines:
-            variables += [variable for line in lines if (variable := _env_line(line, path))]
+        variables += [variable for line in _lines(path) if (variable := _env_line(line, path))]
     return variables + [_variable(options, word) for word in options.many("env")]
 
 
@@ -78,6 +80,17 @@ def _refuse(options: Options) -> None:
             " gives the container control of the host",
             125,
         )
+
+
+def _lines(path: str) -> list[str]:
+    """Return the lines of a text file.  Raises Fault, with docker's exit code, if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readlines()
+    except OSError as error:
+        raise Fault(f"{path}: {error.strerror}", 125) from None
+    except UnicodeDecodeError:
+        raise Fault(f"{path} is not text in UTF-8", 125) from None
 
 
 def _config(options: Options, attached: bool) -> Json:
@@ -210,8 +223,7 @@ def _security_option(word: str) -> str:
     """Replace the path of a seccomp profile by the file's content, because the daemon may not have access to it."""
     for equals in ("seccomp=", "seccomp:"):
         if word.startswith(equals) and word.removeprefix(equals) not in ("unconfined", "builtin"):
-            with open(word.removeprefix(equals), encoding="utf-8") as file:
-                return f"seccomp={file.read()}"
+            return f"seccomp={''.join(_lines(word.removeprefix(equals)))}"
     return word
 
 
@@ -233,8 +245,7 @@ def _file_labels(options: Options) -> dict[str, str]:
     """Return the labels of the files of ``--label-file``: one in a line; empty lines and comments are skipped."""
     found: list[str] = []
     for path in options.many("label-file"):
-        with open(path, encoding="utf-8") as lines:
-            texts = [line.lstrip("\ufeff").strip("\r\n").lstrip() for line in lines]
+        texts = [line.lstrip("\ufeff").strip("\r\n").lstrip() for line in _lines(path)]
         for text in texts:
             name = text.partition("=")[0]
             if text and not text.startswith("#"):
