@@ -202,7 +202,7 @@ def test_folded_networks_and_searches_leave_the_others():
         ("172.18.0.3", {"web"}),
         ("WWW", {"proxy"}),
         (":8080", {"proxy"}),
-        ("back db", {"db"}),
+        ("back 172.19.0.4", {"db"}),
         ("zork", set()),
     ):
         found = run(SHOP, f"[...Model.matching(model, {text!r})].map((id) => model.containers.get(id).Name)")

@@ -80,6 +80,10 @@ const Panel = {
         ["Sent", traffic ? `${Texts.bytes(traffic[3])}, ${traffic[5]} packets dropped` : ""],
       ]));
     }
+    const sharing = [...model.containers.values()].filter((other) => other.Shares === container.Id);
+    if (sharing.length) {
+      parts.push(this.element("p", {}, `Shares its network with ${sharing.map((other) => other.Name).join(", ")}.`));
+    }
     if (container.Ports.length) {
       parts.push(this.element("h3", {}, "Published ports"),
         this.element("ul", {}, ...container.Ports.map((port) => this.element("li", {}, Texts.port(port)))));
@@ -92,15 +96,15 @@ const Panel = {
   reached(model, container, select) {
     const groups = new Map(ORDER.map((access) => [access, []]));
     for (const other of model.containers.values()) {
-      if (other !== container) {
+      if (other !== container && !other.Shares) {
         groups.get(Model.reach(model, container, other).access).push(other);
       }
     }
-    const parts = [];
+    const parts = [this.element("h3", {}, "Reaches of other containers")];
     for (const [access, others] of groups) {
       if (others.length) {
-        const title = this.element("h3", {}, `Reaches of ${others.length}: `,
-          this.element("span", { class: `access ${access}` }, Texts.access[access]));
+        const title = this.element("p", {}, this.element("span", { class: `access ${access}` }, Texts.access[access]),
+          ` (${others.length}):`);
         const more = others.length > this.most ? `, and ${others.length - this.most} more` : "";
         const list = this.element("p", {});
         others.slice(0, this.most).forEach((other, position) => {
