@@ -168,7 +168,7 @@ def test_a_dependency_that_fails_is_named_and_an_optional_one_does_not_matter(pr
     assert 'service "web": service "init" didn\'t complete successfully: exit 3' in said
     states = {found["Service"]: found["State"] for found in project.containers().values()}
     assert (states["web"], states["init"]) == ("created", "exited")
-    project("up", "-d", "tolerant")
+    project("up", "-d", "--quiet-pull", "tolerant")
     assert project.containers()[f"{project.name}-tolerant-1"]["State"] == "running"
 
 
@@ -333,6 +333,9 @@ def test_lifecycle_verbs(project):
     project("kill", "-s", "KILL", "db")
     wait_until(lambda: state() == {"web": "running", "db": "exited"})
     assert project("ps", "--services").stdout == "web\n"
+    ended = json.loads(project("events", "--json", "--since", "5m", "--until", "0s", "db").stdout.splitlines()[-1])
+    assert (ended["service"], ended["attributes"]["name"]) == ("db", f"{project.name}-db-1")
+    assert "use a duration such as 10m" in project("events", "--since", "zork", code=125).stderr
     project("stop", "-t", "0")
     assert "exited with status code 137" in project("wait", "web", code=137).stdout
     project("rm", "-f", "db")

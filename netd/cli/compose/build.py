@@ -64,9 +64,9 @@ def pull(session: Session, options: Options) -> int:
         def job(image: str) -> None:
             try:
                 provider.pull(image, images[image])
-            except Fault:
+            except Fault as fault:
                 if not options.on("ignore-pull-failures"):
-                    raise
+                    raise Fault(f"cannot pull {image}: {fault.message}") from None
 
         missing = _missing_only(context, options, list(images))
         run_all(missing, job, context.cancellation, context.limit)

@@ -166,11 +166,13 @@ def events(session: Session, options: Options) -> int:
     """Print the events of the project's containers as they occur."""
     from json import dumps, loads
 
+    from netd.cli.compose.logs import moment_of
+
     context = ComposeContext(session, options)
     active = context.find(options.args)
     keys = set(active.services(options.args))
     filters = loads(label_filter([f"{names.PROJECT}={active.name}"])) | {"type": {"container": True}}
-    query = [("filters", dumps(filters))] + [(name, options.text(name)) for name in ("since", "until")]
+    query = [("filters", dumps(filters))] + [(name, moment_of(options, name)) for name in ("since", "until")]
     for line in context.engine.call("GET", "/events", query=query).lines():
         event = loads(line)
         attributes = (event.get("Actor") or {}).get("Attributes") or {}

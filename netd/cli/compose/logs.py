@@ -124,10 +124,11 @@ def _query(options: Options) -> list[tuple[str, str]]:
     if tail != "all" and not (tail.isascii() and tail.lstrip("-").isdigit()):
         raise options.refuse("tail", tail, "use a number of lines, or all")
     query = [("tail", tail), ("timestamps", "1" if options.on("timestamps") else "")]
-    return query + [(name, _moment(options, name)) for name in ("since", "until")]
+    return query + [(name, moment_of(options, name)) for name in ("since", "until")]
 
 
-def _moment(options: Options, name: str) -> str:
+def moment_of(options: Options, name: str) -> str:
+    """Return the time of a flag in Unix seconds, "" if it was not given.  Raises UsageFault."""
     from netd.cli.parse.units import moment
 
     value = options.text(name)

@@ -70,7 +70,8 @@ class AttachedSession:
         containers = list(containers)
         shown = [self._name(container) for container in containers if container.service in self._attached]
         self._printer.register(shown)
-        self._printer.output(f"Attaching to {', '.join(shown)}")
+        if shown:
+            self._printer.output(f"Attaching to {', '.join(shown)}")
         words = [f"{names.PROJECT}={self._active.name}", f"{names.ONE_OFF}=False"]
         filters = loads(label_filter(words)) | {"type": {"container": True}}
         self._follower.watch(dumps(filters))
