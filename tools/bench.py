@@ -30,10 +30,10 @@ GROUPS: dict[str, tuple[Group, int, float]] = {
     "forwarded": (names.forwarded, 5, 50),
     "traffic": (traffic.between, 3, 75),
     "burst": (growth.burst, 2, 60),
-    "publishing": (control.publishing, 2, 40),
-    "published": (traffic.published, 2, 50),
-    "crowd": (growth.crowd, 1, 60),
     "grown": (growth.grown, 1, 60),
+    "crowd": (growth.crowd, 1, 60),
+    "publishing": (control.publishing, 2, 15),
+    "published": (traffic.published, 2, 15),
 }
 """Name, group, number of rounds, and seconds after which no further round begins."""
 
