@@ -25,7 +25,8 @@ class DelayQueue(Generic[T]):
 
     def add(self, item: T) -> None:
         """Start the delay of an item; an item that is in the queue starts again."""
-        self._due.pop(item, None)
+        if item in self._due:
+            del self._due[item]
         self._due[item] = time.monotonic() + self._seconds
         if not self._is_armed:
             self._arm(self._seconds)

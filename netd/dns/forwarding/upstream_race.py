@@ -125,6 +125,15 @@ class UpstreamRace:
 
     def start(self) -> None:
         pending = self._pending
+        if len(pending.upstreams) == 1 and not pending.stream and not self._context.health.has_suspects:
+            # The most frequent case, without a plan.
+            self._order = pending.upstreams
+            if self._attempt(pending.upstreams[0]):
+                self._queue = self._context.retries
+                self._queue.add(self)
+            else:
+                self.fail()
+            return
         plan = self._context.health.plan(pending.sandbox.id, pending.upstreams, time.monotonic())
         self._order = plan.order
         self._remaining.extend(plan.order)
@@ -194,9 +203,12 @@ class UpstreamRace:
         """Return the query in the case for this server; unchanged over TCP, which cannot be forged off-path."""
         support = self._context.health.case_support
         key = server_key(self._pending.sandbox.id, upstream)
-        question = self._question_for(upstream)
-        retry = self._retried and not support.is_confirmed(key)
-        if self._pending.stream or retry or not support.is_enabled(key, time.monotonic()):
+        question = self._question_for(upstream) if self._no_edns else self._pending.question
+        if (
+            self._pending.stream
+            or (self._retried and not support.is_confirmed(key))
+            or not support.is_enabled(key, time.monotonic())
+        ):
             return question
         self._mixed.add(upstream)
         return mixed(question, self._pending.name_end)

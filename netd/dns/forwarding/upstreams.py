@@ -97,6 +97,11 @@ class UpstreamHealth:
         self._responses: dict[Hashable, float] = {}
         """Server → monotonic time of its last response."""
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether any server did not respond lately."""
+        return bool(self._suspects)
+
     def plan(self, sandbox: str, upstreams: Sequence[Upstream], now: float) -> QueryPlan:
         """Return the servers with those that did not respond lately last; those due for a new try are probes."""
         if not self._suspects:
