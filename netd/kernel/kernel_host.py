@@ -201,6 +201,9 @@ class KernelHost:
         return await self._threads.run(self._worker.uplinks)
 
     async def dropped_traffic(self, *, read_again: bool = False) -> list[Dropped]:
+        if not read_again:
+            # What was found at the last reading is in memory: no other thread is needed.
+            return self._worker.firewall.dropped_traffic(read_again=False)
         return await self._threads.run(lambda: self._worker.firewall.dropped_traffic(read_again=read_again))
 
     async def probe(self, probe: Probe) -> bool | None:

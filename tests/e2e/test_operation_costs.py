@@ -23,11 +23,11 @@ _ROUNDS, _QUIET = 2, 0.04
 
 CEILINGS: dict[str, dict[str, dict[str, int]]] = {
     "network create": {
-        "netd": {"netlink": 2, "nft": 1, "sysctl": 6, "handovers": 7, "durable": 1, "messages": 1},
+        "netd": {"netlink": 2, "nft": 1, "sysctl": 6, "handovers": 6, "durable": 1, "messages": 1},
         "runtime": {"http": 1},
     },
     "network remove": {
-        "netd": {"netlink": 3, "nft": 1, "handovers": 4, "durable": 1, "messages": 1},
+        "netd": {"netlink": 1, "nft": 1, "handovers": 4, "durable": 1, "messages": 1},
         "runtime": {"http": 1},
     },
     "connect": {
@@ -39,7 +39,7 @@ CEILINGS: dict[str, dict[str, dict[str, int]]] = {
         "runtime": {"handovers": 4, "syncs": 1, "http": 1},
     },
     "container create": {
-        "netd": {"messages": 1},
+        "netd": {"messages": 1, "handovers": 1},
         "runtime": {"handovers": 3, "durable": 1, "http": 1},
     },
     "container start": {
@@ -47,15 +47,15 @@ CEILINGS: dict[str, dict[str, dict[str, int]]] = {
         "runtime": {"handovers": 2, "http": 1},
     },
     "container stop": {
-        "netd": {"netlink": 2, "handovers": 4, "messages": 1},
+        "netd": {"netlink": 2, "handovers": 3, "messages": 1},
         "runtime": {"handovers": 2, "http": 1},
     },
     "container remove": {
-        "netd": {},
+        "netd": {"handovers": 1},
         "runtime": {"handovers": 2, "durable": 1, "http": 1},
     },
     "create with a port": {
-        "netd": {"handovers": 2, "messages": 2},
+        "netd": {"messages": 2, "handovers": 1},
         "runtime": {"handovers": 3, "durable": 1, "http": 1},
     },
     "start with a port": {
@@ -63,11 +63,11 @@ CEILINGS: dict[str, dict[str, dict[str, int]]] = {
         "runtime": {"handovers": 2, "http": 1},
     },
     "stop with a port": {
-        "netd": {"netlink": 3, "nft": 1, "handovers": 6, "messages": 1},
+        "netd": {"netlink": 3, "nft": 1, "handovers": 5, "messages": 1},
         "runtime": {"handovers": 2, "http": 1},
     },
     "remove with a port": {
-        "netd": {},
+        "netd": {"handovers": 1},
         "runtime": {"handovers": 2, "durable": 1, "http": 1},
     },
 }
