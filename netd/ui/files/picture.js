@@ -103,6 +103,7 @@ const Picture = {
     const addresses = endpoint.Addresses.map(Texts.bare).join(", ");
     const ports = container.Ports.map((port) => (port.Port ? `:${Texts.span(port.Port, port.Count)}` : "")).join(" ");
     const state = Model.isRunning(container) ? "" : container.State;
+    const where = addresses || (container.OnHost ? "the host's addresses" : "no address");
     const room = width - 20;
     const lines = [
       this.element("rect", { x, y, width, height, rx: 6 }),
@@ -116,7 +117,7 @@ const Picture = {
       const half = ports ? room - Math.min(86, room / 2) : room;
       lines.push(this.text(x + 12, y + 17, "name", container.Name, half),
         ...(ports ? [this.text(x + 12 + half, y + 17, "port", ports, room - half)] : []),
-        this.text(x + 12, y + 34, "soft", state || addresses || "no address", room),
+        this.text(x + 12, y + 34, "soft", state || where, room),
         this.element("text", { x: x + 12, y: y + 51, class: "soft rate" }));
     }
     const made = this.element("g", {
