@@ -74,6 +74,20 @@ def _volumes(name: str, service: Json, document: Json, _services: Json) -> Itera
             yield ("volumes", index), "a bind mount needs a source: add it"
 
 
+def _targets(_name: str, service: Json, _document: Json, _services: Json) -> Iterator[Fault]:
+    taken: dict[str, str] = {}
+    for index, word in enumerate(service.get("tmpfs") or ()):
+        target = word.partition(":")[0]
+        if target in taken:
+            yield ("tmpfs", index), f"target {target} already mounted as {taken[target]}: delete one of the two"
+        taken[target] = f"tmpfs[{index}]"
+    for index, volume in enumerate(service.get("volumes") or ()):
+        target = volume.get("target")
+        if target in taken:
+            yield ("volumes", index), f"target {target} already mounted as {taken[target]}: delete one of the two"
+        taken[target] = f"volumes[{index}]"
+
+
 def _file_references(name: str, service: Json, document: Json, _services: Json) -> Iterator[Fault]:
     build = (service.get("build") or {}).get("secrets") or ()
     for section, kind, entries in (
@@ -125,7 +139,7 @@ def _container_name(name: str, service: Json, _document: Json, _services: Json) 
 
 
 _RULES: tuple[Callable[[str, Json, Json, Json], Iterator[Fault]], ...] = (
-    _source, _networks, _dependencies, _volumes, _file_references, _health, _limits, _container_name,
+    _source, _networks, _dependencies, _volumes, _targets, _file_references, _health, _limits, _container_name,
 )  # fmt: skip
 
 

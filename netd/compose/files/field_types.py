@@ -96,7 +96,7 @@ def _pairs(value: Any) -> Json:
 
 
 def hosts(value: Any) -> Any:
-    """Return ``HOST=ADDRESS`` entries, sorted by host."""
+    """Return ``HOST=ADDRESS`` entries, sorted."""
     found: list[tuple[str, str]] = []
     if isinstance(value, dict):
         for host, addresses in value.items():
@@ -111,7 +111,7 @@ def hosts(value: Any) -> Any:
     plain = [
         (host, address[1:-1] if address[:1] == "[" and address[-1:] == "]" else address) for host, address in found
     ]
-    return [f"{host}={address}" for host, address in sorted(plain, key=lambda pair: pair[0])] or None
+    return sorted(f"{host}={address}" for host, address in plain) or None
 
 
 def record(fields: Mapping[str, Convert], *, keep_empty: bool = True) -> Convert:

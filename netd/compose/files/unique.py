@@ -62,7 +62,8 @@ def _port(entry: Any) -> Any:
         return as_text(entry)
     published = as_text(entry.get("published"))
     address, protocol = entry.get("host_ip") or "0.0.0.0", entry.get("protocol") or "tcp"
-    return f"{address}:{published}:{as_text(entry.get('target'))}/{protocol}"
+    mode = entry.get("mode") or "ingress"
+    return f"{mode} {address}:{published}:{as_text(entry.get('target'))}/{protocol}"
 
 
 _IDENTITIES: PathTable[Callable[[Any], Any]] = PathTable(
