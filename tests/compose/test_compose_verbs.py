@@ -196,7 +196,12 @@ def test_secrets_and_configs_are_files(project):
 def test_namespaces_and_volumes_of_other_services_and_hooks(project):
     project.write(
         {
-            "db": {"command": SLEEP, "volumes": ["/shared"], "hostname": "dbhost"},
+            "db": {
+                "command": SLEEP,
+                "volumes": ["/shared"],
+                "hostname": "dbhost",
+                "pre_stop": [{"command": ["touch", "/shared/stopped"]}],
+            },
             "side": {
                 "command": SLEEP,
                 "network_mode": "service:db",
@@ -210,6 +215,7 @@ def test_namespaces_and_volumes_of_other_services_and_hooks(project):
     assert project("exec", "-T", "side", "sh", "-c", address).stdout == "dbhost\nread-only\n/started\n"
     said = project("up", "-d", "--force-recreate", "db").stderr
     assert f"Container {project.name}-db-1  Recreated" in said
+    assert project("exec", "-T", "db", "ls", "/shared").stdout == "stopped\n"
     again = project("up", "-d").stderr
     assert f"Container {project.name}-side-1  Recreated" in again  # it used the namespace of the replaced container
 
@@ -280,7 +286,7 @@ def test_logs_have_prefixes_and_keep_the_order_of_each_container(project):
     assert "\x1b[" not in done.stdout and "\x1b[" in project("--ansi", "always", "logs").stdout
 
 
-def test_up_in_the_foreground_prints_output_and_an_interruption_stops_in_reverse_order(project):
+def test_up_in_the_foreground_prints_output_and_a_signal_stops_in_reverse_order(project):
     loop = "sh -c 'echo ready; sleep 1000'"
     project.write({"db": {"command": loop}, "web": {"command": loop, "depends_on": ["db"]}})
     running = project.begin("up")
@@ -288,7 +294,7 @@ def test_up_in_the_foreground_prints_output_and_an_interruption_stops_in_reverse
     while "web-1  | ready\n" not in seen:
         seen.append(running.stdout.readline())
         assert seen[-1], "".join(seen)
-    running.send_signal(signal.SIGINT)
+    running.send_signal(signal.SIGTERM)
     rest = running.communicate(timeout=30)[0]
     assert running.returncode == 130
     assert rest.index("web-1  Stopped") < rest.index("db-1  Stopping")

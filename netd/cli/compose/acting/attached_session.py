@@ -101,7 +101,7 @@ class AttachedSession:
         second interruption.  Raises what *start* raises, unless the user has interrupted.
         """
         self._stop, self._kill = stop, kill
-        former = signal.signal(signal.SIGINT, lambda number, frame: self._follower.messages.put(Interruption()))
+        former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             _in_thread(lambda: self._start(start))
             while self._starting or not self._finished():
@@ -109,8 +109,13 @@ class AttachedSession:
             if self._stopping is not None:
                 self._stopping.join()
         finally:
-            signal.signal(signal.SIGINT, former)
+            for number, handler in former.items():
+                signal.signal(number, handler)
         return 130 if self._interruptions else self._code
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        """Hand the signal to the main loop; ``put`` may be called at any point of the program."""
+        self._follower.messages.put(Interruption())
 
     def _start(self, start: Callable[[], None]) -> None:
         try:
