@@ -68,7 +68,7 @@ def page(engines: Sequence[Engine], minutes: float, skipped: Sequence[str]) -> s
     """Return docs/benchmarks.md."""
     parts = [_HEAD, _machine(engines, minutes)]
     if skipped:
-        parts.append(f"Not measured for lack of time: {', '.join(skipped)}.\n")
+        parts.append(f"- Not measured for lack of time: {', '.join(skipped)}.\n")
     last = ""
     for part, name, cells in table(engines):
         if part != last:

@@ -34,4 +34,4 @@ def test_ratios_say_how_many_times_better_netd_is(bench):
     assert "| connect, ms | 4 | 3 | 6 | 1.5 | 2.0 | 0.50 |" in lines, "less is better"
     assert "| packets/s |  | 100 | 400 |  | 0.25 |  |" in lines, "more is better"
     assert not any("memory" in line for line in lines if line.startswith("| ")), "it was not measured"
-    assert "Not measured for lack of time: grown." in lines and any("3 minutes" in line for line in lines)
+    assert "- Not measured for lack of time: grown." in lines and any("3 minutes" in line for line in lines)
