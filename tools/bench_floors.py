@@ -1,7 +1,7 @@
 """Floors: the same kernel calls as an engine's operations in a straight line, without records, locks or HTTP.
 
-Run as a program in an empty network namespace, it prints the medians of the control plane's floors as JSON:
-``network create`` with one fsync(2) for its record, ``network remove``, ``connect`` and ``disconnect``.
+Run as a program in an empty network namespace, with the number of rounds, it prints the medians of the control plane's
+floors as JSON: ``network create`` with one fsync(2) for its record, ``network remove``, ``connect`` and ``disconnect``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from netd.kernel.netlink import rtnl
 from netd.kernel.netlink.rtnl_socket import Rtnl, index_of
 
 _ROUNDS = 15
+_ANY = 0
+"""The kernel chooses the index of a link."""
 _MAC = "02:42:0a:00:00:02"
 
 
@@ -38,7 +40,7 @@ def main() -> None:
     container = netns.in_new_thread(_new_namespace)
     inside = netns.run_in_fd(container, Rtnl)
     with Rtnl() as host, tempfile.TemporaryFile() as record:
-        for _ in range(_ROUNDS):
+        for _ in range(int(sys.argv[1]) if sys.argv[1:] else _ROUNDS):
             timed("network create, ms", lambda: _create(host, record.fileno()))
             timed("connect, ms", lambda: _connect(host, inside, container))
             timed("disconnect, ms", lambda: host.talk(rtnl.delete_link("floor0")))
@@ -72,7 +74,7 @@ def _remove(host: Rtnl, record: int) -> None:
 def _connect(host: Rtnl, inside: Rtnl, container: int) -> None:
     bridge = index_of("floor")
     assert bridge
-    host.talk(rtnl.new_pair("floor0", "eth0", container, bridge, _MAC, 1500), rtnl.set_link("floor0", up=True))
+    host.talk(rtnl.new_pair("floor0", "eth0", container, bridge, _MAC, 1500, _ANY), rtnl.set_link("floor0", up=True))
     end = inside.find("eth0")
     assert end
     inside.talk(rtnl.add_address(end.index, IPv4Interface("10.0.0.2/16")), rtnl.set_link(end.index, up=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,3 +37,10 @@ def test_ratios_say_how_many_times_better_netd_is(bench):
     assert "| packets/s |  | 100 | 400 |  | 0.25 |  |" in lines, "more is better"
     assert not any("memory" in line for line in lines if line.startswith("| ")), "it was not measured"
     assert "- Not measured for lack of time: grown." in lines and any("3 minutes" in line for line in lines)
+
+
+def test_the_floors_of_the_control_plane_are_measured_with_netds_own_requests():
+    command = ["unshare", "--net", sys.executable, str(TOOLS / "bench_floors.py"), "2"]
+    found = json.loads(subprocess.check_output(command, timeout=60))
+    assert found.keys() == {"network create, ms", "network remove, ms", "connect, ms", "disconnect, ms"}
+    assert all(value > 0 for value in found.values())
