@@ -79,6 +79,7 @@ MERGES = {
     "security": pair("security_opt: [a, b]", "security_opt: [b, c]"),
     "groups": pair("group_add: [a]", "group_add: [a, b]"),
     "hosts": pair("extra_hosts: [a=1.1.1.1]", "extra_hosts: {a: 2.2.2.2, b: 1.1.1.1}"),
+    "hosts-addresses": pair("extra_hosts: {b: [2.2.2.2, 1.1.1.1]}", "extra_hosts: ['a=1.1.1.1', 'b=2.2.2.2']"),
     "sysctls": pair("sysctls: {a: 1}", "sysctls: [a=2, b=3]"),
     "ulimits": pair("ulimits: {a: 1, b: {soft: 1, hard: 2}}", "ulimits: {a: {soft: 3, hard: 4}, b: {soft: 5, hard: 6}}"),
     "logging-same": pair("logging: {driver: a, options: {x: 1}}", "logging: {driver: a, options: {y: 2}}"),

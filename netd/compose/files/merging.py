@@ -85,8 +85,16 @@ def _sequences(base: Any, over: Any, _positions: Positions, _path: Path) -> Any:
 
 def _hosts(base: Any, over: Any, _positions: Positions, _path: Path) -> Any:
     """Merge host lists; an entry that is in both is kept once."""
-    merged = as_sequence(base)
-    return [*merged, *(entry for entry in as_sequence(over) if entry not in merged)]
+    merged = _host_sequence(base)
+    return [*merged, *(entry for entry in _host_sequence(over) if entry not in merged)]
+
+
+def _host_sequence(value: Any) -> list[Any]:
+    """Return ``HOST=ADDRESS`` entries; a mapping may have several addresses for a host."""
+    if not isinstance(value, dict):
+        return as_sequence(value)
+    pairs = [(host, found if isinstance(found, list) else [found]) for host, found in sorted(value.items())]
+    return [f"{host}={as_text(address)}" for host, found in pairs for address in found]
 
 
 def _logging(base: Any, over: Any, positions: Positions, path: Path) -> Any:
