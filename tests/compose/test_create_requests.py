@@ -102,6 +102,30 @@ def test_what_needs_no_new_container_does_not_change_the_hash():
     assert service_hash(service) != plain
 
 
+def test_the_hash_of_a_service_with_a_build_is_that_of_dockers_compose():
+    """The label that version 2.40.3 wrote: how an image is built, started and scaled is no part of it."""
+    service = {
+        "build": {"context": "/srv/app/sub", "dockerfile": "Dockerfile", "args": {"A": "1"}, "labels": {"x": "y"}},
+        "command": None,
+        "configs": [{"source": "c"}],
+        "depends_on": {"db": {"condition": "service_started", "required": True}},
+        "entrypoint": None,
+        "environment": {"B": "3"},
+        "networks": {"default": None},
+        "ports": [{"mode": "ingress", "target": 80, "published": "18081", "protocol": "tcp"}],
+        "secrets": [
+            {"source": "e", "target": "/x/y", "uid": "1", "mode": "0400"},
+            {"source": "e", "target": "/run/secrets/e"},
+        ],
+        "volumes": [
+            {"type": "volume", "target": "/anon", "volume": {}},
+            {"type": "volume", "source": "data", "target": "/data", "volume": {}},
+        ],
+    }
+    found = decode_project({"name": "p", "services": {"app": service}}).services["app"]
+    assert service_hash(found) == "087cce9c72c5d3395024f686c6830500acbdb2b27b6d942c4d706b5792ea1f51"
+
+
 def test_the_encoded_form_is_that_of_gos_encoder():
     assert encode(ComposeService(image="<a>", environment={"B": None, "A": "ü"}, cpus=1)) == (
         b'{"cpus":1,"command":null,"entrypoint":null,"environment":{"A":"\xc3\xbc","B":null},"image":"\\u003ca\\u003e"}'
