@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench_engine import Engine, asked, python_inside, serving
@@ -58,7 +59,7 @@ def columns() -> list[Engine]:
             for name, measured_in in (("crun", crun), ("CNI bridge", cni), ("dnsmasq", dnsmasq)):
                 engine = Engine(name)
                 found.append(engine)
-                attempt(lambda engine, measured_in=measured_in: measured_in(engine, folder), engine)
+                attempt(partial(measured_in, folder=folder), engine)
         else:
             print("bench: crun, the CNI plugins and dnsmasq are not measured: no packages", file=sys.stderr)
     return found
