@@ -23,13 +23,19 @@ def ip(netns: str, *words: str) -> None:
     subprocess.run(["nsenter", f"--net={netns}", "ip", *words], check=True)
 
 
+_WITHOUT_BR_NETFILTER = """
+for setting in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do if [ -e "$setting" ]; then echo 0 >"$setting"; fi; done
+"""
+
+
 @contextmanager
 def namespace(name: str) -> Iterator[str]:
-    """Create a network namespace with loopback, and yield its path."""
+    """Create a network namespace with loopback and without br_netfilter, and yield its path."""
     ip(_HERE, "netns", "add", name)
     path = f"/run/netns/{name}"
     try:
         ip(path, "link", "set", "lo", "up")
+        subprocess.run(["nsenter", f"--net={path}", "sh", "-c", _WITHOUT_BR_NETFILTER], check=True)
         yield path
     finally:
         ip(_HERE, "netns", "del", name)

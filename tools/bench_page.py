@@ -33,6 +33,8 @@ _NOTES = """
 - Forwarded names are all different, and the server answers at once. `answers/s` are those of dnsperf with 4 sockets and
   100 outstanding queries; the client and the servers share the machine's processors. Round trips are one client with
   one query or byte at a time.
+- netd's packets and connections are those of direct delivery (docs/firewall.md), without br_netfilter, which Docker
+  switches on.
 - Packets are UDP datagrams of 64 bytes of iperf3, counted at the receiver. Connections are opened and closed one after
   the other.
 - Memory is the proportional set size of all processes of the host's namespace.

@@ -152,8 +152,8 @@ class Settings:
     direct_delivery: str = _setting(
         "auto",
         "With `auto`, containers of one network send each other frames without the bridge where the kernel can (6.7 or"
-        " later); the host's rules for bridged packets (br_netfilter, netdev chains) do not see them. `off`: all frames"
-        " go through the bridge.",
+        " later) and nothing filters bridged packets: neither br_netfilter (`net.bridge.bridge-nf-call-iptables=1`) nor"
+        " nftables chains of the family `bridge`. `off`: all frames go through the bridge.",
         example='"off"',
         section="Firewall",
         choices=DIRECT_DELIVERY,

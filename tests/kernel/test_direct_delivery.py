@@ -16,7 +16,7 @@ from scapy.packet import Packet
 from netd.facts import Bridge, DefaultRoute, Pair, Segment
 from netd.host_protocol import Change
 from netd.kernel.delivery import bpf_calls, program
-from tests.kernel.conftest import Site, make_pair
+from tests.kernel.conftest import Site, make_pair, set_bridge_filter
 from tests.kernel.test_changes import noticed
 from tests.lab import reach
 
@@ -25,6 +25,7 @@ BRIDGE_TABLE = "add table bridge operator\nadd chain bridge operator forward { t
 
 @pytest.fixture
 def front(site: Site) -> Bridge:
+    set_bridge_filter(site, False)
     bridge = site.network("front", "172.18.0.1/16", "fd00:18::1/64")
     site.container("web", bridge, 2)
     site.container("pal", bridge, 3)
@@ -244,6 +245,15 @@ def test_delivery_pauses_while_nftables_filters_bridges(site: Site, front: Bridg
     assert site.have() == site.wanted
     assert not bridged(site, "web", pal)
     assert not bridged(site, "web", late)
+
+
+def test_delivery_pauses_while_br_netfilter_is_on(site: Site, front: Bridge) -> None:
+    """Replies to a port that a neighbour publishes are translated back on the bridge there."""
+    pal = pair(site, "pal")
+    for on in (True, False):
+        set_bridge_filter(site, on)
+        assert site.have() == site.wanted
+        assert bridged(site, "web", pal) is on
 
 
 def test_containers_that_were_given_one_mac_are_reached_by_the_bridge(site: Site, front: Bridge, elements: int) -> None:

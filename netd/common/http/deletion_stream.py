@@ -6,6 +6,7 @@ Source: API version 1.56.  The last line has the report in ``aux``, or ``errorDe
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -40,11 +41,15 @@ async def respond(call: Call, prune: Callable[[Deleted], Awaitable[dict[str, Any
 
     try:
         report = await prune(deleted)
+        return await send({"aux": report})
     except Problem as problem:
         if response is None:
             raise
-        return await send({"errorDetail": {"message": problem.message}})
-    return await send({"aux": report})
+        with suppress(ConnectionError):
+            await send({"errorDetail": {"message": problem.message}})
+        return response
+    except ConnectionError:  # the client has disconnected: nothing can be sent
+        return response or web.Response()
 
 
 async def _unreported(_: str) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from netd.kernel.delivery import bpf_calls, program
-from netd.kernel.delivery.bridge_chains import BridgeChains
+from netd.kernel.delivery.bridge_filters import BridgeFilters
 from netd.kernel.netlink import tc
 from netd.kernel.netlink.link_reading import Link
 from netd.kernel.netlink.messages import Request
@@ -44,7 +44,7 @@ class DirectDelivery:
         """Key and index of each port that takes part, by its name."""
         self._holders: dict[bytes, set[str]] = {}
         """The names of the ports with a key: more than one if containers of a network were given the same MAC."""
-        self._chains = BridgeChains()
+        self._filters = BridgeFilters()
         self._paused = False
         """The host filters what bridges forward, so the map is empty."""
         self._value_size = 0
@@ -57,7 +57,7 @@ class DirectDelivery:
 
     def close(self) -> None:
         """Close the descriptors; the ports keep the program and the map."""
-        self._chains.close()
+        self._filters.close()
         self._close()
 
     def _close(self) -> None:
@@ -80,12 +80,15 @@ class DirectDelivery:
             _log.info("direct delivery off: kernel=%s reason=%s", ".".join(map(str, release)), problem)
 
     def look(self) -> None:
-        """Pause delivery while the host has nftables chains of the family bridge, and resume it without them."""
-        paused = self.available and self._chains.exist()
-        if paused == self._paused:
+        """Pause delivery while the host filters or translates what bridges forward, and resume it afterwards."""
+        reason = self._filters.reason() if self.available else ""
+        if bool(reason) == self._paused:
             return
-        self._paused = paused
-        _log.info("direct delivery %s: reason=nftables chains of the family bridge", "paused" if paused else "resumed")
+        self._paused = bool(reason)
+        if reason:
+            _log.info("direct delivery paused: reason=%s", reason)
+        else:
+            _log.info("direct delivery resumed")
         for key in self._holders:
             self._write(key)
 
