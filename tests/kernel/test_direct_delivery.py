@@ -256,6 +256,18 @@ def test_delivery_pauses_while_br_netfilter_is_on(site: Site, front: Bridge) -> 
         assert bridged(site, "web", pal) is on
 
 
+def test_a_daemon_that_is_restarted_during_a_pause_finds_nothing_to_repair(site: Site, front: Bridge) -> None:
+    pal = pair(site, "pal")
+    set_bridge_filter(site, True)
+    assert site.have() == site.wanted
+    site.reopen()
+    assert site.have() == site.wanted
+    assert bridged(site, "web", pal)
+    set_bridge_filter(site, False)
+    assert site.have() == site.wanted
+    assert not bridged(site, "web", pal)
+
+
 def test_containers_that_were_given_one_mac_are_reached_by_the_bridge(site: Site, front: Bridge, elements: int) -> None:
     twin = replace(site.container("twin", front, 4), mac=pair(site, "pal").mac)
     site.want(twin)

@@ -155,6 +155,9 @@ class DirectDelivery:
         if not (scope and self.available and link.qdisc in _PLAIN_QDISCS and not self._has_egress_filters(link.index)):
             return [FAULT] if programs.last is not None or link.name in self._ports else []
         key = _key(scope, mac)
+        if self._paused and link.name not in self._ports and programs.last == (self._info.identifier, scope):
+            # The map of an earlier netd is empty during a pause: the program shows that the port takes part.
+            self._hold(link.name, key, link.index)
         takes_part = self._ports.get(link.name) == (key, link.index)
         reached = takes_part and self._target(key) == self._wanted_target(key)
         return [] if reached and programs.last == (self._info.identifier, scope) else [FAULT]
