@@ -49,7 +49,7 @@ def _upload(
     session: Session, path: str, query: Iterable[tuple[str, str]], source: str, *, quiet: bool = False
 ) -> HttpResponse:
     if os.path.isdir(source):
-        raise Fault(f"{source} is a directory: name an archive, or pipe one: tar -C {source} -c . | netctl …")
+        raise Fault(f"{source} is a directory: name an archive, or pipe it: tar -C {source} -c . | netctl …")
     fd = 0 if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     counter = ByteCounter("Sending the archive", quiet=quiet)
     try:
