@@ -143,6 +143,21 @@ def test_networks_are_apart_also_for_frames_to_a_known_mac(site: Site, front: Br
     tap.refuse(lambda packet: UDP in packet)
 
 
+def test_networks_are_apart_whose_bridges_have_indices_with_the_same_low_16_bits(site: Site, front: Bridge) -> None:
+    """The kernel passes a program 16 bits of the class id of its filter."""
+    low = site.machine.json(f"link show dev {front.name}")[0]["ifindex"]
+    site.machine.ip(f"link add nd-back index {low + (1 << 16)} type bridge")
+    site.machine.ip("link set nd-back alias netd")
+    back = site.network("back", "172.19.0.1/16")
+    site.container("shop", back, 2)
+    till = site.container("till", back, 3)
+    site.converge()
+    tap = site.lab.tap(site.inside("pal"), "eth0")
+    send(site, "shop", pair(site, "pal"))
+    tap.refuse(lambda packet: UDP in packet)
+    assert bridged(site, "shop", till)
+
+
 def test_segments_of_a_network_deliver_to_each_other(site: Site, front: Bridge) -> None:
     segment = Segment(name="nds12345678-1", bridge=front.name, mtu=1500)
     far = replace(make_pair("far", front, 9), bridge=segment.name)

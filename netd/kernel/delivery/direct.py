@@ -29,6 +29,8 @@ _FIRST_KERNEL = (6, 7)
 _PREFIX = "ndp"
 _POSSIBLE = Path("/sys/devices/system/cpu/possible")
 _PLAIN_QDISCS = ("noqueue", "")
+_MOST_SCOPE = 0xFFFF
+"""The kernel passes 16 bits of a filter's class id to its program: a larger scope would be that of another network."""
 FAULT = "direct delivery"
 
 
@@ -99,14 +101,14 @@ class DirectDelivery:
 
         *created* is whether the port was created just now, so that nothing is on it.
         """
-        if scope and self.available and (created or self._is_plain(port)):
+        if self._takes_part(scope) and (created or self._is_plain(port)):
             return [tc.attach_last(port, self._program, program.NAME, scope)]
         return [] if created else [tc.detach_last(port)]
 
     def add(self, name: str, scope: int, mac: str, *, created: bool) -> None:
         """Deliver to the port *name*, both ends of which are up, or no longer."""
         port = index_of(name)
-        if not (scope and port and self.available and (created or self._is_plain(port))):
+        if not (port and self._takes_part(scope) and (created or self._is_plain(port))):
             self.remove(name)
             return
         found = (_key(scope, mac), port)
@@ -152,7 +154,8 @@ class DirectDelivery:
         """Return what differs: a port has the program and its element of the map if and only if it should."""
         if programs.last is not None and self.available:
             self._adopt(programs.last[0])
-        if not (scope and self.available and link.qdisc in _PLAIN_QDISCS and not self._has_egress_filters(link.index)):
+        plain = link.qdisc in _PLAIN_QDISCS
+        if not (self._takes_part(scope) and plain and not self._has_egress_filters(link.index)):
             return [FAULT] if programs.last is not None or link.name in self._ports else []
         key = _key(scope, mac)
         if self._paused and link.name not in self._ports and programs.last == (self._info.identifier, scope):
@@ -161,6 +164,9 @@ class DirectDelivery:
         takes_part = self._ports.get(link.name) == (key, link.index)
         reached = takes_part and self._target(key) == self._wanted_target(key)
         return [] if reached and programs.last == (self._info.identifier, scope) else [FAULT]
+
+    def _takes_part(self, scope: int) -> bool:
+        return 0 < scope <= _MOST_SCOPE and self.available
 
     def _is_plain(self, port: int) -> bool:
         """Return false if another program shapes or filters what the port sends, which delivery would bypass."""
