@@ -63,11 +63,11 @@ class HttpResponse:
 
     def json(self) -> Any:
         """Return the decoded body, or None if it is empty."""
-        from json import loads
+        from netd.cli.transport.json_decoding import decode
 
         data = self.read()
         try:
-            return loads(data) if data.strip() else None
+            return decode(data) if data.strip() else None
         except ValueError:
             raise Fault(f"the daemon's response is not JSON: {data[:80]!r}") from None
 
