@@ -97,11 +97,11 @@ def carry_out(had: Elements, script: str) -> Elements:
 def test_a_change_leads_from_any_ruleset_to_any_other(had: Ruleset, wanted: Ruleset) -> None:
     held = RulesetState(had)
     real = held.effective(RulesetChange.between(had, wanted))
-    assert carry_out(elements(had), ruleset.change(held, real)) == elements(wanted)
+    assert carry_out(elements(had), ruleset.text(ruleset.change(held, real))) == elements(wanted)
     held.apply(real)
     assert held.ruleset() == wanted
     back = held.effective(RulesetChange.between(wanted, had))
-    assert carry_out(elements(wanted), ruleset.change(held, back)) == elements(had)
+    assert carry_out(elements(wanted), ruleset.text(ruleset.change(held, back))) == elements(had)
 
 
 @given(wanted=rulesets)
@@ -113,7 +113,7 @@ def test_a_rebuild_holds_everything(wanted: Ruleset) -> None:
 def test_the_script_is_empty_without_changes(rules: Ruleset) -> None:
     held = RulesetState(rules)
     for change in (RulesetChange(), RulesetChange(added=rules), RulesetChange(rules, rules)):
-        assert ruleset.change(held, held.effective(change)) == ""
+        assert ruleset.text(ruleset.change(held, held.effective(change))) == ""
 
 
 def test_a_range_with_equal_numbers_is_one_element_and_a_shifted_one_as_many_as_it_has_ports() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 _HEADER = struct.Struct("=IHHII")
@@ -21,6 +21,8 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP_INTERRUPTED, _DUMP, _ACK_TLVS = 0x1, 0x4, 0x10, 0x300, 0x200
 EXCL, REPLACE, CREATE = 0x200, 0x100, 0x400
 _NESTED = 0x8000
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+"""NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END of linux/netfilter/nfnetlink.h."""
 _REPLY_SIZE = 1 << 18
 _RECEIVE_BUFFER = 4 << 20
 
@@ -144,6 +146,29 @@ class Netlink:
             if problem is not None and problem.errno not in request.tolerate:
                 raise problem
         return found
+
+    def transact(self, subsystem: int, requests: Sequence[Request]) -> None:
+        """Send *requests* as one transaction of a netfilter subsystem: all of them take effect, or none.
+
+        Raises OSError for the first that failed, or for the transaction as a whole (ERESTART, ENOMEM).
+        """
+        begin = self._number + 1
+        last = begin + len(requests)
+        self._number = last + 1
+        marker = struct.pack("=BBH", 0, 0, socket.htons(subsystem))
+        packed = [_pack(Request(_BATCH_BEGIN, marker), 0, begin)]
+        # The reply to the last request follows the errors of all others.
+        packed += [_pack(request, _ACK * (at == last), at) for at, request in enumerate(requests, begin + 1)]
+        self._socket.send(b"".join([*packed, _pack(Request(_BATCH_END, marker), 0, last + 1)]))
+        problems: dict[int, OSError | None] = {}
+        while last not in problems and begin not in problems:
+            # The kernel has replied when ``send`` returns.
+            for reply in messages(self._socket.recv(_REPLY_SIZE, socket.MSG_DONTWAIT)):
+                if reply.number >= begin and reply.kind == _ERROR:
+                    problems[reply.number] = _problem(reply)
+        for _, problem in sorted(problems.items()):
+            if problem is not None:
+                raise problem
 
     def get(self, request: Request) -> list[Message]:
         """Return the reply to a request about a single object.  Raises OSError if it does not exist."""

@@ -111,6 +111,7 @@ def _install(name: str) -> None:
             leave_out(owner, attribute)
         count(Netlink, "exchange", "netlink", lambda _socket, *requests: bool(requests))
         count(Netlink, "_ask", "netlink")
+        count(Netlink, "transact", "netlink")
         count(Nft, "run", "nft")
         count(sysctl, "write", "sysctl")
 

@@ -1,5 +1,7 @@
 """The nftables table ``inet netd``, kept equal to the last ruleset.
 
+libnftables makes the table as a whole; changes of elements, which most requests need, are messages of netd's own.
+
 Owns that table, the tables ``ip netd`` and ``ip6 netd`` that respecting the host's input rules needs, and, through
 ``Forwarding``, IP forwarding of the host.  Must not change other tables or policies.
 """
@@ -12,7 +14,9 @@ from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
 from netd.kernel.firewall.nftables import script as scripts
+from netd.kernel.firewall.nftables.element_socket import ElementSocket
 from netd.kernel.firewall.nftables.nft import Nft
+from netd.kernel.firewall.nftables.script import TableChange
 from netd.kernel.firewall.nftables.table import ADD_MARKING, FORWARD_PRIORITY, LIST_MARKING, removal
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier, recirculation
@@ -28,6 +32,7 @@ class Nftables:
 
     def __init__(self, forwarding: Forwarding, forward_mark: ForwardMark | None = None) -> None:
         self._nft = Nft()
+        self._elements = ElementSocket()
         self._forwarding = forwarding
         self._forward_mark = forward_mark
         self._state = RulesetState()
@@ -46,6 +51,7 @@ class Nftables:
 
     def close(self) -> None:
         self._nft.close()
+        self._elements.close()
 
     @property
     def state(self) -> RulesetState:
@@ -61,17 +67,18 @@ class Nftables:
         If the rebuild fails too, the state stays as it was, and the next change rebuilds.
         """
         effective = self._state.effective(change)
-        script = scripts.change(self._state, effective)
-        if not (self._in_sync and self._try(script)):
+        if not (self._in_sync and self._try(scripts.change(self._state, effective))):
             self._rebuild(_with_change(self._state, effective))
         self._state.apply(effective)
         self._enable_forwarding()
 
-    def _try(self, script: str) -> bool:
-        """Run the script; return whether it succeeded."""
+    def _try(self, changed: TableChange) -> bool:
+        """Apply the change; return whether it succeeded."""
         try:
-            if script:
-                self._nft.run(script)
+            if changed.nat_ports is not None:
+                self._nft.run(scripts.text(changed))
+            elif changed.removed or changed.added:
+                self._elements.change(changed)
         except KernelRefused as problem:
             logger.warning("table is not as netd left it, rebuilding: firewall=nftables error=%s", problem.message)
             self._in_sync = False

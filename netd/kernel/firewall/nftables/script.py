@@ -1,17 +1,30 @@
-"""Rulesets and their changes as nft scripts.
+"""Rulesets as nft scripts, and changes of rulesets as elements that are removed and added.
 
 Pure.  The number of rules is fixed: the cost of a packet does not depend on how many ports are published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from netd.kernel.firewall.nftables.elements import Element, elements, of_ports_at, of_targets, parts
 from netd.kernel.firewall.nftables.table import MIRRORED_MAPS, TABLE, other_ports, removal, skeleton
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.portmap import nat_ports
 from netd.portmap.rules import ForwardMark, Ruleset, RulesetChange
+
+BySet: TypeAlias = Mapping[str, list[Element]]
+"""Elements by the name of their set or map."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    removed: BySet
+    added: BySet
+    nat_ports: nat_ports.Block | None = None
+    """The source ports of connections that cannot keep theirs, if they change: they are in rules, not in elements."""
 
 
 def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False, forward_mark: ForwardMark | None = None) -> str:
@@ -22,11 +35,11 @@ def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False, forward_mark:
     unanswered = f"add element {TABLE} unanswered {{ ipv6 }}\n" if bridges_filter_ipv6 else ""
     table = f"{removal()}{skeleton(wanted.respect, forward_mark)}{unanswered}"
     table += other_ports(*nat_ports.choose(wanted.published))
-    return table + _commands("add", elements(wanted).items(), wanted.respect)
+    return table + _commands("add", _by_set(elements(wanted).items(), wanted.respect))
 
 
-def change(state: RulesetState, effective: RulesetChange) -> str:
-    """Return the script for a change that is *effective* on *state*; empty if no element changes.
+def change(state: RulesetState, effective: RulesetChange) -> TableChange:
+    """Return what a change that is *effective* on *state* changes in the table.
 
     The cost depends on the change alone, not on the number of published ports.
     """
@@ -37,14 +50,36 @@ def change(state: RulesetState, effective: RulesetChange) -> str:
     removed = ((key, "") for key, value in old.items() if new.get(key) != value)
     added = ((key, value) for key, value in new.items() if old.get(key) != value)
     block = state.nat_ports_after(effective)
-    moved = other_ports(*block) if block != state.nat_ports else ""
-    return moved + _commands("delete", removed, state.respect) + _commands("add", added, state.respect)
+    return TableChange(
+        _by_set(removed, state.respect),
+        _by_set(added, state.respect),
+        block if block != state.nat_ports else None,
+    )
 
 
-def _commands(verb: str, items: Iterable[Element], respect: bool) -> str:
-    by_set: dict[str, list[str]] = {}
-    for (name, key), value in items:
-        by_set.setdefault(name, []).append(f"{key} : {value}" if value else key)
+def text(changed: TableChange) -> str:
+    """Return the script of a change; empty if nothing changes."""
+    moved = other_ports(*changed.nat_ports) if changed.nat_ports else ""
+    return moved + _commands("delete", changed.removed) + _commands("add", changed.added)
+
+
+def _by_set(items: Iterable[Element], respect: bool) -> BySet:
+    found: dict[str, list[Element]] = {}
+    for element in items:
+        (name, key), _ = element
+        found.setdefault(name, []).append(element)
         if respect and name in MIRRORED_MAPS:
-            by_set.setdefault(f"asked_{name}", []).append(key)
-    return "".join(f"{verb} element {TABLE} {name} {{ {', '.join(keys)} }}\n" for name, keys in by_set.items())
+            mirror = f"asked_{name}"
+            found.setdefault(mirror, []).append(((mirror, key), ""))
+    return found
+
+
+def _commands(verb: str, by_set: BySet) -> str:
+    return "".join(
+        f"{verb} element {TABLE} {name} {{ {', '.join(map(_text, items))} }}\n" for name, items in by_set.items()
+    )
+
+
+def _text(element: Element) -> str:
+    (_, key), value = element
+    return f"{key} : {value}" if value else key
