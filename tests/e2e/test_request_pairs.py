@@ -128,6 +128,9 @@ def outcomes(first: str, second: str, state: State) -> list[tuple[int, int, Stat
     found = [forward, (other, code, left)]
     if state.alive and {first, second} <= {"stop", "kill"}:
         found.append((204, 204, left))  # Both signals reach the process before it has exited.
+    if state.alive and "restart" in (first, second) and {"stop", "kill"} & {first, second}:
+        answers = (409, 204) if first == "restart" else (204, 409)
+        found.append((*answers, state.now("exited")))  # The other request cancels the restart.
     return found
 
 

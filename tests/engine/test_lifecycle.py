@@ -2,11 +2,13 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from docker.errors import APIError, NotFound
 
 from tests.installation import IMAGE, wait_until
+from tests.raw_client import RawClient
 
 
 def refused(call, *args, **kwargs):
@@ -152,6 +154,24 @@ def test_restart(api, run):
     api.restart(made, timeout=0)
     assert status(api, made)["Running"] and status(api, made)["Pid"] != first
     wait_until(lambda: api.logs(made) == b"up\nup\n")
+
+
+@pytest.mark.parametrize("host", [{"AutoRemove": True}, {"RestartPolicy": {"Name": "always"}}, {}])
+@pytest.mark.parametrize("verb", ["stop?t=0", "kill", "kill?signal=TERM"])
+def test_a_stop_during_a_restart_cancels_the_restart(place, api, run, verb, host):
+    script = "trap 'test -e /told && exit 7; touch /told; echo told' TERM; echo up; while :; do sleep 0.05; done"
+    made, client = run("sh", "-c", script, host=host), RawClient(place.run / "docker.sock")
+    wait_until(lambda: api.logs(made) == b"up\n")
+    with ThreadPoolExecutor(1) as pool:
+        restart = pool.submit(client.call, "POST", f"/containers/{made}/restart?t=600")
+        wait_until(lambda: b"told" in api.logs(made))
+        assert client.call("POST", f"/containers/{made}/{verb}") == (204, None)
+        code, body = restart.result()
+    assert code == 409 and "was stopped during its restart" in body["message"]
+    if "AutoRemove" in host:
+        wait_until(lambda: not api.containers(all=True))
+    else:
+        assert status(api, made)["Status"] == "exited"
 
 
 def test_remove_refuses_the_running(api, run):

@@ -79,8 +79,11 @@ class Container:
     """Starts the container after the delay of its restart policy."""
     restart_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set to end the current delay of ``restart_task``."""
-    manual_restarts: int = 0
-    """Restart requests under way: until they end, restart policy and automatic removal do not apply."""
+    manual_restarts: set[object] = field(default_factory=set)
+    """Restart requests under way: until they end, restart policy and automatic removal do not apply.
+
+    A later request that stops the container empties the set, which cancels the restarts.
+    """
     removing: bool = False
     """A request is killing and removing the container."""
     exec_starts: int = 0

@@ -49,7 +49,8 @@ class Control:
         """Send the stop signal, and SIGKILL if the process has not exited after *seconds* (-1: no limit).
 
         Without *seconds*, the timeout of the container applies.  If the container waits for its restart, only
-        the restart is cancelled.  Raises NotModified if the container has no process.
+        the restart is cancelled.  Earlier restart requests that still wait for the exit are cancelled too.  Raises
+        NotModified if the container has no process.
         """
         number = self._stop_signal(container, signal)
         async with container.hold():
@@ -57,7 +58,7 @@ class Control:
                 return
             if container.running is None:
                 raise NotModified("not running")
-            self._containers.update_deferred(container, stopped=True)
+            self._keep_stopped(container)
             exited = container.exit_waiters.add()
         await self._stop(container, number, self._timeout(container, seconds), exited)
 
@@ -104,7 +105,8 @@ class Control:
     async def kill(self, container: Container, signal: str) -> None:
         """Send a signal; with SIGKILL, return after the container has exited.
 
-        If the container waits for its restart, any signal cancels the restart.
+        If the container waits for its restart, any signal cancels the restart.  SIGKILL and the stop signal cancel
+        earlier restart requests that still wait for the exit.
         """
         try:
             number = signal_numbers.number(signal or str(_KILL))
@@ -115,27 +117,37 @@ class Control:
                 return
             self._require_running(container, f"cannot kill container: {container.record.name}: ")
             if number in (_KILL, self._stop_signal(container, "")):
-                self._containers.update_deferred(container, stopped=True)
+                self._keep_stopped(container)
             if number != _KILL:
                 await self._signal(container, number)
                 return
             exited = container.exit_waiters.add()
         await self._kill_and_wait(container, exited)
 
+    def _keep_stopped(self, container: Container) -> None:
+        """Prevent a start after the next exit: by restart policy, and by restart requests under way."""
+        self._containers.update_deferred(container, stopped=True)
+        container.manual_restarts.clear()
+
     async def restart(self, container: Container, *, signal: str = "", seconds: int | None = None) -> None:
-        """Stop the container if it runs, then start it."""
+        """Stop the container if it runs, then start it.  Raises Conflict if a later request stops the container."""
         number = self._stop_signal(container, signal)
+        request = object()
         async with container.hold():
             self._lifecycle.cancel_restart(container)
             exited = container.exit_waiters.add() if container.running is not None else None
-            container.manual_restarts += 1
+            container.manual_restarts.add(request)
         try:
             if exited is not None:
                 await self._stop(container, number, self._timeout(container, seconds), exited)
+            if request not in container.manual_restarts:
+                raise Conflict(
+                    f"container {container.record.name} was stopped during its restart: start it if it is to run"
+                )
             with suppress(NotModified):
                 await self._lifecycle.start(container, restarting=True)
         finally:
-            container.manual_restarts -= 1
+            container.manual_restarts.discard(request)
             container.end_transition()
         self._containers.publish_event(container, "restart")
 
