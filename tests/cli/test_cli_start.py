@@ -41,6 +41,7 @@ def test_listing_networks_imports_only_what_it_needs(peer):
         "session",
         "transport.http",
         "transport.json_decoding",
+        "signal_waits",
         "output.columns",
         "output.list_output",
         "commands.network",

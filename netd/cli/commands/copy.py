@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from netd.cli import signal_waits
 from netd.cli.errors import ApiFault, Fault
 from netd.cli.parse.flags import Command, switch, text
 from netd.cli.session import print_line, warn
@@ -203,7 +204,7 @@ def _decoded(headers: dict[str, str]) -> dict[str, Any]:
 
 
 def _read(fd: int) -> Iterator[bytes]:
-    while data := os.read(fd, _CHUNK):
+    while data := signal_waits.read(fd, _CHUNK):
         yield data
 
 

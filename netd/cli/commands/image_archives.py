@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from netd.cli import signal_waits
 from netd.cli.commands.image import split_name
 from netd.cli.errors import Fault
 from netd.cli.output.byte_counter import ByteCounter
@@ -60,7 +61,7 @@ def _upload(
 
 
 def _chunks(fd: int) -> Iterator[bytes]:
-    while piece := os.read(fd, _CHUNK):
+    while piece := signal_waits.read(fd, _CHUNK):
         yield piece
 
 

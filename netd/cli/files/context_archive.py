@@ -6,6 +6,7 @@ import os
 import stat
 
 from netd import path_patterns
+from netd.cli import signal_waits
 from netd.cli.errors import Fault
 from netd.cli.files import pack
 
@@ -118,7 +119,7 @@ def _missing(path: str) -> Fault:
 
 def _read(descriptor: int) -> bytes:
     data = b""
-    while len(data) <= _LARGEST and (more := os.read(descriptor, 1 << 16)):
+    while len(data) <= _LARGEST and (more := signal_waits.read(descriptor, 1 << 16)):
         data += more
     return data
 
@@ -126,11 +127,11 @@ def _read(descriptor: int) -> bytes:
 def from_standard_input() -> Iterator[bytes]:
     """Yield the archive on standard input; a text there is a Dockerfile without any other files."""
     first = b""
-    while len(first) < 512 and (more := os.read(0, 512 - len(first))):
+    while len(first) < 512 and (more := signal_waits.read(0, 512 - len(first))):
         first += more
     if first.startswith(_ARCHIVE_MARKS) or first[_USTAR] == b"ustar":
         yield first
-        while more := os.read(0, 1 << 18):
+        while more := signal_waits.read(0, 1 << 18):
             yield more
         return
     yield pack.member_with("Dockerfile", first + _read(0))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 
+from netd.cli import signal_waits
 from netd.cli.errors import ApiFault, Fault, Unreachable
 
 TYPE_CHECKING = False
@@ -127,6 +128,7 @@ class HttpResponse:
 
     def _receive(self) -> bytes:
         try:
+            signal_waits.wait(self._sock.fileno())
             return self._sock.recv(_CHUNK)
         except ConnectionError as error:
             raise Fault(f"the connection to the daemon was lost: {error.strerror}") from None
@@ -247,7 +249,7 @@ class Client:
 def _send(sock: _socket.socket, data: bytes) -> bool:
     """Send all of *data*; return False if the daemon closed the connection: its response then contains the reason."""
     try:
-        sock.sendall(data)
+        signal_waits.send_all(sock, data)
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True

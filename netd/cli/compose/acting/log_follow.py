@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from queue import SimpleQueue
 
+from netd.cli import signal_waits
 from netd.cli.errors import Fault
 
 TYPE_CHECKING = False
@@ -101,7 +102,7 @@ class LogFollower:
 
     def next(self) -> Message:
         """Wait for the next message."""
-        return self.messages.get()
+        return signal_waits.take(self.messages)
 
     def _read(self, id: str, tty: bool, query: Sequence[tuple[str, str]]) -> None:
         try:

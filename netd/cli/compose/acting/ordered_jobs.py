@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from queue import SimpleQueue
 
+from netd.cli import signal_waits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +64,7 @@ def run_ordered(
         if not running:
             break
         try:
-            key, error = results.get()
+            key, error = signal_waits.take(results)
         except KeyboardInterrupt as interrupted:
             if cancellation.requested:
                 raise
