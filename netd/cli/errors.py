@@ -30,6 +30,14 @@ class UsageFault(Fault):
         super().__init__(message, 125)
 
 
+class UnknownFlag(UsageFault):
+    """A flag that the verb does not have; ``flag`` is its long name."""
+
+    def __init__(self, flag: str, suggestion: str) -> None:
+        super().__init__(f"unknown flag: --{flag}{suggestion}")
+        self.flag = flag
+
+
 class ApiFault(Fault):
     """The daemon answered with an error status; the message is the daemon's."""
 

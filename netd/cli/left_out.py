@@ -9,8 +9,15 @@ _SWARM = "swarm mode is not part of netd, which serves one host"
 _TRUST = "netd does not verify signatures of images"
 _CLIENT = "netctl talks to the daemons of its own host; --run-dir or NETD_RUN_DIR selects an installation"
 
+_CLASSIC = "netd builds with the classic builder, which has no such setting"
+
 COMMANDS = {
     "buildx": "netd builds with the classic builder: use 'netctl build'",
+    "compose alpha": "experimental verbs of Docker's compose do not exist",
+    "compose bridge": "compose files are not converted to other models",
+    "compose convert": "it is an old name of 'netctl compose config'",
+    "compose publish": "projects are not stored in registries",
+    "compose watch": "run 'netctl compose up --build' after changes",
     "config": _SWARM,
     "context": _CLIENT,
     "manifest": "the image store keeps the image of one platform, so that lists of platforms cannot be made",
@@ -35,6 +42,12 @@ FLAGS = {
     ("", "tlscert"): _CLIENT,
     ("", "tlskey"): _CLIENT,
     ("", "tlsverify"): _CLIENT,
+    ("compose build", "builder"): _CLASSIC,
+    ("compose build", "check"): _CLASSIC,
+    ("compose build", "print"): "images are built from Dockerfiles, not from bake files",
+    ("compose build", "provenance"): _CLASSIC,
+    ("compose build", "sbom"): _CLASSIC,
+    ("compose build", "ssh"): _CLASSIC,
     ("image ls", "tree"): "experimental in Docker, and shows the platforms of an image, of which the store keeps one",
 }
 """Flags by verb ("" for those before the verb) and long name."""

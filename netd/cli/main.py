@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-from netd.cli.errors import Fault, SessionInterrupted, UsageFault
+from netd.cli.errors import Fault, SessionInterrupted, UnknownFlag, UsageFault
 from netd.cli.index import GROUPS, VERBS, find
-from netd.cli.parse.flags import Command, Options, parse, switch, text
+from netd.cli.parse.flags import Command, Flag, Options, parse, switch, text
 from netd.cli.session import Session
 
 TYPE_CHECKING = False
@@ -80,7 +80,10 @@ class GlobalOptions:
 
 def parse_global_options(words: list[str]) -> GlobalOptions:
     """Parse the flags before the verb; the verb and all words after it become the arguments."""
-    return GlobalOptions(parse(words, _GLOBAL_FLAGS, flags_first=True))
+    try:
+        return GlobalOptions(parse(words, _GLOBAL_FLAGS, flags_first=True))
+    except UnknownFlag as fault:
+        raise _left_out("", fault) or fault from None
 
 
 def _run(words: list[str]) -> int:
@@ -102,17 +105,34 @@ def _run(words: list[str]) -> int:
 
 def _call(name: str, command: Command, words: list[str], global_options: Options) -> int:
     taken = {flag.short for flag in command.flags}
-    help_flag = () if "h" in taken else (switch("help", "h", "Show help"),)
+    more: tuple[Flag, ...] = () if "h" in taken else (switch("help", "h", "Show help"),)
+    if global_options.outer is not None:
+        from netd.cli.compose.global_flags import AFTER_VERB
+
+        more += AFTER_VERB
     try:
-        options = parse(words, (*GLOBAL, *help_flag, *command.flags), command.flags_first)
+        options = parse(words, (*GLOBAL, *more, *command.flags), command.flags_first)
         if options.on("help") or global_options.on("help"):
             return _help(name, command)
         _check_argument_count(name, command, len(options.args))
         options.outer = global_options.outer
         return command.run(_session(options if options.given("run-dir") else global_options), options)
+    except UnknownFlag as fault:
+        raise _left_out(name, fault) or UsageFault(fault.message + _hint(name, fault)) from None
     except UsageFault as fault:
-        hint = "" if fault.message.endswith("?)") else f" (see: netctl {name} --help)"
-        raise UsageFault(fault.message + hint) from None
+        raise UsageFault(fault.message + _hint(name, fault)) from None
+
+
+def _hint(name: str, fault: UsageFault) -> str:
+    return "" if fault.message.endswith("?)") else f" (see: netctl {name} --help)"
+
+
+def _left_out(name: str, fault: UnknownFlag) -> UsageFault | None:
+    """Return the fault for a flag of Docker's command that netctl does not have; None for any other flag."""
+    from netd.cli.left_out import FLAGS
+
+    reason = FLAGS.get((name, fault.flag))
+    return UsageFault(f"netctl has no flag --{fault.flag}{' for ' if name else ''}{name}: {reason}") if reason else None
 
 
 def _session(options: Options) -> Session:

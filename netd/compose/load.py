@@ -28,6 +28,23 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class LoadSteps:
+    """Steps of a load that ``config`` can leave out; without one the document is not canonical."""
+
+    interpolate: bool = True
+    """Without it references stay, and the document has all services and objects, with the values of the files."""
+    normalize: bool = True
+    """Without it the project has no implied settings, such as the default network and names of objects."""
+    resolve_paths: bool = True
+    """Without it paths stay relative to the folder of the project."""
+    check_consistency: bool = True
+    """Without it references to objects that do not exist are accepted."""
+
+
+ALL_STEPS = LoadSteps()
+
+
+@dataclass(frozen=True)
 class LoadedProject:
     """A project as it is to be run."""
 
@@ -54,30 +71,35 @@ def load_project(
     env_files: Sequence[Path],
     environment: Mapping[str, str],
     services: Sequence[str] = (),
-    interpolate: bool = True,
+    steps: LoadSteps = ALL_STEPS,
     allow_unsupported: bool = False,
 ) -> LoadedProject:
     """Return the project of *files*, or of the files that are found from the current folder upwards.
 
     *environment* has the caller's variables.  With *services*, those and what they depend on are enabled, whatever
     their profiles.  Settings that netd cannot honour are refused, or with *allow_unsupported* become warnings.
-    Without *interpolate* references stay, and the document is not canonical: it has all services and objects, with
-    the values of the files.  Raises ComposeError.
+    Raises ComposeError.
     """
     cwd = Path.cwd()
     found = project_files.find(files, project_directory, env_files, environment, cwd)
-    shared = Shared(interpolate=interpolate)
+    relative_to = None if steps.resolve_paths else str(found.folder)
+    shared = Shared(interpolate=steps.interpolate, relative_to=relative_to)
     name = project_files.project_name(project_name, found, shared)
     variables = {**found.environment, "COMPOSE_PROJECT_NAME": name}
     home = environment.get("HOME") or "/root"
     folder = str(found.folder)
     document = Assembler(shared, folder, variables, home).assemble(found.files)
-    document = normalization.normalize(document, name, variables if interpolate else None)
-    document = relative_paths.resolve(document, folder, home)
+    document = normalization.complete(document)
+    if steps.normalize:
+        document = normalization.normalize(document, name, variables, resolve=steps.interpolate)
+    if steps.resolve_paths:
+        document = relative_paths.resolve(document, folder, home)
     chosen = profiles or [word for word in variables.get("COMPOSE_PROFILES", "").split(",") if word]
-    if not interpolate:
+    if not steps.interpolate:
         return _result({key: value for key, value in document.items() if value}, {}, shared, found, variables)
-    declared = document
+    declared = document = {**document, "name": name}
+    for section in () if steps.normalize else ("networks", "volumes", "secrets", "configs"):
+        document[section] = {key: value or {} for key, value in (document.get(section) or {}).items()}
     document, disabled = service_selection.select(document, chosen, services)
     positions = shared.positions
     document["services"] = {
@@ -85,7 +107,8 @@ def load_project(
     }
     canonical = render(document, positions)
     off = render({"name": name, "services": disabled}, positions)["services"]
-    consistency.check(canonical, {**canonical["services"], **off}, declared, positions)
+    if steps.check_consistency:
+        consistency.check(canonical, {**canonical["services"], **off}, declared, positions)
     for refusal in support.refusals(canonical, positions):
         if not allow_unsupported:
             raise refusal
@@ -98,7 +121,7 @@ def _result(
     document: Json, disabled: Json, shared: Shared, found: project_files.ProjectFiles, variables: Mapping[str, str]
 ) -> LoadedProject:
     unset = [f'The "{name}" variable is not set. Defaulting to a blank string.' for name in shared.unset]
-    everything = [*document["services"].values(), *disabled.values()]
+    everything = [*(document.get("services") or {}).values(), *disabled.values()]
     return LoadedProject(
         document=document,
         warnings=list(dict.fromkeys([*unset, *shared.warnings])),
@@ -110,4 +133,4 @@ def _result(
     )
 
 
-__all__ = ["ComposeError", "LoadedProject", "load_project"]
+__all__ = ["ComposeError", "LoadSteps", "LoadedProject", "load_project"]

@@ -1,4 +1,4 @@
-"""netctl's commands, flags and filters beside those of the stock docker command 28.5.2 and of the daemons."""
+"""netctl's commands, flags and filters beside those of docker 28.5.2, of compose 2.40.3 and of the daemons."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from netd.cli.compose.global_flags import AFTER_VERB
+from netd.cli.compose.global_flags import FLAGS as COMPOSE
 from netd.cli.index import find
 from netd.cli.left_out import COMMANDS, FLAGS
 from netd.cli.main import GLOBAL, load
@@ -16,12 +18,18 @@ from netd.engine.networks import network_filters
 from runtime.api import build, registries, volumes
 from runtime.engine.views import image_filters, listing
 
-RECORDED = json.loads(Path(__file__).with_name("docker_help.json").read_text())
+RECORDED = {
+    command: flags
+    for file in ("docker_help.json", "compose_help.json")
+    for command, flags in json.loads(Path(__file__).with_name(file).read_text()).items()
+}
 LONG_ONLY = {("", "help"), ("h", "help")}
 
 
 def flags_of(verb: str) -> set[tuple[str, str]]:
-    flags = load(verb).flags if verb else GLOBAL
+    flags = COMPOSE if verb == "compose" else load(verb).flags if verb else GLOBAL
+    if verb.startswith("compose "):
+        flags = (*flags, *AFTER_VERB)
     return {(short, name) for flag in flags for name in (flag.name, *flag.aliases) for short in (flag.short, "")}
 
 
@@ -30,7 +38,7 @@ def test_each_command_and_flag_of_docker_is_there_or_left_out_with_a_reason(comm
     words = command.split()
     if any(" ".join(words[:length]) in COMMANDS for length in (1, 2, 3) if words):
         return
-    verb, rest = find(words) if words else ("", [])
+    verb, rest = (command, []) if command == "compose" else find(words) if words else ("", [])
     assert (verb or not words) and not rest, f"netctl has no {command}"
     known = flags_of(verb) | LONG_ONLY
     wanted = {(letter, name) for letter, _, name in (flag.partition(":") for flag in RECORDED[command])}
@@ -49,6 +57,17 @@ def test_a_command_that_is_left_out_is_answered_with_the_reason(netctl):
     for words in (["swarm", "init"], ["context", "ls"], ["trust", "inspect"]):
         said = netctl(*words)
         assert said.code == 1 and said.err == f"netctl: netctl has no '{words[0]}': {COMMANDS[words[0]]}\n"
+
+
+def test_a_flag_that_is_left_out_is_answered_with_the_reason(netctl):
+    for words, flag, verb in (
+        (["compose", "build", "--sbom", "x"], "sbom", "compose build"),
+        (["image", "ls", "--tree"], "tree", "image ls"),
+        (["--host", "tcp://x", "ps"], "host", ""),
+    ):
+        said = netctl(*words)
+        place = f" for {verb}" if verb else ""
+        assert (said.code, said.err) == (125, f"netctl: netctl has no flag --{flag}{place}: {FLAGS[verb, flag]}\n")
 
 
 @pytest.mark.parametrize(

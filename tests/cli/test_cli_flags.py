@@ -127,7 +127,7 @@ def test_the_help_of_compose_names_its_verbs_and_the_flags_before_them(netctl):
 
 
 def test_a_verb_of_docker_that_compose_does_not_have_is_refused_with_the_reason(netctl):
-    said = netctl("compose", "-p", "x", "watch")
-    assert said.code == 1 and "compose watch is not supported: run 'compose up --build'" in said.err
+    said = netctl("compose", "-p", "x", "publish")
+    assert said.code == 1 and "netctl has no 'compose publish': projects are not stored" in said.err
     said = netctl("compose", "upp")
     assert said.code == 1 and "did you mean 'netctl compose up'?" in said.err

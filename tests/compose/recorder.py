@@ -109,6 +109,30 @@ def record_cases(compose: str) -> None:
     (GOLDEN / "cases.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
+CONFIG_FLAGS = (
+    "--no-normalize",
+    "--no-path-resolution",
+    "--no-interpolate",
+    "--no-interpolate --no-normalize --no-path-resolution",
+    "--no-consistency",
+    "--no-env-resolution",
+    "--variables --format json",
+)
+CONFIG_PROJECTS = ("django", "extends-include", "three-tiers")
+
+
+def record_config(compose: str) -> None:
+    found: dict[str, dict[str, str]] = {}
+    for name in CONFIG_PROJECTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = copied(name, Path(scratch))
+            found[name] = {
+                words: with_placeholder(run(compose, folder, name, "config", *words.split()).stdout, folder)
+                for words in CONFIG_FLAGS
+            }
+    (HERE / "recorded" / "config_flags.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
 def record(compose: str) -> None:
     version = subprocess.run([compose, "version", "--short"], capture_output=True, text=True).stdout.strip()
     GOLDEN.mkdir(exist_ok=True)
@@ -122,3 +146,4 @@ def record(compose: str) -> None:
 if __name__ == "__main__":
     record(os.path.abspath(sys.argv[1]))
     record_cases(os.path.abspath(sys.argv[1]))
+    record_config(os.path.abspath(sys.argv[1]))

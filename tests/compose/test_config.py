@@ -81,6 +81,26 @@ def test_config_prints_what_docker_prints_as_json(config, tmp_path):
     )
 
 
+@pytest.mark.parametrize("words", recorder.CONFIG_FLAGS)
+@pytest.mark.parametrize("name", recorder.CONFIG_PROJECTS)
+def test_flags_of_config_leave_out_steps_as_in_docker(config, name, words, tmp_path):
+    code, printed = config(name, *words.split())
+    wanted = json.loads((recorder.HERE / "recorded" / "config_flags.json").read_text())[name][words]
+    assert (code, recorder.with_placeholder(printed, tmp_path / name)) == (0, wanted)
+
+
+def test_the_variables_of_the_files_are_listed_with_those_in_defaults(config, tmp_path):
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "compose.yaml").write_text(
+        "services: {a: {image: '${A:-${B-x}}$$C', command: ['${D?needed}', '${E:+other}', '$D${A:-late}', '${']}}\n"
+    )
+    code, printed = config("profiles", "--variables")
+    assert code == 0
+    assert [line.split() for line in printed.splitlines()[1:]] == [
+        ["A", "false", "late"], ["B", "false", "x"], ["D", "true"], ["E", "false", "other"],
+    ]  # fmt: skip
+
+
 def test_references_stay_without_interpolation(config):
     _, printed = config("wordpress", "--no-interpolate")
     assert "MARIADB_ROOT_PASSWORD: ${DB_ROOT_PASSWORD:-change-me}" in printed

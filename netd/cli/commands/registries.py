@@ -100,6 +100,16 @@ def tag_or_digest(name: str) -> str:
     return tag if colon and "/" not in tag else ""
 
 
+def full_name(image: str) -> str:
+    """Return an image name with its registry, and with ``library`` for Docker's own images."""
+    registry = docker_config.registry_of(image)
+    first, slash, rest = image.partition("/")
+    if registry != "docker.io":
+        return image
+    path = rest if slash and first in ("docker.io", "index.docker.io") else image
+    return f"docker.io/{path if '/' in path else f'library/{path}'}"
+
+
 def login(session: Session, options: Options) -> int:
     """Check credentials at the registry, and keep them in docker's configuration."""
     registry = options.args[0] if options.args else "docker.io"

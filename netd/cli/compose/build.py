@@ -41,8 +41,6 @@ def build(session: Session, options: Options) -> int:
         if options.on("push"):
             for key in keys:
                 _push(context, provider.name(key))
-    if options.on("print"):
-        raise Fault("build --print is not supported: images are built from Dockerfiles, not from bake files")
     return 0
 
 
@@ -149,7 +147,6 @@ COMMANDS = {
             switch("push", "", "Push the images"),
             switch("quiet", "q", "Show no output of builds"),
             switch("with-dependencies", "", "Build the services that those depend on as well"),
-            switch("print", "", "Not supported"),
         ),
         completions=("service",),
     ),

@@ -51,7 +51,7 @@ COMMANDS = {
             many("env", "e", "NAME[=VALUE]", "Set an environment variable"),
             _INDEX,
             switch("interactive", "i", "Keep standard input open (true)"),
-            switch("no-TTY", "T", "Allocate no terminal"),
+            switch("no-TTY", "T", "Allocate no terminal", aliases=("no-tty",)),
             switch("privileged", "", "Give the command all privileges of the host's root"),
             switch("tty", "t", "Accepted for Docker's sake"),
             text("user", "u", "USER[:GROUP]", "User and group, by name or number"),

@@ -1,8 +1,7 @@
-"""The flags of ``compose``, which stand before its verb, and the verbs that it does not have.  Pure."""
+"""The flags of ``compose``, which stand before its verb.  Pure."""
 
 from __future__ import annotations
 
-from netd.cli.errors import Fault
 from netd.cli.parse.flags import many, parse, switch, text
 
 TYPE_CHECKING = False
@@ -24,26 +23,16 @@ FLAGS = (
     switch("verbose", "", "Accepted for Docker's sake"),
 )
 
-_REFUSED = {
-    "watch": "run 'compose up --build' after changes",
-    "publish": "projects are not stored in registries",
-    "bridge": "compose files are not converted to other models",
-    "convert": "it is an old name of compose config",
-    "alpha": "experimental verbs of Docker's compose do not exist",
-}
+AFTER_VERB = (switch("dry-run", "", "Show what would be done, and change nothing"),)
+"""Flags that may also stand after the verb."""
 
 
 def split(words: list[str]) -> tuple[Options, list[str]]:
-    """Return the flags of ``compose``, and *words* without them: ``compose``, the verb, and what follows.
-
-    Raises UsageFault, and Fault for a verb of Docker's compose that does not exist here.
-    """
+    """Return the flags of ``compose``, and *words* without them: ``compose``, the verb, and what follows."""
     outer = parse(words[1:], (*FLAGS, switch("help", "h", "Show help"), switch("version", "v", "")), flags_first=True)
     rest = outer.args
     if outer.on("version"):
         rest = ["version", *rest]
-    if rest and (reason := _REFUSED.get(rest[0])):
-        raise Fault(f"compose {rest[0]} is not supported: {reason}")
     if outer.on("help"):
         rest = [*rest, "--help"]
     return outer, ["compose", *rest]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netd.cli.compose.acting.project_context import ComposeContext
-from netd.cli.errors import Fault
+from netd.cli.errors import ApiFault, Fault
 from netd.cli.parse.flags import Command, switch, text
 
 TYPE_CHECKING = False
@@ -23,33 +23,60 @@ _SECTIONS = ("name", "services", "networks", "volumes", "secrets", "configs")
 
 def config(session: Session, options: Options) -> int:
     """Print the project; settings that cannot be honoured are warnings here, because nothing is run."""
+    from netd.compose.load import LoadSteps
+
     form = options.text("format", "yaml")
-    if form not in ("yaml", "json"):
+    if form not in ("yaml", "json") and not _shows_variables(options):
         raise options.refuse("format", form, "use yaml or json")
     context = ComposeContext(session, options)
-    interpolate = not options.on("no-interpolate")
-    loaded = context.load_document(options.args, interpolate=interpolate, allow_unsupported=True)
+    interpolate = not options.on("no-interpolate") and not _shows_variables(options)
+    steps = LoadSteps(
+        interpolate=interpolate,
+        normalize=not options.on("no-normalize") and not context.compatibility,
+        resolve_paths=not options.on("no-path-resolution"),
+        check_consistency=not options.on("no-consistency"),
+    )
+    services = () if any(map(options.on, _WHOLE_LISTS)) or options.given("hash") else options.args
+    loaded = context.load_document(services, steps=steps, allow_unsupported=True)
     lines = _listed(context, loaded, options)
     if lines is not None:
         _write("".join(f"{line}\n" for line in lines), options)
-    elif not options.on("quiet"):
-        _write(_shown(loaded, form, interpolate), options)
+        return 0
+    if options.on("resolve-image-digests") or options.on("lock-image-digests"):
+        _pin_images(context, loaded.document)
+    shown = _images_only(loaded.document) if options.on("lock-image-digests") else loaded.document
+    if not options.on("quiet"):
+        _write(_shown(shown, form, interpolate), options)
     return 0
 
 
+_WHOLE_LISTS = ("services", "volumes", "networks", "models")
+"""Lists of the whole project, whatever services are named."""
+
+
+def _shows_variables(options: Options) -> bool:
+    return options.on("variables") and not any(map(options.on, (*_WHOLE_LISTS, "profiles", "images", "hash")))
+
+
 def _listed(context: ComposeContext, loaded: LoadedProject, options: Options) -> Iterable[str] | None:
-    """Return the lines of the list that the flags ask for; None if they ask for none."""
+    """Return the lines of the first list that the flags ask for, in Docker's order; None if they ask for none."""
     document = loaded.document
+    section = next((name for name in _WHOLE_LISTS if options.on(name)), None)
+    if section:
+        return sorted(document.get(section) or ())
     if options.given("hash"):
         return _hashes(document, options.text("hash"))
-    if options.on("environment"):
-        return [f"{name}={value}" for name, value in sorted(loaded.environment.items())]
-    if options.on("images"):
-        return _images(context, document)
     if options.on("profiles"):
         return loaded.profiles
-    section = next((name for name in ("services", "networks", "volumes") if options.on(name)), None)
-    return sorted(document.get(section) or ()) if section else None
+    if options.on("images"):
+        return _images(context, document)
+    if options.on("variables"):
+        from netd.cli.compose.project_variables import variables
+
+        return variables(document, options.text("format"))
+    if options.on("environment"):
+        return [f"{name}={value}" for name, value in sorted(loaded.environment.items())]
+    return None
 
 
 def _images(context: ComposeContext, document: Json) -> list[str]:
@@ -70,11 +97,33 @@ def _hashes(document: Json, wanted: str) -> list[str]:
     return [f"{name} {service_hash(services[name])}" for name in names]
 
 
-def _shown(loaded: LoadedProject, form: str, interpolate: bool) -> str:
+def _pin_images(context: ComposeContext, document: Json) -> None:
+    """Add to the image of each service the digest that its registry has for it.  Raises Fault."""
+    from netd.cli.commands.registries import auth_header, full_name, tag_or_digest
+
+    for service in document["services"].values():
+        image = service.get("image")
+        if not image or "@" in image:
+            continue
+        name = full_name(image) + ("" if tag_or_digest(image) else ":latest")
+        path = f"/distribution/{name}/json"
+        try:
+            found = context.engine.send("GET", path, headers=auth_header(image)).response().json()
+        except ApiFault as fault:
+            raise Fault(f"failed to resolve digest for {name}: {fault.message}") from None
+        service["image"] = f"{name}@{found['Descriptor']['digest']}"
+
+
+def _images_only(document: Json) -> Json:
+    services = {name: {"image": entry["image"]} for name, entry in document["services"].items() if entry.get("image")}
+    return {"name": "", "services": services}
+
+
+def _shown(document: Json, form: str, interpolate: bool) -> str:
     """Return the project as text; a compose file that is equal to it when it is read again."""
     from netd.compose.files.rendering import escaped
 
-    document = escaped(_in_order(loaded.document)) if interpolate else _sorted(loaded.document)
+    document = escaped(_in_order(document)) if interpolate else _sorted(document)
     if form == "json":
         from json import dumps
 
@@ -88,6 +137,8 @@ def _as_file(document: Json) -> Json:
     services = {}
     for name, service in document["services"].items():
         kept = {key: value for key, value in service.items() if value is not None}
+        if "deploy" in kept:
+            kept["deploy"] = {key: value for key, value in kept["deploy"].items() if value != {}}
         if "blkio_config" in kept:
             kept["blkio_config"] = _with_small_keys(kept["blkio_config"])
         for rule in (kept.get("develop") or {}).get("watch") or ():
@@ -115,7 +166,7 @@ def _in_order(document: Json) -> Json:
     ordered: Json = loads(encode(decode_project(document)))
     return {
         **{key: ordered[key] for key in _SECTIONS if key in ordered},
-        **{key: value for key, value in document.items() if key.startswith("x-")},
+        **{key: _sorted(document[key]) for key in sorted(document) if key.startswith("x-")},
     }
 
 
@@ -142,7 +193,7 @@ def _yaml(document: Json) -> str:
     resolved: Any = yaml.resolver.Resolver().resolve
 
     def block(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        plain = resolved(yaml.ScalarNode, value, (True, False)) == text_tag
+        plain = resolved(yaml.ScalarNode, value, (True, False)) == text_tag and value not in ("y", "Y", "n", "N")
         style = "|" if "\n" in value else None if plain else '"'
         return dumper.represent_scalar(text_tag, value, style=style)
 
@@ -179,7 +230,15 @@ COMMANDS = {
             switch("profiles", "", "Print the profiles that services name"),
             text("hash", "", "SERVICE", "Print the hash of a service, or of all with '*'", values="service"),
             switch("environment", "", "Print the variables that references take their values from"),
+            switch("models", "", "Print the names of the models"),
+            switch("variables", "", "Print the variables that the files refer to, with their defaults"),
             switch("no-interpolate", "", "Leave references to variables as they are"),
+            switch("no-normalize", "", "Add no implied settings, such as the default network"),
+            switch("no-path-resolution", "", "Leave paths relative to the folder of the project"),
+            switch("no-consistency", "", "Do not check references between services, networks, volumes and secrets"),
+            switch("no-env-resolution", "", "Accepted for Docker's sake, whose output is the same with it"),
+            switch("resolve-image-digests", "", "Add to each image its digest at the registry"),
+            switch("lock-image-digests", "", "Print the images with their digests only, as an override file"),
             text("output", "o", "FILE", "Write to a file instead", values="file"),
         ),
         completions=("service",),

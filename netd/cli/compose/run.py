@@ -231,7 +231,7 @@ COMMANDS = {
             switch("interactive", "i", "Keep standard input open (true)"),
             many("label", "l", "KEY=VALUE", "Label"),
             text("name", "", "NAME", "Name of the container"),
-            switch("no-TTY", "T", "Allocate no terminal"),
+            switch("no-TTY", "T", "Allocate no terminal", aliases=("no-tty",)),
             switch("no-deps", "", "Do not start the services that this one depends on"),
             many("publish", "p", "PORTS", "Publish ports: [ADDRESS:][HOST:]PORT[/PROTOCOL]"),
             text("pull", "", "POLICY", "Pull the image: always, missing, never", values="words:always missing never"),

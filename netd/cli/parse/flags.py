@@ -6,7 +6,7 @@ argument (``run IMAGE -x``) nor name flag and value in errors as Docker does.
 
 from __future__ import annotations
 
-from netd.cli.errors import UsageFault
+from netd.cli.errors import UnknownFlag, UsageFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Flag:
         return UsageFault(f'invalid argument "{value}" for "{self.display_name}" flag: {reason}')
 
 
-def switch(name: str, short: str, help: str) -> Flag:
-    return Flag(name, short, help, kind="switch")
+def switch(name: str, short: str, help: str, *, aliases: tuple[str, ...] = ()) -> Flag:
+    return Flag(name, short, help, kind="switch", aliases=aliases)
 
 
 def text(name: str, short: str, metavar: str, help: str, *, aliases: tuple[str, ...] = (), values: str = "") -> Flag:
@@ -175,7 +175,7 @@ class _Parser:
         name, equals, value = word.partition("=")
         flag = self.long.get(name)
         if flag is None:
-            raise UsageFault(f"unknown flag: --{name}{_suggestion(name, self.long)}")
+            raise UnknownFlag(name, _suggestion(name, self.long))
         if flag.kind == "switch":
             self._store(flag, value if equals else "true")
         elif equals or rest:

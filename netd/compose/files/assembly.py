@@ -42,6 +42,8 @@ class Shared:
     standard_input: str | None = None
     texts: dict[str, str] = field(default_factory=dict)
     interpolate: bool = True
+    relative_to: str | None = None
+    """The folder that paths are shown relative to; with None they become absolute."""
 
     def parsed(self, file: str) -> list[YamlDocument]:
         """Return the documents of a file, which is read once."""
@@ -79,9 +81,18 @@ class Assembler:
                 document = self._add(document, part, file)
         if not document:
             raise ComposeError(f"{files[0]}: empty compose file: add a key `services`")
-        document = relative_paths.resolve(document, self.folder, self.home)
+        document = self._with_paths(document, self.folder)
         services = document.get("services") or {}
         return {**document, "services": {name: self._resolved(entry) for name, entry in services.items()}}
+
+    def _with_paths(self, document: Json, folder: str) -> Json:
+        """Return *document* with absolute paths, or with paths relative to the folder of the project."""
+        base = self.shared.relative_to
+        if base is None:
+            return relative_paths.resolve(document, folder, self.home)
+        return (
+            document if folder == base else relative_paths.resolve(document, os.path.relpath(folder, base), self.home)
+        )
 
     def _resolved(self, service: Any) -> Any:
         """Give variables that are only named their values, because an included file has variables of its own."""
@@ -178,7 +189,7 @@ class Assembler:
         document = {"services": document.get("services")}
         validate(document, positions) if document["services"] else None
         expanded = short_forms.expand(document, positions, lenient=not self.shared.interpolate)
-        resolved = relative_paths.resolve(expanded, os.path.dirname(file), self.home)["services"]
+        resolved = self._with_paths(expanded, os.path.dirname(file))["services"]
         return resolved if isinstance(resolved, dict) else {}
 
     # include

@@ -12,12 +12,25 @@ Json = dict[str, Any]
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
-def normalize(document: Json, name: str, environment: Mapping[str, str] | None) -> Json:
-    """Return *document* with implicit settings.
+def complete(document: Json) -> Json:
+    """Return *document* with what mounts leave out: targets of secrets, and clean paths of volumes."""
+    services = {}
+    for key, value in (document.get("services") or {}).items():
+        services[key] = found = dict(value or {})
+        for secret in found.get("secrets") or ():
+            secret.setdefault("target", f"/run/secrets/{secret.get('source')}")
+        if found.get("volumes"):
+            found["volumes"] = [_volume(volume) for volume in found["volumes"]]
+    return {**document, "services": services}
 
-    *environment* has the values of variables that are only named; with None they stay as they are written.
+
+def normalize(document: Json, name: str, environment: Mapping[str, str], *, resolve: bool = True) -> Json:
+    """Return *document* with its name and implicit settings.
+
+    *environment* has the values of variables that are only named; without *resolve* those of services stay
+    as they are written.
     """
-    services = {key: _service(value or {}, environment) for key, value in (document.get("services") or {}).items()}
+    services = {key: _service(value, environment, resolve) for key, value in document["services"].items()}
     networks = dict(document.get("networks") or {})
     if any("default" in (service.get("networks") or {}) for service in services.values()):
         networks.setdefault("default", None)
@@ -33,33 +46,37 @@ def _named(key: str, value: Json, project: str) -> Json:
     return {**value, "name": key if value.get("external") else f"{project}_{key}"}
 
 
-def _service(service: Json, environment: Mapping[str, str] | None) -> Json:
+def _service(service: Json, environment: Mapping[str, str], resolve: bool) -> Json:
     found = dict(service)
     if not found.get("networks") and not found.get("network_mode") and "provider" not in found:
         found["networks"] = {"default": None}
     if found.get("pull_policy") == "if_not_present":
         found["pull_policy"] = "missing"
     if found.get("build") is not None:
-        found["build"] = _build(found["build"], environment)
-    if "environment" in found and environment is not None:
+        found["build"] = _build(found["build"], environment, resolve)
+    if "environment" in found and resolve:
         found["environment"] = resolve_variables(found["environment"], environment)
-    for secret in found.get("secrets") or ():
-        secret.setdefault("target", f"/run/secrets/{secret.get('source')}")
-    if found.get("volumes"):
-        found["volumes"] = [_volume(volume) for volume in found["volumes"]]
     dependencies = {**_implied(found), **(found.get("depends_on") or {})}
     if dependencies:
         found["depends_on"] = dependencies
     return found
 
 
-def _build(build: Json, environment: Mapping[str, str] | None) -> Json:
+def _build(build: Json, environment: Mapping[str, str], resolve: bool) -> Json:
     found = {**build, "context": build.get("context") or "."}
     if not found.get("dockerfile") and not found.get("dockerfile_inline"):
         found["dockerfile"] = "Dockerfile"
-    if "args" in found and environment is not None:
+    if "args" in found:
         args = resolve_variables(found["args"], environment)
-        found["args"] = {key: value for key, value in args.items() if value is not None}
+        known: Any = {key: value for key, value in args.items() if value is not None}
+        if not resolve:
+            written = found["args"]
+            known = (
+                [f"{key}={value}" for key, value in known.items()]
+                if isinstance(written, list)
+                else {key: written[key] if written[key] is not None else value for key, value in known.items()}
+            )
+        found["args"] = known
     return found
 
 

@@ -7,7 +7,7 @@ themselves, to a bounded depth.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 DEPTH = 20
@@ -97,6 +97,44 @@ def _braced(text: str, dollar: int, variables: Variables, depth: int) -> tuple[s
     if operator[-1] == "?":
         raise MissingVariable(f"required variable {name} is missing a value: {word}")
     return word, end + 1
+
+
+@dataclass
+class Reference:
+    """A variable that a text refers to."""
+
+    name: str
+    default: str = ""
+    alternate: str = ""
+    required: bool = False
+
+
+def references(text: str) -> Iterator[Reference]:
+    """Yield the references of *text*, and those in their defaults and alternates; invalid ones are passed over."""
+    pending = [(text, 0)]
+    while pending:
+        text, depth = pending.pop(0)
+        for found in _references(text):
+            yield found
+            pending += [(word, depth + 1) for word in (found.default, found.alternate) if "$" in word and depth < DEPTH]
+
+
+def _references(text: str) -> Iterator[Reference]:
+    at = text.find("$")
+    while at >= 0:
+        braced = text.startswith("{", at + 1)
+        found = _NAME.match(text, at + 1 + braced)
+        end = found.end() if found else at + 1 + text.startswith("$", at + 1)
+        if found and not braced:
+            yield Reference(found[0])
+        elif found and (closing := _closing_brace(text, at)) >= 0:
+            rest = text[found.end() : closing]
+            operator = next((sign for sign in _OPERATORS if rest.startswith(sign)), "")
+            word = rest[len(operator) :]
+            kinds = {"-": Reference(found[0], default=word), "+": Reference(found[0], alternate=word)}
+            yield kinds.get(operator[-1:], Reference(found[0], required=operator.endswith("?")))
+            end = closing + 1
+        at = text.find("$", end)
 
 
 def _value(name: str, variables: Variables) -> str:

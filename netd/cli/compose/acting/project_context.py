@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
-    from netd.compose.load import LoadedProject
+    from netd.compose.load import LoadedProject, LoadSteps
 
 _INVALID = re.compile(r"[^a-z0-9_-]")
 _YES = ("1", "true", "yes", "on", "y", "t")
@@ -53,10 +53,10 @@ class ComposeContext:
         if outer is None:
             raise AssertionError("the verb was called without the flags of compose")
         self.engine, self.session, self.options, self.outer = session.engine, session, options, outer
-        if outer.on("dry-run"):
+        self.dry_run = outer.on("dry-run") or options.on("dry-run")
+        if self.dry_run:
             self._simulate(session)
         self.cancellation = Cancellation()
-        self.dry_run = outer.on("dry-run")
         self.compatibility = outer.on("compatibility", environment_switch("COMPOSE_COMPATIBILITY"))
         self.between = "_" if self.compatibility else "-"
         self.limit = self._limit()
@@ -95,11 +95,11 @@ class ComposeContext:
         return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], loaded.environment)
 
     def load_document(
-        self, services: Sequence[str] = (), *, interpolate: bool = True, allow_unsupported: bool = False
+        self, services: Sequence[str] = (), *, steps: LoadSteps | None = None, allow_unsupported: bool = False
     ) -> LoadedProject:
         """Load the compose files and show the warnings.  Raises Fault."""
         from netd.compose.errors import ComposeError
-        from netd.compose.load import load_project
+        from netd.compose.load import ALL_STEPS, load_project
 
         try:
             loaded = load_project(
@@ -110,7 +110,7 @@ class ComposeContext:
                 env_files=[Path(file) for file in self.outer.many("env-file")],
                 environment=dict(os.environ),
                 services=list(services),
-                interpolate=interpolate,
+                steps=steps or ALL_STEPS,
                 allow_unsupported=allow_unsupported,
             )
         except ComposeError as error:
