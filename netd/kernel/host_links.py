@@ -143,7 +143,7 @@ class HostLinks:
     def _is_suspect(self, link: rtnl.Link) -> bool:
         known = self.known.get(link.name)
         if isinstance(known, Segment):
-            return bool(bridge_settings.wrong_attributes(link))
+            return bool(bridge_settings.wrong_attributes(link)) or not bridge_settings.has_arp_ignore(link)
         if not isinstance(known, Bridge):
             return False
         if not known.owned:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from scapy.layers.l2 import ARP, Ether
 
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, Pair, Segment
 from netd.kernel.netlink.rtnl import RETIRED_GROUP
-from tests.kernel.conftest import Site, make_pair
+from netd.portmap.rules import ForwardPolicy
+from tests.kernel.conftest import OUTSIDE, UPLINK, Site, make_pair, port, set_bridge_filter
 from tests.lab import reach, unreachable
 
 SEGMENTS = ("nds12345678-1", "nds12345678-2")
@@ -46,6 +48,41 @@ def test_segments_are_one_network(site: Site) -> None:
     assert site.have() == site.wanted
     site.do(site.host.remove_everything())
     assert site.machine.snapshot() == before
+
+
+@pytest.mark.parametrize("on", [False, True], ids=["", "br_netfilter"])
+def test_containers_on_segments_reach_outside_and_published_ports(site: Site, backend: str, on: bool) -> None:
+    """Also where br_netfilter passes the packets of each bridge, and another program's chain forwards nothing."""
+    set_bridge_filter(site, on)
+    site.policy = ForwardPolicy()
+    site.reopen()
+    site.machine.nft("table inet admin { chain f { type filter hook forward priority 0; policy drop; }; }")
+    _, pairs = place(site)
+    site.converge()
+    site.publish(port(8080, pairs[0], 80), port(8081, pairs[1], 80))
+    for node in (site.outside, site.inside("one"), site.inside("two")):
+        site.lab.echo(node, 80)
+    for sandbox, published in (("two", 8080), ("three", 8080), ("one", 8081), ("three", 8081)):
+        assert reach(site.inside(sandbox), UPLINK, published) == "172.18.0.1"
+    for sandbox in ("one", "two", "four"):
+        assert reach(site.inside(sandbox), OUTSIDE, 80) == UPLINK
+    for published in (8080, 8081):
+        assert reach(site.outside, UPLINK, published) == OUTSIDE
+
+
+def test_only_the_first_bridge_answers_arp_queries_for_the_gateway(site: Site) -> None:
+    bridge, pairs = place(site)
+    site.converge()
+    gateway = site.machine.mac(bridge.name)
+    tap = site.lab.tap(site.inside("two"), "eth0")
+    query = ARP(hwsrc=pairs[1].mac, psrc="172.18.0.3", pdst="172.18.0.1")
+    tap.send(Ether(dst="ff:ff:ff:ff:ff:ff") / query)
+    tap.expect(lambda packet: ARP in packet and packet[ARP].hwsrc == gateway)
+    tap.send(Ether(dst="ff:ff:ff:ff:ff:ff") / query)
+    tap.refuse(lambda packet: ARP in packet and packet[ARP].op == 2 and packet[ARP].hwsrc != gateway)
+    site.machine.sysctl(f"net/ipv4/conf/{SEGMENTS[0]}/arp_ignore", "0")
+    assert site.have() != site.wanted
+    site.converge()
 
 
 def test_containers_kept_apart_are_apart_on_all_segments(site: Site) -> None:

@@ -16,7 +16,7 @@ from netd.kernel.netlink.link_reading import DISABLE_IPV6, Link, conf_value, num
 from netd.kernel.netlink.messages import Request, attribute
 
 # Positions in Link.conf4 (IPV4_DEVCONF_* of linux/ip.h, less one) and in Link.conf6 (DEVCONF_* of linux/ipv6.h).
-_POSITIONS4 = {"forwarding": 0, "proxy_arp": 2, "accept_redirects": 3, "route_localnet": 25}
+_POSITIONS4 = {"forwarding": 0, "proxy_arp": 2, "accept_redirects": 3, "arp_ignore": 18, "route_localnet": 25}
 _POSITIONS6 = {"forwarding": 0, "accept_ra": 3, "accept_redirects": 4, "disable_ipv6": DISABLE_IPV6, "accept_dad": 27}
 # linux/if_link.h
 _BRIDGE = {
@@ -40,6 +40,8 @@ _PORT = {
     "mab": (40, 0),
 }
 """Type and value of the port attributes with a fixed value; absent ones are unknown to the kernel."""
+NO_ARP_REPLIES = 8
+"""Value of ``arp_ignore``: answer no query."""
 
 
 def has_ipv6(fact: Bridge) -> bool:
@@ -75,6 +77,11 @@ def write_sysctls(link: Link, fact: Bridge, forwards: Collection[Family]) -> Non
 
 def has_localnet(link: Link) -> bool:
     return conf_value(link.conf4, _POSITIONS4["route_localnet"]) == 1
+
+
+def has_arp_ignore(link: Link) -> bool:
+    """Return whether a segment leaves ARP queries for addresses of the host to the network's first bridge."""
+    return conf_value(link.conf4, _POSITIONS4["arp_ignore"]) in (None, NO_ARP_REPLIES)
 
 
 def wrong_attributes(link: Link) -> list[str]:

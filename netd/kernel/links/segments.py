@@ -50,6 +50,8 @@ def put(host: Rtnl, fact: Segment) -> None:
     own, upper, lower = _created(host, fact)
     for name in names(fact.name):
         sysctl.write_optional(f"net/ipv6/conf/{name}/disable_ipv6", "1")
+    # The kernel answers ARP queries for all addresses of the host on all its links, with the MAC of the link.
+    sysctl.write_optional(f"net/ipv4/conf/{fact.name}/arp_ignore", str(bridge_settings.NO_ARP_REPLIES))
     host.talk(
         rtnl.set_link(own, mtu=fact.mtu, alias=MARK),
         *_port(fact, 1, upper, first, isolated=fact.isolated),
@@ -139,6 +141,8 @@ def fact(segment: str, named: Find, indexed: Callable[[int], rtnl.Link | None]) 
 
 def _faults(own: rtnl.Link, *ends: rtnl.Link) -> Iterator[str]:
     yield from bridge_settings.wrong_attributes(own)
+    if not bridge_settings.has_arp_ignore(own):
+        yield "arp_ignore"
     for end in ends:
         yield from bridge_settings.wrong_port_attributes(end, hairpin=False)
 
