@@ -18,6 +18,7 @@ from netd.kernel.sysctl_journal import read as read_journal
 _log = logging.getLogger(__name__)
 _ROOT = Path("/proc/sys")
 _FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+_BRIDGE_FILTER: dict[Family, str] = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
 _OWN_PREFIX = "nd"
 """Prefix of the names of netd's links.  Its bridges with other names never accept router advertisements."""
 
@@ -32,6 +33,14 @@ def read_optional(name: str) -> str:
         return read(name)
     except FileNotFoundError:
         return ""
+
+
+def bridge_filter() -> frozenset[Family]:
+    """Return the families whose packets between ports of a bridge br_netfilter passes to the rules of the host.
+
+    Its module may be loaded at any time.
+    """
+    return frozenset(family for family, name in _BRIDGE_FILTER.items() if read_optional(name) == "1")
 
 
 def write(name: str, value: str) -> None:

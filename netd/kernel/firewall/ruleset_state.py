@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Set
 from typing import TypeAlias, TypeVar
 
-from netd.common.addresses import Address, Family
+from netd.common.addresses import Family
 from netd.portmap import nat_ports
 from netd.portmap.rules import BridgeRules, Ruleset, RulesetChange, forwards
 
@@ -22,8 +22,6 @@ class RulesetState:
         self._published = set(rules.published)
         self._opened = set(rules.opened)
         self._over_budget = set(rules.over_budget)
-        self._targets = Counter(rule.target for rule in rules.published)
-        """Number of published rules by the container's address."""
         self._ports_at = Counter(port for rule in rules.published for port in nat_ports.single_ports(rule))
         """Number of rules by family, protocol and host port, without ranges at all addresses."""
         self.nat_ports = nat_ports.choose(rules.published)
@@ -59,13 +57,6 @@ class RulesetState:
             Ruleset(bridges[1], published[1], opened[1], over_budget=over_budget[1]),
         )
 
-    def targets(self, change: RulesetChange) -> tuple[Collection[Address], Collection[Address]]:
-        """Return the targets whose last published rule an effective change removes, and those that get their first."""
-        differences = Counter(rule.target for rule in change.added.published)
-        differences.subtract(Counter(rule.target for rule in change.removed.published))
-        last = [target for target, by in differences.items() if by < 0 and self._targets[target] + by == 0]
-        return last, [target for target, by in differences.items() if by > 0 and not self._targets[target]]
-
     def ports_at(self, change: RulesetChange) -> tuple[Collection[PortKey], Collection[PortKey]]:
         """Return the host ports whose last rule an effective change removes, and those whose first rule it adds."""
         differences = Counter(port for rule in change.added.published for port in nat_ports.single_ports(rule))
@@ -91,11 +82,6 @@ class RulesetState:
         _apply(self._published, removed.published, added.published)
         _apply(self._opened, removed.opened, added.opened)
         _apply(self._over_budget, removed.over_budget, added.over_budget)
-        self._targets.subtract(rule.target for rule in removed.published)
-        self._targets.update(rule.target for rule in added.published)
-        for target in {rule.target for rule in removed.published}:
-            if not self._targets[target]:
-                del self._targets[target]
 
 
 def _effective(present: Set[T], removed: frozenset[T], added: frozenset[T]) -> tuple[frozenset[T], frozenset[T]]:

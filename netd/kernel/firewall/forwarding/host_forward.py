@@ -33,7 +33,6 @@ _KEEP = 3.0
 _ALL = "all"
 _PORTS = "nd*"
 """The names of all links of netd: its bridges have further ports only if users add them."""
-_BRIDGE_FILTER: dict[Family, str] = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ class HostForward:
         if chain.family == "bridge":
             flows = bridged(self._bridges)
         else:
-            filtered = [family for family in FAMILIES if sysctl.read_optional(_BRIDGE_FILTER[family]) == "1"]
+            filtered = sysctl.bridge_filter()
             families = {"ip": (4,), "ip6": (6,)}.get(chain.family, FAMILIES)
             found = (samples(self._bridges, uplinks[family], filtered, self._bits) for family in FAMILIES)
             flows = [flow for flow in _by_family(found) if flow.family in families]

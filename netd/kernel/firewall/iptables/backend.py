@@ -14,7 +14,7 @@ from netd.common.addresses import FAMILIES, Family
 from netd.common.errors import KernelRefused
 from netd.kernel import sysctl
 from netd.kernel.firewall.iptables import iptc_loader, table_info, tables
-from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, TABLES, BridgeFilter, Content, layout
+from netd.kernel.firewall.iptables.layout import MARKING, PREFIX, TABLES, Content, layout
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.kernel.links import egress_barrier, recirculation
 from netd.kernel.sysctl import Forwarding
@@ -29,7 +29,6 @@ rules.  A comparison of the tables' sizes takes some tens of microseconds."""
 _REMINDER = 5.0
 """Seconds after which damage that was not repaired is reported again."""
 _KEPT = "chain kept empty, delete the rule that refers to it: firewall=iptables rule=%s"
-_BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
 class Iptables:
@@ -49,7 +48,7 @@ class Iptables:
         self._look = Look()
         self._referring: dict[tuple[Family, str], list[str]] = {}
         """Rules of other programs that prevent the deletion of chains, by table."""
-        self._bridge_filter = BridgeFilter()
+        self._bridge_filter: frozenset[Family] = frozenset()
         """br_netfilter's setting for which the tables were last written."""
         self.forwards: frozenset[Family] = frozenset()
         """The families for which the last ruleset needs IP forwarding on the host."""
@@ -103,7 +102,7 @@ class Iptables:
         Compares the rules of tables whose size has changed, and those of all tables as often as their size permits.
         A table that cannot be read now is compared at the next call.
         """
-        if self._written and self._bridge_filter != _bridge_filter():
+        if self._written and self._bridge_filter != sysctl.bridge_filter():
             return True
         began = time.monotonic()
         all_due = began >= self._look.due
@@ -127,13 +126,14 @@ class Iptables:
         return matches
 
     def _write(self) -> None:
-        bridge_filter = self._bridge_filter = _bridge_filter()
+        self._bridge_filter = sysctl.bridge_filter()
         rules = self._state.ruleset()
         if rules.respect and not self._recirculates:
             self._forwarding.record(recirculation.RP_FILTER)
             recirculation.create()
         for family in FAMILIES:
-            for table, content in layout(rules, family, bridge_filter, self._forward_mark).items():
+            bridged = family in self._bridge_filter
+            for table, content in layout(rules, family, self._forward_mark, bridged=bridged).items():
                 self._write_table(family, table, content)
         if not rules.respect and self._recirculates is not False:
             recirculation.delete()
@@ -194,12 +194,6 @@ class Look:
             return False
         self._reported = now
         return True
-
-
-def _bridge_filter() -> BridgeFilter:
-    """Read br_netfilter's setting; its module may be loaded at any time."""
-    setting = sysctl.read_optional(_BRIDGES_FILTER_IPV6)
-    return BridgeFilter(present=bool(setting), ipv6=setting == "1")
 
 
 def _has_marking(family: Family, table: str) -> bool:

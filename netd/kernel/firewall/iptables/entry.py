@@ -22,8 +22,8 @@ _NOT_INCOMING, _NOT_OUTGOING, _NOT_SOURCE, _NOT_DESTINATION = 0x01, 0x02, 0x08, 
 _LOCAL = 1 << 2
 _MAP_ADDRESSES, _MAP_PORTS, _MAP_OFFSET = 1, 2, 32
 _SYN_OR_RST, _SYN = 0x06, 0x02
-_IS_BRIDGED = 0x04
-"""XT_PHYSDEV_OP_BRIDGED of linux/netfilter/xt_physdev.h."""
+_NOTRACK = 1
+"""XT_CT_NOTRACK of linux/netfilter/xt_CT.h."""
 _CLAMP_PMTU = 0xFFFF
 """XT_TCPMSS_CLAMP_PMTU of linux/netfilter/xt_TCPMSS.h."""
 
@@ -85,7 +85,12 @@ class Mark:
     clear: bool = False
 
 
-Target: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Tee | Mark
+@dataclass(frozen=True, slots=True)
+class Notrack:
+    """Exempt the packet from connection tracking; only in the table raw."""
+
+
+Target: TypeAlias = str | Dnat | Snat | Masquerade | ClampMss | Tee | Mark | Notrack
 """ACCEPT, DROP, RETURN, the name of a chain, or an extension target."""
 
 
@@ -113,8 +118,6 @@ class Rule:
     state: ConnectionState | None = None
     to_host: bool = False
     """Match only packets to addresses of the host (addrtype LOCAL)."""
-    not_bridged: bool = False
-    """Do not match packets between ports of a bridge, which br_netfilter passes to the tables; needs br_netfilter."""
     syn: bool = False
     ping: bool = False
     marked: int = 0
@@ -186,8 +189,6 @@ def _matches(rule: Rule, family: Family) -> list[bytes]:
         found.append(_extension("mark", 1, struct.pack("<IIB", rule.marked, rule.marked, 0)))
     if rule.comment:
         found.append(_extension("comment", 0, rule.comment.encode().ljust(256, b"\0")))
-    if rule.not_bridged:
-        found.append(_extension("physdev", 0, bytes(64) + bytes([_IS_BRIDGED, _IS_BRIDGED])))
     return found
 
 
@@ -237,10 +238,19 @@ def _target(target: Target, family: Family) -> bytes:
             # struct nf_nat_range: flags, two addresses of 16 bytes, two ports.
             flags, span = _MAP_PORTS if ports else 0, struct.pack(">HH", *(ports or (0, 0)))
             return _extension("MASQUERADE", 0, struct.pack("<I", flags) + bytes(32) + span)
+        case _:
+            return _without_translation(target)
+
+
+def _without_translation(target: Tee | Mark | Notrack | ClampMss) -> bytes:
+    match target:
         case Tee(next_hop, link):
             return _extension("TEE", 1, _sixteen_bytes(next_hop) + link.encode().ljust(_NAME, b"\0") + bytes(8))
         case Mark(bits, clear):
             return _extension("MARK", 2, struct.pack("<II", 0 if clear else bits, bits))
+        case Notrack():
+            # struct xt_ct_target_info_v1: flags, zone, events, helper, timeout, and a pointer of the kernel's.
+            return _extension("CT", 2, struct.pack("<H", _NOTRACK).ljust(72, b"\0"))
         case ClampMss():
             return _extension("TCPMSS", 0, struct.pack("<H", _CLAMP_PMTU))
 

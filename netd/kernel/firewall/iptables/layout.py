@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 
 from netd.common.addresses import EVERY_IPV4, EVERY_IPV6, Family, Subnet
 from netd.common.errors import BadRequest
-from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Mark, Masquerade, Rule, Snat, Tee
+from netd.kernel.firewall.iptables.entry import ClampMss, ConnectionState, Mark, Masquerade, Notrack, Rule, Snat, Tee
 from netd.kernel.firewall.iptables.published import (
     PROTOCOLS_WITH_PORTS,
     on_published,
@@ -65,25 +65,17 @@ class Content:
 _HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeFilter:
-    """Whether br_netfilter passes packets between ports of a bridge through the tables."""
-
-    present: bool = False
-    """The kernel has br_netfilter, which may pass them."""
-    ipv6: bool = False
-    """It passes those of IPv6 now, so translate nothing to ::1: the kernel would drop the replies after translation."""
-
-
 def layout(
     rules: Ruleset,
     family: Family,
-    bridge_filter: BridgeFilter = BridgeFilter(),
     forward_mark: ForwardMark | None = None,
+    *,
+    bridged: bool = False,
 ) -> dict[str, Content]:
     """Return the content of netd's chains in each table; empty if no bridge has the family.
 
-    *forward_mark* is the mark of forwarded packets that the rules admit.
+    *forward_mark* is the mark of forwarded packets that the rules admit.  With *bridged*, br_netfilter passes packets
+    between ports of a bridge through the tables.
     Raises BadRequest for values that must not be in a table.
     """
     bridges = sorted(rules.bridges, key=lambda bridge: bridge.name)
@@ -93,10 +85,12 @@ def layout(
     if not any(bridge.treatment(family) for bridge in bridges):
         return {table: Content() for table in TABLES}
     mangle = _mangle(rules, bridges, family)
+    if bridged:
+        mangle |= _translated(mangle, bridges)
     return {
-        "raw": Content(_raw(bridges) if family == 4 else {}),
+        "raw": Content(_raw(bridges, family, bridged=bridged)),
         "mangle": Content({**mangle, **_marking(mangle, bridges, forward_mark, respect=rules.respect)}),
-        "nat": Content(_nat(rules, bridges, family, bridge_filter)),
+        "nat": Content(_nat(rules, bridges, family, bridged=bridged)),
     }
 
 
@@ -105,11 +99,17 @@ def _check(link: str) -> None:
         raise BadRequest(f"bridge name {link!r} is not made of up to 15 letters, digits, '_', '.' and '-'")
 
 
-def _raw(bridges: list[BridgeRules]) -> Chains:
-    """Return the chains of raw: ``route_localnet`` opens the host's 127.0.0.0/8 to containers, these rules close it."""
+def _raw(bridges: list[BridgeRules], family: Family, *, bridged: bool) -> Chains:
+    """Return the chains of raw: ``route_localnet`` opens the host's 127.0.0.0/8 to containers, these rules close it.
+
+    On the segments of a network, packets are bridged only: connection tracking begins at the first bridge.
+    """
+    start = [Rule(target=Notrack(), incoming=_SEGMENTS)] if bridged else []
+    if family == 6:
+        return {f"{PREFIX}PREROUTING": start} if start else {}
     loopback = _LOOPBACK[4]
     to_loopback = f"{PREFIX}LOOPBACK"
-    start = [
+    start += [
         Rule(target="RETURN", incoming="lo"),
         Rule(target=to_loopback, goto=True, destination=loopback),
         Rule(target=to_loopback, goto=True, source=loopback),
@@ -166,6 +166,21 @@ def _mangle(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chain
     return chains
 
 
+def _translated(filters: Chains, bridges: list[BridgeRules]) -> Chains:
+    """Return the chains that mark packets of translated connections from bridges, and clear the mark after the routing.
+
+    A packet that br_netfilter translates to another port of its bridge leaves by the bridge's egress barrier, without
+    the chains of a forwarded packet, while the host does not know the MAC of its destination.
+    """
+    links = _all_links(bridges)
+    dnat = ConnectionState.DNAT
+    mark = [Rule(target=Mark(MARK), incoming=link, state=dnat) for link in links]
+    clear = Rule(target=Mark(MARK, clear=True), marked=MARK)
+    hooks = ("INPUT", "FORWARD")
+    cleared = {f"{PREFIX}{hook}": [clear, *filters[f"{PREFIX}{hook}"]] for hook in hooks}
+    return {f"{PREFIX}PREROUTING": [*filters[f"{PREFIX}PREROUTING"], *mark], **cleared}
+
+
 def _marking(filters: Chains, bridges: list[BridgeRules], mark: ForwardMark | None, *, respect: bool) -> Chains:
     """Return the chains that mark packets: those that the filters admit, and those that may leave by a bridge.
 
@@ -179,7 +194,7 @@ def _marking(filters: Chains, bridges: list[BridgeRules], mark: ForwardMark | No
         forward.insert(0, again)
     if mark is not None:
         admitted = Rule(target=Mark(mark.bits))
-        forward += [replace(admitted, incoming=link) for link in links]
+        forward += [replace(admitted, incoming=link) for link in (*links, _SEGMENTS)]
         forward += [replace(admitted, outgoing=link) for link in links]
         if not mark.kept:
             leaving.append(Rule(target=Mark(mark.bits, clear=True), marked=mark.bits))
@@ -250,25 +265,27 @@ def _entering(bridge: BridgeRules, treatment: Treatment, clamp: Rule) -> Iterato
     yield _DROP
 
 
-def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filter: BridgeFilter) -> Chains:
+def _nat(rules: Ruleset, bridges: list[BridgeRules], family: Family, *, bridged: bool) -> Chains:
     chain = f"{PREFIX}PUBLISHED"
     translate = Rule(target=chain, goto=True, to_host=True)
     loopback = _LOOPBACK[family]
     outside = replace(translate, destination=loopback, not_destination=True)
     # Packets from a link-local address cannot be forwarded to another link.
     link_local = [Rule(target="RETURN", source=_LINK_LOCAL)] if family == 6 else []
-    refused = [replace(_RETURN, destination=loopback)] if family == 6 and bridge_filter.ipv6 else []
+    refused = [replace(_RETURN, destination=loopback)] if family == 6 and bridged else []
     # A neighbour that routes 127.0.0.1 to this host must not reach ports that are published there.  If the host's input
     # rules are respected, packets from outside are recirculated first.
-    bridged = [replace(outside, incoming=link) for link in _all_links(bridges)]
+    from_bridges = [replace(outside, incoming=link) for link in _all_links(bridges)]
     again = replace(outside, incoming=ARRIVAL, marked=RECIRCULATED)
-    translated = [again, *bridged] if rules.respect else [outside]
+    translated = [again, *from_bridges] if rules.respect else [outside]
+    # The first packet of a connection; ``_translated`` marks those that follow.
+    marked = [Rule(target=Mark(MARK), incoming=link, to_host=True) for link in _all_links(bridges) if bridged]
     return {
-        f"{PREFIX}PREROUTING": [*link_local, *translated],
+        f"{PREFIX}PREROUTING": [*link_local, *marked, *translated],
         f"{PREFIX}OUTPUT": [*link_local, *refused, translate],
         **published(chain, rules.published, family),
         **(_recirculated(rules, bridges, family, link_local) if rules.respect else {}),
-        **_postrouting(rules, bridges, family, bridge_filter),
+        **_postrouting(rules, bridges, family),
     }
 
 
@@ -287,13 +304,12 @@ def _recirculated(rules: Ruleset, bridges: list[BridgeRules], family: Family, li
     }
 
 
-def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bridge_filter: BridgeFilter) -> Chains:
+def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family) -> Chains:
     """Return the chains for source translation: clients keep their address if replies to it pass this host.
 
     Replies would not pass for connections from the container's own network, from the container itself, from the
     loopback addresses, and from containers to outside.  POSTROUTING of legacy tables cannot match the incoming link, so
-    rules match source subnets.  br_netfilter also translates the replies to connections between ports of a bridge, so
-    these need no source translation, except a container's connection to itself.
+    rules match source subnets.
     """
     masquerade = Rule(target=Masquerade())
     of_host = (replace(masquerade, outgoing=bridge.name) for bridge in bridges)
@@ -302,25 +318,18 @@ def _postrouting(rules: Ruleset, bridges: list[BridgeRules], family: Family, bri
         for bridge in bridges
         for subnet in _subnets(bridge, family)
     )
-    themselves: Chains = {}
-    if bridge_filter.present:
-        targets = map(ip_network, {rule.target for rule in rules.published if rule.target.version == family})
-        own = (replace(masquerade, source=target, destination=target) for target in targets)
-        themselves = by_source(f"{PREFIX}SELF", own)
     hidden = [rule for bridge in bridges for rule in _source_nat(bridge, family)]
     clashing = source_ports(f"{PREFIX}SPORT", rules.published, family, f"{PREFIX}PORTS") if hidden else {}
     return {
         f"{PREFIX}POSTROUTING": [
             Rule(target=f"{PREFIX}HOST", goto=True, source=_LOOPBACK[family]),
-            *(Rule(target=chain, state=ConnectionState.DNAT) for chain in list(themselves)[:1]),
-            Rule(target=f"{PREFIX}HAIRPIN", state=ConnectionState.DNAT, not_bridged=bridge_filter.present),
+            Rule(target=f"{PREFIX}HAIRPIN", state=ConnectionState.DNAT),
             *(Rule(target="RETURN", outgoing=links) for links in _all_links(bridges)),
             *(Rule(target=chain) for chain in list(clashing)[:1]),
             Rule(target=f"{PREFIX}HIDE", goto=True),
         ],
         **clashing,
         **(_other_ports(hidden, nat_ports.choose(rules.published)) if clashing else {}),
-        **themselves,
         **by_link(f"{PREFIX}HOST", of_host, out=True),
         **by_source(f"{PREFIX}HAIRPIN", same),
         **by_source(f"{PREFIX}HIDE", hidden),

@@ -24,7 +24,6 @@ from netd.kernel.sysctl import Forwarding
 from netd.portmap.rules import ForwardMark, Ruleset, RulesetChange
 
 logger = logging.getLogger(__name__)
-_BRIDGES_FILTER_IPV6 = "net/bridge/bridge-nf-call-ip6tables"
 
 
 class Nftables:
@@ -38,14 +37,14 @@ class Nftables:
         self._state = RulesetState()
         self._in_sync = False
         """Whether the table holds the state, as far as known from netd's own transactions."""
-        self._bridges_filter_ipv6 = False
+        self._bridge_filter: frozenset[Family] = frozenset()
         """br_netfilter's setting for which the table was last built."""
         self.forwards: frozenset[Family] = frozenset()
         """The families for which the last ruleset needs IP forwarding on the host."""
 
     def is_damaged(self) -> bool:
         """Compare br_netfilter's setting and the recirculation links; the kernel sends notifications for tables."""
-        if self._in_sync and self._bridges_filter_ipv6 != _bridges_filter_ipv6():
+        if self._in_sync and self._bridge_filter != sysctl.bridge_filter():
             return True
         return self._state.respect and not recirculation.is_complete()
 
@@ -109,9 +108,8 @@ class Nftables:
         if rules.respect:
             self._forwarding.record(recirculation.RP_FILTER)
             recirculation.create()
-        self._bridges_filter_ipv6 = _bridges_filter_ipv6()
-        filtered = self._bridges_filter_ipv6
-        script = scripts.rebuild(rules, bridges_filter_ipv6=filtered, forward_mark=self._forward_mark)
+        self._bridge_filter = sysctl.bridge_filter()
+        script = scripts.rebuild(rules, bridge_filter=self._bridge_filter, forward_mark=self._forward_mark)
         if self._has_marking():
             self._nft.run(script + ADD_MARKING)
         else:
@@ -134,11 +132,6 @@ class Nftables:
         """Enable forwarding.  Must follow the rules: before them, forwarded packets would not be filtered."""
         self.forwards = self._state.forwards
         self._forwarding.enable(self.forwards)
-
-
-def _bridges_filter_ipv6() -> bool:
-    """Return whether br_netfilter filters IPv6; its module may be loaded at any time."""
-    return sysctl.read_optional(_BRIDGES_FILTER_IPV6) == "1"
 
 
 def _with_change(state: RulesetState, effective: RulesetChange) -> Ruleset:

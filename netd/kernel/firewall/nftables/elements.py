@@ -36,7 +36,7 @@ _ENTERING = {
 def elements(rules: Ruleset) -> Elements:
     """Return all elements of a ruleset.  Raises BadRequest for values that must not be in a script."""
     ports = {port for rule in rules.published for port in nat_ports.single_ports(rule)}
-    return {**parts(rules), **of_targets({rule.target for rule in rules.published}), **of_ports_at(ports)}
+    return {**parts(rules), **of_ports_at(ports)}
 
 
 def parts(rules: Ruleset) -> Elements:
@@ -84,11 +84,6 @@ def _family(rules: BridgeRules, family: Family, name: str) -> Iterator[Element]:
         yield ("masquerading", key), ""
 
 
-def of_targets(targets: Iterable[Address]) -> Elements:
-    """Return one element for each container address with published ports."""
-    return {("themselves" + suffix(target), f"{target} . {target}"): "" for target in targets}
-
-
 def of_ports_at(ports: Iterable[tuple[int, str, int]]) -> Elements:
     """Return the elements of ports that source NAT must not take, whatever host address they are published at."""
     return {
@@ -98,7 +93,7 @@ def of_ports_at(ports: Iterable[tuple[int, str, int]]) -> Elements:
 
 
 def of_published(rule: Published) -> Iterator[Element]:
-    """Yield the elements of a published rule, except that of its target."""
+    """Yield the elements of a published rule."""
     _check_protocol(rule.protocol)
     if rule.address.version != rule.target.version:
         raise BadRequest(f"{rule.target} cannot be published at {rule.address}: they are of different families")

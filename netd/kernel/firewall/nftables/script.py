@@ -5,11 +5,12 @@ Pure.  The number of rules is fixed: the cost of a packet does not depend on how
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from netd.kernel.firewall.nftables.elements import Element, elements, of_ports_at, of_targets, parts
+from netd.common.addresses import Family
+from netd.kernel.firewall.nftables.elements import Element, elements, of_ports_at, parts
 from netd.kernel.firewall.nftables.table import MIRRORED_MAPS, TABLE, other_ports, removal, skeleton
 from netd.kernel.firewall.ruleset_state import RulesetState
 from netd.portmap import nat_ports
@@ -27,13 +28,14 @@ class TableChange:
     """The source ports of connections that cannot keep theirs, if they change: they are in rules, not in elements."""
 
 
-def rebuild(wanted: Ruleset, *, bridges_filter_ipv6: bool = False, forward_mark: ForwardMark | None = None) -> str:
+def rebuild(wanted: Ruleset, *, bridge_filter: Collection[Family] = (), forward_mark: ForwardMark | None = None) -> str:
     """Return the script that replaces the whole table in one transaction.
 
-    With *bridges_filter_ipv6*, published ports are not reachable at ::1.
+    *bridge_filter* are the families whose packets between ports of a bridge br_netfilter passes to the rules.  With
+    IPv6 among them, published ports are not reachable at ::1.
     """
-    unanswered = f"add element {TABLE} unanswered {{ ipv6 }}\n" if bridges_filter_ipv6 else ""
-    table = f"{removal()}{skeleton(wanted.respect, forward_mark)}{unanswered}"
+    unanswered = f"add element {TABLE} unanswered {{ ipv6 }}\n" if 6 in bridge_filter else ""
+    table = f"{removal()}{skeleton(wanted.respect, forward_mark, bridged=bool(bridge_filter))}{unanswered}"
     table += other_ports(*nat_ports.choose(wanted.published))
     return table + _commands("add", _by_set(elements(wanted).items(), wanted.respect))
 
@@ -43,10 +45,9 @@ def change(state: RulesetState, effective: RulesetChange) -> TableChange:
 
     The cost depends on the change alone, not on the number of published ports.
     """
-    last, first = state.targets(effective)
     last_ports, first_ports = state.ports_at(effective)
-    old = {**parts(effective.removed), **of_targets(last), **of_ports_at(last_ports)}
-    new = {**parts(effective.added), **of_targets(first), **of_ports_at(first_ports)}
+    old = {**parts(effective.removed), **of_ports_at(last_ports)}
+    new = {**parts(effective.added), **of_ports_at(first_ports)}
     removed = ((key, "") for key, value in old.items() if new.get(key) != value)
     added = ((key, value) for key, value in new.items() if old.get(key) != value)
     block = state.nat_ports_after(effective)

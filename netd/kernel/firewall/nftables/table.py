@@ -34,8 +34,6 @@ table inet netd {
   set masquerading { type nf_proto . ifname; }
   map sources { type ifname : ipv4_addr; }
   map sources6 { type ifname : ipv6_addr; }
-  set themselves { type ipv4_addr . ipv4_addr; }
-  set themselves6 { type ipv6_addr . ipv6_addr; }
 
   set unanswered { type nf_proto; }
   set over_budget { type ipv4_addr; }
@@ -98,6 +96,7 @@ table inet netd {
   # packets from and to it that arrive by a link.
   chain loopback {
     type filter hook prerouting priority -300; policy accept;
+    @untracked@
     ip daddr 127.0.0.0/8 iifname @bridges drop
     ip saddr 127.0.0.0/8 iifname @bridges drop
   }
@@ -149,13 +148,12 @@ table inet netd {
   }
 
   # Clients keep their address if replies to it pass this host.  They would not from the container's own network, from
-  # the container itself, from the loopback addresses, and from containers to outside.  Where br_netfilter
-  # translates between a bridge's ports, iifname is not set here, and only a container's connection to itself needs it.
+  # the container itself, from the loopback addresses, and from containers to outside.  Packets that br_netfilter passes
+  # between the ports of a bridge have no incoming link here, like those of the host itself.
   chain postrouting {
     type nat hook postrouting priority 100; policy accept;
     iifname . oifname @within ct status dnat masquerade
-    ip saddr . ip daddr @themselves ct status dnat masquerade
-    ip6 saddr . ip6 daddr @themselves6 ct status dnat masquerade
+    iif 0 oifname @bridges ct status dnat fib saddr type != local masquerade
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
     ip6 saddr ::1 oifname @bridges masquerade
     iifname @bridges oifname != @bridges jump keeping_ports
@@ -204,6 +202,7 @@ table inet netd {
 
   # Packets within a network pass here only if their port is published or br_netfilter passes them.
   chain among {
+    @unmarked@
     ct status dnat fib saddr . iif oif missing drop
     iifname != @isolated accept
     ct state established,related accept
@@ -308,12 +307,27 @@ table ip6 netd {{
 }}
 """
 
+_BRIDGED = f"""
+table {TABLE} {{
+  # A packet that br_netfilter translates to another port of its bridge leaves by the bridge's egress barrier, without
+  # the chains of a forwarded packet, while the host does not know the MAC of its destination.
+  chain translated {{
+    type filter hook prerouting priority -90; policy accept;
+    iifname @bridges ct status dnat fib daddr . iif oif exists goto mark_packet
+  }}
+}}
+"""
+# On the segments of a network (nds*), packets are bridged only: connection tracking begins at the first bridge.
+_UNTRACKED = 'iifname "nds*" notrack'
+_UNMARKED = f"meta mark & {MARK:#x} == {MARK:#x} meta mark set meta mark xor {MARK:#x}"
+
 _ADMITTED = f"""
 table {TABLE} {{
   chain admitted {{
     type filter hook forward priority {FORWARD_PRIORITY + 1}; policy accept;
     iifname @bridges meta mark set meta mark or @bits@
     oifname @bridges meta mark set meta mark or @bits@
+    iifname "nds*" meta mark set meta mark or @bits@
   }}
 }}
 """
@@ -329,10 +343,11 @@ MIRRORED_MAPS = ("ports", "ports_at", "ranges", "ranges_at", "ports6", "ports6_a
 """The maps whose keys are also in sets named "asked_" plus their name, if the host's rules are respected."""
 
 
-def skeleton(respect: bool, forward_mark: ForwardMark | None = None) -> str:
+def skeleton(respect: bool, forward_mark: ForwardMark | None = None, *, bridged: bool = False) -> str:
     """Return the script that creates the tables.
 
     *respect* adds the chains that respect the host's own input rules; *forward_mark* the marking of admitted packets.
+    With *bridged*, br_netfilter passes packets between ports of a bridge.
     """
     skeleton = _SKELETON.replace("@mark@", f"{MARK:#x}").replace("@first-forward@", str(FORWARD_PRIORITY))
     cleared = ""
@@ -341,6 +356,9 @@ def skeleton(respect: bool, forward_mark: ForwardMark | None = None) -> str:
         cleared = "" if forward_mark.kept else f"meta mark & {bits} == {bits} meta mark set meta mark xor {bits}"
         skeleton += _ADMITTED.replace("@bits@", bits)
     skeleton = skeleton.replace("@cleared@", cleared)
+    for name, rule in (("@unmarked@", _UNMARKED), ("@untracked@", _UNTRACKED)):
+        skeleton = skeleton.replace(name, rule) if bridged else skeleton.replace(f"    {name}\n", "")
+    skeleton += _BRIDGED if bridged else ""
     if not respect:
         return skeleton.replace("    @first@\n", "")
     return skeleton.replace("@first@", _FIRST) + _INPUT_RULES_TABLES
