@@ -26,7 +26,9 @@ class ServedSandbox:
     netns: int
     shared_view: SharedView | None = None
     burst: int = 1
-    """Queries per round: doubled while all are answered from prepared responses, reset when not."""
+    """Queries per round: doubled while none is costly, reset when one is."""
+    is_costly: bool = False
+    """Whether a query of this round was neither answered from a prepared or cached response nor forwarded at once."""
     closed: bool = False
     number: int = field(default_factory=_numbers.__next__)
     """Unlike the id, never reused, so that cached responses do not survive a restart of the container."""

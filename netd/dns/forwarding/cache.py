@@ -6,7 +6,7 @@ received, with reduced TTLs.  Responses that are not answers (SERVFAIL, TC, deni
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -25,6 +25,19 @@ _TRUNCATED = 0x02
 _NOERROR, _NXDOMAIN = 0, 3
 
 
+class _Owner:
+    """A sandbox that sent the first query of entries."""
+
+    __slots__ = ("keys", "name", "weight")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.keys: OrderedDict[Hashable, None] = OrderedDict()
+        """Keys of its entries, the oldest first."""
+        self.weight = 0
+        """Bytes of its entries, with a fixed amount per entry."""
+
+
 class _Entry(NamedTuple):
     reply: bytes
     """Without its id."""
@@ -32,8 +45,7 @@ class _Entry(NamedTuple):
     since: float
     until: float
     size: int
-    owner: str
-    """The sandbox that sent the first query."""
+    owner: _Owner
 
 
 class Cache:
@@ -44,11 +56,8 @@ class Cache:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._owned: dict[str, dict[Hashable, None]] = {}
-        """Sandbox → keys of its entries, the oldest first."""
-        self._weights: Counter[str] = Counter()
-        """Sandbox → bytes of its entries, with a fixed amount per entry."""
-        self._heaviest = ""
+        self._owners: dict[str, _Owner] = {}
+        self._heaviest: _Owner | None = None
         self._evictions = 0
         """Evictions from the heaviest sandbox since it was determined."""
 
@@ -83,12 +92,28 @@ class Cache:
         if not (is_plain or is_cacheable_query(query)) or (found := lifetime(reply, positions)) is None:
             return
         seconds, ttl_offsets = found
+        self.store(key, len(query), reply, seconds, ttl_offsets, now, owner)
+
+    def store(
+        self,
+        key: Hashable,
+        query_size: int,
+        reply: bytes,
+        seconds: int,
+        ttl_offsets: tuple[int, ...],
+        now: float,
+        owner: str,
+    ) -> None:
+        """Store a *reply* without id that is valid for *seconds*; *ttl_offsets* are those of its TTLs."""
         if key in self._entries:
             self._drop(key)
-        size = len(query) + len(reply)
-        self._entries[key] = _Entry(reply, ttl_offsets, now, now + min(seconds, MAX_TTL), size, owner)
-        self._owned.setdefault(owner, {})[key] = None
-        self._weights[owner] += size + _ENTRY
+        share = self._owners.get(owner)
+        if share is None:
+            share = self._owners[owner] = _Owner(owner)
+        size = query_size + len(reply)
+        self._entries[key] = _Entry(reply, ttl_offsets, now, now + min(seconds, MAX_TTL), size, share)
+        share.keys[key] = None
+        share.weight += size + _ENTRY
         self._bytes += size
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._evict()
@@ -96,19 +121,20 @@ class Cache:
     def _evict(self) -> None:
         """Drop the oldest entry of the heaviest sandbox, which is determined anew every few evictions."""
         self._evictions += 1
-        if self._evictions >= _EVICTIONS or self._heaviest not in self._owned:
+        heaviest = self._heaviest
+        if heaviest is None or not heaviest.keys or self._evictions >= _EVICTIONS + len(self._owners) // _EVICTIONS:
             self._evictions = 0
-            self._heaviest = max(self._weights, key=self._weights.__getitem__)
-        self._drop(next(iter(self._owned[self._heaviest])))
+            heaviest = self._heaviest = max(self._owners.values(), key=lambda owner: owner.weight)
+        self._drop(next(iter(heaviest.keys)))
 
     def _drop(self, key: Hashable) -> None:
         entry = self._entries.pop(key)
+        owner = entry.owner
         self._bytes -= entry.size
-        self._weights[entry.owner] -= entry.size + _ENTRY
-        owned = self._owned[entry.owner]
-        del owned[key]
-        if not owned:
-            del self._owned[entry.owner], self._weights[entry.owner]
+        owner.weight -= entry.size + _ENTRY
+        del owner.keys[key]
+        if not owner.keys:
+            del self._owners[owner.name]
 
 
 def _aged(entry: _Entry, seconds: int) -> bytes:

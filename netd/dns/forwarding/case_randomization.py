@@ -55,6 +55,8 @@ class CaseSupport:
         self._confirmed: set[Hashable] = set()
         self._disabled_until: dict[Hashable, float] = {}
         """Server → monotonic time until which it gets unchanged case."""
+        self.changes = 0
+        """A number that grows when ``is_confirmed`` changes."""
 
     def is_enabled(self, server: Hashable, now: float) -> bool:
         until = self._disabled_until.get(server)
@@ -70,14 +72,18 @@ class CaseSupport:
         return server in self._confirmed
 
     def confirm(self, server: Hashable) -> None:
-        self._confirmed.add(server)
+        if server not in self._confirmed and server not in self._disabled_until:
+            self._confirmed.add(server)
+            self.changes += 1
 
     def disable(self, server: Hashable, now: float) -> None:
         """Use unchanged case for ``PLAIN_TIME``."""
         self._confirmed.discard(server)
+        self.changes += 1
         self._disabled_until[server] = now + PLAIN_TIME
 
     def forget(self, servers: Iterable[Hashable]) -> None:
+        self.changes += 1
         for server in servers:
             self._confirmed.discard(server)
             self._disabled_until.pop(server, None)

@@ -13,9 +13,13 @@ T = TypeVar("T")
 
 
 class DelayQueue(Generic[T]):
-    """Calls *call* with each item that was not removed within *seconds*."""
+    """Calls *call* with each item that was not removed within *seconds*.
 
-    def __init__(self, loop: Loop, seconds: float, call: Callable[[T], None]) -> None:
+    *grain*: seconds between two wake-ups at least, so that items can be due by as much later.
+    """
+
+    def __init__(self, loop: Loop, seconds: float, call: Callable[[T], None], grain: float = 0.0) -> None:
+        self._grain = grain
         self._loop = loop
         self._seconds = seconds
         self._call = call
@@ -45,7 +49,7 @@ class DelayQueue(Generic[T]):
         due = []
         for item, at in self._due.items():
             if at > now:
-                self._arm(at - now)
+                self._arm(max(at - now, self._grain))
                 break
             due.append(item)
         for item in due:

@@ -29,6 +29,16 @@ class Shares:
             return None
         return max(self._counts, key=lambda other: (self._counts[other], other == container))
 
+    def begin_if_free(self, container: str) -> bool:
+        """Begin a query, if no limit is reached."""
+        counts = self._counts
+        count = counts[container]
+        if count >= self._max_each or self._total >= self._max_total:
+            return False
+        counts[container] = count + 1
+        self._total += 1
+        return True
+
     def begin(self, container: str) -> None:
         self._counts[container] += 1
         self._total += 1

@@ -14,20 +14,24 @@ import resource
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
+from netd.dns.datagrams import NAME
 from netd.dns.dns_counters import DnsCounters
 from netd.dns.event_loop import Loop
 from netd.dns.forwarding.cache import Cache
 from netd.dns.forwarding.case_randomization import folded, spelled
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import is_probe
+from netd.dns.forwarding.quick_queries import QuickQueries
+from netd.dns.forwarding.quick_query import QuickQuery
+from netd.dns.forwarding.routes import RouteTable
 from netd.dns.forwarding.upstream_race import Deliver, PendingQuery, RaceContext, UpstreamRace
 from netd.dns.forwarding.upstreams import HostFile
 from netd.dns.messages.decide import Forward, Rcode
 from netd.dns.messages.edns_options import without_hop_options
-from netd.dns.messages.message import error_response
+from netd.dns.messages.message import PLAIN_OPT, error_response
 from netd.dns.messages.rr_scan import RecordPosition
+from netd.dns.reply_queue import ReplyQueue
 from netd.dns.sandbox import ServedSandbox
 
 FAILURE_TTL = 1.0
@@ -40,23 +44,47 @@ MAX_CLIENTS = 4096
 _SOCKETS_PER_QUERY = 8
 _OTHER_DESCRIPTORS = 512
 
-_Key: TypeAlias = tuple[str, bool, bytes]
-"""Sandbox, whether over TCP, query with its name in lower case."""
+_OVER_TCP = b"\xff"
+"""Prefix of keys of queries over TCP; no key of a query over UDP begins with it."""
 
 
 class Forwarder:
     """All pending queries."""
 
-    def __init__(self, loop: Loop, host: HostFile, counters: DnsCounters) -> None:
+    def __init__(self, loop: Loop, host: HostFile, replies: ReplyQueue, counters: DnsCounters) -> None:
         self._counters = counters
         self._host = host
+        self._replies = replies
         self._context = RaceContext(loop)
-        self._races: dict[str, dict[_Key, UpstreamRace]] = {}
-        """Sandbox → its pending queries, the oldest first."""
+        self._routes = RouteTable(self._context.ports, self._context.health)
         self._shares = Shares(_max_clients(), MAX_CLIENTS_PER_SANDBOX)
         self._cache = Cache()
-        self._failures: dict[_Key, bytes] = {}
-        """Query → the response to a failed one."""
+        self._failures: dict[tuple[str, bytes], bytes] = {}
+        """Sandbox and key of a query → the response to a failed one."""
+        self._quick = QuickQueries(self._context, self._cache, self._shares, replies, counters, self._promote)
+        self._context.ports.quick = self._quick
+
+    def forward_datagram(self, sandbox: ServedSandbox, forward: Forward, query: bytes, client: bytes) -> bytes | None:
+        """Forward a plain query of *sandbox* over UDP, without id; return the response if it is known.
+
+        Otherwise it is sent to *client* later (``ReplyQueue.add``).  Plain: with at most an OPT record without options.
+        """
+        upstreams = forward.upstreams or self._host.upstreams()
+        if upstreams and not forward.exists:
+            route = self._routes.of(sandbox, upstreams)
+            cached = self._cache.get(route.prefix + query, time.monotonic())
+            if cached is not None:
+                self._counters.outcomes["cache"] += 1
+                return cached
+            if not self._failures and route.is_quick():
+                name_end = len(query) - PLAIN_OPT * query[9] - 4
+                key = folded(query, name_end)
+                if key not in route.races and self._shares.begin_if_free(sandbox.id):
+                    self._quick.start(route, sandbox, query, name_end, key, client)
+                    return None
+        sandbox.is_costly = True
+        deliver = partial(self._replies.add, sandbox, client)
+        return self.forward(sandbox, forward, client[NAME:] + query, False, deliver, is_plain=True)
 
     def forward(
         self,
@@ -77,7 +105,8 @@ class Forwarder:
             return error_response(packet, forward.otherwise)
         if not is_plain:
             packet = without_hop_options(packet)
-        pending = PendingQuery(sandbox, upstreams, packet, stream, is_plain)
+        prefix = self._routes.prefixes.of(sandbox, upstreams, stream)
+        pending = PendingQuery(sandbox, upstreams, packet, stream, prefix, is_plain)
         if forward.exists:
             reply = self._forward(pending, lambda late: deliver(_not_denied(late)))
             return None if reply is None else _not_denied(reply)
@@ -88,38 +117,60 @@ class Forwarder:
             self._counters.outcomes["cache"] += 1
             return cached
         sandbox = pending.sandbox
-        key = (sandbox.id, pending.stream, folded(pending.question, pending.name_end))
-        if self._failures and (failure := self._failures.get(key)) is not None:
+        key = folded(pending.question, pending.name_end)
+        if pending.stream:
+            key = _OVER_TCP + key
+        if self._failures and (failure := self._failures.get((sandbox.id, key))) is not None:
             self._counters.outcomes["failed"] += 1
             return spelled(failure, pending.question, pending.name_end)
         self._make_room(sandbox)
         self._shares.begin(sandbox.id)
-        races = self._races.get(sandbox.id)
-        if races is None:
-            races = self._races[sandbox.id] = {}
+        races = self._routes.races_of(sandbox)
         race = races.get(key)
-        if race is not None:
+        if isinstance(race, QuickQuery):
+            self._quick.join(race, pending.question, deliver)
+        elif race is not None:
             race.join(pending.packet, deliver)
-            return None
-        race = races[key] = UpstreamRace(self._context, pending, partial(self._done, key, pending, time.monotonic()))
-        race.join(pending.packet, deliver)
-        race.start()
+        else:
+            race = races[key] = UpstreamRace(
+                self._context, pending, partial(self._done, key, pending, time.monotonic())
+            )
+            race.join(pending.packet, deliver)
+            race.start()
         return None
+
+    def _promote(self, query: QuickQuery) -> UpstreamRace:
+        """Replace a pending quick query by a race, which the caller starts."""
+        sandbox, route, packet = query.sandbox, query.route, query.client[NAME:] + query.question
+        pending = PendingQuery(sandbox, route.upstreams, packet, False, route.prefix, is_plain=True)
+        race = UpstreamRace(self._context, pending, partial(self._done, query.key, pending, query.begun))
+        route.races[query.key] = race
+        race.join(packet, partial(self._replies.add, sandbox, query.client))
+        self._quick.promote_joined(query, race)
+        return race
 
     def _make_room(self, sandbox: ServedSandbox) -> None:
         while (container := self._shares.container_to_drop(sandbox.id)) is not None:
-            next(iter(self._races[container].values())).fail()
+            oldest = next(iter(self._routes.races[container].values()))
+            (self._promote(oldest) if isinstance(oldest, QuickQuery) else oldest).fail()
 
     def abandon(self, sandbox: ServedSandbox) -> None:
         """Drop the pending queries of a sandbox that is being deleted: their sockets keep its namespace alive."""
-        for race in tuple(self._races.get(sandbox.id, {}).values()):
-            race.finish(None)
-        self._races.pop(sandbox.id, None)
+        races = self._routes.races.get(sandbox.id, {})
+        for key, race in tuple(races.items()):
+            if isinstance(race, QuickQuery):
+                del races[key]
+                clients = self._quick.abandon(race)
+                self._shares.end(sandbox.id, clients)
+                self._counters.outcomes["dropped"] += clients
+            else:
+                race.finish(None)
+        self._routes.forget(sandbox)
         self._context.forget(sandbox.id)
 
     def _done(
         self,
-        key: _Key,
+        key: bytes,
         pending: PendingQuery,
         begun: float,
         race: UpstreamRace,
@@ -127,9 +178,10 @@ class Forwarder:
         is_failure: bool,
         positions: Sequence[RecordPosition] | None,
     ) -> None:
-        del self._races[key[0]][key]
+        sandbox = pending.sandbox.id
+        del self._routes.races[sandbox][key]
         clients = len(race.waiting)
-        self._shares.end(key[0], clients)
+        self._shares.end(sandbox, clients)
         outcome = "dropped" if reply is None else "failed" if is_failure else "upstream"
         self._counters.outcomes[outcome] += clients
         if reply is None:
@@ -137,11 +189,11 @@ class Forwarder:
         now = time.monotonic()
         self._counters.observe(now - begun)
         if is_failure:
-            self._failures[key] = reply
+            self._failures[sandbox, key] = reply
             seconds = PROBE_FAILURE_TTL if is_probe(pending.question) else FAILURE_TTL
-            self._context.loop.call_later(seconds, partial(self._failures.__delitem__, key))
+            self._context.loop.call_later(seconds, partial(self._failures.__delitem__, (sandbox, key)))
         else:
-            self._cache.put(pending.cache_key, pending.question, reply, now, key[0], positions, pending.is_plain)
+            self._cache.put(pending.cache_key, pending.question, reply, now, sandbox, positions, pending.is_plain)
 
 
 def _max_clients() -> int:

@@ -4,9 +4,11 @@ A response is accepted only on the port of its query, from the server's address 
 query's random id and its question in identical case (RFC 5452; the comparison is the caller's).  Ports are chosen at
 random by the kernel.  A query has a port of its own, except for those beyond ``OWN_PORTS`` to one server within
 ``WINDOW``: they are sent from one of ``SHARED_PORTS`` ports, chosen at random, each of which serves at most
-``PORT_QUERIES`` queries and ``PORT_SECONDS``.  No id is used twice on a port.  A port is closed with its last pending
-query: the socket is disconnected, emptied, and connected to another random port for later queries.  This costs half
-of a new socket, and no thread in the namespace of a container.
+``PORT_QUERIES`` queries and ``PORT_SECONDS``.  Queries that are sent in one round share a port, so that one system call
+sends them, and few calls receive their responses: few shared ports that are soon used up cost less than many that stay
+open longer, and a forger has no more time or chances.  No id is used twice on a port.  A port is closed with its last
+pending query: the socket is disconnected, emptied, and connected to another random port for later queries.  This costs
+half of a new socket, and no thread in the namespace of a container.
 
 Limits on pending queries are the caller's.
 """
@@ -17,11 +19,13 @@ import ctypes
 import errno
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeAlias
 
 from netd.dns.event_loop import READ, Loop
+from netd.dns.forwarding.port_batches import BATCHES, MOST
+from netd.dns.forwarding.quick_query import QuickHandler, QuickQuery
 from netd.dns.forwarding.random_bytes import RANDOM
 from netd.dns.records import Upstream
 
@@ -29,14 +33,13 @@ PORT = 53
 OWN_PORTS = 50
 WINDOW = 0.05
 """Seconds."""
-SHARED_PORTS = 64
-PORT_QUERIES = 16
+SHARED_PORTS = 8
+PORT_QUERIES = 32
 PORT_SECONDS = 1.0
 SWEEP = 2.0
 """Seconds between two passes that close sockets without use."""
 _MOST_AT_ONCE = 8
 """Sockets that one call opens: in the namespace of a container the call needs a thread."""
-_MAX_SIZE = 65535
 _SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EADDRNOTAVAIL))
 """Errors of the local host: no free descriptors, memory or ports."""
 _UNSPECIFIED = bytes(16)
@@ -82,8 +85,8 @@ class Port:
         self.sock = sock
         self.family = family
         self.server: _Server | None = None
-        self.queries: dict[bytes, Query | None] = {}
-        """Id → query, or None if it has ended: all queries since the connection."""
+        self.queries: dict[bytes, Query | QuickQuery | None] = {}
+        """Id → query, or None if it has ended: all queries since the connection.  The next connection gets another."""
         self.pending = 0
         self.is_shared = False
         self.expires = 0.0
@@ -93,10 +96,16 @@ class UdpPorts:
     """The ports of one namespace.  Owns the sockets."""
 
     def __init__(
-        self, loop: Loop, open_sockets: OpenSockets, keep: int = 0, on_open: Callable[[], None] = lambda: None
+        self,
+        loop: Loop,
+        open_sockets: OpenSockets,
+        keep: int = 0,
+        on_open: Callable[[], None] = lambda: None,
+        quick: QuickHandler | None = None,
     ) -> None:
         """*keep* disconnected sockets stay open when unused; *on_open* is called when sockets were opened."""
         self._loop = loop
+        self._quick = quick
         self._open_sockets = open_sockets
         self._keep = keep
         self._on_open = on_open
@@ -116,9 +125,7 @@ class UdpPorts:
 
         Raises OSError if no socket can be opened or the packet cannot be sent.
         """
-        server = self._servers.get(upstream)
-        if server is None:
-            server = self._servers[upstream] = _Server(upstream)
+        server = self._server(upstream)
         port = self._choose(server)
         try:
             packet = _send(port, question)
@@ -134,7 +141,30 @@ class UdpPorts:
         server.pending += 1
         return port, packet
 
-    def end(self, port: Port, query_id: bytes, query: Query) -> None:
+    def send_quick(self, upstream: Upstream, queries: Sequence[QuickQuery]) -> tuple[list[Port], Sequence[QuickQuery]]:
+        """Send the packets of *queries*, with random ids; return the ports, and the queries that could not be sent."""
+        server = self._server(upstream)
+        ports: list[Port] = []
+        while queries:
+            try:
+                port = self._choose(server)
+            except OSError:
+                return ports, queries
+            most = min(PORT_QUERIES - len(port.queries), MOST) if port.is_shared else 1
+            group = queries[:most]
+            count = BATCHES.send(port.sock, group, [query[0] for query in group], port.queries)
+            port.pending += count
+            server.pending += count
+            if count:
+                ports.append(port)
+            else:
+                self._fail(port)
+            if count < len(group):
+                return ports, queries[count:]
+            queries = queries[most:]
+        return ports, queries
+
+    def end(self, port: Port, query_id: bytes, query: Query | QuickQuery) -> None:
         """End a query, if it has not ended yet; its id stays in use until the port is released."""
         if port.queries.get(query_id) is not query or port.server is None:
             return
@@ -168,6 +198,12 @@ class UdpPorts:
         self._ports.clear()
         self._servers.clear()
         self._idle = {family: [] for family in self._idle}
+
+    def _server(self, upstream: Upstream) -> _Server:
+        server = self._servers.get(upstream)
+        if server is None:
+            server = self._servers[upstream] = _Server(upstream)
+        return server
 
     def _choose(self, server: _Server) -> Port:
         now = time.monotonic()
@@ -218,15 +254,37 @@ class UdpPorts:
 
     def _readable(self, port: Port, events: int) -> None:
         try:
-            packet = port.sock.recv(_MAX_SIZE)
+            packets = BATCHES.receive(port.sock) if port.pending > 1 else (BATCHES.receive_first(port.sock),)
         except BlockingIOError:
             return
         except OSError:
             self._fail(port)
             return
-        query = port.queries.get(packet[:2])
-        if query is not None:
-            query.received(packet)
+        queries, server, ended = port.queries, port.server, 0
+        now = time.monotonic()
+        for packet in packets:
+            query = queries.get(packet[:2])
+            if query is None:
+                continue
+            if not isinstance(query, QuickQuery):
+                query.received(packet)
+            elif self._quick is not None:
+                if self._quick.answered(query, packet, now):
+                    queries[packet[:2]] = None
+                    ended += 1
+                else:
+                    later = queries[packet[:2]] = self._quick.handed_over(query, self, port, packet[:2])
+                    later.received(packet)
+        if ended and server is not None and port.queries is queries:
+            port.pending -= ended
+            server.pending -= ended
+            if not port.pending and not port.is_shared:
+                self._loop.call_soon(partial(self._release_unused, port))
+
+    def _release_unused(self, port: Port) -> None:
+        """Release a port after the responses of its round were sent, unless it is in use again."""
+        if port.server is not None and not port.pending and not port.is_shared:
+            self._release(port)
 
     def _fail(self, port: Port) -> None:
         """Release a port after an ICMP error, which ends all its queries."""
@@ -237,7 +295,10 @@ class UdpPorts:
             server.shared[server.shared.index(port)] = None
         server.pending -= port.pending
         for query in port.queries.values():
-            if query is not None:
+            if isinstance(query, QuickQuery):
+                if self._quick is not None:
+                    self._loop.call_soon(partial(self._quick.refused, query))
+            elif query is not None:
                 self._loop.call_soon(query.refused)
         self._release(port)
 
@@ -252,6 +313,7 @@ class UdpPorts:
         """Disconnect the socket, which closes the port, and discard what it has received."""
         port.server = None
         port.queries.clear()
+        port.queries = {}
         port.pending = 0
         port.is_shared = False
         if _libc_connect(port.sock.fileno(), _UNSPECIFIED, len(_UNSPECIFIED)):

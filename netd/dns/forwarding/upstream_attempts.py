@@ -59,6 +59,29 @@ class Datagram:
         self._port: Port | None
         self._port, self.query = ports.send(upstream, question, self)
 
+    @classmethod
+    def of_sent(
+        cls,
+        ports: UdpPorts,
+        port: Port,
+        upstream: Upstream,
+        packet: bytes,
+        end: int,
+        begun: float,
+        on_response: OnResponse,
+    ) -> Datagram:
+        """Return the attempt of a quick query that was sent from *port* as *packet*; it gets the port's responses."""
+        attempt = cls.__new__(cls)
+        attempt._end = end
+        attempt.is_exact = False
+        attempt.upstream = upstream
+        attempt.begun = begun
+        attempt._on_response = on_response
+        attempt._ports = ports
+        attempt._port, attempt.query = port, packet
+        port.queries[packet[:2]] = attempt
+        return attempt
+
     def close(self) -> None:
         port, self._port = self._port, None
         if port is not None:

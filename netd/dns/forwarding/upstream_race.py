@@ -5,17 +5,17 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from netd.dns.event_loop import Loop
+from netd.dns.event_loop import Loop, Timer
 from netd.dns.forwarding.case_randomization import mixed, restored, spelled
 from netd.dns.forwarding.delay_queue import DelayQueue
 from netd.dns.forwarding.port_table import PortTable
 from netd.dns.forwarding.probes import STEP, Probes, is_probe
 from netd.dns.forwarding.reply_checks import code, has_case_of, has_question, is_failure, is_partial, is_positive
-from netd.dns.forwarding.udp_ports import is_shortage
+from netd.dns.forwarding.udp_ports import Port, UdpPorts, is_shortage
 from netd.dns.forwarding.upstream_attempts import Attempt, Datagram, Stream, stream_here
 from netd.dns.forwarding.upstreams import UpstreamHealth, server_key
 from netd.dns.messages.decide import Rcode
@@ -51,9 +51,13 @@ class PendingQuery:
         upstreams: tuple[Upstream, ...],
         packet: bytes,
         stream: bool,
+        prefix: bytes,
         is_plain: bool = False,
     ) -> None:
-        """*is_plain*: *packet* is known to be a query with at most an OPT record without options."""
+        """*prefix*: as in ``CachePrefixes``.
+
+        *is_plain*: *packet* is known to be a query with at most an OPT record without options.
+        """
         self.sandbox = sandbox
         self.upstreams = upstreams
         self.packet = packet
@@ -63,12 +67,7 @@ class PendingQuery:
         self.is_plain = is_plain
         self.name_end = (len(packet) - PLAIN_OPT * packet[11] if is_plain else question_end(packet)) - 6
         """The offset after the name in ``question``."""
-        scope = 0
-        for upstream in upstreams:
-            if upstream.inside:
-                scope = sandbox.number
-        self.cache_key: Hashable = (scope, upstreams, stream, self.question)
-        """Network namespace, upstream servers, protocol, and query without id."""
+        self.cache_key = prefix + self.question
 
 
 class RaceContext:
@@ -95,7 +94,7 @@ class UpstreamRace:
 
     __slots__ = (
         "_attempts", "_context", "_done", "_failure", "_finished", "_mixed", "_no_edns", "_order", "_pending", "_queue",
-        "_remaining", "_retried", "_without_edns", "waiting",
+        "_remaining", "_retried", "_timer", "_without_edns", "waiting",
     )  # fmt: skip
 
     def __init__(self, context: RaceContext, pending: PendingQuery, done: Done) -> None:
@@ -115,6 +114,8 @@ class UpstreamRace:
         self._retried = pending.stream
         self._failure: bytes | None = None
         self._finished = False
+        self._timer: Timer | None = None
+        """The deadline of a race that has adopted an attempt."""
         self._queue: DelayQueue[UpstreamRace] | None = None
         """The queue of the current step."""
         context.deadlines.add(self)
@@ -141,6 +142,31 @@ class UpstreamRace:
             self._attempt(upstream)
         self._next()
 
+    def adopt(self, ports: UdpPorts, port: Port, packet: bytes, begun: float) -> Datagram:
+        """Start with an attempt made before: *packet* was sent to the first server, in mixed case, at *begun*."""
+        self._begin_after_first()
+        end, upstream = self._pending.name_end + 6, self._order[0]
+        attempt = Datagram.of_sent(ports, port, upstream, packet, end, begun, self._on_response)
+        self._attempts.append(attempt)
+        self._queue = self._context.steps if self._remaining else self._context.retries
+        self._queue.add(self)
+        self._context.deadlines.remove(self)
+        seconds = max(0.0, begun + DEADLINE - time.monotonic())
+        self._timer = self._context.loop.call_later(seconds, partial(self.fail, silence=True))
+        return attempt
+
+    def refused(self) -> None:
+        """Start after an ICMP error in response to an attempt with the first server that was made before."""
+        self._begin_after_first()
+        now = time.monotonic()
+        self._context.health.record_silence(self._pending.sandbox.id, self._order[0], now, now)
+        self._next()
+
+    def _begin_after_first(self) -> None:
+        self._order = self._pending.upstreams
+        self._remaining.extend(self._order[1:])
+        self._mixed.add(self._order[0])
+
     def finish(
         self, reply: bytes | None, silence: bool = False, positions: Sequence[RecordPosition] | None = None
     ) -> None:
@@ -152,6 +178,8 @@ class UpstreamRace:
             return
         self._finished = True
         self._context.deadlines.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
         self._cancel_step()
         for attempt in self._attempts:
             attempt.close()

@@ -16,6 +16,9 @@ _LABEL = 0x40
 """Lengths of labels are below this."""
 _FIXED = 10
 """Bytes of type, class, TTL and RDLENGTH."""
+_fixed = struct.Struct("!HHIH").unpack_from
+_NO_LIMIT = 1 << 31
+"""Seconds; more than any TTL."""
 
 
 class RecordType(IntEnum):
@@ -67,6 +70,34 @@ def all_records(packet: bytes, at: int) -> list[RecordPosition] | None:
     except IndexError:
         return None
     return found
+
+
+def plain_answer(packet: bytes, at: int) -> tuple[int, tuple[int, ...]] | None:
+    """Return the lowest TTL of a response with answers, and the offsets of its TTLs, both without the id.
+
+    Records begin at offset *at*.  None for a response without answers, with missing or malformed records, with an SOA
+    record, or with an OPT record that has options or an extended code.
+    """
+    answers, authority, additional = struct.unpack_from("!3H", packet, 6)
+    seconds, offsets, size = _NO_LIMIT, [], len(packet)
+    try:
+        for _ in range(answers + authority + additional):
+            at = at + 2 if packet[at] == _POINTER and packet[at + 1] < at else _after_name(packet, at)
+            kind, _, ttl, length = _fixed(packet, at)
+            if kind == RecordType.OPT:
+                if length or ttl >> 24:
+                    return None
+            elif kind == RecordType.SOA:
+                return None
+            else:
+                offsets.append(at + 2)
+                seconds = min(seconds, 0 if ttl >> 31 else ttl)
+            at += _FIXED + length
+            if at > size:
+                return None
+    except (IndexError, struct.error):
+        return None
+    return (seconds, tuple(offsets)) if answers and offsets else None
 
 
 def _after_name(packet: bytes, at: int) -> int:

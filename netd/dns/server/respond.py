@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
+from netd.dns.datagrams import NAME
 from netd.dns.dns_counters import DnsCounters
 from netd.dns.forwarding.forward import Forwarder
 from netd.dns.messages.decide import Forward, Rcode, decide, holds_for_siblings
@@ -17,14 +19,17 @@ from netd.dns.messages.message import (
     parse_query,
     plain_question,
 )
+from netd.dns.reply_queue import ReplyQueue
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.views import SharedView, ViewTable
 
 log = logging.getLogger(__name__)
 
 _UNDERSCORE = ord("_")
-_MAX_PLAIN_SIZE = 255
-"""Bytes of a query below which its name cannot be too long."""
+_NAME_START = HEADER - 2
+"""Offset of the name in a query without its id."""
+_MAX_PLAIN_SIZE = 253
+"""Bytes of a query without its id below which its name cannot be too long."""
 _MAX_PREPARED_SIZE = 300
 """Bytes of a query: the longest name, and an OPT record without options."""
 
@@ -32,10 +37,24 @@ _MAX_PREPARED_SIZE = 300
 class Responder:
     """Answers queries from the records and forwards the others."""
 
-    def __init__(self, views: ViewTable, forwarder: Forwarder, counters: DnsCounters) -> None:
+    def __init__(self, views: ViewTable, forwarder: Forwarder, replies: ReplyQueue, counters: DnsCounters) -> None:
         self._outcomes = counters.outcomes
         self._views = views
         self._forwarder = forwarder
+        self._replies = replies
+
+    def respond_datagram(self, sandbox: ServedSandbox, query: bytes, client: bytes) -> bytes | None:
+        """Return the response to *query*, both without id; None if there is none or the reply queue gets it later.
+
+        *client*: as in ``ReplyQueue.add``.
+        """
+        if sandbox.shared_view is None:
+            return None
+        siblings = _siblings(query)
+        if (decision := sandbox.shared_view.forwarded.get(siblings)) is not None:
+            return self._forwarder.forward_datagram(sandbox, decision, query, client)
+        deliver = partial(self._replies.add, sandbox, client)
+        return self._respond(sandbox, sandbox.shared_view, client[NAME:] + query, False, deliver, siblings)
 
     def respond(
         self, sandbox: ServedSandbox, packet: bytes, stream: bool, deliver: Callable[[bytes], None]
@@ -43,11 +62,23 @@ class Responder:
         """Return the response to *packet* without its id; None if there is none or *deliver* gets it later."""
         if sandbox.shared_view is None:
             return None
-        siblings = _siblings(packet)
+        siblings = _siblings(packet[2:])
         if (decision := sandbox.shared_view.forwarded.get(siblings)) is not None:
             return self._forwarder.forward(sandbox, decision, packet, stream, deliver, is_plain=True)
+        return self._respond(sandbox, sandbox.shared_view, packet, stream, deliver, siblings)
+
+    def _respond(
+        self,
+        sandbox: ServedSandbox,
+        shared_view: SharedView,
+        packet: bytes,
+        stream: bool,
+        deliver: Callable[[bytes], None],
+        siblings: bytes,
+    ) -> bytes | None:
+        sandbox.is_costly = True
         try:
-            response = self._local(sandbox.shared_view, packet, stream, siblings)
+            response = self._local(shared_view, packet, stream, siblings)
         except Exception:
             # An exception here would lose the other queries of the batch.
             log.exception("query failed: sandbox=%s packet=%s", sandbox.id[:12], packet[:80].hex())
@@ -81,14 +112,15 @@ class Responder:
         return found.next() if isinstance(found, RoundRobin) else found
 
 
-def _siblings(packet: bytes) -> bytes:
-    """Return the bytes that *packet* shares with queries for all names with the same parent; "" if they matter.
+def _siblings(query: bytes) -> bytes:
+    """Return the bytes that *query*, without id, shares with those for all names with its parent; "" if they matter.
 
-    A packet with the first label inserted again is a valid query: the label and the name are short enough.
+    A query with the first label inserted again is valid: the label and the name are short enough.
     """
-    if HEADER + 1 < len(packet) < _MAX_PLAIN_SIZE and 0 < (length := packet[HEADER]) < 64:
-        return packet[2:HEADER] + packet[HEADER + 1 + length :] if packet[HEADER + 1] != _UNDERSCORE else b""
-    return b""
+    if not _NAME_START + 1 < len(query) < _MAX_PLAIN_SIZE or query[_NAME_START + 1] == _UNDERSCORE:
+        return b""
+    length = query[_NAME_START]
+    return query[:_NAME_START] + query[_NAME_START + 1 + length :] if 0 < length < 64 else b""
 
 
 def _is_plain(message: DnsMessage, packet: bytes) -> bool:

@@ -14,6 +14,7 @@ from netd.dns.forwarding.forward import Forwarder
 from netd.dns.forwarding.upstreams import HostFile
 from netd.dns.protocol import DESCRIPTORS
 from netd.dns.records import View
+from netd.dns.reply_queue import ReplyQueue
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.server.respond import Responder
 from netd.dns.server.tcp import TcpServer
@@ -30,8 +31,9 @@ class DnsServer:
         self.views = ViewTable()
         self._sandboxes: dict[str, ServedSandbox] = {}
         self.counters = DnsCounters()
-        self._forwarder = Forwarder(loop, HostFile(resolv_conf, loop), self.counters)
-        responder = Responder(self.views, self._forwarder, self.counters)
+        replies = ReplyQueue(loop)
+        self._forwarder = Forwarder(loop, HostFile(resolv_conf, loop), replies, self.counters)
+        responder = Responder(self.views, self._forwarder, replies, self.counters)
         self._udp = UdpServer(loop, responder, self.counters)
         self._tcp = TcpServer(loop, responder)
 

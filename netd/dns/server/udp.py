@@ -11,11 +11,11 @@ from functools import partial
 from netd.dns.dns_counters import DnsCounters
 from netd.dns.event_loop import READ, Loop
 from netd.dns.sandbox import ServedSandbox
-from netd.dns.server.batch import SLOTS, Address, Batch
+from netd.dns.server.batch import SLOTS, Batch
 from netd.dns.server.respond import Responder
 
 _SMALL_BURST = 6
-"""Queries per round of a container whose last ones were not all answered from prepared responses."""
+"""Queries per round of a container with one that was not answered from prepared responses nor forwarded at once."""
 
 
 class UdpServer:
@@ -28,29 +28,18 @@ class UdpServer:
         self._batch = Batch()
 
     def open(self, sandbox: ServedSandbox) -> None:
-        otherwise = partial(self._otherwise, sandbox)
+        otherwise = partial(self._responder.respond_datagram, sandbox)
         fd = sandbox.udp.fileno()
 
         def on_readable(events: int) -> None:
             shared_view = sandbox.shared_view
             if shared_view is not None:
+                sandbox.is_costly = False
                 count, misses = self._batch.serve(fd, sandbox.burst, shared_view.prepared, otherwise)
                 self._outcomes["records"] += count - misses
-                sandbox.burst = _SMALL_BURST if misses else min(SLOTS, sandbox.burst * 2)
+                sandbox.burst = _SMALL_BURST if sandbox.is_costly else min(SLOTS, sandbox.burst * 2)
 
         self._loop.watch(fd, READ, on_readable)
 
     def close(self, sandbox: ServedSandbox) -> None:
         self._loop.unwatch(sandbox.udp.fileno())
-
-    def _otherwise(self, sandbox: ServedSandbox, packet: bytes, sender: Address) -> bytes | None:
-        return self._responder.respond(sandbox, packet, False, partial(_deliver, sandbox, sender, packet[:2]))
-
-
-def _deliver(sandbox: ServedSandbox, sender: Address, query_id: bytes, reply: bytes) -> None:
-    if sandbox.closed:
-        return
-    try:
-        sandbox.udp.sendto(query_id + reply, sender)
-    except OSError:
-        pass  # the client retries, as after a lost datagram
