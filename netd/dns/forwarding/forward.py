@@ -24,7 +24,7 @@ from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import is_probe
 from netd.dns.forwarding.quick_queries import QuickQueries
 from netd.dns.forwarding.quick_query import QuickQuery
-from netd.dns.forwarding.routes import RouteTable
+from netd.dns.forwarding.query_routes import RouteTable
 from netd.dns.forwarding.upstream_race import Deliver, PendingQuery, RaceContext, UpstreamRace
 from netd.dns.forwarding.upstreams import HostFile
 from netd.dns.messages.decide import Forward, Rcode

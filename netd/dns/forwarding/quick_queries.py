@@ -18,7 +18,7 @@ from netd.dns.forwarding.delay_queue import DelayQueue
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import STEP
 from netd.dns.forwarding.quick_query import QuickQuery
-from netd.dns.forwarding.routes import Route
+from netd.dns.forwarding.query_routes import Route
 from netd.dns.forwarding.udp_ports import Port, Query, UdpPorts
 from netd.dns.forwarding.upstream_race import RETRY_AFTER, Deliver, RaceContext, UpstreamRace
 from netd.dns.messages.rr_scan import plain_answer

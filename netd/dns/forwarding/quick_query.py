@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from netd.dns.sandbox import ServedSandbox
 
 if TYPE_CHECKING:
-    from netd.dns.forwarding.routes import Route
+    from netd.dns.forwarding.query_routes import Route
     from netd.dns.forwarding.udp_ports import Port, Query, UdpPorts
 
 
