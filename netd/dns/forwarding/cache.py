@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from netd.dns.messages.message import HEADER, PLAIN_OPT, question_end
 from netd.dns.messages.rr_scan import RecordPosition, RecordType, all_records
@@ -38,14 +38,8 @@ class _Owner:
         """Bytes of its entries, with a fixed amount per entry."""
 
 
-class _Entry(NamedTuple):
-    reply: bytes
-    """Without its id."""
-    ttl_offsets: tuple[int, ...]
-    since: float
-    until: float
-    size: int
-    owner: _Owner
+_Entry: TypeAlias = "tuple[bytes, tuple[int, ...], float, float, int, _Owner]"
+"""The response without its id, the offsets of its TTLs, from when and until when it is valid, its size, its owner."""
 
 
 class Cache:
@@ -69,10 +63,11 @@ class Cache:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if now >= entry.until:
+        reply, ttl_offsets, since, until, _, _ = entry
+        if now >= until:
             self._drop(key)
             return None
-        return _aged(entry, int(now - entry.since))
+        return _aged(reply, ttl_offsets, int(now - since))
 
     def put(
         self,
@@ -111,7 +106,8 @@ class Cache:
         if share is None:
             share = self._owners[owner] = _Owner(owner)
         size = query_size + len(reply)
-        self._entries[key] = _Entry(reply, ttl_offsets, now, now + min(seconds, MAX_TTL), size, share)
+        until = now + (seconds if seconds < MAX_TTL else MAX_TTL)
+        self._entries[key] = (reply, ttl_offsets, now, until, size, share)
         share.keys[key] = None
         share.weight += size + _ENTRY
         self._bytes += size
@@ -128,23 +124,22 @@ class Cache:
         self._drop(next(iter(heaviest.keys)))
 
     def _drop(self, key: Hashable) -> None:
-        entry = self._entries.pop(key)
-        owner = entry.owner
-        self._bytes -= entry.size
-        owner.weight -= entry.size + _ENTRY
+        _, _, _, _, size, owner = self._entries.pop(key)
+        self._bytes -= size
+        owner.weight -= size + _ENTRY
         del owner.keys[key]
         if not owner.keys:
             del self._owners[owner.name]
 
 
-def _aged(entry: _Entry, seconds: int) -> bytes:
+def _aged(reply: bytes, ttl_offsets: tuple[int, ...], seconds: int) -> bytes:
     if not seconds:
-        return entry.reply
-    reply = bytearray(entry.reply)
-    for at in entry.ttl_offsets:
-        left = int.from_bytes(reply[at : at + 4]) - seconds
-        reply[at : at + 4] = max(0, left).to_bytes(4)
-    return bytes(reply)
+        return reply
+    aged = bytearray(reply)
+    for at in ttl_offsets:
+        left = int.from_bytes(aged[at : at + 4]) - seconds
+        aged[at : at + 4] = max(0, left).to_bytes(4)
+    return bytes(aged)
 
 
 def is_cacheable_query(query: bytes) -> bool:

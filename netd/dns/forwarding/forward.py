@@ -22,9 +22,9 @@ from netd.dns.forwarding.cache import Cache
 from netd.dns.forwarding.case_randomization import folded, spelled
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import is_probe
+from netd.dns.forwarding.query_routes import RouteTable
 from netd.dns.forwarding.quick_queries import QuickQueries
 from netd.dns.forwarding.quick_query import QuickQuery
-from netd.dns.forwarding.query_routes import RouteTable
 from netd.dns.forwarding.upstream_race import Deliver, PendingQuery, RaceContext, UpstreamRace
 from netd.dns.forwarding.upstreams import HostFile
 from netd.dns.messages.decide import Forward, Rcode
@@ -62,7 +62,7 @@ class Forwarder:
         self._failures: dict[tuple[str, bytes], bytes] = {}
         """Sandbox and key of a query → the response to a failed one."""
         self._quick = QuickQueries(self._context, self._cache, self._shares, replies, counters, self._promote)
-        self._context.ports.quick = self._quick
+        self._context.ports.receiver = self._quick
 
     def forward_datagram(self, sandbox: ServedSandbox, forward: Forward, query: bytes, client: bytes) -> bytes | None:
         """Forward a plain query of *sandbox* over UDP, without id; return the response if it is known.

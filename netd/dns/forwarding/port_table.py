@@ -6,8 +6,7 @@ import socket
 from functools import partial
 
 from netd.dns.event_loop import Loop
-from netd.dns.forwarding.quick_query import QuickHandler
-from netd.dns.forwarding.udp_ports import SWEEP, UdpPorts
+from netd.dns.forwarding.udp_ports import SWEEP, Receiver, UdpPorts
 from netd.dns.records import Upstream
 from netd.dns.sandbox import ServedSandbox
 from netd.kernel.namespaces.netns import run_in_fd
@@ -24,8 +23,8 @@ class PortTable:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self.quick: QuickHandler | None = None
-        """The handler of quick queries; set before the first use."""
+        self.receiver: Receiver | None = None
+        """Handles what arrives at the ports; set before the first use."""
         self._ports: dict[str, UdpPorts] = {}
         """Sandbox, or ``_HOST`` → its ports."""
         self._is_armed = False
@@ -37,7 +36,7 @@ class PortTable:
         if ports is None:
             inside = partial(_sockets_in, sandbox.netns)
             open_sockets, keep = (inside, 1) if upstream.inside else (_sockets_here, 0)
-            ports = self._ports[key] = UdpPorts(self._loop, open_sockets, keep, self._arm, self.quick)
+            ports = self._ports[key] = UdpPorts(self._loop, open_sockets, keep, self._arm, self.receiver)
         return ports
 
     def forget(self, sandbox: str) -> None:

@@ -94,7 +94,7 @@ class RouteTable:
     def of(self, sandbox: ServedSandbox, upstreams: tuple[Upstream, ...]) -> Route:
         """Return the route of queries of *sandbox* over UDP."""
         route = self._routes.get(sandbox)
-        if route is None or route.upstreams is not upstreams:
+        if route is None or route.upstreams != upstreams:
             prefix = self.prefixes.of(sandbox, upstreams, False)
             ports = self._ports.of(sandbox, upstreams[0])
             races = self.races_of(sandbox)

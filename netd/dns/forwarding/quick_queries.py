@@ -9,7 +9,7 @@ sends it too, if the response is not a plain answer, and if there is none within
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from netd.dns.dns_counters import DnsCounters
 from netd.dns.forwarding.cache import Cache
@@ -17,9 +17,9 @@ from netd.dns.forwarding.case_randomization import NAME, mixed, spelled
 from netd.dns.forwarding.delay_queue import DelayQueue
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import STEP
-from netd.dns.forwarding.quick_query import QuickQuery
 from netd.dns.forwarding.query_routes import Route
-from netd.dns.forwarding.udp_ports import Port, Query, UdpPorts
+from netd.dns.forwarding.quick_query import QuickQuery
+from netd.dns.forwarding.udp_ports import Port, Query, Receiver, UdpPorts
 from netd.dns.forwarding.upstream_race import RETRY_AFTER, Deliver, RaceContext, UpstreamRace
 from netd.dns.messages.rr_scan import plain_answer
 from netd.dns.records import Upstream
@@ -51,8 +51,8 @@ class _Flight:
         """Monotonic seconds."""
 
 
-class QuickQueries:
-    """The queries that are pending without objects of their own; a ``QuickHandler``."""
+class QuickQueries(Receiver):
+    """The queries that are pending without objects of their own."""
 
     def __init__(
         self,
@@ -117,29 +117,54 @@ class QuickQueries:
             for query in unsent:
                 self._promote(query).start()
 
-    def answered(self, query: QuickQuery, packet: bytes, now: float) -> bool:
-        """Deliver *packet*, if it is a plain answer to the query."""
+    def received(self, ports: UdpPorts, port: Port, packets: Sequence[bytes]) -> int:
+        queries, now = port.queries, time.monotonic()
+        ended = clients = 0
+        last: Route | None = None
+        for packet in packets:
+            query = queries.get(packet[:2])
+            if isinstance(query, QuickQuery):
+                route = query.route
+                if route.races.get(query.key) is query:
+                    answered = self._answer(query, packet, now)
+                    if not answered:
+                        self._hand_over(query, ports, port, packet[:2]).received(packet)
+                        continue
+                    if route is not last:
+                        self._count(last, clients, now)
+                        last, clients = route, 0
+                    clients += answered
+                queries[packet[:2]] = None
+                ended += 1
+            elif query is not None:
+                query.received(packet)
+        self._count(last, clients, now)
+        return ended
+
+    def _answer(self, query: QuickQuery, packet: bytes, now: float) -> int:
+        """Deliver *packet*, if it is a plain answer to the query; return the number of clients."""
         sent, question, name_end, key, sandbox, client, route, begun = query
-        if route.races.get(key) is not query:
-            return True
         if packet[2:6] not in _PLAIN_HEADERS or not packet.startswith(sent[NAME : name_end + 4], NAME + 2):
-            return False
+            return 0
         if (found := plain_answer(packet, name_end + 6)) is None:
-            return False
+            return 0
         del route.races[key]
-        end = name_end + 2
-        rest = packet[end:].replace(sent[NAME:name_end], question[NAME:name_end])
-        reply = packet[2 : NAME + 2] + question[NAME:name_end] + rest
+        name = question[NAME:name_end]
+        rest = packet[name_end + 2 :].replace(sent[NAME:name_end], name)
+        reply = packet[2 : NAME + 2] + name + rest
         self._replies.add(sandbox, client, reply)
-        clients = 1 + self._deliver_joined(query, reply) if self._joined else 1
         seconds, ttl_offsets = found
         if seconds:
-            self._cache.store(route.prefix + question, len(question), reply, seconds, ttl_offsets, now, sandbox.id)
-        self._shares.end(sandbox.id, clients)
-        self._counters.outcomes["upstream"] += clients
+            self._cache.store(route.prefix + question, len(question), reply, seconds, ttl_offsets, now, route.sandbox)
         self._counters.observe(now - begun)
-        self._context.health.record_response_of(route.server_key, now)
-        return True
+        return 1 + self._deliver_joined(query, reply) if self._joined else 1
+
+    def _count(self, route: Route | None, clients: int, now: float) -> None:
+        """Count the answers to *clients* clients."""
+        if route is not None:
+            self._shares.end(route.sandbox, clients)
+            self._counters.outcomes["upstream"] += clients
+            self._context.health.record_response_of(route.server_key, now)
 
     def _deliver_joined(self, query: QuickQuery, reply: bytes) -> int:
         joined = self._joined.pop(query, ())
@@ -147,7 +172,7 @@ class QuickQueries:
             deliver(spelled(reply, question, query.name_end))
         return len(joined)
 
-    def handed_over(self, query: QuickQuery, ports: UdpPorts, port: Port, query_id: bytes) -> Query:
+    def _hand_over(self, query: QuickQuery, ports: UdpPorts, port: Port, query_id: bytes) -> Query:
         """Return the attempt of the race that continues the query."""
         return self._promote(query).adopt(ports, port, query_id + query.sent, query.begun)
 

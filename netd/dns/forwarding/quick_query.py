@@ -1,14 +1,13 @@
-"""A query that is forwarded without objects of its own, and the interface of its handler to the UDP ports."""
+"""A query that is forwarded without an object of its own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from netd.dns.sandbox import ServedSandbox
 
 if TYPE_CHECKING:
     from netd.dns.forwarding.query_routes import Route
-    from netd.dns.forwarding.udp_ports import Port, Query, UdpPorts
 
 
 class QuickQuery(NamedTuple):
@@ -28,16 +27,3 @@ class QuickQuery(NamedTuple):
     route: Route
     begun: float
     """Monotonic seconds."""
-
-
-class QuickHandler(Protocol):
-    """Called by ``UdpPorts``."""
-
-    def answered(self, query: QuickQuery, packet: bytes, now: float) -> bool:
-        """Called with each packet from the server that has the query's id; returns whether the query has ended."""
-
-    def handed_over(self, query: QuickQuery, ports: UdpPorts, port: Port, query_id: bytes) -> Query:
-        """Return the object that handles the query from now on, which ``answered`` has not ended."""
-
-    def refused(self, query: QuickQuery) -> None:
-        """Called if an ICMP error has arrived for the port; no response follows."""

@@ -25,7 +25,7 @@ from typing import Protocol, TypeAlias
 
 from netd.dns.event_loop import READ, Loop
 from netd.dns.forwarding.port_batches import BATCHES, MOST
-from netd.dns.forwarding.quick_query import QuickHandler, QuickQuery
+from netd.dns.forwarding.quick_query import QuickQuery
 from netd.dns.forwarding.random_bytes import RANDOM
 from netd.dns.records import Upstream
 
@@ -92,6 +92,22 @@ class Port:
         self.expires = 0.0
 
 
+class Receiver:
+    """Passes packets on to their queries.  The base class is for queries that are objects only."""
+
+    def received(self, ports: UdpPorts, port: Port, packets: Sequence[bytes]) -> int:
+        """Handle *packets*, which have arrived at *port*; return how many quick queries have ended."""
+        queries = port.queries
+        for packet in packets:
+            query = queries.get(packet[:2])
+            if query is not None and not isinstance(query, QuickQuery):
+                query.received(packet)
+        return 0
+
+    def refused(self, query: QuickQuery) -> None:
+        """Called if an ICMP error has arrived for the port of *query*; no response follows."""
+
+
 class UdpPorts:
     """The ports of one namespace.  Owns the sockets."""
 
@@ -101,11 +117,11 @@ class UdpPorts:
         open_sockets: OpenSockets,
         keep: int = 0,
         on_open: Callable[[], None] = lambda: None,
-        quick: QuickHandler | None = None,
+        receiver: Receiver | None = None,
     ) -> None:
         """*keep* disconnected sockets stay open when unused; *on_open* is called when sockets were opened."""
         self._loop = loop
-        self._quick = quick
+        self._receiver = receiver or Receiver()
         self._open_sockets = open_sockets
         self._keep = keep
         self._on_open = on_open
@@ -260,21 +276,8 @@ class UdpPorts:
         except OSError:
             self._fail(port)
             return
-        queries, server, ended = port.queries, port.server, 0
-        now = time.monotonic()
-        for packet in packets:
-            query = queries.get(packet[:2])
-            if query is None:
-                continue
-            if not isinstance(query, QuickQuery):
-                query.received(packet)
-            elif self._quick is not None:
-                if self._quick.answered(query, packet, now):
-                    queries[packet[:2]] = None
-                    ended += 1
-                else:
-                    later = queries[packet[:2]] = self._quick.handed_over(query, self, port, packet[:2])
-                    later.received(packet)
+        queries, server = port.queries, port.server
+        ended = self._receiver.received(self, port, packets)
         if ended and server is not None and port.queries is queries:
             port.pending -= ended
             server.pending -= ended
@@ -296,8 +299,7 @@ class UdpPorts:
         server.pending -= port.pending
         for query in port.queries.values():
             if isinstance(query, QuickQuery):
-                if self._quick is not None:
-                    self._loop.call_soon(partial(self._quick.refused, query))
+                self._loop.call_soon(partial(self._receiver.refused, query))
             elif query is not None:
                 self._loop.call_soon(query.refused)
         self._release(port)
