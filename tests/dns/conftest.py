@@ -7,9 +7,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from dns_lab import BACK, WEB, DnsHost, in_namespace, new_namespace
+from dns_lab import BACK, WEB, Container, DnsHost, in_namespace, new_namespace, resolver_in
 
 from netd.dns.client.dns_client import DnsClient
+from netd.dns.event_loop import Loop
+from netd.dns.records import View
+from netd.dns.server.service import DnsServer
 
 
 @pytest.fixture
@@ -57,3 +60,16 @@ def on_host(
         in_namespace(host, main)
 
     return run
+
+
+@pytest.fixture
+def service(make_namespace: Callable[[], int], resolv_conf: Path) -> Iterator[tuple[DnsServer, Loop, Container]]:
+    """A server's inside in this process, with a container "a" that it serves while ``serving``."""
+    loop, container = Loop(), Container("a", make_namespace())
+    server = DnsServer(loop, resolv_conf)
+    resolver = resolver_in(container.ns)
+    server.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
+    server.views.set_network("n1", WEB)
+    server.set_view("a", View(("n1",)))
+    yield server, loop, container
+    server.close("a")

@@ -19,6 +19,7 @@ from dns.message import Message
 from dnslib import QTYPE, RR, A, DNSRecord
 
 from netd.dns.client.dns_client import DnsClient
+from netd.dns.event_loop import READ, Loop
 from netd.dns.records import NetworkRecords, Upstream, View
 from netd.host_protocol import Resolver
 from netd.kernel.namespaces import libc, netns
@@ -244,3 +245,19 @@ def upstream(ns: int, address: str, answer: Callable[[bytes], bytes | None]) -> 
 
 def inside(*addresses: str) -> tuple[Upstream, ...]:
     return tuple(Upstream(address, inside=True) for address in addresses)
+
+
+@contextmanager
+def serving(loop: Loop) -> Iterator[None]:
+    """Run *loop* in a thread."""
+    wake, stop = socket.socketpair()
+    loop.watch(wake.fileno(), READ, lambda events: loop.stop())
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.close()
+        thread.join()
+        loop.unwatch(wake.fileno())
+        wake.close()

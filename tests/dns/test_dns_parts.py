@@ -5,24 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import dns.message
 import pytest
-from dns_lab import WEB, Container, inside, read_frame, resolver_in, says, upstream
+from dns_lab import inside, read_frame, says, serving, upstream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netd.dns import protocol
-from netd.dns.event_loop import READ, Loop
 from netd.dns.forwarding import upstreams
 from netd.dns.forwarding.upstreams import RETRY, HostFile, QueryPlan, UpstreamHealth, parse
 from netd.dns.protocol import MessageSocket, decode, encode
 from netd.dns.records import NetworkRecords, Patch, Service, Upstream, View
-from netd.dns.server import service as server_parts
 from netd.dns.server import tcp
 from netd.dns.server.batch import SLOTS
 from netd.dns.views import MAX_PREPARED, ViewTable
@@ -106,34 +102,6 @@ def test_resolvers_inside_are_each_sandboxs_own_affair():
     assert health.plan("t", (own, B), 2).order == (own, B)
     health.forget("s")
     assert health.plan("s", (own, B), 2).order == (own, B)
-
-
-@pytest.fixture
-def service(make_namespace, resolv_conf):
-    """A server's inside in this process, with a container "a" that it serves while ``serving``."""
-    loop, container = Loop(), Container("a", make_namespace())
-    server = server_parts.DnsServer(loop, resolv_conf)
-    resolver = resolver_in(container.ns)
-    server.open("a", (resolver.udp.detach(), resolver.tcp.detach(), resolver.netns))
-    server.views.set_network("n1", WEB)
-    server.set_view("a", View(("n1",)))
-    yield server, loop, container
-    server.close("a")
-
-
-@contextmanager
-def serving(loop):
-    wake, stop = socket.socketpair()
-    loop.watch(wake.fileno(), READ, lambda events: loop.stop())
-    thread = threading.Thread(target=loop.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.close()
-        thread.join()
-        loop.unwatch(wake.fileno())
-        wake.close()
 
 
 def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatch):
