@@ -128,10 +128,13 @@ class Host(Protocol):
     async def observe(self) -> State:
         """Return the facts of all objects of netd in the kernel: links by prefix or known name, mounted namespaces."""
 
-    async def apply(self, steps: Sequence[Step]) -> None:
-        """Execute the steps in order; each step is idempotent.
+    async def apply(
+        self, steps: Sequence[Step], *, before: RulesetChange | None = None, after: RulesetChange | None = None
+    ) -> None:
+        """Execute the steps in order; each step is idempotent.  Change the rules *before* and *after* the steps.
 
-        Raises KernelRefused at the first step that fails; earlier steps are not undone.  After a DEL the object passes
+        Raises KernelRefused at the first step that fails; earlier steps are not undone, and the rules are changed
+        nevertheless.  After a DEL the object passes
         no packets and its names may be used again, although the kernel may delete it later.  The sysctls of a sandbox
         are recorded in the run folder, because the kernel does not record which were set.
         """

@@ -114,8 +114,11 @@ class KernelHost:
     async def observe(self) -> State:
         return await self._threads.run(self._worker.observe)
 
-    async def apply(self, steps: Sequence[Step]) -> None:
-        await self._threads.run(lambda: self._worker.apply(steps))
+    async def apply(
+        self, steps: Sequence[Step], *, before: RulesetChange | None = None, after: RulesetChange | None = None
+    ) -> None:
+        self._firewall_changes += (before is not None) + (after is not None)
+        await self._threads.run(lambda: self._worker.change(steps, before, after))
 
     @property
     def firewall_changes(self) -> int:
@@ -181,10 +184,12 @@ class KernelHost:
         return self._worker.sandboxes.path(sandbox)
 
     async def used_subnets(self) -> Sequence[Subnet]:
-        return await self._threads.run(self._worker.used_subnets)
+        known = self._worker.surroundings.known()
+        return known.subnets if known else await self._threads.run(self._worker.used_subnets)
 
     async def routes(self) -> Sequence[RouteEntry]:
-        return await self._threads.run(self._worker.routes)
+        known = self._worker.surroundings.known()
+        return known.routes if known else await self._threads.run(self._worker.routes)
 
     async def wait_for_route_change(self) -> None:
         while True:
@@ -195,7 +200,8 @@ class KernelHost:
             await asyncio.sleep(_ROUTES_SETTLE)
 
     async def mtu(self, link: str = "") -> int:
-        return await self._threads.run(lambda: self._worker.mtu(link))
+        known = None if link else self._worker.surroundings.known()
+        return known.default_mtu if known else await self._threads.run(lambda: self._worker.mtu(link))
 
     async def uplinks(self) -> Mapping[Family, Sequence[str]]:
         return await self._threads.run(self._worker.uplinks)

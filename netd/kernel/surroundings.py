@@ -4,7 +4,8 @@ A host with a thousand networks has thousands of routes, and reading them takes 
 socket of its own tells before each use whether another program has changed anything: the kernel queues notifications
 before a change returns, so nothing is missed.  Changes of netd's own links invalidate nothing.
 
-Must be used in one thread, whose network namespace is the host; changes nothing.
+Must be created and used in one thread, whose network namespace is the host, except for ``known``, which any thread may
+call.  Changes nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netd.common.addresses import FAMILIES, Family, Subnet
 from netd.host_protocol import RouteEntry
@@ -45,12 +48,18 @@ _MAIN_TABLE = 254
 class _Contents:
     names: dict[int, str]
     """Links that are not netd's, by index."""
-    subnets: frozenset[Subnet]
+    subnets: tuple[Subnet, ...]
     routes: tuple[RouteEntry, ...]
     default_links: frozenset[int]
     """The links of default routes."""
     uplinks: Mapping[Family, tuple[str, ...]]
     """The links of the default routes that the host uses, by family."""
+
+
+class Known(NamedTuple):
+    subnets: tuple[Subnet, ...]
+    routes: tuple[RouteEntry, ...]
+    default_mtu: int
 
 
 class Surroundings:
@@ -66,26 +75,42 @@ class Surroundings:
         """Names and MTUs of foreign links as last notified."""
         self._default_mtu: int | None = None
         self._version = self._reported = 0
+        self._lock = threading.RLock()
+        """Held while notifications are read and the contents are used or replaced."""
 
     def close(self) -> None:
         self._notifications.close()
 
-    def subnets(self) -> list[Subnet]:
-        """Return the subnets of addresses and routes, except default routes."""
-        found = self._current().subnets
-        return sorted(found, key=lambda subnet: (subnet.version, subnet.network_address.packed, subnet.prefixlen))
+    def known(self) -> Known | None:
+        """Return what the methods return, if the kernel need not be read; None otherwise.
 
-    def routes(self) -> list[RouteEntry]:
+        Any thread may call it.  Does not wait for another thread.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            self._drain()
+            contents, mtu = self._contents, self._default_mtu
+            return None if contents is None or mtu is None else Known(contents.subnets, contents.routes, mtu)
+        finally:
+            self._lock.release()
+
+    def subnets(self) -> tuple[Subnet, ...]:
+        """Return the subnets of addresses and routes, except default routes."""
+        return self._current().subnets
+
+    def routes(self) -> tuple[RouteEntry, ...]:
         """Return the routes of every table, except default routes."""
-        return list(self._current().routes)
+        return self._current().routes
 
     def default_mtu(self) -> int:
         """Return the smallest MTU of the links with default routes; 0 if there is none."""
-        contents = self._current()
-        if self._default_mtu is None:
-            found = [link.mtu for index in contents.default_links if (link := self._host.find(index)) is not None]
-            self._default_mtu = min(found, default=0)
-        return self._default_mtu
+        with self._lock:
+            contents = self._current()
+            if self._default_mtu is None:
+                found = [link.mtu for index in contents.default_links if (link := self._host.find(index)) is not None]
+                self._default_mtu = min(found, default=0)
+            return self._default_mtu
 
     def uplinks(self) -> Mapping[Family, tuple[str, ...]]:
         """Return the links of the default routes with the lowest metric of the main table, by family."""
@@ -93,20 +118,23 @@ class Surroundings:
 
     def changed(self) -> bool:
         """Return whether anything has changed since the last call."""
-        self._drain()
-        changed, self._reported = self._version != self._reported, self._version
-        return changed
+        with self._lock:
+            self._drain()
+            changed, self._reported = self._version != self._reported, self._version
+            return changed
 
     def invalidate(self) -> None:
         """Read everything again at the next use: a foreign link has become netd's, or has ceased to be."""
-        self._contents, self._default_mtu = None, None
-        self._version += 1
+        with self._lock:
+            self._contents, self._default_mtu = None, None
+            self._version += 1
 
     def _current(self) -> _Contents:
-        self._drain()
-        if self._contents is None:
-            self._contents = self._read()
-        return self._contents
+        with self._lock:
+            self._drain()
+            if self._contents is None:
+                self._contents = self._read()
+            return self._contents
 
     def _read(self) -> _Contents:
         links = self._host.names_and_aliases()
@@ -119,7 +147,7 @@ class Surroundings:
         subnets = {address.network for index, group in addresses.items() if index not in self._own for address in group}
         return _Contents(
             names,
-            frozenset(subnets.union(route.destination for route in used)),
+            tuple(sorted(subnets.union(route.destination for route in used), key=_order)),
             tuple(RouteEntry(route.destination, names[route.link]) for route in used if route.link in names),
             frozenset(
                 link for route in routes if rtnl.is_default(route) for link in (route.link, *route.further_links)
@@ -169,6 +197,10 @@ class Surroundings:
         changed = self._links.get(index) != properties
         self._links[index] = properties
         return changed
+
+
+def _order(subnet: Subnet) -> tuple[int, bytes, int]:
+    return subnet.version, subnet.network_address.packed, subnet.prefixlen
 
 
 def _uplinks(routes: Iterable[rtnl.RtnlRoute], names: Mapping[int, str], family: Family) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from netd import facts
@@ -97,10 +98,10 @@ class Worker:
         self.links.remember(found)
         return facts.state(found)
 
-    def used_subnets(self) -> list[Subnet]:
+    def used_subnets(self) -> Sequence[Subnet]:
         return self.surroundings.subnets()
 
-    def routes(self) -> list[RouteEntry]:
+    def routes(self) -> Sequence[RouteEntry]:
         return self.surroundings.routes()
 
     def uplinks(self) -> Mapping[Family, tuple[str, ...]]:
@@ -144,6 +145,22 @@ class Worker:
                     name = f"net/ipv{family}/conf/{bridge.name}/forwarding"
                     if sysctl.read_optional(name) == "0":
                         sysctl.write_optional(name, "1")
+
+    def change(self, steps: Sequence[Step], before: RulesetChange | None, after: RulesetChange | None) -> None:
+        """Change rules, links and rules.  What follows a failure is still done; the first one is raised."""
+        failure: Exception | None = None
+        for part in (
+            partial(self.change_firewall, before) if before else None,
+            partial(self.apply, steps),
+            partial(self.change_firewall, after) if after else None,
+        ):
+            try:
+                if part is not None:
+                    part()
+            except Exception as problem:
+                failure = failure or problem
+        if failure is not None:
+            raise failure
 
     def apply(self, steps: Sequence[Step]) -> None:
         deleted = {step.fact.sandbox for step in steps if step.verb is Verb.DEL and isinstance(step.fact, Namespace)}

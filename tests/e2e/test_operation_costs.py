@@ -23,11 +23,11 @@ _ROUNDS, _QUIET = 2, 0.04
 
 CEILINGS: dict[str, dict[str, dict[str, int]]] = {
     "network create": {
-        "netd": {"netlink": 3, "sysctl": 6, "handovers": 6, "durable": 1, "messages": 1},
+        "netd": {"netlink": 3, "sysctl": 2, "handovers": 3, "durable": 1, "messages": 1},
         "runtime": {"http": 1},
     },
     "network remove": {
-        "netd": {"netlink": 2, "handovers": 4, "durable": 1, "messages": 1},
+        "netd": {"netlink": 2, "handovers": 3, "durable": 1, "messages": 1},
         "runtime": {"http": 1},
     },
     "connect": {
@@ -59,11 +59,11 @@ CEILINGS: dict[str, dict[str, dict[str, int]]] = {
         "runtime": {"handovers": 3, "durable": 1, "http": 1},
     },
     "start with a port": {
-        "netd": {"netlink": 5, "handovers": 5, "messages": 1},
+        "netd": {"netlink": 5, "handovers": 4, "messages": 1},
         "runtime": {"handovers": 2, "http": 1},
     },
     "stop with a port": {
-        "netd": {"netlink": 4, "handovers": 5, "messages": 1},
+        "netd": {"netlink": 4, "handovers": 4, "messages": 1},
         "runtime": {"handovers": 2, "http": 1},
     },
     "remove with a port": {

@@ -100,6 +100,7 @@ def test_a_change_leads_from_any_ruleset_to_any_other(had: Ruleset, wanted: Rule
     assert carry_out(elements(had), ruleset.text(ruleset.change(held, real))) == elements(wanted)
     held.apply(real)
     assert held.ruleset() == wanted
+    assert held.forwards == wanted.forwards
     back = held.effective(RulesetChange.between(wanted, had))
     assert carry_out(elements(wanted), ruleset.text(ruleset.change(held, back))) == elements(had)
 

@@ -158,12 +158,10 @@ async def _apply(context: EngineContext, change: SandboxChange) -> None:
     work: list[Coroutine[Any, Any, None]] = []
     removed = Ruleset(published=change.unpublished, opened=change.closed)
     added = Ruleset(published=change.published, opened=change.opened)
-    if removed and not added:
-        work.append(context.host.change_firewall(RulesetChange(removed, added)))
-    if change.steps:
-        work.append(context.host.apply(change.steps))
-    if added:
-        work.append(context.host.change_firewall(RulesetChange(removed, added)))
+    rules = RulesetChange(removed, added) if removed or added else None
+    if change.steps or rules:
+        before, after = (None, rules) if added else (rules, None)
+        work.append(context.host.apply(change.steps, before=before, after=after))
     if change.after is not None:
         work.append(open_resolver(context.dns, context.host, change.after))
     failures = [found for found in await asyncio.gather(*work, return_exceptions=True) if found is not None]

@@ -73,16 +73,13 @@ def unregister(context: EngineContext, network: Network) -> None:
 
 
 async def _create_in_kernel(host: Host, wanted: DesiredState, network: Network) -> None:
-    """Queue the change of the links and that of the firewall at once; the host executes them in order."""
     steps = facts.plan(wanted.network(network), {})
-    change = RulesetChange(added=_rules(wanted, network))
-    await _all(host.apply(steps), host.change_firewall(change))
+    await host.apply(steps, after=RulesetChange(added=_rules(wanted, network)))
 
 
 async def _delete_from_kernel(host: Host, wanted: DesiredState, network: Network) -> None:
     steps = facts.plan({}, wanted.network(network))
-    change = RulesetChange(removed=_rules(wanted, network))
-    await _all(host.change_firewall(change), host.apply(steps))
+    await host.apply(steps, before=RulesetChange(removed=_rules(wanted, network)))
 
 
 def _rules(wanted: DesiredState, network: Network) -> Ruleset:

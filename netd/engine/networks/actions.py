@@ -227,7 +227,9 @@ class Networks:
         return not (isinstance(found, Bridge) and found.owned)
 
     def _check_device_unused(self, network: Network, device: str | None) -> None:
-        for other in self._context.state.networks if device else ():
+        # A name with the network's new id is unused.
+        chosen = device is not None and not device.endswith(short(network.id))
+        for other in self._context.state.networks if chosen else ():
             if self._context.driver(other).device(other) == device:
                 raise Forbidden(
                     f"cannot create network {network.name}: conflicts with network {other.name}: networks have same"

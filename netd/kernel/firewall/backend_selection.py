@@ -120,7 +120,7 @@ class SelectedFirewall:
         self._firewall.change(change)
         self._delete_other_once()
         if change.added.bridges or change.removed.bridges:
-            self.host_forward.note_networks(self._firewall.state.bridges)
+            self.host_forward.note_networks(self._firewall.state.bridges, change.added.bridges)
 
     def update(self, rules: Ruleset) -> None:
         self._firewall.update(rules)

@@ -22,6 +22,8 @@ class RulesetState:
         self._published = set(rules.published)
         self._opened = set(rules.opened)
         self._over_budget = set(rules.over_budget)
+        self._forwarding = Counter(family for bridge in rules.bridges for family in forwards((bridge,)))
+        """Number of bridges that need IP forwarding, by family."""
         self._ports_at = Counter(port for rule in rules.published for port in nat_ports.single_ports(rule))
         """Number of rules by family, protocol and host port, without ranges at all addresses."""
         self.nat_ports = nat_ports.choose(rules.published)
@@ -30,7 +32,7 @@ class RulesetState:
 
     @property
     def forwards(self) -> frozenset[Family]:
-        return forwards(self._bridges)
+        return frozenset(family for family, bridges in self._forwarding.items() if bridges)
 
     @property
     def bridges(self) -> Set[BridgeRules]:
@@ -78,6 +80,8 @@ class RulesetState:
         self.nat_ports = self.nat_ports_after(change)
         self._ports_at.subtract(port for rule in removed.published for port in nat_ports.single_ports(rule))
         self._ports_at.update(port for rule in added.published for port in nat_ports.single_ports(rule))
+        self._forwarding.subtract(family for bridge in removed.bridges for family in forwards((bridge,)))
+        self._forwarding.update(family for bridge in added.bridges for family in forwards((bridge,)))
         _apply(self._bridges, removed.bridges, added.bridges)
         _apply(self._published, removed.published, added.published)
         _apply(self._opened, removed.opened, added.opened)

@@ -18,6 +18,7 @@ from netd.kernel.netlink.messages import Request, attribute
 # Positions in Link.conf4 (IPV4_DEVCONF_* of linux/ip.h, less one) and in Link.conf6 (DEVCONF_* of linux/ipv6.h).
 _POSITIONS4 = {"forwarding": 0, "proxy_arp": 2, "accept_redirects": 3, "arp_ignore": 18, "route_localnet": 25}
 _POSITIONS6 = {"forwarding": 0, "accept_ra": 3, "accept_redirects": 4, "disable_ipv6": DISABLE_IPV6, "accept_dad": 27}
+_IPV4 = "net/ipv4/"
 # linux/if_link.h
 _BRIDGE = {
     "stp_state": (5, struct.Struct("=I"), 0),
@@ -56,7 +57,10 @@ def wrong_sysctls(link: Link, fact: Bridge, forwards: Collection[Family]) -> Ite
     detection of its own address, a bridge would send no solicitations for forwarded packets.
     """
     wanted4 = {"route_localnet": int(fact.localnet), "accept_redirects": 0, "proxy_arp": 0}
-    wanted6 = {"accept_redirects": 0, "accept_ra": 0, "accept_dad": 0, "disable_ipv6": int(not has_ipv6(fact))}
+    wanted6 = {"accept_ra": 0, "disable_ipv6": int(not has_ipv6(fact))}
+    if has_ipv6(fact):
+        # They have no effect while IPv6 is disabled.
+        wanted6 |= {"accept_redirects": 0, "accept_dad": 0}
     for family, wanted in ((4, wanted4), (6, wanted6)):
         if family in forwards:
             wanted["forwarding"] = 1
@@ -73,6 +77,17 @@ def wrong_sysctls(link: Link, fact: Bridge, forwards: Collection[Family]) -> Ite
 def write_sysctls(link: Link, fact: Bridge, forwards: Collection[Family]) -> None:
     for path, _, value in wrong_sysctls(link, fact, forwards):
         sysctl.write(path, str(value))
+
+
+def configure_new(link: Link, fact: Bridge, forwards: Collection[Family]) -> list[Request]:
+    """Write the IPv6 sysctls of a new bridge, and return the request that sets those of IPv4."""
+    wrong4 = dict[int, int]()
+    for path, _, value in wrong_sysctls(link, fact, forwards):
+        if path.startswith(_IPV4):
+            wrong4[_POSITIONS4[path.rpartition("/")[2]] + 1] = value
+        else:
+            sysctl.write(path, str(value))
+    return [rtnl.set_ipv4_settings(link.index, wrong4)] if wrong4 else []
 
 
 def has_localnet(link: Link) -> bool:

@@ -76,7 +76,11 @@ def _configure(
         tentative = rtnl.delete_address(link.index, bridge_routes.link_local_address(link.mac))
         host.talk(rtnl.set_link(link.index, mtu=fact.mtu), tentative)
         link = host.find(link.index) or link
-    bridge_settings.write_sysctls(link, fact, forwards)
+    settings: list[Request] = []
+    if created:
+        settings = bridge_settings.configure_new(link, fact, forwards)
+    else:
+        bridge_settings.write_sysctls(link, fact, forwards)
     if bridge_settings.has_ipv6(fact):
         addresses.append(rtnl.add_link_local(link.index, bridge_routes.link_local_address(_mac(fact))))
     former = previous.addresses if previous else ()
@@ -85,7 +89,7 @@ def _configure(
     up = rtnl.set_link(link.index, up=True, mtu=fact.mtu, alias=MARK, mac=None if link.mac == mac else mac)
     barrier = tc.attach(link.index, egress_barrier.PROGRAM, tc.EGRESS)
     restored = bridge_settings.restored_attributes(link)
-    host.talk(*old, *barrier, *addresses, *restored, up, *_loopback6(link.index, fact))
+    host.talk(*settings, *old, *barrier, *addresses, *restored, up, *_loopback6(link.index, fact))
 
 
 def _restore(host: Rtnl, fact: Bridge) -> None:

@@ -68,6 +68,8 @@ class Reaper:
         self._rest_until = 0.0
         """Amid other changes, as much time passes after a deletion as it took, because they wait meanwhile."""
         self._closing = False
+        self._host: Rtnl | None = None
+        """The socket of ``run``, opened at the first deletion."""
         self._waiting: list[Future[None]] = []
         """Completed after the next deletion."""
         self._starting: list[Future[None]] = []
@@ -131,6 +133,7 @@ class Reaper:
                 if not failed:
                     logger.warning("retired links not deleted, retrying: error=%s", problem)
                 failed = True
+                self._close_socket()
                 if not last:
                     self.note_change(retired=True)
             now = time.monotonic()
@@ -138,20 +141,27 @@ class Reaper:
             for done in (*starting, *waiting):
                 if not done.done():
                     done.set_result(None)
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        if self._host is not None:
+            self._host.close()
+            self._host = None
 
     def _delete(self, bridges: Sequence[int], starting: Sequence[Future[None]], *, others: bool) -> None:
         """Delete the bridges and *others*: in a single request for *starting*, else the bridges one by one."""
-        with Rtnl() as host:
-            if starting and others:
-                names = map(_retired_name, bridges)
-                host.talk(*(rtnl.set_link(name, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,)) for name in names))
-                bridges = ()
-            for done in starting:
-                done.set_result(None)
-            for index in reversed(bridges):
-                host.talk(rtnl.delete_link(_retired_name(index)))
-            if others:
-                host.talk(rtnl.delete_group(rtnl.RETIRED_GROUP))
+        grouped: list[Request] = []
+        host = self._host = self._host or Rtnl()
+        if starting and others:
+            names = map(_retired_name, bridges)
+            grouped = [rtnl.set_link(name, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,)) for name in names]
+            bridges = ()
+        for done in starting:
+            done.set_result(None)
+        for index in reversed(bridges):
+            host.talk(rtnl.delete_link(_retired_name(index)))
+        if others:
+            host.talk(*grouped, rtnl.delete_group(rtnl.RETIRED_GROUP))
 
     def _wait(self) -> bool:
         """Wait until retired links should be deleted; return false if it is the last time."""

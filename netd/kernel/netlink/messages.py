@@ -20,7 +20,7 @@ _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP_INTERRUPTED, _DUMP, _ACK_TLVS = 0x1, 0x4, 0x10, 0x300, 0x200
 EXCL, REPLACE, CREATE = 0x200, 0x100, 0x400
-_NESTED = 0x8000
+NESTED = 0x8000
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 """NFNL_MSG_BATCH_BEGIN and NFNL_MSG_BATCH_END of linux/netfilter/nfnetlink.h."""
 _REPLY_SIZE = 1 << 18
@@ -55,7 +55,7 @@ def attribute(kind: int, payload: bytes) -> bytes:
 
 
 def nest(kind: int, *attributes: bytes) -> bytes:
-    return attribute(kind | _NESTED, b"".join(attributes))
+    return attribute(kind | NESTED, b"".join(attributes))
 
 
 def text(kind: int, value: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
@@ -218,6 +219,12 @@ def without_ipv6(host: str) -> Request:
 def set_arp_notify(index: int, *, on: bool) -> Request:
     """Set the sysctl ``arp_notify`` of a link: whether gratuitous ARP is sent when it gets up or an address."""
     conf = nest(_INET_CONF, u32(_CONF_ARP_NOTIFY, int(on)))
+    return _link(rtnl.RTM_SETLINK, nest(_AF_SPEC, nest(_AF_INET, conf)), index=index)
+
+
+def set_ipv4_settings(index: int, values: Mapping[int, int]) -> Request:
+    """Set IPv4 sysctls of a link, by IPV4_DEVCONF_* of linux/ip.h, without notifications and flushed routes."""
+    conf = nest(_INET_CONF, *(u32(kind, value) for kind, value in values.items()))
     return _link(rtnl.RTM_SETLINK, nest(_AF_SPEC, nest(_AF_INET, conf)), index=index)
 
 

@@ -89,13 +89,13 @@ class HostForward:
             found.append(Dropped(flow.traffic.value, flow.family, flow.bridge, str(chain), reason, command))
         return list(dict.fromkeys(found))
 
-    def note_networks(self, bridges: Iterable[BridgeRules]) -> None:
-        """Converge if there are networks of a new kind, of which other packets are forwarded.
+    def note_networks(self, bridges: Iterable[BridgeRules], added: Iterable[BridgeRules]) -> None:
+        """Converge if *added* are networks of a new kind, of which other packets are forwarded; *bridges* are all.
 
         Rules that are not needed any more are deleted by ``look``.
         """
         self._bridges = frozenset(bridges)
-        if self._failures or not kinds(self._bridges) <= self._looked_kinds:
+        if self._failures or not kinds(added) <= self._looked_kinds:
             self._look(None, keep=0.0)
 
     def converge(self, bridges: Iterable[BridgeRules]) -> None:

@@ -93,7 +93,7 @@ class Nftables:
     def reset(self, rules: Ruleset) -> None:
         """Rebuild the table in one transaction."""
         self._in_sync = False
-        self._state = RulesetState(rules)
+        self._state, self.forwards = RulesetState(rules), frozenset()
         self._rebuild(rules)
         self._enable_forwarding()
 
@@ -130,8 +130,10 @@ class Nftables:
 
     def _enable_forwarding(self) -> None:
         """Enable forwarding.  Must follow the rules: before them, forwarded packets would not be filtered."""
-        self.forwards = self._state.forwards
-        self._forwarding.enable(self.forwards)
+        # If another program disables it, the watch reports that, and the repair rebuilds the table.
+        wanted = self._state.forwards
+        self._forwarding.enable(wanted - self.forwards)
+        self.forwards = wanted
 
 
 def _with_change(state: RulesetState, effective: RulesetChange) -> Ruleset:
