@@ -242,8 +242,16 @@ class Client:
 
     def _unreachable_message(self) -> str:
         first = self._paths[0]
-        run_dir = first.rpartition("/")[0]
-        return f"cannot reach {self._daemon} at {first}: start it with '{self._daemon} --run-dir {run_dir}'"
+        return f"cannot reach {self._daemon} at {first}: start it with '{self._start_command(first)}'"
+
+    def _start_command(self, socket: str) -> str:
+        from os.path import exists
+
+        run_dir = socket.rpartition("/")[0]
+        units = (f"{folder}/systemd/system/{self._daemon}.service" for folder in ("/etc", "/lib"))
+        if run_dir == "/run/netd" and exists("/run/systemd/system") and any(map(exists, units)):
+            return f"systemctl start {self._daemon}"
+        return f"{self._daemon} --run-dir {run_dir}"
 
 
 def _send(sock: _socket.socket, data: bytes) -> bool:
