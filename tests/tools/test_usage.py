@@ -10,9 +10,8 @@ import pytest
 
 from tests.tools.conftest import ROOT
 
-COMMANDS = sorted(
-    path.name for path in (ROOT / "tools").iterdir() if path.is_file() and os.access(path, os.X_OK) and path.suffix == ""
-)
+PROGRAMS = [path for path in (ROOT / "tools").iterdir() if path.is_file() and os.access(path, os.X_OK)]
+COMMANDS = sorted(path.name for path in PROGRAMS if not path.suffix)
 REFUSING = [name for name in COMMANDS if name not in {"bench", "test"}]
 """tools/test passes unknown words on to pytest."""
 
