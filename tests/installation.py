@@ -67,7 +67,7 @@ def running_installation(config: str = "") -> Iterator[Installation]:
         made.destroy()
 
 
-def wait_until(question, seconds: float = 15) -> None:
+def wait_until(question, seconds: float = 30) -> None:
     """Poll *question* until it returns a true value; fail after *seconds*.  For changes without an event."""
     deadline = time.monotonic() + seconds
     while not question():
@@ -133,7 +133,7 @@ class Installation:
 
     def wait_for(self, name: str) -> None:
         socket = self.run / {"netd": "netd.sock", "runtime": "docker.sock"}[name]
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self.processes[name].poll() is not None:
                 raise AssertionError(f"{name} ended with {self.processes[name].returncode}:\n{self.log(name)}")

@@ -28,7 +28,7 @@ from netd.kernel.namespaces import libc, netns
 
 T = TypeVar("T")
 ETH_P_ALL = 3
-PATIENCE = 2.0
+PATIENCE = 10.0
 """Seconds to wait for an expected packet."""
 SILENCE = 0.3
 """Seconds to wait before concluding that no packet arrives."""

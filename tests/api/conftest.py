@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -202,14 +201,6 @@ class Box:
 
     def remove(self) -> None:
         self.site.remove(self.id)
-
-
-def wait_until(question, seconds: float = 10) -> None:
-    """Poll until *question* returns a true value; for kernel changes without a notification."""
-    deadline = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.01)
 
 
 BOTH_FIREWALLS = pytest.mark.parametrize("shared", ["nftables", "iptables"], indirect=True)

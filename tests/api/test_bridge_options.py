@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import wait_until
+from tests.installation import wait_until
 from tests.lab import reach, unreachable
 
 D = "com.docker.network."

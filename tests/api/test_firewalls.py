@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from tests.api.conftest import OUTSIDE, UPLINK, Site, wait_until
+from tests.api.conftest import OUTSIDE, UPLINK, Site
+from tests.installation import wait_until
 from tests.lab import Node, reach, unreachable
 
 SAVES = ("iptables-legacy-save", "ip6tables-legacy-save")

@@ -12,7 +12,8 @@ from ipaddress import ip_network
 import pytest
 from scapy.layers.inet6 import ICMPv6EchoRequest
 
-from tests.api.conftest import Box, Site, wait_until
+from tests.api.conftest import Box, Site
+from tests.installation import wait_until
 from tests.lab import PATIENCE, reach
 
 ECHO_REPLY = 129

@@ -75,7 +75,7 @@ def test_a_port_is_added_and_taken_away_and_an_open_connection_to_another_never_
                 "the port was published in one range with 70"
             )
             assert said_back(client)
-    assert reach(place.outside, UPLINK, 7071) is None
+    assert unreachable(place.outside, UPLINK, 7071)
 
 
 def test_the_connections_of_a_port_that_is_taken_away_end(place):

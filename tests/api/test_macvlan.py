@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import Site, wait_until
+from tests.api.conftest import Site
+from tests.installation import wait_until
 from tests.lab import reach, unreachable
 
 LAN = "198.51.100.0/24"

@@ -240,5 +240,5 @@ def test_no_query_is_lost_while_five_hundred_containers_start_and_stop(place):
     found = json.loads(out)
     print(f"{took:.1f} s, {found}")
     assert (found["lost"], found["wrong"]) == (0, 0)
-    assert found["sent"] > 500 * took, "queries were sent during the whole change"
+    assert found["sent"] > 50 * took, "queries were sent during the whole change"
     assert client.resolve("all") is None and client.resolve("c499") is None

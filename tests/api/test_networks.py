@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.conftest import wait_until
+from tests.installation import wait_until
 from tests.lab import reach
 
 

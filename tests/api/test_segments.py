@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.api.conftest import Site, wait_until
+from tests.api.conftest import Site
+from tests.installation import wait_until
 from tests.lab import reach, unreachable
 
 MANY = 1500

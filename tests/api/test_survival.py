@@ -7,7 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-from tests.api.conftest import OUTSIDE, UPLINK, wait_until
+from tests.api.conftest import OUTSIDE, UPLINK
+from tests.installation import wait_until
 from tests.lab import reach
 
 
@@ -26,9 +27,9 @@ def works(site, client):
     """Return whether names, the network, the published port and the default route work."""
     return (
         client.resolve("www") == ["10.1.0.2"]
-        and reach(client.node, "10.1.0.2", 80, timeout=0.5) == "10.1.0.3"
-        and reach(site.outside, UPLINK, 8080, timeout=0.5) == OUTSIDE
-        and reach(client.node, OUTSIDE, 7, timeout=0.5) == UPLINK
+        and reach(client.node, "10.1.0.2", 80, timeout=5) == "10.1.0.3"
+        and reach(site.outside, UPLINK, 8080, timeout=5) == OUTSIDE
+        and reach(client.node, OUTSIDE, 7, timeout=5) == UPLINK
     )
 
 

@@ -89,14 +89,14 @@ def test_no_line_is_lost_or_reordered_and_no_client_stops_others(place, api, raw
         assert not follower.is_alive()
     expected = b"".join(b"line %d\n" % number for number in range(LINES)) + b"end\n"
     assert [follower.data == expected for follower in followers] == [True] * len(followers)
-    assert slowest < 10
+    assert slowest < 30
     assert all(Path(api.inspect_container(writer)["LogPath"] + ".2").exists() for writer in writers)
     for response in stalled:
         response.close()
     half.close()
     followers.clear()
     api.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while connections(place) > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert connections(place) <= before

@@ -129,10 +129,10 @@ def test_half_a_head_after_a_request_ends_the_connection(connect):
 def test_a_head_that_drips_ends_the_connection(connect):
     sock, began = connect(), time.monotonic()
     with contextlib.suppress(ConnectionError):
-        while time.monotonic() - began < 5:
+        while time.monotonic() - began < 30:
             sock.sendall(b"X")
             time.sleep(0.02)
-    assert time.monotonic() - began < 4 and is_served(connect)
+    assert time.monotonic() - began < 20 and is_served(connect)
 
 
 def test_a_connection_without_a_request_ends(connect):
@@ -193,7 +193,7 @@ def test_a_client_with_too_many_connections_is_told_so_and_recovers(connect):
     assert b" 503 " in (said := everything(refused)) and b"connections open, which is the most" in said
     for sock in socks:
         sock.close()
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 20
     while not is_served(connect):
         assert time.monotonic() < deadline
 
@@ -231,7 +231,7 @@ def test_slow_clients_do_not_stop_others(place, api, name):
     began = time.monotonic()
     assert Raw(place.run / name).ask("GET", "/_ping")[2] == b"OK"
     assert Raw(place.run / name).ask("GET", "/networks")[0] == 200
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     for sock in socks:
         sock.close()
 

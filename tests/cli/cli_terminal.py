@@ -13,7 +13,7 @@ import termios
 import time
 from pathlib import Path
 
-PATIENCE = 10
+PATIENCE = 30
 ROOT = Path(__file__).parents[2]
 
 

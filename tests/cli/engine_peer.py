@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-PATIENCE = 10
+PATIENCE = 30
 
 
 @dataclass

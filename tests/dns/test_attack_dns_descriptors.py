@@ -32,7 +32,7 @@ def held(pid: int | str) -> Counter[str]:
 
 
 def until_as_before(pid: int | str, before: Counter[str]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while more := held(pid) - before:
         assert time.monotonic() < end, f"more than before: {more}"
         time.sleep(0.02)  # The server closes them asynchronously.

@@ -17,7 +17,7 @@ from dns_lab import Container, DnsHost, resolver_in
 from netd.common.errors import Unavailable
 from netd.dns import event_loop
 from netd.dns.client import servers, watchdog
-from netd.dns.client.dns_client import DnsClient
+from netd.dns.client.dns_client import FLUSH_LIMIT, DnsClient
 from netd.dns.event_loop import READ, Loop
 from netd.dns.records import NetworkRecords, Patch, View
 
@@ -64,7 +64,7 @@ def test_a_stopped_server_costs_a_start_a_fraction_of_a_second_and_is_replaced(o
         for _ in range(5):
             with pytest.raises(Unavailable, match="names follow"):
                 await dns_host.client.flush()
-        assert time.monotonic() - begin < 0.9, "only the first query waits"
+        assert time.monotonic() - begin < 3 * FLUSH_LIMIT, "only the first query waits"
         assert await asyncio.to_thread(asker.addresses, "web") == ["10.1.0.66"]
         await replaced(dns_host, pid)
         assert not is_running(pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.forward import MAX_CLIENTS, MAX_CLIENTS_PER_SANDBOX
+from netd.dns.forwarding.upstream_race import DEADLINE
 from netd.dns.records import View
 from netd.dns.server.tcp import MAX_CONNECTIONS
 
@@ -76,9 +78,10 @@ def test_a_slow_name_is_not_held_against_its_resolver(on_host):
             for n in range(4):
                 begin = time.monotonic()
                 assert asker.addresses(f"{n}.slow.test") == ["198.51.100.2"]
-                assert time.monotonic() - begin < 1
+                assert time.monotonic() - begin < DEADLINE - 1
                 while len(first.probes) <= n:
-                    assert time.monotonic() - begin < 5
+                    assert time.monotonic() - begin < 20
+                    await asyncio.sleep(0.01)
                 assert asker.addresses(f"{n}.test") == ["198.51.100.1"], "the first container is still served first"
 
     on_host(scenario)

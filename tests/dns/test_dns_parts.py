@@ -6,6 +6,7 @@ import itertools
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import dns.message
@@ -106,15 +107,18 @@ def test_resolvers_inside_are_each_sandboxs_own_affair():
 
 def test_a_silent_connection_is_closed_and_a_busy_one_is_not(service, monkeypatch):
     _, loop, container = service
-    monkeypatch.setattr(tcp, "IDLE_LIMIT", 0.3)
+    monkeypatch.setattr(tcp, "IDLE_LIMIT", 1.0)
     query = dns.message.make_query("web", "A").to_wire()
     with serving(loop), container.tcp() as silent, container.tcp() as busy:
-        for _ in range(6):
+        silent.settimeout(0.05)
+        closed = False
+        while not closed:
             busy.sendall(len(query).to_bytes(2) + query)
             read_frame(busy)
-            time.sleep(0.1)  # The test asserts that nothing is sent.
-        silent.setblocking(False)
-        assert silent.recv(1) == b""
+            with suppress(TimeoutError):
+                closed = silent.recv(1) == b""
+        busy.sendall(len(query).to_bytes(2) + query)
+        read_frame(busy)
 
 
 def test_questions_that_are_work_shorten_a_containers_turns(service):
@@ -131,7 +135,7 @@ def test_questions_that_are_work_shorten_a_containers_turns(service):
 
 def test_a_resolver_that_has_come_back_is_asked_again(service, monkeypatch):
     server, loop, container = service
-    monkeypatch.setattr(upstreams, "RETRY", 0.4)
+    monkeypatch.setattr(upstreams, "RETRY", 1.5)
     server.set_view("a", View(("n1",), upstreams=inside("127.0.0.1", "127.0.0.2")))
     with (
         serving(loop),
@@ -147,7 +151,7 @@ def test_a_resolver_that_has_come_back_is_asked_again(service, monkeypatch):
         first.answer = says("198.51.100.1")
         begin, asked = time.monotonic(), 0
         while container.addresses(f"{asked}.again.test") == ["198.51.100.2"]:
-            assert time.monotonic() - begin < 10
+            assert time.monotonic() - begin < 30
             asked += 1
         assert asked > 5 and len(first.asked) <= 4, "the resolver was not queried each time"
 

@@ -119,7 +119,7 @@ def test_silence_takes_few_descriptors_which_are_closed_afterwards(lab):
     assert len(lab.ports) < 2000 / PORT_QUERIES + SHARED_PORTS + 8 * OWN_PORTS
     for port, packet, query in sent:
         lab.ports.end(port, packet[:2], query)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while lab.ports.sweep():
         assert time.monotonic() < end
         time.sleep(0.05)  # Shared ports expire after a second.
@@ -250,7 +250,7 @@ def test_a_tcp_server_that_does_not_accept_delays_no_answer(on_host):
                 waiting.sendall(len(wire).to_bytes(2) + wire)
                 begin = time.monotonic()
                 assert asker.addresses("web", tcp=True) == ["10.1.0.2"]
-                assert time.monotonic() - begin < 1
+                assert time.monotonic() - begin < 4, "the query that waits for the server ends after 4.5 seconds"
             for sock in queued:
                 sock.close()
 

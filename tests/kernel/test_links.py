@@ -10,7 +10,7 @@ import pytest
 from netd.common.errors import KernelRefused
 from netd.facts import Bridge, DefaultRoute, Namespace, Pair, Step, Verb
 from tests.kernel.conftest import Site, make_pair
-from tests.lab import Node, mounts, reach
+from tests.lab import Node, mounts, reach, unreachable
 
 DUAL = ("172.18.0.1/16", "fd00:18::1/64")
 
@@ -156,7 +156,7 @@ def test_a_vanished_namespace_is_made_again(site: Site) -> None:
     path = site.host.namespace_path("web")
     site.machine.command("umount", str(path))
     site.converge()
-    assert reach(site.inside("web"), "172.18.0.1", 1) is None
+    assert unreachable(site.inside("web"), "172.18.0.1", 1)
 
 
 def test_a_pair_needs_its_bridge_and_its_sandbox(site: Site) -> None:

@@ -16,7 +16,7 @@ from netd.common.addresses import Family
 from netd.facts import Pair
 from netd.portmap.rules import GatewayMode, Opened, Treatment
 from tests.kernel.conftest import BRIDGE_FILTER, OUTSIDE, OUTSIDE6, UPLINK, UPLINK6, Site, port
-from tests.lab import Node, all_unreachable, reach, unreachable
+from tests.lab import PATIENCE, SILENCE, Node, all_unreachable, reach, unreachable
 
 pytestmark = pytest.mark.usefixtures("backend")
 BOTH = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
@@ -59,13 +59,13 @@ def treated(mode: GatewayMode, **more: object) -> dict[str, Treatment]:
     return {"ipv4": Treatment(mode=mode, **more), "ipv6": Treatment(mode=mode, **more)}
 
 
-def ping(site: Site, to: str, version: Family) -> bool:
-    """Return whether an echo request from outside reaches *web*."""
+def ping(site: Site, to: str, version: Family, timeout: float = SILENCE) -> bool:
+    """Return whether an echo request from outside reaches *web* within *timeout* seconds."""
     inside = site.lab.tap(site.inside("web"), "eth0")
     attacker = site.lab.tap(site.outside, "eth0")
     ip, echo = (IP, ICMP(id=77)) if version == 4 else (IPv6, ICMPv6EchoRequest(id=77))
     attacker.send(Ether(dst=site.machine.mac("eth0")) / ip(src=OUTSIDES[version], dst=to) / echo)
-    return inside.find(lambda p: type(echo) in p and p[type(echo)].id == 77, timeout=0.3) is not None
+    return inside.find(lambda p: type(echo) in p and p[type(echo)].id == 77, timeout) is not None
 
 
 # Modes
@@ -84,7 +84,7 @@ def test_unprotected_lets_everything_come_and_still_hides_what_leaves(site: Site
     topology = Topology(site, **treated(GatewayMode.UNPROTECTED))
     assert reach(site.outside, topology.at(version), 80) == OUTSIDES[version]
     assert reach(site.inside("shop"), topology.at(version), 81) == address(topology.shop, version)
-    assert ping(site, topology.at(version), version)
+    assert ping(site, topology.at(version), version, PATIENCE)
     site.lab.echo(site.outside, 80, address=EVERY[version])
     assert reach(topology.inside, OUTSIDES[version], 80) == UPLINKS[version]
     site.publish(port(8080, topology.web, 80, address=EVERY[version]))
@@ -94,7 +94,7 @@ def test_unprotected_lets_everything_come_and_still_hides_what_leaves(site: Site
 @BOTH
 def test_routed_lets_pings_and_opened_ports_come_and_hides_nothing(site: Site, version: Family) -> None:
     topology = Topology(site, **treated(GatewayMode.ROUTED))
-    assert ping(site, topology.at(version), version)
+    assert ping(site, topology.at(version), version, PATIENCE)
     assert unreachable(site.outside, topology.at(version), 80)
     site.opened = {Opened("tcp", ip_address(topology.at(version)), 80)}
     site.publish()
@@ -123,7 +123,7 @@ def test_isolated_is_closed_both_ways(site: Site, version: Family) -> None:
 def test_the_families_of_one_network_are_treated_each_on_its_own(site: Site) -> None:
     topology = Topology(site, ipv4=Treatment(), ipv6=Treatment(mode=GatewayMode.ROUTED))
     assert not ping(site, topology.at(4), 4)
-    assert ping(site, topology.at(6), 6)
+    assert ping(site, topology.at(6), 6, PATIENCE)
     for every in EVERY.values():
         site.lab.echo(site.outside, 80, address=every)
     assert reach(topology.inside, OUTSIDE, 80) == UPLINK
