@@ -28,6 +28,7 @@ from netd.api import (
     SandboxView,
     SystemView,
 )
+from netd.calls import event_lines
 from netd.calls.connection import CallConnection
 from netd.common import codec
 from netd.common.errors import (
@@ -47,8 +48,6 @@ T = TypeVar("T")
 _ROOT = "/netd/v1"
 _SECONDS = 60.0
 """How long a call may take."""
-_TIMEOUT = aiohttp.ClientTimeout(total=_SECONDS, sock_connect=5.0)
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 _MAX_LINE = 1 << 20
 _PROBLEMS: Mapping[int, type[Problem]] = {
     kind.status: kind
@@ -162,10 +161,9 @@ class NetdClient:
     async def events(self) -> AsyncIterator[Event]:
         """Yield events from now on.  Raises Unavailable when the connection ends; events after that may be missed."""
         try:
-            async with self._open().get("http://netd/events", timeout=_NO_TIMEOUT) as response:
-                while line := await response.content.readline():
-                    yield codec.decode(line, Event)
-        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            async for line in event_lines.lines(self.socket, "/events"):
+                yield codec.decode(line, Event)
+        except (TimeoutError, OSError) as problem:
             raise self._unavailable(problem) from problem
         raise Unavailable(f"netd on {self.socket} ended its events")
 
@@ -182,7 +180,10 @@ class NetdClient:
         if self._session is None:
             connector = aiohttp.UnixConnector(str(self.socket), limit=0, keepalive_timeout=60.0)
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=_TIMEOUT, read_bufsize=_MAX_LINE, auto_decompress=False
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=_SECONDS, sock_connect=5.0),
+                read_bufsize=_MAX_LINE,
+                auto_decompress=False,
             )
         return self._session
 

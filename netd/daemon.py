@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
 
-from netd import service_manager
+from netd import process_memory, service_manager
 from netd.calls.serve import CallRoutes
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
-from netd.common.daemon_locks import lock, lock_namespace, lock_state
+from netd.common.daemon_locks import lock_namespace
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import store_damaged
 from netd.common.http.backup_routes import BackupRoutes
-from netd.common.http.listen import serve, serve_metrics, serve_tcp
+from netd.common.http.listen import serve_metrics, serve_socket, serve_tcp
+from netd.common.http.listening_socket import ListeningSocket
 from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
@@ -63,12 +63,9 @@ from netd.version import VERSION
 _log = logging.getLogger(__name__)
 
 
-async def run(loaded: Loaded) -> None:
-    """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
+async def run(loaded: Loaded, opened: ListeningSocket) -> None:
+    """Serve *opened* until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
     settings = loaded.settings
-    folders.prepare(settings)
-    lock(settings.run_dir / "netd.lock", "netd")
-    lock_state(settings.state_dir / "netd.lock", "netd")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -101,7 +98,7 @@ async def run(loaded: Loaded) -> None:
         if settings.ui_address:
             over_tcp = await serve_tcp(served, settings.ui_address, "the page", ui_routes.refusal, tasks)
             stack.push_async_callback(over_tcp.cleanup)
-        server = await serve(served, settings.run_dir / "netd.sock", settings.group, tasks=tasks)
+        server = await serve_socket(served, opened, tasks=tasks)
         _ready(settings, context)
         await stop.wait()
         service_manager.stopping()
@@ -223,8 +220,6 @@ async def _shut_down(context: EngineContext) -> None:
 
 def _ready(settings: Settings, context: EngineContext) -> None:
     """Report readiness in the log and to the service manager."""
-    # Objects that exist now are permanent; the garbage collector need not scan them again.
-    gc.collect()
-    gc.freeze()
+    process_memory.settle()
     _log.info("listening: socket=%s networks=%d", settings.run_dir / "netd.sock", len(context.state.networks))
     service_manager.ready()

@@ -159,11 +159,16 @@ class Host(Protocol):
     async def open_resolver(self, sandbox: str) -> Resolver:
         """Open the sockets of a sandbox's resolver and redirect 127.0.0.11:53 to them; replaces an earlier redirect."""
 
-    async def move_resolver(self, sandbox: str) -> Resolver | None:
-        """Replace the sandbox's redirect if it was set by the other firewall backend; return None if it was not.
+    async def foreign_redirects(self, sandboxes: Sequence[str]) -> Sequence[str]:
+        """Return the sandboxes whose redirect was set by the other firewall backend, or cannot be read.
 
-        The former redirect is deleted after the new redirect is in place.  A redirect that an earlier version of netd
-        set with the backend in use is replaced, for the same sockets.
+        A redirect that an earlier version of netd set with the backend in use is replaced, for the same sockets.
+        """
+
+    async def move_resolver(self, sandbox: str) -> Resolver:
+        """Replace the sandbox's redirect by the other firewall backend.
+
+        The former redirect is deleted after the new redirect is in place.
         """
 
     async def delete_flows(self, flows: Flows) -> None:

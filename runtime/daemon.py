@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 
-from netd import service_manager
+from netd import process_memory, service_manager
 from netd.client import NetdClient
 from netd.common import descriptor_limit, folders
 from netd.common.config import Settings
-from netd.common.daemon_locks import lock, lock_state
 from netd.common.daemon_status import DaemonStatus
 from netd.common.events import Bus, store_damaged
 from netd.common.http.backup_routes import BackupRoutes
-from netd.common.http.listen import serve, serve_metrics
+from netd.common.http.listen import serve_metrics, serve_socket
+from netd.common.http.listening_socket import ListeningSocket
 from netd.common.http.metrics_routes import MetricsRoutes
 from netd.common.http.web import Front, Product
 from netd.common.store.store import Store
@@ -276,7 +275,7 @@ class Daemon:
         self.volumes.load()
         self.containers.load()
         await self._repair_records()
-        await self.supervisor.start()
+        await self.supervisor.start({container.id for container in self.containers.all()})
         await self.user_namespaces.open()
         await self.restore.restore_all()
         await self.builder.sweep()
@@ -305,13 +304,9 @@ def check(settings: Settings) -> None:
     AccessPolicy.from_settings(settings)
 
 
-async def run(loaded: Loaded) -> None:
-    """Serve until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
+async def run(loaded: Loaded, opened: ListeningSocket) -> None:
+    """Serve *opened* until SIGTERM or SIGINT.  Raises a Problem if the daemon cannot start."""
     settings = loaded.settings
-    check(settings)
-    folders.prepare(settings)
-    lock(settings.run_dir / "netd-runtime.lock", "netd-runtime")
-    lock_state(settings.state_dir / "netd-runtime.lock", "netd-runtime")
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -335,10 +330,8 @@ async def run(loaded: Loaded) -> None:
         if settings.runtime_metrics_address:
             over_tcp = await serve_metrics(served, settings.runtime_metrics_address, tasks)
             stack.push_async_callback(over_tcp.cleanup)
-        server = await serve(served, daemon.paths.socket, settings.group, tasks=tasks)
-        # Objects created by now are long-lived: exclude them from further garbage collections.
-        gc.collect()
-        gc.freeze()
+        server = await serve_socket(served, opened, tasks=tasks)
+        process_memory.settle()
         _log.info("listening: socket=%s containers=%d", daemon.paths.socket, len(daemon.containers.all()))
         service_manager.ready()
         await stop.wait()

@@ -17,7 +17,7 @@ from netd.portmap.rules import BridgeRules
 
 _PORTS = 1023
 """Ports per bridge (BR_MAX_PORTS of the kernel, less one)."""
-_SEGMENT = 950
+_SEGMENT = 256
 """Endpoints per bridge; the remaining ports of the first bridge connect the other segments, enough for a full /16."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from netd.common.config import Settings
 from netd.common.events import Bus, event
 from netd.common.store.store import Store
+from netd.container_files import HostFiles
 from netd.dns.client.dns_client import DnsClient
 from netd.dns.records import Upstream, View, fold
 from netd.drivers import Driver
@@ -91,8 +92,11 @@ class EngineContext:
         attributes |= {"name": network.name, "type": network.driver}
         self.bus.publish(event("network", action, network.id, attributes))
 
-    def dns_view(self, sandbox: Sandbox) -> View:
-        """Return the networks, links and upstream servers that netd-dns uses for queries of the sandbox."""
+    def dns_view(self, sandbox: Sandbox, host: HostFiles | None = None) -> View:
+        """Return the networks, links and upstream servers that netd-dns uses for queries of the sandbox.
+
+        *host* are the host's files if they were read just now.
+        """
         ordered = by_priority(self.state, sandbox)
         link_texts = [link for endpoint, _ in ordered for link in endpoint.settings.links or ()]
         upstreams = tuple(Upstream(server, inside=True) for server in sandbox.dns or self.name_servers.servers)
@@ -101,7 +105,7 @@ class EngineContext:
             links={fold(alias): name for alias, name in {**sandbox.links, **parse_links(link_texts)}.items()},
             upstreams=upstreams,
             forward=any(not network.internal for _, network in ordered),
-            single_labels=not files.asks_for_dots(sandbox, self.host_files.read()),
+            single_labels=not files.asks_for_dots(sandbox, host or self.host_files.read()),
             gateways=tuple(str(address) for address in gateways(self.state, sandbox)),
             domains=() if sandbox.dns else self._domains(),
         )

@@ -153,9 +153,10 @@ class KernelHost:
         if await self._threads.run(self._worker.make_spare) and self._spare_timer is None:
             self._make_spare_later()
 
-    async def move_resolver(self, sandbox: str) -> Resolver | None:
-        if await self._threads.run(lambda: self._worker.has_dns_redirect(sandbox)):
-            return None
+    async def foreign_redirects(self, sandboxes: Sequence[str]) -> Sequence[str]:
+        return await self._threads.run(lambda: self._worker.foreign_redirects(sandboxes))
+
+    async def move_resolver(self, sandbox: str) -> Resolver:
         return _with_high_descriptors(await self._threads.run(lambda: self._worker.move_resolver(sandbox)))
 
     async def delete_flows(self, flows: Flows) -> None:

@@ -84,8 +84,7 @@ class Worker:
         links = {link.index: link for link in self._host.links()}
         lookups = replace(self._lookups, link=links.get)
         found: list[Fact] = [*segments.facts(links.values()), *self._macvlans.facts(links)]
-        for namespace in self.sandboxes.all():
-            contents = observe.read_namespace(self.sandboxes.rtnl(namespace.sandbox))
+        for namespace, contents in self.sandboxes.read_all(observe.read_namespace):
             found += [namespace, *observe.sandbox_facts(namespace.sandbox, contents, lookups)]
         self._macvlans.remember(found)
         pairs = [fact for fact in found if isinstance(fact, Pair)]
@@ -241,16 +240,16 @@ class Worker:
         """Make a namespace for a later sandbox; return whether further ones are missing."""
         return self.sandboxes.make_spare(self._selection.redirect_dns)
 
-    def has_dns_redirect(self, sandbox: str) -> bool:
-        """Return whether the DNS redirect in the sandbox is by the selected backend, which is then upgraded."""
+    def foreign_redirects(self, sandboxes: Iterable[str]) -> list[str]:
+        """Return the sandboxes whose DNS redirect is not by the selected backend; upgrade the others' redirects."""
 
-        def look() -> bool:
+        def is_foreign() -> bool:
             if not self._selection.has_dns_redirect():
-                return False
+                return True
             self._selection.upgrade_redirect()
-            return True
+            return False
 
-        return self.sandboxes.run_in(sandbox, look)
+        return self.sandboxes.select(sandboxes, is_foreign)
 
     def move_resolver(self, sandbox: str) -> Resolver:
         def move() -> Resolver:

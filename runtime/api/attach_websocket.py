@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
+from aiohttp.http_websocket import WSMsgType
 
 from netd.common.errors import BadRequest, Conflict
 from netd.common.http.web import Call, HttpRoute

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+import aiohttp
 import msgspec
-from aiohttp import ClientResponse
 from yarl import URL
 
 from runtime.registry import challenges
@@ -66,11 +66,11 @@ class Authenticator:
             held = self._tokens[frozenset(scopes)] = await self._fetch(self._bearer, scopes)
         return held.header
 
-    def note(self, response: ClientResponse) -> None:
+    def note(self, response: aiohttp.ClientResponse) -> None:
         """Remember which authentication the registry asks for."""
         self.answers(response, ())
 
-    def answers(self, response: ClientResponse, scopes: Sequence[str]) -> bool:
+    def answers(self, response: aiohttp.ClientResponse, scopes: Sequence[str]) -> bool:
         """Return whether a response 401 may be followed by a request with credentials.
 
         Raises RegistryError, with Docker's text, if only Basic authentication is offered and there are no credentials.

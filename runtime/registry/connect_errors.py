@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import ssl
 
-from aiohttp import (
+from aiohttp.client_exceptions import (
     ClientConnectorDNSError,
     ClientError,
     ClientOSError,

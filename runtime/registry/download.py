@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from aiohttp import ClientResponse
+import aiohttp
 
 from netd.common.digits import unsigned
 from runtime.registry import connect_errors
@@ -140,7 +140,7 @@ async def _fetch(repository: Repository, blob: Blob, part: _Part, progress: Prog
         raise BrokenTransfer(f"unexpected EOF: {part.size} of {blob.size} bytes of the blob {blob.digest} arrived")
 
 
-async def _chunks(response: ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
         async for data in response.content.iter_chunked(_CHUNK):
             yield data
@@ -148,7 +148,7 @@ async def _chunks(response: ClientResponse) -> AsyncIterator[bytes]:
         raise BrokenTransfer(connect_errors.translated("GET", response.url, error).message) from None
 
 
-async def _check_head(repository: Repository, response: ClientResponse, blob: Blob, part: _Part) -> None:
+async def _check_head(repository: Repository, response: aiohttp.ClientResponse, blob: Blob, part: _Part) -> None:
     if response.status in OVERLOADED:
         raise BrokenTransfer((await repository.error(response)).message)
     if response.status == 416:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from urllib.parse import quote
 
+import aiohttp
 import msgspec
-from aiohttp import ClientResponse
 from yarl import URL
 
 from runtime.manifests import LARGEST_DOCUMENT, MANIFESTS
@@ -122,7 +122,7 @@ class Repository:
         return URL(f"{self.site.base.origin()}{path}", encoded=True)
 
     @asynccontextmanager
-    async def send(self, request: Request, *, check: bool = True) -> AsyncIterator[ClientResponse]:
+    async def send(self, request: Request, *, check: bool = True) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send with credentials, and once more after a challenge.  With *check*, raises RegistryError from 400 on."""
         own = request.url.origin() == self.site.base.origin()
         for attempt in range(2):
@@ -144,10 +144,10 @@ class Repository:
             text = f'{request.method.capitalize()} "{plain(request.url)}": {error.message}'
             raise RegistryError(text, code=error.code, status=error.status) from None
 
-    async def read(self, response: ClientResponse, most: int) -> bytes:
+    async def read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         return await self.transport.read(response, most)
 
-    async def error(self, response: ClientResponse) -> RegistryError:
+    async def error(self, response: aiohttp.ClientResponse) -> RegistryError:
         """Return the error of a response from 400 on."""
         try:
             data = await self.transport.read(response, _LARGEST_ERROR)
@@ -170,7 +170,7 @@ def decoded(data: bytes, kind: type[T], what: str) -> T:
 _NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
 
 
-def next_page(url: URL, response: ClientResponse) -> URL | None:
+def next_page(url: URL, response: aiohttp.ClientResponse) -> URL | None:
     """Return the URL of the next page (RFC 8288), which must be at the same server."""
     links: Sequence[str] = response.headers.getall("Link", [])
     found = next((match[1] for link in links if (match := _NEXT.search(link))), None)

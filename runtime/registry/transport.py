@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
@@ -95,8 +95,8 @@ class Transport:
         self.limits = limits
         self._trust = trust
         self._resolver = resolver
-        self._verified: ClientSession | None = None
-        self._guarded: ClientSession | None = None
+        self._verified: aiohttp.ClientSession | None = None
+        self._guarded: aiohttp.ClientSession | None = None
         self._unverified: ssl.SSLContext | None = None
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class Transport:
         return await may_be_insecure(self.policy, plain, self._resolver())
 
     @asynccontextmanager
-    async def send(self, site: Site, request: Request) -> AsyncIterator[ClientResponse]:
+    async def send(self, site: Site, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the response, after redirects, and after retries if the server is overloaded.
 
         Raises RegistryError for networks, certificates and redirects that do not work.
@@ -135,7 +135,7 @@ class Transport:
         finally:
             response.close() if not response.content.at_eof() else response.release()
 
-    async def read(self, response: ClientResponse, most: int) -> bytes:
+    async def read(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         """Return the body.  Raises WrongContent above *most* bytes, RegistryError if it takes too long."""
         if (response.content_length or 0) > most:
             raise _too_large(response, most)
@@ -150,7 +150,7 @@ class Transport:
             raise connect_errors.translated(response.method, response.url, error) from None
         return bytes(data)
 
-    async def _with_retries(self, site: Site, request: Request) -> ClientResponse:
+    async def _with_retries(self, site: Site, request: Request) -> aiohttp.ClientResponse:
         limits = self.limits
         pause = limits.first_pause
         for left in range(limits.attempts - 1 if request.retry else 0, 0, -1):
@@ -167,7 +167,7 @@ class Transport:
             pause = min(2 * pause, limits.longest_pause)
         return await self._follow(site, request)
 
-    async def _follow(self, site: Site, request: Request) -> ClientResponse:
+    async def _follow(self, site: Site, request: Request) -> aiohttp.ClientResponse:
         url, authorization = request.url, request.authorization
         for _ in range(_MOST_REDIRECTS + 1):
             response = await self._exchange(site, request, url, authorization)
@@ -180,14 +180,14 @@ class Transport:
             url = target
         raise RegistryError(f'{_verb(request.method)} "{request.url}": stopped after {_MOST_REDIRECTS} redirects')
 
-    async def _exchange(self, site: Site, request: Request, url: URL, authorization: str) -> ClientResponse:
+    async def _exchange(self, site: Site, request: Request, url: URL, authorization: str) -> aiohttp.ClientResponse:
         session, context = await self._connection(site, url)
         headers = {"User-Agent": f"netd/{VERSION}", "Accept-Encoding": "identity", **request.headers}
         if authorization:
             headers["Authorization"] = authorization
         limits = self.limits
         proxy, proxy_headers = proxy_for(url) if session is self._verified else (None, {})
-        timeout = ClientTimeout(
+        timeout = aiohttp.ClientTimeout(
             sock_connect=limits.connect, sock_read=limits.stall, total=None if request.is_transfer else limits.whole
         )
         try:
@@ -205,7 +205,7 @@ class Transport:
         except NETWORK_ERRORS as error:
             raise connect_errors.translated(request.method, url, error) from None
 
-    async def _connection(self, site: Site, url: URL) -> tuple[ClientSession, ssl.SSLContext]:
+    async def _connection(self, site: Site, url: URL) -> tuple[aiohttp.ClientSession, ssl.SSLContext]:
         """Return session and TLS settings for *url*.  Raises RegistryError for plain HTTP that is not permitted."""
         if self._verified is None or self._guarded is None or self._unverified is None:
             self._open()
@@ -242,18 +242,18 @@ class Transport:
         self._verified = self._session(self._resolver())
         self._guarded = self._session(GuardedResolver(self.policy, self._resolver()))
 
-    def _session(self, resolver: AbstractResolver) -> ClientSession:
-        connector = TCPConnector(resolver=resolver, use_dns_cache=False, limit=64, limit_per_host=16)
-        return ClientSession(
+    def _session(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=64, limit_per_host=16)
+        return aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
-            cookie_jar=DummyCookieJar(),
+            cookie_jar=aiohttp.DummyCookieJar(),
             requote_redirect_url=False,
             read_bufsize=1 << 19,
         )
 
 
-def _is_redirect(method: str, response: ClientResponse) -> bool:
+def _is_redirect(method: str, response: aiohttp.ClientResponse) -> bool:
     """301 to 303 would turn other methods into GET (RFC 9110, section 15.4)."""
     status = response.status
     return "Location" in response.headers and (status in (307, 308) or (status in _REDIRECTS and method in _SAFE))
@@ -291,7 +291,7 @@ def basic(username: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
-def _too_large(response: ClientResponse, most: int) -> WrongContent:
+def _too_large(response: aiohttp.ClientResponse, most: int) -> WrongContent:
     return WrongContent(f'{_verb(response.method)} "{response.url}": the response is larger than {most} bytes')
 
 

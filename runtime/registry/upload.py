@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
-from aiohttp import ClientResponse
+import aiohttp
 from yarl import URL
 
 from runtime.registry import connect_errors
@@ -156,7 +156,7 @@ async def _cancel(repository: Repository, location: URL) -> None:
         _log.debug("upload not cancelled: repository=%s error=%s", repository.name, error)
 
 
-async def _require(repository: Repository, response: ClientResponse, *statuses: int) -> None:
+async def _require(repository: Repository, response: aiohttp.ClientResponse, *statuses: int) -> None:
     if response.status in statuses:
         return
     if response.status in OVERLOADED:
@@ -173,7 +173,7 @@ def _uploads(repository: Repository) -> URL:
     return repository.url("blobs", "uploads/")
 
 
-def _location(response: ClientResponse) -> URL:
+def _location(response: aiohttp.ClientResponse) -> URL:
     location = response.headers.get("Location", "")
     if not location:
         raise RegistryError("the registry started an upload without a Location for its data")

@@ -63,7 +63,7 @@ class Channel:
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
-        self._loop.remove_reader(self._sock)
+        self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         self._ended = True
         frames.close_all(self.take_descriptors())
@@ -90,13 +90,14 @@ class Channel:
 
     async def _readable(self) -> None:
         self._waiter = self._loop.create_future()
-        self._loop.add_reader(self._sock, self._wake)
+        # By its number: the event loop formats a socket object, with its addresses, for an error that it then handles.
+        self._loop.add_reader(self._sock.fileno(), self._wake)
         try:
             await self._waiter
         finally:
             self._waiter = None
             if self._sock.fileno() >= 0:
-                self._loop.remove_reader(self._sock)
+                self._loop.remove_reader(self._sock.fileno())
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +54,11 @@ class ShimLauncher:
         self._hierarchies: tuple[cgroups.Hierarchy, ...] = ()
         self._known: dict[str, ShimProcess] = {}
 
-    async def start(self) -> None:
+    async def start(self, containers: Collection[str] = ()) -> None:
         folders.make(self._directory, folders.PRIVATE)
         self._shims = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         self._hierarchies = cgroups.find()
-        execs = await asyncio.to_thread(self._remove_left_overs)
+        execs = await asyncio.to_thread(self._remove_left_overs, containers)
         await self._pool.start(self._shims)
         for identifier in execs:
             await self._adopt_exec(identifier)
@@ -300,11 +300,11 @@ class ShimLauncher:
             self._known.pop(process.id, None)
             shimdir.remove(self._shims, process.id)
 
-    def _remove_left_overs(self) -> list[str]:
+    def _remove_left_overs(self, containers: Collection[str]) -> list[str]:
         """Remove the groups of killed idle processes; return the ids of execs that an earlier daemon has started."""
         spawn.remove_idle_groups(self._hierarchies)
         names = [name for name in os.listdir(self._shims) if not name.endswith(shimdir.SOCKET_SUFFIX)]
-        states = {name: self._read_state(name) for name in names}
+        states = {name: self._read_state(name) for name in names if name not in containers}
         return [name for name, state in states.items() if state and state["container"] != name]
 
 

@@ -94,6 +94,9 @@ class ShimProcess:
     async def wait(self) -> ExitStatus:
         return await asyncio.shield(self._exit)
 
+    def call_at_end(self, callback: Callable[[], object]) -> None:
+        self._exit.add_done_callback(lambda _: callback())
+
     async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> ShimAttachment:
         """Raises ProcessLookupError when the process has ended."""
         try:

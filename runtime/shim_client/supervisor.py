@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
 from runtime.spec import ContainerSpec, ExitStatus, Limits, Process
@@ -38,6 +38,9 @@ class Running(Protocol):
     async def wait(self) -> ExitStatus:
         """Return the exit status when the process has ended and its output is logged; may be called repeatedly."""
 
+    def call_at_end(self, callback: Callable[[], object]) -> None:
+        """Call *callback* in the event loop when ``wait`` would return; needs no task meanwhile."""
+
     async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> Attachment:
         """Attach to the output from now on, all of it if attached before ``release``.
 
@@ -52,8 +55,8 @@ class Running(Protocol):
 
 
 class Supervisor(Protocol):
-    async def start(self) -> None:
-        """Start the zygote and idle shims, and reconnect to running execs."""
+    async def start(self, containers: Collection[str] = ()) -> None:
+        """Start the zygote and idle shims, and reconnect to running execs; *containers* are ids that are no execs."""
 
     async def prepare(self, container: ContainerSpec) -> Running:
         """Create the container and stop before the execve of its program, so that clients can attach.

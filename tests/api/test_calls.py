@@ -8,6 +8,7 @@ import struct
 import msgspec
 import pytest
 
+from netd.calls import event_lines
 from netd.calls.call_messages import MAX_MESSAGE, CallReply, CallRequest, MessageTooLarge, Splitter, pack
 from netd.calls.connection import CallConnection, CallsLost
 from netd.calls.serve import CallRoutes
@@ -196,3 +197,22 @@ def test_messages_are_split_wherever_the_stream_is_cut():
         assert [reply for chunk in chunks for reply in splitter.feed(chunk)] == replies
     with pytest.raises(MessageTooLarge):
         pack(CallRequest(1, "", "POST", "/", [], "", bytes(MAX_MESSAGE)))
+
+
+async def five_lines(call):
+    response = await stream(call, {})
+    for number in range(5):
+        await response.write(f"{number}\n".encode())
+    return response
+
+
+def test_lines_of_a_stream_are_read_until_it_ends(tmp_path):
+    async def read():
+        async with front(tmp_path / "s.sock", HttpRoute("GET", "/lines", five_lines), *ROUTES):
+            found = [line async for line in event_lines.lines(tmp_path / "s.sock", "/lines")]
+            with pytest.raises(event_lines.WrongResponse, match="409"):
+                async for _ in event_lines.lines(tmp_path / "s.sock", "/taken"):
+                    pass
+        return found
+
+    assert asyncio.run(read()) == [str(number).encode() for number in range(5)]

@@ -10,7 +10,8 @@ import pytest
 from netd.common.daemon_locks import lock
 from netd.common.errors import Conflict, NotModified
 from netd.common.http.hijack import hijack
-from netd.common.http.listen import serve
+from netd.common.http.listen import serve, serve_socket
+from netd.common.http.listening_socket import listening
 from netd.common.http.web import Front, HttpRoute, Product, empty
 from netd.common.http.web import json as answer
 
@@ -84,6 +85,24 @@ def ask(tmp_path):
     yield call
     loop.run_until_complete(runner.cleanup())
     loop.close()
+
+
+def test_a_client_that_connects_before_the_daemon_serves_gets_its_answer_later(tmp_path):
+    path = tmp_path / "s.sock"
+
+    async def late():
+        with listening(path, "no-such-group") as opened:
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            serving = await serve_socket(Front(Product("test", "1"), ROUTES), opened)
+            answered = await reader.read()
+            writer.close()
+            await serving.cleanup()
+        return answered
+
+    assert asyncio.run(late()).startswith(b"HTTP/1.1 200 ")
+    assert not path.exists()
 
 
 def test_ping_tells_the_version_and_head_has_no_body(ask):

@@ -182,7 +182,7 @@ def test_the_redirect_of_an_earlier_version_is_replaced_and_loses_no_question(
         talking.connect(PLACE)
         resolver.tcp.settimeout(2)
         served, _ = resolver.tcp.accept()
-        assert site.do(site.host.move_resolver("web")) is None
+        assert site.do(site.host.foreign_redirects(["web"])) == []
         resolver.udp.sendto(ANSWER, whom)
         assert asking.recv(512) == ANSWER
         with served:
@@ -193,7 +193,7 @@ def test_the_redirect_of_an_earlier_version_is_replaced_and_loses_no_question(
     assert "dnat" not in inside.command("nft", "list", "ruleset")
     asks_by_udp(inside, resolver)
     asks_by_tcp(inside, resolver)
-    assert site.do(site.host.move_resolver("web")) is None
+    assert site.do(site.host.foreign_redirects(["web"])) == []
 
 
 def test_opening_again_replaces_the_lead(site: Site, resolver: Resolver) -> None:

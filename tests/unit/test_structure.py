@@ -55,6 +55,7 @@ TOUCHES = {
     "netd.common.descriptor_limit": "the process's own file descriptors",
     "netd.common.http": "the daemons' unix sockets",
     "netd.cli.transport.terminal": "netctl's own terminal",
+    "netd.process_memory": "glibc's memory of the own process",
     "netd.service_manager": "sd_notify(3) and sd_listen_fds(3)",
     "netd.dns": "a name server: sockets are its work",
     "netd.log_output": "the journal's socket",

@@ -1,27 +1,21 @@
-"""A daemon's unix socket: created with its final owner and mode, and served.
-
-The socket is renamed into place, so a client finds either the former socket or the new one with its final mode.
-"""
+"""Serving of a daemon's unix socket and of TCP addresses."""
 
 from __future__ import annotations
 
 import asyncio
-import grp
-import os
 import resource
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
 
-from netd import service_manager
 from netd.common.addresses import tcp_address
 from netd.common.errors import BadRequest
 from netd.common.http.accept import Acceptor
 from netd.common.http.admission import Bounds
 from netd.common.http.client_connections import Server
+from netd.common.http.listening_socket import ListeningSocket, listen
 from netd.common.http.web import Front
 from netd.common.tasks import Tasks
 
@@ -34,11 +28,10 @@ _SHUTDOWN_SECONDS = 2.0
 class Serving:
     """A socket that is being served."""
 
-    def __init__(self, server: Server, acceptor: Acceptor, path: Path | None) -> None:
+    def __init__(self, server: Server, acceptor: Acceptor, opened: ListeningSocket | None = None) -> None:
         self._server = server
         self._acceptor = acceptor
-        self._path = path
-        """None for a socket of the service manager, which keeps it."""
+        self._opened = opened
 
     async def cleanup(self) -> None:
         """Stop accepting, and close the connections: idle ones at once, others within two seconds."""
@@ -49,23 +42,24 @@ class Serving:
         await self._server.shutdown(_SHUTDOWN_SECONDS)
 
     def unlink(self) -> None:
-        """Remove the socket's file."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        """Remove the file of a unix socket."""
+        if self._opened is not None:
+            self._opened.unlink()
 
 
 async def serve(
     front: Front, path: Path, group: str, bounds: Bounds | None = None, tasks: Tasks | None = None
 ) -> Serving:
-    """Listen on *path* for root and the members of *group*; for root only if the group does not exist.
+    """Listen on *path*, as ``listening_socket.listen`` does, and serve."""
+    return await serve_socket(front, listen(path, group), bounds, tasks)
 
-    A socket that the service manager passed under the file's name is used as it is.
-    """
+
+async def serve_socket(
+    front: Front, opened: ListeningSocket, bounds: Bounds | None = None, tasks: Tasks | None = None
+) -> Serving:
+    """Serve a socket that listens already; clients that have connected meanwhile are served first."""
     server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
-    passed = service_manager.passed_socket(path.name)
-    listener = passed or _bound(path, group)
-    listener.listen(_BACKLOG)
-    return Serving(server, Acceptor(listener, server, tasks or Tasks()), None if passed else path)
+    return Serving(server, Acceptor(opened.listener, server, tasks or Tasks()), opened)
 
 
 async def serve_metrics(front: Front, address: str, tasks: Tasks) -> Serving:
@@ -100,24 +94,10 @@ async def serve_tcp(
         raise BadRequest(f"{what} cannot be served at {address}: {error.strerror}; choose another address") from None
     listener.listen(_BACKLOG)
     server = Server(handle, Bounds(connections=_TCP_CLIENTS), access_log=None, keepalive_timeout=75)
-    return Serving(server, Acceptor(listener, server, tasks), None)
+    return Serving(server, Acceptor(listener, server, tasks))
 
 
 def _bounds() -> Bounds:
     """Return the default limits, with at most half of the process's descriptors for clients."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return Bounds(connections=max(min(Bounds().connections, descriptors // 2), 64))
-
-
-def _bound(path: Path, group: str) -> socket.socket:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with suppress(FileNotFoundError):
-        fresh.unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(fresh))
-    fresh.chmod(0o600)
-    with suppress(KeyError):
-        os.chown(fresh, 0, grp.getgrnam(group).gr_gid)
-        fresh.chmod(0o660)
-    fresh.rename(path)
-    return listener

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ class DnsClient:
         self._running: list[asyncio.Task[None]] = []
 
     @property
-    def held(self) -> set[str]:
-        return set(self._sandboxes)
+    def held(self) -> Set[str]:
+        return self._sandboxes.keys()
 
     async def start(self) -> None:
         """Connect to the server, starting one if necessary.  Raises Unavailable if a new one does not respond."""
@@ -186,7 +186,7 @@ class DnsClient:
             await self._servers.stop(connection)
         elif connection is not None:
             await self._servers.detach(connection)
-        for sandbox in self.held:
+        for sandbox in list(self.held):
             self._close_sockets(sandbox)
         for confirmed in self._syncs.values():
             self._time_out(confirmed)

@@ -104,8 +104,7 @@ async def open_resolver(dns: DnsClient, host: Host, sandbox: Sandbox) -> None:
 
 async def move_resolver(dns: DnsClient, host: Host, sandbox: Sandbox) -> None:
     """Replace a DNS redirect that the other firewall backend made in the sandbox by one of the backend in use."""
-    if has_names(sandbox) and (resolver := await host.move_resolver(sandbox.id)):
-        await dns.open_sandbox(sandbox.id, resolver)
+    await dns.open_sandbox(sandbox.id, await host.move_resolver(sandbox.id))
 
 
 def _begin(context: EngineContext, identifier: str, before: Sandbox | None, after: Sandbox | None) -> SandboxChange:

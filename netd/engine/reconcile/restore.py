@@ -56,8 +56,7 @@ async def restore(context: EngineContext) -> None:
     context.stray_check_needed.set()  # Other programs may have changed the firewall while no netd ran.
     if not await reconcile(context):
         context.repair_needed.set()
-    for sandbox in context.state.sandboxes:
-        await _restore_resolver(context, sandbox)
+    await _restore_resolvers(context)
     await (context.dns.flush() if context.store.incidents else context.dns.prune())
     plugin_calls.delete_orphans(context)
     replay = leases.replay(context.state, context.ipam, context.plugins)
@@ -156,10 +155,16 @@ def _allocate_addresses(state: State, sandbox: Sandbox) -> None:
         undo.pop_all()
 
 
-async def _restore_resolver(context: EngineContext, sandbox: Sandbox) -> None:
-    """Make netd-dns serve the sandbox, with the sockets that netd-dns still holds, or else with new ones."""
-    with left_to_repair(context.repair_needed, f"DNS is not available: sandbox={sandbox.id[:12]}"):
-        await apply.move_resolver(context.dns, context.host, sandbox)
-        await apply.open_resolver(context.dns, context.host, sandbox)
-    if sandbox.id in context.dns.held:
-        context.dns.set_view(sandbox.id, context.dns_view(sandbox))
+async def _restore_resolvers(context: EngineContext) -> None:
+    """Make netd-dns serve the sandboxes, with the sockets that netd-dns still holds, or else with new ones."""
+    sandboxes = context.state.sandboxes
+    served = [sandbox.id for sandbox in sandboxes if apply.has_names(sandbox)]
+    foreign = set(await context.host.foreign_redirects(served))
+    host = context.host_files.read()
+    for sandbox in sandboxes:
+        with left_to_repair(context.repair_needed, f"DNS is not available: sandbox={sandbox.id[:12]}"):
+            if sandbox.id in foreign:
+                await apply.move_resolver(context.dns, context.host, sandbox)
+            await apply.open_resolver(context.dns, context.host, sandbox)
+        if sandbox.id in context.dns.held:
+            context.dns.set_view(sandbox.id, context.dns_view(sandbox, host))

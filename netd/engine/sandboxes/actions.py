@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from netd.api import EndpointSettings, SandboxRequest, SandboxView
 from netd.common.addresses import FAMILIES
 from netd.common.errors import BadRequest, Conflict, NotFound
+from netd.container_files import HostFiles
 from netd.drivers.registry import Drivers
 from netd.engine.change import allocation, apply, bridge_segments, leases, plugin_calls
 from netd.engine.change.rollback import rollback
@@ -112,11 +113,15 @@ class Sandboxes:
         return found
 
     def all(self) -> list[SandboxView]:
-        return [self.view(sandbox) for sandbox in self._context.state.sandboxes]
+        host = self._context.host_files.read()
+        return [self.view(sandbox, host) for sandbox in self._context.state.sandboxes]
 
-    def view(self, sandbox: Sandbox) -> SandboxView:
-        """Return the namespace, the files and the settings of a sandbox for the runtime."""
-        context, host = self._context, self._context.host_files.read()
+    def view(self, sandbox: Sandbox, host: HostFiles | None = None) -> SandboxView:
+        """Return the namespace, the files and the settings of a sandbox for the runtime.
+
+        *host* are the host's files if they were read just now.
+        """
+        context, host = self._context, host or self._context.host_files.read()
         key = context.host.namespace_path(sandbox.id)
         return SandboxView(
             id=sandbox.id,

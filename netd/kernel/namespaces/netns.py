@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,12 +70,33 @@ def adopt(source: Path, path: Path, prepare: Callable[[], T]) -> T:
     return run_in(source, body)
 
 
-def exists(path: Path) -> bool:
+def exists(path: str | Path) -> bool:
     """Return whether a namespace is mounted on *path*; a plain file is not."""
+    return inode(path) is not None
+
+
+def inode(path: str | Path) -> int | None:
+    """Return the inode of the namespace that is mounted on *path*; None if there is none."""
     try:
-        return path.stat().st_dev == os.stat("/proc/self/ns/net").st_dev
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
+    return found.st_ino if found.st_dev == _device() else None
+
+
+@cache
+def _device() -> int:
+    """Return the device of the file system of namespaces, which the kernel mounts once."""
+    return os.stat("/proc/self/ns/net").st_dev
+
+
+def enter(path: str | Path) -> None:
+    """Move the calling thread, which must be short-lived, into the namespace mounted on *path*."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        libc.setns(fd, libc.CLONE_NEWNET)
+    finally:
+        os.close(fd)
 
 
 def run_in(path: Path, body: Callable[[], T]) -> T:

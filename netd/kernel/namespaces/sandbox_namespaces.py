@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -44,12 +45,8 @@ class SandboxNamespaces:
         """Create the folders, and delete entries without a namespace, which a killed daemon or a reboot leaves."""
         folders.make(self._mounts, folders.PRIVATE)
         folders.make(self._records, folders.PRIVATE)
-        for record in self._records.iterdir():
-            if not netns.exists(self.path(record.name)):
-                _unlink(record)
-        for mount in self._mounts.iterdir():
-            if not netns.exists(mount):
-                _unlink(mount)
+        for _ in self.all():
+            pass
 
     def close(self) -> None:
         """Close the sockets, and remove the folders if they are empty."""
@@ -137,22 +134,48 @@ class SandboxNamespaces:
         """Yield the existing namespaces; a namespace without a record has its short id.
 
         Deletes files without a namespace, which a failed deletion has left.  Called by the thread that also creates
-        namespaces, so that none is half made.
+        namespaces, or while it waits, so that none is half made.
         """
         known = set()
-        for record in sorted(self._records.iterdir()):
-            if netns.exists(self.path(record.name)):
-                known.add(short(record.name))
-                yield self._read(record)
+        for name, size in _files(self._records):
+            if netns.exists(f"{self._mounts}/{short(name)}"):
+                known.add(short(name))
+                yield self._read(self._records / name) if size else Namespace(sandbox=name)
             else:
-                _unlink(record)
-        for mount in sorted(self._mounts.iterdir()):
-            if mount.name in known:
+                _unlink(self._records / name)
+        for name, _ in _files(self._mounts):
+            if name in known:
                 continue
-            if netns.exists(mount):
-                yield Namespace(sandbox=mount.name)
+            if netns.exists(f"{self._mounts}/{name}"):
+                yield Namespace(sandbox=name)
             else:
-                _unlink(mount)
+                _unlink(self._mounts / name)
+
+    def read_all(self, read: Callable[[Rtnl], T]) -> list[tuple[Namespace, T]]:
+        """Return each existing namespace, and what *read* returns for the socket in it.
+
+        One thread enters all namespaces; the caller waits.
+        """
+
+        def sweep() -> list[tuple[Namespace, T]]:
+            return [(found, read(self._sockets.get_by_entering(self.path(found.sandbox)))) for found in self.all()]
+
+        return netns.in_new_thread(sweep)
+
+    def select(self, sandboxes: Iterable[str], accept: Callable[[], bool]) -> list[str]:
+        """Return the sandboxes in whose namespace *accept* returns True or raises OSError or KernelRefused.
+
+        One thread enters all namespaces; the caller waits.
+        """
+
+        def accepted(sandbox: str) -> bool:
+            try:
+                netns.enter(self.path(sandbox))
+                return accept()
+            except (OSError, KernelRefused):
+                return True
+
+        return netns.in_new_thread(lambda: [sandbox for sandbox in sandboxes if accepted(sandbox)])
 
     def find(self, sandbox: str) -> Namespace | None:
         if not netns.exists(self.path(sandbox)):
@@ -172,6 +195,12 @@ class SandboxNamespaces:
         """Delete the default route; without the namespace it does not exist."""
         if netns.exists(self.path(fact.sandbox)):
             self.rtnl(fact.sandbox).talk(rtnl.delete_default_route(fact.gateway))
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """Return names and sizes of the files in a folder, in the order of their names."""
+    with os.scandir(folder) as found:
+        return sorted((entry.name, entry.stat().st_size) for entry in found)
 
 
 def _unlink(path: Path) -> None:

@@ -5,6 +5,7 @@ An open socket keeps its namespace alive, so the owner closes it before it delet
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ _MOST = 256
 
 
 class SandboxSockets:
-    """Use it in one thread."""
+    """Use it in one thread at a time."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[int, Rtnl]] = OrderedDict()
@@ -24,17 +25,26 @@ class SandboxSockets:
 
     def get(self, path: Path) -> Rtnl:
         """Return the socket in the namespace that is mounted on *path* now."""
-        inode = path.stat().st_ino
+        return self._find(path) or self.keep(path, netns.run_in(path, Rtnl))
+
+    def get_by_entering(self, path: Path) -> Rtnl:
+        """Do what ``get`` does; without a socket, the calling thread enters the namespace and stays in it."""
+        if (kept := self._find(path)) is not None:
+            return kept
+        netns.enter(path)
+        return self.keep(path, Rtnl())
+
+    def _find(self, path: Path) -> Rtnl | None:
         kept = self._kept.get(path.name)
-        if kept is not None and kept[0] == inode:
-            self._kept.move_to_end(path.name)
-            return kept[1]
-        return self.keep(path, netns.run_in(path, Rtnl))
+        if kept is None or kept[0] != os.stat(path).st_ino:
+            return None
+        self._kept.move_to_end(path.name)
+        return kept[1]
 
     def keep(self, path: Path, opened: Rtnl) -> Rtnl:
         """Own a socket that was opened in the namespace on *path*."""
         self.forget(path)
-        self._kept[path.name] = path.stat().st_ino, opened
+        self._kept[path.name] = os.stat(path).st_ino, opened
         if len(self._kept) > _MOST:
             _, (_, oldest) = self._kept.popitem(last=False)
             oldest.close()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 
-from netd.common.addresses import Address, Family, Interface, Subnet
+from netd.common.addresses import Address, Interface, Subnet
 from netd.kernel.netlink.link_reading import IFF_UP
 from netd.kernel.netlink.link_reading import Link as Link
 from netd.kernel.netlink.link_reading import read_link as read_link
@@ -405,9 +405,9 @@ def list_addresses(link: int = 0) -> Request:
     return Request(rtnl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, link))
 
 
-def list_routes(family: Family, table: int = 0, link: int = 0) -> Request:
-    """Request a family's routes in one table and by one link; 0 means all."""
-    header = struct.pack("=BBBBBBBBI", _FAMILIES[family], 0, 0, 0, table, 0, 0, 0, 0)
+def list_routes(table: int = 0, link: int = 0) -> Request:
+    """Request the routes of all families in one table and by one link; 0 means all."""
+    header = struct.pack("=BBBBBBBBI", 0, 0, 0, 0, table, 0, 0, 0, 0)
     return Request(rtnl.RTM_GETROUTE, header + (u32(_OUT_LINK, link) if link else b""))
 
 
@@ -440,6 +440,11 @@ def read_address(message: Message) -> tuple[int, Interface]:
 def is_own_address(message: Message) -> bool:
     """Return whether netd set the address; always false on kernels before 5.18, which have no IFA_PROTO."""
     return attributes(message.body, _IFADDR.size).get(_IFA_PROTO) == bytes((NETD_ADDRESS_PROTOCOL,))
+
+
+def is_route(message: Message) -> bool:
+    """Return false for routes of other families than IPv4 and IPv6, such as those of multicast routing."""
+    return message.body[0] in _FAMILIES.values()
 
 
 def read_route(message: Message) -> RtnlRoute:

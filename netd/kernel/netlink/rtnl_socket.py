@@ -11,7 +11,7 @@ import socket
 import struct
 from typing import Self
 
-from netd.common.addresses import FAMILIES, Interface
+from netd.common.addresses import Interface
 from netd.kernel.netlink import neighbours, rtnl, tc
 from netd.kernel.netlink.messages import Message, Netlink, Request
 from netd.kernel.netlink.neighbours import Neighbour
@@ -93,9 +93,8 @@ class Rtnl(Netlink):
 
     def routes(self, table: int = 0, link: int = 0) -> list[rtnl.RtnlRoute]:
         """Return the routes of both families in one table and by one link; 0 means all."""
-        requests = (rtnl.list_routes(family, table, link) for family in FAMILIES)
-        messages = (message for request in requests for message in self._of_link(request))
-        return [rtnl.read_route(message) for message in messages]
+        found = self._of_link(rtnl.list_routes(table, link))
+        return [rtnl.read_route(message) for message in found if rtnl.is_route(message)]
 
     def permanent_neighbours(self) -> list[Neighbour]:
         """Return the neighbour entries that programs set, of all links."""

@@ -26,11 +26,16 @@ class HealthChecks:
         self._containers = containers
         self._supervisor = supervisor
 
+    def prepare(self, container: Container) -> bool:
+        """Reset the container's health at a start; return whether it has health checks, which ``run`` makes."""
+        has_checks = health_state.plan(container.record.config) is not None
+        container.health = Health() if has_checks else None
+        return has_checks
+
     async def run(self, container: Container, running: Running) -> None:
-        """Run health checks until the process exits; returns at once if the container has none."""
+        """Run health checks until the process exits."""
         plan = health_state.plan(container.record.config)
         if plan is None:
-            container.health = None
             return
         container.health = Health()
         started = time.monotonic()

@@ -131,8 +131,10 @@ class Lifecycle:
 
     def watch(self, container: Container, running: Running) -> None:
         """Run health checks of *running*, and handle its exit, in the background."""
-        self._tasks.loop(partial(self._health.run, container, running), f"health {container.id[:12]}")
-        self._tasks.loop(partial(self._watch, container, running), f"watch {container.id[:12]}")
+        if self._health.prepare(container):
+            self._tasks.loop(partial(self._health.run, container, running), f"health {container.id[:12]}")
+        handled = partial(self._watch, container, running)
+        running.call_at_end(partial(self._tasks.loop, handled, f"watch {container.id[:12]}"))
 
     async def _watch(self, container: Container, running: Running) -> None:
         status = await running.wait()

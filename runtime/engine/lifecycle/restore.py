@@ -28,6 +28,8 @@ from runtime.spec import ExitStatus
 
 _log = logging.getLogger(__name__)
 _UNKNOWN_EXIT_CODE = 255
+_SIDE_BY_SIDE = 16
+"""How many containers are restored at a time."""
 
 
 class Restore:
@@ -54,7 +56,14 @@ class Restore:
 
         If that fails for a container, its record stays as it is, and the attempt is repeated in the background.
         """
-        await asyncio.gather(*(self._restore_or_retry(container) for container in self._containers.all()))
+        waiting = iter(self._containers.all())
+
+        async def restore_next() -> None:
+            for container in waiting:
+                await self._restore_or_retry(container)
+
+        # Not all at once: the memory that hundreds of attempts need side by side would stay with this process.
+        await asyncio.gather(*(restore_next() for _ in range(_SIDE_BY_SIDE)))
 
     async def _restore_or_retry(self, container: Container) -> None:
         try:
@@ -93,9 +102,10 @@ class Restore:
             proc.namespace_path(running.pid, "net") if networking.mode(container.record.host) != "host" else None
         )
         state = State(status=status, pid=running.pid, started_at=running.started)
-        self._containers.update_deferred(container, state=state)
+        if container.record.state != state:
+            self._containers.update_deferred(container, state=state)
         self._lifecycle.watch(container, running)
-        _log.info("container restored: container=%s pid=%d", container.id[:12], running.pid)
+        _log.debug("container restored: container=%s pid=%d", container.id[:12], running.pid)
 
     async def _handle_exit(self, container: Container, status: ExitStatus | None) -> None:
         if container.record.state.status == "restarting" and status is None:
