@@ -5,7 +5,6 @@ Does nothing in a process that no service manager started.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import time
@@ -40,6 +39,8 @@ def start_command(run_dir: Path) -> str:
 
 async def keep_watchdog() -> None:
     """Report at half of the watchdog's interval that the event loop runs; return if there is no watchdog."""
+    import asyncio  # here, because a daemon takes its socket before it loads anything
+
     interval = _watchdog_seconds()
     while interval:
         _notify("WATCHDOG=1")

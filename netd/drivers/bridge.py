@@ -18,7 +18,10 @@ from netd.portmap.rules import BridgeRules
 _PORTS = 1023
 """Ports per bridge (BR_MAX_PORTS of the kernel, less one)."""
 _SEGMENT = 256
-"""Endpoints per bridge; the remaining ports of the first bridge connect the other segments, enough for a full /16."""
+"""Endpoints per bridge: the kernel's work for a new port grows with the ports of its bridge.
+
+The remaining ports of the first bridge connect the other segments, more than a full /16 needs.
+"""
 
 
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_.-]")
