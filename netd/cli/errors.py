@@ -63,6 +63,20 @@ class SessionInterrupted(Exception):
         self.code = code
 
 
+_LONGEST_MESSAGE = 4_000
+"""Characters of an error or a warning; files and daemons choose what it quotes."""
+
+
+def for_terminal(message: str) -> str:
+    """Return a message with control characters except line breaks and tabs escaped; a long one loses its middle."""
+    if len(message) > _LONGEST_MESSAGE:
+        half = _LONGEST_MESSAGE // 2
+        message = f"{message[:half]} […] {message[-half:]}"
+    if message.isprintable():
+        return message
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode("ascii") for c in message)
+
+
 def daemon_disconnected(consequence: str) -> Fault:
     """Return the fault for a connection that the daemon closed during a session; *consequence* ends the message."""
     return Fault(f"lost the connection to the daemon; {consequence}", 125)

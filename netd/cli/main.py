@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from netd.cli.errors import Fault, SessionInterrupted, UnknownFlag, UsageFault
+from netd.cli.errors import Fault, SessionInterrupted, UnknownFlag, UsageFault, for_terminal
 from netd.cli.index import GROUPS, VERBS, find
 from netd.cli.parse.flags import Command, Flag, Options, parse, switch, text
 from netd.cli.session import Session
@@ -199,7 +199,7 @@ def _print_error(message: str, code: int) -> int:
         sys.stdout.flush()
     except OSError:
         _discard_stdout()  # the interpreter would otherwise flush again at exit, and fail again
-    sys.stderr.write(f"netctl: {message}\n")
+    sys.stderr.write(f"netctl: {for_terminal(message)}\n")
     return code
 
 

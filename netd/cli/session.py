@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from netd.cli.errors import ApiFault
+from netd.cli.errors import ApiFault, for_terminal
 from netd.cli.transport.http import Client
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def print_line(line: str) -> None:
 
 def warn(line: str) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"netctl: {line}\n")
+    sys.stderr.write(f"netctl: {for_terminal(line)}\n")
     sys.stderr.flush()
 
 

@@ -113,6 +113,24 @@ def test_defaults_that_nest_deeply_are_refused(tmp_path):
     assert "nest deeper than 20 levels" in refusal(tmp_path, f'services: {{a: {{image: "{text}"}}}}')
 
 
+def test_services_that_multiply_by_extends_are_refused(tmp_path):
+    labels = ", ".join(f"l{number}: x" for number in range(1000))
+    services = [f"  s{number}: {{extends: base}}" for number in range(1100)]
+    text = "\n".join(["services:", f"  base: {{image: x, labels: {{{labels}}}}}", *services])
+    assert "more than 1,000,000 values with its extends expanded" in refusal(tmp_path, text)
+
+
+def test_port_ranges_that_multiply_are_refused(tmp_path):
+    text = WEB + "    ports:\n" + "".join(f'      - "127.0.0.{n}:1-65535:1-65535"\n' for n in range(1, 5))
+    assert refusal(tmp_path, text) == "compose.yaml:4:5: services.web.ports: more than 200,000 ports: shorten the list"
+
+
+def test_a_long_range_of_ports_is_an_entry_for_each_port(tmp_path):
+    ports = load(tmp_path, WEB + '    ports: ["127.0.0.1:10000-10999:1-1000/udp"]').document["services"]["web"]["ports"]
+    assert [(port["target"], port["published"]) for port in ports[:2]] == [(1, "10000"), (2, "10001")]
+    assert len(ports) == 1000 and ports[-1]["published"] == "10999" and ports[-1]["host_ip"] == "127.0.0.1"
+
+
 def test_a_large_file_is_refused_before_it_is_parsed(tmp_path):
     with open(tmp_path / "compose.yaml", "wb") as file:
         file.truncate(100 << 20)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 from netd.cli.commands.inspect import inspect_kind
 from netd.cli.output.columns import short_id
 from netd.cli.parse.common_flags import confirmed, filters, labels, list_format, pairs, selected_filters, show_list
 from netd.cli.parse.filter_flags import NETWORK_PRUNE, NETWORKS, filter_flag
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.cli.parse.network_flags import settings
-from netd.cli.session import print_line, request_each
+from netd.cli.session import print_line, request_each, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ def create(session: Session, options: Options) -> int:
     body |= {field: options.on(name) for name, field in switches if options.given(name)}
     response = session.networks.post("/networks/create", body)
     if response.get("Warning"):
-        sys.stderr.write(f"netctl: warning: {response['Warning']}\n")
+        warn(f"warning: {response['Warning']}")
     print_line(response["Id"])
     return 0
 

@@ -26,7 +26,9 @@ Json = dict[str, Any]
 INCLUDES = 20
 EXTENDS = 50
 FILES = 200
-"""Bounds of nested includes, of a chain of ``extends``, and of the files of a project."""
+VALUES = 1_000_000
+"""Bounds of nested includes, of a chain of ``extends``, of the files of a project, and of the values in them, where
+what a service has by ``extends`` counts again."""
 
 _SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
 
@@ -44,6 +46,18 @@ class Shared:
     interpolate: bool = True
     relative_to: str | None = None
     """The folder that paths are shown relative to; with None they become absolute."""
+    values: int = 0
+
+    def count(self, value: Any) -> None:
+        """Add the values in *value* to those of the project.  Raises ComposeError beyond the bound."""
+        rest = [value]
+        while rest:
+            value = rest.pop()
+            self.values += 1
+            if isinstance(value, (dict, list)):
+                rest.extend(value.values() if isinstance(value, dict) else value)
+        if self.values > VALUES:
+            raise ComposeError(f"the project has more than {VALUES:,} values with its extends expanded: shorten it")
 
     def parsed(self, file: str) -> list[YamlDocument]:
         """Return the documents of a file, which is read once."""
@@ -56,6 +70,7 @@ class Shared:
                 text = bounded_files.read_text(Path(file), bounded_files.COMPOSE_FILE, "the compose file")
             documents = read(text, file)
             for document in documents:
+                self.count(document.value)
                 if not isinstance(document.value, dict):
                     raise ComposeError(f"{file}: top-level object must be a mapping: add a key `services`")
             self.documents[file] = documents
@@ -177,6 +192,7 @@ class Assembler:
         merged = extend(
             base, {key: value for key, value in service.items() if key != "extends"}, self.shared.positions, name
         )
+        self.shared.count(merged)
         enforced: Json = unique.enforce({"services": {name: merged}})["services"][name]
         return enforced
 

@@ -76,10 +76,14 @@ def ports(text: str) -> list[Json]:
     found: list[Json] = []
     for key, binding in sorted(publish(text), key=lambda pair: pair[0]):
         target, _, protocol = key.partition("/")
-        port: Json = {"mode": "ingress", "target": int(target), "protocol": protocol}
-        if binding["HostPort"]:
-            port["published"] = binding["HostPort"]
-        if binding["HostIp"]:
-            port["host_ip"] = binding["HostIp"]
-        found.append(port)
+        first, dash, last = target.partition("-")
+        start = binding["HostPort"].partition("-")[0]
+        for number in range(int(first), int(last or first) + 1):
+            port: Json = {"mode": "ingress", "target": number, "protocol": protocol}
+            if start:
+                # A range of one port may be published on any port of a longer range.
+                port["published"] = str(int(start) + number - int(first)) if dash else binding["HostPort"]
+            if binding["HostIp"]:
+                port["host_ip"] = binding["HostIp"]
+            found.append(port)
     return found

@@ -78,6 +78,10 @@ def _device(value: Any) -> Any:
     return mount_syntax.device(value) if isinstance(value, str) else value
 
 
+_PORTS = 200_000
+"""Bound of a service; two protocols have 131,070 ports."""
+
+
 def _ports(value: Any) -> Any:
     found: list[Any] = []
     for entry in value:
@@ -87,6 +91,8 @@ def _ports(value: Any) -> Any:
             found += mount_syntax.ports(str(entry))
         else:
             found.append({"mode": "ingress", "protocol": "tcp", **entry} if isinstance(entry, dict) else entry)
+        if len(found) > _PORTS:
+            raise ValueError(f"more than {_PORTS:,} ports: shorten the list")
     return found
 
 
