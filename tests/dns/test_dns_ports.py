@@ -110,6 +110,16 @@ def test_ports_of_a_flood_of_questions_are_many_and_carry_few_questions_each(lab
     assert repeated < 3000 / SHARED_PORTS * 2, "the next port is not predictable"
 
 
+def test_a_client_that_asks_one_name_after_the_other_seldom_waits_for_new_sockets(lab, monkeypatch):
+    """Each call that opens sockets in the namespace of a container takes a thread, longer than most queries."""
+    monkeypatch.setattr(udp_ports, "WINDOW", 10.0)
+    for _ in range(600):
+        query = Query()
+        port, packet = lab.ports.send(SERVER, QUESTION, query)
+        lab.ports.end(port, packet[:2], query)
+    assert lab.opened <= 3
+
+
 def test_silence_takes_few_descriptors_which_are_closed_afterwards(lab):
     sent = []
     for _ in range(2000):

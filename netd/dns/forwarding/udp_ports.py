@@ -168,7 +168,10 @@ class UdpPorts:
                 return ports, queries
             most = min(PORT_QUERIES - len(port.queries), MOST) if port.is_shared else 1
             group = queries[:most]
-            count = BATCHES.send(port.sock, group, [query[0] for query in group], port.queries)
+            if len(group) == 1:
+                count = _send_single(port, group[0])
+            else:
+                count = BATCHES.send(port.sock, group, [query[0] for query in group], port.queries)
             port.pending += count
             server.pending += count
             if count:
@@ -253,8 +256,11 @@ class UdpPorts:
         return port
 
     def _open(self, server: _Server) -> Port:
-        """Open sockets, more than one while many are in use, and return one of them; the others are idle."""
-        count = max(1, min(_MOST_AT_ONCE, server.pending))
+        """Open sockets, more than one while others are in use, and return one of them; the others are idle.
+
+        In the namespace of a container the thread takes longer than many a query.
+        """
+        count = _MOST_AT_ONCE if len(self._ports) >= max(1, self._keep) else 1
         ports = [Port(sock, server.family) for sock in self._open_sockets(server.family, count)]
         try:
             for port in ports:
@@ -352,6 +358,16 @@ def _send(port: Port, question: bytes) -> bytes:
     packet = query_id + question
     port.sock.send(packet)
     return packet
+
+
+def _send_single(port: Port, query: QuickQuery) -> int:
+    """Send a quick query; return 1, or 0 after an error."""
+    try:
+        packet = _send(port, query.sent)
+    except OSError:
+        return 0
+    port.queries[packet[:2]] = query
+    return 1
 
 
 def family_of(upstream: Upstream) -> int:
