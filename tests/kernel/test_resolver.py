@@ -46,9 +46,10 @@ def client(node: Node, kind: socket.SocketKind) -> socket.socket:
     return made
 
 
-def asks_by_udp(node: Node, resolver: Resolver) -> None:
+def asks_by_udp(node: Node, resolver: Resolver, source: tuple[str, int] = ("", 0)) -> None:
     """Query as libc does, with a connected socket, which accepts replies from the same port only."""
     with client(node, socket.SOCK_DGRAM) as asking:
+        asking.bind(source)
         asking.connect(PLACE)
         asking.send(QUESTION)
         resolver.udp.settimeout(2)
@@ -58,8 +59,9 @@ def asks_by_udp(node: Node, resolver: Resolver) -> None:
         assert asking.recv(512) == ANSWER
 
 
-def asks_by_tcp(node: Node, resolver: Resolver) -> None:
+def asks_by_tcp(node: Node, resolver: Resolver, source: tuple[str, int] = ("", 0)) -> None:
     with client(node, socket.SOCK_STREAM) as asking:
+        asking.bind(source)
         asking.connect(PLACE)
         resolver.tcp.settimeout(2)
         served, _ = resolver.tcp.accept()
@@ -82,6 +84,11 @@ def test_a_container_may_run_its_own_server_on_port_53(site: Site, resolver: Res
         too.listen()
         asks_by_udp(site.inside("web"), resolver)
         asks_by_tcp(site.inside("web"), resolver)
+
+
+def test_a_client_at_the_resolvers_own_address_and_port_is_answered(site: Site, resolver: Resolver) -> None:
+    asks_by_udp(site.inside("web"), resolver, PLACE)
+    asks_by_tcp(site.inside("web"), resolver, PLACE)
 
 
 def tracked(node: Node) -> int:

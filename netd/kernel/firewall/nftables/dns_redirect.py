@@ -23,11 +23,17 @@ add chain ip netd queries {{ type filter hook output priority -99; policy accept
 add chain ip netd answers {{ type filter hook output priority -300; policy accept; }}
 flush chain ip netd queries
 flush chain ip netd answers
-add rule ip netd queries ip daddr {address} udp dport 53 udp dport set {udp}
-add rule ip netd queries ip daddr {address} tcp dport 53 tcp dport set {tcp}
-add rule ip netd answers ip saddr {address} udp sport {udp} udp sport set 53
-add rule ip netd answers ip saddr {address} tcp sport {tcp} tcp sport set 53
+add rule ip netd queries ip daddr != {address} accept
+add rule ip netd queries udp dport 53 meta mark != {mark} udp dport set {udp}
+add rule ip netd queries tcp dport 53 meta mark != {mark} tcp dport set {tcp}
+add rule ip netd answers ip saddr != {address} accept
+add rule ip netd answers ip daddr {address} udp sport {udp} udp dport 53 meta mark set {mark}
+add rule ip netd answers ip daddr {address} tcp sport {tcp} tcp dport 53 meta mark set {mark}
+add rule ip netd answers udp sport {udp} udp sport set 53
+add rule ip netd answers tcp sport {tcp} tcp sport set 53
 """
+_MARK = 0x6E65_7464
+"""Packet mark of answers to a client that is bound to port 53 of the same address: they look like queries."""
 _DELETE = "add table ip netd\ndelete table ip netd\n"
 _FORMER = "resolver"
 """The chain of earlier versions, whose rules were destination NAT."""
@@ -37,7 +43,7 @@ _FORMER_RULE = re.compile(r"ip daddr (\S+) (udp|tcp) dport \S+ dnat to [^\s:]+:(
 def put(address: str, udp: int, tcp: int) -> None:
     """Redirect port 53 of *address* to these ports, in the calling thread's namespace; replaces an earlier redirect."""
     with Nft() as nft:
-        nft.run(_REDIRECT.format(address=address, udp=udp, tcp=tcp))
+        nft.run(_REDIRECT.format(address=address, udp=udp, tcp=tcp, mark=_MARK))
 
 
 def upgrade() -> None:
@@ -53,7 +59,7 @@ def upgrade() -> None:
         if set(ports) != {"udp", "tcp"}:
             raise KernelRefused("the DNS redirect of an earlier version cannot be read: restart the container")
         address, udp = ports["udp"]
-        script = _REDIRECT.format(address=address, udp=udp, tcp=ports["tcp"][1])
+        script = _REDIRECT.format(address=address, udp=udp, tcp=ports["tcp"][1], mark=_MARK)
         nft.run(f"{script}flush chain ip netd {_FORMER}\ndelete chain ip netd {_FORMER}\n")
 
 
