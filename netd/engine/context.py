@@ -75,6 +75,8 @@ class EngineContext:
     """Route conflicts that were reported and have not ended."""
     unsettled: set[str] = field(default_factory=set)
     """Ids of sandboxes whose last change is not complete or failed; repair clears it."""
+    resolvers_missing: set[str] = field(default_factory=set)
+    """Ids of sandboxes whose DNS redirect or sockets could not be restored; the repair loop retries."""
     repair_needed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the kernel may differ from the desired state; the repair loop clears it."""
     stray_check_needed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -50,6 +50,30 @@ def test_a_restart_moves_everything_to_the_other_firewall(site, then, end):
     assert unreachable(site.outside, web.address(), 80)
 
 
+OBSTACLE = """
+table ip netd {
+  chain queries { type nat hook output priority 0; }
+}
+"""
+
+
+@pytest.mark.parametrize("site", ["iptables"], indirect=True)
+def test_a_dns_redirect_that_could_not_be_moved_to_the_other_firewall_is_moved_later(site):
+    web = site.sandbox("web", "bridge", **PUBLISHED)
+    pal = site.sandbox("pal", "bridge")
+    web.node.nft(OBSTACLE)
+    site.stop()
+    site.firewall = "nftables"
+    site.start()
+    assert f"DNS redirect not restored, will be retried: sandbox={web.id[:12]}" in site.log()
+    assert web.resolve("pal"), "the earlier redirect is still used"
+    assert holds(pal.node, "nftables") and "NETD-" in legacy(web.node)
+    web.node.command("nft", "delete", "table", "ip", "netd")
+    site.machine.nft("flush table inet netd\n")  # A repair is due at once.
+    wait_until(lambda: holds(web.node, "nftables"), 60)
+    assert web.resolve("pal") and pal.resolve("web")
+
+
 @pytest.mark.parametrize("site", ["iptables"], indirect=True)
 @pytest.mark.parametrize("damage", ["-t nat -F", "-t mangle -F FORWARD", "-t nat -D PREROUTING 1"])
 def test_legacy_tables_that_others_emptied_are_filled_again(site, damage):

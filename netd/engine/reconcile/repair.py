@@ -13,6 +13,7 @@ from netd.common.events import event
 from netd.common.store.store import Drop, Put
 from netd.engine.change import apply, plugin_calls
 from netd.engine.context import EngineContext
+from netd.engine.reconcile import resolvers
 from netd.engine.reconcile.convergence import Convergence, differences
 from netd.engine.reconcile.inside import left_alone
 from netd.engine.sandboxes.actions import release
@@ -51,7 +52,7 @@ async def reconcile(context: EngineContext, convergence: Convergence | None = No
     await (host.update_firewall(rules) if restored else host.reset_firewall(rules))
     if context.stray_check_needed.is_set():
         await _delete_stray_connections(host, context.stray_check_needed, rules)
-    return complete
+    return await resolvers.retry(context) and complete
 
 
 def _steps(context: EngineContext, have: facts.State) -> tuple[Step, ...]:

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from netd.common.store.store import Drop, Put, Store
 from netd.drivers.bridge_options import DEFAULT_OPTIONS
 from netd.drivers.remote import RemoteDriver
-from netd.engine.change import apply, leases, network_setup, plugin_calls
-from netd.engine.change.rollback import left_to_repair
+from netd.engine.change import leases, network_setup, plugin_calls
 from netd.engine.context import META, NETWORK, RESERVATION, SANDBOX, EngineContext
 from netd.engine.networks.actions import Networks
+from netd.engine.reconcile import resolvers
 from netd.engine.reconcile.repair import reconcile
 from netd.engine.state.address_history import FORMER, HistoryEntry
 from netd.engine.state.state import State
@@ -56,7 +56,7 @@ async def restore(context: EngineContext) -> None:
     context.stray_check_needed.set()  # Other programs may have changed the firewall while no netd ran.
     if not await reconcile(context):
         context.repair_needed.set()
-    await _restore_resolvers(context)
+    await resolvers.restore_all(context)
     await (context.dns.flush() if context.store.incidents else context.dns.prune())
     plugin_calls.delete_orphans(context)
     replay = leases.replay(context.state, context.ipam, context.plugins)
@@ -153,18 +153,3 @@ def _allocate_addresses(state: State, sandbox: Sandbox) -> None:
                     pool.take(address.ip, sandbox.id)
                     undo.callback(pool.release, address.ip)
         undo.pop_all()
-
-
-async def _restore_resolvers(context: EngineContext) -> None:
-    """Make netd-dns serve the sandboxes, with the sockets that netd-dns still holds, or else with new ones."""
-    sandboxes = context.state.sandboxes
-    served = [sandbox.id for sandbox in sandboxes if apply.has_names(sandbox)]
-    foreign = set(await context.host.foreign_redirects(served))
-    host = context.host_files.read()
-    for sandbox in sandboxes:
-        with left_to_repair(context.repair_needed, f"DNS is not available: sandbox={sandbox.id[:12]}"):
-            if sandbox.id in foreign:
-                await apply.move_resolver(context.dns, context.host, sandbox)
-            await apply.open_resolver(context.dns, context.host, sandbox)
-        if sandbox.id in context.dns.held:
-            context.dns.set_view(sandbox.id, context.dns_view(sandbox, host))

@@ -46,7 +46,7 @@ class BackendSelection:
     firewall: SelectedFirewall
     redirect_dns: RedirectDns
     has_dns_redirect: Callable[[], bool]
-    """Returns whether the selected backend redirects DNS in the calling thread's namespace.
+    """Returns whether the selected backend, and not the other, redirects DNS in the calling thread's namespace.
 
     With nftables, that is assumed if the iptables backend does not redirect it there.
     """
@@ -65,7 +65,11 @@ def select(setting: str, forwarding: Forwarding, host_forward: ForwardPolicy) ->
     if name == "iptables":
         firewall = SelectedFirewall(iptables.Iptables(forwarding, host_forward.mark), _delete_nftables, host_forward)
         selection = BackendSelection(
-            firewall, iptables_redirect.put, iptables_redirect.exists, _nothing, nftables_redirect.delete
+            firewall,
+            iptables_redirect.put,
+            lambda: iptables_redirect.exists() and not nftables_redirect.exists(),
+            _nothing,
+            nftables_redirect.delete,
         )
     else:
         firewall = SelectedFirewall(Nftables(forwarding, host_forward.mark), _delete_iptables, host_forward)

@@ -63,8 +63,13 @@ def upgrade() -> None:
         nft.run(f"{script}flush chain ip netd {_FORMER}\ndelete chain ip netd {_FORMER}\n")
 
 
+def exists() -> bool:
+    """Return whether there is a redirect of this backend; does not load libnftables."""
+    return netd_tables.exist()
+
+
 def delete() -> None:
     """Delete the redirect, if there is one."""
-    if netd_tables.exist():
+    if exists():
         with Nft() as nft:
             nft.run(_DELETE)
