@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from netd.common.addresses import EVERY_IPV4, Address, Family
@@ -82,6 +83,13 @@ class BridgeOptions:
 
 def read(given: Mapping[str, str]) -> BridgeOptions:
     """Return the parsed options.  Raises BadRequest, or ServerError where Docker does, for an invalid value."""
+    return _read(tuple(given.items()))
+
+
+@lru_cache(maxsize=64)
+def _read(items: tuple[tuple[str, str], ...]) -> BridgeOptions:
+    """Each change of a network or endpoint needs the options several times."""
+    given = dict(items)
     binding = options.address(given, BINDING)
     return BridgeOptions(
         name=_name(given.get(NAME, "")),

@@ -245,6 +245,7 @@ class KernelHost:
 
     def _compare(self, events: KernelEvents) -> list[Change]:
         links = self._worker.links
+        self._worker.surroundings.note_changes()
         changes = [Change("lost")] if events.lost else []
         names = {name for name in events.links if links.is_known(name)}
         if events.replaced:

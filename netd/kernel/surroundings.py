@@ -95,6 +95,11 @@ class Surroundings:
         finally:
             self._lock.release()
 
+    def note_changes(self) -> None:
+        """Read the notifications, so that the next request finds few."""
+        with self._lock:
+            self._drain()
+
     def subnets(self) -> tuple[Subnet, ...]:
         """Return the subnets of addresses and routes, except default routes."""
         return self._current().subnets
@@ -182,8 +187,8 @@ class Surroundings:
 
     def _is_foreign_link(self, message: Message) -> bool:
         """Return whether a foreign link was created, deleted or renamed, or got another MTU."""
-        index, name, alias = rtnl.read_name(message)
-        if self._is_known(name) or alias == bridges.MARK or _OWN_NAME.fullmatch(name):
+        index, name = rtnl.read_first_name(message)
+        if _OWN_NAME.fullmatch(name) or self._is_known(name) or rtnl.read_name(message)[2] == bridges.MARK:
             if message.kind == numbers.RTM_DELLINK:
                 self._own.discard(index)
             else:

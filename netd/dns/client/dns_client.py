@@ -30,6 +30,9 @@ FLUSH_LIMIT = 0.5
 """Seconds for which the start of a container waits until netd-dns has applied its names."""
 PRUNE_LIMIT = 10.0
 """Seconds for which the start of netd waits until netd-dns has applied all records."""
+_DELAY = 0.02
+"""Seconds after which new and deleted networks are sent, at the latest: no container is on them, and the request that
+creates or deletes them need not wait for the server to be woken."""
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before each attempt to restart the server; the last one repeats."""
 _STEADY = 5.0
@@ -111,7 +114,7 @@ class DnsClient:
         mutable = self._networks.get(network)
         if mutable is None or (mutable.records.name, mutable.records.subnets) != (records.name, records.subnets):
             self._networks[network] = MutableRecords(records)
-            self._send(protocol.SetNetwork(network, records))
+            self._send(protocol.SetNetwork(network, records), delay=_DELAY)
             return
         patch = difference(mutable.records, records)
         if patch:
@@ -124,7 +127,7 @@ class DnsClient:
 
     def drop_network(self, network: str) -> None:
         if self._networks.pop(network, None) is not None:
-            self._send(protocol.DropNetwork(network))
+            self._send(protocol.DropNetwork(network), delay=_DELAY)
 
     def set_view(self, sandbox: str, view: View) -> None:
         """Replace the view of a sandbox."""
@@ -197,11 +200,17 @@ class DnsClient:
         if resolver is not None:
             close_resolver(resolver)
 
-    def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Queue a message for the next ``_push``; without a connection, ``_resend_state`` sends the state later."""
+    def _send(self, message: Message, descriptors: Sequence[int] = (), *, delay: float = 0.0) -> None:
+        """Queue a message for the next ``_push``; without a connection, ``_resend_state`` sends the state later.
+
+        The next push is at most *delay* seconds away.
+        """
         if self._connection is None:
             return
         self._connection.queue(message, descriptors)
+        if delay:
+            asyncio.get_running_loop().call_later(delay, self._push)
+            return
         if not self._pushing:
             self._pushing = True
             asyncio.get_running_loop().call_soon(self._push)

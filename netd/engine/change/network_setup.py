@@ -33,7 +33,7 @@ async def create(context: EngineContext, network: Network) -> None:
     forget = partial(context.store.write, Drop(NETWORK, network.id))
     async with rollback(context.repair_needed, f"network={network.name}", delete_again, forget):
         record = context.store.write(Put(NETWORK, network.id, network))
-        await _all(record, _create_in_kernel(host, wanted, network))
+        await _all(_create_in_kernel(host, wanted, network), record)
 
 
 async def delete(context: EngineContext, network: Network) -> None:
@@ -48,7 +48,7 @@ async def delete(context: EngineContext, network: Network) -> None:
     restore = partial(context.store.write, Put(NETWORK, network.id, network))
     async with rollback(context.repair_needed, f"network={network.name}", create_again, restore):
         record = context.store.write(Drop(NETWORK, network.id))
-        await _all(record, _delete_from_kernel(host, wanted, network))
+        await _all(_delete_from_kernel(host, wanted, network), record)
 
 
 def register(context: EngineContext, network: Network) -> None:
@@ -89,6 +89,9 @@ def _rules(wanted: DesiredState, network: Network) -> Ruleset:
 
 
 async def _all(*work: Work) -> None:
-    """Wait for all coroutines, so that none continues in the background, and raise the first error."""
+    """Wait for all coroutines, so that none continues in the background, and raise the first error.
+
+    They begin in this order: the kernel's thread first, because its work takes longer than the record.
+    """
     for problem in filter(None, await asyncio.gather(*work, return_exceptions=True)):
         raise problem

@@ -150,18 +150,17 @@ class Reaper:
 
     def _delete(self, bridges: Sequence[int], starting: Sequence[Future[None]], *, others: bool) -> None:
         """Delete the bridges and *others*: in a single request for *starting*, else the bridges one by one."""
-        grouped: list[Request] = []
         host = self._host = self._host or Rtnl()
         if starting and others:
             names = map(_retired_name, bridges)
-            grouped = [rtnl.set_link(name, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,)) for name in names]
+            host.talk(*(rtnl.set_link(name, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,)) for name in names))
             bridges = ()
         for done in starting:
             done.set_result(None)
         for index in reversed(bridges):
             host.talk(rtnl.delete_link(_retired_name(index)))
         if others:
-            host.talk(*grouped, rtnl.delete_group(rtnl.RETIRED_GROUP))
+            host.talk(rtnl.delete_group(rtnl.RETIRED_GROUP))
 
     def _wait(self) -> bool:
         """Wait until retired links should be deleted; return false if it is the last time."""

@@ -418,6 +418,15 @@ def read_ends(message: Message) -> tuple[int, int]:
     return index, int.from_bytes(peer, sys.byteorder)
 
 
+def read_first_name(message: Message) -> tuple[int, str]:
+    """Return a link's index and name, which the kernel writes first, without decoding the rest."""
+    (index,) = struct.unpack_from("=i", message.body, 4)
+    length, kind = struct.unpack_from("=HH", message.body, _IFINFO.size)
+    if kind != _IFNAME:
+        return read_name(message)[:2]
+    return index, message.body[_IFINFO.size + 4 : _IFINFO.size + length].rstrip(b"\0").decode(errors="replace")
+
+
 def read_name(message: Message) -> tuple[int, str, str]:
     """Return a link's index, name and ifalias, without decoding the rest."""
     (index,) = struct.unpack_from("=i", message.body, 4)
