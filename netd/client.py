@@ -7,7 +7,7 @@ where netd does not know the messages.  An error response is raised as the Probl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +49,7 @@ _ROOT = "/netd/v1"
 _SECONDS = 60.0
 """How long a call may take."""
 _MAX_LINE = 1 << 20
+_STREAMED_PRUNE = "/v1.56/networks/prune"
 _PROBLEMS: Mapping[int, type[Problem]] = {
     kind.status: kind
     for kind in (BadRequest, Forbidden, NotFound, Conflict, ServerError, NotImplementedYet, Unavailable, NoSpace)
@@ -64,6 +65,14 @@ class Answer:
 
 class _ErrorBody(msgspec.Struct):
     message: str = ""
+
+
+class _PruneLine(msgspec.Struct, rename="camel"):
+    """A line of a streamed prune: a deleted network, or the report or an error at the end."""
+
+    id: str = ""
+    aux: dict[str, list[str] | None] | None = None
+    error_detail: _ErrorBody | None = None
 
 
 class NetdClient:
@@ -151,12 +160,32 @@ class NetdClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             raise self._unavailable(problem) from problem
 
-    async def prune_networks(self, filters: str) -> list[str]:
-        """Delete unused networks that match the query parameter *filters* of Docker's API; return their names."""
-        answer = await self.forward("POST", "/networks/prune", {"filters": filters}, b"")
-        if answer.status >= 400:
-            raise _problem(answer)
-        return codec.decode(answer.body, dict[str, list[str] | None])["NetworksDeleted"] or []
+    async def prune_networks(self, filters: str) -> AsyncGenerator[str, None]:
+        """Delete unused networks that match the query parameter *filters* of Docker's API; yield each deleted name.
+
+        netd stops if the iterator is closed before its end.
+        """
+        query = {"stream": "1", **({"filters": filters} if filters else {})}
+        headers = {request_id.HEADER: request_id.current()}
+        try:
+            async with self._open().post(
+                f"http://netd{_STREAMED_PRUNE}",
+                params=query,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
+            ) as response:
+                if response.status >= 400:
+                    raise _problem(Answer(response.status, response.headers, await response.read()))
+                while line := await response.content.readline():
+                    message = codec.decode(line, _PruneLine)
+                    if message.aux is not None:
+                        return
+                    if message.error_detail is not None:
+                        raise ServerError(message.error_detail.message)
+                    yield message.id
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            raise self._unavailable(problem) from problem
+        raise Unavailable(f"netd on {self.socket} ended before all networks were deleted: prune again")
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield events from now on.  Raises Unavailable when the connection ends; events after that may be missed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -56,13 +57,13 @@ class NetworkRoutes:
         return empty(200)
 
     async def prune(self, call: Call) -> web.StreamResponse:
-        """Forward the request; netd deletes all networks before the lines of a stream are sent."""
-
         async def work(deleted: Deleted) -> dict[str, Any]:
             await self._network.wait_for_leaves()
-            names = await self._netd.prune_networks(call.text("filters"))
-            for name in names:
-                await deleted(name)
+            names = []
+            async with aclosing(self._netd.prune_networks(call.text("filters"))) as pruned:
+                async for name in pruned:
+                    names.append(name)
+                    await deleted(name)
             return {"NetworksDeleted": names or None}
 
         return await respond(call, work)

@@ -165,3 +165,42 @@ def test_a_stopping_netd_ends_its_streams_at_once(site):
         assert time.monotonic() - begin < 10
 
     run(site, play)
+
+
+@pytest.mark.parametrize(
+    ("rest", "problem", "message"),
+    [
+        ([{"id": "second", "status": "Deleted"}, {"aux": {"NetworksDeleted": ["first", "second"]}}], None, ""),
+        ([{"errorDetail": {"message": "the disk is full"}}], ServerError, "the disk is full"),
+        ([], Unavailable, "ended before all networks were deleted"),
+    ],
+)
+def test_a_network_that_was_pruned_is_reported_before_the_next_is_deleted(tmp_path, rest, problem, message):
+    async def body():
+        told = asyncio.Event()
+
+        async def serve(reader, writer):
+            assert (await reader.readline()).startswith(b"POST /v1.56/networks/prune?stream=1&filters=")
+            writer.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"id":"first","status":"Deleted"}\n')
+            await told.wait()
+            writer.write(b"".join(json.dumps(line).encode() + b"\n" for line in rest))
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_unix_server(serve, tmp_path / "netd.sock"):
+            client = NetdClient(tmp_path / "netd.sock")
+            names = []
+            try:
+                async with aclosing(client.prune_networks('{"label":["a"]}')) as pruned:
+                    async for name in pruned:
+                        names.append(name)
+                        told.set()
+            finally:
+                await client.close()
+        return names
+
+    if problem is None:
+        assert asyncio.run(body()) == ["first", "second"]
+        return
+    with pytest.raises(problem, match=message):
+        asyncio.run(body())
