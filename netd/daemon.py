@@ -183,7 +183,7 @@ async def _open(settings: Settings, tasks: Tasks, stack: AsyncExitStack) -> Engi
         settings.run_dir,
         firewall=settings.firewall,
         policy=ForwardPolicy(insert=settings.host_forward == "open", fwmark=settings.accept_fwmark),
-        direct=settings.direct_delivery == "auto",
+        direct=settings.direct_delivery,
     )
     stack.push_async_callback(host.close)
     with only_high():

@@ -13,7 +13,7 @@ LOG_FORMATS = ("text", "json")
 HOST_FORWARD = ("open", "leave")
 DNS_LOW_LATENCY = ("auto", "off")
 HOST_FIREWALL = ("ignore", "respect")
-DIRECT_DELIVERY = ("auto", "off")
+DIRECT_DELIVERY = ("auto", "on", "off")
 USERNS = ("none", "remap", "auto")
 _KEY = "definition"
 
@@ -152,8 +152,10 @@ class Settings:
     direct_delivery: str = _setting(
         "auto",
         "With `auto`, containers of one network send each other frames without the bridge where the kernel can (6.7 or"
-        " later) and nothing filters bridged packets: neither br_netfilter (`net.bridge.bridge-nf-call-iptables=1`) nor"
-        " nftables chains of the family `bridge`. `off`: all frames go through the bridge.",
+        " later) and no rule of another program may see these frames there: no nftables chain of the family `bridge`,"
+        " and with br_netfilter (`net.bridge.bridge-nf-call-iptables=1`) no rule of iptables or nftables that may match"
+        " them. `on`: also where there are such rules, which then do not see them. `off`: all frames go through the"
+        " bridge.",
         example='"off"',
         section="Firewall",
         choices=DIRECT_DELIVERY,

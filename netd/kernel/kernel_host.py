@@ -80,11 +80,11 @@ class KernelHost:
         netns: int | None = None,
         firewall: str = "auto",
         policy: ForwardPolicy = _LEAVE,
-        direct: bool = True,
+        direct: str = "auto",
     ) -> Self:
         """Bind to the network namespace of the process, or to that of the descriptor *netns*.
 
-        *direct* is whether ports of one network deliver frames to each other directly, where the kernel can.
+        *direct* is the setting ``direct_delivery``.
 
         Creates the folders of sandboxes in *run_dir*, and deletes stale files in them and the links that a killed netd
         had retired; changes nothing else.  Raises KernelRefused if the kernel lacks a feature that netd needs.
@@ -253,13 +253,14 @@ class KernelHost:
         if names or events.indices:
             changes += links.deviations(names, events.indices, neighbours=events.neighbours)
         if events.rules:
-            self._worker.delivery.look()
             self._worker.firewall.host_forward.look()
+            self._worker.look_at_rules()
         damaged = events.table or (events.forwarding and self._worker.forwarding_lost())
         if time.monotonic() >= self._next_look:
             started = time.monotonic()
             changes += [change for change in links.look() if change not in changes]
             damaged = self._firewall_is_damaged() or damaged
+            self._worker.look_at_rules()
             self._next_look = time.monotonic() + max(_LOOK, _LOOK_FACTOR * (time.monotonic() - started))
         return [*changes, Change("firewall")] if damaged else changes
 

@@ -34,6 +34,7 @@ from netd.host_protocol import Resolver, RouteEntry
 from netd.kernel import observe, sysctl
 from netd.kernel.delivery.direct import DirectDelivery
 from netd.kernel.firewall.backend_selection import select
+from netd.kernel.firewall.forwarding.bridged_rules import BridgedRules
 from netd.kernel.host_links import ON_HOST, HostLinks
 from netd.kernel.links import bridges, link_reaper, macvlans, pairs, plugin_links, segments
 from netd.kernel.namespaces import dns_sockets
@@ -47,7 +48,7 @@ from netd.portmap.rules import BridgeRules, ForwardPolicy, Ruleset, RulesetChang
 
 class Worker:
     def __init__(
-        self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str, policy: ForwardPolicy, *, direct: bool
+        self, run_dir: Path, reaper: link_reaper.Reaper, firewall: str, policy: ForwardPolicy, *, direct: str
     ) -> None:
         self._reaper = reaper
         self._retired_bridges: list[int] = []
@@ -57,13 +58,15 @@ class Worker:
         self.sandboxes.open()
         self._host = Rtnl()
         self._sysctl_journal = SysctlJournal(run_dir / "ports")
-        self.delivery = DirectDelivery(self._host, enabled=direct)
+        self.delivery = DirectDelivery(self._host, enabled=direct != "off", pauses=direct != "on")
         self._lookups = observe.HostLookups(
             self._host.find, self._host.find, self._host.programs, self._sysctl_journal.get, self.delivery.faults
         )
         self.forwarding = sysctl.Forwarding(run_dir)
         self._selection = select(firewall, self.forwarding, policy)
         self.firewall = self._selection.firewall
+        bits = policy.mark.bits if policy.mark else 0
+        self._bridged_rules = BridgedRules(bits, self.firewall.mark_priority)
         self._macvlans = macvlans.Macvlans(self._host, self.sandboxes)
         self.links = HostLinks(self._host, self._macvlans, self._lookups)
         self.surroundings = Surroundings(self._host, lambda name: name in self.links.known)
@@ -72,6 +75,7 @@ class Worker:
     def close(self) -> None:
         self.surroundings.close()
         self.delivery.close()
+        self._bridged_rules.close()
         self._host.close()
         self.firewall.close()
         self.sandboxes.close()
@@ -80,7 +84,7 @@ class Worker:
     # Reading
 
     def observe(self) -> State:
-        self.delivery.look()
+        self.look_at_rules()
         links = {link.index: link for link in self._host.links()}
         lookups = replace(self._lookups, link=links.get)
         found: list[Fact] = [*segments.facts(links.values()), *self._macvlans.facts(links)]
@@ -116,20 +120,31 @@ class Worker:
     def forwarding_lost(self) -> bool:
         return not self.forwarding.is_on(self.firewall.forwards)
 
+    def look_at_rules(self) -> None:
+        """Let direct delivery pause while rules of other programs may see packets within a network."""
+        if self.delivery.available:
+            self.delivery.look(self._bridged_rules.reason())
+
     # Changing
 
     def change_firewall(self, change: RulesetChange) -> None:
         self.firewall.change(change)
+        if self._bridged_rules.change(change.removed.bridges, change.added.bridges):
+            self.look_at_rules()
         self.links.drop_rules(change.removed.bridges)
         self.links.add_rules(change.added.bridges)
         self._forward(change.added.bridges)
 
     def update_firewall(self, rules: Ruleset) -> None:
         self.firewall.update(rules)
+        self._bridged_rules.reset(rules.bridges)
+        self.look_at_rules()
         self.links.set_rules(rules.bridges)
 
     def reset_firewall(self, rules: Ruleset) -> None:
         self.firewall.reset(rules)
+        self._bridged_rules.reset(rules.bridges)
+        self.look_at_rules()
         self.links.set_rules(rules.bridges)
 
     def _forward(self, rules: Iterable[BridgeRules]) -> None:

@@ -26,7 +26,7 @@ class Site:
     """A host with a neighbour ``outside``; holds the desired facts and rules, and applies them."""
 
     def __init__(
-        self, lab: Lab, run_dir: Path, backend: str, policy: ForwardPolicy = LEAVE, *, direct: bool = True
+        self, lab: Lab, run_dir: Path, backend: str, policy: ForwardPolicy = LEAVE, *, direct: str = "auto"
     ) -> None:
         self.lab = lab
         self.backend = backend

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +19,11 @@ from scapy.packet import Packet
 from netd.facts import Bridge, DefaultRoute, Pair, Segment
 from netd.host_protocol import Change
 from netd.kernel.delivery import bpf_calls, program
-from tests.kernel.conftest import Site, make_pair, set_bridge_filter
+from netd.kernel.firewall.forwarding import bridged_rules
+from netd.portmap.rules import Ruleset, RulesetChange
+from tests.kernel.conftest import UPLINK, UPLINK6, Site, make_pair, port, set_bridge_filter
 from tests.kernel.test_changes import noticed
-from tests.lab import reach
+from tests.lab import PATIENCE, reach
 
 BRIDGE_TABLE = "add table bridge operator\nadd chain bridge operator forward { type filter hook forward priority 0; }"
 
@@ -262,25 +267,161 @@ def test_delivery_pauses_while_nftables_filters_bridges(site: Site, front: Bridg
     assert not bridged(site, "web", late)
 
 
-def test_delivery_pauses_while_br_netfilter_is_on(site: Site, front: Bridge) -> None:
-    """Replies to a port that a neighbour publishes are translated back on the bridge there."""
-    pal = pair(site, "pal")
+def test_delivery_does_not_pause_for_br_netfilter_alone(site: Site, backend: str, front: Bridge) -> None:
+    """Through a published port, replies to a neighbour pass the host: they are sent to the gateway's address."""
+    web, pal = pair(site, "web"), pair(site, "pal")
+    protocols = ("tcp", "udp")
+    for protocol in protocols:
+        site.publish(port(8080, web, 80, protocol=protocol), port(8080, web, 80, protocol=protocol, address="::"))
+        for address in ("0.0.0.0", "::"):
+            site.lab.echo(site.inside("web"), 80, protocol, address=address)
     for on in (True, False):
         set_bridge_filter(site, on)
+        site.do(site.host.reset_firewall(site.ruleset()))
         assert site.have() == site.wanted
-        assert bridged(site, "web", pal) is on
+        assert not bridged(site, "web", pal)
+        for protocol in protocols:
+            for name in ("pal", "web"):
+                client = site.inside(name)
+                for address in (UPLINK, "172.18.0.1"):
+                    assert reach(client, address, 8080, protocol) == "172.18.0.1"
+                for address in (UPLINK6, "fd00:18::1"):
+                    assert reach(client, address, 8080, protocol) == "fd00:18::1"
+            assert reach(site.inside("pal"), "172.18.0.2", 80, protocol) == "172.18.0.3"
+            assert reach(site.inside("pal"), "fd00:18::2", 80, protocol) == "fd00:18::3"
+
+
+DOCKER = """for p in iptables ip6tables; do
+$p-{0} -N DOCKER-USER; $p-{0} -A FORWARD -j DOCKER-USER; $p-{0} -A DOCKER-USER -j RETURN
+$p-{0} -N DOCKER-FORWARD; $p-{0} -A FORWARD -j DOCKER-FORWARD
+$p-{0} -N ISOLATE; $p-{0} -A DOCKER-FORWARD -i docker0 ! -o docker0 -j ISOLATE; $p-{0} -A ISOLATE -o br-+ -j DROP
+$p-{0} -A DOCKER-FORWARD ! -i docker0 -o docker0 -j DROP; $p-{0} -A FORWARD -m conntrack --ctstate INVALID -j DROP
+$p-{0} -t nat -N DOCKER; $p-{0} -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+done
+iptables-{0} -t nat -A DOCKER ! -i docker0 -p tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80
+iptables-{0} -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
+iptables-{0} -t raw -A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP"""
+"""Rules as Docker has them, and none that may match packets within a network of netd."""
+FOREIGN = {
+    "source": "iptables-{} -I DOCKER-USER -s 172.18.0.3/32 -j DROP",
+    "port": "iptables-{} -I DOCKER-USER -p tcp --dport 22 -j REJECT",
+    "any": "iptables-{} -I FORWARD -p udp -j LOG",
+    "policy": "iptables-{} -P FORWARD DROP",
+    "prerouting": "iptables-{} -t mangle -A PREROUTING -i nd-+ -j MARK --set-mark 4",
+    "postrouting": "iptables-{} -t nat -A POSTROUTING -j MASQUERADE",
+    "dnat": "iptables-{} -t nat -A DOCKER -p tcp --dport 99 -j DNAT --to-destination 172.18.0.2:80",
+    "ipv6": "ip6tables-{} -A FORWARD -s fd00:18::/64 -j DROP",
+}
+
+
+@pytest.mark.parametrize("form", ["legacy", "nft"])
+def test_delivery_pauses_while_rules_of_others_may_see_bridged_packets(
+    site: Site, front: Bridge, elements: int, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(bridged_rules, "_REST", 0)
+    site.publish()
+    set_bridge_filter(site, True)
+    site.machine.command("sh", "-ec", DOCKER.format(form))
+    assert site.have() == site.wanted
+    assert not bridged(site, "web", pair(site, "pal"))
+    for rule in FOREIGN.values():
+        undo = rule.replace(" -A ", " -D ").replace(" -I ", " -D ").replace("FORWARD DROP", "FORWARD ACCEPT")
+        for command, pauses in ((rule, True), (undo, False)):
+            site.machine.command("sh", "-ec", command.format(form))
+            until_delivery(site, elements, pauses=pauses)
+
+
+def until_delivery(site: Site, elements: int, *, pauses: bool) -> None:
+    """Read until the map is empty, or contains the ports; netd rests between two readings of other programs' rules."""
+    deadline = time.monotonic() + 10 * PATIENCE
+    while bool(list(bpf_calls.keys(elements, program.KEY.size))) is pauses:
+        assert time.monotonic() < deadline
+        assert site.have() == site.wanted
+
+
+def test_changed_rules_of_others_are_noticed(site: Site, front: Bridge, elements: int) -> None:
+    site.publish()
+    set_bridge_filter(site, True)
+    assert site.have() == site.wanted
+    site.machine.command("iptables-legacy", "-A", "FORWARD", "-s", "172.18.0.3", "-j", "DROP")
+
+    async def compare() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(anext(site.host.changes()), 0.6)
+
+    deadline = time.monotonic() + 10 * PATIENCE
+    while list(bpf_calls.keys(elements, program.KEY.size)):
+        assert time.monotonic() < deadline
+        site.do(compare())
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "chain f { type filter hook forward priority 0; tcp dport 22 drop; }",
+        "chain f { type filter hook forward priority 0; policy drop; ct state established accept; }",
+        'chain f { type filter hook prerouting priority 0; iifname "nd-front" counter meta mark set 1; }',
+        "set s { type ipv4_addr; }; chain f { type filter hook forward priority 0; ip saddr @s drop; }",
+        "chain f { type nat hook prerouting priority -100; tcp dport 99 dnat ip to 172.18.0.2:80; }",
+    ],
+)
+def test_delivery_pauses_while_nftables_rules_of_others_may_see_bridged_packets(
+    site: Site, front: Bridge, elements: int, rule: str
+) -> None:
+    site.publish()
+    set_bridge_filter(site, True)
+    neutral = 'iifname "eth0" drop; ip saddr 10.0.0.0/8 drop; ct state invalid drop; fib daddr type local drop; counter'
+    site.machine.nft(f"table inet other {{ chain f {{ type filter hook forward priority 0; {neutral}; }}; }}")
+    assert site.have() == site.wanted
+    assert not bridged(site, "web", pair(site, "pal"))
+    site.machine.nft(f"table inet admin {{ {rule}; }}")
+    until_delivery(site, elements, pauses=True)
+    site.direct = "on"
+    site.reopen()
+    site.converge()
+    assert not bridged(site, "web", pair(site, "pal"))
+
+
+def test_rules_about_a_network_apply_to_it_from_its_creation(site: Site, front: Bridge) -> None:
+    site.publish()
+    set_bridge_filter(site, True)
+    site.machine.command("iptables-legacy", "-A", "FORWARD", "-s", "172.19.0.0/16", "-j", "DROP")
+    assert site.have() == site.wanted
+    assert not bridged(site, "web", pair(site, "pal"))
+    back = site.network("back", "172.19.0.1/16")
+    site.container("shop", back, 2)
+    till = site.container("till", back, 3)
+    added = RulesetChange(added=Ruleset(frozenset({site.bridges["back"]})))
+    site.do(site.host.change_firewall(added))
+    site.do(site.host.apply(site.steps()))
+    outer = site.lab.tap(site.inside("till"), "eth0")
+    send(site, "shop", till)
+    outer.refuse(lambda packet: UDP in packet)
 
 
 def test_a_daemon_that_is_restarted_during_a_pause_finds_nothing_to_repair(site: Site, front: Bridge) -> None:
     pal = pair(site, "pal")
-    set_bridge_filter(site, True)
+    site.machine.nft(BRIDGE_TABLE)
     assert site.have() == site.wanted
     site.reopen()
     assert site.have() == site.wanted
     assert bridged(site, "web", pal)
-    set_bridge_filter(site, False)
+    site.machine.nft("delete table bridge operator")
     assert site.have() == site.wanted
     assert not bridged(site, "web", pal)
+
+
+def test_a_restarted_daemon_delivers_only_after_it_has_compared_rules(site: Site, front: Bridge) -> None:
+    """It does not know yet what the rules of others are compared with."""
+    site.publish()
+    set_bridge_filter(site, True)
+    assert site.have() == site.wanted
+    assert not bridged(site, "web", pair(site, "pal"))
+    site.reopen()
+    assert site.have() == site.wanted
+    assert bridged(site, "web", pair(site, "pal"))
+    site.publish()
+    assert not bridged(site, "web", pair(site, "pal"))
 
 
 def test_containers_that_were_given_one_mac_are_reached_by_the_bridge(site: Site, front: Bridge, elements: int) -> None:
@@ -297,13 +438,13 @@ def test_containers_that_were_given_one_mac_are_reached_by_the_bridge(site: Site
 
 
 def test_it_can_be_switched_off_and_on(site: Site, front: Bridge) -> None:
-    for direct in (False, True):
+    for direct in ("off", "auto"):
         site.direct = direct
         site.reopen()
         assert site.have() != site.wanted
         site.converge()
-        assert bool(programs(site, "ndpwebront")) is direct
-        assert bridged(site, "web", pair(site, "pal")) is not direct
+        assert bool(programs(site, "ndpwebront")) is (direct == "auto")
+        assert bridged(site, "web", pair(site, "pal")) is (direct == "off")
 
 
 def test_a_bridge_knows_the_port_of_each_container(site: Site, front: Bridge) -> None:

@@ -24,7 +24,7 @@ DROPS = {
 @pytest.fixture
 def site(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(forward_probe, "_TIMEOUT", 0.2)
-    made = Site(lab, tmp_path / "run", "nftables", direct=False)
+    made = Site(lab, tmp_path / "run", "nftables", direct="off")
     set_bridge_filter(made, on=True)
     made.outside.ip("route add default via 198.51.100.1")
     made.machine.ip("route add default via 198.51.100.2")

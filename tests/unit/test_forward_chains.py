@@ -47,7 +47,7 @@ def verdict(*rules: list[dict[str, Any]], policy: str = "drop", **others: list[l
     """Return the verdict of a chain with these rules; *others* are further chains of its table."""
     chains = {"f": list(rules), **others}
     items = [{"rule": {"chain": name, "expr": expr}} for name, found in chains.items() for expr in found]
-    chain = ForwardChain("nftables", "inet", "t", "f", 0, policy, nft_json.chains({"nftables": items}))
+    chain = ForwardChain("nftables", "inet", "t", "f", 0, policy, nft_json.chains({"nftables": items}, {}))
     return outcome(chain, PACKET).verdict
 
 

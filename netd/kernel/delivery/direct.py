@@ -37,7 +37,8 @@ FAULT = "direct delivery"
 class DirectDelivery:
     """The methods take the *scope* of a port, see ``program``; 0 means that its frames go through the bridge."""
 
-    def __init__(self, host: Rtnl, *, enabled: bool) -> None:
+    def __init__(self, host: Rtnl, *, enabled: bool, pauses: bool = True) -> None:
+        """*pauses* is whether frames take the bridge while rules of other programs may see them there."""
         self._host = host
         self._program = self._map = -1
         self._info = bpf_calls.ProgramInfo(0, b"", ())
@@ -47,6 +48,7 @@ class DirectDelivery:
         self._holders: dict[bytes, set[str]] = {}
         """The names of the ports with a key: more than one if containers of a network were given the same MAC."""
         self._filters = BridgeFilters()
+        self._pauses = pauses
         self._paused = False
         """The host filters what bridges forward, so the map is empty."""
         self._value_size = 0
@@ -81,9 +83,14 @@ class DirectDelivery:
             self._close()
             _log.info("direct delivery off: kernel=%s reason=%s", ".".join(map(str, release)), problem)
 
-    def look(self) -> None:
-        """Pause delivery while the host filters or translates what bridges forward, and resume it afterwards."""
-        reason = self._filters.reason() if self.available else ""
+    def look(self, rules: str) -> None:
+        """Pause delivery while the host filters or translates what bridges forward, and resume it afterwards.
+
+        *rules* describes the rule of another program that may see packets of the network layer; "" if there is none.
+        """
+        if not self._pauses or not self.available:
+            return
+        reason = rules or ("a chain of the family bridge" if self._filters.present() else "")
         if bool(reason) == self._paused:
             return
         self._paused = bool(reason)

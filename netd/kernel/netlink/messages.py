@@ -82,6 +82,17 @@ def attributes(data: bytes, start: int = 0) -> dict[int, bytes]:
     return found
 
 
+def payloads(data: bytes) -> Iterator[bytes]:
+    """Yield the payloads of the attributes of a list, which have equal types."""
+    start = 0
+    while start + 4 <= len(data):
+        length, _ = _ATTRIBUTE.unpack_from(data, start)
+        if length < 4:
+            break
+        yield data[start + 4 : start + length]
+        start += (length + 3) & ~3
+
+
 def messages(data: bytes, skip: Container[int] = ()) -> Iterator[Message]:
     """Yield the messages of a datagram, except those of the types *skip*."""
     start = 0

@@ -1,4 +1,4 @@
-"""Forward chains of other programs as values, and what they do with a packet.  Pure.
+"""Chains of other programs as values, and what they do with a packet.  Pure.
 
 A packet is known in part: links, addresses, mark, state of its connection.  A rule that tests anything else is skipped,
 so the outcome is that of packets to which no special rule applies.
@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, TypeAlias
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Literal, TypeAlias
 
 from netd.common.addresses import Address
 
 Kind: TypeAlias = Literal["nftables", "iptables-legacy"]
 Value: TypeAlias = str | tuple[int, int] | IPv4Network | IPv6Network
 """A name, whose final * stands for any characters; a mask and the value of the masked mark; a network."""
-Packet: TypeAlias = Mapping[str, str | int | Address | frozenset[str]]
+Known: TypeAlias = str | int | Address | IPv4Network | IPv6Network | frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """A field of packets of several kinds: it has one of these values; a network stands for each of its addresses."""
+
+    values: tuple[Known, ...]
+
+
+Packet: TypeAlias = Mapping[str, Known | Among]
 """What is known of a packet, by the field's name in nftables: ``iifname``, ``saddr``, ``mark``, ``state``, …"""
 
 COMMENT = "netd: admitted by the rules of netd"
@@ -38,14 +48,24 @@ class Test:
         found = packet.get(self.field)
         if found is None or not self.values:
             return None
-        return any(_is(found, value) for value in self.values) != self.negated
+        outcomes = {self._holds_for(value) for value in (found.values if isinstance(found, Among) else (found,))}
+        return outcomes.pop() if len(outcomes) == 1 else None
+
+    def _holds_for(self, found: Known) -> bool | None:
+        results = {_is(found, value) for value in self.values}
+        if True in results:
+            return not self.negated
+        return None if None in results else self.negated
 
 
 UNKNOWN = Test("")
 
 
-def _is(found: str | int | Address | frozenset[str], value: Value) -> bool:
+def _is(found: Known, value: Value) -> bool | None:
+    """Return whether *found* is a value of a condition; None if that holds for a part of a network only."""
     match found, value:
+        case (IPv4Network(), IPv4Network()) | (IPv6Network(), IPv6Network()):
+            return _is_in(found, value)
         case frozenset(), str():
             return value in found
         case str(), str():
@@ -53,8 +73,14 @@ def _is(found: str | int | Address | frozenset[str], value: Value) -> bool:
         case int(), (mask, wanted):
             return found & mask == wanted
         case _, IPv4Network() | IPv6Network():
-            return not isinstance(found, str | int | frozenset) and found in value
+            return isinstance(found, IPv4Address | IPv6Address) and found in value
     return False
+
+
+def _is_in(found: Any, value: Any) -> bool | None:
+    if found.subnet_of(value):
+        return True
+    return None if found.overlaps(value) else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +94,15 @@ class ForeignRule:
     """The number of the rule in nftables."""
     own: bool = False
     """Whether netd added the rule."""
+    effect: str = ""
+    """What the rule does besides its verdict and counting: the name of a statement or of an extension target."""
+    leads_to: IPv4Network | IPv6Network | None = None
+    """The addresses to which the rule translates destinations, where they are constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardChain:
-    """A base chain at the forward hook, with the chains of its table that its rules may jump to."""
+    """A base chain, with the chains of its table that its rules may jump to."""
 
     kind: Kind
     family: str
@@ -82,6 +112,8 @@ class ForwardChain:
     priority: int = 0
     policy: str = "accept"
     chains: Mapping[str, tuple[ForeignRule, ...]] = field(default_factory=dict)
+    hook: str = "forward"
+    """prerouting, forward or postrouting."""
 
     def __str__(self) -> str:
         if self.kind == "nftables":

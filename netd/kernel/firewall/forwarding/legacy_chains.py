@@ -1,4 +1,4 @@
-"""The chain FORWARD of the legacy table ``filter``: reading it, and netd's rule at its head.
+"""Chains of other programs in the legacy tables: reading them, and netd's rule at the head of ``filter FORWARD``.
 
 Owns the rules with netd's comment in that chain.  Must not change another rule, chain or table, and never creates the
 table.
@@ -7,21 +7,29 @@ table.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from netd.common.addresses import FAMILIES, Family
+from netd.kernel.firewall.forwarding import extensions
 from netd.kernel.firewall.forwarding.chains import COMMENT, UNKNOWN, ForeignRule, ForwardChain, Test
 from netd.kernel.firewall.iptables import table_entries, table_info, tables
-from netd.kernel.firewall.iptables.entry import ConnectionState, Rule
+from netd.kernel.firewall.iptables.entry import Rule
 from netd.kernel.firewall.iptables.table_entries import Entry
 
 _TABLE, _CHAIN = "filter", "FORWARD"
+_HOOKS = {"prerouting": "PREROUTING", "forward": _CHAIN, "postrouting": "POSTROUTING"}
+_PRIORITIES = {
+    ("raw", "PREROUTING"): -300,
+    ("mangle", "PREROUTING"): -150,
+    ("mangle", _CHAIN): -150,
+    ("mangle", "POSTROUTING"): -150,
+    ("nat", "PREROUTING"): -100,
+    ("security", _CHAIN): 50,
+    ("nat", "POSTROUTING"): 100,
+}
+"""NF_IP_PRI_* of linux/netfilter_ipv4.h; 0 for ``filter``."""
 _DATA = 32
-_TERMINATING = {"REJECT": "reject", "NFQUEUE": "queue"}
-_STATES = {"established": ConnectionState.ESTABLISHED, "related": ConnectionState.RELATED, "new": ConnectionState.NEW}
-_MATCH_STATE = 1
-"""XT_CONNTRACK_STATE of linux/netfilter/xt_conntrack.h."""
 _NOT_IN, _NOT_OUT, _NOT_SOURCE, _NOT_DESTINATION = 0x01, 0x02, 0x08, 0x10
 _GOTO: dict[Family, int] = {4: 0x02, 6: 0x04}
 
@@ -38,16 +46,34 @@ def sizes() -> list[tuple[Family, table_info.Size]]:
 
 
 def read() -> list[ForwardChain]:
-    """Return the chains with their rules.  Raises OSError, EAGAIN if a table changed meanwhile."""
-    found = []
-    for family, _ in sizes():
-        chains = table_entries.read(family, _TABLE)
-        if _CHAIN in chains:
-            rules = {name: tuple(_rule(entry, family) for entry in chain.entries) for name, chain in chains.items()}
-            policy = chains[_CHAIN].policy.lower()
-            name = "ip" if family == 4 else "ip6"
-            found.append(ForwardChain("iptables-legacy", name, _TABLE, _CHAIN, 0, policy, rules))
-    return found
+    """Return the chains FORWARD with their rules.  Raises OSError, EAGAIN if a table changed meanwhile."""
+    return [chain for family, _ in sizes() for chain in _read(family, _TABLE)]
+
+
+def read_passed(families: Iterable[Family]) -> list[ForwardChain]:
+    """Return the chains of all tables that packets between ports of a bridge pass with br_netfilter.
+
+    Raises OSError, EAGAIN if a table changed meanwhile.
+    """
+    return [chain for family in families for table in table_info.existing(family) for chain in _read(family, table)]
+
+
+def _read(family: Family, table: str) -> Iterator[ForwardChain]:
+    chains = table_entries.read(family, table)
+    rules = {name: tuple(_rule(entry, family) for entry in chain.entries) for name, chain in chains.items()}
+    for hook, name in _HOOKS.items():
+        if name in chains:
+            policy = chains[name].policy.lower()
+            yield ForwardChain(
+                "iptables-legacy",
+                "ip" if family == 4 else "ip6",
+                table,
+                name,
+                _PRIORITIES.get((table, name), 0),
+                policy,
+                {key: value for key, value in rules.items() if key == name or key not in _HOOKS.values()},
+                hook,
+            )
 
 
 def insert(chain: ForwardChain, bits: int) -> None:
@@ -67,16 +93,18 @@ def _replace(chain: ForwardChain, new: Rule | None) -> None:
 
 def _rule(entry: Entry, family: Family) -> ForeignRule:
     matches = list(_matches(entry.matches))
-    own = any(name == "comment" and _text(data) == COMMENT for name, data in matches)
-    tests = [*_header_tests(entry.header, family), *filter(None, (_test(name, data) for name, data in matches))]
-    verdict, target = _verdict(entry, family)
-    return ForeignRule(tuple(tests), verdict, target, 0, own)
+    own = any(match.name == "comment" and _text(match.data) == COMMENT for match in matches)
+    tests = (*_header_tests(entry.header, family), *filter(None, map(extensions.condition, matches)))
+    if not entry.standard:
+        target = extensions.Extension(_text(entry.target[2:31]), entry.target[31], entry.target[_DATA:])
+        found = extensions.effect(target, family)
+        return ForeignRule(tests, found.verdict, own=own, effect=found.effect, leads_to=found.leads_to)
+    verdict, name = _verdict(entry, family)
+    return ForeignRule(tests, verdict, name, 0, own)
 
 
 def _verdict(entry: Entry, family: Family) -> tuple[str, str]:
-    """Return the verdict, and the chain of a jump or goto."""
-    if not entry.standard:
-        return _TERMINATING.get(_text(entry.target[2:31]), ""), ""
+    """Return a standard verdict, and the chain of a jump or goto."""
     name = entry.target.decode()
     if name in ("ACCEPT", "DROP", "RETURN", "QUEUE", ""):
         return name.lower(), ""
@@ -109,37 +137,15 @@ def _address_test(field: str, address: bytes, mask: bytes, *, negated: bool) -> 
     return Test(field, (ip_network((address, length), strict=False),), negated)
 
 
-def _matches(blob: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield name and data of each match."""
+def _matches(blob: bytes) -> Iterator[extensions.Extension]:
     offset = 0
     while offset + _DATA <= len(blob):
         [size] = struct.unpack_from("=H", blob, offset)
         if size < _DATA:
             return
-        yield _text(blob[offset + 2 : offset + 31]), blob[offset + _DATA : offset + size]
+        name, revision = _text(blob[offset + 2 : offset + 31]), blob[offset + 31]
+        yield extensions.Extension(name, revision, blob[offset + _DATA : offset + size])
         offset += size
-
-
-def _test(name: str, data: bytes) -> Test | None:
-    match name:
-        case "comment":
-            return None
-        case "mark":
-            mark, mask, inverted = struct.unpack_from("=IIB", data)
-            return Test("mark", ((mask, mark),), bool(inverted))
-        case "conntrack" if len(data) >= 152:
-            return _conntrack(struct.unpack_from("=8H", data, 136))
-    return UNKNOWN
-
-
-def _conntrack(words: tuple[int, ...]) -> Test:
-    """Return the condition of ``struct xt_conntrack_mtinfo3``, if it is about states only."""
-    matched, inverted, states = words[5:8]
-    if matched != _MATCH_STATE:
-        return UNKNOWN
-    if states == ConnectionState.DNAT.value:
-        return Test("status", ("dnat",), bool(inverted & _MATCH_STATE))
-    return Test("state", tuple(name for name, bit in _STATES.items() if states & bit.value), bool(inverted & 1))
 
 
 def _text(value: bytes) -> str:

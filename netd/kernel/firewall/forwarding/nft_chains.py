@@ -1,4 +1,4 @@
-"""Forward chains of other programs in nftables: reading them, and netd's rule at their head.
+"""Chains of other programs in nftables: reading them, and netd's rule at the head of those at the forward hook.
 
 Owns the rules with netd's comment in chains of other programs.  Must not change another rule, chain or table.
 """
@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 from netd.kernel.firewall.forwarding import nft_json
 from netd.kernel.firewall.forwarding.chains import COMMENT, UNKNOWN, ForeignRule, ForwardChain
+from netd.kernel.firewall.forwarding.extensions import Extension
 from netd.kernel.firewall.nftables.nft import Nft
-from netd.kernel.netlink.messages import Message, Netlink, Request, attributes
+from netd.kernel.netlink.messages import Message, Netlink, Request, attributes, payloads, text
 
 Condition: TypeAlias = dict[str, Any]
 """A match statement in libnftables' JSON."""
@@ -25,8 +26,12 @@ _GETCHAIN, _GETGEN = 4, 16
 _TABLE, _NAME, _HOOK, _POLICY = 1, 3, 4, 5
 _HOOK_NUMBER, _PRIORITY = 1, 2
 _GENERATION = 1
-_FORWARD = 2
-"""NF_INET_FORWARD and NF_BR_FORWARD."""
+# NFTA_RULE_*, NFTA_EXPR_*, NFTA_MATCH_* and NFTA_TARGET_*
+_GETRULE, _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 7, 1, 2, 3, 4
+_EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
+_EXTENSION_NAME, _EXTENSION_REVISION, _EXTENSION_INFO = 1, 2, 3
+_HOOKS = {0: "prerouting", 2: "forward", 4: "postrouting"}
+"""NF_INET_* and NF_BR_* of the hooks that forwarded packets pass."""
 _FAMILIES = {1: "inet", 2: "ip", 7: "bridge", 10: "ip6"}
 _MOST_CHAINS = 256
 _OWN_TABLE = "netd"
@@ -58,10 +63,24 @@ class NftReader:
 
     def read(self) -> list[ForwardChain]:
         """Return the forward chains of other programs, without their rules; [] if the kernel has no nftables."""
+        return [chain for chain in self.read_passed() if chain.hook == "forward"]
+
+    def read_passed(self) -> list[ForwardChain]:
+        """Return the base chains of other programs that forwarded packets pass, without their rules."""
         with suppress(OSError):
-            found = map(_forward_chain, self._open().dump(Request(_NFTABLES << 8 | _GETCHAIN, bytes(4))))
+            found = map(_base_chain, self._open().dump(Request(_NFTABLES << 8 | _GETCHAIN, bytes(4))))
             return [chain for chain in found if chain is not None]
         return []
+
+    def extensions(self, chain: ForwardChain, name: str) -> dict[int, list[Extension]]:
+        """Return the matches and targets of iptables-nft in the rules of a chain of the table, by the rules' handles.
+
+        Raises OSError, also if the chain no longer exists.
+        """
+        family = next(number for number, word in _FAMILIES.items() if word == chain.family)
+        place = text(_RULE_TABLE, chain.table) + text(_RULE_CHAIN, name)
+        found = self._open().dump(Request(_NFTABLES << 8 | _GETRULE, bytes((family, 0, 0, 0)) + place))
+        return dict(map(_extensions_of, found))
 
     def _open(self) -> Netlink:
         if self._netlink is None:
@@ -69,17 +88,30 @@ class NftReader:
         return self._netlink
 
 
-def _forward_chain(message: Message) -> ForwardChain | None:
+def _extensions_of(message: Message) -> tuple[int, list[Extension]]:
+    """Return the handle of a rule, and its extensions."""
+    attrs = attributes(message.body, 4)
+    found = []
+    for expression in payloads(attrs.get(_RULE_EXPRESSIONS, b"")):
+        parts = attributes(expression)
+        if _text(parts.get(_EXPRESSION_NAME, b"")) in ("match", "target"):
+            data = attributes(parts.get(_EXPRESSION_DATA, b""))
+            revision = int.from_bytes(data.get(_EXTENSION_REVISION, b""))
+            found.append(Extension(_text(data.get(_EXTENSION_NAME, b"")), revision, data.get(_EXTENSION_INFO, b"")))
+    return int.from_bytes(attrs.get(_RULE_HANDLE, b"")), found
+
+
+def _base_chain(message: Message) -> ForwardChain | None:
     attrs = attributes(message.body, 4)
     hook = attributes(attrs.get(_HOOK, b""))
     family, table = _FAMILIES.get(message.body[0]), _text(attrs.get(_TABLE, b""))
     if family is None or table == _OWN_TABLE or _HOOK_NUMBER not in hook:
         return None
-    if _BIG.unpack(hook[_HOOK_NUMBER])[0] != _FORWARD:
+    if (hook_name := _HOOKS.get(_BIG.unpack(hook[_HOOK_NUMBER])[0])) is None:
         return None
     policy = _POLICIES.get(_BIG.unpack(attrs[_POLICY])[0], "drop") if _POLICY in attrs else "accept"
     name, priority = _text(attrs.get(_NAME, b"")), _BIG.unpack(hook.get(_PRIORITY, bytes(4)))[0]
-    return ForwardChain("nftables", family, table, name, priority, policy)
+    return ForwardChain("nftables", family, table, name, priority, policy, hook=hook_name)
 
 
 def _text(value: bytes) -> str:
@@ -96,11 +128,23 @@ def with_rules(nft: Nft, found: ForwardChain) -> ForwardChain:
     wanted = [found.name]
     while wanted and len(chains) < _MOST_CHAINS:
         name = wanted.pop()
-        place = {"family": found.family, "table": found.table, "name": name}
-        chains |= nft_json.chains(json.loads(nft.run(_commands({"list": {"chain": place}}))))
+        chains |= _list(nft, found, name, {})
         rules = (rule for rule in chains.setdefault(name, ()) if rule.target and UNKNOWN not in rule.tests)
         wanted += {rule.target for rule in rules} - chains.keys() - set(wanted)
     return replace(found, chains=chains)
+
+
+def rules(nft: Nft, reader: NftReader, base: ForwardChain, name: str) -> tuple[ForeignRule, ...]:
+    """Return the rules of a chain of the table of *base*.  Raises KernelRefused or OSError."""
+    listed = _list(nft, base, name, {}).get(name, ())
+    if all(UNKNOWN not in rule.tests and not rule.effect for rule in listed):
+        return listed
+    return _list(nft, base, name, reader.extensions(base, name)).get(name, ())
+
+
+def _list(nft: Nft, base: ForwardChain, name: str, extensions: nft_json.ByRule) -> dict[str, tuple[ForeignRule, ...]]:
+    place = {"family": base.family, "table": base.table, "name": name}
+    return nft_json.chains(json.loads(nft.run(_commands({"list": {"chain": place}}))), extensions)
 
 
 def insert(nft: Nft, chain: ForwardChain, condition: Condition) -> None:

@@ -31,10 +31,12 @@ _CLAMP_PMTU = 0xFFFF
 class ConnectionState(Flag):
     """Conntrack states that a rule matches (the kernel's ``XT_CONNTRACK_STATE_*``)."""
 
+    INVALID = 1 << 0
     ESTABLISHED = 1 << 1
     RELATED = 1 << 2
     NEW = 1 << 3
     DNAT = 1 << 7
+    UNTRACKED = 1 << 8
 
 
 @dataclass(frozen=True, slots=True)
