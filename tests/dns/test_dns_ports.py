@@ -120,6 +120,23 @@ def test_a_client_that_asks_one_name_after_the_other_seldom_waits_for_new_socket
     assert lab.opened <= 3
 
 
+def test_ports_are_shared_in_the_window_after_a_flood_and_not_later(lab, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(udp_ports, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def shared(count: int) -> int:
+        sent = [(*lab.ports.send(SERVER, QUESTION, query), query) for query in [Query() for _ in range(count)]]
+        for port, packet, query in sent:
+            lab.ports.end(port, packet[:2], query)
+        return len([port for port, _, _ in sent if port.is_shared])
+
+    assert shared(OWN_PORTS + 10) == 10
+    now += udp_ports.WINDOW
+    assert shared(1) == 1
+    now += udp_ports.WINDOW
+    assert shared(OWN_PORTS) == 0
+
+
 def test_silence_takes_few_descriptors_which_are_closed_afterwards(lab):
     sent = []
     for _ in range(2000):

@@ -111,8 +111,10 @@ class Cache:
         share.keys[key] = None
         share.weight += size + _ENTRY
         self._bytes += size
-        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+        if len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._evict()
+            while self._bytes > self._max_bytes:
+                self._evict()
 
     def _evict(self) -> None:
         """Drop the oldest entry of the heaviest sandbox, which is determined anew every few evictions."""

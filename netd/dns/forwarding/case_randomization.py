@@ -6,7 +6,7 @@ sensitively, gets queries in the case of the container.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from netd.dns.forwarding.random_bytes import RANDOM
 
@@ -24,10 +24,15 @@ def mixed(query: bytes, end: int) -> bytes:
 
     Length bytes of labels have values below all letters and stay unchanged.
     """
-    name = query[NAME:end]
-    size = len(name)
+    return spellings(query, end)[1]
+
+
+def spellings(query: bytes, end: int) -> tuple[bytes, bytes]:
+    """Return the results of ``folded`` and ``mixed``."""
+    head, name, rest = query[:NAME], query[NAME:end], query[end:]
+    size = end - NAME
     flips = int.from_bytes(name.translate(_CASE_BITS)) & int.from_bytes(RANDOM.take(size))
-    return query[:NAME] + (int.from_bytes(name) ^ flips).to_bytes(size) + query[end:]
+    return head + name.lower() + rest, head + (int.from_bytes(name) ^ flips).to_bytes(size) + rest
 
 
 def folded(query: bytes, end: int) -> bytes:
@@ -51,12 +56,12 @@ def restored(reply: bytes, asked: bytes, original: bytes, end: int) -> bytes:
 class CaseSupport:
     """Records which servers support mixed case."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        """*on_change* is called when ``is_confirmed`` may have changed."""
+        self._on_change = on_change
         self._confirmed: set[Hashable] = set()
         self._disabled_until: dict[Hashable, float] = {}
         """Server → monotonic time until which it gets unchanged case."""
-        self.changes = 0
-        """A number that grows when ``is_confirmed`` changes."""
 
     def is_enabled(self, server: Hashable, now: float) -> bool:
         until = self._disabled_until.get(server)
@@ -74,16 +79,16 @@ class CaseSupport:
     def confirm(self, server: Hashable) -> None:
         if server not in self._confirmed and server not in self._disabled_until:
             self._confirmed.add(server)
-            self.changes += 1
+            self._on_change()
 
     def disable(self, server: Hashable, now: float) -> None:
         """Use unchanged case for ``PLAIN_TIME``."""
         self._confirmed.discard(server)
-        self.changes += 1
+        self._on_change()
         self._disabled_until[server] = now + PLAIN_TIME
 
     def forget(self, servers: Iterable[Hashable]) -> None:
-        self.changes += 1
+        self._on_change()
         for server in servers:
             self._confirmed.discard(server)
             self._disabled_until.pop(server, None)

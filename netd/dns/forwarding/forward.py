@@ -72,15 +72,14 @@ class Forwarder:
         upstreams = forward.upstreams or self._host.upstreams()
         if upstreams and not forward.exists:
             route = self._routes.of(sandbox, upstreams)
-            cached = self._cache.get(route.prefix + query, time.monotonic())
+            now = time.monotonic()
+            cached = self._cache.get(route.prefix + query, now)
             if cached is not None:
                 self._counters.outcomes["cache"] += 1
                 return cached
             if not self._failures and route.is_quick():
                 name_end = len(query) - PLAIN_OPT * query[9] - 4
-                key = folded(query, name_end)
-                if key not in route.races and self._shares.begin_if_free(sandbox.id):
-                    self._quick.start(route, sandbox, query, name_end, key, client)
+                if self._quick.start(route, sandbox, query, name_end, client, now):
                     return None
         sandbox.is_costly = True
         deliver = partial(self._replies.add, sandbox, client)

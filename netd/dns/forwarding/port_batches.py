@@ -39,23 +39,22 @@ class PortBatches:
 
         Each gets an id that is new in *waiting*, where its query is added.
         """
-        take = RANDOM.take
         view, lengths = self._sent.view, self._sent.lengths
         start = slot = 0
-        ids = []
+        ids = RANDOM.take(2 * len(queries))
         for query, question in zip(queries, questions, strict=True):
-            while (query_id := take(2)) in waiting:
-                pass
+            query_id = ids[2 * slot : 2 * slot + 2]
+            while query_id in waiting:
+                query_id = RANDOM.take(2)
             waiting[query_id] = query
-            ids.append(query_id)
             size = len(question) + 2
             view[start : start + size] = query_id + question
             lengths[slot] = size
             start += _SENT_SIZE
             slot += 1
         sent = max(0, self._sent.send(sock.fileno(), 0, slot))
-        for query_id in ids[sent:]:
-            del waiting[query_id]
+        for _ in range(slot - sent):
+            waiting.popitem()  # The queries that were added last.
         return sent
 
     def receive(self, sock: socket.socket) -> list[bytes]:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 
 from netd.dns.dns_counters import DnsCounters
 from netd.dns.forwarding.cache import Cache
-from netd.dns.forwarding.case_randomization import NAME, mixed, spelled
+from netd.dns.forwarding.case_randomization import NAME, spelled, spellings
 from netd.dns.forwarding.delay_queue import DelayQueue
 from netd.dns.forwarding.fair_shares import Shares
 from netd.dns.forwarding.probes import STEP
 from netd.dns.forwarding.query_routes import Route
-from netd.dns.forwarding.quick_query import QuickQuery
+from netd.dns.forwarding.quick_query import QuickQuery, new_query
 from netd.dns.forwarding.udp_ports import Port, Query, Receiver, UdpPorts
 from netd.dns.forwarding.upstream_race import RETRY_AFTER, Deliver, RaceContext, UpstreamRace
 from netd.dns.messages.rr_scan import plain_answer
@@ -77,17 +77,23 @@ class QuickQueries(Receiver):
         self._retries: DelayQueue[_Flight] = DelayQueue(context.loop, RETRY_AFTER, self._on_late, _GRAIN)
 
     def start(
-        self, route: Route, sandbox: ServedSandbox, question: bytes, name_end: int, key: bytes, client: bytes
-    ) -> None:
-        """Add a query to the pending ones and send it at the end of this round; arguments as in ``QuickQuery``."""
-        query = QuickQuery(mixed(question, name_end), question, name_end, key, sandbox, client, route, time.monotonic())
-        route.races[key] = query
+        self, route: Route, sandbox: ServedSandbox, question: bytes, name_end: int, client: bytes, now: float
+    ) -> bool:
+        """Add a query to the pending ones, to be sent at the end of this round; arguments as in ``QuickQuery``.
+
+        Returns False if an equal query is pending, or too many.
+        """
+        key, sent = spellings(question, name_end)
+        if key in route.races or not self._shares.begin_if_free(sandbox.id):
+            return False
+        query = route.races[key] = new_query((sent, question, name_end, key, sandbox, client, route, now))
         waiting = self._waiting.get(route)
         if waiting is None:
             if not self._waiting:
                 self._context.loop.call_soon(self._send)
             waiting = self._waiting[route] = []
         waiting.append(query)
+        return True
 
     def join(self, query: QuickQuery, question: bytes, deliver: Deliver) -> None:
         """Add another client of a query; *question* may differ in the case of its letters."""

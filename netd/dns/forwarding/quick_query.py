@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from netd.dns.sandbox import ServedSandbox
@@ -27,3 +29,8 @@ class QuickQuery(NamedTuple):
     route: Route
     begun: float
     """Monotonic seconds."""
+
+
+new_query: Callable[[tuple[bytes, bytes, int, bytes, ServedSandbox, bytes, Route, float]], QuickQuery]
+new_query = partial(tuple.__new__, QuickQuery)
+"""Return a query of the values in a tuple: three times as fast as the constructor."""

@@ -3,12 +3,12 @@
 A response is accepted only on the port of its query, from the server's address (the sockets are connected), with the
 query's random id and its question in identical case (RFC 5452; the comparison is the caller's).  Ports are chosen at
 random by the kernel.  A query has a port of its own, except for those beyond ``OWN_PORTS`` to one server within
-``WINDOW``: they are sent from one of ``SHARED_PORTS`` ports, chosen at random, each of which serves at most
-``PORT_QUERIES`` queries and ``PORT_SECONDS``.  Queries that are sent in one round share a port, so that one system call
-sends them, and few calls receive their responses: few shared ports that are soon used up cost less than many that stay
-open longer, and a forger has no more time or chances.  No id is used twice on a port.  A port is closed with its last
-pending query: the socket is disconnected, emptied, and connected to another random port for later queries.  This costs
-half of a new socket, and no thread in the namespace of a container.
+``WINDOW``, and those of the window after it: they are sent from one of ``SHARED_PORTS`` ports, chosen at random, each
+of which serves at most ``PORT_QUERIES`` queries and ``PORT_SECONDS``.  Queries that are sent in one round share a port,
+so that one system call sends them, and few calls receive their responses: few shared ports that are soon used up cost
+less than many that stay open longer, and a forger has no more time or chances.  No id is used twice on a port.  A port
+is closed with its last pending query: the socket is disconnected, emptied, and connected to another random port for
+later queries.  This costs half of a new socket, and no thread in the namespace of a container.
 
 Limits on pending queries are the caller's.
 """
@@ -64,7 +64,7 @@ class Query(Protocol):
 class _Server:
     """The state of a server: its pending queries, and the ports that several queries share."""
 
-    __slots__ = ("address", "count", "family", "pending", "shared", "window_end")
+    __slots__ = ("address", "count", "family", "own", "pending", "shared", "window_end")
 
     def __init__(self, upstream: Upstream) -> None:
         self.address = (upstream.address, PORT)
@@ -72,6 +72,8 @@ class _Server:
         self.pending = 0
         self.count = 0
         """Queries in the current window."""
+        self.own = 0
+        """Queries in the current window that may still get a port of their own."""
         self.window_end = 0.0
         self.shared: list[Port | None] = [None] * SHARED_PORTS
 
@@ -227,9 +229,11 @@ class UdpPorts:
     def _choose(self, server: _Server) -> Port:
         now = time.monotonic()
         if now >= server.window_end:
-            server.window_end, server.count = now + WINDOW, 0
+            is_flood = server.count > OWN_PORTS and now < server.window_end + WINDOW
+            server.window_end, server.count, server.own = now + WINDOW, 0, 0 if is_flood else OWN_PORTS
         server.count += 1
-        if server.count <= OWN_PORTS:
+        if server.own:
+            server.own -= 1
             return self._connect(server)
         slot = RANDOM.take(1)[0] % SHARED_PORTS
         port = server.shared[slot]

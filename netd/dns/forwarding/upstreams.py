@@ -91,17 +91,13 @@ class UpstreamHealth:
     """Records which servers did not respond; servers that are queried from inside a sandbox, per sandbox."""
 
     def __init__(self) -> None:
-        self.case_support = CaseSupport()
-        self._changes = 0
+        self.case_support = CaseSupport(self._note_change)
+        self.changes = 0
+        """A number that grows when the result of ``is_plain_choice`` may change."""
         self._suspects: dict[Hashable, float] = {}
         """Server → monotonic time of the next try."""
         self._responses: dict[Hashable, float] = {}
         """Server → monotonic time of its last response."""
-
-    @property
-    def changes(self) -> int:
-        """A number that grows when the result of ``is_plain_choice`` may change."""
-        return self._changes + self.case_support.changes
 
     def is_plain_choice(self, sandbox: str, upstreams: Sequence[Upstream]) -> bool:
         """Return True if the first server of the list is queried alone and in mixed case.
@@ -110,6 +106,9 @@ class UpstreamHealth:
         """
         keys = [server_key(sandbox, upstream) for upstream in upstreams]
         return self._suspects.keys().isdisjoint(keys) and self.case_support.is_confirmed(keys[0])
+
+    def _note_change(self) -> None:
+        self.changes += 1
 
     @property
     def has_suspects(self) -> bool:
@@ -131,7 +130,7 @@ class UpstreamHealth:
         """Record that a query sent at *since* got no response; ignored if the server responded to another since."""
         if not self.has_responded(sandbox, upstream, since):
             self._suspects.setdefault(server_key(sandbox, upstream), now + RETRY)
-            self._changes += 1
+            self.changes += 1
 
     def has_responded(self, sandbox: str, upstream: Upstream, since: float) -> bool:
         """Return True if the server responded to a query after *since*."""
@@ -147,14 +146,14 @@ class UpstreamHealth:
         """Do the same as ``record_response``, for the key of a server."""
         self._responses[key] = now
         if self._suspects and self._suspects.pop(key, None) is not None:
-            self._changes += 1
+            self.changes += 1
 
     def forget(self, sandbox: str) -> None:
         gone = {key for key in (*self._suspects, *self._responses) if isinstance(key, tuple) and key[0] == sandbox}
         for key in gone:
             self._suspects.pop(key, None)
             self._responses.pop(key, None)
-        self._changes += 1
+        self.changes += 1
         self.case_support.forget(gone)
 
 

@@ -28,6 +28,9 @@ class RecordType(IntEnum):
     OPT = 41
 
 
+_SOA, _OPT = int(RecordType.SOA), int(RecordType.OPT)
+
+
 class RecordPosition(NamedTuple):
     """The position of a record in a message."""
 
@@ -84,14 +87,15 @@ def plain_answer(packet: bytes, at: int) -> tuple[int, tuple[int, ...]] | None:
         for _ in range(answers + authority + additional):
             at = at + 2 if packet[at] == _POINTER and packet[at + 1] < at else _after_name(packet, at)
             kind, _, ttl, length = _fixed(packet, at)
-            if kind == RecordType.OPT:
+            if kind == _OPT:
                 if length or ttl >> 24:
                     return None
-            elif kind == RecordType.SOA:
+            elif kind == _SOA:
                 return None
             else:
                 offsets.append(at + 2)
-                seconds = min(seconds, 0 if ttl >> 31 else ttl)
+                if ttl < seconds or ttl >= _NO_LIMIT:
+                    seconds = ttl if ttl < _NO_LIMIT else 0
             at += _FIXED + length
             if at > size:
                 return None
