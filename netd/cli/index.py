@@ -22,6 +22,7 @@ COMPOSE_VERBS = {
     "unpause": ("lifecycle", "Resume the containers of services"),
     "rm": ("lifecycle", "Remove stopped containers of services"),
     "wait": ("lifecycle", "Wait until the containers of services have stopped, and print their exit codes"),
+    "watch": ("file_watching", "Carry changes of files into the containers of services"),
     "scale": ("up", "Change how many containers services have"),
     "attach": ("execute", "Attach the terminal to a running container of a service"),
     "cp": ("files", "Copy files between a container of a service and the disk"),

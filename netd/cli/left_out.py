@@ -17,7 +17,6 @@ COMMANDS = {
     "compose bridge": "compose files are not converted to other models",
     "compose convert": "it is an old name of 'netctl compose config'",
     "compose publish": "projects are not stored in registries",
-    "compose watch": "run 'netctl compose up --build' after changes",
     "config": _SWARM,
     "context": _CLIENT,
     "manifest": "the image store keeps the image of one platform, so that lists of platforms cannot be made",

@@ -134,6 +134,36 @@ def test_scale_orphans_and_removal_of_the_highest_number(project):
     assert "use SERVICE=NUMBER" in project("scale", "web", code=125).stderr
 
 
+def test_services_that_were_not_named_are_no_orphans(project):
+    project.write({"web": {"command": SLEEP}, "db": {"command": SLEEP}, "old": {"command": SLEEP}})
+    project("up", "-d")
+    project.write({"web": {"command": SLEEP}, "db": {"command": SLEEP}})
+    said = project("up", "-d", "--no-deps", "--remove-orphans", "web").stderr
+    assert set(project.containers()) == {f"{project.name}-web-1", f"{project.name}-db-1"}
+    assert "old-1  Removed" in said and "db-1" not in said
+    assert "orphan" not in project("up", "-d", "db").stderr
+
+
+def test_start_starts_dependencies_and_up_waits_for_them_again(project):
+    ill = {"command": SLEEP, "healthcheck": {"test": "test ! -f /ill", "interval": "50ms", "retries": 1}}
+    project.write({"web": {"command": SLEEP, "depends_on": {"db": {"condition": "service_healthy"}}}, "db": ill})
+    project("up", "-d")
+    project("stop", "-t", "0")
+    said = project("start", "web").stderr
+    assert said.index("db-1  Started") < said.index("web-1  Starting")
+    project("exec", "db", "touch", "/ill")
+    wait_until(lambda: project.containers()[f"{project.name}-db-1"]["Health"] == "unhealthy")
+    assert f"container {project.name}-db-1 is unhealthy" in project("up", "-d", code=1).stderr
+
+
+def test_logs_prints_both_streams_on_standard_output(project):
+    project.write({"web": {"command": ["sh", "-c", "echo out; echo err >&2"]}})
+    project("up", "-d")
+    project("wait", "web")
+    said = project("logs", "-f")
+    assert sorted(said.stdout.splitlines()) == ["web-1  | err", "web-1  | out"] and said.stderr == ""
+
+
 def test_conditions_of_dependencies(project):
     healthy = {"test": "test -f /ok", "interval": "100ms", "retries": 300}
     project.write(
@@ -280,8 +310,8 @@ def test_logs_have_prefixes_and_keep_the_order_of_each_container(project):
     wait_until(lambda: all(found["State"] == "exited" for found in project.containers().values()))
     done = project("logs", "-f")
     lines = [line for line in done.stdout.splitlines() if line.startswith("a-1 ")]
-    assert lines == [f"a-1       | line {number}" for number in (1, 2, 3)]
-    assert "longer-1  | problem\n" in done.stderr
+    assert [line for line in lines if "problem" not in line] == [f"a-1       | line {number}" for number in (1, 2, 3)]
+    assert "longer-1  | problem\n" in done.stdout
     assert project("logs", "--no-log-prefix", "--since", "10m", "a").stdout.startswith("line 1\n")
     assert "\x1b[" not in done.stdout and "\x1b[" in project("--ansi", "always", "logs").stdout
 

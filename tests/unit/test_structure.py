@@ -56,6 +56,7 @@ TOUCHES = {
     "netd.common.http": "the daemons' unix sockets",
     "netd.cli.transport.terminal": "netctl's own terminal",
     "netd.process_memory": "glibc's memory of the own process",
+    "netd.cli.compose.watching.tree_watcher": "inotify(7) on the user's own files",
     "netd.service_manager": "sd_notify(3) and sd_listen_fds(3)",
     "netd.dns": "a name server: sockets are its work",
     "netd.log_output": "the journal's socket",

@@ -26,7 +26,7 @@ def copy(session: Session, options: Options) -> int:
         raise Fault("copying between services is not supported")
     if service:
         container = choose_container(context, service, options.number("index"), stopped=True)
-        words = [f"{container.id}:{source.partition(':')[2]}", target]
+        words = [f"{container.name}:{source.partition(':')[2]}", target]
         return command.run(session, parse([*flags, *words], command.flags))
     service = _service(target)
     if not service:
@@ -40,7 +40,7 @@ def copy(session: Session, options: Options) -> int:
         raise Fault(f'no container found for service "{service}": create it with compose up')
     code = 0
     for container in chosen:
-        words = [source, f"{container.id}:{target.partition(':')[2]}"]
+        words = [source, f"{container.name}:{target.partition(':')[2]}"]
         code = command.run(session, parse([*flags, *words], command.flags)) or code
     return code
 

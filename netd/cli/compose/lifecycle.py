@@ -13,7 +13,7 @@ from netd.cli.compose.acting.stop_phase import Stopper
 from netd.cli.errors import ApiFault, Fault
 from netd.cli.parse.flags import Command, switch, text
 from netd.cli.session import print_line
-from netd.compose.plan.dependencies import edges
+from netd.compose.plan.dependencies import closure, edges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 
 def start(session: Session, options: Options) -> int:
+    """Start containers, after those of the services that they depend on."""
     context = ComposeContext(session, options)
     active = context.find(options.args)
-    keys = active.services(options.args)
+    selected = active.services(options.args)
+    keys = closure(_edges_of(active, list(active.project.services)), selected)
     found = _by_service(project_containers(context.engine, active.name))
-    for key in keys:
+    for key in selected:
         if key not in found and active.project.services[key].replicas():
             raise Fault(f'service "{key}" has no container to start: create it with compose up or compose create')
     with context.display() as display:
@@ -64,8 +66,23 @@ def restart(session: Session, options: Options) -> int:
         keys = sorted({*keys, *_restarted_with(active, keys)})
     found = _by_service(project_containers(context.engine, active.name, keys))
     _require_containers(active, options, found)
-    seconds = options.text("timeout")
+    _restart(context, active, keys, found, options.text("timeout"))
+    return 0
 
+
+def restart_services(context: ComposeContext, active: ActiveProject, services: list[str]) -> None:
+    """Restart the containers of services, and those of services that ask to be restarted with them.  Raises Fault."""
+    keys = sorted({*services, *_restarted_with(active, services)})
+    _restart(context, active, keys, _by_service(project_containers(context.engine, active.name, keys)), "")
+
+
+def _restart(
+    context: ComposeContext,
+    active: ActiveProject,
+    keys: list[str],
+    found: dict[str, list[ExistingContainer]],
+    seconds: str,
+) -> None:
     with context.display() as display:
 
         def job(key: str) -> None:
@@ -76,7 +93,6 @@ def restart(session: Session, options: Options) -> int:
                 display.event(f"Container {container.name}", "Started", DONE)
 
         run_ordered(_edges_of(active, keys), job, context.cancellation, context.limit)
-    return 0
 
 
 def kill(session: Session, options: Options) -> int:

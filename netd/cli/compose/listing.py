@@ -74,7 +74,15 @@ def port(session: Session, options: Options) -> int:
 
                 print_line(host_port(entry.get("IP") or "", str(entry["PublicPort"])))
                 return 0
-        raise Fault(f"no port {digits}/{suffix or protocol} for container {container.name}")
+        published = sorted({
+            f"{entry['PrivatePort']}/{entry['Type']}"
+            for entry in container.entry.get("Ports") or ()
+            if entry.get("PublicPort")
+        })  # fmt: skip
+        raise Fault(
+            f"no port {digits}/{suffix or protocol} for container {container.name}: "
+            f"it publishes {', '.join(published) or 'none'}"
+        )
     raise Fault(f'service "{service}" has no running container number {number}')
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def logs(session: Session, options: Options) -> int:
-    """Print the logs, container by container; with ``--follow`` as they are written, until all have ended."""
+    """Print the logs, container by container; with ``--follow`` as they are written, until all have ended.
+
+    Both streams go to standard output, as in Docker, so that the output can be searched.
+    """
     context = ComposeContext(session, options)
     active = context.find(options.args)
     keys = active.services(options.args)
@@ -52,7 +55,7 @@ def _print(
     follower.follow(container, _tty(context, container), query)
     name = display_name(container.name, active.name)
     while isinstance(message := follower.next(), LogLine):
-        printer.line(name, message.data, error=message.error)
+        printer.line(name, message.data)
     fault = getattr(message, "fault", "")
     if fault:
         printer.note(f"{name}: {fault}")
@@ -81,7 +84,7 @@ def _follow(
         if message is None:
             raise Fault("lost the connection to the daemon")
         if isinstance(message, LogLine):
-            printer.line(display_name(by_id[message.container].name, active.name), message.data, error=message.error)
+            printer.line(display_name(by_id[message.container].name, active.name), message.data)
         elif isinstance(message, LogEnd):
             reading.discard(message.container)
         elif not isinstance(message, ContainerEvent):

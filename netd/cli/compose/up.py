@@ -5,15 +5,17 @@ from __future__ import annotations
 from netd.cli.compose.acting.bring_up import BringUp, UpSettings
 from netd.cli.compose.acting.project_context import ComposeContext, environment_switch
 from netd.cli.compose.acting.stop_phase import Stopper
-from netd.cli.errors import ApiFault, Fault, UsageFault
+from netd.cli.errors import ApiFault, UsageFault
 from netd.cli.parse.flags import Command, many, switch, text
 from netd.compose.plan.service_plan import DIVERGED, FORCE, NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from netd.cli.compose.acting.attached_session import AttachedSession
     from netd.cli.compose.acting.project_context import ActiveProject
+    from netd.cli.compose.watching.background_watch import BackgroundWatch
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
     from netd.compose.plan.existing import ExistingContainer
@@ -36,10 +38,10 @@ _CONFLICTS = (
 def up(session: Session, options: Options) -> int:
     """Create and start; attached, return the exit code that the flags select, and 130 after an interruption."""
     _check_conflicts(options)
-    if options.on("watch") or options.on("menu"):
-        raise Fault("compose watch is not supported: run 'compose up --build' after changes")
     context = ComposeContext(session, options)
     active = context.load(options.args)
+    if options.on("watch"):
+        _refuse_watching(options)
     _apply_scale(active, options.many("scale"))
     detached = options.on("detach") or options.on("wait") or options.on("no-start")
     bring_up = BringUp(context, active, _settings(options))
@@ -92,6 +94,7 @@ def _attached(context: ComposeContext, active: ActiveProject, options: Options, 
         abort=abort or ("failure" if options.on("abort-on-container-failure") else ""),
         code_from=code_from,
     )
+    watching = _watching(context, active, bring_up, session, options)
     bring_up.create()
     bring_up.display.become_plain()
     containers = bring_up.all_containers()
@@ -99,18 +102,71 @@ def _attached(context: ComposeContext, active: ActiveProject, options: Options, 
 
     def start() -> None:
         bring_up.start(session.expect, session.follow)
+        if watching is not None and options.on("watch"):
+            watching.toggle()
 
     def stop() -> None:
-        _stop_all(context, active, containers, options.number("timeout"))
+        if watching is not None:
+            watching.end()
+        _stop_all(context, active, _current(context, active, containers), options.number("timeout"))
 
     def kill() -> None:
-        for container in containers:
+        for container in _current(context, active, containers):
             try:
                 context.engine.call("POST", f"/containers/{container.id}/kill").close()
             except ApiFault:
                 continue  # It does not run any more.
 
+    if options.on("menu", environment_switch("COMPOSE_MENU")):
+        from netd.cli.compose.watching.keyboard_menu import keyboard_menu
+
+        with keyboard_menu(session, watching):
+            return session.run(start, stop, kill)
     return session.run(start, stop, kill)
+
+
+def _refuse_watching(options: Options) -> None:
+    for name in ("detach", "wait", "no-start", "no-build"):
+        if options.on(name):
+            raise UsageFault(f"--watch and --{name} are incompatible")
+
+
+def _watching(
+    context: ComposeContext, active: ActiveProject, bring_up: BringUp, session: AttachedSession, options: Options
+) -> BackgroundWatch | None:
+    """Return what watches files during the session; None if no service is configured for it, and it was not asked for.
+
+    With ``--watch`` the images of the watched services are built first.
+    """
+    chosen = [key for key in bring_up.selected if (develop := active.project.services[key].develop) and develop.watch]
+    if not (options.on("watch") or (chosen and options.on("menu", environment_switch("COMPOSE_MENU")))):
+        return None
+    from netd.cli.compose.lifecycle import restart_services
+    from netd.cli.compose.watching.background_watch import BackgroundWatch
+    from netd.cli.compose.watching.watch_session import WatchSession
+
+    watching = WatchSession(
+        context,
+        active,
+        bring_up.selected,
+        show=session.notice,
+        restart=lambda services: restart_services(context, active, services),
+        quiet=options.on("quiet-build"),
+    )
+    if options.on("watch"):
+        watching.build_first()
+    session.replacing = lambda: watching.acting
+    return BackgroundWatch(watching, session.notice)
+
+
+def _current(
+    context: ComposeContext, active: ActiveProject, containers: Sequence[ExistingContainer]
+) -> list[ExistingContainer]:
+    """Return the containers of the services of *containers* as they are now: some may have been replaced."""
+    from netd.cli.compose.acting.project_containers import project_containers
+
+    services = {container.service for container in containers}
+    return project_containers(context.engine, active.name, services) if services else []
 
 
 def _shown_services(active: ActiveProject, options: Options, bring_up: BringUp) -> list[str]:
@@ -222,8 +278,8 @@ COMMANDS = {
             switch("no-color", "", "Use no colours"),
             switch("no-log-prefix", "", "Print lines without the name of their container"),
             switch("timestamps", "", "Print the time of each line"),
-            switch("menu", "", "Not supported"),
-            switch("watch", "w", "Not supported"),
+            switch("menu", "", "Accept keys on the terminal: w watches files, d detaches (COMPOSE_MENU)"),
+            switch("watch", "w", "Carry changes of files into the containers (see: compose watch)"),
         ),
         completions=("service",),
     ),

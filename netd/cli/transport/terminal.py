@@ -56,6 +56,18 @@ class RawMode:
         termios.tcsetattr(self._fd, termios.TCSANOW, self._saved)
 
 
+class SingleKeys(RawMode):
+    """Context manager for keys one by one and without echo; Ctrl-C is a signal still."""
+
+    def __enter__(self) -> SingleKeys:
+        import termios
+        import tty
+
+        self._saved = termios.tcgetattr(self._fd)
+        tty.setcbreak(self._fd, termios.TCSANOW)
+        return self
+
+
 class SignalPipe:
     """Context manager that converts the given signals into bytes on ``fd``; ``received()`` returns their numbers."""
 

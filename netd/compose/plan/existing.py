@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from msgspec import Struct
 
@@ -54,9 +54,18 @@ def existing(entry: Json) -> ExistingContainer:
     )
 
 
-def orphans(project: ComposeProject, containers: Iterable[ExistingContainer]) -> list[ExistingContainer]:
-    """Return the containers of services that the project does not have; those of ``run`` are none."""
-    return [found for found in containers if not found.one_off and found.service not in project.services]
+def orphans(
+    project: ComposeProject, containers: Iterable[ExistingContainer], disabled: Container[str] = ()
+) -> list[ExistingContainer]:
+    """Return the containers of services that the files do not have; those of ``run`` are none.
+
+    *disabled* are the services that the files have and the project does not, because they were not selected.
+    """
+    return [
+        found
+        for found in containers
+        if not found.one_off and found.service not in project.services and found.service not in disabled
+    ]
 
 
 def by_number(containers: Iterable[ExistingContainer]) -> list[ExistingContainer]:

@@ -6,9 +6,18 @@ import signal
 import threading
 import time
 
-from netd.cli.compose.acting.log_follow import ContainerEvent, Interruption, LogEnd, LogFollower, LogLine, StartEnd
+from netd.cli.compose.acting.log_follow import (
+    ContainerEvent,
+    Detachment,
+    Interruption,
+    LogEnd,
+    LogFollower,
+    LogLine,
+    Notice,
+    StartEnd,
+)
 from netd.cli.compose.acting.log_printer import LogPrinter, display_name
-from netd.cli.compose.acting.project_containers import label_filter
+from netd.cli.compose.acting.project_containers import label_filter, project_containers
 from netd.cli.errors import ApiFault, Fault
 from netd.compose import project_names as names
 
@@ -62,6 +71,17 @@ class AttachedSession:
         self._stop: Callable[[], None] = lambda: None
         self._kill: Callable[[], None] = lambda: None
         self._stopping: threading.Thread | None = None
+        self._detached = False
+        self.replacing: Callable[[], bool] = lambda: False
+        """Whether containers are being replaced, whose end does not end the session."""
+
+    def notice(self, text: str = "") -> None:
+        """Print a line about the session; may be called by several threads."""
+        self._follower.messages.put(Notice(text))
+
+    def detach(self) -> None:
+        """End the session and leave the containers running; may be called by several threads."""
+        self._follower.messages.put(Detachment())
 
     def begin(self, containers: Iterable[ExistingContainer]) -> None:
         """Start to receive events, before the first container is started; follow those that run already."""
@@ -149,7 +169,9 @@ class AttachedSession:
             raise error
 
     def _finished(self) -> bool:
-        return not self._open and all(id in self._ended for id in self._containers)
+        if self._detached:
+            return True
+        return not self._open and all(id in self._ended for id in self._containers) and not self.replacing()
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Interruption):
@@ -166,11 +188,27 @@ class AttachedSession:
             if message.fault:
                 self._printer.status(self._name(self._containers[message.container]), f"has no log: {message.fault}")
             self._announce(message.container)
-        elif message.container in self._containers:
+        elif isinstance(message, Notice):
+            self._printer.output(message.text)
+            if not message.text:
+                self._follow_new()
+        elif isinstance(message, Detachment):
+            self._detached = True
+        else:
             self._on_event(message)
 
+    def _follow_new(self) -> None:
+        """Follow the running containers of the attached services that have replaced others, or were added."""
+        for container in project_containers(self._engine, self._active.name, self._attached, stopped=False):
+            if container.id not in self._containers and container.service in self._active.project.services:
+                self._since[container.id] = container.created
+                self.follow(container)
+
     def _on_event(self, event: ContainerEvent) -> None:
-        if event.action == "start" and event.container in self._announced:
+        if event.container not in self._containers:
+            if event.action == "start" and not self._starting and not self._interruptions:
+                self._follow_new()
+        elif event.action == "start" and event.container in self._announced:
             self._ended.pop(event.container, None)
             self._announced.discard(event.container)
             self._since[event.container] = event.nanoseconds / 1e9
@@ -197,7 +235,11 @@ class AttachedSession:
             return
         if container.service == self._code_from:
             self._code = code
-        if not self._aborted and (self._abort == "exit" or (self._abort == "failure" and code)):
+        if (
+            not self._aborted
+            and not self.replacing()
+            and (self._abort == "exit" or (self._abort == "failure" and code))
+        ):
             self._aborted = True
             self._code = self._code if self._code_from else code
             self._printer.note("Aborting on container exit...")

@@ -120,7 +120,7 @@ class BringUp:
         run_ordered(self._edges, job, context.cancellation, context.limit)
 
     def _handle_orphans(self, observed: list[ExistingContainer]) -> None:
-        found = orphans(self._project, observed)
+        found = orphans(self._project, observed, self._active.disabled)
         if not found or self._settings.ignore_orphans:
             return
         if not self._settings.remove_orphans:

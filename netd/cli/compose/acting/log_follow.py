@@ -69,7 +69,20 @@ class Interruption:
     """The user has pressed Ctrl-C."""
 
 
-Message = LogLine | LogEnd | ContainerEvent | StartEnd | Interruption | None
+class Notice:
+    """A line about the session for the user; without text, a sign that something else than containers has changed."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+
+
+class Detachment:
+    """The user leaves the session, and the containers keep running."""
+
+
+Message = LogLine | LogEnd | ContainerEvent | StartEnd | Interruption | Notice | Detachment | None
 
 
 class LogFollower:

@@ -40,8 +40,9 @@ class LogPrinter:
 
     @staticmethod
     def output(text: str) -> None:
-        """Print a line about the whole session to standard output."""
-        _write(1, f"{text}\n".encode())
+        """Print a line about the whole session to standard output; nothing for an empty text."""
+        if text:
+            _write(1, f"{text}\n".encode())
 
     def note(self, text: str) -> None:
         """Print a line about the whole session to standard error."""

@@ -14,7 +14,7 @@ from netd.compose.model import ComposeProject, decode_project
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from netd.cli.parse.flags import Options
     from netd.cli.session import Session
@@ -25,13 +25,21 @@ _YES = ("1", "true", "yes", "on", "y", "t")
 
 
 class ActiveProject:
-    """A project that was loaded; ``files`` is empty for one that only its containers name."""
+    """A project that was loaded; ``files`` is empty for one that only its containers name.
+
+    ``disabled`` are the services that the files have and the project does not: not selected, or by their profiles.
+    """
 
     def __init__(
-        self, project: ComposeProject, working_dir: str, files: Sequence[str], environment: Mapping[str, str]
+        self,
+        project: ComposeProject,
+        working_dir: str,
+        files: Sequence[str],
+        environment: Mapping[str, str],
+        disabled: Iterable[str] = (),
     ) -> None:
         self.project, self.working_dir, self.files = project, working_dir, tuple(files)
-        self.environment = environment
+        self.environment, self.disabled = environment, frozenset(disabled)
 
     @property
     def name(self) -> str:
@@ -92,7 +100,8 @@ class ComposeContext:
             project = decode_project(loaded.document)
         except ValueError as error:
             raise Fault(str(error)) from None
-        return ActiveProject(project, str(loaded.working_dir), [str(path) for path in loaded.files], loaded.environment)
+        files = [str(path) for path in loaded.files]
+        return ActiveProject(project, str(loaded.working_dir), files, loaded.environment, loaded.disabled)
 
     def load_document(
         self, services: Sequence[str] = (), *, steps: LoadSteps | None = None, allow_unsupported: bool = False

@@ -50,15 +50,16 @@ class Starter:
         self._deadline = None if wait_seconds is None else time.monotonic() + wait_seconds
 
     def start(self, key: str) -> None:
-        """Start the containers of a service that do not run.  Raises Fault with the name of the service."""
+        """Start the containers of a service that do not run, after its dependencies; wait for these in any case.
+
+        Raises Fault with the name of the service.
+        """
         service = self._active.project.services[key]
         idle = [
             container
             for container in self._containers.get(key, ())
             if key in self._stopped or not container.running
         ]  # fmt: skip
-        if not idle:
-            return
         for name, wanted in dependencies(service).items():
             try:
                 self._wait_for(key, name, wanted)

@@ -1,0 +1,1 @@
+"""``watch``: changes of files on the disk are carried into the containers of services."""
