@@ -53,8 +53,8 @@ if TYPE_CHECKING:
         """Clock ticks since boot."""
 
 
-# daemon to setup process or shim; PREPARE and START also setup process to first process
-PREPARE, EXEC, ADOPT, START, HELLO, ATTACH, STDIN, STDIN_END, RESIZE = range(1, 10)
+# daemon to setup process or shim; PREPARE, NETWORK and START also setup process to first process
+PREPARE, EXEC, ADOPT, START, HELLO, ATTACH, STDIN, STDIN_END, RESIZE, NETWORK = range(1, 11)
 # setup process or shim to daemon; READY, PREPARED and FAILED also first process to setup process
 READY, PREPARED, STARTED, FAILED, OUTPUT, ENDED, STATE, OUTPUT_END = range(20, 28)
 # first process to setup process: the id of the child that continues in its place
@@ -154,6 +154,17 @@ def unpack_pid(data: bytes) -> int:
     """Decode CHILD_PID."""
     pid: int = marshal.loads(data)
     return pid
+
+
+def pack_network(path: str | None) -> bytes:
+    """Encode NETWORK to the setup process: the path of a network namespace; None for the daemon's."""
+    return pack(path or "")
+
+
+def unpack_network(data: bytes) -> str:
+    """Decode NETWORK; empty for the daemon's network namespace."""
+    path: str = marshal.loads(data)
+    return path
 
 
 def pack_exec(process: Process, group: str, container_id: str, exec_id: str) -> bytes:

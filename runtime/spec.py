@@ -123,6 +123,8 @@ class ContainerSpec:
     domainname: str = ""
     netns: str | None = None
     """Path of a network namespace; None to share the daemon's."""
+    network_later: bool = False
+    """``netns`` is not known yet: it is sent while the container is prepared."""
     userns: str = ""
     """Path of a user namespace, which must own the network namespace; empty for the daemon's."""
     pid_mode: str = "private"

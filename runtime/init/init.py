@@ -1,8 +1,9 @@
 """A container's first process, from its fork before any container is known to the execve of its program.
 
 :func:`run` creates the root skeleton and sends READY.  The setup process answers with PREPARE: the container's spec and
-descriptors that can only be opened in the host's mount namespace.  The first process sends PREPARED, waits for START,
-and executes the program, which closes the channel.  Until then, an error is sent as FAILED.
+descriptors that can only be opened in the host's mount namespace.  If the network namespace is created meanwhile, it
+follows with NETWORK.  The first process sends PREPARED, waits for START, and executes the program, which closes the
+channel.  Until then, an error is sent as FAILED.
 """
 
 from __future__ import annotations
@@ -182,27 +183,43 @@ def _enter_cgroup_namespace(group: cgroups.Group, plan: NamespacePlan, spec: Con
 
 def _prepare(channel: _socket.socket, bootstrap: Bootstrap) -> None:
     spec = bootstrap.spec
-    netns = bootstrap.take("netns")
-    if netns >= 0:
-        linux.setns(netns, linux.CLONE_NEWNET)
-        os.close(netns)
+    if not spec.network_later:
+        _enter_network([bootstrap.take("netns")])
     if spec.cgroup_namespace == "private":
         linux.unshare(linux.CLONE_NEWCGROUP)
     linux.join_session_keyring()
     set_names(spec)
     credentials.set_oom_score(spec.process.oom_score_adj)
-    master, stdio = finish_rootfs(bootstrap)
+    master, stdio = finish_rootfs(bootstrap, channel if spec.network_later else None)
     start_program(channel, spec, master, stdio)
 
 
-def finish_rootfs(bootstrap: Bootstrap) -> tuple[int, list[int]]:
-    """Assemble the root as the spec says and change to it; return (master of the terminal or -1, stdio)."""
+def _enter_network(namespaces: list[int]) -> None:
+    """Enter the network namespace, unless *namespaces* is empty or [-1]; closes the descriptor."""
+    for descriptor in namespaces:
+        if descriptor >= 0:
+            linux.setns(descriptor, linux.CLONE_NEWNET)
+            os.close(descriptor)
+
+
+def _wait_for_network(channel: _socket.socket) -> None:
+    """Wait for NETWORK, and enter the network namespace that comes with it."""
+    _kind, _payload, descriptors = frames.receive(channel)
+    _enter_network(descriptors)
+
+
+def finish_rootfs(bootstrap: Bootstrap, channel: _socket.socket | None = None) -> tuple[int, list[int]]:
+    """Assemble the root as the spec says and change to it; return (master of the terminal or -1, stdio).
+
+    With *channel*, this process is not in the network namespace of the container yet, and waits there for NETWORK.
+    """
     spec = bootstrap.spec
     _write_sysctls(spec)
     if spec.ipc_mode == "private" and spec.shm_size != rootfs_skeleton.SHM_SIZE:
         rootfs_skeleton.resize_shm(spec.shm_size)
     opened = _open_stdio(bootstrap)
-    rootfs.assemble(spec, bootstrap.take("root"), bootstrap.trees, bootstrap.nodes)
+    joined = None if channel is None else lambda: _wait_for_network(channel)
+    rootfs.assemble(spec, bootstrap.take("root"), bootstrap.trees, bootstrap.nodes, joined)
     return opened
 
 

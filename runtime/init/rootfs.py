@@ -1,9 +1,9 @@
 """Assembles a container's root from its layers, the root skeleton and the mounts of its configuration.
 
 Runs in the container's future first process or, with a user namespace, in the builder
-(:mod:`runtime.init.init_userns`), in the root of :mod:`runtime.init.rootfs_skeleton`, after that process has joined
-the network namespace.  Every target is resolved inside the new root and mounted on as a descriptor, so links of
-the image, and containers that replace directories at the same time, cannot redirect a mount.
+(:mod:`runtime.init.init_userns`), in the root of :mod:`runtime.init.rootfs_skeleton`.  That process must be in the
+container's network namespace when it mounts /sys.  Every target is resolved inside the new root and mounted on as a
+descriptor, so links of the image, and containers that replace directories at the same time, cannot redirect a mount.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime.kernel import linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runtime.kernel.devices import Node
     from runtime.spec import ContainerSpec, MountSpec
@@ -43,16 +43,26 @@ class RootfsError(CannotStart):
     """The root cannot be assembled as configured; the message is shown to the user."""
 
 
-def assemble(spec: ContainerSpec, root: int, trees: Sequence[int], nodes: Sequence[Node]) -> None:
+def assemble(
+    spec: ContainerSpec,
+    root: int,
+    trees: Sequence[int],
+    nodes: Sequence[Node],
+    wait_for_network: Callable[[], None] | None = None,
+) -> None:
     """Mount everything below the detached mount *root*, and make that the root of this process.
 
-    *trees* are the detached sources of the binds in ``spec.mounts``, in order.
+    *trees* are the detached sources of the binds in ``spec.mounts``, in order.  *wait_for_network*, if given, is called
+    as late as possible before /sys is mounted.
     """
     linux.move_mount(root, linux.AT_FDCWD, "/root")
     covered = {mount.target for mount in spec.mounts}
     null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
-    _system(spec, root, covered, null)
+    _move_system(root, covered)
     _own_files(root)
+    if wait_for_network is not None:
+        wait_for_network()
+    _mount_sys(spec, root, covered, null)
     left = list(trees)
     for mount in spec.mounts:
         _mount(root, mount, left)
@@ -94,13 +104,17 @@ def _fill_dev(dev: int) -> None:
         os.close(target)
 
 
-def _system(spec: ContainerSpec, root: int, covered: set[str], null: int) -> None:
-    """Move /proc and /dev of the skeleton into the root; mount the /sys of this network namespace."""
+def _move_system(root: int, covered: set[str]) -> None:
+    """Move /proc and /dev of the skeleton into the root."""
     for name in ("proc", "dev"):
         target = mounts.own_directory(root, name)
         if f"/{name}" not in covered:
             _move_from_skeleton(f"/{name}", target)
         os.close(target)
+
+
+def _mount_sys(spec: ContainerSpec, root: int, covered: set[str], null: int) -> None:
+    """Mount the /sys of this network namespace."""
     target = mounts.own_directory(root, "sys")
     if "/sys" not in covered:
         sysfs = mounts.filesystem("sysfs", mounts.RESTRICTED | (0 if spec.privileged else linux.ATTR_RDONLY))

@@ -160,6 +160,9 @@ def _create_container(context: SetupContext, spawned: spawn.ContainerSpawn, payl
             spawned.limit(spec, rules)
         else:
             spawned.limit(spec, rules)
+            if spec.network_later:
+                _kind, path, _none = frames.receive(context.control)
+                spawned.send_network(frames.unpack_network(path))
             master = spawned.wait_prepared()
         state = _state(spec.id, spec.id, spawned.group, spec.process)
         state["log"] = _create_log(spec.log_path), spec.log_max_size, spec.log_max_files

@@ -164,6 +164,19 @@ class ContainerSpawn(PendingProcess):
         finally:
             frames.close_all([*descriptors.values(), *trees])
 
+    def send_network(self, path: str) -> None:
+        """Send NETWORK with the network namespace at *path*; the daemon's if it is empty.
+
+        A process that has failed meanwhile has sent the reason.
+        """
+        namespaces = [_open_namespace(path)] if path else []
+        try:
+            frames.send(self.channel, frames.NETWORK, b"", tuple(namespaces))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            frames.close_all(namespaces)
+
     def limit(self, spec: ContainerSpec, rules: Sequence[str]) -> None:
         """Set the container's limits, and allow the devices of *rules* in addition to the default ones."""
         if self.group.path("devices") is not None:
@@ -272,10 +285,14 @@ def _open_namespaces(spec: ContainerSpec, group: cgroups.Group, descriptors: dic
         paths["pid"] = spec.pid_mode
     for name, path in paths.items():
         if path is not None:
-            try:
-                descriptors[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as problem:
-                raise CannotStart(f"cannot open {path}: {problem.strerror}") from None
+            descriptors[name] = _open_namespace(path)
+
+
+def _open_namespace(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as problem:
+        raise CannotStart(f"cannot open {path}: {problem.strerror}") from None
 
 
 def open_root(spec: ContainerSpec, user_namespace: int = -1) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,15 +72,15 @@ class ShimLauncher:
             # Its folder stays, and the next start of the daemon tries again.
             self._tasks.failures.report(f"adopt {identifier[:12]}", error)
 
-    async def prepare(self, container: ContainerSpec) -> ShimProcess:
+    async def prepare(self, container: ContainerSpec, network: asyncio.Future[str | None] | None = None) -> ShimProcess:
         await self._remove_previous(container)
         payload = frames.pack_spec(container)
         for _ in range(_ATTEMPTS):
             channel = await self._take_idle()
             try:
-                return await self._receive_prepared(channel, channel.send(frames.PREPARE, payload))
+                return await self._receive_prepared(channel, _send_prepare(channel, payload, network))
             except frames.ChannelError:
-                shimdir.remove(self._shims, container.id)
+                await self.discard(container.id)  # its first process may not have ended yet
         raise StartError(f"the shims of container {container.id[:12]} were killed during its start; try again")
 
     async def exec(self, container_id: str, pid: int, process: Process, exec_id: str) -> ShimProcess:
@@ -316,6 +317,23 @@ def _check_user_namespace(container_id: str, pid: int, process: Process) -> None
         raise StartError(f"container {container_id[:12]} is not running") from None
     if (namespace != os.stat("/proc/self/ns/user").st_ino) != bool(process.root):
         raise StartError(f"container {container_id[:12]} is not in the user namespace of its record: restart it")
+
+
+async def _send_prepare(channel: Channel, payload: bytes, network: asyncio.Future[str | None] | None) -> None:
+    """Send PREPARE, and NETWORK as soon as *network* has a result.
+
+    Raises the exception of *network* when the shim has undone everything.
+    """
+    await channel.send(frames.PREPARE, payload)
+    if network is None:
+        return
+    try:
+        path = await asyncio.shield(network)
+    except BaseException:
+        await channel.finish()
+        raise
+    with suppress(frames.ChannelError):  # a shim that has failed meanwhile has sent the reason
+        await channel.send(frames.NETWORK, frames.pack_network(path))
 
 
 async def _send_with(channel: Channel, payload: bytes, descriptor: int) -> None:

@@ -76,7 +76,10 @@ class ShimProcess:
         self._channel = channel
         self._pidfd = _open_process(self.pid, state["start_time"])
         self._input = channel.take_descriptors() if channel else []
-        self._exit: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[ExitStatus] = self._loop.create_future()
+        self._process_end: asyncio.Future[None] | None = None
+        """Done when the process has ended; exists when it was asked for, and the event loop watches the pidfd."""
 
     @property
     def group(self) -> str:
@@ -94,8 +97,11 @@ class ShimProcess:
     async def wait(self) -> ExitStatus:
         return await asyncio.shield(self._exit)
 
+    async def wait_process(self) -> None:
+        await asyncio.shield(self._watch_process())
+
     def call_at_end(self, callback: Callable[[], object]) -> None:
-        self._exit.add_done_callback(lambda _: callback())
+        self._watch_process().add_done_callback(lambda _: callback())
 
     async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> ShimAttachment:
         """Raises ProcessLookupError when the process has ended."""
@@ -179,9 +185,25 @@ class ShimProcess:
         if self._channel is not None:
             self._channel.close()
         self._close_input()
+        self._stop_watching()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+    def _watch_process(self) -> asyncio.Future[None]:
+        """Return the future that is done when the process has ended."""
+        if self._process_end is None:
+            self._process_end = self._loop.create_future()
+            if self._pidfd < 0:
+                self._process_end.set_result(None)
+            else:
+                self._loop.add_reader(self._pidfd, self._stop_watching)
+        return self._process_end
+
+    def _stop_watching(self) -> None:
+        if self._process_end is not None and not self._process_end.done():
+            self._loop.remove_reader(self._pidfd)
+            self._process_end.set_result(None)
 
     async def _receive_result(self) -> tuple[int, bytes]:
         """Return the next frame other than STDIN_END, at which the writing end of the input is closed."""

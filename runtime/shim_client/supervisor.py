@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
@@ -38,8 +39,11 @@ class Running(Protocol):
     async def wait(self) -> ExitStatus:
         """Return the exit status when the process has ended and its output is logged; may be called repeatedly."""
 
+    async def wait_process(self) -> None:
+        """Return when the process has ended; its output may not be logged yet."""
+
     def call_at_end(self, callback: Callable[[], object]) -> None:
-        """Call *callback* in the event loop when ``wait`` would return; needs no task meanwhile."""
+        """Call *callback* in the event loop when ``wait_process`` would return; needs no task meanwhile."""
 
     async def attach(self, *, stdin: bool, stdout: bool = True, stderr: bool = True) -> Attachment:
         """Attach to the output from now on, all of it if attached before ``release``.
@@ -58,10 +62,11 @@ class Supervisor(Protocol):
     async def start(self, containers: Collection[str] = ()) -> None:
         """Start the zygote and idle shims, and reconnect to running execs; *containers* are ids that are no execs."""
 
-    async def prepare(self, container: ContainerSpec) -> Running:
+    async def prepare(self, container: ContainerSpec, network: asyncio.Future[str | None] | None = None) -> Running:
         """Create the container and stop before the execve of its program, so that clients can attach.
 
-        Raises StartError after everything has been undone.
+        *network*, given if and only if ``container.network_later``, is the path of the network namespace, and is
+        awaited beside other steps.  Raises StartError, or the exception of *network*, after everything has been undone.
         """
 
     async def namespaces(self, first: int, count: int, donor: str, *, network: bool) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from low_box import Box, needs_host_root, read_until
+from low_box import Box, collect, needs_host_root, read_until
 
 from runtime.kernel import cgroups, linux
 from runtime.spec import ExitStatus, Limits, StartError
@@ -69,6 +69,25 @@ def test_a_container_is_born_in_its_group_and_is_number_one(box2: Box) -> None:
     assert code != 0
     assert "Read-only" in err
     assert not Path(f"/sys/fs/cgroup/netd/{spec.id}").exists()
+
+
+def test_a_network_that_is_known_later_is_joined(box2: Box) -> None:
+    spec = box2.spec("readlink", "/proc/self/ns/net", netns=None, network_later=True)
+
+    async def scenario() -> bytes:
+        network: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        preparing = asyncio.ensure_future(box2.launcher.prepare(spec, network))
+        await asyncio.sleep(0)
+        network.set_result(box2.netns)
+        running = await preparing
+        taking = asyncio.ensure_future(collect(running))
+        await asyncio.sleep(0)
+        await box2.launcher.release(running)
+        out, _ = await taking
+        await running.wait()
+        return out
+
+    assert box2.run(scenario()).decode().strip() == f"net:[{os.stat(box2.netns).st_ino}]"
 
 
 def test_the_exit_code_and_execs_work(box2: Box) -> None:

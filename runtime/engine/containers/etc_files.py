@@ -20,6 +20,13 @@ def write_files(own: ContainerPaths, *, hostname: str, hosts: str, resolv_conf: 
         overwrite(path, text)
 
 
+def create_files(own: ContainerPaths) -> None:
+    """Create the files of :func:`write_files` that do not exist, empty: they are mounted before they are written."""
+    for path in (own.hostname, own.hosts, own.resolv_conf):
+        if not path.exists():
+            overwrite(path, "")
+
+
 def overwrite(path: Path, text: str) -> None:
     """Write in place: the file is bind-mounted, and after a rename the container would still see the old file."""
     openat.overwrite_path(path, text.encode(errors="surrogateescape"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -37,6 +38,9 @@ _DAEMON_ERROR = 128
 """The exit code of a container that could not be started because of an error of the daemon, as in Docker."""
 
 
+_SHIM_SECONDS = 3.0
+"""How long other operations on a container wait for the status of its ended process, whose shim has most likely to read
+the rest of the output for two seconds."""
 _LEAVE_SECONDS = 2.0
 """How long the record of an exit waits for the deletion of the sandbox, whose events come first, as in Docker."""
 
@@ -137,20 +141,39 @@ class Lifecycle:
         running.call_at_end(partial(self._tasks.loop, handled, f"watch {container.id[:12]}"))
 
     async def _watch(self, container: Container, running: Running) -> None:
+        """Release the network and handle the exit of *running*, whose process has ended."""
+        async with container.lock:
+            if container.running is not running:
+                return
+            # Beside the work of the shim, which reads the rest of the output and removes the control group.
+            leaving = self._network.leave(container)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SHIM_SECONDS):
+                    status = await running.wait()
+                await self.handle_exit(container, status, leaving)
+                return
         status = await running.wait()
         async with container.lock:
             if container.running is running:
-                await self.handle_exit(container, status)
+                await self.handle_exit(container, status, leaving)
 
-    async def handle_exit(self, container: Container, status: ExitStatus, *, while_down: bool = False) -> None:
+    async def handle_exit(
+        self,
+        container: Container,
+        status: ExitStatus,
+        leaving: asyncio.Task[None] | None = None,
+        *,
+        while_down: bool = False,
+    ) -> None:
         """Record and publish the exit, clean up, and restart or remove the container; the caller holds the lock.
 
-        *while_down*: the process exited while this daemon was not running.
+        *leaving* is the deletion of the sandbox, if it has begun; *while_down*: the process exited while this daemon
+        was not running.
         """
         run_time = _seconds_between(container.record.state.started_at, status.finished)
         restart = self._should_restart(container, status.code, while_down)
         remove = container.record.host.auto_remove and not container.manual_restarts
-        leaving = self._network.leave(container)
+        leaving = leaving or self._network.leave(container)
         await asyncio.wait({leaving}, timeout=_LEAVE_SECONDS)
         self._starter.publish_unmounts(container)
         await self._record_exit(container, status, "restarting" if restart else "exited", run_time)

@@ -12,17 +12,18 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from netd.common.errors import BadRequest, Conflict, NotFound, Problem, ServerError
+from netd.common.tasks import start_awaited
 from runtime.container_config import joined_container
 from runtime.engine.containers import etc_files
 from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.network.attachment import DonorRemoved, NetworkAttachments, SandboxAttachment
 from runtime.engine.network.user_namespaces import UserNamespaces
-from runtime.engine.options import links, runtime_spec
+from runtime.engine.options import links, networking, runtime_spec
 from runtime.engine.options.runtime_spec import StartContext
 from runtime.kernel import proc
 from runtime.kernel.host_support import host_support
-from runtime.paths import Paths
+from runtime.paths import ContainerPaths, Paths
 from runtime.shim_client.supervisor import Running, Supervisor
 from runtime.spec import ContainerSpec, StartError
 from runtime.storage.drivers.selection import StorageDrivers
@@ -66,19 +67,65 @@ class Starter:
         ):
             self._check_links(container)
             await self._mount_volumes(container, undo)
-            attachment = await self._network.join(container, namespaces.network)
-            opened.callback(attachment.close)
-            container.offline = attachment.offline
-            undo.push_async_callback(self._leave, container)
-            spec = self._spec(container, attachment, namespaces.user)
-            await asyncio.to_thread(self._prepare_files, container, attachment)
-            running = await self._supervisor.prepare(spec)
-            undo.push_async_callback(self._supervisor.discard, container.id)
+            joining = start_awaited(self._join(container, namespaces.network, opened, undo))
+            try:
+                if namespaces.user or networking.shares_network(container.record.host):
+                    running = await self._prepare_after(container, joining, namespaces.user, undo)
+                else:
+                    running = await self._prepare_beside(container, joining, undo)
+            except BaseException as error:
+                await asyncio.wait({joining})
+                if isinstance(error, Exception) and (refusal := joining.exception()) is not None:
+                    raise refusal from None
+                raise
             await self._network.wait_for_connects(container)
             await container.connect_pending_attachments(running)
             await self._supervisor.release(running)
             undo.pop_all()
-        return running, attachment
+        return running, joining.result()
+
+    async def _join(
+        self, container: Container, netns: str, opened: AsyncExitStack, undo: AsyncExitStack
+    ) -> SandboxAttachment:
+        attachment = await self._network.join(container, netns)
+        opened.callback(attachment.close)
+        container.offline = attachment.offline
+        undo.push_async_callback(self._leave, container)
+        return attachment
+
+    async def _prepare_after(
+        self, container: Container, joining: asyncio.Future[SandboxAttachment], userns: str, undo: AsyncExitStack
+    ) -> Running:
+        """Prepare a container that depends on its networking: by a user namespace or another container's files."""
+        attachment = await asyncio.shield(joining)
+        spec = self._spec(container, attachment.hostname, attachment.files, netns=attachment.netns, userns=userns)
+        await asyncio.to_thread(self._prepare_files, container)
+        if attachment.settings is not None:
+            await asyncio.to_thread(self._write_files, container, attachment)
+        running = await self._supervisor.prepare(spec)
+        undo.push_async_callback(self._supervisor.discard, container.id)
+        return running
+
+    async def _prepare_beside(
+        self, container: Container, joining: asyncio.Future[SandboxAttachment], undo: AsyncExitStack
+    ) -> Running:
+        """Prepare the container while netd creates its sandbox."""
+        files = self._paths.container(container.id)
+        spec = self._spec(container, container.record.config.hostname, files, network_later=True)
+        await asyncio.to_thread(self._prepare_files, container)
+        namespace = start_awaited(_namespace(joining))
+        writing = start_awaited(self._write_when_joined(container, joining))
+        try:
+            running = await self._supervisor.prepare(spec, namespace)
+            undo.push_async_callback(self._supervisor.discard, container.id)
+        finally:
+            await asyncio.gather(namespace, writing, return_exceptions=True)
+        await writing
+        return running
+
+    async def _write_when_joined(self, container: Container, joining: asyncio.Future[SandboxAttachment]) -> None:
+        attachment = await asyncio.shield(joining)
+        await asyncio.to_thread(self._write_files, container, attachment)
 
     def _check_links(self, container: Container) -> None:
         """Raise ServerError, with Docker's text, for a link to a container that does not run."""
@@ -119,18 +166,28 @@ class Starter:
     async def _leave(self, container: Container) -> None:
         await self._network.leave(container)
 
-    def _spec(self, container: Container, attachment: SandboxAttachment, userns: str) -> ContainerSpec:
+    def _spec(
+        self,
+        container: Container,
+        hostname: str,
+        files: ContainerPaths,
+        *,
+        netns: str | None = None,
+        network_later: bool = False,
+        userns: str = "",
+    ) -> ContainerSpec:
         record = container.record
         context = StartContext(
-            hostname=attachment.hostname,
-            netns=attachment.netns,
+            hostname=hostname,
+            netns=netns,
+            network_later=network_later,
             userns=userns,
             pid_mode=self._namespace(record.host.pid_mode, "pid"),
             ipc_mode=self._namespace(record.host.ipc_mode, "ipc"),
             root=self._drivers.of(record.driver).source(
                 self._paths.container(container.id), self._paths.layer_folders(record.layers)
             ),
-            files=attachment.files,
+            files=files,
             cpus=os.cpu_count() or 1,
             memory_nodes=host_support().memory_nodes,
             link_environment=link_environment(self._containers, container),
@@ -151,17 +208,15 @@ class Starter:
             check_shareable(donor)
         return proc.namespace_path(donor.running.pid, kind)
 
-    def _prepare_files(self, container: Container, attachment: SandboxAttachment) -> None:
-        """Write the /etc files, and create folders that a crash of the host, or a user, may have deleted."""
+    def _prepare_files(self, container: Container) -> None:
+        """Create files and folders, which a crash of the host, or a user, may have deleted."""
         record, own = container.record, self._paths.container(container.id)
         missing = next((chain for chain in record.layers if not self._paths.layer(chain).is_dir()), None)
         if missing:
             raise ServerError(f"the layer {missing} of image {record.config.image} is gone: import the image again")
         self._drivers.of(record.driver).prepare(own, self._paths.layer_folders(record.layers))
-        if attachment.settings is not None:
-            etc_files.write_files(
-                own, hostname=attachment.hostname, hosts=attachment.hosts, resolv_conf=attachment.resolv_conf
-            )
+        if not networking.shares_network(record.host):
+            etc_files.create_files(own)
         for point in record.mounts:
             if point.type == "volume":
                 etc_files.create_volume_folder(point.source)
@@ -169,6 +224,16 @@ class Starter:
                 raise BindSourceMissing(
                     f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
                 )
+
+    def _write_files(self, container: Container, attachment: SandboxAttachment) -> None:
+        own = self._paths.container(container.id)
+        etc_files.write_files(
+            own, hostname=attachment.hostname, hosts=attachment.hosts, resolv_conf=attachment.resolv_conf
+        )
+
+
+async def _namespace(joining: asyncio.Future[SandboxAttachment]) -> str | None:
+    return (await asyncio.shield(joining)).netns
 
 
 def check_shareable(donor: Container) -> None:

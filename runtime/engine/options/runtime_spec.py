@@ -23,6 +23,7 @@ class StartContext:
 
     hostname: str
     netns: str | None
+    network_later: bool = False
     userns: str = ""
     pid_mode: str
     ipc_mode: str
@@ -51,6 +52,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         hostname=context.hostname,
         domainname=record.config.domainname,
         netns=context.netns,
+        network_later=context.network_later,
         userns=context.userns,
         pid_mode=context.pid_mode,
         ipc_mode=context.ipc_mode,
