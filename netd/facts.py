@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from hashlib import blake2s
 from typing import ClassVar, TypeAlias
 
+from netd.common import mac
 from netd.common.addresses import Address, Interface, Subnet
 
 
@@ -34,6 +36,17 @@ class Bridge:
     @property
     def key(self) -> tuple[str, ...]:
         return ("bridge", self.name)
+
+    @property
+    def mac(self) -> str:
+        """A MAC that is the same when the bridge is created again, so that containers' neighbour entries stay valid.
+
+        The kernel does not change an explicitly set MAC when ports are added and removed.
+        """
+        first = self.addresses[0] if self.addresses else None
+        if first is not None and first.version == 4:
+            return mac.generate(first.ip.packed)
+        return mac.generate(blake2s(f"{self.name} {first}".encode(), digest_size=4).digest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Parsing of requests, allocation of endpoints, lookup of networks, and the messages of refusals."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
+from msgspec.structs import replace
 
 from netd.api import EndpointSettings, IPAMConfig, PortBinding, SandboxRequest
 from netd.common.errors import BadRequest, Forbidden, NotFound, ServerError
@@ -17,7 +18,8 @@ from netd.engine.networks import network_filters
 from netd.engine.networks.actions import check_name
 from netd.engine.state import sandbox_request
 from netd.engine.state.address_history import AddressHistory
-from netd.model import NetworkSpec, Reservation
+from netd.facts import Bridge
+from netd.model import NetworkSpec, Pool, Reservation
 from netd.server.shapes import CreateJson, IpamJson, PoolJson, spec
 from tests.unit.builders import endpoint, network, sandbox, state
 
@@ -144,6 +146,15 @@ def test_a_given_mac_that_was_derived_for_another_container_or_the_gateway_is_re
     twice = join(made, on, sandbox("b"), mac_address="02:00:00:00:00:01")
     made.put_sandbox(sandbox("b", twice))
     assert join(made, on, sandbox("c"), mac_address=twice.mac).mac == twice.mac
+
+
+def test_the_mac_of_the_bridge_of_a_network_without_ipv4_is_refused():
+    pool = Pool(IPv6Network("fd00:10::/64"), IPv6Address("fd00:10::1"))
+    on = replace(network("n", ipv4=False, ipv6=True), pools=(pool,))
+    [bridge] = BridgeDriver().network_facts(on)
+    assert isinstance(bridge, Bridge)
+    with pytest.raises(Forbidden, match="that of the gateway"):
+        allocation.check_gateway_mac(on, BridgeDriver(), EndpointSettings(mac_address=bridge.mac.upper()))
 
 
 def test_an_address_is_announced_only_if_neighbours_may_know_or_look_for_it():

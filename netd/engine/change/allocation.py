@@ -19,6 +19,7 @@ from netd.drivers import Driver, endpoint_options, options
 from netd.drivers.endpoint_options import IFNAME
 from netd.engine.state.sandbox_request import parse_links
 from netd.engine.state.state import State
+from netd.facts import Bridge
 from netd.ipam.address_pool import AUXILIARY, EDGE, GATEWAY, AddressPool, AddressTaken, Exhausted
 from netd.model import Endpoint, Network, Sandbox
 
@@ -38,6 +39,7 @@ def allocate_endpoint(
     Raises BadRequest for invalid settings, Forbidden for an address in use, ServerError when nothing is free.
     """
     check_settings(network, requested)
+    check_gateway_mac(network, driver, requested)
     _check_mac(state, network, requested)
     found = Endpoint(id=new_id(), network=network.id, settings=requested.requested())
     if not driver.traits.addressed:
@@ -92,8 +94,19 @@ def _must_announce(
     return given or own_mac != mac.generate(address.ip.packed) or state.was_used(network.id, address.ip)
 
 
+def check_gateway_mac(network: Network, driver: Driver, requested: EndpointSettings) -> None:
+    """Raise Forbidden if the given MAC is the gateway's: the container would receive frames to the host."""
+    given = mac.normalize(requested.mac_address)
+    gateways = {
+        mac.generate(pool.gateway.packed) for pool in network.pools if pool.gateway and pool.gateway.version == 4
+    }
+    bridges = {fact.mac for fact in driver.network_facts(network) if isinstance(fact, Bridge)} if given else ()
+    if given in {*gateways, *bridges}:
+        raise Forbidden(f"MAC address {given} is that of the gateway of network {network.name}; choose another")
+
+
 def _check_mac(state: State, network: Network, requested: EndpointSettings) -> None:
-    """Raise Forbidden if the given MAC is the gateway's, or was derived for another container that is running.
+    """Raise Forbidden if the given MAC was derived for another container that is running.
 
     Docker accepts any MAC: there, derived ones are random and meet given ones only by chance.  Two containers that are
     both given one MAC are accepted, as by Docker.
@@ -101,10 +114,6 @@ def _check_mac(state: State, network: Network, requested: EndpointSettings) -> N
     given = mac.normalize(requested.mac_address)
     if not given:
         return
-    if given in {
-        mac.generate(pool.gateway.packed) for pool in network.pools if pool.gateway and pool.gateway.version == 4
-    }:
-        raise Forbidden(f"MAC address {given} is that of the gateway of network {network.name}; choose another")
     holder = state.mac_holder(network.id, given)
     endpoint = state.members(network.id)[holder.id] if holder else None
     if holder and endpoint and not endpoint.settings.mac_address:

@@ -67,7 +67,9 @@ class Sandboxes:
         for network, settings in known:
             templates.check_joinable(network)
             allocation.check_settings(network, settings)
-            if self._context.driver(network).traits.addressed:
+            driver = self._context.driver(network)
+            allocation.check_gateway_mac(network, driver, settings)
+            if driver.traits.addressed:
                 allocation.check_static(self._context.state, network, settings)
 
     @asynccontextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Collection, Iterable
-from hashlib import blake2s
 
 from netd.common.addresses import Family
 from netd.common.errors import KernelRefused
@@ -82,11 +81,10 @@ def _configure(
     else:
         bridge_settings.write_sysctls(link, fact, forwards)
     if bridge_settings.has_ipv6(fact):
-        addresses.append(rtnl.add_link_local(link.index, bridge_routes.link_local_address(_mac(fact))))
+        addresses.append(rtnl.add_link_local(link.index, bridge_routes.link_local_address(fact.mac)))
     former = previous.addresses if previous else ()
     old = [rtnl.delete_address(link.index, address) for address in former if address not in fact.addresses]
-    mac = _mac(fact)
-    up = rtnl.set_link(link.index, up=True, mtu=fact.mtu, alias=MARK, mac=None if link.mac == mac else mac)
+    up = rtnl.set_link(link.index, up=True, mtu=fact.mtu, alias=MARK, mac=None if link.mac == fact.mac else fact.mac)
     barrier = tc.attach(link.index, egress_barrier.PROGRAM, tc.EGRESS)
     restored = bridge_settings.restored_attributes(link)
     host.talk(*settings, *old, *barrier, *addresses, *restored, up, *_loopback6(link.index, fact))
@@ -109,7 +107,7 @@ def faults(link: rtnl.Link, fact: Bridge, routes: Iterable[rtnl.RtnlRoute], forw
         for path, present, _ in bridge_settings.wrong_sysctls(link, fact, forwards)
     ]
     found += bridge_settings.wrong_attributes(link)
-    return found if link.mac == _mac(fact) else [*found, "MAC"]
+    return found if link.mac == fact.mac else [*found, "MAC"]
 
 
 def _loopback6(index: int, fact: Bridge) -> list[Request]:
@@ -122,7 +120,7 @@ def _loopback6(index: int, fact: Bridge) -> list[Request]:
 def _create(host: Rtnl, fact: Bridge) -> rtnl.Link | None:
     """Create the bridge and return it; None if it exists."""
     try:
-        new = rtnl.new_bridge(fact.name, _INITIAL_MTU, _mac(fact))
+        new = rtnl.new_bridge(fact.name, _INITIAL_MTU, fact.mac)
         _, found = host.exchange(new, rtnl.find_link(fact.name))
     except OSError as problem:
         if problem.errno != errno.EEXIST:
@@ -133,17 +131,6 @@ def _create(host: Rtnl, fact: Bridge) -> rtnl.Link | None:
             raise KernelRefused(message, errno.EEXIST) from problem
         return None
     return rtnl.read_link(found[0])
-
-
-def _mac(fact: Bridge) -> str:
-    """Return a MAC that is the same when the bridge is created again, so that containers' neighbour entries stay valid.
-
-    The kernel does not change an explicitly set MAC when ports are added and removed.
-    """
-    first = fact.addresses[0] if fact.addresses else None
-    if first is not None and first.version == 4:
-        return (b"\x02\x42" + first.ip.packed).hex(":")
-    return (b"\x02\x42" + blake2s(f"{fact.name} {first}".encode(), digest_size=4).digest()).hex(":")
 
 
 def delete(host: Rtnl, fact: Bridge) -> int | None:
