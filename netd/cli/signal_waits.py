@@ -70,6 +70,16 @@ def send_all(sock: _socket.socket, data: bytes) -> None:
             wait(sock.fileno(), WRITABLE, _RETRY_MILLISECONDS)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of *data*, even if another process has made *fd* non-blocking."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            wait(fd, WRITABLE)
+
+
 def take(queue: SimpleQueue[T]) -> T:
     """``queue.get()`` that handles signals after at most 0.2 s, because a lock has no descriptor for poll(2)."""
     from queue import Empty

@@ -147,6 +147,14 @@ def test_export_and_diff_are_verbs(place, made, tmp_path):
                                                               "A /broken", "A /lg"]  # fmt: skip
 
 
+@pytest.mark.parametrize("verb", ["export", "image save"])
+def test_an_output_that_is_a_device_stays_one(place, made, tmp_path, verb):
+    device = tmp_path / "null"
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    place.netctl(*verb.split(), "-o", str(device), made if verb == "export" else "busybox")
+    assert stat.S_ISCHR(device.stat().st_mode) and os.listdir(tmp_path) == ["null"]
+
+
 def hostile(*members):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:

@@ -7,12 +7,13 @@ import sys
 
 from netd.cli import signal_waits
 from netd.cli.errors import ApiFault, Fault
+from netd.cli.files import output_file
 from netd.cli.parse.flags import Command, switch, text
 from netd.cli.session import print_line, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from netd.cli.files.copy_rules import CopySource, CopyTarget
@@ -42,22 +43,8 @@ def copy(session: Session, options: Options) -> int:
 
 def export(session: Session, options: Options) -> int:
     path = options.text("output")
-    if not path and os.isatty(1):
-        raise Fault("cowardly refusing to save to a terminal. Use the -o flag or redirect")
-    chunks = session.engine.call("GET", f"/containers/{options.args[0]}/export").chunks()
-    if not path:
-        _write_out(chunks)
-        return 0
-    unfinished = f"{path}.unfinished-{os.getpid()}"
-    try:
-        with open(unfinished, "xb") as file:
-            for data in chunks:
-                file.write(data)
-        os.replace(unfinished, path)
-    except BaseException:
-        if os.path.lexists(unfinished):
-            os.unlink(unfinished)
-        raise
+    output_file.check(path)
+    output_file.write(path, session.engine.call("GET", f"/containers/{options.args[0]}/export").chunks())
     return 0
 
 
@@ -81,7 +68,7 @@ def _from_container(session: Session, options: Options, container: str, path: st
     if target == "-":
         if os.isatty(1):
             raise Fault("cowardly refusing to save to a terminal: redirect the output")
-        _write_out(response.chunks())
+        output_file.write("", response.chunks())
         return 0
     stat = _decoded(response.headers)
     source = CopySource(path, bool(stat["mode"] & _DIRECTORY))
@@ -206,14 +193,6 @@ def _decoded(headers: dict[str, str]) -> dict[str, Any]:
 def _read(fd: int) -> Iterator[bytes]:
     while data := signal_waits.read(fd, _CHUNK):
         yield data
-
-
-def _write_out(chunks: Iterable[bytes]) -> None:
-    sys.stdout.flush()
-    for data in chunks:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(1, view) :]
 
 
 class _Progress:

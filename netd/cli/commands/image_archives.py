@@ -8,6 +8,7 @@ import sys
 from netd.cli import signal_waits
 from netd.cli.commands.image import split_name
 from netd.cli.errors import Fault
+from netd.cli.files import output_file
 from netd.cli.output.byte_counter import ByteCounter
 from netd.cli.output.progress_display import show
 from netd.cli.parse.flags import Command, many, switch, text
@@ -68,37 +69,12 @@ def _chunks(fd: int) -> Iterator[bytes]:
 def save(session: Session, options: Options) -> int:
     """Write images to a file, which exists only when it is complete, or to standard output."""
     path = options.text("output")
-    if not path and os.isatty(1):
-        raise Fault("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+    output_file.check(path)
     query = [("names", name) for name in options.args] + [("platform", options.text("platform"))]
     response = session.engine.call("GET", "/images/get", query=query)
     chunks = ByteCounter("Saving").count(response.chunks())
-    if not path:
-        for data in chunks:
-            sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-        return 0
-    _write_file(path, chunks)
+    output_file.write(path, chunks)
     return 0
-
-
-def _write_file(path: str, chunks: Iterable[bytes]) -> None:
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as device:
-            for data in chunks:
-                device.write(data)
-        return
-    unfinished = f"{path}.unfinished-{os.getpid()}"
-    try:
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(handle, "wb") as file:
-            for data in chunks:
-                file.write(data)
-        os.replace(unfinished, path)
-    except BaseException:
-        if os.path.lexists(unfinished):
-            os.unlink(unfinished)
-        raise
 
 
 def commit(session: Session, options: Options) -> int:

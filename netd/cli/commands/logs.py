@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def logs(session: Session, options: Options) -> int:
-    from netd.cli.transport.relay import write_all
+    from netd.cli.signal_waits import write_all
     from netd.cli.transport.stream_frames import Frames
 
     name = options.args[0]

@@ -9,6 +9,7 @@ import os
 import select
 
 from netd.cli.errors import Fault
+from netd.cli.signal_waits import write_all
 from netd.cli.transport.stream_frames import DetachKeys, Frames
 from netd.cli.transport.terminal import STDERR, STDIN, STDOUT
 
@@ -131,13 +132,3 @@ class Relay:
                 self._sock.shutdown(1)
             except OSError:
                 return
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of *data*, even if another process has made *fd* non-blocking."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            select.select((), (fd,), ())

@@ -51,7 +51,7 @@ class LogPrinter:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    from netd.cli.transport.relay import write_all
+    from netd.cli.signal_waits import write_all
 
     (sys.stdout if descriptor == 1 else sys.stderr).flush()
     write_all(descriptor, data)
