@@ -9,14 +9,11 @@ import fcntl
 import os
 import socket
 import struct
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import TypeVar
+from collections.abc import Iterable
 
+from netd.new_thread import in_new_thread
 from runtime.kernel import linux, proc
 
-T = TypeVar("T")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP = 1
 _IFREQ = "16sH22x"
@@ -30,7 +27,7 @@ def create(sysctls: Iterable[tuple[str, str]]) -> int:
         _prepare(sysctls)
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
-    return _in_new_thread(body)
+    return in_new_thread(body)
 
 
 def prepare(path: str, sysctls: Iterable[tuple[str, str]]) -> int:
@@ -42,7 +39,7 @@ def prepare(path: str, sysctls: Iterable[tuple[str, str]]) -> int:
         _prepare(sysctls)
 
     try:
-        _in_new_thread(body)
+        in_new_thread(body)
     except BaseException:
         os.close(descriptor)
         raise
@@ -74,19 +71,3 @@ def _write_sysctl(name: str, value: str) -> None:
             os.close(descriptor)
     except OSError as error:
         raise OSError(error.errno, f"cannot set the sysctl {name} to {value!r}: {error.strerror}") from None
-
-
-def _in_new_thread(body: Callable[[], T]) -> T:
-    """Run *body* in a new thread and return its result or raise its exception."""
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(body())
-        except BaseException as problem:
-            outcome.set_exception(problem)
-
-    thread = threading.Thread(target=run, name="netns")
-    thread.start()
-    thread.join()
-    return outcome.result()

@@ -9,32 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from netd.kernel.namespaces import libc
+from netd.new_thread import in_new_thread as in_new_thread
 
 T = TypeVar("T")
-
-
-def in_new_thread(body: Callable[[], T]) -> T:
-    """Run *body* in a new thread and return its result or raise its exception."""
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(body())
-        except BaseException as problem:
-            outcome.set_exception(problem)
-
-    thread = threading.Thread(target=run, name="netns")
-    thread.start()
-    thread.join()
-    return outcome.result()
 
 
 def create(path: Path, prepare: Callable[[], T]) -> T:
