@@ -153,6 +153,10 @@ def _create_container(context: SetupContext, spawned: spawn.ContainerSpawn, payl
         stdio = _open_pipes(directory, spec.process)
         spawned.send_bootstrap(spec, payload, [node for node, _access in nodes], stdio)
         rules = devices.rules_for(nodes, spec.limits.device_rules)
+        state = _state(spec.id, spec.id, spawned.group, spec.process)
+        # While the first process works.
+        state["log"] = _create_log(spec.log_path), spec.log_max_size, spec.log_max_files
+        listener = pipes.listen(context.shims, spec.id)
         if spec.userns:
             # Limits are set last: the processes that set up a user namespace would count against them.
             master = spawned.wait_prepared()
@@ -164,9 +168,7 @@ def _create_container(context: SetupContext, spawned: spawn.ContainerSpawn, payl
                 _kind, path, _none = frames.receive(context.control)
                 spawned.send_network(frames.unpack_network(path))
             master = spawned.wait_prepared()
-        state = _state(spec.id, spec.id, spawned.group, spec.process)
-        state["log"] = _create_log(spec.log_path), spec.log_max_size, spec.log_max_files
-        _start_and_hand_over(context, spawned, master, directory, state)
+        _start_and_hand_over(context, spawned, master, directory, state, listener)
     except BaseException:
         shimdir.remove(context.shims, spec.id)
         raise
@@ -181,8 +183,9 @@ def _create_exec(context: SetupContext, payload: bytes, target: int) -> None:
         spawned = spawn.ExecSpawn(group, target, process, [stdio.get(n, -1) for n in ("stdin", "stdout", "stderr")])
         frames.close_all([*stdio.values(), target])
         try:
+            state, listener = _state(exec_id, container, group, process), pipes.listen(context.shims, exec_id)
             master = spawned.wait_prepared()
-            _start_and_hand_over(context, spawned, master, directory, _state(exec_id, container, group, process))
+            _start_and_hand_over(context, spawned, master, directory, state, listener)
         except BaseException:
             spawned.undo()
             raise
@@ -192,14 +195,18 @@ def _create_exec(context: SetupContext, payload: bytes, target: int) -> None:
 
 
 def _start_and_hand_over(
-    context: SetupContext, spawned: spawn.PendingProcess, master: int, directory: int, state: ShimState
+    context: SetupContext,
+    spawned: spawn.PendingProcess,
+    master: int,
+    directory: int,
+    state: ShimState,
+    listener: _socket.socket,
 ) -> None:
     """Send PREPARED, start the program when the daemon sends START, and send the shim its descriptors."""
     pidfd = os.pidfd_open(spawned.pid)
     ends = pipes.terminal_for_shim(master) if master >= 0 else pipes.open_for_shim(directory, stdin=state["stdin"])
     state["pid"] = spawned.pid
     state["start_time"] = shimdir.start_time(spawned.pid)
-    listener = pipes.listen(context.shims, state["id"])
     kept_input = [ends[name] for name in ("master", "stdin") if name in ends]
     frames.send(context.control, frames.PREPARED, frames.pack_state(state), tuple(kept_input))
     frames.receive(context.control)
