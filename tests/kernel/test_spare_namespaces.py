@@ -53,6 +53,23 @@ def test_a_spare_is_used_for_one_sandbox_with_its_sockets_and_sysctls(sandboxes)
     assert len({inode(sandboxes, number) for number in (1, 2, 3, 4)}) == 4
 
 
+@pytest.mark.parametrize("name", ["net/ipv4/conf/default/log_martians", "net/ipv4/tcp_rmem"])
+def test_spares_with_former_sysctls_of_the_host_are_not_used(sandboxes, name):
+    """A new namespace copies them from the host."""
+    sandboxes.put(Namespace(sandbox=sandbox(1)), with_links=True)
+    sandboxes.make_spare(redirect)
+    before = sysctl.read(name)
+    try:
+        sysctl.write(name, "4096 65536 1048576" if "tcp" in name else str(1 - int(before)))
+        sandboxes.put(Namespace(sandbox=sandbox(2)), with_links=True)
+        assert sandboxes.take_resolver(sandbox(2)) is None
+        sandboxes.make_spare(redirect)
+        sandboxes.put(Namespace(sandbox=sandbox(3)), with_links=True)
+        sandboxes.take_resolver(sandbox(3)).close()
+    finally:
+        sysctl.write(name, before)
+
+
 def test_other_sysctls_get_no_spare_until_they_are_usual(sandboxes):
     sandboxes.put(Namespace(sandbox=sandbox(1), sysctls=USUAL), with_links=True)
     sandboxes.make_spare(redirect)
