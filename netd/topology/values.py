@@ -79,9 +79,9 @@ class PortNode(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
 class ContainerNode(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     id: str
     name: str
-    state: str = "running"
+    state: str = ""
     image: str = ""
-    """Set by netctl only: netd does not know images."""
+    """State and image are set by netctl only: netd has the containers with a process and does not know their states."""
     project: str = ""
     service: str = ""
     """Of compose."""

@@ -67,6 +67,7 @@ def test_the_topology_has_networks_containers_ports_and_ways_out(site_with_route
     assert networks["n"]["WaysOut"] == [{"Family": 4, "Kind": "masquerade", "Source": "", "Links": ["eth0"]}]
     assert networks["deep"]["WaysOut"][0]["Kind"] == "none" and networks["deep"]["Internal"]
     container = found["Containers"][0]
+    assert container["State"] == "", "netd does not know whether it is paused"
     assert container["Name"] == "web" and names(found) == {"web": {"n", "deep"}}
     port = container["Ports"][0]
     assert (port["Address"], port["Port"], port["Target"]) == ("0.0.0.0", 8080, 80) and port["Allow"] == [

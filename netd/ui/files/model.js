@@ -51,8 +51,9 @@ const Model = {
     return [...texts, ...container.Ports.map((port) => Texts.port(port))];
   },
 
+  // netd states no state: the containers that it has are running or paused.
   isRunning(container) {
-    return container.State === "running" || container.State === "paused";
+    return ["", "running", "paused"].includes(container.State);
   },
 
   // Return what one container reaches of another: {access, lines: [{access, text}]}, the best access first.

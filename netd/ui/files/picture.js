@@ -122,7 +122,7 @@ const Picture = {
     }
     const made = this.element("g", {
       class: `chip${state ? " stopped" : ""}`, role: "treeitem", tabindex: -1, "aria-level": 2,
-      "aria-label": Texts.plain(`container ${container.Name}, ${container.State}, ${addresses},`
+      "aria-label": Texts.plain(`container ${container.Name}${container.State && `, ${container.State}`}, ${addresses},`
         + ` ${container.Ports.map((port) => Texts.port(port)).join(", ") || "no published ports"}`),
     }, ...lines);
     Object.assign(made.dataset, { key: endpoint.Id, endpoint: endpoint.Id, container: container.Id, of: endpoint.Network });
