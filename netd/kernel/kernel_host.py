@@ -33,7 +33,7 @@ from netd.host_protocol import (
     Resolver,
     RouteEntry,
 )
-from netd.kernel import conntrack_count, forward_probe, machine
+from netd.kernel import conntrack_count, forward_probe, machine, sysctl
 from netd.kernel.conntrack import Conntrack
 from netd.kernel.links import link_counters
 from netd.kernel.links.link_reaper import Reaper
@@ -291,6 +291,7 @@ class _Threads:
         def enter() -> None:
             if netns is not None:
                 libc.setns(netns, libc.CLONE_NEWNET)
+            sysctl.keep_folder()
 
         self.reaper = Reaper()
         self._ordered = ThreadPoolExecutor(1, "kernel", enter)

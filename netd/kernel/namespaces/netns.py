@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from netd.kernel import sysctl
 from netd.kernel.namespaces import libc
 from netd.new_thread import in_new_thread as in_new_thread
 
@@ -29,6 +30,7 @@ def create(path: Path, prepare: Callable[[], T]) -> T:
 
     def body() -> T:
         libc.unshare(libc.CLONE_NEWNET)
+        sysctl.keep_folder()
         prepared = prepare()
         libc.bind_mount("/proc/thread-self/ns/net", str(path))
         return prepared
@@ -96,6 +98,7 @@ def run_in_fd(fd: int, body: Callable[[], T]) -> T:
 
     def inside() -> T:
         libc.setns(fd, libc.CLONE_NEWNET)
+        sysctl.keep_folder()
         return body()
 
     return in_new_thread(inside)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netd.host_protocol import Resolver
+from netd.kernel import sysctl
 from netd.kernel.namespaces import dns_sockets, libc, netns
 from netd.kernel.namespaces.dns_sockets import RedirectDns
 from netd.kernel.namespaces.inherited_sysctls import InheritedSysctls, Values
@@ -92,6 +93,7 @@ class SpareNamespaces:
 
     def _make(self, settings: Settings, redirect: RedirectDns) -> SpareNamespace:
         libc.unshare(libc.CLONE_NEWNET)
+        sysctl.keep_folder()
         inside = self._prepare(settings)
         try:
             return SpareNamespace(inside, dns_sockets.open_here(redirect))
