@@ -7,6 +7,7 @@ and no others.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping
 from typing import TypeAlias
 
@@ -16,7 +17,13 @@ from netd.dns.messages.reverse import Zones
 from netd.dns.records import MutableRecords, NetworkRecords, Patch, View
 
 MAX_PREPARED = 512
-"""Per shared view; at the limit all are dropped, so that queries in ever new spellings cannot fill the memory."""
+"""Per shared view, besides ``PREPARED_PER_NAME`` for each name; limits the memory for queries in new spellings."""
+PREPARED_PER_NAME = 4
+"""Of most names the addresses of both families are queried, under a short and a long name."""
+_MAX_FOR_NAMES = 16_384
+"""``PREPARED_PER_NAME`` for all names at most."""
+_DROPPED_PART = 8
+"""At the limit, the oldest of this many parts is dropped."""
 
 Prepared: TypeAlias = dict[bytes, "bytes | RoundRobin | Forward"]
 """The bytes of a query after its id → response without id, or decision to forward."""
@@ -25,10 +32,11 @@ Prepared: TypeAlias = dict[bytes, "bytes | RoundRobin | Forward"]
 class SharedView:
     """One view, for all sandboxes with an equal one."""
 
-    __slots__ = ("forwarded", "prepared", "streamed", "users", "view")
+    __slots__ = ("forwarded", "max_prepared", "prepared", "streamed", "users", "view")
 
     def __init__(self, view: View) -> None:
         self.view = view
+        self.max_prepared = MAX_PREPARED
         self.prepared: Prepared = {}
         self.streamed: Prepared = {}
         """The same for TCP, where responses are not truncated."""
@@ -38,8 +46,9 @@ class SharedView:
 
     def prepare(self, query: bytes, response: bytes | RoundRobin | Forward, stream: bool = False) -> None:
         responses = self.streamed if stream else self.prepared
-        if len(responses) >= MAX_PREPARED:
-            responses.clear()
+        if len(responses) >= self.max_prepared:
+            for key in list(itertools.islice(responses, self.max_prepared // _DROPPED_PART)):
+                del responses[key]
         responses[query] = response
 
     def prepare_forward(self, siblings: bytes, decision: Forward) -> None:
@@ -99,6 +108,7 @@ class ViewTable:
             shared_view = self._shared_views[_key(view)] = SharedView(view)
             for network in view.networks:
                 self._by_network.setdefault(network, set()).add(shared_view)
+            self._set_limit(shared_view)
         shared_view.users += 1
         return shared_view
 
@@ -115,6 +125,11 @@ class ViewTable:
     def _changed(self, network: str) -> None:
         for shared_view in self._by_network.get(network, ()):
             shared_view.forget()
+            self._set_limit(shared_view)
+
+    def _set_limit(self, shared_view: SharedView) -> None:
+        names = sum(len(self._networks[name].names) for name in shared_view.view.networks if name in self._networks)
+        shared_view.max_prepared = MAX_PREPARED + min(PREPARED_PER_NAME * names, _MAX_FOR_NAMES)
 
 
 def _key(view: View) -> Hashable:

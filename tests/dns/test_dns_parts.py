@@ -53,6 +53,19 @@ def test_what_is_prepared_is_bounded():
     shared_view = ViewTable().acquire(View())
     for n in range(3 * MAX_PREPARED):
         shared_view.prepare(n.to_bytes(4), b"reply")
+    assert MAX_PREPARED * 3 // 4 < len(shared_view.prepared) <= MAX_PREPARED, "the last ones stay"
+
+
+def test_the_answers_for_all_names_of_a_large_network_stay_prepared():
+    views, count = ViewTable(), 3000
+    shared_view = views.acquire(View(("n1",)))
+    views.set_network("n1", NetworkRecords("n1", {f"c{n}": ("10.0.0.1",) for n in range(count)}))
+    for n in range(2 * count):
+        shared_view.prepare(n.to_bytes(4), b"reply")
+    assert len(shared_view.prepared) == 2 * count
+    views.patch_network("n1", Patch({f"c{n}": () for n in range(count)}))
+    for n in range(2 * count):
+        shared_view.prepare(n.to_bytes(4), b"reply")
     assert len(shared_view.prepared) <= MAX_PREPARED
 
 

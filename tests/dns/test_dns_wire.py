@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netd.dns.forwarding.reply_checks import is_reply
-from netd.dns.messages.decide import Answer, EmptyResponse, Question, Rcode
+from netd.dns.messages.decide import Answer, EmptyResponse, Question, Rcode, decide
 from netd.dns.messages.message import (
     DnsMessage,
     RoundRobin,
@@ -23,6 +23,8 @@ from netd.dns.messages.message import (
     plain_question,
     question_end,
 )
+from netd.dns.messages.plain_response import plain_response
+from netd.dns.records import NetworkRecords, View
 
 labels = st.binary(min_size=1, max_size=63)
 names = st.lists(st.text("abcXYZ019-_", min_size=1, max_size=20), min_size=1, max_size=6).map(".".join)
@@ -168,3 +170,35 @@ def test_a_reply_is_told_from_what_only_looks_like_one(query):
     bare = reply[:3] + bytes([reply[3] | Rcode.REFUSED]) + bytes(8)
     assert is_reply(asked, bare), "an error reply may lack the question"
     assert not is_reply(asked, reply[:4] + bytes(8)), "an answer must contain it"
+
+
+names_asked = st.sampled_from(["web", "Web.Front-End", "many", "six", "db", "nobody.invalid", "host.docker.internal"])
+
+
+@given(names_asked, st.sampled_from(["A", "AAAA", "TXT", "ANY"]), st.sampled_from([None, 0, 512, 700, 4096]), st.data())
+def test_a_plain_response_is_that_of_the_complete_way(name, kind, payload, data):
+    """With all flags, payload sizes, and over both protocols."""
+    options = {} if payload is None else {"use_edns": 0, "payload": payload, "want_dnssec": data.draw(st.booleans())}
+    flags = data.draw(st.sampled_from([0, dns.flags.RD, dns.flags.RD | dns.flags.CD, dns.flags.AD | dns.flags.RD]))
+    packet = dns.message.make_query(name, kind, **options, flags=flags).to_wire()
+    stream = data.draw(st.booleans())
+    view = View(("n1",), gateways=("10.1.0.1",), forward=False)
+    records = NetworkRecords(
+        "front-end",
+        {
+            "web": ("10.1.0.2",),
+            "db": ("10.1.0.3", "fd00::3"),
+            "many": tuple(f"10.1.1.{n}" for n in range(60)),
+            "six": tuple(f"fd00::{n}" for n in range(1, 80)),
+        },
+    )
+    question = plain_question(packet)
+    decision = decide(question, view, {"n1": records})
+    plain = plain_response(packet, decision, stream)
+    complete = build_response(parse_query(packet), decision, stream)
+    if plain is None:
+        assert kind == "ANY" and name == "db"
+    elif isinstance(plain, RoundRobin):
+        assert {plain.next() for _ in range(80)} == {complete.next() for _ in range(80)}
+    else:
+        assert plain == complete

@@ -228,7 +228,7 @@ def build_response(message: DnsMessage, decision: Answer | EmptyResponse, stream
     whole = _pack(message, answers, Rcode.NOERROR)
     if len(answers) > 1 and {type(rdata) for rdata in answers} in ({A}, {AAAA}):
         return _round_robin(message, whole, answers, max_size)
-    return whole if len(whole) <= max_size else _truncated(_pack(message, (), Rcode.NOERROR), 0)
+    return whole if len(whole) <= max_size else truncated(_pack(message, (), Rcode.NOERROR), 0)
 
 
 def _srv_response(message: DnsMessage, services: Sequence[ServicePort], max_size: int) -> bytes:
@@ -240,7 +240,7 @@ def _srv_response(message: DnsMessage, services: Sequence[ServicePort], max_size
     whole = _pack(message, answers, Rcode.NOERROR, additional=additional)
     if len(whole) > max_size:
         whole = _pack(message, answers, Rcode.NOERROR)
-    return whole if len(whole) <= max_size else _truncated(_pack(message, (), Rcode.NOERROR), 0)
+    return whole if len(whole) <= max_size else truncated(_pack(message, (), Rcode.NOERROR), 0)
 
 
 def _round_robin(message: DnsMessage, whole: bytes, answers: Sequence[RD], max_size: int) -> RoundRobin:
@@ -252,11 +252,11 @@ def _round_robin(message: DnsMessage, whole: bytes, answers: Sequence[RD], max_s
     start = HEADER - 2 + len(message.record.q.qname) + 2 + 4
     stop = start + len(answers) * unit
     shown = min(len(answers), (max_size - start - len(whole) + stop) // unit)
-    head = whole[:start] if shown == len(answers) else _truncated(whole[:start], shown)
+    head = whole[:start] if shown == len(answers) else truncated(whole[:start], shown)
     return RoundRobin(head, whole[start:stop], unit, shown, whole[stop:])
 
 
-def _truncated(response: bytes, shown: int) -> bytes:
+def truncated(response: bytes, shown: int) -> bytes:
     """Return *response* with TC set, on which the client retries over TCP, and ANCOUNT *shown*."""
     return bytes([response[0] | _TRUNCATED]) + response[1:4] + shown.to_bytes(2) + response[6:]
 

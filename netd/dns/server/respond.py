@@ -19,6 +19,7 @@ from netd.dns.messages.message import (
     parse_query,
     plain_question,
 )
+from netd.dns.messages.plain_response import plain_response
 from netd.dns.reply_queue import ReplyQueue
 from netd.dns.sandbox import ServedSandbox
 from netd.dns.views import SharedView, ViewTable
@@ -100,6 +101,9 @@ class Responder:
                 if siblings and holds_for_siblings(question, shared_view.view, self._views.networks):
                     shared_view.prepare_forward(siblings, decision)
                 return decision
+            if (plain := plain_response(packet, decision, stream)) is not None:
+                shared_view.prepare(packet[2:], plain, stream)
+                return plain.next() if isinstance(plain, RoundRobin) else plain
         message = parse_query(packet)
         if message is None:
             return None
