@@ -222,6 +222,7 @@ def counts(lab, monkeypatch):
         return connect(*words)
 
     connect = udp_ports._libc_connect
+    monkeypatch.setattr(udp_ports, "WINDOW", 0.0)
     monkeypatch.setattr(port_table, "_opened", counting)
     monkeypatch.setattr(udp_ports, "_libc_connect", disconnect)
     monkeypatch.setattr(datagrams, "_libc", Counted(datagrams._libc, counts, "recvmmsg", "sendmmsg"))
