@@ -458,6 +458,31 @@ def test_a_bridge_knows_the_port_of_each_container(site: Site, front: Bridge) ->
     assert entry in site.machine.command("bridge", "fdb", "show", "br", front.name)
 
 
+def test_entries_of_a_bridge_go_with_the_mac_and_the_port_and_stay_during_a_pause(site: Site, front: Bridge) -> None:
+    pal = pair(site, "pal")
+
+    def entries() -> set[str]:
+        listed = site.machine.command("bridge", "fdb", "show", "br", front.name).splitlines()
+        return {line.split()[0] for line in listed if f"dev {pal.host} master {front.name} static" in line}
+
+    site.machine.nft(BRIDGE_TABLE)
+    assert site.have() == site.wanted and bridged(site, "web", pal)
+    assert entries() == {pal.mac}
+    other = replace(pal, mac="02:42:ac:12:00:77")
+    site.want(other)
+    site.converge()
+    assert entries() == {other.mac}
+    site.want(replace(other, antispoof=False))
+    site.converge()
+    assert entries() == set()
+    site.want(pal)
+    site.converge()
+    site.unwant(pal)
+    site.do(site.host.apply(site.steps()))
+    site.do(site.host.reap())
+    assert pal.mac not in site.machine.command("bridge", "fdb", "show", "br", front.name)
+
+
 @pytest.mark.parametrize("refused", [1, 38])
 def test_a_kernel_that_refuses_the_program_keeps_the_bridge(
     site: Site, monkeypatch: pytest.MonkeyPatch, refused: int

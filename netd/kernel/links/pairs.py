@@ -127,7 +127,9 @@ def _configured(host: Rtnl, delivery: DirectDelivery, fact: Pair, scope: int, pr
     if not (inside and (inside.peer, inside.index) == (port.index, port.peer)):
         return False
     old = previous.alias if previous and previous.alias != fact.alias else ""
+    stale = previous is not None and previous.antispoof and (previous.mac != fact.mac or not fact.antispoof)
     host.talk(
+        *([rtnl.delete_forwarding(port.index, previous.mac)] if previous and stale and port.master else []),
         *([rtnl.delete_alternative_name(port.index, _truncated(old))] if old else []),
         *_names(fact),
         rtnl.set_link(port.index, mtu=fact.mtu, master=_bridge(fact)),

@@ -255,6 +255,12 @@ def static_forwarding(port: int, mac: str) -> Request:
     return Request(rtnl.RTM_NEWNEIGH, header + attribute(_NEIGHBOUR_MAC, _mac(mac)), CREATE | REPLACE)
 
 
+def delete_forwarding(port: int, mac: str) -> Request:
+    """Delete the entry of ``static_forwarding``, if there is one."""
+    header = _NEIGHBOUR.pack(_AF_BRIDGE, port, 0, _NTF_MASTER, 0)
+    return Request(rtnl.RTM_DELNEIGH, header + attribute(_NEIGHBOUR_MAC, _mac(mac)), tolerate=(errno.ENOENT,))
+
+
 def add_alternative_name(host: str, alternative: str) -> Request:
     """Add an alternative name to a link; tolerates that another link has it."""
     names = nest(_PROP_LIST, text(_ALT_IFNAME, alternative))
