@@ -52,6 +52,8 @@ class Worker:
     ) -> None:
         self._reaper = reaper
         self._retired_bridges: list[int] = []
+        self._set_aside = 0
+        """Bridges of the steps that are applied which the reaper deletes at once; at most 1."""
         self._linked: set[str] = set()
         """The sandboxes with links in the steps that are applied."""
         self.sandboxes = SandboxNamespaces(run_dir)
@@ -185,8 +187,8 @@ class Worker:
                     self._apply_step(step, deleted)
         finally:
             retired = any(step.verb is Verb.DEL and isinstance(step.fact, ON_HOST) for step in steps)
-            self._reaper.note_change(retired=retired, bridges=self._retired_bridges)
-            self._retired_bridges = []
+            self._reaper.note_change(retired=retired, bridges=self._retired_bridges, set_aside=self._set_aside)
+            self._retired_bridges, self._set_aside = [], 0
 
     def _apply_step(self, step: Step, deleted_sandboxes: set[str]) -> None:
         self.links.forget(step.fact)
@@ -229,8 +231,7 @@ class Worker:
     def _delete(self, fact: Fact, deleted_sandboxes: set[str]) -> None:
         match fact:
             case Bridge():
-                if (index := bridges.delete(self._host, fact)) is not None:
-                    self._retired_bridges.append(index)
+                self._delete_bridge(fact)
             case Segment():
                 segments.delete(self._host, fact)
             case HostLink() | Macvlan() | HostRoute():
@@ -245,6 +246,14 @@ class Worker:
                 plugin_links.delete(self.sandboxes, fact)
             case DefaultRoute() if fact.sandbox not in deleted_sandboxes:
                 self.sandboxes.delete_default_route(fact)
+
+    def _delete_bridge(self, fact: Bridge) -> None:
+        at_once = not self._set_aside and bridges.has_unique_name(fact) and self._reaper.deletes_at_once()
+        index = bridges.delete(self._host, fact, at_once=at_once)
+        if at_once:
+            self._set_aside = int(index is not None)
+        elif index is not None:
+            self._retired_bridges.append(index)
 
     def open_resolver(self, sandbox: str) -> Resolver:
         if (ready := self.sandboxes.take_resolver(sandbox)) is not None:

@@ -326,3 +326,29 @@ def test_routed_lists_foreign_routes_only(site: Site) -> None:
     assert {str(network) for network in site.do(site.host.used_subnets())} == others | others6
     site.reopen()
     assert {str(network) for network in site.do(site.host.used_subnets())} == others | others6
+
+
+@pytest.mark.parametrize("times", [1, 6])
+def test_a_bridge_is_created_again_while_the_removed_one_is_deleted(site: Site, times: int) -> None:
+    front = replace(site.network("front", "172.18.0.1/16"), name="nd-0123456789ab")
+    site.do(site.host.apply([Step(Verb.ADD, front)]))
+    former = site.machine.json(f"link show dev {front.name}")[0]["ifindex"]
+    for _ in range(times):
+        site.do(site.host.apply([Step(Verb.DEL, front)]))
+        site.do(site.host.apply([Step(Verb.ADD, front)]))
+    site.do(site.host.reap())
+    found = site.machine.json(f"link show dev {front.name}")[0]
+    assert found["ifindex"] > former and "UP" in found["flags"]
+    assert found["group"] == "default"
+    assert site.have()[front.key] == front
+    assert {name for name in site.machine.links() if name.startswith("nd")} == {front.name}
+
+
+def test_a_removed_bridge_passes_no_packets_and_is_not_found(site: Site) -> None:
+    front = replace(site.network("front", "172.18.0.1/16"), name="nd-0123456789ab")
+    site.do(site.host.apply([Step(Verb.ADD, front)]))
+    site.do(site.host.apply([Step(Verb.DEL, front)]))
+    assert front.key not in site.have()
+    assert not site.machine.json("route show table all root 172.18.0.0/16")
+    site.do(site.host.begin_reaping())
+    assert front.name not in site.machine.links()

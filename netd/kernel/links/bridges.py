@@ -126,6 +126,8 @@ def _create(host: Rtnl, fact: Bridge) -> rtnl.Link | None:
         if problem.errno != errno.EEXIST:
             raise
         link = host.find(fact.name)
+        if link and link_reaper.free_name(host, fact.name):
+            return _create(host, fact)
         if link and not is_own(link):
             message = f"a link named {fact.name} exists already and is not netd's"
             raise KernelRefused(message, errno.EEXIST) from problem
@@ -133,8 +135,15 @@ def _create(host: Rtnl, fact: Bridge) -> rtnl.Link | None:
     return rtnl.read_link(found[0])
 
 
-def delete(host: Rtnl, fact: Bridge) -> int | None:
+def has_unique_name(fact: Bridge) -> bool:
+    """Return whether netd chose the name, by an id that no other network gets."""
+    return _OWN_NAME.match(fact.name) is not None
+
+
+def delete(host: Rtnl, fact: Bridge, *, at_once: bool = False) -> int | None:
     """Retire the bridge and return its index; None if it does not exist.
+
+    With *at_once* the links in the group are deleted next: the bridge stays up, and keeps its name.
 
     From a foreign bridge, only remove the addresses, route and sysctl that netd set, and return None.
     """
@@ -148,5 +157,8 @@ def delete(host: Rtnl, fact: Bridge) -> int | None:
         return None
     # The host also answers for the addresses of a link that is down.
     own = [rtnl.delete_address(index, address) for address in fact.addresses]
-    host.talk(*link_reaper.retire(index, rtnl.RETIRED_BRIDGES), *own, *link_reaper.rename(index))
+    if at_once:
+        host.talk(*link_reaper.set_aside(index), *own)
+    else:
+        host.talk(*link_reaper.retire(index, rtnl.RETIRED_BRIDGES), *own, *link_reaper.rename(index))
     return index

@@ -6,6 +6,9 @@ a group 0.4 ms each.  So a link is *retired* first, in 0.3 ms: set down, put int
 reaper later deletes the bridges one by one, and the rest of the group in one request, when no other changes are made.
 Moving a container's end out of its namespace would take as long as its deletion, and a bridge cannot be moved.
 
+Setting a link down and renaming it each wait for an expedited RCU grace period, which takes 0.2 ms and on a busy host
+several milliseconds.  So a bridge that is deleted at once only gets into the group, and keeps its name.
+
 Owns the groups of retired links; must not delete links outside them.
 """
 
@@ -45,6 +48,20 @@ def rename(index: int) -> list[Request]:
     return [rtnl.set_link(index, name=_retired_name(index), tolerate=(errno.ENODEV,))]
 
 
+def set_aside(index: int) -> list[Request]:
+    """Return the request that adds a link to the group of retired links that are deleted next; it stays up."""
+    return [rtnl.set_link(index, group=rtnl.RETIRED_GROUP, tolerate=(errno.ENODEV,))]
+
+
+def free_name(host: Rtnl, name: str) -> bool:
+    """Rename the retired link that has this name; return false if none has it."""
+    link = host.find(name)
+    if link is None or link.group not in (rtnl.RETIRED_GROUP, rtnl.RETIRED_BRIDGES):
+        return False
+    host.talk(rtnl.set_link(link.index, up=False, tolerate=(errno.ENODEV,)), *rename(link.index))
+    return True
+
+
 def _retired_name(index: int) -> str:
     return f"ndx{index}"
 
@@ -75,11 +92,21 @@ class Reaper:
         self._starting: list[Future[None]] = []
         """Completed when the next deletion begins."""
 
-    def note_change(self, *, retired: bool, bridges: Sequence[int] = ()) -> None:
-        """Note that a change was made, and whether it retired links; *bridges* are the indices of those among them."""
+    def deletes_at_once(self) -> bool:
+        """Return whether ``begin`` would delete a bridge that is removed now, so that its name need not be freed."""
+        with self._changed:
+            removals = [*self._removals, time.monotonic()][-_BURST:]
+            burst = len(removals) == _BURST and removals[-1] - removals[0] < _BURST_TIME
+            return not burst and not self._bridges
+
+    def note_change(self, *, retired: bool, bridges: Sequence[int] = (), set_aside: int = 0) -> None:
+        """Note that a change was made, and whether it retired links.
+
+        *bridges* are the indices of those among them, without the number of bridges that were only *set_aside*.
+        """
         with self._changed:
             now = self._last_change = time.monotonic()
-            self._removals.extend(now for _ in bridges)
+            self._removals.extend([now] * (len(bridges) + set_aside))
             self._bridges += bridges
             if retired and (bridges or self._pending_since is None):
                 self._pending_since = self._pending_since or now
