@@ -106,6 +106,20 @@ def test_the_runtime_is_killed_and_containers_never_notice(shop):
     assert shop.inspect("web")["State"]["Status"] == "exited"
 
 
+def test_deleted_sockets_are_created_again_with_their_owner_and_mode(shop):
+    sockets = [shop.run / name for name in ("netd.sock", "docker.sock")]
+    before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in sockets]
+    for path in sockets:
+        path.unlink()
+    wait_until(lambda: all(path.exists() for path in sockets))
+    assert [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in sockets] == before
+    shop.netctl("run", "--rm", "--network", "shop", "busybox", "wget", "-q", "-O", "-", "http://web/")
+    for name in ("netd", "runtime"):
+        assert "the socket was deleted and is created again" in shop.log(name)
+    shop.stop()
+    assert not any(path.exists() for path in sockets)
+
+
 def test_a_container_that_ends_while_the_runtime_is_dead_is_found_ended(shop):
     shop.netctl("run", "-d", "--name", "brief", "--network", "shop", "busybox", "sh", "-c", "sleep 1; exit 7")
     pid = shop.inspect("brief")["State"]["Pid"]

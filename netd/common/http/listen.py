@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import socket
 from collections.abc import Callable
@@ -23,18 +24,40 @@ _BACKLOG = 512
 _TCP_CLIENTS = 64
 _SHUTDOWN_SECONDS = 2.0
 """How long running requests may take after the daemon was asked to stop."""
+_LOOK_SECONDS = 2.0
+"""How often a deleted socket is looked for."""
+_log = logging.getLogger(__name__)
 
 
 class Serving:
     """A socket that is being served."""
 
-    def __init__(self, server: Server, acceptor: Acceptor, opened: ListeningSocket | None = None) -> None:
+    def __init__(self, server: Server, acceptor: Acceptor) -> None:
         self._server = server
         self._acceptor = acceptor
+        self._opened: ListeningSocket | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def keep(self, opened: ListeningSocket, tasks: Tasks) -> None:
+        """Listen again at the path of *opened*, the socket that is served, when its file is deleted."""
         self._opened = opened
+
+        async def watch() -> None:
+            served = opened
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                if fresh := served.again():
+                    former, served = self._acceptor, fresh
+                    self._opened, self._acceptor = fresh, Acceptor(fresh.listener, self._server, tasks)
+                    former.close()
+                    _log.warning("the socket was deleted and is created again: socket=%s", fresh.path)
+
+        self._watch = tasks.loop(watch, "socket")
 
     async def cleanup(self) -> None:
         """Stop accepting, and close the connections: idle ones at once, others within two seconds."""
+        if self._watch is not None:
+            self._watch.cancel()
         self._acceptor.close()
         # Requests that were received already are started first.
         await asyncio.sleep(0)
@@ -58,8 +81,11 @@ async def serve_socket(
     front: Front, opened: ListeningSocket, bounds: Bounds | None = None, tasks: Tasks | None = None
 ) -> Serving:
     """Serve a socket that listens already; clients that have connected meanwhile are served first."""
+    tasks = tasks or Tasks()
     server = Server(front.handle, bounds or _bounds(), access_log=None, keepalive_timeout=75)
-    return Serving(server, Acceptor(opened.listener, server, tasks or Tasks()), opened)
+    serving = Serving(server, Acceptor(opened.listener, server, tasks))
+    serving.keep(opened, tasks)
+    return serving
 
 
 async def serve_metrics(front: Front, address: str, tasks: Tasks) -> Serving:

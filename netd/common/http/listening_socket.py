@@ -26,6 +26,13 @@ class ListeningSocket:
     listener: socket.socket
     path: Path | None
     """None for a socket of the service manager, which keeps it."""
+    group: str = ""
+
+    def again(self) -> ListeningSocket | None:
+        """Return a new socket at the path if its file was deleted, so that clients cannot connect; else None."""
+        if self.path is None or os.path.lexists(self.path):
+            return None
+        return ListeningSocket(_bound(self.path, self.group), self.path, self.group)
 
     def unlink(self) -> None:
         """Remove the socket's file."""
@@ -40,7 +47,7 @@ def listen(path: Path, group: str) -> ListeningSocket:
     """
     passed = service_manager.passed_socket(path.name)
     if passed is None:
-        return ListeningSocket(_bound(path, group), path)
+        return ListeningSocket(_bound(path, group), path, group)
     passed.listen(_BACKLOG)
     return ListeningSocket(passed, None)
 
