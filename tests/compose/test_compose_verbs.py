@@ -156,6 +156,44 @@ def test_start_starts_dependencies_and_up_waits_for_them_again(project):
     assert f"container {project.name}-db-1 is unhealthy" in project("up", "-d", code=1).stderr
 
 
+def test_a_restart_of_a_named_service_restarts_those_that_ask_for_it(project):
+    shared = {"command": SLEEP, "network_mode": "service:app", "sysctls": {"net.core.somaxconn": "99"}}
+    project.write({"app": {"command": SLEEP}, "side": shared, "other": {"command": SLEEP}})
+    project("up", "-d")
+    assert project("exec", "app", "cat", "/proc/sys/net/core/somaxconn").stdout == "99\n"
+    said = project("restart", "-t", "0", "app").stderr
+    assert said.index("app-1  Started") < said.index("side-1  Restarting") and "other" not in said
+
+
+def test_a_secret_that_cannot_be_written_into_a_read_only_container_is_refused(project):
+    project.write(
+        {"app": {"command": SLEEP, "read_only": True, "configs": [{"source": "c", "target": "/c"}]}},
+        configs={"c": {"content": "x"}},
+    )
+    assert "secrets and configs without file cannot be written into a read-only" in project("up", "-d", code=1).stderr
+
+
+def test_run_does_not_need_the_containers_of_its_service(project):
+    project.write({"alone": {"command": SLEEP, "network_mode": "none"}})
+    project("up", "-d")
+    project("stop", "-t", "0")
+    assert project("run", "--rm", "-T", "alone", "echo", "ran").stdout == "ran\n"
+
+
+def test_up_with_wait_fails_for_a_container_that_ends_at_once(project):
+    project.write({"brief": {"command": ["false"]}})
+    assert f"container {project.name}-brief-1 exited (1)" in project("up", "--wait", code=1).stderr
+
+
+def test_a_named_project_with_a_faulty_file_can_be_taken_down(project):
+    project.write({"web": {"command": SLEEP}})
+    project("up", "-d")
+    (project.folder / "compose.yaml").write_text("services: {web: {imagee: x}}")
+    assert "imagee: the key is not known" in project("down", code=1).stderr
+    said = project("-p", project.name, "down", "-t", "0").stderr
+    assert "the labels of the containers are used" in said and "web-1  Removed" in said
+
+
 def test_logs_prints_both_streams_on_standard_output(project):
     project.write({"web": {"command": ["sh", "-c", "echo out; echo err >&2"]}})
     project("up", "-d")

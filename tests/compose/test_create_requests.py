@@ -63,7 +63,7 @@ def body_of(key, number):
         image_id=SENT["recorded-db-1"]["Labels"][names.IMAGE],
         working_dir="/srv/app",
         files=("/srv/app/compose.yaml",),
-        links=tuple(references.links(PROJECT.name, key, service, number, CONTAINERS, False)),
+        links=tuple(references.links(PROJECT.name, service, number, CONTAINERS)),
         volumes_from=tuple(references.volumes_from(written, CONTAINERS)),
     )
     return container_body(PROJECT, key, service, identity, context)

@@ -132,7 +132,7 @@ def test_references_to_a_service_without_container_are_refused():
 
 def test_links_have_the_names_of_version_one_of_compose():
     containers = {"web": [container(1)]}
-    found = references.links("p", "x", ComposeService(links=["web:w"], external_links=["e"]), 2, containers, False)
+    found = references.links("p", ComposeService(links=["web:w"], external_links=["e"]), 2, containers)
     assert found == ["p-web-1:w", "p-web-1:web-2", "p-web-1:p-web-2", "e:e"]
 
 

@@ -129,6 +129,23 @@ def test_a_port_that_is_taken_leaves_the_container_created(api, run, make, netwo
     api.start(made)
 
 
+@needs_host_namespaces
+def test_sysctls_of_a_shared_network_are_set_in_it_unless_it_is_the_hosts(api, run, make):
+    name = "net.core.somaxconn"
+    donor = run(name="tuned")
+    sharing = {"NetworkMode": "container:tuned", "Sysctls": {name: "77"}}
+    guest = run(host=sharing)
+    for container in (donor, guest):
+        read = api.exec_create(container, ["cat", "/proc/sys/net/core/somaxconn"])
+        assert api.exec_start(read["Id"]) == b"77\n"
+    run(name="onhost", host={"NetworkMode": "host"})
+    refusal = refused(api.start, make(host={"NetworkMode": "container:onhost", "Sysctls": {name: "78"}}))
+    assert refusal == (
+        400,
+        f"sysctl '{name}' is not allowed in the host's network namespace, which container onhost shares",
+    )
+
+
 def test_a_container_shares_the_network_of_another(api, run, make):
     donor = run(name="donor", Hostname="box", host={"NetworkMode": "bridge"})
     guest = run(host={"NetworkMode": "container:donor"})

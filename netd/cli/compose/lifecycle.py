@@ -60,7 +60,9 @@ def stop(session: Session, options: Options) -> int:
 def restart(session: Session, options: Options) -> int:
     """Restart containers, and those of services that ask to be restarted with them."""
     context = ComposeContext(session, options)
-    active = context.find(options.args)
+    active = context.find()
+    if not active.project.services.keys() >= set(options.args):
+        active = context.find(options.args)  # To enable the profiles of those services.
     keys = active.services(options.args)
     if not options.on("no-deps"):
         keys = sorted({*keys, *_restarted_with(active, keys)})

@@ -42,19 +42,16 @@ def volumes_from(service: ComposeService, containers: Containers) -> list[str]:
     return found
 
 
-def links(
-    project: str, key: str, service: ComposeService, number: int, containers: Containers, one_off: bool
-) -> list[str]:
-    """Return the words of ``Links``: each container of a linked service under the names of compose's version 1."""
+def links(project: str, service: ComposeService, number: int, containers: Containers) -> list[str]:
+    """Return the words of ``Links``: each container of a linked service under the names of compose's version 1.
+
+    *number* is that of the container, -1 for one of ``run``, as in Docker's compose.
+    """
     found = []
     for word in service.links:
         name, _, alias = word.partition(":")
         for container in containers.get(name, ()):
             aliases = (alias or name, f"{name}-{number}", f"{project}-{name}-{number}")
-            found += [f"{container.name}:{known}" for known in aliases]
-    if one_off:
-        for container in containers.get(key, ()):
-            aliases = (key, container.name.removeprefix(f"{project}-"), container.name)
             found += [f"{container.name}:{known}" for known in aliases]
     for word in service.external_links:
         name, _, alias = word.partition(":")

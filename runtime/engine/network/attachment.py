@@ -24,7 +24,7 @@ from runtime.engine.containers.container import Container
 from runtime.engine.containers.containers import Containers
 from runtime.engine.network.offline_sandboxes import OfflineSandboxes, create_sandbox
 from runtime.engine.network.static_addresses import StaticAddresses
-from runtime.engine.options import networking
+from runtime.engine.options import networking, sysctls
 from runtime.paths import ContainerPaths, Paths
 from runtime.record import ContainerRecord
 
@@ -166,6 +166,12 @@ class NetworkAttachments:
             next_owner := self._containers.get(identifier)
         ):
             owner = next_owner
+        named = sysctls.of_network(container.record.host.sysctls)
+        if named and not networking.owns_network(owner.record.host):
+            raise BadRequest(
+                f"sysctl '{named[0]}' is not allowed in the host's network namespace, which container"
+                f" {donor.record.name} shares"
+            )
         files = self._paths.container(owner.id)
         return SandboxAttachment(donor.netns, donor.record.config.hostname or owner.record.config.hostname, files, None)
 

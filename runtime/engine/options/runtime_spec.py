@@ -44,6 +44,7 @@ def container(record: ContainerRecord, own: ContainerPaths, context: StartContex
         own_network=networking.owns_network(host),
         own_ipc=context.ipc_mode == "private",
         own_uts=owns_uts(host),
+        joined_network=networking.shares_network(host),
     )
     size, count = log_options.limits(host)
     masked, read_only = security.system_paths(host)

@@ -1,4 +1,4 @@
-"""Sysctls that a container may set: netd sets those of the network namespace, the first process all others.  Pure."""
+"""Sysctls that a container may set: netd sets those of its own network, the first process all others.  Pure."""
 
 from __future__ import annotations
 
@@ -25,21 +25,32 @@ _NETWORK_DEFAULTS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_
 
 
 def split(
-    requested: Mapping[str, str] | None, *, own_network: bool, own_ipc: bool, own_uts: bool
+    requested: Mapping[str, str] | None,
+    *,
+    own_network: bool,
+    own_ipc: bool,
+    own_uts: bool,
+    joined_network: bool = False,
 ) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
     """Return (sysctls of the network, all others).  Raises BadRequest for sysctls that would affect the host.
 
-    In a network namespace of its own, a container may bind every port and ping as any user, as in Docker.
+    Those of the network of another container are among the others, as in Docker: the first process sets them.  In a
+    network namespace of its own, a container may bind every port and ping as any user, as in Docker.
     """
     network = dict(_NETWORK_DEFAULTS) if own_network else {}
     others = []
     for key, value in (requested or {}).items():
-        _check(key, value, own_network=own_network, own_ipc=own_ipc, own_uts=own_uts)
-        if key.startswith("net."):
+        _check(key, value, own_network=own_network or joined_network, own_ipc=own_ipc, own_uts=own_uts)
+        if key.startswith("net.") and own_network:
             network[key] = value
         else:
             others.append((key, value))
     return network, tuple(others)
+
+
+def of_network(requested: Mapping[str, str] | None) -> list[str]:
+    """Return the names of the sysctls of a network namespace among those that a container asks for."""
+    return [key for key in requested or () if _namespace(key) == "network"]
 
 
 def _check(key: str, value: str, *, own_network: bool, own_ipc: bool, own_uts: bool) -> None:

@@ -54,6 +54,7 @@ def check(
         own_network=networking.owns_network(host),
         own_ipc=host.ipc_mode in ("", "none", "private", "shareable"),
         own_uts=runtime_spec.owns_uts(host),
+        joined_network=networking.shares_network(host),
     )
     runtime_spec.devices(host)
     log_options.check(host)

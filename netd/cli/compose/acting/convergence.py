@@ -150,9 +150,8 @@ class Convergence:
         """Create a container under *name*.  Raises ApiFault and ValueError."""
         image = self._images[key]
         written = self._project.services[key]
-        linked = references.links(
-            self._project.name, key, service, identity.number, self.containers, bool(identity.slug)
-        )
+        number = -1 if identity.slug else identity.number
+        linked = references.links(self._project.name, service, number, self.containers)
         creation = CreationContext(
             image=image.name,
             image_id=image.id,

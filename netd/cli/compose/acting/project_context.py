@@ -130,7 +130,7 @@ class ComposeContext:
         return loaded
 
     def find(self, services: Sequence[str] = ()) -> ActiveProject:
-        """Load the compose files; without any, and with a name of the project, return what its containers tell."""
+        """Load the compose files; without any, or with faulty ones, and with a name of the project, use the labels."""
         name = self._given_name()
         if (
             name
@@ -138,8 +138,18 @@ class ComposeContext:
             and not os.environ.get("COMPOSE_FILE")
             and not has_compose_file(self.outer.text("project-directory") or os.getcwd())
         ):
-            return ActiveProject(project_of_containers(self.engine, name), "", (), os.environ)
-        return self.load(services)
+            return self._of_labels(name)
+        try:
+            return self.load(services)
+        except Fault as fault:
+            if not name or self.outer.many("file"):
+                raise
+            with self.display() as display:
+                display.warn(f"{fault.message}; the labels of the containers are used instead of the compose file")
+            return self._of_labels(name)
+
+    def _of_labels(self, name: str) -> ActiveProject:
+        return ActiveProject(project_of_containers(self.engine, name), "", (), os.environ)
 
     def _given_name(self) -> str:
         name = self.outer.text("project-name") or os.environ.get("COMPOSE_PROJECT_NAME") or ""

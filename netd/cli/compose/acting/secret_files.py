@@ -22,6 +22,8 @@ def inject(
     members = b"".join(_members(project, service, environment))
     if not members:
         return
+    if service.read_only:
+        raise Fault("secrets and configs without file cannot be written into a read-only container: use file")
     from netd.cli.files import pack
 
     query = (("path", "/"), ("noOverwriteDirNonDir", "true"))

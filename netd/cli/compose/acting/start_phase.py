@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.05
+_SHORTEST_LIFE = 0.5
+"""Seconds that a container without a healthcheck has to run before it counts as up, as with Docker's compose."""
 RUNNING_OR_HEALTHY = "running_or_healthy"
 
 
@@ -168,10 +170,17 @@ def _running_or_healthy(name: str, inspected: Json) -> str:
     if state["Status"] in ("exited", "dead"):
         raise Fault(f"container {name} exited ({state['ExitCode']})")
     if health == "none":
-        return "Healthy" if state["Status"] == "running" else ""
+        return "Healthy" if state["Status"] == "running" and _runs_for_a_while(state) else ""
     if health == "unhealthy":
         raise Fault(f"container {name} is unhealthy")
     return "Healthy" if health == "healthy" else ""
+
+
+def _runs_for_a_while(state: Json) -> bool:
+    """Return whether the container did not end right after its start, which is no success."""
+    from netd.cli.output.human import seconds_of
+
+    return abs(time.time() - seconds_of(state["StartedAt"])) > _SHORTEST_LIFE
 
 
 def _completed(name: str, inspected: Json) -> str:
