@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.api.conftest import wait_until
+from tests.installation import wait_until
 from tests.remote.conftest import TIMEOUT
 from tests.remote.plugin import joined
 from tests.remote.test_network_driver import ND, RUN, STOP, run
