@@ -74,9 +74,12 @@ def assemble(
     _make_workdir(root, spec.process.cwd)
     if spec.read_only:
         linux.mount_setattr(root, add=linux.ATTR_RDONLY)
-    os.fchdir(root)
+    if spec.userns:
+        os.fchdir(root)
+        rootfs_skeleton.swap_root()  # also the root of the first process, which is in this mount namespace
+    else:
+        rootfs_skeleton.cover_root(root)
     os.close(root)
-    rootfs_skeleton.swap_root()
 
 
 def _restrict(spec: ContainerSpec, root: int, target: str, null: int) -> None:

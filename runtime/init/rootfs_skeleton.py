@@ -56,6 +56,17 @@ def swap_root() -> None:
     os.chdir("/")
 
 
+def cover_root(root: int) -> None:
+    """Make the mount *root* the root of this process: the topmost mount on the root of its mount namespace.
+
+    Not by pivot_root, for which the kernel visits every thread of the host.  The skeleton stays below *root*, as the
+    kernel's rootfs does below that: an empty file system of this container alone.
+    """
+    linux.move_mount(root, linux.AT_FDCWD, "/")
+    os.fchdir(root)
+    os.chroot(".")
+
+
 def make_proc(*, masked: bool = True) -> None:
     """Mount procfs of the caller's process namespace on /proc; with *masked*, hide or protect paths of the host."""
     _mount_at(mounts.filesystem("proc", mounts.RESTRICTED), "/proc")
