@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench_engine import Engine
@@ -14,10 +14,10 @@ from bench_groups.figures import FIGURES
 
 _HEAD = """# Benchmarks
 
-Written by `tools/bench --write docs/benchmarks.md`. All columns were measured in one run on one machine, engine after
-engine within each round, so that the load of the machine is shared; values are medians. **Only the ratios can be
-compared with other machines**: `× NAME` is how many times better netd's value is than that of NAME (below 1: worse).
-An empty cell was not measured.
+Written by `tools/bench --write docs/benchmarks.md`. All engines of a group were measured in one run on one
+machine, engine after engine within each round, so that the load of the machine is shared; values are medians. **Only
+the ratios can be compared with other machines**: `× NAME` is how many times better netd's value is than that of NAME
+(below 1: worse). An empty cell was not measured.
 """
 _NOTES = """
 ## What is measured
@@ -40,6 +40,19 @@ _NOTES = """
 - Memory is the proportional set size of all processes of the host's namespace.
 - Figures beside many containers or networks, and of restarts, are netd's alone.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRun:
+    """The measurement of one group."""
+
+    date: str
+    """UTC, at its end."""
+    seconds: float
+    loads: Sequence[float]
+    """Load averages of a minute, at its begin and end."""
+    figures: Sequence[str]
+    """The names of what it has measured."""
 
 
 def table(engines: Sequence[Engine]) -> Iterable[tuple[str, str, list[str]]]:
@@ -66,9 +79,9 @@ def text(engines: Sequence[Engine]) -> str:
     return "\n".join(lines)
 
 
-def page(engines: Sequence[Engine], minutes: float, skipped: Sequence[str]) -> str:
-    """Return docs/benchmarks.md."""
-    parts = [_HEAD, _machine(engines, minutes)]
+def page(engines: Sequence[Engine], runs: Mapping[str, GroupRun], skipped: Sequence[str]) -> str:
+    """Return docs/benchmarks.md; *runs* are the measured groups by name."""
+    parts = [_HEAD, _machine(engines), *_when(runs)]
     if skipped:
         parts.append(f"- Not measured for lack of time: {', '.join(skipped)}.\n")
     last = ""
@@ -82,19 +95,26 @@ def page(engines: Sequence[Engine], minutes: float, skipped: Sequence[str]) -> s
     return "".join([*parts, _NOTES])
 
 
-def _machine(engines: Sequence[Engine], minutes: float) -> str:
+def _when(runs: Mapping[str, GroupRun]) -> Iterable[str]:
+    """Yield the times and loads of the groups: those of separate runs are not alike."""
+    found = (
+        f"{name} {run.date} ({run.seconds:.0f} s, load {' to '.join(f'{load:.1f}' for load in run.loads)})"
+        for name, run in runs.items()
+    )
+    yield f"- Groups, with the time of their end (UTC), duration and load average: {'; '.join(found)}.\n"
+
+
+def _machine(engines: Sequence[Engine]) -> str:
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // (1 << 20)
     versions = ", ".join(f"{engine.name} {version}" for engine in engines if (version := engine.version()))
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
         f"\n- Machine: {os.cpu_count()} × {model}, {memory} GiB; kernel {platform.release()}; "
         f"Python {platform.python_version()}\n"
         f"- Versions: {versions}\n"
-        f"- Date: {datetime.now(UTC):%Y-%m-%d}; the run took {minutes:.0f} minutes; load averages at its end: {load}\n"
     )
 
 
