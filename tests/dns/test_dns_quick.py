@@ -28,7 +28,7 @@ from netd.dns.forwarding.cache import lifetime
 from netd.dns.forwarding.quick_query import QuickQuery
 from netd.dns.messages.message import question_end
 from netd.dns.messages.rr_scan import plain_answer
-from netd.dns.records import View
+from netd.dns.records import Patch, View
 from netd.kernel.namespaces import netns
 
 
@@ -66,7 +66,9 @@ def test_plain_answers_take_the_quick_way_and_are_cached(lab):
         asked = len(server.asked)
         assert lab.asker.addresses("a.zone.test") == ["198.51.100.2"]
         assert len(server.asked) == asked == 4
-        assert lab.seen == [QuickQuery] * 3
+        lab.server.views.patch_network("n1", Patch({"new": ("10.1.0.9",)}))
+        assert lab.asker.addresses("d.zone.test") == ["198.51.100.2"], "the first query after a change"
+        assert lab.seen == [QuickQuery] * 4
     assert not lab.pending() and lab.server._forwarder._shares["a"] == 0
 
 

@@ -51,11 +51,16 @@ class Responder:
         """
         if sandbox.shared_view is None:
             return None
-        siblings = _siblings(query)
-        if (decision := sandbox.shared_view.forwarded.get(siblings)) is not None:
-            return self._forwarder.forward_datagram(sandbox, decision, query, client)
+        shared_view, siblings = sandbox.shared_view, _siblings(query)
+        response: bytes | Forward | None = shared_view.forwarded.get(siblings)
+        if response is None:
+            response = self._decide(sandbox, shared_view, client[NAME:] + query, False, siblings)
+        if not isinstance(response, Forward):
+            return response
+        if siblings in shared_view.forwarded:
+            return self._forwarder.forward_datagram(sandbox, response, query, client)
         deliver = partial(self._replies.add, sandbox, client)
-        return self._respond(sandbox, sandbox.shared_view, client[NAME:] + query, False, deliver, siblings)
+        return self._forwarder.forward(sandbox, response, client[NAME:] + query, False, deliver)
 
     def respond(
         self, sandbox: ServedSandbox, packet: bytes, stream: bool, deliver: Callable[[bytes], None]
@@ -66,17 +71,15 @@ class Responder:
         siblings = _siblings(packet[2:])
         if (decision := sandbox.shared_view.forwarded.get(siblings)) is not None:
             return self._forwarder.forward(sandbox, decision, packet, stream, deliver, is_plain=True)
-        return self._respond(sandbox, sandbox.shared_view, packet, stream, deliver, siblings)
+        response = self._decide(sandbox, sandbox.shared_view, packet, stream, siblings)
+        if isinstance(response, Forward):
+            return self._forwarder.forward(sandbox, response, packet, stream, deliver)
+        return response
 
-    def _respond(
-        self,
-        sandbox: ServedSandbox,
-        shared_view: SharedView,
-        packet: bytes,
-        stream: bool,
-        deliver: Callable[[bytes], None],
-        siblings: bytes,
-    ) -> bytes | None:
+    def _decide(
+        self, sandbox: ServedSandbox, shared_view: SharedView, packet: bytes, stream: bool, siblings: bytes
+    ) -> bytes | Forward | None:
+        """Return the response to *packet* without its id, the decision to forward it, or None to ignore it."""
         sandbox.is_costly = True
         try:
             response = self._local(shared_view, packet, stream, siblings)
@@ -85,9 +88,8 @@ class Responder:
             log.exception("query failed: sandbox=%s packet=%s", sandbox.id[:12], packet[:80].hex())
             self._outcomes["failed"] += 1
             return header_response(packet, Rcode.SERVFAIL)
-        if isinstance(response, Forward):
-            return self._forwarder.forward(sandbox, response, packet, stream, deliver)
-        self._outcomes["dropped" if response is None else "records"] += 1
+        if not isinstance(response, Forward):
+            self._outcomes["dropped" if response is None else "records"] += 1
         return response
 
     def _local(self, shared_view: SharedView, packet: bytes, stream: bool, siblings: bytes) -> bytes | Forward | None:
