@@ -22,6 +22,8 @@ from runtime.engine.options import detach_keys
 from runtime.record import ExecConfig
 from runtime.spec import StartError
 
+_PREFIX = "exec failed: unable to start container process: "
+
 
 class ExecStartRequest(msgspec.Struct, frozen=True, rename="pascal"):
     """The body of ``POST /exec/{id}/start``."""
@@ -83,7 +85,7 @@ class ExecRoutes:
         try:
             streams = await self._execs.start(exec_, attached=attached)
         except (StartError, Problem) as error:
-            text = f"OCI runtime exec failed: {error.message}\r\n".encode()
+            text = f"OCI runtime exec failed: {_PREFIX}{error.message}\r\n".encode()
             connection.writer.write(text if tty else attach_session.frame(1, text))
             return connection
         if streams is not None:

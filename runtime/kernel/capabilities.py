@@ -71,4 +71,4 @@ def _name(text: str) -> str:
         return name
     near = nearest(name, NAMES)
     hint = f"; did you mean {near}?" if near else ""
-    raise ValueError(f"there is no capability {text!r}{hint}")
+    raise ValueError(f'unknown capability: "CAP_{name}"{hint}')

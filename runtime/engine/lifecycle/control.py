@@ -23,6 +23,8 @@ from runtime.shim_client.supervisor import Running, Supervisor
 _KILL = int(os_signal.SIGKILL)
 _TERM = int(os_signal.SIGTERM)
 _STOP_TIMEOUT = 10
+_NEW_NAME = "Error when allocating new name: "
+"""Docker's words before the reason that a name is refused."""
 """Docker's default, in seconds."""
 _KILL_TIMEOUT, _KILL_ALL_TIMEOUT = 10.0, 2.0
 """Seconds to wait for the exit after SIGKILL to the first process, and after SIGKILL to all processes."""
@@ -234,12 +236,20 @@ class Control:
         """Rename the container, in the record and in DNS."""
         if not name:
             raise BadRequest("Neither old nor new names may be empty")
+        try:
+            check_name(name)
+        except BadRequest as problem:
+            text = problem.message.replace(f"({name})", f"(/{name.removeprefix('/')})")
+            raise BadRequest(f"{_NEW_NAME}{text}") from None
         name = check_name(name)
         async with container.hold():
             old = container.record.name
             if name == old:
                 raise BadRequest("Renaming a container with the same name as its current name")
-            await self._containers.rename(container, name)
+            try:
+                await self._containers.rename(container, name)
+            except Conflict as problem:
+                raise Conflict(f"{_NEW_NAME}{problem.message}") from None
             try:
                 await self._network.rename(container, name)
             except Problem:
