@@ -200,7 +200,7 @@ class SandboxNamespaces:
 def _files(folder: Path) -> list[tuple[str, int]]:
     """Return names and sizes of the files in a folder, in the order of their names."""
     with os.scandir(folder) as found:
-        return sorted((entry.name, entry.stat().st_size) for entry in found)
+        return sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in found)
 
 
 def _unlink(path: Path) -> None:
