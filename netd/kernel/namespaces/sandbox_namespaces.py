@@ -198,7 +198,7 @@ class SandboxNamespaces:
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:
-    """Return names and sizes of the files in a folder, in the order of their names."""
+    """Return names and sizes of the files in a folder, in the order of their names; symbolic links are not followed."""
     with os.scandir(folder) as found:
         return sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in found)
 
