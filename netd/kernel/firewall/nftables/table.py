@@ -177,8 +177,12 @@ table inet netd {
   # Peers that do not receive ICMP errors about a smaller path MTU would send segments that are too large.
   chain clamping {
     type filter hook forward priority -150; policy accept;
-    iifname @bridges tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
-    oifname @bridges tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+    tcp flags & (syn | rst) == syn goto clamp
+  }
+
+  chain clamp {
+    iifname @bridges tcp option maxseg size set rt mtu
+    oifname @bridges tcp option maxseg size set rt mtu
   }
 
   # Accept from a bridge only sources whose replies leave by it; a container without an address yet sends from 0.0.0.0
@@ -194,8 +198,13 @@ table inet netd {
   # The priority precedes that of other programs, so that their rules can match the mark of admitted packets.
   chain forward {
     type filter hook forward priority @first-forward@; policy accept;
+    iifname @bridges goto from_bridge
+    meta nfproto . oifname vmap @entering
+  }
+
+  chain from_bridge {
     iifname . oifname @within goto among
-    iifname @bridges fib saddr . iif oif missing drop
+    fib saddr . iif oif missing drop
     meta nfproto . iifname vmap @leaving
     meta nfproto . oifname vmap @entering
   }
@@ -327,7 +336,7 @@ table {TABLE} {{
     type filter hook forward priority {FORWARD_PRIORITY + 1}; policy accept;
     iifname @bridges meta mark set meta mark or @bits@
     oifname @bridges meta mark set meta mark or @bits@
-    iifname "nds*" meta mark set meta mark or @bits@
+    @segments@
   }}
 }}
 """
@@ -354,7 +363,8 @@ def skeleton(respect: bool, forward_mark: ForwardMark | None = None, *, bridged:
     if forward_mark:
         bits = f"{forward_mark.bits:#x}"
         cleared = "" if forward_mark.kept else f"meta mark & {bits} == {bits} meta mark set meta mark xor {bits}"
-        skeleton += _ADMITTED.replace("@bits@", bits)
+        segments = f'iifname "nds*" meta mark set meta mark or {bits}' if bridged else ""
+        skeleton += _ADMITTED.replace("@bits@", bits).replace("@segments@", segments)
     skeleton = skeleton.replace("@cleared@", cleared)
     for name, rule in (("@unmarked@", _UNMARKED), ("@untracked@", _UNTRACKED)):
         skeleton = skeleton.replace(name, rule) if bridged else skeleton.replace(f"    {name}\n", "")
