@@ -178,6 +178,7 @@ class ShimProcess:
     async def cancel(self) -> None:
         """Undo a process that was not released; returns when its setup process has removed everything."""
         await self._shim().finish()
+        self._record_process_end()
         self.close()
 
     def close(self) -> None:
@@ -185,7 +186,11 @@ class ShimProcess:
         if self._channel is not None:
             self._channel.close()
         self._close_input()
-        self._stop_watching()
+        if self.ended:
+            self._record_process_end()
+        elif self._process_end is not None and not self._process_end.done():
+            # The process runs on when this daemon stops: no callback may take that for its end.
+            self._loop.remove_reader(self._pidfd)
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -197,10 +202,10 @@ class ShimProcess:
             if self._pidfd < 0:
                 self._process_end.set_result(None)
             else:
-                self._loop.add_reader(self._pidfd, self._stop_watching)
+                self._loop.add_reader(self._pidfd, self._record_process_end)
         return self._process_end
 
-    def _stop_watching(self) -> None:
+    def _record_process_end(self) -> None:
         if self._process_end is not None and not self._process_end.done():
             self._loop.remove_reader(self._pidfd)
             self._process_end.set_result(None)

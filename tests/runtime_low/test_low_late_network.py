@@ -134,6 +134,20 @@ def test_the_end_of_the_process_is_known_before_its_shim_reports_it(box: Box) ->
     box.run(running.wait_process())
 
 
+def test_the_stop_of_the_daemon_is_no_end_of_a_process(box: Box) -> None:
+    """Its sandbox would be deleted otherwise, and the running container would have no network."""
+    running, ends = box.start(box.spec("sleep", "1000")), []
+
+    async def stop() -> None:
+        running.call_at_end(lambda: ends.append(running.id))
+        await box.launcher.close()
+        await asyncio.sleep(0)  # callbacks of futures are called by the event loop
+
+    box.run(stop())
+    assert not ends and Path(f"/proc/{running.pid}").exists()
+    box.restart_after_drop()
+
+
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a state that is not notified; the box limits the time."""
     while not condition():  # noqa: ASYNC110
