@@ -73,12 +73,15 @@ def unknown(words: list[str]) -> str:
     for length in (2, 1):
         if reason := COMMANDS.get(" ".join(words[:length])):
             return f"netctl has no '{' '.join(words[:length])}': {reason}"
-    grouped = words[0] in GROUPS
-    name = " ".join(words[:2]) if grouped else words[0]
-    known = {found if grouped else found.partition(" ")[0] for found in (*VERBS, *ALIASES)}
-    known = {found for found in known if not found.startswith("__")}
-    near = nearest(name, known)
-    hint = f"; did you mean 'netctl {near}'?" if near else "; 'netctl --help' lists all verbs"
+    all_verbs = [found for found in (*VERBS, *ALIASES) if not found.startswith("__")]
+    if words[0] in GROUPS:
+        head = f"{words[0]} "
+        near = nearest(words[1], {found.removeprefix(head) for found in all_verbs if found.startswith(head)})
+        name = f"{head}{words[1]}"
+    else:
+        head, name = "", words[0]
+        near = nearest(name, {found.partition(" ")[0] for found in all_verbs})
+    hint = f"; did you mean 'netctl {head}{near}'?" if near else f"; 'netctl {head}--help' lists all verbs"
     return f"unknown verb '{name}'{hint}"
 
 

@@ -210,3 +210,15 @@ def test_quoted_text_is_plain_ascii_and_comes_back(text):
 
 def test_image_names_stay_readable_in_a_target():
     assert target("/images/host:5000/a/b/json", (("x", ""), ("y", "1"))) == "/images/host:5000/a/b/json?y=1"
+
+
+def test_texts_that_are_not_utf_8_are_named_before_anything_is_sent(client):
+    for body in ({"Cmd": ["echo", "\udcfe"]}, {"Labels": {"\udcfe": "x"}}):
+        with pytest.raises(Fault) as fault:
+            client.send("POST", "/containers/create", body=body)
+        assert str(fault.value).startswith(r"'\udcfe' is not valid UTF-8, which the daemon requires")
+
+
+def test_texts_beyond_the_basic_plane_are_sent(peer, client):
+    peer.on("POST", "/x", (200, {}))
+    assert client.post("/x", {"Cmd": ["\U0001f600"]}) == {}

@@ -420,6 +420,8 @@ def test_info_tells_what_the_daemon_says(peer, netctl):
         (["zork"], 1, "unknown verb 'zork'; 'netctl --help' lists all verbs"),
         (["netwrk", "ls"], 1, "unknown verb 'netwrk'; did you mean 'netctl network'?"),
         (["network", "lss"], 1, "unknown verb 'network lss'; did you mean 'netctl network ls'?"),
+        (["container", "bogus"], 1, "unknown verb 'container bogus'; 'netctl container --help' lists all verbs"),
+        (["compose", "zork"], 1, "unknown verb 'compose zork'; 'netctl compose --help' lists all verbs"),
         (["ps", "--al"], 125, "unknown flag: --al (did you mean --all?)"),
         (["ps", "-x"], 125, "unknown shorthand flag: 'x' in -x (see: netctl ps --help)"),
         (["ps", "web"], 1, "ps takes no arguments: netctl ps [FLAGS] (see: netctl ps --help)"),

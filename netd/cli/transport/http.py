@@ -152,6 +152,24 @@ class HttpRequest:
         return response
 
 
+def _check_texts(value: Any) -> None:
+    """Raise Fault for a text that is not valid UTF-8: the command line's other bytes are lone surrogates in it."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            _check_texts(key)
+            _check_texts(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            _check_texts(entry)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Fault(
+                f"{value[:100]!a} is not valid UTF-8, which the daemon requires: correct the argument"
+            ) from None
+
+
 class Client:
     """Sends requests to the first of *paths* that accepts a connection; *daemon* is the name in error messages."""
 
@@ -179,6 +197,8 @@ class Client:
             from json import dumps
 
             data = dumps(body).encode()
+            if b"\\ud" in data:
+                _check_texts(body)
             lines.append("Content-Type: application/json")
         if data or method == "POST":
             lines.append(f"Content-Length: {len(data)}")
