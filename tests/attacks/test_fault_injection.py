@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks import fault_injection as faults
 
-EVERY = int(os.environ.get("NETD_FAULTS_EVERY", "8"))
+EVERY = int(os.environ.get("NETD_FAULTS_EVERY", "4"))
 """The fraction of points to run: one in this number; 0 runs all, with every error and every repetition of a call."""
 
 
