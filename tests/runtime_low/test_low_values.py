@@ -41,7 +41,7 @@ def test_capabilities_that_the_host_lacks_cannot_be_given() -> None:
 
 
 def test_an_unknown_capability_is_named_with_the_nearest_one() -> None:
-    with pytest.raises(ValueError, match="'NET_ADMN'; did you mean NET_ADMIN"):
+    with pytest.raises(ValueError, match='"CAP_NET_ADMN"; did you mean NET_ADMIN'):
         capabilities.resolve(["NET_ADMN"])
 
 

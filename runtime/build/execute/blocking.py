@@ -37,7 +37,10 @@ async def in_thread_or_undo(function: Callable[[], T], undo: Callable[[T], objec
 
 
 async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Await *work* to its end.  If the task is cancelled meanwhile, also more than once, raise CancelledError then."""
+    """Await *work* to its end.  If the task is cancelled meanwhile, also more than once, raise CancelledError then.
+
+    An error of the work is discarded in that case.
+    """
     task = start_awaited(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -46,5 +49,7 @@ async def finished(work: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # asyncio logs an error that nothing has retrieved
         raise cancelled
     return task.result()

@@ -75,7 +75,9 @@ class Starter:
                     running = await self._prepare_beside(container, joining, undo)
             except BaseException as error:
                 await asyncio.wait({joining})
-                if isinstance(error, Exception) and (refusal := joining.exception()) is not None:
+                # Retrieved also when the start is cancelled: asyncio logs an error that nothing has retrieved.
+                refusal = None if joining.cancelled() else joining.exception()
+                if isinstance(error, Exception) and refusal is not None:
                     raise refusal from None
                 raise
             await self._network.wait_for_connects(container)
