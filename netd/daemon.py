@@ -41,9 +41,9 @@ from netd.engine.views import network_metrics
 from netd.host_files import HostFileReader
 from netd.ipam.drivers import discover as discover_ipam
 from netd.ipam.pools import avoided
+from netd.kernel.high_descriptors import only_high
 from netd.kernel.kernel_host import KernelHost
 from netd.kernel.ports.held_ports import HeldPorts
-from netd.kernel.ports.high_descriptors import only_high
 from netd.metrics.metric_families import MetricFamily
 from netd.metrics.request_counters import RequestCounters
 from netd.portmap.ports import Ports

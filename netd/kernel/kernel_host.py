@@ -35,12 +35,12 @@ from netd.host_protocol import (
 )
 from netd.kernel import conntrack_count, forward_probe, machine, sysctl
 from netd.kernel.conntrack import Conntrack
+from netd.kernel.high_descriptors import move_high
 from netd.kernel.links import link_counters
 from netd.kernel.links.link_reaper import Reaper
 from netd.kernel.namespaces import libc
 from netd.kernel.netlink.rtnl_socket import index_of
 from netd.kernel.netlink.watch import KernelEvents, KernelWatch
-from netd.kernel.ports.high_descriptors import move_high
 from netd.kernel.worker import Worker
 from netd.portmap.rules import ForwardPolicy, Ruleset, RulesetChange
 

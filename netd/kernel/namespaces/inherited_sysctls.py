@@ -6,12 +6,13 @@ The kernel copies ``net.ipv4.conf.all`` and ``.default``, those of IPv6 if ``net
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
+
+from netd.kernel.high_descriptors import move_high
 
 Values: TypeAlias = tuple[bytes, ...]
 _ROOT = Path("/proc/sys/net")
@@ -26,8 +27,6 @@ _SINGLE = (
 _FOLDERS = ("ipv4/conf/all", "ipv4/conf/default")
 _FOLDERS6 = ("ipv6/conf/all", "ipv6/conf/default")
 _INHERITS6 = (b"1\n", b"3\n")
-_HIGH = 1024
-"""The first of the descriptors that are not scarce: see ``kernel/ports/high_descriptors.py``."""
 _LONGEST = 256
 
 
@@ -70,13 +69,4 @@ def _opened(paths: Iterator[str] | tuple[str, ...]) -> Iterator[int]:
             except OSError:
                 os.close(file)
                 raise
-            yield _moved_high(file)
-
-
-def _moved_high(file: int) -> int:
-    try:
-        high = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-    except OSError:
-        return file
-    os.close(file)
-    return high
+            yield move_high(file)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from netd.common.addresses import Address
 from netd.common.errors import ServerError
-from netd.kernel.ports.high_descriptors import move_high
+from netd.kernel.high_descriptors import move_high
 from netd.kernel.ports.listeners import ports_in_use
 from netd.kernel.ports.owners import owner
 from netd.model import Publication
